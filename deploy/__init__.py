@@ -1,0 +1,1 @@
+"""The command line, the emitted Lava bundle and the reports."""

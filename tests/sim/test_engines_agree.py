@@ -1,0 +1,79 @@
+"""Every engine gives the integers of the stepped engine, on random networks."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from strategies import integer_networks, random_pixels
+
+from sim.closed_form import spikes_after
+from sim.exact import run_exact
+from sim.simulation import first_divergence
+from sim.stepped import run_stepped
+from toolchain.errors import UnsupportedNetworkError
+
+many = settings(deadline=None, suppress_health_check=list(HealthCheck))
+
+
+@settings(many, max_examples=2_000)
+@given(integer_networks(), st.integers(0, 2**32 - 1))
+def test_exact_equals_stepped(network, seed):
+    pixels = random_pixels(network, seed)
+    expected = run_stepped(network, pixels)
+    assert first_divergence(expected, run_exact(network, pixels, with_trains=True)) is None
+
+
+@settings(many, max_examples=500)
+@given(integer_networks(any_potential=True), st.integers(0, 2**32 - 1))
+def test_exact_equals_stepped_for_any_initial_potential(network, seed):
+    pixels = random_pixels(network, seed)
+    expected = run_stepped(network, pixels)
+    assert first_divergence(expected, run_exact(network, pixels, with_trains=True)) is None
+
+
+def test_spikes_after_covers_every_small_case():
+    """All prefixes of every neuron with small integers, against the definition."""
+    initial, current, threshold = (
+        torch.arange(-20, 21),
+        torch.arange(-20, 21)[:, None],
+        torch.arange(1, 12)[:, None, None],
+    )
+    potential = torch.broadcast_tensors(initial, current, threshold)[0].clone()
+    spikes = torch.zeros_like(potential)
+    for step in range(1, 13):
+        potential = potential + current
+        fired = potential >= threshold
+        potential, spikes = potential - threshold * fired, spikes + fired
+        assert torch.equal(spikes, spikes_after(step, current, threshold, initial))
+
+
+@settings(many, max_examples=30)
+@given(integer_networks(), st.integers(0, 2**32 - 1))
+def test_batch_size_does_not_change_a_result(network, seed):
+    pixels = random_pixels(network, seed, samples=5)
+    whole = run_exact(network, pixels, with_trains=True)
+    assert (
+        first_divergence(whole, run_exact(network, pixels, with_trains=True, batch_size=2)) is None
+    )
+
+
+@settings(many, max_examples=50)
+@given(integer_networks(alignments=("replicate", "truncate")), st.integers(0, 2**32 - 1))
+def test_exact_refuses_what_has_no_closed_form(network, seed):
+    with pytest.raises(UnsupportedNetworkError, match="needs 'average' alignment"):
+        run_exact(network, random_pixels(network, seed))
+
+
+@settings(many, max_examples=50)
+@given(integer_networks(), st.integers(0, 2**32 - 1))
+def test_a_flipped_weight_is_noticed_where_it_matters(network, seed):
+    """The comparison itself can fail: changing one logit is reported as such."""
+    pixels = random_pixels(network, seed)
+    ours = run_stepped(network, pixels)
+    theirs = run_stepped(network, pixels)
+    theirs.logits[-1, -1] += 1
+    message = first_divergence(ours, theirs)
+    assert message is not None
+    assert message.startswith("logits differ at (sample, class)")
+    assert np.array_equal(ours.predictions, ours.logits.argmax(1))

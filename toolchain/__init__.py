@@ -1,0 +1,1 @@
+"""From a trained QAC network to one integer network: graph, passes, contract."""

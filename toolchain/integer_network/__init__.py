@@ -1,0 +1,32 @@
+"""One integer network, the same bits in every engine."""
+
+from toolchain.integer_network.integer_widths import IntegerWidths
+from toolchain.integer_network.network import (
+    IntegerInput,
+    IntegerNetwork,
+    IntegerPopulation,
+    IntegerReadout,
+    IntegerSpiking,
+    IntegerSynapse,
+    has_constant_current,
+    input_population,
+    readout_population,
+    spiking_populations,
+)
+from toolchain.integer_network.verify import verify_integer_network, verify_integer_widths
+
+__all__ = [
+    "IntegerInput",
+    "IntegerNetwork",
+    "IntegerPopulation",
+    "IntegerReadout",
+    "IntegerSpiking",
+    "IntegerSynapse",
+    "IntegerWidths",
+    "has_constant_current",
+    "input_population",
+    "readout_population",
+    "spiking_populations",
+    "verify_integer_network",
+    "verify_integer_widths",
+]

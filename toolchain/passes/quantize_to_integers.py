@@ -1,0 +1,165 @@
+"""The one pass from real numbers to integers: weights, exponents, biases, thresholds.
+
+Each target channel c gets a unit u_c, the real value of one integer of its accumulator. The target's
+scales never meet the datapath: ``Theta = alpha / u_c`` carries them, which is why inference needs no
+multiplier. Per edge, ``W = w / (u_c * 2^x_e)``. A larger common exponent refines Theta and B without
+touching W; it is raised as far as the compile-time bounds allow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from toolchain.errors import IntegerWidthError
+from toolchain.integer_network import (
+    IntegerInput,
+    IntegerNetwork,
+    IntegerPopulation,
+    IntegerReadout,
+    IntegerSpiking,
+    IntegerSynapse,
+    IntegerWidths,
+    verify_integer_widths,
+)
+from toolchain.layer_graph import (
+    InputPopulation,
+    LayerGraph,
+    ReadoutPopulation,
+    SpikingPopulation,
+    Synapse,
+)
+from toolchain.linear_maps import Convolution, Dense, Scale, with_weight
+
+FINEST_CHANNEL = 1 / 32
+"""A channel's unit is at least this part of the layer's coarsest, so that one channel with tiny
+weights, and therefore a huge threshold, does not take the resolution from all others."""
+
+
+def quantize_to_integers(graph: LayerGraph, widths: IntegerWidths) -> IntegerNetwork:
+    """Lower a graph with folded scales to the integer network that a target can hold.
+
+    Requires: the result of ``fold_source_scales``.
+    Ensures: int8 weights, representable thresholds and biases, 0 <= V0 < Theta, all bounds within
+        the target's widths.
+    Refuses (IntegerWidthError): a layer whose bounds exceed the state width at exponent 0.
+    """
+    populations: dict[str, IntegerPopulation] = {}
+    synapses: list[IntegerSynapse] = []
+    for population in graph.populations:
+        if isinstance(population, InputPopulation):
+            populations[population.name] = IntegerInput(
+                name=population.name,
+                shape=population.shape,
+                max_value=population.max_value,
+                unit=population.unit,
+            )
+            continue
+        sources = {s.source: populations[s.source] for s in graph.incoming(population.name)}
+        lowered, edges = _finest_that_fits(population, graph, sources, widths)
+        populations[population.name] = lowered
+        synapses += edges
+    return IntegerNetwork.build(populations.values(), synapses)
+
+
+def _finest_that_fits(
+    population: SpikingPopulation | ReadoutPopulation,
+    graph: LayerGraph,
+    sources: Mapping[str, IntegerPopulation],
+    widths: IntegerWidths,
+) -> tuple[IntegerPopulation, list[IntegerSynapse]]:
+    incoming = graph.incoming(population.name)
+    unit, relative = _units_and_exponents(population, incoming, widths.max_weight)
+    refusal: IntegerWidthError | None = None
+    for exponent in range(widths.max_exponent - max(relative.values()), -1, -1):
+        lowered = _lower_population(population, unit / 2**exponent, widths)
+        edges = [
+            _lower_synapse(s, unit * 2 ** relative[s.source], exponent + relative[s.source], widths)
+            for s in incoming
+        ]
+        try:
+            verify_integer_widths(IntegerNetwork.build([*sources.values(), lowered], edges), widths)
+        except IntegerWidthError as error:
+            refusal = error
+        else:
+            return lowered, edges
+    assert refusal is not None
+    raise refusal
+
+
+def _units_and_exponents(
+    population: SpikingPopulation | ReadoutPopulation,
+    incoming: tuple[Synapse, ...],
+    max_weight: int,
+) -> tuple[np.ndarray, dict[str, int]]:
+    """Unit per channel at common exponent 0, and each edge's exponent relative to the smallest."""
+    largest = {s.source: _largest_weight_per_channel(s, population.shape[0]) for s in incoming}
+    typical = {source: np.log2(max(float(w.max()), 1e-30)) for source, w in largest.items()}
+    smallest = min(typical.values())
+    # an edge is at most 2^4 coarser than the finest: beyond that, the finest one hardly matters
+    relative = {source: min(int(np.floor(v - smallest + 0.5)), 4) for source, v in typical.items()}
+    unit = np.max([largest[s] / (max_weight * 2 ** relative[s]) for s in largest], axis=0)
+    if not unit.max() > 0:
+        unit = np.ones_like(unit)
+    if isinstance(population, ReadoutPopulation):
+        return np.full_like(unit, unit.max()), relative  # one scale for all classes
+    return np.maximum(unit, unit.max() * FINEST_CHANNEL), relative
+
+
+def _largest_weight_per_channel(synapse: Synapse, channels: int) -> np.ndarray:
+    weight = np.abs(_weighted_map(synapse).weight)
+    return weight.reshape(channels, -1).max(axis=1)
+
+
+def _weighted_map(synapse: Synapse) -> Convolution | Dense | Scale:
+    (weighted,) = (m for m in synapse.maps if isinstance(m, Convolution | Dense | Scale))
+    return weighted
+
+
+def _lower_population(
+    population: SpikingPopulation | ReadoutPopulation, unit: np.ndarray, widths: IntegerWidths
+) -> IntegerSpiking | IntegerReadout:
+    unit = unit.reshape(-1, 1, 1)
+    bias = widths.nearest_bias(np.broadcast_to(population.bias, unit.shape) / unit)
+    if isinstance(population, ReadoutPopulation):
+        return IntegerReadout(
+            name=population.name,
+            shape=population.shape,
+            bias=bias,
+            unit=float(unit.max()) * _readout_steps(population),
+            timesteps=population.timesteps,
+        )
+    threshold = widths.nearest_threshold(population.threshold / unit)
+    relative_start = population.initial_potential / population.threshold
+    start = np.floor(relative_start * threshold).astype(np.int64)
+    return IntegerSpiking(
+        name=population.name,
+        shape=population.shape,
+        timesteps=population.timesteps,
+        threshold=threshold,
+        initial_potential=np.clip(start, 0, threshold - 1),
+        bias=bias,
+    )
+
+
+def _readout_steps(population: ReadoutPopulation) -> float:
+    """The logit is a sum over the readout's steps; the float network's is their mean (Eq. 15)."""
+    return 1 / population.timesteps
+
+
+def _lower_synapse(
+    synapse: Synapse, unit: np.ndarray, exponent: int, widths: IntegerWidths
+) -> IntegerSynapse:
+    weighted = _weighted_map(synapse)
+    scale = unit.reshape(-1, *([1] * (weighted.weight.ndim - 1)))
+    integers = np.floor(weighted.weight / scale + 0.5)
+    integers = np.clip(integers, -widths.max_weight, widths.max_weight).astype(np.int8)
+    maps = tuple(with_weight(weighted, integers) if m is weighted else m for m in synapse.maps)
+    return IntegerSynapse(
+        source=synapse.source,
+        target=synapse.target,
+        maps=maps,
+        exponent=exponent,
+        alignment=synapse.alignment,
+    )
