@@ -1,0 +1,157 @@
+"""The steady-state initiation interval in closed form: the pipeline's maximum cycle ratio.
+
+The rules of ``pipeline`` make a timed event graph. Every dependency carries a delay in ticks and a
+number of samples by which it looks back; in the steady state one sample leaves every
+
+    max over cycles (sum of delays) / (samples looked back)
+
+ticks (Baccelli et al., "Synchronization and Linearity", 1992, section 3.2). A population alone is the
+cycle of its own window, T_l ticks for one sample. Two neighbours and the buffer between them are the
+cycle frame-forward, credit-back: (T_p + T_q + 2 link_ticks) / D. Joins and forks give longer ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+from hw_models.multicore.pipeline import AlignmentBuffer, Pipeline
+
+
+@dataclass(frozen=True)
+class _Dependency:
+    """``target`` of sample k fires at least ``delay`` ticks after ``source`` of sample k - tokens."""
+
+    source: tuple[str, int]
+    target: tuple[str, int]
+    delay: int
+    tokens: int
+    buffer: AlignmentBuffer | None = None  # for credits: the buffer whose slots they count
+
+
+@dataclass(frozen=True, kw_only=True)
+class InitiationInterval:
+    """The closed-form interval and the cycle that sets it.
+
+    Attributes:
+        ticks: ticks from one sample to the next in the steady state.
+        populations: populations on the critical cycle, in its order.
+        buffers: buffers whose slots the critical cycle waits for; empty when one population's own
+            firing window is the limit and no buffer depth can shorten the interval.
+    """
+
+    ticks: Fraction
+    populations: tuple[str, ...]
+    buffers: tuple[AlignmentBuffer, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """One change to the pipeline and the interval it would give."""
+
+    description: str
+    ticks: Fraction
+
+
+def initiation_interval(pipeline: Pipeline) -> InitiationInterval:
+    """Solve the maximum cycle ratio exactly, by raising a bound until no cycle exceeds it."""
+    dependencies = _dependencies(pipeline)
+    limiting = max(pipeline.windows, key=lambda name: pipeline.windows[name])
+    best = InitiationInterval(
+        ticks=Fraction(pipeline.windows[limiting]), populations=(limiting,), buffers=()
+    )
+    while cycle := _cycle_above(dependencies, best.ticks):
+        names = dict.fromkeys(d.source[0] for d in cycle)
+        best = InitiationInterval(
+            ticks=Fraction(sum(d.delay for d in cycle), sum(d.tokens for d in cycle)),
+            populations=tuple(names),
+            buffers=tuple(d.buffer for d in cycle if d.buffer is not None),
+        )
+    return best
+
+
+def ideal_interval_ticks(pipeline: Pipeline) -> int:
+    """The interval that no buffer depth can beat: the longest firing window."""
+    return max(pipeline.windows.values())
+
+
+def single_changes(pipeline: Pipeline) -> list[Change]:
+    """What one more slot or one timestep less would do, for all that the critical cycle holds.
+
+    Only what lies on the critical cycle can change the interval, so nothing else is tried.
+    """
+    limit = initiation_interval(pipeline)
+    changes = []
+    for buffer in dict.fromkeys(limit.buffers):
+        wider = replace(buffer, slots=buffer.slots + 1)
+        buffers = tuple(wider if b == buffer else b for b in pipeline.buffers)
+        changed = initiation_interval(replace(pipeline, buffers=buffers))
+        description = f"one more slot on {buffer} (D = {wider.slots})"
+        changes.append(Change(description=description, ticks=changed.ticks))
+    for name in limit.populations:
+        if pipeline.windows[name] > 1:
+            changed = initiation_interval(_one_step_less(pipeline, name))
+            description = f"one timestep less in {name} (T = {pipeline.windows[name] - 1})"
+            changes.append(Change(description=description, ticks=changed.ticks))
+    return sorted(changes, key=lambda change: (change.ticks, change.description))
+
+
+def _one_step_less(pipeline: Pipeline, name: str) -> Pipeline:
+    steps = pipeline.windows[name] - 1
+    buffers = []
+    for buffer in pipeline.buffers:
+        frames = buffer.frames
+        if frames is not None and buffer.target == name:
+            frames = frames[:steps]
+        if frames is not None and buffer.source == name:
+            frames = tuple(None if f is None else min(f, steps - 1) for f in frames)
+        buffers.append(replace(buffer, frames=frames))
+    return replace(pipeline, windows={**pipeline.windows, name: steps}, buffers=tuple(buffers))
+
+
+def _dependencies(pipeline: Pipeline) -> list[_Dependency]:
+    """All rules as dependencies between steps; a step is (population, index)."""
+    hop = 1 + pipeline.link_ticks
+    found = []
+    for name, window in pipeline.windows.items():
+        found += [_Dependency((name, t), (name, t + 1), 1, 0) for t in range(window - 1)]
+        found.append(_Dependency((name, window - 1), (name, 0), 1, 1))
+    for buffer in pipeline.buffers:
+        last_of_source = (buffer.source, pipeline.windows[buffer.source] - 1)
+        last_of_target = (buffer.target, pipeline.windows[buffer.target] - 1)
+        if buffer.frames is None:
+            found.append(_Dependency(last_of_source, (buffer.target, 0), hop, 0))
+        else:
+            found += [
+                _Dependency((buffer.source, frame), (buffer.target, step), hop, 0)
+                for step, frame in enumerate(buffer.frames)
+                if frame is not None
+            ]
+        found.append(_Dependency(last_of_target, (buffer.source, 0), hop, buffer.slots, buffer))
+    return found
+
+
+def _cycle_above(dependencies: Sequence[_Dependency], ratio: Fraction) -> list[_Dependency] | None:
+    """A cycle whose delays exceed ``ratio`` ticks per sample, or None (Bellman-Ford)."""
+    weights = [ratio.denominator * d.delay - ratio.numerator * d.tokens for d in dependencies]
+    steps = {d.source for d in dependencies} | {d.target for d in dependencies}
+    distance = dict.fromkeys(steps, 0)
+    reached_by: dict[tuple[str, int], _Dependency] = {}
+    for _ in range(len(steps) + 1):
+        last = None
+        for dependency, weight in zip(dependencies, weights, strict=True):
+            candidate = distance[dependency.source] + weight
+            if candidate > distance[dependency.target]:
+                distance[dependency.target] = candidate
+                reached_by[dependency.target] = dependency
+                last = dependency.target
+        if last is None:
+            return None
+    assert last is not None
+    for _ in steps:  # walk back until surely inside the cycle
+        last = reached_by[last].source
+    cycle = [reached_by[last]]
+    while cycle[-1].source != last:
+        cycle.append(reached_by[cycle[-1].source])
+    return cycle[::-1]

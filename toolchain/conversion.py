@@ -1,0 +1,296 @@
+"""From a trained PyTorch module to a layer graph (Algorithm 1, lines 22 to 25).
+
+The module is traced with ``torch.fx``. Between two quantizers everything must be linear, so a traced
+value is a *linear expression*: a sum of terms, each a source population and the maps applied to it, and
+a bias per channel. A quantizer turns its expression into a spiking population, each term into a synapse.
+Batch normalization scales the terms and shifts the bias: it is folded by construction.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import fx, nn
+
+from toolchain.errors import UnsupportedNetworkError
+from toolchain.layer_graph import (
+    InputPopulation,
+    LayerGraph,
+    Population,
+    ReadoutPopulation,
+    SpikingPopulation,
+    Synapse,
+    verify_layer_graph,
+)
+from toolchain.linear_maps import (
+    AveragePool,
+    Convolution,
+    Dense,
+    LinearMap,
+    Pair,
+    Scale,
+    Shape,
+    with_weight,
+)
+from toolchain.quantizers import TimestepQuantizer
+
+
+def convert(module: nn.Module, input_shape: Shape, max_value: int) -> LayerGraph:
+    """Convert a trained quantized network, in evaluation mode, to a layer graph.
+
+    Args:
+        module: takes ``pixels / max_value`` of shape ``(B, *input_shape)``, returns logits.
+        max_value: largest pixel integer.
+
+    Raises:
+        UnsupportedNetworkError: naming the module or operation and what to use in its place.
+    """
+    try:
+        traced = _Tracer().trace(module.eval())
+    except (TypeError, ValueError, RuntimeError, fx.proxy.TraceError) as error:
+        raise UnsupportedNetworkError(
+            f"{type(module).__name__} cannot be traced: {error}; its forward must not branch on values"
+        ) from error
+    return _Converter(module, input_shape, max_value).convert(traced)
+
+
+class _Tracer(fx.Tracer):
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, TimestepQuantizer) or super().is_leaf_module(m, module_qualified_name)
+
+
+@dataclass(frozen=True, eq=False)
+class _Term:
+    source: str
+    maps: tuple[LinearMap, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class _Expression:
+    """``sum of op_i(source_i) + bias``: a feature map before its quantizer."""
+
+    terms: tuple[_Term, ...]
+    shape: Shape
+    bias: np.ndarray  # (channels, 1, 1), float64
+
+    def then(self, linear_map: LinearMap) -> _Expression:
+        terms = tuple(replace(term, maps=(*term.maps, linear_map)) for term in self.terms)
+        return replace(self, terms=terms, shape=linear_map.output_shape(self.shape))
+
+
+class _Converter:
+    def __init__(self, module: nn.Module, input_shape: Shape, max_value: int) -> None:
+        self.module = module
+        self.populations: list[Population] = [
+            InputPopulation(
+                name="input", shape=input_shape, max_value=max_value, unit=1 / max_value
+            )
+        ]
+        self.synapses: list[Synapse] = []
+
+    def convert(self, traced: fx.Graph) -> LayerGraph:
+        values: dict[fx.Node, _Expression] = {}
+        for node in traced.nodes:
+            arguments = [values[a] for a in node.args if isinstance(a, fx.Node) and a in values]
+            match node.op:
+                case "placeholder":
+                    if values:
+                        raise UnsupportedNetworkError("the network must take exactly one input")
+                    shape = self.populations[0].shape
+                    values[node] = _Expression((_Term("input"),), shape, _no_bias(shape[0]))
+                case "call_module":
+                    child = self.module.get_submodule(node.target)
+                    values[node] = self._apply_module(node.target, child, arguments[0])
+                case "call_function" | "call_method":
+                    values[node] = _apply_function(node, arguments)
+                case "get_attr":
+                    raise UnsupportedNetworkError(
+                        f"'{node.target}' is used as a bare tensor; put it into a Conv2d or Linear"
+                    )
+                case "output":
+                    if not arguments:
+                        raise UnsupportedNetworkError(
+                            "the network must return one tensor of logits"
+                        )
+                    self._read_out(arguments[0])
+        return verify_layer_graph(LayerGraph.build(self.populations, self.synapses))
+
+    def _apply_module(self, name: str, child: nn.Module, value: _Expression) -> _Expression:
+        match child:
+            case TimestepQuantizer():
+                return self._fire(name, child, value)
+            case nn.Conv2d():
+                return _convolve(name, child, value)
+            case nn.BatchNorm2d():
+                return _normalize(name, child, value)
+            case nn.Linear():
+                return _dense(child, value)
+            case nn.AvgPool2d():
+                return _average_pool(name, child, value)
+            case nn.AdaptiveAvgPool2d():
+                return _adaptive_pool(name, child.output_size, value)
+            case nn.Flatten() | nn.Identity() | nn.Dropout() | nn.Dropout2d():
+                return value
+            case nn.MaxPool2d():
+                raise UnsupportedNetworkError(
+                    f"{name}: max pooling is not linear and has no spiking form; replace it by "
+                    f"average pooling before training (Algorithm 1)"
+                )
+            case nn.ReLU():
+                raise UnsupportedNetworkError(
+                    f"{name}: replace ReLU by TimestepQuantizer before training (Algorithm 1)"
+                )
+        raise UnsupportedNetworkError(
+            f"{name}: {type(child).__name__} has no spiking form; between two quantizers use Conv2d, "
+            f"Linear, BatchNorm2d, average pooling, addition and Flatten"
+        )
+
+    def _fire(self, name: str, quantizer: TimestepQuantizer, value: _Expression) -> _Expression:
+        threshold = np.full((1, 1, 1), float(quantizer.alpha.detach()))
+        self.populations.append(
+            SpikingPopulation(
+                name=name,
+                shape=value.shape,
+                timesteps=int(quantizer.timesteps.detach()),
+                threshold=threshold,
+                initial_potential=threshold / 2,
+                bias=value.bias,
+            )
+        )
+        self._connect(name, value)
+        return _Expression((_Term(name),), value.shape, _no_bias(value.shape[0]))
+
+    def _read_out(self, value: _Expression) -> None:
+        if value.shape[1:] != (1, 1):
+            raise UnsupportedNetworkError(
+                f"the network must return one logit a class, not a {value.shape} feature map"
+            )
+        self.populations.append(
+            ReadoutPopulation(name="readout", shape=value.shape, bias=value.bias)
+        )
+        self._connect("readout", value)
+
+    def _connect(self, target: str, value: _Expression) -> None:
+        self.synapses += [Synapse(source=t.source, target=target, maps=t.maps) for t in value.terms]
+
+
+def _no_bias(channels: int) -> np.ndarray:
+    return np.zeros((channels, 1, 1))
+
+
+def _array(tensor: torch.Tensor) -> np.ndarray:
+    return tensor.detach().to(torch.float64).cpu().numpy()
+
+
+def _pair(value: int | Sequence[int]) -> Pair:
+    return (value, value) if isinstance(value, int) else (int(value[0]), int(value[1]))
+
+
+def _convolve(name: str, child: nn.Conv2d, value: _Expression) -> _Expression:
+    if (
+        isinstance(child.padding, str)
+        or child.padding_mode != "zeros"
+        or _pair(child.dilation) != (1, 1)
+    ):
+        raise UnsupportedNetworkError(
+            f"{name}: a convolution must have numeric zero padding and no dilation"
+        )
+    convolution = Convolution(
+        weight=_array(child.weight),
+        stride=_pair(child.stride),
+        padding=_pair(child.padding),
+        groups=child.groups,
+    )
+    if np.any(value.bias) and any(convolution.padding):
+        raise UnsupportedNetworkError(
+            f"{name}: a constant from before this convolution meets its zero padding, so it is not one "
+            f"bias per channel; put a quantizer between the batch norm or bias and this convolution"
+        )
+    weight = torch.from_numpy(convolution.weight)
+    constant = torch.from_numpy(value.bias).expand(value.shape[0], *convolution.kernel)
+    carried = F.conv2d(constant[None], weight, groups=child.groups).numpy()[0]
+    bias = carried + (0 if child.bias is None else _array(child.bias)[:, None, None])
+    return replace(value.then(convolution), bias=bias)
+
+
+def _normalize(name: str, child: nn.BatchNorm2d, value: _Expression) -> _Expression:
+    if child.running_mean is None or child.running_var is None:
+        raise UnsupportedNetworkError(f"{name}: batch norm must track running statistics")
+    scale = 1 / np.sqrt(_array(child.running_var) + child.eps)
+    shift = -_array(child.running_mean) * scale
+    if child.affine:
+        scale, shift = (
+            scale * _array(child.weight),
+            shift * _array(child.weight) + _array(child.bias),
+        )
+    terms = tuple(replace(term, maps=_scaled(term.maps, scale)) for term in value.terms)
+    column = (slice(None), None, None)
+    return replace(value, terms=terms, bias=value.bias * scale[column] + shift[column])
+
+
+def _scaled(maps: tuple[LinearMap, ...], scale: np.ndarray) -> tuple[LinearMap, ...]:
+    """Multiply output channels: into the last convolution if there is one, else as a map of its own."""
+    if maps and isinstance(maps[-1], Convolution):
+        last = maps[-1]
+        return (*maps[:-1], with_weight(last, last.weight * scale[:, None, None, None]))
+    return (*maps, Scale(weight=scale))
+
+
+def _dense(child: nn.Linear, value: _Expression) -> _Expression:
+    dense = Dense(weight=_array(child.weight))
+    bias = dense.weight @ np.broadcast_to(value.bias, value.shape).reshape(-1)
+    if child.bias is not None:
+        bias = bias + _array(child.bias)
+    return replace(value.then(dense), bias=bias[:, None, None])
+
+
+def _average_pool(name: str, child: nn.AvgPool2d, value: _Expression) -> _Expression:
+    padding = _pair(child.padding)
+    if any(padding) and not child.count_include_pad:
+        raise UnsupportedNetworkError(f"{name}: a padded average pool must count its padding")
+    if child.ceil_mode or child.divisor_override is not None:
+        raise UnsupportedNetworkError(f"{name}: ceil_mode and divisor_override are not supported")
+    return _pool(name, value, _pair(child.kernel_size), _pair(child.stride), padding)
+
+
+def _adaptive_pool(name: str, output_size: object, value: _Expression) -> _Expression:
+    if output_size not in (1, (1, 1)):
+        raise UnsupportedNetworkError(f"{name}: an adaptive average pool must have output size 1")
+    kernel = value.shape[1:]
+    return _pool(name, value, kernel, kernel, (0, 0))
+
+
+def _pool(name: str, value: _Expression, kernel: Pair, stride: Pair, padding: Pair) -> _Expression:
+    if np.any(value.bias) and any(padding):
+        raise UnsupportedNetworkError(f"{name}: a bias in front of a padded pool is not constant")
+    return value.then(AveragePool(kernel=kernel, stride=stride, padding=padding))
+
+
+_ADDITIONS: tuple[Callable[..., object] | str, ...] = (
+    operator.add, operator.iadd, torch.add, "add", "add_",
+)  # fmt: skip
+_RESHAPES: tuple[Callable[..., object] | str, ...] = (torch.flatten, "flatten")
+
+
+def _apply_function(node: fx.Node, arguments: list[_Expression]) -> _Expression:
+    if node.target in _ADDITIONS and len(arguments) == len(node.args) == 2:
+        first, second = arguments
+        if first.shape != second.shape:
+            raise UnsupportedNetworkError(
+                f"{node.name}: a residual join must add equal shapes, not {first.shape} and {second.shape}"
+            )
+        return _Expression(first.terms + second.terms, first.shape, first.bias + second.bias)
+    if node.target in _RESHAPES and len(arguments) == 1:
+        return arguments[0]
+    if node.target is F.adaptive_avg_pool2d and len(node.args) == 2:
+        return _adaptive_pool(node.name, node.args[1], arguments[0])
+    operation = getattr(node.target, "__name__", node.target)
+    raise UnsupportedNetworkError(
+        f"{node.name}: '{operation}' has no spiking form; between two quantizers use Conv2d, Linear, "
+        f"BatchNorm2d, average pooling, addition and flatten"
+    )

@@ -1,0 +1,152 @@
+"""The integer network on disk: ``network.json`` for structure, ``network.safetensors`` for arrays."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from toolchain.errors import ModelFileError, UnsupportedNetworkError
+from toolchain.integer_network.network import (
+    IntegerInput,
+    IntegerNetwork,
+    IntegerPopulation,
+    IntegerReadout,
+    IntegerSpiking,
+    IntegerSynapse,
+)
+from toolchain.integer_network.verify import verify_integer_network
+from toolchain.layer_graph.populations import ALIGNMENT_METHODS
+from toolchain.linear_maps import Shape
+from toolchain.map_records import read_maps, write_maps
+from toolchain.record_reader import RecordReader
+
+FORMAT = "qac-deploy integer network"
+VERSION = 1
+DOCUMENT = "network.json"
+TENSORS = "network.safetensors"
+
+
+def describe_network(network: IntegerNetwork) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """The network as one JSON-able document and its named arrays."""
+    arrays: dict[str, np.ndarray] = {}
+    document = {
+        "format": FORMAT,
+        "version": VERSION,
+        "populations": [_write_population(p, arrays) for p in network.populations],
+        "synapses": [
+            {
+                "source": s.source,
+                "target": s.target,
+                "alignment": s.alignment,
+                "exponent": s.exponent,
+                "maps": write_maps(f"{s.source}->{s.target}", s.maps, arrays),
+            }
+            for s in network.synapses
+        ],
+    }
+    return document, arrays
+
+
+def save_integer_network(network: IntegerNetwork, directory: Path) -> None:
+    """Write both files into an existing directory; the same network gives the same bytes."""
+    document, arrays = describe_network(network)
+    (directory / DOCUMENT).write_text(json.dumps(document, indent=1) + "\n")
+    save_file({n: np.ascontiguousarray(a) for n, a in arrays.items()}, directory / TENSORS)
+
+
+def load_integer_network(directory: Path) -> IntegerNetwork:
+    """Read a network that ``save_integer_network`` wrote.
+
+    Raises:
+        ModelFileError: naming the file, the field and what it must be.
+    """
+    path = directory / DOCUMENT
+    try:
+        document = json.loads(path.read_text())
+        arrays = load_file(directory / TENSORS)
+    except OSError as error:
+        raise ModelFileError(
+            f"{error.filename or directory}: cannot be read; `qac-deploy compile` makes a build folder"
+        ) from error
+    except json.JSONDecodeError as error:
+        raise ModelFileError(
+            f"{path}: not valid JSON ({error}); compile the model again"
+        ) from error
+    except SafetensorError as error:
+        raise ModelFileError(
+            f"{directory / TENSORS}: damaged or truncated ({error}); compile the model again"
+        ) from error
+    root = RecordReader(path, "", document)
+    root.choice("format", (FORMAT,))
+    if root.integer("version", 1) != VERSION:
+        raise root.refuse("version", f"{VERSION}; compile the model again", root.value("version"))
+    populations = [_read_population(r, arrays) for r in root.record_list("populations")]
+    synapses = [
+        IntegerSynapse(
+            source=r.text("source"),
+            target=r.text("target"),
+            alignment=r.choice("alignment", ALIGNMENT_METHODS),
+            exponent=r.integer("exponent", 0),
+            maps=read_maps(r, arrays, np.int8),
+        )
+        for r in root.record_list("synapses")
+    ]
+    try:
+        return verify_integer_network(IntegerNetwork.build(populations, synapses))
+    except UnsupportedNetworkError as error:
+        raise ModelFileError(f"{path}: {error}") from error
+
+
+def _write_population(
+    population: IntegerPopulation, arrays: dict[str, np.ndarray]
+) -> dict[str, Any]:
+    record: dict[str, Any] = {"name": population.name, "shape": list(population.shape)}
+    fields: tuple[str, ...]
+    match population:
+        case IntegerInput():
+            return record | {
+                "kind": "input", "max_value": population.max_value, "unit": population.unit,
+            }  # fmt: skip
+        case IntegerSpiking():
+            record |= {"kind": "spiking", "timesteps": population.timesteps}
+            fields = ("threshold", "initial_potential", "bias")
+        case IntegerReadout():
+            record |= {
+                "kind": "readout", "timesteps": population.timesteps, "unit": population.unit,
+            }  # fmt: skip
+            fields = ("bias",)
+    for field in fields:
+        record[field] = f"{population.name}/{field}"
+        arrays[record[field]] = getattr(population, field)
+    return record
+
+
+def _read_population(reader: RecordReader, arrays: dict[str, np.ndarray]) -> IntegerPopulation:
+    name, kind = reader.text("name"), reader.choice("kind", ("input", "spiking", "readout"))
+    channels, height, width = reader.integers("shape", 3, 1)
+    shape: Shape = (channels, height, width)
+    if kind == "input":
+        return IntegerInput(
+            name=name,
+            shape=shape,
+            max_value=reader.integer("max_value", 1),
+            unit=reader.positive_number("unit"),
+        )
+    timesteps = reader.integer("timesteps", 1)
+    bias = reader.tensor("bias", arrays, 3, np.int64)
+    if kind == "readout":
+        unit = reader.positive_number("unit")
+        return IntegerReadout(name=name, shape=shape, timesteps=timesteps, bias=bias, unit=unit)
+    return IntegerSpiking(
+        name=name,
+        shape=shape,
+        timesteps=timesteps,
+        threshold=reader.tensor("threshold", arrays, 3, np.int64),
+        initial_potential=reader.tensor("initial_potential", arrays, 3, np.int64),
+        bias=bias,
+    )

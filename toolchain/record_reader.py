@@ -1,0 +1,106 @@
+"""Read fields from an untrusted record, with errors that name the file and the field."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from toolchain.errors import ModelFileError
+
+
+@dataclass(frozen=True, eq=False)
+class RecordReader:
+    """One dictionary of a file.
+
+    Args:
+        path: the file, for messages.
+        where: path of the record inside the file, such as ``populations[2]``.
+        record: its content, of any type.
+    """
+
+    path: Path
+    where: str
+    record: Any
+
+    def refuse(self, field: str, must_be: str, value: object) -> ModelFileError:
+        """The error for a bad field; raise it."""
+        shown = repr(value)
+        shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
+        where = f"{self.where}.{field}" if self.where and field else self.where or field
+        return ModelFileError(f"{self.path}: {where} must be {must_be}, not {shown}")
+
+    def value(self, field: str) -> Any:
+        if not isinstance(self.record, Mapping):
+            raise self.refuse("", "a record with named fields", self.record)
+        if field not in self.record:
+            where = f"{self.where}.{field}" if self.where else field
+            raise ModelFileError(f"{self.path}: {where} is missing")
+        return self.record[field]
+
+    def integer(self, field: str, minimum: int) -> int:
+        value = self.value(field)
+        if type(value) is not int or value < minimum:
+            raise self.refuse(field, f"an integer of at least {minimum}", value)
+        return value
+
+    def positive_number(self, field: str) -> float:
+        value = self.value(field)
+        if type(value) not in (int, float) or not np.isfinite(value) or value <= 0:
+            raise self.refuse(field, "a positive number", value)
+        return float(value)
+
+    def text(self, field: str) -> str:
+        value = self.value(field)
+        if not isinstance(value, str) or not value:
+            raise self.refuse(field, "a non-empty text", value)
+        return value
+
+    def choice(self, field: str, choices: tuple[str, ...]) -> Any:
+        value = self.value(field)
+        if value not in choices:
+            raise self.refuse(field, f"one of {', '.join(choices)}", value)
+        return value
+
+    def integers(self, field: str, length: int, minimum: int) -> tuple[int, ...]:
+        value = self.value(field)
+        if (
+            not isinstance(value, list | tuple)
+            or len(value) != length
+            or any(type(n) is not int or n < minimum for n in value)
+        ):
+            raise self.refuse(field, f"{length} integers of at least {minimum}", value)
+        return tuple(value)
+
+    def record_list(self, field: str) -> Iterator[RecordReader]:
+        value = self.value(field)
+        if not isinstance(value, list | tuple):
+            raise self.refuse(field, "a list", value)
+        where = f"{self.where}.{field}" if self.where else field
+        return (RecordReader(self.path, f"{where}[{i}]", item) for i, item in enumerate(value))
+
+    def sub_record(self, field: str) -> RecordReader:
+        where = f"{self.where}.{field}" if self.where else field
+        return RecordReader(self.path, where, self.value(field))
+
+    def tensor(
+        self, field: str, tensors: Mapping[str, np.ndarray], num_dimensions: int, dtype: type
+    ) -> np.ndarray:
+        """The tensor whose name is the field's value; integers and finite floats only."""
+        name = self.text(field)
+        if name not in tensors:
+            raise self.refuse(field, "the name of a tensor in the file", name)
+        array = tensors[name]
+        if not np.issubdtype(array.dtype, dtype) or array.ndim != num_dimensions or not array.size:
+            raise ModelFileError(
+                f"{self.path}: tensor '{name}' must have {num_dimensions} dimensions and type "
+                f"{dtype.__name__}, not shape {array.shape} and type {array.dtype}"
+            )
+        if np.issubdtype(dtype, np.floating) and not np.isfinite(array).all():
+            raise ModelFileError(
+                f"{self.path}: tensor '{name}' must be finite, but holds NaN or infinity"
+            )
+        return array
