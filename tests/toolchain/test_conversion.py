@@ -1,0 +1,139 @@
+"""Conversion by tracing: the float SNN is the quantized ANN, and what cannot be converted says why."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from toolchain.conversion import convert
+from toolchain.errors import UnsupportedNetworkError
+from toolchain.float_snn import run_float_snn
+from toolchain.layer_graph import SpikingPopulation
+from toolchain.linear_maps import AveragePool, Convolution, Dense
+from toolchain.model_zoo import build_model
+from toolchain.quantizers import TimestepQuantizer
+from toolchain.training import quantized_ann_logits, quantizers
+
+
+def randomized(module, seed=0):
+    """Random batch-norm statistics and timesteps, as a trained network would have them."""
+    generator = torch.Generator().manual_seed(seed)
+    for child in module.modules():
+        if isinstance(child, nn.BatchNorm2d):
+            child.running_mean.normal_(0, 0.3, generator=generator)
+            child.running_var.uniform_(0.3, 2, generator=generator)
+            with torch.no_grad():
+                child.weight.uniform_(0.5, 1.5, generator=generator)
+                child.bias.normal_(0, 0.3, generator=generator)
+    for index, quantizer in enumerate(quantizers(module).values()):
+        with torch.no_grad():
+            quantizer.t.fill_(1 + index % 4)
+            quantizer.alpha.uniform_(0.5, 2, generator=generator)
+    return module
+
+
+@pytest.mark.parametrize("size", [8, 28])
+def test_float_snn_equals_the_quantized_ann(size):
+    torch.manual_seed(1)
+    module = randomized(build_model("resnet-mini", (1, size, size), 10))
+    graph = convert(module, (1, size, size), max_value=16)
+    pixels = np.random.default_rng(0).integers(0, 17, (20, 1, size, size))
+    ann = quantized_ann_logits(module, pixels, max_value=16)
+    snn = run_float_snn(graph, pixels)
+    assert np.allclose(ann, snn.logits, rtol=0, atol=1e-10)
+    assert np.array_equal(ann.argmax(1), snn.logits.argmax(1))
+
+
+def test_the_graph_shows_the_structure_of_the_network():
+    module = randomized(build_model("resnet-mini", (1, 8, 8), 10))
+    graph = convert(module, (1, 8, 8), max_value=16)
+    assert [str(s) for s in graph.synapses] == [
+        "input -> stem (conv 3x3, average)",
+        "stem -> inner (conv 3x3, average)",
+        "inner -> join (conv 3x3, average)",
+        "stem -> join (identity, average)",
+        "join -> wide (pool 2x2 > conv 3x3, average)",
+        "wide -> readout (pool 2x2 > dense, average)",
+    ]
+    timesteps = {p.name: p.timesteps for p in graph.populations if isinstance(p, SpikingPopulation)}
+    assert timesteps == {"stem": 1, "inner": 2, "join": 3, "wide": 4}
+
+
+class Everything(nn.Module):
+    """Strides, groups, biases, a projection shortcut with batch norm, and a global pool."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Sequential(nn.Conv2d(2, 4, 3, stride=2, padding=1), TimestepQuantizer())
+        self.depthwise = nn.Sequential(
+            nn.Conv2d(4, 8, 3, padding=1, groups=4), nn.BatchNorm2d(8), TimestepQuantizer()
+        )
+        self.branch = nn.Sequential(nn.Conv2d(8, 6, 1, bias=False), nn.BatchNorm2d(6))
+        self.shortcut = nn.Sequential(nn.Conv2d(4, 6, 1, bias=False), nn.BatchNorm2d(6))
+        self.join = TimestepQuantizer()
+        self.norm_of_identity = nn.BatchNorm2d(6)
+        self.after = TimestepQuantizer()
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.head = nn.Linear(6, 3)
+
+    def forward(self, x):
+        first = self.first(x)
+        joined = self.join(self.branch(self.depthwise(first)) + self.shortcut(first))
+        return self.head(self.pool(self.after(self.norm_of_identity(joined))).flatten(1))
+
+
+def test_every_supported_operation_converts_without_a_gap():
+    torch.manual_seed(2)
+    module = randomized(Everything())
+    graph = convert(module, (2, 9, 7), max_value=255)
+    kinds = {type(m) for s in graph.synapses for m in s.maps}
+    assert {Convolution, AveragePool, Dense} <= kinds
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 2, 9, 7))
+    ann = quantized_ann_logits(module, pixels, max_value=255)
+    assert np.allclose(ann, run_float_snn(graph, pixels).logits, rtol=0, atol=1e-10)
+
+
+def net(*layers):
+    return nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), *layers, nn.Flatten(), nn.Linear(128, 2))
+
+
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [
+        (
+            net(TimestepQuantizer(), nn.MaxPool2d(1)),
+            "2: max pooling is not linear and has no spiking form; replace it by average pooling "
+            "before training (Algorithm 1)",
+        ),
+        (net(nn.ReLU()), "1: replace ReLU by TimestepQuantizer before training (Algorithm 1)"),
+        (
+            net(nn.Sigmoid()),
+            "1: Sigmoid has no spiking form; between two quantizers use Conv2d, Linear, BatchNorm2d, "
+            "average pooling, addition and Flatten",
+        ),
+        (
+            net(nn.BatchNorm2d(2), nn.Conv2d(2, 2, 3, padding=1), TimestepQuantizer()),
+            "2: a constant from before this convolution meets its zero padding, so it is not one bias "
+            "per channel; put a quantizer between the batch norm or bias and this convolution",
+        ),
+        (
+            nn.Sequential(nn.Conv2d(1, 2, 3), TimestepQuantizer()),
+            "the network must return one logit a class, not a (2, 6, 6) feature map",
+        ),
+    ],
+)
+def test_what_cannot_be_converted_says_what_to_use_instead(module, message):
+    with pytest.raises(UnsupportedNetworkError) as refusal:
+        convert(module, (1, 8, 8), max_value=16)
+    assert str(refusal.value) == message
+
+
+def test_a_forward_that_branches_on_values_is_refused():
+    class Branching(nn.Module):
+        def forward(self, x):
+            return x if x.sum() > 0 else -x
+
+    with pytest.raises(
+        UnsupportedNetworkError, match=r"^Branching cannot be traced: .*must not branch"
+    ):
+        convert(Branching(), (1, 8, 8), max_value=16)

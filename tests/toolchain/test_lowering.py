@@ -1,0 +1,260 @@
+"""From float graph to integers: hand-computed integers, fidelity, bounds at the limit and past it."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from strategies import integer_networks, random_pixels
+
+from sim.exact import run_exact
+from sim.stepped import run_stepped
+from toolchain.conversion import convert
+from toolchain.errors import IntegerWidthError, UnsupportedNetworkError
+from toolchain.float_snn import run_float_snn
+from toolchain.integer_network import (
+    IntegerInput,
+    IntegerNetwork,
+    IntegerReadout,
+    IntegerSpiking,
+    IntegerSynapse,
+    IntegerWidths,
+    verify_integer_widths,
+)
+from toolchain.integer_network.accumulator_bounds import potential_interval
+from toolchain.layer_graph import (
+    InputPopulation,
+    LayerGraph,
+    ReadoutPopulation,
+    SpikingPopulation,
+    Synapse,
+)
+from toolchain.linear_maps import AveragePool, Convolution, Dense
+from toolchain.model_zoo import build_model
+from toolchain.passes import lower_to_integers
+from toolchain.passes.fold_source_scales import fold_source_scales
+from toolchain.training import quantizers
+
+LOIHI = IntegerWidths(
+    weight_bits=8,
+    max_exponent=13,
+    state_bits=24,
+    threshold_mantissa_bits=17,
+    threshold_shift=6,
+    bias_mantissa_bits=13,
+    bias_exponent_bits=3,
+)
+
+
+def value(x):
+    return np.full((1, 1, 1), float(x))
+
+
+def two_neurons(weight=0.5, bias=0.25, alignment="average"):
+    """input -> hidden (T = 4, alpha = 2) -> readout, one neuron each."""
+    return LayerGraph.build(
+        [
+            InputPopulation(name="input", shape=(1, 1, 1), max_value=10, unit=0.1),
+            SpikingPopulation(
+                name="hidden",
+                shape=(1, 1, 1),
+                timesteps=4,
+                threshold=value(2),
+                initial_potential=value(1),
+                bias=value(bias),
+            ),
+            ReadoutPopulation(name="readout", shape=(1, 1, 1), bias=value(1)),
+        ],
+        [
+            Synapse(
+                source="input",
+                target="hidden",
+                maps=(Dense(weight=np.array([[weight]])),),
+                alignment=alignment,
+            ),
+            Synapse(source="hidden", target="readout", maps=(Dense(weight=np.array([[-3.0]])),)),
+        ],
+    )
+
+
+def test_scales_fold_into_weights_by_hand():
+    folded = {
+        (s.source, s.target): s.maps[-1].weight for s in fold_source_scales(two_neurons()).synapses
+    }
+    assert folded["input", "hidden"] == pytest.approx(0.5 * 0.1)  # unit of the pixel
+    assert folded["hidden", "readout"] == pytest.approx(-3.0 * 2 / 4)  # alpha / T
+
+
+def test_integers_by_hand():
+    """w = 0.05 becomes 127, so one integer is 0.05/127 of a unit at exponent 0; 2^x refines it."""
+    network = lower_to_integers(two_neurons(), LOIHI)
+    (synapse,) = network.incoming("hidden")
+    hidden = network["hidden"]
+    unit = 0.05 / 127 / 2**synapse.exponent
+    assert synapse.maps[0].weight.tolist() == [[127]]
+    assert hidden.threshold.item() == np.floor(2 / unit / 64 + 0.5) * 64
+    assert hidden.initial_potential.item() == hidden.threshold.item() // 2
+    assert abs(hidden.bias.item() - 0.25 / unit) <= 2 ** np.ceil(np.log2(0.25 / unit / 4095)) / 2
+
+
+def test_a_replicating_edge_folds_no_mean():
+    graph = two_neurons()
+    synapses = [replace(s, alignment="replicate") for s in graph.synapses]
+    folded = fold_source_scales(LayerGraph.build(graph.populations, synapses))
+    assert folded.incoming("readout")[0].maps[0].weight == pytest.approx(-3.0 * 2)
+
+
+@pytest.mark.parametrize("alignment", ["average", "replicate", "truncate"])
+@pytest.mark.parametrize("weight_bits", [8, 4])
+def test_integer_network_follows_the_float_network(alignment, weight_bits):
+    """Few counts differ at 8 bits; the integer logits are the float logits times one scale."""
+    torch.manual_seed(0)
+    module = build_model("resnet-mini", (1, 8, 8), 10)
+    for index, quantizer in enumerate(quantizers(module).values()):
+        quantizer.t.data.fill_(2 + index)
+    graph = convert(module, (1, 8, 8), max_value=16)
+    synapses = [replace(s, alignment=alignment) for s in graph.synapses]
+    readout_steps = {"average": 1}.get(alignment, 5)
+    populations = [
+        replace(p, timesteps=readout_steps) if p.name == "readout" else p for p in graph.populations
+    ]
+    graph = LayerGraph.build(populations, synapses)
+    network = lower_to_integers(graph, replace(LOIHI, weight_bits=weight_bits))
+    pixels = np.random.default_rng(0).integers(0, 17, (30, 1, 8, 8))
+    reference, run = run_float_snn(graph, pixels), run_stepped(network, pixels)
+    tolerance = {8: 0.06, 4: 0.5}[weight_bits]
+    for name, counts in run.counts.items():
+        assert (counts != reference.counts[name]).mean() < tolerance
+    logits = run.logits * network["readout"].unit
+    assert np.abs(logits - reference.logits).mean() < tolerance / 3 * np.ptp(reference.logits)
+
+
+def one_neuron(threshold, bias, weight=1, exponent=0, timesteps=1, start=0):
+    return IntegerNetwork.build(
+        [
+            IntegerInput(name="input", shape=(1, 1, 1), max_value=1, unit=1.0),
+            IntegerSpiking(
+                name="hidden",
+                shape=(1, 1, 1),
+                timesteps=timesteps,
+                threshold=np.full((1, 1, 1), threshold),
+                initial_potential=np.full((1, 1, 1), start),
+                bias=np.full((1, 1, 1), bias),
+            ),
+            IntegerReadout(
+                name="readout", shape=(1, 1, 1), bias=np.zeros((1, 1, 1), np.int64), unit=1.0
+            ),
+        ],
+        [
+            IntegerSynapse(
+                source="input",
+                target="hidden",
+                exponent=exponent,
+                maps=(Dense(weight=np.array([[weight]], np.int8)),),
+            ),
+            IntegerSynapse(
+                source="hidden",
+                target="readout",
+                exponent=0,
+                maps=(Dense(weight=np.ones((1, 1), np.int8)),),
+            ),
+        ],
+    )
+
+
+@settings(deadline=None, max_examples=200, suppress_health_check=list(HealthCheck))
+@given(integer_networks(alignments=("average", "replicate", "truncate")), st.integers(0, 2**32 - 1))
+def test_no_logit_leaves_its_bound(network, seed):
+    run = run_stepped(network, random_pixels(network, seed))
+    bound = potential_interval(network, "logits")
+    assert (run.logits >= bound.low).all()
+    assert (run.logits <= bound.high).all()
+
+
+@settings(deadline=None, max_examples=500)
+@given(
+    st.integers(1, 50),
+    st.integers(-60, 60),
+    st.integers(-127, 127),
+    st.integers(1, 8),
+    st.floats(0, 0.99),
+)
+def test_no_potential_leaves_its_bound(threshold, bias, weight, timesteps, start):
+    network = one_neuron(threshold, bias, weight, timesteps=timesteps, start=int(start * threshold))
+    bound = potential_interval(network, "hidden")
+    for pixel in (0, 1):
+        potential = int(start * threshold)
+        for _ in range(timesteps):
+            potential += weight * pixel + bias
+            assert bound.low <= potential <= bound.high
+            potential -= threshold * (potential >= threshold)
+
+
+def test_the_state_bound_holds_at_the_limit_and_not_one_past_it():
+    widths = replace(LOIHI, threshold_shift=0, bias_mantissa_bits=26, bias_exponent_bits=0)
+    # the highest potential is just below the threshold plus one current: (2^17 - 1) + A
+    limit = 2**23 - 1 - (2**17 - 1) - 1
+    verify_integer_widths(one_neuron(2**17 - 1, limit), widths)
+    with pytest.raises(IntegerWidthError) as refusal:
+        verify_integer_widths(one_neuron(2**17 - 1, limit + 1), widths)
+    assert str(refusal.value) == (
+        "hidden: accumulator bound 8,388,608 exceeds the 24-bit state (8,388,607); "
+        "use fewer weight bits or fewer timesteps"
+    )
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (one_neuron(65, 0), r"hidden: threshold 65 must be a multiple of 64 up to 8,388,544"),
+        (
+            one_neuron(64, 4097),
+            r"hidden: bias up to 4,097 is not a 13-bit mantissa .* 3-bit exponent",
+        ),
+        (one_neuron(64, 0, weight=-128), r"weight 128 exceeds 8 bits \(127\)"),
+        (one_neuron(64, 0, exponent=14), r"exponent 14 exceeds the target's 13"),
+    ],
+)
+def test_what_a_target_cannot_hold_is_refused(network, message):
+    with pytest.raises(IntegerWidthError, match=message):
+        verify_integer_widths(network, LOIHI)
+
+
+def test_a_layer_that_fits_at_no_exponent_is_refused_by_name():
+    graph = two_neurons()
+    with pytest.raises(
+        IntegerWidthError, match=r"^hidden: accumulator bound .* exceeds the 10-bit state"
+    ):
+        lower_to_integers(graph, replace(LOIHI, state_bits=10))
+
+
+def test_two_weighted_maps_in_one_synapse_are_refused():
+    graph = two_neurons()
+    double = replace(graph.synapses[0], maps=(Dense(weight=np.eye(1)), Dense(weight=np.eye(1))))
+    graph = LayerGraph.build(graph.populations, [double, *graph.synapses[1:]])
+    with pytest.raises(UnsupportedNetworkError, match="two weighted maps follow each other"):
+        lower_to_integers(graph, LOIHI)
+
+
+def test_pool_divisors_fold_into_the_weight_on_either_side():
+    maps = (AveragePool(kernel=(2, 2), stride=(2, 2)), Convolution(weight=np.ones((1, 1, 1, 1))))
+    for order in (maps, maps[::-1]):
+        graph = LayerGraph.build(
+            [
+                InputPopulation(name="input", shape=(1, 2, 2), max_value=1, unit=1.0),
+                ReadoutPopulation(name="readout", shape=(1, 1, 1), bias=value(0)),
+            ],
+            [Synapse(source="input", target="readout", maps=order)],
+        )
+        network = lower_to_integers(graph, LOIHI)
+        logits = run_exact(network, np.ones((1, 1, 2, 2), np.int64)).logits
+        assert logits * network["readout"].unit == pytest.approx(1.0)
+
+
+def test_the_input_graph_stays_untouched():
+    graph = two_neurons()
+    before = graph.synapses[0].maps[0].weight.copy()
+    lower_to_integers(graph, LOIHI)
+    assert np.array_equal(graph.synapses[0].maps[0].weight, before)
