@@ -1,0 +1,38 @@
+# `make demo` runs the main job on a fresh machine, `make test` the test suite; both set up all they need.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint environment lava clean
+
+demo: environment lava
+	$(BIN)/qac-deploy train --data digits --out model.pt
+	$(BIN)/qac-deploy compile model.pt --target loihi-sim
+	$(BIN)/qac-deploy simulate build --engine exact
+	$(BIN)/qac-deploy simulate build --engine lava --samples 16
+	$(BIN)/qac-deploy compare build
+	@echo; echo "open build/report.html in a browser"
+
+test: environment lava
+	$(BIN)/python -m pytest -n 2
+
+lint: environment
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+environment: $(VENV)/installed
+
+# torch is pinned because an unpinned one may bring several gigabytes of CUDA packages
+$(VENV)/installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet "torch==2.13.0" -e ".[dev]"
+	touch $@
+
+lava: environment
+	$(BIN)/qac-deploy doctor --create-lava-env
+
+clean:
+	rm -rf $(VENV) build model.pt
