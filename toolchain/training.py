@@ -24,7 +24,8 @@ class TrainingPlan:
         timestep_learning_rate: initial learning rate of t; larger, because cross entropy is flat in t.
         mean_timesteps: budget for the mean of T_l over the spiking populations. The loss grows in
             proportion to the excess, so layers that need their timesteps least give them up first.
-        budget_weight: cross entropy that one timestep of excess mean is worth.
+        timestep_price: cross entropy that one timestep of excess mean costs at first; the price rises
+            by as much an epoch while the budget is exceeded (dual ascent), so the budget is met.
     """
 
     epochs: int = 30
@@ -34,7 +35,7 @@ class TrainingPlan:
     momentum: float = 0.9
     weight_decay: float = 5e-4
     mean_timesteps: float = 2.5
-    budget_weight: float = 0.01
+    timestep_price: float = 0.01
     seed: int = 0
 
 
@@ -78,14 +79,18 @@ def train(
     optimizer = torch.optim.SGD(groups, lr=plan.learning_rate, momentum=plan.momentum)
     pixels = _as_input(dataset.train_pixels, dataset.max_value)
     labels = torch.from_numpy(dataset.train_labels)
-    steps = plan.epochs * -(-len(pixels) // plan.batch_size)
+    steps_per_epoch = -(-len(pixels) // plan.batch_size)
+    steps = plan.epochs * steps_per_epoch
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps)
+    price = plan.timestep_price
     for epoch in range(plan.epochs):
         total = 0.0
         for batch in torch.randperm(len(pixels)).split(plan.batch_size):
             optimizer.zero_grad()
             loss = F.cross_entropy(module(pixels[batch]), labels[batch])
-            (loss + _excess_timesteps(found.values(), plan)).backward()
+            excess = _excess_timesteps(found.values(), plan.mean_timesteps)
+            (loss + price * excess).backward()
+            price += plan.timestep_price * float(excess.detach()) / steps_per_epoch
             optimizer.step()
             schedule.step()
             for quantizer in found.values():
@@ -101,9 +106,9 @@ def train(
     return module.eval()
 
 
-def _excess_timesteps(found: Iterable[TimestepQuantizer], plan: TrainingPlan) -> Tensor:
-    timesteps = torch.stack([q.timesteps for q in found])
-    return plan.budget_weight * torch.relu(timesteps.mean() - plan.mean_timesteps)
+def _excess_timesteps(found: Iterable[TimestepQuantizer], budget: float) -> Tensor:
+    """Mean T_l above the budget, or 0."""
+    return torch.relu(torch.stack([q.timesteps for q in found]).mean() - budget)
 
 
 @torch.inference_mode()

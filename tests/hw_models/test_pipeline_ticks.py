@@ -30,8 +30,7 @@ from toolchain.integer_network import IntegerNetwork
 def chain(windows, slots=2, link_ticks=0, frames=None):
     names = list(windows)
     buffers = tuple(
-        AlignmentBuffer(source=a, target=b, slots=slots, frames=frames)
-        for a, b in pairwise(names)
+        AlignmentBuffer(source=a, target=b, slots=slots, frames=frames) for a, b in pairwise(names)
     )
     return Pipeline(windows=windows, buffers=buffers, link_ticks=link_ticks)
 

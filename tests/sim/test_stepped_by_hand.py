@@ -1,0 +1,189 @@
+"""The judge itself, against cases small enough to compute by hand."""
+
+import numpy as np
+import pytest
+
+from sim.stepped import run_stepped
+from toolchain.errors import DataError
+from toolchain.integer_network import (
+    IntegerInput,
+    IntegerNetwork,
+    IntegerReadout,
+    IntegerSpiking,
+    IntegerSynapse,
+)
+from toolchain.linear_maps import Convolution, Dense, Scale, SumPool
+
+
+def constant(value):
+    return np.full((1, 1, 1), value)
+
+
+def spiking(name, timesteps, threshold, initial=0, bias=0, shape=(1, 1, 1)):
+    return IntegerSpiking(
+        name=name,
+        shape=shape,
+        timesteps=timesteps,
+        threshold=constant(threshold),
+        initial_potential=constant(initial),
+        bias=np.full((shape[0], 1, 1), bias),
+    )
+
+
+def network(populations, synapses, shape=(1, 1, 1), readout_timesteps=1, classes=1):
+    return IntegerNetwork.build(
+        [
+            IntegerInput(name="input", shape=shape, max_value=255, unit=1.0),
+            *populations,
+            IntegerReadout(
+                name="out",
+                shape=(classes, 1, 1),
+                bias=np.zeros((classes, 1, 1), np.int64),
+                unit=1.0,
+                timesteps=readout_timesteps,
+            ),
+        ],
+        synapses,
+    )
+
+
+def synapse(source, target, linear_map, exponent=0, alignment="average"):
+    return IntegerSynapse(
+        source=source, target=target, maps=(linear_map,), exponent=exponent, alignment=alignment
+    )
+
+
+def weight(*rows):
+    return Dense(weight=np.array(rows, np.int8))
+
+
+def test_soft_reset_keeps_the_remainder_and_fires_at_equality():
+    """V0 = 5, A = 7, Theta = 10: 12 spike 2; 9 no; 16 spike 6; 13 spike 3; 10 spike (equality) 0."""
+    net = network(
+        [spiking("a", timesteps=5, threshold=10, initial=5)],
+        [synapse("input", "a", weight([7])), synapse("a", "out", weight([1]))],
+    )
+    run = run_stepped(net, np.array([[[[1]]]]))
+    assert run.trains["a"].reshape(-1).tolist() == [True, False, True, True, True]
+    assert run.counts["a"].item() == 4
+    assert run.logits.tolist() == [[4]]
+
+
+def test_one_spike_a_step_however_large_the_current():
+    net = network(
+        [spiking("a", timesteps=3, threshold=10)],
+        [synapse("input", "a", weight([100])), synapse("a", "out", weight([1]))],
+    )
+    assert run_stepped(net, np.array([[[[1]]]])).counts["a"].item() == 3
+
+
+def test_averaging_sees_the_count_and_replication_the_frames():
+    """a spikes in steps 1 and 3 of 0..3; b has two steps and spikes wherever it gets any input."""
+
+    def counts(alignment):
+        net = network(
+            [spiking("a", timesteps=4, threshold=10), spiking("b", timesteps=2, threshold=1)],
+            [
+                synapse("input", "a", weight([5])),
+                synapse("a", "b", weight([1]), alignment=alignment),
+                synapse("b", "out", weight([1])),
+            ],
+        )
+        run = run_stepped(net, np.array([[[[1]]]]))
+        assert run.trains["a"].reshape(-1).tolist() == [False, True, False, True]
+        return run.trains["b"].reshape(-1).tolist()
+
+    assert counts("average") == [True, True]  # A = 2 in both steps
+    assert counts("replicate") == [False, False]  # frames 0 and 2 hold no spike
+    assert counts("truncate") == [False, True]  # frames 0 and 1
+
+
+def test_truncation_gives_no_input_after_the_last_frame():
+    net = network(
+        [spiking("a", timesteps=1, threshold=1), spiking("b", timesteps=3, threshold=4)],
+        [
+            synapse("input", "a", weight([1])),
+            synapse("a", "b", weight([4]), alignment="truncate"),
+            synapse("b", "out", weight([1])),
+        ],
+    )
+    assert run_stepped(net, np.array([[[[1]]]])).trains["b"].reshape(-1).tolist() == [
+        True,
+        False,
+        False,
+    ]
+
+
+def test_convolution_with_stride_padding_groups_and_exponent():
+    """Two depthwise 2x2 kernels on a 3x3 map, stride 2, padding 1, times 2^1."""
+    kernels = np.array([[[[1, 2], [3, 4]]], [[[1, 0], [0, -1]]]], np.int8)
+    convolution = Convolution(weight=kernels, stride=(2, 2), padding=(1, 1), groups=2)
+    net = network(
+        [spiking("a", timesteps=1, threshold=1000, shape=(2, 2, 2))],
+        [
+            synapse("input", "a", convolution, exponent=1),
+            synapse("a", "out", weight([0] * 8)),
+        ],
+        shape=(2, 3, 3),
+    )
+    pixels = np.arange(1, 19).reshape(1, 2, 3, 3)
+    # a window's value reaches its threshold exactly when threshold <= 2 * sum
+    expected = 2 * np.array(
+        [[[4 * 1, 3 * 2 + 4 * 3], [2 * 4 + 4 * 7, 1 * 5 + 2 * 6 + 3 * 8 + 4 * 9]],
+         [[-10, -12], [-16, 14 - 18]]]
+    )  # fmt: skip
+    for channel, row, column in np.ndindex(2, 2, 2):
+        value = expected[channel, row, column]
+        for threshold, fires in ((value, True), (value + 1, False)):
+            if threshold < 1:
+                continue
+            probe = spiking("a", timesteps=1, threshold=int(threshold), shape=(2, 2, 2))
+            probed = IntegerNetwork.build([net["input"], probe, net["out"]], net.synapses)
+            assert run_stepped(probed, pixels).counts["a"][0, channel, row, column] == fires
+
+
+def test_a_residual_join_adds_both_currents():
+    net = network(
+        [spiking("a", timesteps=2, threshold=1), spiking("b", timesteps=3, threshold=7)],
+        [
+            synapse("input", "a", weight([1])),
+            synapse("input", "b", Scale(weight=np.array([3], np.int8))),
+            synapse("a", "b", weight([2])),
+            synapse("b", "out", weight([1])),
+        ],
+    )
+    # a spikes twice, so b's current is 3 + 2 * 2 = 7 = Theta: one spike in every step
+    assert run_stepped(net, np.array([[[[1]]]])).counts["b"].item() == 3
+
+
+def test_a_sum_pool_adds_its_window():
+    net = network(
+        [],
+        [
+            IntegerSynapse(
+                source="input",
+                target="out",
+                exponent=0,
+                maps=(SumPool(kernel=(2, 2), stride=(2, 2)), weight([1])),
+            )
+        ],
+        shape=(1, 2, 2),
+    )
+    assert run_stepped(net, np.array([[[[1, 2], [3, 4]]]])).logits.tolist() == [[10]]
+
+
+@pytest.mark.parametrize(
+    ("pixels", "message"),
+    [
+        (
+            np.zeros((1, 1, 2, 2), int),
+            r"samples have shape \(1, 2, 2\), but .* 'input' takes \(1, 1, 1\)",
+        ),
+        (np.full((1, 1, 1, 1), 256), r"pixels must be 0\.\.255, but reach 256\.\.256"),
+        (np.zeros((1, 1, 1, 1)), "pixels must be integers, not float64"),
+    ],
+)
+def test_wrong_pixels_are_refused(pixels, message):
+    net = network([], [synapse("input", "out", weight([1]))])
+    with pytest.raises(DataError, match=message):
+        run_stepped(net, pixels)
