@@ -90,9 +90,13 @@ def verify_integer_widths(network: IntegerNetwork, widths: IntegerWidths) -> Int
                 f"{synapse}: weight {largest} exceeds {widths.weight_bits} bits "
                 f"({widths.max_weight}); lower the weights for this target again"
             )
-        if synapse.exponent > widths.max_exponent:
+        source = network[synapse.source]
+        # pixels arrive as bit planes, the highest of which shifts the weight by as much again
+        planes = source.max_value.bit_length() - 1 if isinstance(source, IntegerInput) else 0
+        if synapse.exponent + planes > widths.max_exponent:
             raise IntegerWidthError(
-                f"{synapse}: exponent {synapse.exponent} exceeds the target's {widths.max_exponent}"
+                f"{synapse}: exponent {synapse.exponent + planes} exceeds the target's "
+                f"{widths.max_exponent}"
             )
     for population in network.populations:
         name = population.name

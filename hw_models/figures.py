@@ -1,0 +1,112 @@
+"""Hardware figures: numbers in a YAML file, each with its source and the kind of that source."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from toolchain.errors import TargetError
+
+KINDS = ("published", "fitted", "scaled", "assumed")
+BUILT_IN = Path(__file__).parent / "targets"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """One number and where it comes from.
+
+    Attributes:
+        kind: ``published`` by the maker, ``fitted`` to measurements, ``scaled`` from another process or
+            part, or ``assumed``.
+    """
+
+    value: float | int
+    kind: str
+    source: str
+
+
+@dataclass(frozen=True, eq=False)
+class FigureFile:
+    """A hardware description: free text, and figures by dotted name such as ``core.compartments``."""
+
+    path: Path
+    name: str
+    description: str
+    figures: Mapping[str, Figure]
+
+    def number(self, name: str, minimum: float = 0) -> float:
+        """A figure's value.
+
+        Raises:
+            TargetError: it is missing, or below the minimum.
+        """
+        if name not in self.figures:
+            raise TargetError(f"{self.path}: {name} is missing; add it with value, kind and source")
+        value = self.figures[name].value
+        if value < minimum:
+            raise TargetError(
+                f"{self.path}: {name}.value must be at least {minimum:g}, not {value:g}"
+            )
+        return value
+
+    def integer(self, name: str, minimum: int = 1) -> int:
+        """The same for a figure that must be an integer."""
+        value = self.number(name, minimum)
+        if value != int(value):
+            raise TargetError(f"{self.path}: {name}.value must be an integer, not {value:g}")
+        return int(value)
+
+    def section(self, name: str) -> dict[str, Figure]:
+        """All figures below a dotted name, by the rest of their names."""
+        prefix = f"{name}."
+        return {n.removeprefix(prefix): f for n, f in self.figures.items() if n.startswith(prefix)}
+
+
+def load_figures(name_or_path: str) -> FigureFile:
+    """Read a built-in hardware description by name, or any by path.
+
+    Raises:
+        TargetError: naming the file, the field, what it must be and the remedy.
+    """
+    path = Path(name_or_path)
+    if path.suffix not in (".yaml", ".yml"):
+        path = BUILT_IN / f"{name_or_path}.yaml"
+    if not path.is_file():
+        built_in = ", ".join(sorted(p.stem for p in BUILT_IN.glob("*.yaml")))
+        raise TargetError(
+            f"no hardware description '{name_or_path}'; choose one of {built_in}, or the path of a YAML file"
+        )
+    try:
+        document = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise TargetError(f"{path}: not valid YAML ({str(error).splitlines()[0]})") from error
+    if not isinstance(document, dict) or not isinstance(document.get("figures"), dict):
+        raise TargetError(f"{path}: must be a mapping with name, description and figures")
+    for field in ("name", "description"):
+        if not isinstance(document.get(field), str):
+            raise TargetError(f"{path}: {field} must be a text")
+    figures: dict[str, Figure] = {}
+    _collect(path, "", document["figures"], figures)
+    return FigureFile(path, document["name"], document["description"].strip(), figures)
+
+
+def _collect(path: Path, prefix: str, node: Any, figures: dict[str, Figure]) -> None:
+    """Flatten nested sections; a mapping that has a ``value`` is a figure."""
+    if not isinstance(node, dict):
+        raise TargetError(f"{path}: {prefix} must be a mapping with value, kind and source")
+    if "value" not in node:
+        for key, child in node.items():
+            _collect(path, f"{prefix}.{key}" if prefix else str(key), child, figures)
+        return
+    value, kind, source = node["value"], node.get("kind"), node.get("source")
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
+        raise TargetError(f"{path}: {prefix}.value must be a number, not {value!r}")
+    if kind not in KINDS:
+        raise TargetError(f"{path}: {prefix}.kind must be one of {', '.join(KINDS)}, not {kind!r}")
+    if not isinstance(source, str) or not source:
+        raise TargetError(f"{path}: {prefix}.source must say where the figure comes from")
+    figures[prefix] = Figure(value=value, kind=kind, source=source)
