@@ -1,0 +1,1 @@
+"""An ANN accelerator's PE array running Algorithm 2: cycles, accesses, and the same integers."""
