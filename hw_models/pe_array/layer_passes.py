@@ -96,9 +96,9 @@ def _synapse_passes(
     for index, linear_map in enumerate(synapse.maps):
         out = linear_map.output_shape(shape)
         is_last = index == len(synapse.maps) - 1
-        is_pool = isinstance(linear_map, SumPool)
         reads = (prod(shape), 1, 1) if isinstance(linear_map, Dense) else shape
         weight, stride, padding = _as_convolution(linear_map, shape)
+        is_pool = isinstance(linear_map, SumPool)
         suffix = " (pool)" if is_pool else ""
         passes.append(
             LayerPass(
@@ -123,7 +123,7 @@ def _synapse_passes(
                 is_pool=is_pool,
             )
         )
-        if is_pool:
+        if isinstance(linear_map, SumPool):
             largest *= prod(linear_map.kernel)
         shape = out
     assert isinstance(source, IntegerInput | IntegerSpiking)

@@ -1,0 +1,74 @@
+"""``qac-deploy compile``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deploy.cli.console import JsonOption, console, print_json
+
+
+def compile_command(
+    model: Annotated[Path, typer.Argument(help="Model file, as `qac-deploy train` writes it.")],
+    target: Annotated[
+        str, typer.Option(help="Built-in target, or the path of a YAML file.")
+    ] = "loihi-sim",
+    array: Annotated[
+        str, typer.Option(help="PE array to compare with: a name or a YAML file.")
+    ] = "pe-array",
+    out: Annotated[
+        Path, typer.Option(help="Build folder; an earlier build there is replaced.")
+    ] = Path("build"),
+    alignment: Annotated[
+        str, typer.Option(help="Temporal alignment: average, replicate or truncate.")
+    ] = "average",
+    slots: Annotated[
+        int | None,
+        typer.Option(min=1, help="Slots D of each alignment buffer (default: the target's)."),
+    ] = None,
+    weight_bits: Annotated[
+        int | None, typer.Option(min=2, max=8, help="Synaptic weight bits (default: the target's).")
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(help="Data set to measure on (default: the one it was trained on)."),
+    ] = None,
+    samples: Annotated[int, typer.Option(min=1, help="Samples in the reported pipeline run.")] = 16,
+    as_json: JsonOption = False,
+) -> None:
+    """Compile a trained network for a target: integers, cores, buffers, stalls, Lava processes.
+
+    Example: [bold]qac-deploy compile model.pt --target loihi-sim[/bold]
+    """
+    from deploy.build_folder import load_report
+    from deploy.compile_model import CompileOptions, compile_model
+    from deploy.report.terminal import print_summary
+    from toolchain.layer_graph import ALIGNMENT_METHODS
+
+    if alignment not in ALIGNMENT_METHODS:
+        raise typer.BadParameter(
+            f"must be one of {', '.join(ALIGNMENT_METHODS)}, not '{alignment}'",
+            param_hint="--alignment",
+        )
+    options = CompileOptions(
+        target=target,
+        array=array,
+        alignment=alignment,
+        slots=slots,
+        weight_bits=weight_bits,
+        data=data,
+        samples=samples,
+    )
+    if as_json:
+        compile_model(model, out, options)
+        print_json(load_report(out))
+        return
+    with console.status("compiling") as status:
+        compile_model(model, out, options, lambda stage: status.update(stage))
+    print_summary(load_report(out), console)
+    console.print(
+        f"\n[bold]{out / 'report.html'}[/bold] has the timeline and every figure's source"
+    )
+    console.print(f"next: [bold]qac-deploy simulate {out} --engine lava --samples 16[/bold]")

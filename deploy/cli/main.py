@@ -1,0 +1,43 @@
+"""``qac-deploy``: the commands, and how their errors reach a person."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from deploy.cli.compare import compare
+from deploy.cli.compile import compile_command
+from deploy.cli.doctor import doctor
+from deploy.cli.report import report
+from deploy.cli.simulate import simulate
+from deploy.cli.train import train_command
+from toolchain.errors import QacDeployError
+
+app = typer.Typer(
+    name="qac-deploy",
+    help="Take a mixed-timestep spiking network from training to hardware, and see where it stalls.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+app.command("train")(train_command)
+app.command("compile")(compile_command)
+app.command("simulate")(simulate)
+app.command("report")(report)
+app.command("compare")(compare)
+app.command("doctor")(doctor)
+
+
+def main() -> None:
+    """Console entry point; an error of the input ends with its message and exit code 2."""
+    try:
+        app()
+    except QacDeployError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

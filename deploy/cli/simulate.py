@@ -1,0 +1,150 @@
+"""``qac-deploy simulate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from deploy.cli.console import JsonOption, console, print_json, progress_bar
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from sim.simulation import Simulation
+    from toolchain.integer_network import IntegerNetwork
+
+ENGINES = ("exact", "stepped", "lava")
+
+
+def simulate(
+    build: Annotated[Path, typer.Argument(help="Build folder, as `qac-deploy compile` writes it.")],
+    data: Annotated[
+        str | None, typer.Option(help="Data set (default: the one the build was measured on).")
+    ] = None,
+    engine: Annotated[str, typer.Option(help="exact, stepped or lava.")] = "exact",
+    samples: Annotated[
+        int | None, typer.Option(min=1, help="Test samples (default: all; 16 for lava).")
+    ] = None,
+    lava_python: Annotated[
+        Path | None, typer.Option(help="Python 3.10 interpreter that has lava-nc.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run the integer network on test images.
+
+    The Lava engine runs the emitted processes and holds every count, spike train, logit and stall
+    counter against the stepped engine and the tick model; any difference is an error (exit code 1).
+
+    Example: [bold]qac-deploy simulate build/ --engine lava --samples 16[/bold]
+    """
+    from deploy.build_folder import load_report
+    from sim.exact import run_exact
+    from sim.stepped import run_stepped
+    from toolchain.datasets import load_dataset
+    from toolchain.errors import DataError
+    from toolchain.integer_network.serialize import load_integer_network
+
+    if engine not in ENGINES:
+        raise typer.BadParameter(
+            f"must be one of {', '.join(ENGINES)}, not '{engine}'", param_hint="--engine"
+        )
+    network = load_integer_network(build)
+    report = load_report(build)
+    name = data or report["data"]
+    if name is None:
+        raise DataError(
+            "the build names no data set; choose one with --data, such as --data digits"
+        )
+    dataset = load_dataset(name)
+    count = samples or (16 if engine == "lava" else len(dataset.test_pixels))
+    if count > len(dataset.test_pixels):
+        raise DataError(
+            f"data set '{name}' has {len(dataset.test_pixels)} test samples, not {count}"
+        )
+    pixels, labels = dataset.test_pixels[:count], dataset.test_labels[:count]
+    checks: dict[str, Any] = {}
+    if engine == "lava":
+        run, checks = _run_lava(build, network, report, pixels, lava_python, as_json)
+    elif engine == "stepped":
+        run = run_stepped(network, pixels)
+    else:
+        with progress_bar(hidden=as_json) as progress:
+            task = progress.add_task("simulating", total=count, note="")
+            run = run_exact(
+                network, pixels, progress=lambda done: progress.update(task, completed=done)
+            )
+    result = {
+        "engine": engine,
+        "data": name,
+        "samples": count,
+        "accuracy": float((run.predictions == labels).mean()),
+        "predictions": run.predictions.tolist(),
+        "mean_spikes_per_neuron": {n: float(counts.mean()) for n, counts in run.counts.items()},
+        **checks,
+    }
+    if as_json:
+        print_json(result)
+    else:
+        _show(result)
+    if checks and not all(checks["equal"].values()):
+        raise typer.Exit(1)
+
+
+def _run_lava(
+    build: Path,
+    network: IntegerNetwork,
+    report: dict[str, Any],
+    pixels: np.ndarray,
+    lava_python: Path | None,
+    as_json: bool,
+) -> tuple[Simulation, dict[str, Any]]:
+    """Run the bundle, and hold everything it returns against the stepped engine and the tick model."""
+    from deploy.lava_environment import find_lava_python
+    from hw_models.multicore.pipeline import pipeline_of
+    from hw_models.multicore.pipeline_ticks import schedule_pipeline
+    from sim.lava_runner import run_lava
+    from sim.simulation import first_divergence
+    from sim.stepped import run_stepped
+
+    slots = {(s["source"], s["target"]): s["slots"] for s in report["synapses"]}
+    schedule = schedule_pipeline(
+        pipeline_of(network, slots, report["pipeline"]["link_ticks"]), len(pixels)
+    )
+    python = find_lava_python(lava_python)
+    with console.status(f"running {schedule.num_ticks} ticks in Lava") as status:
+        if as_json:
+            status.stop()
+        lava = run_lava(build / "lava", pixels, num_ticks=schedule.num_ticks, python=python)
+    divergence = first_divergence(run_stepped(network, pixels), lava.simulation)
+    activity = {n: dict(schedule.activity_ticks(n)) for n in schedule.step_ticks}
+    wrong_counters = [n for n in activity if activity[n] != lava.stalls[n]]
+    wrong_ticks = [
+        n for n, ticks in schedule.step_ticks.items() if (ticks != lava.step_ticks[n]).any()
+    ]
+    checks = {
+        "num_ticks": schedule.num_ticks,
+        "stalls": lava.stalls,
+        "equal": {
+            "counts, trains and logits = stepped engine": divergence is None,
+            "tick of every step = tick model": not wrong_ticks,
+            "stall counters = tick model": not wrong_counters,
+        },
+        "first_difference": divergence
+        or (f"step ticks of {wrong_ticks[0]}" if wrong_ticks else None)
+        or (f"stall counters of {wrong_counters[0]}" if wrong_counters else None),
+    }
+    return lava.simulation, checks
+
+
+def _show(result: dict[str, Any]) -> None:
+    console.print(
+        f"{result['engine']} engine: [bold]{result['accuracy']:.2%}[/bold] on {result['samples']} "
+        f"test samples of {result['data']}"
+    )
+    for claim, holds in result.get("equal", {}).items():
+        mark = "[green]equal[/green]" if holds else "[red]DIFFERENT[/red]"
+        console.print(f"  {mark}  {claim}")
+    if result.get("first_difference"):
+        console.print(f"  first difference: {result['first_difference']}")

@@ -1,0 +1,194 @@
+"""The whole flow from a model file to a build folder, top to bottom."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from deploy.build_folder import REPORT, whole_folder, write_json
+from deploy.fidelity import (
+    AlignmentTrade,
+    Fidelity,
+    compare_alignments,
+    measure_fidelity,
+    simulate,
+)
+from deploy.lava_emitter.emit_bundle import emit_bundle
+from deploy.report.chrome_trace import chrome_trace
+from deploy.report.html import render_html
+from deploy.report.report_document import report_document
+from hw_models.multicore.initiation_interval import (
+    Change,
+    InitiationInterval,
+    initiation_interval,
+    single_changes,
+)
+from hw_models.multicore.mapping import Mapping as CoreMapping
+from hw_models.multicore.mapping import map_network
+from hw_models.multicore.pipeline import Pipeline, pipeline_of, uniform_slots
+from hw_models.multicore.pipeline_ticks import Schedule, schedule_pipeline
+from hw_models.multicore.tick_cost import RunCost, run_cost
+from hw_models.pe_array.array_description import PeArray, load_array
+from hw_models.pe_array.estimate import ArrayEstimate, estimate_array
+from hw_models.target_description import TargetDescription, load_target
+from toolchain.checkpoint import Checkpoint, load_checkpoint
+from toolchain.datasets import DATASETS, Dataset, load_dataset
+from toolchain.integer_network import IntegerNetwork, has_constant_current
+from toolchain.integer_network.serialize import save_integer_network
+from toolchain.layer_graph import AlignmentMethod, LayerGraph
+from toolchain.passes import lower_to_integers
+from toolchain.passes.align_edges import align_edges
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompileOptions:
+    """What a user chooses.
+
+    Attributes:
+        slots: D of every alignment buffer; the target's default when None.
+        data: data set for accuracy and event counts; the one the model was trained on when None.
+        samples: samples in the reported pipeline run.
+    """
+
+    target: str = "loihi-sim"
+    array: str = "pe-array"
+    alignment: AlignmentMethod = "average"
+    weight_bits: int | None = None
+    slots: int | None = None
+    data: str | None = None
+    samples: int = 16
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Compilation:
+    """Everything a compile run found out; the report shows all of it."""
+
+    model: Path
+    options: CompileOptions
+    checkpoint: Checkpoint
+    target: TargetDescription
+    array: PeArray
+    network: IntegerNetwork
+    mapping: CoreMapping
+    pipeline: Pipeline
+    schedule: Schedule
+    interval: InitiationInterval
+    changes: list[Change]
+    data_name: str | None
+    fidelity: Fidelity | None
+    alignment_trade: list[AlignmentTrade]
+    costs: Mapping[str, RunCost]
+    array_estimates: list[ArrayEstimate]
+
+
+def compile_model(
+    model: Path,
+    out: Path,
+    options: CompileOptions,
+    on_stage: Callable[[str], None] = lambda stage: None,
+) -> Compilation:
+    """Compile a model file into a build folder, written whole or not at all.
+
+    Raises:
+        QacDeployError: whatever is wrong with the model, the target or the fit between them.
+    """
+    on_stage("reading the model")
+    checkpoint = load_checkpoint(model)
+    target, array = load_target(options.target), load_array(options.array)
+    on_stage("lowering to integers")
+    lower = _lowering(target, options)
+    graph = align_edges(checkpoint.graph, options.alignment)
+    network = lower(graph)
+    on_stage("mapping onto cores")
+    slots = uniform_slots(network, options.slots or target.default_buffer_slots)
+    mapping = map_network(network, target, slots)
+    on_stage("scheduling the pipeline")
+    pipeline = pipeline_of(network, slots, target.link_ticks)
+    schedule = schedule_pipeline(pipeline, options.samples)
+    dataset = _dataset(checkpoint, options)
+    fidelity, trade, costs = None, [], {}
+    if dataset is not None:
+        on_stage(f"measuring on {dataset.name}")
+        fidelity = measure_fidelity(graph, network, dataset)
+        trade = compare_alignments(checkpoint.graph, lower, pipeline, slots, dataset)
+        costs = _costs(target, mapping, schedule, dataset)
+    compilation = Compilation(
+        model=model,
+        options=options,
+        checkpoint=checkpoint,
+        target=target,
+        array=array,
+        network=network,
+        mapping=mapping,
+        pipeline=pipeline,
+        schedule=schedule,
+        interval=initiation_interval(pipeline),
+        changes=single_changes(pipeline),
+        data_name=None if dataset is None else dataset.name,
+        fidelity=fidelity,
+        alignment_trade=trade,
+        costs=costs,
+        array_estimates=_array_estimates(network, array),
+    )
+    on_stage(f"writing {out}")
+    _write(compilation, slots, out)
+    return compilation
+
+
+def _lowering(
+    target: TargetDescription, options: CompileOptions
+) -> Callable[[LayerGraph], IntegerNetwork]:
+    widths = target.widths
+    if options.weight_bits is not None:
+        widths = replace(widths, weight_bits=options.weight_bits)
+    return lambda graph: lower_to_integers(graph, widths)
+
+
+def _dataset(checkpoint: Checkpoint, options: CompileOptions) -> Dataset | None:
+    """The data set asked for; without one, the model's own if it is a built-in one."""
+    if options.data is not None:
+        return load_dataset(options.data)
+    trained_on = checkpoint.training.get("data")
+    return load_dataset(trained_on) if trained_on in DATASETS else None
+
+
+def _costs(
+    target: TargetDescription, mapping: CoreMapping, schedule: Schedule, dataset: Dataset
+) -> dict[str, RunCost]:
+    """Cost of the scheduled run on real samples, under each of the target's profiles."""
+    samples = np.arange(schedule.num_samples) % len(dataset.test_pixels)
+    pixels = dataset.test_pixels[samples]
+    trains = simulate(mapping.network, pixels, with_trains=True).trains
+    return {
+        name: run_cost(mapping, profile, schedule, pixels, trains)
+        for name, profile in target.cost_profiles.items()
+    }
+
+
+def _array_estimates(network: IntegerNetwork, array: PeArray) -> list[ArrayEstimate]:
+    if not has_constant_current(network):
+        return []
+    return [
+        estimate_array(network, array, mode) for mode in ("snn", "ann_multiplier", "ann_bit_serial")
+    ]
+
+
+def _write(compilation: Compilation, slots: Mapping[tuple[str, str], int], out: Path) -> None:
+    report = report_document(compilation)
+    with whole_folder(out) as folder:
+        save_integer_network(compilation.network, folder)
+        write_json(folder / "mapping.json", compilation.mapping.to_json())
+        write_json(folder / "pe_array.json", report["pe_array"])
+        write_json(folder / "pipeline.trace.json", chrome_trace(compilation.schedule))
+        write_json(folder / REPORT, report)
+        (folder / "report.html").write_text(render_html(report), encoding="utf-8")
+        emit_bundle(
+            compilation.network,
+            folder / "lava",
+            buffer_slots=slots,
+            link_ticks=compilation.target.link_ticks,
+            cores=compilation.mapping.cores_by_population(),
+        )

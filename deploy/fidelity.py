@@ -1,0 +1,123 @@
+"""How faithful the integer network is to the float network, and what each alignment costs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from hw_models.multicore.initiation_interval import initiation_interval
+from hw_models.multicore.pipeline import BufferSlots, Pipeline, pipeline_of
+from hw_models.multicore.pipeline_ticks import schedule_pipeline
+from sim.exact import run_exact
+from sim.simulation import Simulation
+from sim.stepped import run_stepped
+from toolchain.datasets import Dataset
+from toolchain.errors import DataError, IntegerWidthError
+from toolchain.float_snn import run_float_snn
+from toolchain.integer_network import IntegerNetwork, has_constant_current
+from toolchain.layer_graph import ALIGNMENT_METHODS, AlignmentMethod, LayerGraph
+from toolchain.passes.align_edges import align_edges
+
+MEASURED_SAMPLES = 1_000
+"""Test samples that compile measures accuracy on; data sets with fewer are measured whole."""
+
+STEPPED_SAMPLES = 256
+"""The same where the stepped engine must run, which is slower by orders of magnitude."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fidelity:
+    """Integer network against float network on test samples.
+
+    Attributes:
+        same_argmax: samples on which both choose the same class.
+        count_difference: per population, the share of neurons whose spike count differs.
+    """
+
+    samples: int
+    float_accuracy: float
+    integer_accuracy: float
+    same_argmax: int
+    count_difference: Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlignmentTrade:
+    """What one alignment method gives on the whole network."""
+
+    method: AlignmentMethod
+    samples: int
+    integer_accuracy: float
+    first_latency_ticks: int
+    interval_ticks: float
+
+
+def simulate(
+    network: IntegerNetwork, pixels: np.ndarray, *, with_trains: bool = False
+) -> Simulation:
+    """The fastest engine that has these integers: exact, or stepped where no closed form holds."""
+    if has_constant_current(network):
+        return run_exact(network, pixels, with_trains=with_trains)
+    return run_stepped(network, pixels)
+
+
+def measure_fidelity(graph: LayerGraph, network: IntegerNetwork, dataset: Dataset) -> Fidelity:
+    """Run both networks on the same test samples.
+
+    Raises:
+        DataError: the data set's samples are not what the network takes.
+    """
+    most = MEASURED_SAMPLES if has_constant_current(network) else STEPPED_SAMPLES
+    pixels, labels = _samples(dataset, most)
+    integers = simulate(network, pixels)
+    if integers.logits.shape[1] != dataset.num_classes:
+        raise DataError(
+            f"the network has {integers.logits.shape[1]} classes, but data set '{dataset.name}' has "
+            f"{dataset.num_classes}; choose the data set it was trained on with --data"
+        )
+    floats = run_float_snn(graph, pixels)
+    return Fidelity(
+        samples=len(pixels),
+        float_accuracy=float((floats.logits.argmax(1) == labels).mean()),
+        integer_accuracy=float((integers.predictions == labels).mean()),
+        same_argmax=int((floats.logits.argmax(1) == integers.predictions).sum()),
+        count_difference={
+            name: float((counts != floats.counts[name]).mean())
+            for name, counts in integers.counts.items()
+        },
+    )
+
+
+def compare_alignments(
+    graph: LayerGraph,
+    lower: Callable[[LayerGraph], IntegerNetwork],
+    pipeline: Pipeline,
+    slots: BufferSlots,
+    dataset: Dataset,
+) -> list[AlignmentTrade]:
+    """Accuracy against ticks for each alignment, at the same buffers and links."""
+    pixels, labels = _samples(dataset, STEPPED_SAMPLES)
+    trades = []
+    for method in ALIGNMENT_METHODS:
+        aligned = align_edges(graph, method)
+        try:
+            network = lower(aligned)
+        except IntegerWidthError:
+            continue  # the report lists the methods that the target can hold
+        timed = pipeline_of(network, slots, pipeline.link_ticks)
+        trades.append(
+            AlignmentTrade(
+                method=method,
+                samples=len(pixels),
+                integer_accuracy=float((simulate(network, pixels).predictions == labels).mean()),
+                first_latency_ticks=schedule_pipeline(timed, 1).first_latency_ticks,
+                interval_ticks=float(initiation_interval(timed).ticks),
+            )
+        )
+    return trades
+
+
+def _samples(dataset: Dataset, most: int) -> tuple[np.ndarray, np.ndarray]:
+    return dataset.test_pixels[:most], dataset.test_labels[:most]

@@ -1,0 +1,81 @@
+"""From the bundle's files to connected Lava processes."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from processes import InputPopulation, ReadoutPopulation, SpikingPopulation, Synapse
+
+
+def load_bundle(folder):
+    """The structure (``network.json``) and the named arrays (``weights.npz``) of a bundle."""
+    document = json.loads((Path(folder) / "network.json").read_text())
+    with np.load(Path(folder) / "weights.npz", allow_pickle=False) as archive:
+        return document, {name: archive[name] for name in archive.files}
+
+
+def build_network(document, arrays, pixels):
+    """One process for each population and each synapse, connected.
+
+    Args:
+        pixels: integers of shape (samples, channels, height, width).
+
+    Returns:
+        Populations by name, and synapses by (source, target).
+    """
+    records = {record["name"]: record for record in document["populations"]}
+    populations = {
+        name: build_population(record, document["synapses"], arrays, pixels)
+        for name, record in records.items()
+    }
+    synapses = {}
+    for record in document["synapses"]:
+        source, target = populations[record["source"]], populations[record["target"]]
+        synapse = build_synapse(record, records, arrays, document["link_ticks"])
+        source.frame_out.connect(synapse.frame_in)
+        synapse.credit_out.connect(source.credit_in)
+        target.step_out.connect(synapse.step_in)
+        synapse.current_out.connect(target.current_in)
+        synapses[record["source"], record["target"]] = synapse
+    return populations, synapses
+
+
+def build_population(record, synapses, arrays, pixels):
+    """The process of one population; its name says which cores of the chip it is mapped onto."""
+    cores = ", ".join(str(core) for core in record["cores"])
+    params = {
+        "name": f"{record['name']} (cores {cores})" if cores else record["name"],
+        "shape": tuple(record["shape"]),
+        "num_incoming": sum(s["target"] == record["name"] for s in synapses),
+        "num_outgoing": sum(s["source"] == record["name"] for s in synapses),
+    }
+    if record["kind"] == "input":
+        return InputPopulation(pixels=pixels.reshape(len(pixels), -1), **params)
+    params |= {
+        "timesteps": record["timesteps"],
+        "num_samples": len(pixels),
+        "bias": arrays[record["bias"]],
+    }
+    if record["kind"] == "readout":
+        return ReadoutPopulation(**params)
+    return SpikingPopulation(
+        threshold=arrays[record["threshold"]],
+        initial_potential=arrays[record["initial_potential"]],
+        **params,
+    )
+
+
+def build_synapse(record, populations, arrays, link_ticks):
+    weights = [arrays[m["weight"]] for m in record["maps"] if "weight" in m]
+    assert len(weights) == 1, "exactly one map of a synapse carries a weight"
+    return Synapse(
+        name=f"{record['source']} -> {record['target']}",
+        weight=weights[0],
+        maps=record["maps"],
+        exponent=record["exponent"],
+        frames=record["frames"],
+        slots=record["slots"],
+        source=populations[record["source"]],
+        target=populations[record["target"]],
+        link_ticks=link_ticks,
+    )

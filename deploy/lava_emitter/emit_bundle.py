@@ -1,0 +1,72 @@
+"""Write the Lava bundle: the sources in ``bundle/`` as they are, the network beside them as data."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from zipfile import ZipFile, ZipInfo
+
+import numpy as np
+
+from toolchain.integer_network import IntegerNetwork
+from toolchain.integer_network.network import step_frames
+from toolchain.integer_network.serialize import describe_network
+
+FORMAT = "qac-deploy Lava bundle"
+VERSION = 1
+SOURCES = Path(__file__).parent / "bundle"
+
+_README = """\
+# The network as Lava processes
+
+    python -I run.py --samples samples.npz --ticks 200 --out result.npz
+
+Needs Python 3.10 with lava-nc 0.10.0, nothing else. `python -I run.py --help` says what the two files
+hold. `processes.py` has the Lava processes and their models, `network.py` builds and connects them,
+`linear_maps.py` has the arithmetic of a synapse. `network.json` and `weights.npz` are the network.
+"""
+
+
+def emit_bundle(
+    network: IntegerNetwork,
+    directory: Path,
+    *,
+    buffer_slots: Mapping[tuple[str, str], int],
+    link_ticks: int,
+    cores: Mapping[str, Sequence[int]],
+) -> None:
+    """Write a bundle that runs with lava-nc alone; the same input gives the same bytes.
+
+    Args:
+        directory: made when it does not exist.
+        buffer_slots: D of each synapse's alignment buffer, by (source, target).
+        link_ticks: delay of a frame forward and of a credit backward.
+        cores: indices of the cores each population is mapped onto; a population that is not on the
+            chip, such as the input, may be left out.
+    """
+    document, arrays = describe_network(network)
+    document |= {"format": FORMAT, "version": VERSION, "link_ticks": link_ticks}
+    for record, population in zip(document["populations"], network.populations, strict=True):
+        record["timesteps"] = population.timesteps
+        record["cores"] = [int(core) for core in cores.get(record["name"], ())]
+    for record, synapse in zip(document["synapses"], network.synapses, strict=True):
+        record["slots"] = buffer_slots[synapse.source, synapse.target]
+        record["frames"] = None if synapse.alignment == "average" else step_frames(network, synapse)
+    directory.mkdir(parents=True, exist_ok=True)
+    for source in sorted(SOURCES.glob("*.py")):
+        shutil.copyfile(source, directory / source.name)
+    (directory / "README.md").write_text(_README)
+    (directory / "network.json").write_text(json.dumps(document, indent=1) + "\n")
+    _write_npz(directory / "weights.npz", arrays)
+
+
+def _write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Like ``numpy.savez``, with the time stamps left at the format's zero."""
+    with ZipFile(path, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(ZipInfo(f"{name}.npy"), "w", force_zip64=True) as file:
+                np.lib.format.write_array(
+                    file, np.ascontiguousarray(array), version=(1, 0), allow_pickle=False
+                )

@@ -1,0 +1,150 @@
+"""``report.json``: everything the report shows, for machines; the terminal and HTML views read it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+from deploy.report.comparison import array_row, pipeline_rows
+from hw_models.multicore.initiation_interval import ideal_interval_ticks
+from hw_models.multicore.pipeline_ticks import Schedule
+from toolchain.integer_network import (
+    IntegerInput,
+    IntegerPopulation,
+    IntegerReadout,
+    IntegerSpiking,
+    IntegerSynapse,
+)
+from toolchain.integer_network.accumulator_bounds import potential_interval
+from toolchain.linear_maps import describe
+
+if TYPE_CHECKING:
+    from deploy.compile_model import Compilation
+
+FORMAT = "qac-deploy report"
+VERSION = 1
+
+
+def report_document(compilation: Compilation) -> dict[str, Any]:
+    """The report as plain data: deterministic, no host names, no times of day."""
+    c = compilation
+    timesteps = {
+        p.name: p.timesteps for p in c.network.populations if isinstance(p, IntegerSpiking)
+    }
+    neurons = {
+        p.name: prod(p.shape) for p in c.network.populations if isinstance(p, IntegerSpiking)
+    }
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "model": {"file": c.model.name, "training": c.checkpoint.training},
+        "target": {"name": c.target.name, "description": c.target.description},
+        "options": asdict(c.options),
+        "data": c.data_name,
+        "mean_timesteps": sum(timesteps.values()) / len(timesteps),
+        "mean_timesteps_by_neurons": sum(t * neurons[n] for n, t in timesteps.items())
+        / sum(neurons.values()),
+        "populations": [_population(c, p) for p in c.network.populations],
+        "synapses": [_synapse(c, s) for s in c.network.synapses],
+        "fidelity": None if c.fidelity is None else asdict(c.fidelity),
+        "alignment_trade": [asdict(trade) for trade in c.alignment_trade],
+        "mapping": c.mapping.summary(),
+        "pipeline": _pipeline(c),
+        "costs": {name: asdict(cost) for name, cost in c.costs.items()},
+        "pe_array": {
+            "array": c.array.name,
+            "estimates": [asdict(estimate) for estimate in c.array_estimates],
+        },
+        "comparison": [*pipeline_rows(c), *(array_row(c.array.name, e) for e in c.array_estimates)],
+        "provenance": [
+            {"figure": name, **asdict(figure)}
+            for source in (c.target, c.array)
+            for name, figure in source.figures.items()
+        ],
+    }
+
+
+def _population(c: Compilation, population: IntegerPopulation) -> dict[str, Any]:
+    record: dict[str, Any] = {
+        "name": population.name,
+        "shape": list(population.shape),
+        "neurons": prod(population.shape),
+        "timesteps": population.timesteps,
+        "cores": len(c.mapping.cores_by_population().get(population.name, ())),
+    }
+    if isinstance(population, IntegerInput):
+        return record | {"kind": "input"}
+    record["kind"] = "readout" if isinstance(population, IntegerReadout) else "spiking"
+    record["state_bound"] = potential_interval(c.network, population.name).magnitude
+    record["state_limit"] = c.target.widths.max_state
+    if isinstance(population, IntegerSpiking):
+        record["threshold_range"] = [
+            int(population.threshold.min()),
+            int(population.threshold.max()),
+        ]
+    return record
+
+
+def _synapse(c: Compilation, synapse: IntegerSynapse) -> dict[str, Any]:
+    buffer = next(b for b in c.pipeline.buffers if b.edge == (synapse.source, synapse.target))
+    return {
+        "source": synapse.source,
+        "target": synapse.target,
+        "operation": " > ".join(describe(m) for m in synapse.maps),
+        "alignment": synapse.alignment,
+        "slots": buffer.slots,
+        "exponent": synapse.exponent,
+    }
+
+
+def _pipeline(c: Compilation) -> dict[str, Any]:
+    schedule, interval = c.schedule, c.interval
+    return {
+        "samples": schedule.num_samples,
+        "num_ticks": schedule.num_ticks,
+        "link_ticks": c.pipeline.link_ticks,
+        "first_latency_ticks": schedule.first_latency_ticks,
+        "interval_ticks": float(interval.ticks),
+        "interval_exact": str(interval.ticks),
+        "measured_interval_ticks": schedule.measured_interval_ticks,
+        "ideal_interval_ticks": ideal_interval_ticks(c.pipeline),
+        "critical_populations": list(interval.populations),
+        "critical_buffers": [list(b.edge) for b in interval.buffers],
+        "explanation": explain_limit(c),
+        "changes": [
+            {"description": change.description, "interval_ticks": float(change.ticks)}
+            for change in c.changes
+        ],
+        "populations": {name: _activity(schedule, name) for name in c.pipeline.windows},
+    }
+
+
+def _activity(schedule: Schedule, name: str) -> dict[str, Any]:
+    return {
+        "activity": schedule.activity_ticks(name),
+        "causes": [
+            {"activity": activity, "edge": list(edge), "ticks": ticks}
+            for (activity, edge), ticks in schedule.stall_causes(name).items()
+        ],
+        "spans": [
+            [s.start, s.stop, s.activity, s.sample, None if s.cause is None else list(s.cause)]
+            for s in schedule.spans[name]
+        ],
+    }
+
+
+def explain_limit(c: Compilation) -> str:
+    """One sentence on what sets the interval."""
+    interval = c.interval
+    if not interval.buffers:
+        name = interval.populations[0]
+        return (
+            f"{name} fires for {c.pipeline.windows[name]} ticks a sample; no buffer can shorten that, "
+            f"only fewer timesteps can"
+        )
+    buffers = ", ".join(f"{b} (D = {b.slots})" for b in interval.buffers)
+    return (
+        f"{', '.join(interval.populations)} wait for each other: a sample passes forward and its slot "
+        f"comes back through {buffers}"
+    )

@@ -1,0 +1,117 @@
+"""The report in a terminal: one readable summary."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+_BAR = {
+    "busy": ("#", "green"),
+    "starved": ("s", "yellow"),
+    "blocked": ("b", "red"),
+    "drained": (".", "dim"),
+}
+_BAR_WIDTH = 20
+
+
+def print_summary(report: dict[str, Any], console: Console) -> None:
+    """Populations with T_l, cores and stalls, then the interval and what would change it."""
+    pipeline = report["pipeline"]
+    console.print(
+        f"[bold]{escape(report['model']['file'])}[/bold] on [bold]{escape(report['target']['name'])}[/bold]: "
+        f"mean T {report['mean_timesteps']:.2f}, {report['mapping']['num_cores']} cores"
+    )
+    if fidelity := report["fidelity"]:
+        drop = 100 * (fidelity["float_accuracy"] - fidelity["integer_accuracy"])
+        console.print(
+            f"accuracy on {fidelity['samples']} test samples of {escape(report['data'])}: "
+            f"float {fidelity['float_accuracy']:.2%}, integer {fidelity['integer_accuracy']:.2%} "
+            f"(drop {drop:.2f} points; same class on {fidelity['same_argmax']})"
+        )
+    console.print(_populations(report))
+    legend = ", ".join(
+        f"[{colour}]{mark}[/{colour}] {name}" for name, (mark, colour) in _BAR.items()
+    )
+    console.print(f"{pipeline['samples']} samples in {pipeline['num_ticks']} ticks: {legend}")
+    console.print(
+        f"\nfirst result after [bold]{pipeline['first_latency_ticks']}[/bold] ticks, then one every "
+        f"[bold]{pipeline['interval_exact']}[/bold] ticks (longest firing window: "
+        f"{pipeline['ideal_interval_ticks']})"
+    )
+    console.print(f"limit: {escape(pipeline['explanation'])}")
+    for change in pipeline["changes"][:4]:
+        console.print(
+            f"  {escape(change['description'])}: one every {change['interval_ticks']:g} ticks"
+        )
+    print_comparison(report, console)
+
+
+def print_comparison(report: dict[str, Any], console: Console) -> None:
+    """Pipeline against PE array, in seconds and joules; estimates, unlike the ticks above."""
+    if not report["comparison"]:
+        return
+    table = Table(
+        title="estimates per sample", title_justify="left", box=None, padding=(0, 2, 0, 0)
+    )
+    table.add_column("design", no_wrap=True)
+    for column in ("latency us", "every us", "samples/s", "energy nJ", "busy"):
+        table.add_column(column, justify="right")
+    for row in report["comparison"]:
+        table.add_row(
+            escape(row["design"]),
+            f"{row['latency_us']:,.1f}",
+            f"{row['interval_us']:,.1f}",
+            f"{row['throughput_per_s']:,.0f}",
+            f"{row['energy_nj']:,.0f}",
+            f"{row['utilisation']:.0%}",
+        )
+    console.print()
+    console.print(table)
+
+
+def _populations(report: dict[str, Any]) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("population", no_wrap=True)
+    for column in ("shape", "T", "cores", "slots"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column(f"{report['pipeline']['num_ticks']} ticks", no_wrap=True)
+    table.add_column("stalled", justify="right", no_wrap=True)
+    table.add_column("waits for", no_wrap=True)
+    for population in report["populations"]:
+        name = population["name"]
+        activity = report["pipeline"]["populations"][name]
+        stalled = activity["activity"]["starved"] + activity["activity"]["blocked"]
+        slots = [str(s["slots"]) for s in report["synapses"] if s["target"] == name]
+        table.add_row(
+            escape(name),
+            "x".join(map(str, population["shape"])),
+            str(population["timesteps"]),
+            str(population["cores"] or "host"),
+            "+".join(slots) or "-",
+            _bar(activity["activity"]),
+            f"{stalled / report['pipeline']['num_ticks']:.0%}",
+            escape(_main_cause(activity["causes"])),
+        )
+    return table
+
+
+def _bar(activity: dict[str, int]) -> str:
+    """A stacked bar; rounding by running totals keeps its width exact."""
+    total, seen, drawn, bar = sum(activity.values()), 0, 0, ""
+    for name, (mark, colour) in _BAR.items():
+        seen += activity[name]
+        width = round(seen / total * _BAR_WIDTH) - drawn
+        drawn += width
+        bar += f"[{colour}]{mark * width}[/{colour}]" if width else ""
+    return bar
+
+
+def _main_cause(causes: list[dict[str, Any]]) -> str:
+    if not causes:
+        return ""
+    cause = causes[0]
+    source, target = cause["edge"]
+    return f"spikes of {source}" if cause["activity"] == "starved" else f"a slot to {target}"

@@ -1,0 +1,247 @@
+"""Bad input through the command line: exit code 2, and a message that names file, field and remedy."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import shutil
+
+import pytest
+import torch
+
+
+@pytest.fixture
+def document(trained):
+    """The trained model file's content, to be damaged."""
+    return torch.load(trained[1], weights_only=True)
+
+
+@pytest.fixture
+def refused(qac_deploy, tmp_path):
+    """Compile a damaged document and return the error message."""
+
+    def compile_document(document):
+        torch.save(document, tmp_path / "bad.pt")
+        process = qac_deploy("compile", "bad.pt")
+        assert process.returncode == 2, process.stdout + process.stderr
+        assert "Traceback" not in process.stderr
+        assert not (tmp_path / "build").exists()
+        return process.stderr.strip()
+
+    return compile_document
+
+
+def population(document, name):
+    return next(p for p in document["populations"] if p["name"] == name)
+
+
+def synapse(document, source, target):
+    return next(s for s in document["synapses"] if (s["source"], s["target"]) == (source, target))
+
+
+def test_a_missing_file(qac_deploy):
+    process = qac_deploy("compile", "nowhere.pt")
+    assert process.returncode == 2
+    assert process.stderr == "error: nowhere.pt: no such file; `qac-deploy train` makes one\n"
+
+
+@pytest.mark.parametrize("keep", [0, 10, 0.5, 0.99])
+def test_a_truncated_file(trained, qac_deploy, tmp_path, keep):
+    content = trained[1].read_bytes()
+    size = keep if isinstance(keep, int) else int(keep * len(content))
+    (tmp_path / "bad.pt").write_bytes(content[:size])
+    process = qac_deploy("compile", "bad.pt")
+    assert process.returncode == 2
+    assert process.stderr.startswith(
+        "error: bad.pt: not a qac-deploy model, or truncated; save it again"
+    )
+
+
+def test_a_pickle_that_would_run_code_is_not_run(qac_deploy, tmp_path):
+    class Payload:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "pwned"), "w"))
+
+    (tmp_path / "plain.pt").write_bytes(pickle.dumps(Payload()))
+    torch.save({"format": Payload()}, tmp_path / "zip.pt")
+    torch.save({"format": Payload()}, tmp_path / "legacy.pt", _use_new_zipfile_serialization=False)
+    for name, reason in (
+        ("plain.pt", "not a qac-deploy model"),
+        ("zip.pt", "cannot be read safely as plain tensors and containers"),
+        ("legacy.pt", "not a qac-deploy model"),
+    ):
+        process = qac_deploy("compile", name)
+        assert process.returncode == 2
+        assert process.stderr.startswith(f"error: {name}: {reason}")
+        assert not (tmp_path / "pwned").exists()
+
+
+def test_a_whole_pytorch_module(qac_deploy, tmp_path):
+    torch.save(torch.nn.Linear(2, 2), tmp_path / "module.pt")
+    process = qac_deploy("compile", "module.pt")
+    assert process.returncode == 2
+    assert "module.pt: cannot be read safely as plain tensors and containers" in process.stderr
+
+
+def test_a_state_dict_is_not_a_model(refused):
+    assert refused(torch.nn.Linear(2, 2).state_dict()) == "error: bad.pt: format is missing"
+
+
+def test_a_newer_version(document, refused):
+    document["version"] = 2
+    assert refused(document) == (
+        "error: bad.pt: version must be 1; update qac-deploy or save the model again, not 2"
+    )
+
+
+@pytest.mark.parametrize("timesteps", [0, -1, 2.5, True, "3"])
+def test_timesteps_below_one_or_not_integer(document, refused, timesteps):
+    population(document, "inner")["timesteps"] = timesteps
+    index = document["populations"].index(population(document, "inner"))
+    assert refused(document) == (
+        f"error: bad.pt: populations[{index}].timesteps must be an integer of at least 1, not {timesteps!r}"
+    )
+
+
+def test_a_nan_weight(document, refused):
+    document["tensors"]["stem->inner/maps.0.weight"][0, 0, 0, 0] = float("nan")
+    assert refused(document) == (
+        "error: bad.pt: tensor 'stem->inner/maps.0.weight' must be finite, but holds NaN or infinity"
+    )
+
+
+def test_a_weight_of_the_wrong_shape(document, refused):
+    name = "stem->inner/maps.0.weight"
+    document["tensors"][name] = document["tensors"][name][:, :3].clone()
+    assert refused(document) == (
+        "error: bad.pt: stem -> inner (conv 3x3, average): convolution weight of shape (16, 3, 3, 3) with "
+        "groups=1 does not take 16 channels"
+    )
+
+
+def test_a_negative_threshold(document, refused):
+    document["tensors"]["join/threshold"] *= -1
+    message = refused(document)
+    assert message.startswith("error: bad.pt: join: threshold must be positive, not -")
+
+
+def test_a_cycle(document, refused):
+    back = dict(synapse(document, "stem", "join"), source="join", target="inner", maps=[])
+    document["synapses"].append(back)
+    assert refused(document) == (
+        "error: bad.pt: the layer graph must be acyclic, but has the cycle inner -> join -> inner"
+    )
+
+
+def test_max_pooling_is_explained(document, refused):
+    synapse(document, "join", "wide")["maps"][0]["kind"] = "max_pool"
+    message = refused(document)
+    assert (
+        "maps[0].kind must be a linear map; max pooling has no spiking form, replace it by"
+        in message
+    )
+
+
+def test_a_batch_norm_is_explained(document, refused):
+    synapse(document, "join", "wide")["maps"].append({"kind": "batch_norm"})
+    assert "fold the batch norm into the convolution before it" in refused(document)
+
+
+def test_a_missing_tensor(document, refused):
+    del document["tensors"]["readout/bias"]
+    assert "bias must be the name of a tensor in the file, not 'readout/bias'" in refused(document)
+
+
+def test_a_population_without_input(document, refused):
+    document["synapses"].remove(synapse(document, "input", "stem"))
+    assert refused(document).startswith("error: bad.pt: input: nothing reads this population")
+
+
+def test_weights_too_wide_for_the_target(document, refused):
+    """A bias of many thresholds: no exponent brings the membrane potential into 24 bits."""
+    document["tensors"]["stem/bias"] += 1e6
+    message = refused(document)
+    assert message.startswith("error: stem: ")
+    assert "exceeds the 24-bit state" in message or "mantissa" in message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--target", "loihi-9"], "loihi-9"),
+        (["--array", "nowhere.yaml"], "nowhere.yaml"),
+        (["--data", "cifar"], "no data set is named 'cifar'; choose one of digits, mnist5k"),
+        (
+            ["--data", "mnist5k"],
+            "samples have shape (1, 28, 28), but the network's input population",
+        ),
+    ],
+)
+def test_wrong_options_of_compile(trained, qac_deploy, arguments, message):
+    process = qac_deploy("compile", trained[1], *arguments)
+    assert process.returncode == 2
+    assert message in process.stderr
+
+
+def test_a_folder_that_is_not_a_build_is_never_replaced(trained, qac_deploy, tmp_path):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter1.tex").write_text("years of work")
+    process = qac_deploy("compile", trained[1], "--out", "thesis")
+    assert process.returncode == 2
+    assert "thesis: exists and is not a build folder, so it is not replaced" in process.stderr
+    assert (tmp_path / "thesis" / "chapter1.tex").read_text() == "years of work"
+
+
+def test_training_into_a_missing_folder_fails_before_it_trains(qac_deploy):
+    process = qac_deploy("train", "--out", "nowhere/model.pt", timeout=20)
+    assert process.returncode == 2
+    assert process.stderr == "error: nowhere/model.pt: no such folder as nowhere; make it first\n"
+
+
+@pytest.fixture
+def build_copy(compiled, tmp_path):
+    shutil.copytree(compiled[1], tmp_path / "build")
+    return tmp_path / "build"
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("network.json", b"{", "network.json: not valid JSON"),
+        ("network.json", b"[]", "network.json: content must be a record with named fields, not []"),
+        ("network.safetensors", b"\0" * 20, "network.safetensors: damaged or truncated"),
+        ("report.json", b"{}", "report.json: not a qac-deploy report; compile the model again"),
+        ("report.json", None, "report.json: cannot be read; `qac-deploy compile model.pt` makes"),
+    ],
+)
+def test_a_damaged_build(build_copy, qac_deploy, file, content, message):
+    if content is None:
+        (build_copy / file).unlink()
+    else:
+        (build_copy / file).write_bytes(content)
+    process = qac_deploy("simulate", "build")
+    assert process.returncode == 2
+    assert message in process.stderr
+
+
+def test_a_build_with_an_impossible_threshold(build_copy, qac_deploy):
+    document = json.loads((build_copy / "network.json").read_text())
+    document["synapses"][0]["exponent"] = -1
+    (build_copy / "network.json").write_text(json.dumps(document))
+    process = qac_deploy("simulate", "build")
+    assert process.returncode == 2
+    assert "synapses[0].exponent must be an integer of at least 0, not -1" in process.stderr
+
+
+def test_more_samples_than_there_are(compiled, qac_deploy):
+    process = qac_deploy("simulate", compiled[1], "--samples", 10_000)
+    assert process.returncode == 2
+    assert process.stderr == "error: data set 'digits' has 540 test samples, not 10000\n"
+
+
+def test_lava_without_an_interpreter(compiled, qac_deploy, tmp_path):
+    process = qac_deploy(
+        "simulate", compiled[1], "--engine", "lava", "--lava-python", tmp_path / "nothing"
+    )
+    assert process.returncode == 2
+    assert "nothing" in process.stderr

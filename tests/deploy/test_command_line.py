@@ -1,0 +1,221 @@
+"""The commands as a person uses them, from an installed package and another folder."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+from installed_command import COMMAND
+
+from sim.exact import run_exact
+from sim.simulation import first_divergence
+from sim.stepped import run_stepped
+from toolchain.datasets import load_dataset
+from toolchain.integer_network.serialize import load_integer_network
+
+
+def test_train_reports_accuracy_and_no_gap(trained):
+    process, model = trained
+    assert process.returncode == 0, process.stderr
+    assert model.is_file()
+    assert "same class on 540 of 540" in process.stdout
+    assert "next: qac-deploy compile model.pt --target loihi-sim" in process.stdout
+
+
+def test_compile_writes_a_full_build_and_a_summary(compiled):
+    process, build = compiled
+    assert process.returncode == 0, process.stderr
+    for name in (
+        "network.json", "network.safetensors", "mapping.json", "pe_array.json", "report.json",
+        "report.html", "pipeline.trace.json", "lava/run.py", "lava/weights.npz",
+    ):  # fmt: skip
+        assert (build / name).stat().st_size > 0, name
+    for text in ("stem", "join", "readout", "first result after", "limit:", "energy nJ"):
+        assert text in process.stdout
+
+
+def test_the_integer_network_loses_at_most_three_tenths_of_a_point(compiled):
+    _, build = compiled
+    fidelity = json.loads((build / "report.json").read_text())["fidelity"]
+    assert fidelity["samples"] == 540
+    assert fidelity["float_accuracy"] >= 0.97
+    assert fidelity["float_accuracy"] - fidelity["integer_accuracy"] <= 0.003
+
+
+def test_exact_equals_stepped_on_the_trained_network(compiled):
+    _, build = compiled
+    network = load_integer_network(build)
+    pixels = load_dataset("digits").test_pixels
+    exact = run_exact(network, pixels, with_trains=True)
+    assert first_divergence(run_stepped(network, pixels), exact) is None
+
+
+def test_every_population_accounts_for_every_tick(compiled):
+    _, build = compiled
+    pipeline = json.loads((build / "report.json").read_text())["pipeline"]
+    for record in pipeline["populations"].values():
+        assert sum(record["activity"].values()) == pipeline["num_ticks"]
+
+
+def test_the_same_input_gives_the_same_bytes(trained, compiled, qac_deploy, tmp_path):
+    _, model = trained
+    _, build = compiled
+    process = qac_deploy("compile", model, "--out", tmp_path / "again")
+    assert process.returncode == 0, process.stderr
+    files = sorted(p.relative_to(build) for p in build.rglob("*") if p.is_file())
+    assert files == sorted(
+        p.relative_to(tmp_path / "again") for p in (tmp_path / "again").rglob("*") if p.is_file()
+    )
+    for file in files:
+        assert (build / file).read_bytes() == (tmp_path / "again" / file).read_bytes(), file
+
+
+@pytest.mark.parametrize("engine", ["exact", "stepped"])
+def test_simulate_gives_the_accuracy_that_compile_reported(compiled, qac_deploy, engine):
+    _, build = compiled
+    process = qac_deploy("simulate", build, "--data", "digits", "--engine", engine, "--json")
+    assert process.returncode == 0, process.stderr
+    expected = json.loads((build / "report.json").read_text())["fidelity"]["integer_accuracy"]
+    assert json.loads(process.stdout)["accuracy"] == expected
+
+
+@pytest.mark.lava
+def test_simulate_in_lava_equals_engine_and_tick_model(compiled, qac_deploy):
+    _, build = compiled
+    process = qac_deploy("simulate", build, "--data", "digits", "--engine", "lava", "--samples", 16)
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.count("equal") == 3
+    assert "DIFFERENT" not in process.stdout
+
+
+@pytest.mark.lava
+@pytest.mark.parametrize("slots", [1, 3])
+def test_lava_equals_engine_and_tick_model_at_other_buffer_depths(
+    trained, qac_deploy, tmp_path, slots
+):
+    """With the test above (D = 2): 16 samples at D = 1, 2 and 3 on the trained network."""
+    _, model = trained
+    assert qac_deploy("compile", model, "--slots", slots).returncode == 0
+    process = qac_deploy("simulate", "build", "--engine", "lava", "--samples", 16, "--json")
+    assert process.returncode == 0, process.stderr
+    result = json.loads(process.stdout)
+    assert result["equal"]
+    assert all(result["equal"].values())
+
+
+@pytest.mark.parametrize("alignment", ["replicate", "truncate"])
+def test_other_alignments_compile_and_say_what_they_cost(trained, qac_deploy, tmp_path, alignment):
+    _, model = trained
+    process = qac_deploy("compile", model, "--alignment", alignment)
+    assert process.returncode == 0, process.stderr
+    report = json.loads((tmp_path / "build" / "report.json").read_text())
+    trade = {row["method"]: row for row in report["alignment_trade"]}
+    assert trade[alignment]["first_latency_ticks"] < trade["average"]["first_latency_ticks"]
+    refused = qac_deploy("simulate", "build", "--engine", "exact")
+    assert refused.returncode == 2
+    assert "use the stepped engine or Lava" in refused.stderr
+    assert qac_deploy("simulate", "build", "--engine", "stepped", "--samples", 20).returncode == 0
+
+
+def test_compare_shows_both_designs_and_equal_integers(compiled, qac_deploy):
+    _, build = compiled
+    process = qac_deploy("compare", build)
+    assert process.returncode == 0, process.stderr
+    assert "PE array = stepped engine on every count and logit" in process.stdout
+    assert "loihi-sim pipeline (davies2018)" in process.stdout
+    assert "loihi-sim pipeline (sanafe)" in process.stdout
+
+
+def test_report_shows_the_summary_again(compiled, qac_deploy):
+    process, build = compiled
+    again = qac_deploy("report", build)
+    assert again.returncode == 0
+    assert again.stdout.splitlines()[:20] == process.stdout.splitlines()[:20]
+
+
+def test_doctor_lists_what_is_installed(qac_deploy):
+    process = qac_deploy("doctor", "--json")
+    assert process.returncode == 0, process.stderr
+    rows = {row["name"]: row for row in json.loads(process.stdout)}
+    assert rows["torch"]["found"]
+    assert all(row["found"] or row["remedy"] for row in rows.values())
+
+
+@pytest.mark.parametrize("command", ["train", "compile", "simulate", "compare", "report", "doctor"])
+def test_each_help_shows_an_example(qac_deploy, command):
+    process = qac_deploy(command, "--help")
+    assert process.returncode == 0
+    assert f"Example: qac-deploy {command}" in process.stdout
+
+
+def test_help_does_not_load_torch(tmp_path):
+    code = "import sys, deploy.cli.main; sys.exit('torch' in sys.modules)"
+    python = COMMAND.with_name("python")
+    assert subprocess.run([python, "-c", code], cwd=tmp_path, check=False).returncode == 0
+
+
+def test_an_interrupted_training_leaves_nothing_behind(tmp_path):
+    process = subprocess.Popen(
+        [COMMAND, "train", "--epochs", "10000", "--out", "model.pt"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    time.sleep(6)
+    assert process.poll() is None
+    os.killpg(process.pid, signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert b"Traceback" not in stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_interrupted_compile_keeps_the_earlier_build(compiled, tmp_path, monkeypatch):
+    """The build folder is swapped in at the very end; an interrupt before leaves the old one whole."""
+    from deploy import compile_model as module
+
+    build = tmp_path / "build"
+    build.mkdir()
+    (build / "network.json").write_text("the earlier build")
+
+    def interrupt(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "emit_bundle", interrupt)
+    _, compiled_build = compiled
+    with pytest.raises(KeyboardInterrupt):
+        module.compile_model(
+            compiled_build.parent / "model.pt", build, module.CompileOptions(samples=2)
+        )
+    assert [p.name for p in tmp_path.iterdir()] == ["build"]
+    assert (build / "network.json").read_text() == "the earlier build"
+
+
+def test_a_full_disk_is_reported_and_keeps_the_earlier_model(tmp_path, monkeypatch):
+    """The write itself fails, as it does on a full disk; the file that was there stays."""
+    import torch
+
+    from toolchain.checkpoint import Checkpoint, save_checkpoint
+    from toolchain.errors import ModelFileError
+    from toolchain.layer_graph import LayerGraph
+
+    model = tmp_path / "model.pt"
+    model.write_text("the earlier model")
+
+    def fail(document, file):
+        file.write(b"half of it")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", fail)
+    with pytest.raises(
+        ModelFileError, match=r"model\.pt: cannot be written .*No space left on device"
+    ):
+        save_checkpoint(model, Checkpoint(LayerGraph.build([], []), {}))
+    assert [p.name for p in tmp_path.iterdir()] == ["model.pt"]
+    assert model.read_text() == "the earlier model"
