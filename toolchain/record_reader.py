@@ -30,7 +30,9 @@ class RecordReader:
         """The error for a bad field; raise it."""
         shown = repr(value)
         shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
-        where = f"{self.where}.{field}" if self.where and field else self.where or field or "content"
+        where = (
+            f"{self.where}.{field}" if self.where and field else self.where or field or "content"
+        )
         return ModelFileError(f"{self.path}: {where} must be {must_be}, not {shown}")
 
     def value(self, field: str) -> Any:
