@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from math import ceil
 
 import numpy as np
@@ -10,6 +9,7 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from single_synapses import dense_synapses, within_exponents
 from strategies import integer_networks
 
 from hw_models.figures import BUILT_IN
@@ -17,23 +17,11 @@ from hw_models.multicore.connectivity import connectivity
 from hw_models.multicore.mapping import hop_distance, map_network
 from hw_models.multicore.pipeline import uniform_slots
 from hw_models.target_description import load_target
-from sim.stepped import _transmit
 from toolchain.errors import MappingError
 from toolchain.integer_network import IntegerInput, IntegerReadout
-from toolchain.linear_maps import Convolution, Dense, Scale, with_weight
+from toolchain.linear_maps import Convolution, Dense, Scale
 
 LOIHI = load_target("loihi-sim")
-
-
-def dense_synapses(network, synapse):
-    """bool (targets, sources), by sending one spike at a time through positive weights."""
-    source = network[synapse.source]
-    maps = tuple(
-        with_weight(m, np.ones_like(m.weight)) if isinstance(m, Convolution | Dense | Scale) else m
-        for m in synapse.maps
-    )
-    one_hot = np.eye(int(np.prod(source.shape)), dtype=np.int64).reshape(-1, *source.shape)
-    return _transmit(replace(synapse, maps=maps), one_hot).reshape(len(one_hot), -1).T > 0
 
 
 def small_target(tmp_path, **core):
@@ -105,12 +93,6 @@ def test_resources_of_every_core_by_recount(tmp_path_factory, network, slots, co
             for targets in dense_synapses(network, s).T[mine]
         ]
         assert core.use.output_axons == sum(sends_to) <= 4096
-
-
-def within_exponents(network):
-    """The same network with exponents that leave room for the bit planes of the input."""
-    synapses = [replace(s, exponent=0) for s in network.synapses]
-    return type(network).build(network.populations, synapses)
 
 
 @settings(deadline=None, max_examples=20, suppress_health_check=list(HealthCheck))

@@ -1,0 +1,135 @@
+"""Seconds and joules: every event recounted one by one, and times that add up."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from single_synapses import dense_synapses, within_exponents
+from strategies import integer_networks, random_pixels
+
+from hw_models.multicore.mapping import hop_distance, map_network
+from hw_models.multicore.pipeline import pipeline_of, uniform_slots
+from hw_models.multicore.pipeline_ticks import schedule_pipeline
+from hw_models.multicore.tick_cost import run_cost
+from hw_models.target_description import load_target
+from sim.stepped import run_stepped
+from toolchain.integer_network import (
+    IntegerInput,
+    IntegerNetwork,
+    IntegerReadout,
+    IntegerSynapse,
+)
+from toolchain.linear_maps import Dense
+
+LOIHI = load_target("loihi-sim")
+
+
+def cost_of_run(network, pixels, profile="sanafe"):
+    slots = uniform_slots(network, 2)
+    schedule = schedule_pipeline(pipeline_of(network, slots, 1), len(pixels))
+    mapping = map_network(network, LOIHI, slots)
+    trains = run_stepped(network, pixels).trains
+    cost = run_cost(mapping, LOIHI.cost_profiles[profile], schedule, pixels, trains)
+    return mapping, schedule, trains, cost
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+@given(integer_networks(), st.integers(0, 2**32 - 1))
+def test_events_are_those_of_every_single_spike(network, seed):
+    network = within_exponents(network)
+    pixels = random_pixels(network, seed)
+    mapping, _, trains, cost = cost_of_run(network, pixels)
+    expected = dict.fromkeys(
+        (
+            "synaptic event",
+            "active update",
+            "spike",
+            "message out",
+            "hop east-west",
+            "hop north-south",
+        ),
+        0,
+    )
+    core_of = {}
+    for population in network.populations:
+        cores = np.full(population.shape, -1)
+        for index, core in enumerate(mapping.cores):
+            if core.tile.population == population.name:
+                cores[core.tile.channel_slice, core.tile.row_slice] = index
+        core_of[population.name] = cores.reshape(-1)
+        if not isinstance(population, IntegerInput):
+            expected["active update"] += cores.size * population.timesteps * len(pixels)
+    for synapse in network.synapses:
+        source = network[synapse.source]
+        if isinstance(source, IntegerInput):
+            events = [bin(int(p)).count("1") for p in pixels.reshape(-1)]
+            events = np.array(events).reshape(len(pixels), -1).sum(axis=0)
+        else:
+            train = trains[synapse.source]
+            events = train.reshape(-1, int(np.prod(source.shape))).sum(axis=0)
+        links = dense_synapses(network, synapse)
+        expected["active update"] += links.shape[0] * source.timesteps * len(pixels)
+        for neuron, spikes in enumerate(events):
+            targets = links[:, neuron]
+            expected["synaptic event"] += spikes * targets.sum()
+            if isinstance(source, IntegerInput):
+                continue  # the host injects pixels; no core sends them
+            home = mapping.cores[core_of[synapse.source][neuron]].position
+            for core in set(core_of[synapse.target][targets]):
+                x, y = hop_distance(home, mapping.cores[core].position)
+                expected["message out"] += spikes
+                expected["hop east-west"] += spikes * x
+                expected["hop north-south"] += spikes * y
+    expected["spike"] = sum(train.sum() for train in trains.values())
+    for name, count in expected.items():
+        assert cost.events_per_sample[name] == pytest.approx(count / len(pixels)), name
+
+
+@settings(deadline=None, max_examples=30, suppress_health_check=list(HealthCheck))
+@given(integer_networks(), st.integers(0, 2**32 - 1), st.sampled_from(["sanafe", "davies2018"]))
+def test_times_and_energies_add_up(network, seed, profile):
+    network = within_exponents(network)
+    mapping, schedule, _, cost = cost_of_run(network, random_pixels(network, seed), profile)
+    barrier_s = LOIHI.cost_profiles[profile].barrier_duration_ns(mapping.num_tiles) * 1e-9
+    assert cost.barrier_share * cost.total_s == pytest.approx(barrier_s * schedule.num_ticks)
+    assert barrier_s * schedule.num_ticks < cost.total_s
+    assert 0 < cost.first_latency_s <= cost.total_s
+    assert 0 < cost.interval_s <= cost.total_s
+    assert sum(cost.energy_by_event_j.values()) == pytest.approx(cost.energy_per_sample_j)
+
+
+def test_one_synapse_by_hand():
+    """One pixel of value 3 (two bits), one readout neuron with two slots, link of one tick.
+
+    Tick 0 injects the pixel; in tick 1 two axon events reach the core and its buffer integrates; in tick
+    2 the readout adds. In each tick the other compartments are serviced idle.
+    """
+    network = IntegerNetwork.build(
+        [
+            IntegerInput(name="input", shape=(1, 1, 1), max_value=3, unit=1.0),
+            IntegerReadout(
+                name="logits", shape=(1, 1, 1), bias=np.zeros((1, 1, 1), np.int64), unit=1.0
+            ),
+        ],
+        [
+            IntegerSynapse(
+                source="input",
+                target="logits",
+                exponent=0,
+                maps=(Dense(weight=np.ones((1, 1), np.int8)),),
+            )
+        ],
+    )
+    _, schedule, _, cost = cost_of_run(network, np.full((1, 1, 1, 1), 3))
+    assert schedule.num_ticks == 3
+    barrier, synapse, arrival, active, idle = 600, 4.7, 16.0, 9.7, 6.0
+    ticks_ns = [
+        2 * idle + barrier,
+        2 * synapse + 2 * arrival + active + idle + barrier,
+        active + idle + barrier,
+    ]
+    assert cost.total_s == pytest.approx(sum(ticks_ns) * 1e-9)
+    energy_pj = 2 * 33.6 + 2 * 72.8 + 4 * 51.2
+    assert cost.energy_per_sample_j == pytest.approx(energy_pj * 1e-12)
