@@ -117,6 +117,14 @@ def _pipeline(c: Compilation) -> dict[str, Any]:
             for change in c.changes
         ],
         "populations": {name: _activity(schedule, name) for name in c.pipeline.windows},
+        "cores": [
+            {
+                "core": core.core_index,
+                "population": core.tile.population,
+                **schedule.activity_ticks(core.tile.population),
+            }
+            for core in c.mapping.cores
+        ],
     }
 
 

@@ -70,10 +70,14 @@ def print_comparison(report: dict[str, Any], console: Console) -> None:
         )
     console.print()
     console.print(table)
+    console.print(
+        "[dim]estimates, from coefficients of different processes and scopes: their sources are in the "
+        "report[/dim]"
+    )
 
 
 def _populations(report: dict[str, Any]) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0))
+    table = Table(box=None, padding=(0, 1, 0, 0))
     table.add_column("population", no_wrap=True)
     for column in ("shape", "T", "cores", "slots"):
         table.add_column(column, justify="right", no_wrap=True)
