@@ -17,7 +17,7 @@ from sim.simulation import Simulation
 from toolchain.errors import LavaError
 
 _ACTIVITIES = ("busy", "starved", "blocked", "drained")  # order of the bundle's counters
-_SECONDS_TO_END = 5.0
+_NUM_REQUESTS, _REQUEST_INTERVAL_S = 20, 0.25
 _TAIL_LINES = 12
 
 
@@ -104,12 +104,16 @@ def _run_in_own_group(
 
 
 def _end_group(process: subprocess.Popen[str]) -> str:
-    """End a process group, politely first so that it frees its shared memory; returns its stderr."""
-    for ending in (signal.SIGTERM, signal.SIGKILL):
+    """End a process group and return its stderr.
+
+    It is asked first, since its shared memory is freed only then, and more than once, since a process
+    that is just being forked loses a signal.
+    """
+    for ending in (*[signal.SIGTERM] * _NUM_REQUESTS, signal.SIGKILL):
         with suppress(ProcessLookupError):
             os.killpg(process.pid, ending)
         with suppress(subprocess.TimeoutExpired):
-            return process.communicate(timeout=_SECONDS_TO_END)[1]
+            return process.communicate(timeout=_REQUEST_INTERVAL_S)[1]
     return ""
 
 

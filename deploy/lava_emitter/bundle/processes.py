@@ -171,7 +171,8 @@ class PopulationModel(TickModel):
     def tick(self):
         self.frame_out.send(self.message)
         self.step_out.send(self.message[:1])
-        ready, seen, *_ = received = self.current_in.recv()
+        received = self.current_in.recv()
+        ready, seen = received[:2]
         credits = self.credit_in.recv()[0]
         self.message = np.zeros_like(self.message)
         activity = self.next_activity(ready == self.num_incoming, seen, credits)
@@ -262,8 +263,8 @@ class SynapseModel(TickModel):
     def tick(self):
         self.frame_link.append(self.frame_in.recv())
         self.frames_sent += self.frame_link[-1][0]
-        has_arrived, *_ = frame = self.frame_link.popleft()
-        if has_arrived:
+        frame = self.frame_link.popleft()
+        if frame[0]:
             self.integrate(frame[1:].reshape(self.source_shape))
         self.target_steps += self.step_in.recv()[0]
         self.credit_link.append(self.target_steps // self.target_timesteps)

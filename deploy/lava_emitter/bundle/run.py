@@ -17,9 +17,10 @@ import sys
 import tempfile
 import threading
 import traceback
-from contextlib import suppress
+from contextlib import contextmanager
 from multiprocessing import connection
 from pathlib import Path
+from zipfile import BadZipFile
 
 BUNDLE = Path(__file__).resolve().parent
 if __name__ == "__main__":  # Lava imports every file of this folder again when it looks for models
@@ -30,14 +31,11 @@ if __name__ == "__main__":  # Lava imports every file of this folder again when 
 import numpy as np
 from lava.magma.core.run_conditions import RunSteps
 from lava.magma.core.run_configs import Loihi1SimCfg
-from lava.magma.runtime.message_infrastructure.multiprocessing import SystemProcess
 from network import build_network, load_bundle
 from processes import unpack_spikes
 
 NUM_PROGRESS_LINES = 20
-LAVA_CONFIG = {
-    "pypy_channel_size": 16
-}  # messages a channel has memory for; more only speeds up get()
+LAVA_CONFIG = {"pypy_channel_size": 16}  # messages a channel holds: more than 2 help get() alone
 
 
 class RunError(Exception):
@@ -74,7 +72,7 @@ def load_pixels(path, document):
     try:
         with np.load(path, allow_pickle=False) as archive:
             pixels = archive["pixels"]
-    except (KeyError, ValueError) as error:
+    except (AttributeError, BadZipFile, KeyError, ValueError) as error:
         raise RunError(f"{path}: must be an .npz file with an array 'pixels' ({error})") from error
     if pixels.ndim != 4 or pixels.shape[1:] != tuple(source["shape"]) or not len(pixels):
         shape = ", ".join(str(size) for size in source["shape"])
@@ -89,85 +87,74 @@ def run(document, arrays, pixels, num_ticks):
     populations, synapses = build_network(document, arrays, pixels)
     process = next(iter(populations.values()))  # Lava finds the others through their connections
     finished = threading.Event()
-    end_on_signals(process)
-    try:
+    with no_survivors():
         process.create_runtime(run_cfg=Loihi1SimCfg(), compile_config=LAVA_CONFIG)
-        threading.Thread(target=watch, args=(lava_children(), finished), daemon=True).start()
+        threading.Thread(target=watch_children, args=(finished,), daemon=True).start()
         chunk = -(-num_ticks // NUM_PROGRESS_LINES)
         for tick in range(0, num_ticks, chunk):
             process.run(RunSteps(num_steps=min(chunk, num_ticks - tick)))
             print(f"tick {min(tick + chunk, num_ticks)} of {num_ticks}", flush=True)
-        check_finished(populations, synapses, num_ticks)
-        result = collect(document, populations)
+        shortage = find_shortage(populations, synapses)
+        result = None if shortage else collect(document, populations)
         finished.set()
         process.stop()
-        return result
-    except BaseException as error:
-        finished.set()
-        exit_now(error, process.runtime)
+    if shortage:
+        raise RunError(f"{num_ticks} ticks are not enough; {shortage}")
+    return result
 
 
-def end_on_signals(process):
-    """End the run at Ctrl-C and SIGTERM; Lava's processes inherit this and end without a word."""
+@contextmanager
+def no_survivors():
+    """At Ctrl-C, SIGTERM or an error inside Lava, end all of its processes and this one at once.
+
+    Lava's own stop() waits for processes that may no longer answer. Shared memory is freed by
+    Python's resource tracker when the last process has ended; it need not warn about that.
+    """
+    sys.warnoptions.append("ignore:resource_tracker:UserWarning")
     main_pid = os.getpid()
 
     def end(number, frame):
-        if os.getpid() != main_pid:
-            os._exit(1)
-        name = signal.Signals(number).name
-        exit_now(RunError(f"the run was ended by {name}"), process.runtime)
+        if os.getpid() == main_pid:
+            end_at_once(f"the run was ended by {signal.Signals(number).name}")
+        os._exit(1)  # one of Lava's processes, which inherit this
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, end)
-
-
-def lava_children():
-    return [c for c in multiprocessing.active_children() if isinstance(c, SystemProcess)]
-
-
-def watch(children, finished):
-    """End the run when one of Lava's processes ends before it: Lava itself would wait for ever."""
-    connection.wait([child.sentinel for child in children])
-    if not finished.is_set():
-        print("error: a Lava process ended early", file=sys.stderr, flush=True)
-        os.kill(os.getpid(), signal.SIGTERM)
+    handlers = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    except BaseException:
+        end_at_once(traceback.format_exc())
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
-def exit_now(error, runtime):
-    """Exit in any state of the run, leaving no process and no shared memory behind.
-
-    Lava's own stop(), which also runs when its objects are deleted, waits for processes that may no
-    longer answer.
-    """
-    if isinstance(error, RunError):
-        print(f"error: {error}", file=sys.stderr)
-    else:
-        traceback.print_exception(type(error), error, error.__traceback__)
-    sys.stderr.flush()
-    with suppress(Exception):
-        for child in lava_children():
-            os.kill(child.pid, signal.SIGKILL)
-            os.waitpid(child.pid, 0)
-    with suppress(Exception):
-        runtime._messaging_infrastructure.smm.shutdown()
+def end_at_once(reason):
+    os.write(2, f"error: {reason}\n".encode())
+    for child in multiprocessing.active_children():
+        os.kill(child.pid, signal.SIGKILL)
     os._exit(1)
 
 
-def check_finished(populations, synapses, num_ticks):
-    """Refuse a run in which a sample was left over, with the state of every buffer."""
-    unfinished = {}
+def watch_children(finished):
+    """End the run when one of Lava's processes ends before it: Lava itself would wait for ever."""
+    connection.wait([child.sentinel for child in multiprocessing.active_children()])
+    if not finished.is_set():
+        end_at_once("a Lava process ended early")
+
+
+def find_shortage(populations, synapses):
+    """The state of every buffer when a sample was left over, or None when all are through."""
+    unfinished = []
     for name, population in populations.items():
-        ticks = population.step_ticks.get()
-        if (ticks < 0).any():
-            unfinished[name] = f"{(ticks[:, -1] >= 0).sum()} of {len(ticks)} samples"
-    if unfinished:
-        buffers = (
-            f"{source} -> {target}: {int(synapse.slots_taken.get()[0])} of "
-            f"{synapse.proc_params['slots']} slots taken"
-            for (source, target), synapse in synapses.items()
-        )
-        done = ", ".join(f"{name} {state}" for name, state in unfinished.items())
-        raise RunError(f"{num_ticks} ticks are not enough; finished: {done}; " + "; ".join(buffers))
+        done = fetch(population.step_ticks)[:, -1] >= 0
+        if not done.all():
+            unfinished.append(f"{name} {done.sum()} of {len(done)} samples")
+    if not unfinished:
+        return None
+    taken = [
+        f"{source} -> {target}: {fetch(synapse.slots_taken)[0]} of {synapse.proc_params['slots']}"
+        for (source, target), synapse in synapses.items()
+    ]
+    return f"finished: {', '.join(unfinished)}; slots taken: {', '.join(taken)}"
 
 
 def collect(document, populations):

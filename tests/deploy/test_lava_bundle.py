@@ -1,0 +1,234 @@
+"""The emitted bundle in Lava: the integers of the stepped engine, the ticks of the tick model."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from strategies import integer_networks, random_pixels
+
+from deploy.lava_emitter.emit_bundle import SOURCES, emit_bundle
+from deploy.lava_environment import find_lava_python
+from hw_models.multicore.pipeline import pipeline_of, uniform_slots
+from hw_models.multicore.pipeline_ticks import schedule_pipeline
+from sim.lava_runner import run_lava
+from sim.simulation import first_divergence
+from sim.stepped import run_stepped
+from toolchain.errors import LavaError
+from toolchain.integer_network import (
+    IntegerInput,
+    IntegerNetwork,
+    IntegerReadout,
+    IntegerSpiking,
+    IntegerSynapse,
+)
+from toolchain.linear_maps import Convolution, Dense
+
+RUN_OPTIONS = {"deadline": None, "suppress_health_check": list(HealthCheck)}
+
+
+@pytest.fixture(scope="module")
+def lava_python():
+    return find_lava_python()
+
+
+def chain(alignment="average"):
+    """input -> hidden (T = 3) -> logits on 2x2 images."""
+    weight = np.arange(-4, 4, dtype=np.int8)
+    populations = [
+        IntegerInput(name="input", shape=(1, 2, 2), max_value=16, unit=1.0),
+        IntegerSpiking(
+            name="hidden",
+            shape=(2, 2, 2),
+            timesteps=3,
+            threshold=np.full((2, 1, 1), 20),
+            initial_potential=np.full((2, 1, 1), 10),
+            bias=np.array([5, -5]).reshape(2, 1, 1),
+        ),
+        IntegerReadout(name="logits", shape=(2, 1, 1), bias=np.zeros((2, 1, 1), int), unit=1.0),
+    ]
+    conv = Convolution(weight=np.array([3, -2], np.int8).reshape(2, 1, 1, 1))
+    dense = Dense(weight=np.stack([weight, -weight]))
+    synapses = [
+        IntegerSynapse(
+            source="input", target="hidden", maps=(conv,), exponent=1, alignment=alignment
+        ),
+        IntegerSynapse(
+            source="hidden", target="logits", maps=(dense,), exponent=0, alignment=alignment
+        ),
+    ]
+    return IntegerNetwork.build(populations, synapses)
+
+
+def emit(network, directory, *, slots=2, link_ticks=1, cores=None):
+    emit_bundle(
+        network,
+        directory,
+        buffer_slots=uniform_slots(network, slots),
+        link_ticks=link_ticks,
+        cores=cores or {},
+    )
+    return directory
+
+
+def shared_memory():
+    """Names of the shared-memory segments on this machine, where the system lists them."""
+    return {path.name for path in Path("/dev/shm").glob("psm_*")}
+
+
+@pytest.mark.lava
+@settings(max_examples=40, **RUN_OPTIONS)
+@given(
+    integer_networks(alignments=("average", "replicate", "truncate"), any_potential=True),
+    st.data(),
+    st.integers(0, 2),
+    st.integers(0, 3),
+)
+def test_equals_the_stepped_engine_and_the_tick_model(
+    lava_python, network, data, link_ticks, spare_ticks
+):
+    pixels = random_pixels(network, seed=data.draw(st.integers(0, 99)), samples=4)
+    slots = {edge: data.draw(st.integers(1, 3)) for edge in uniform_slots(network, 1)}
+    schedule = schedule_pipeline(pipeline_of(network, slots, link_ticks), len(pixels))
+    num_ticks = schedule.num_ticks + spare_ticks
+    with tempfile.TemporaryDirectory() as folder:
+        bundle = Path(folder) / "lava"
+        emit_bundle(network, bundle, buffer_slots=slots, link_ticks=link_ticks, cores={})
+        run = run_lava(bundle, pixels, num_ticks=num_ticks, python=lava_python, timeout_s=60)
+    reference = run_stepped(network, pixels)
+    assert first_divergence(reference, run.simulation) is None
+    assert run.simulation.trains.keys() == reference.trains.keys()
+    for name, ticks in schedule.step_ticks.items():
+        assert np.array_equal(run.step_ticks[name], ticks)
+        expected = schedule.activity_ticks(name)
+        expected["drained"] += spare_ticks
+        assert run.stalls[name] == expected
+        assert sum(run.stalls[name].values()) == num_ticks
+
+
+@pytest.mark.lava
+def test_a_run_that_is_too_short_tells_the_state_of_every_buffer(lava_python, tmp_path):
+    network = chain()
+    bundle = emit(network, tmp_path / "lava")
+    pixels = random_pixels(network, seed=0, samples=6)
+    with pytest.raises(LavaError) as refusal:
+        run_lava(bundle, pixels, num_ticks=12, python=lava_python)
+    assert str(refusal.value) == (
+        f"{bundle}: the Lava run failed with exit code 1\n"
+        "error: 12 ticks are not enough; finished: input 4 of 6 samples, hidden 3 of 6 samples, "
+        "logits 2 of 6 samples; slots taken: input -> hidden: 1 of 2, hidden -> logits: 1 of 2"
+    )
+
+
+@pytest.mark.lava
+@pytest.mark.parametrize("timeout_s", [0.3, 3.0], ids=["while it starts", "while it runs"])
+def test_a_run_that_takes_too_long_leaves_nothing_behind(lava_python, tmp_path, timeout_s):
+    before = shared_memory()
+    network = chain()
+    bundle = emit(network, tmp_path / "lava")
+    pixels = random_pixels(network, seed=0)
+    with pytest.raises(LavaError, match=rf"the Lava run took more than {timeout_s:g} s"):
+        run_lava(bundle, pixels, num_ticks=10**6, python=lava_python, timeout_s=timeout_s)
+    left, patience = shared_memory() - before, 40
+    while left & shared_memory() and patience:  # another test's run may hold some for a while
+        patience -= 1
+        time.sleep(0.5)
+    assert patience
+    listing = subprocess.run(["ps", "-eo", "stat,args"], capture_output=True, text=True).stdout
+    assert not [line for line in listing.splitlines() if str(bundle) in line]
+
+
+@pytest.mark.lava
+def test_an_error_inside_a_process_ends_the_run_and_is_shown(lava_python, tmp_path):
+    network = chain()
+    bundle = emit(network, tmp_path / "lava")
+    source = (bundle / "processes.py").read_text()
+    broken = source.replace("return self.pixels[self.sample]", "return self.pixels[99]")
+    (bundle / "processes.py").write_text(broken)
+    with pytest.raises(LavaError, match="IndexError: index 99 is out of bounds"):
+        run_lava(bundle, random_pixels(network, 0), num_ticks=50, python=lava_python, timeout_s=30)
+
+
+@pytest.mark.lava
+@pytest.mark.parametrize(
+    ("pixels", "complaint"),
+    [
+        (np.zeros((2, 1, 3, 2), int), r"must have shape \(samples, 1, 2, 2\), not \(2, 1, 3, 2\)"),
+        (np.zeros((0, 1, 2, 2), int), r"must have shape \(samples, 1, 2, 2\), not \(0, 1, 2, 2\)"),
+        (np.full((2, 1, 2, 2), 17), "must be integers 0..16"),
+        (np.full((2, 1, 2, 2), 0.5), "must be integers 0..16"),
+    ],
+)
+def test_wrong_pixels_are_refused(lava_python, tmp_path, pixels, complaint):
+    with pytest.raises(LavaError, match=complaint):
+        run_lava(emit(chain(), tmp_path / "lava"), pixels, num_ticks=20, python=lava_python)
+
+
+@pytest.mark.lava
+def test_a_failed_run_writes_no_result_and_no_byte_code(lava_python, tmp_path):
+    bundle = emit(chain(), tmp_path / "lava")
+    before = sorted(bundle.iterdir())
+    np.savez(tmp_path / "samples.npz", pixels=random_pixels(chain(), 0))
+    arguments = ["--samples", "samples.npz", "--ticks", "3", "--out", "result.npz"]
+    command = [str(lava_python), "-I", str(bundle / "run.py"), *arguments]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert run.returncode == 1
+    assert run.stdout.splitlines()[-1] == "tick 3 of 3"
+    assert run.stderr.startswith("error: 3 ticks are not enough")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["lava", "samples.npz"]
+    assert sorted(bundle.iterdir()) == before
+
+
+def test_an_interpreter_that_cannot_start_is_an_error(tmp_path):
+    with pytest.raises(LavaError, match="cannot be started"):
+        run_lava(
+            emit(chain(), tmp_path / "lava"),
+            random_pixels(chain(), 0),
+            num_ticks=20,
+            python=tmp_path / "python",
+        )
+
+
+def test_same_network_gives_the_same_bytes(tmp_path):
+    first = emit(chain(), tmp_path / "first", cores={"hidden": [3, 4]})
+    second = emit(chain(), tmp_path / "second", cores={"hidden": [3, 4]})
+    names = sorted(p.name for p in first.iterdir())
+    assert names == sorted(
+        ["README.md", "network.json", "weights.npz", *(p.name for p in SOURCES.glob("*.py"))]
+    )
+    for name in names:
+        assert (first / name).read_bytes() == (second / name).read_bytes()
+
+
+def test_the_structure_says_cores_slots_and_frames(tmp_path):
+    folder = emit(chain("replicate"), tmp_path, slots=3, link_ticks=0, cores={"hidden": [3, 4]})
+    document = json.loads((folder / "network.json").read_text())
+    assert document["link_ticks"] == 0
+    assert [p["cores"] for p in document["populations"]] == [[], [3, 4], []]
+    assert [(s["slots"], s["frames"]) for s in document["synapses"]] == [
+        (3, [0, 0, 0]),
+        (3, [0]),
+    ]
+    averaging = json.loads((emit(chain(), tmp_path) / "network.json").read_text())
+    assert [s["frames"] for s in averaging["synapses"]] == [None, None]
+
+
+@pytest.mark.parametrize("source", sorted(SOURCES.glob("*.py")), ids=lambda path: path.name)
+def test_the_bundle_imports_nothing_of_ours(source):
+    imported = set()
+    for node in ast.walk(ast.parse(source.read_text())):
+        if isinstance(node, ast.Import):
+            imported |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            imported.add(str(node.module).split(".")[0])
+    siblings = {path.stem for path in SOURCES.glob("*.py")}
+    assert imported <= {"lava", "numpy", *siblings, *sys.stdlib_module_names}
