@@ -61,7 +61,8 @@ def run_exact(
     pixels = check_pixels(network, pixels)
     engine = _prepare(network)
     batches = []
-    with torch.inference_mode():
+    # NNPACK's Winograd transform divides: its sums are not integers, so it must stay off
+    with torch.inference_mode(), torch.backends.nnpack.flags(enabled=False):
         for start in range(0, max(len(pixels), 1), batch_size):
             batches.append(_run_batch(engine, pixels[start : start + batch_size], with_trains))
             progress(min(start + batch_size, len(pixels)))
