@@ -41,7 +41,12 @@ def whole_folder(destination: Path) -> Iterator[Path]:
         yield new
         if destination.exists():
             destination.rename(old)
-        new.rename(destination)
+        try:
+            new.rename(destination)
+        except BaseException:
+            if old.exists():
+                old.rename(destination)
+            raise
     except OSError as error:
         raise _cannot_write(destination, error) from error
     finally:

@@ -197,6 +197,27 @@ def test_an_interrupted_compile_keeps_the_earlier_build(compiled, tmp_path, monk
     assert (build / "network.json").read_text() == "the earlier build"
 
 
+def test_a_full_disk_keeps_the_earlier_build(compiled, tmp_path, monkeypatch):
+    from deploy import compile_model as module
+    from toolchain.errors import ModelFileError
+
+    build = tmp_path / "build"
+    build.mkdir()
+    (build / "network.json").write_text("the earlier build")
+
+    def fail(path, document):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(module, "write_json", fail)
+    _, compiled_build = compiled
+    with pytest.raises(ModelFileError, match=r"build: cannot be written .*nothing was changed"):
+        module.compile_model(
+            compiled_build.parent / "model.pt", build, module.CompileOptions(samples=2)
+        )
+    assert [p.name for p in tmp_path.iterdir()] == ["build"]
+    assert (build / "network.json").read_text() == "the earlier build"
+
+
 def test_a_full_disk_is_reported_and_keeps_the_earlier_model(tmp_path, monkeypatch):
     """The write itself fails, as it does on a full disk; the file that was there stays."""
     import torch

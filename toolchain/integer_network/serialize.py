@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from toolchain.errors import ModelFileError, UnsupportedNetworkError
 from toolchain.integer_network.network import (
@@ -56,7 +56,8 @@ def save_integer_network(network: IntegerNetwork, directory: Path) -> None:
     """Write both files into an existing directory; the same network gives the same bytes."""
     document, arrays = describe_network(network)
     (directory / DOCUMENT).write_text(json.dumps(document, indent=1) + "\n")
-    save_file({n: np.ascontiguousarray(a) for n, a in arrays.items()}, directory / TENSORS)
+    tensors = save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
+    (directory / TENSORS).write_bytes(tensors)
 
 
 def load_integer_network(directory: Path) -> IntegerNetwork:
