@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from deploy.build_folder import REPORT, whole_folder, write_json
+from deploy.compilation import Compilation, CompileOptions
 from deploy.fidelity import (
-    AlignmentTrade,
-    Fidelity,
     compare_alignments,
     measure_fidelity,
     simulate,
@@ -21,14 +20,12 @@ from deploy.report.chrome_trace import chrome_trace
 from deploy.report.html import render_html
 from deploy.report.report_document import report_document
 from hw_models.multicore.initiation_interval import (
-    Change,
-    InitiationInterval,
     initiation_interval,
     single_changes,
 )
 from hw_models.multicore.mapping import Mapping as CoreMapping
 from hw_models.multicore.mapping import map_network
-from hw_models.multicore.pipeline import Pipeline, pipeline_of, uniform_slots
+from hw_models.multicore.pipeline import pipeline_of, uniform_slots
 from hw_models.multicore.pipeline_ticks import Schedule, schedule_pipeline
 from hw_models.multicore.tick_cost import RunCost, run_cost
 from hw_models.pe_array.array_description import PeArray, load_array
@@ -38,50 +35,9 @@ from toolchain.checkpoint import Checkpoint, load_checkpoint
 from toolchain.datasets import DATASETS, Dataset, load_dataset
 from toolchain.integer_network import IntegerNetwork, has_constant_current
 from toolchain.integer_network.serialize import save_integer_network
-from toolchain.layer_graph import AlignmentMethod, LayerGraph
+from toolchain.layer_graph import LayerGraph
 from toolchain.passes import lower_to_integers
 from toolchain.passes.align_edges import align_edges
-
-
-@dataclass(frozen=True, kw_only=True)
-class CompileOptions:
-    """What a user chooses.
-
-    Attributes:
-        slots: D of every alignment buffer; the target's default when None.
-        data: data set for accuracy and event counts; the one the model was trained on when None.
-        samples: samples in the reported pipeline run.
-    """
-
-    target: str = "loihi-sim"
-    array: str = "pe-array"
-    alignment: AlignmentMethod = "average"
-    weight_bits: int | None = None
-    slots: int | None = None
-    data: str | None = None
-    samples: int = 16
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Compilation:
-    """Everything a compile run found out; the report shows all of it."""
-
-    model: Path
-    options: CompileOptions
-    checkpoint: Checkpoint
-    target: TargetDescription
-    array: PeArray
-    network: IntegerNetwork
-    mapping: CoreMapping
-    pipeline: Pipeline
-    schedule: Schedule
-    interval: InitiationInterval
-    changes: list[Change]
-    data_name: str | None
-    fidelity: Fidelity | None
-    alignment_trade: list[AlignmentTrade]
-    costs: Mapping[str, RunCost]
-    array_estimates: list[ArrayEstimate]
 
 
 def compile_model(

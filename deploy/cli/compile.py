@@ -43,7 +43,8 @@ def compile_command(
     Example: [bold]qac-deploy compile model.pt --target loihi-sim[/bold]
     """
     from deploy.build_folder import load_report
-    from deploy.compile_model import CompileOptions, compile_model
+    from deploy.compilation import CompileOptions
+    from deploy.compile_model import compile_model
     from deploy.report.terminal import print_summary
     from toolchain.layer_graph import ALIGNMENT_METHODS
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from deploy.compilation import Compilation
 from hw_models.multicore.pipeline_ticks import Schedule
 from hw_models.pe_array.estimate import ArrayEstimate
-
-if TYPE_CHECKING:
-    from deploy.compile_model import Compilation
 
 
 def pipeline_rows(compilation: Compilation) -> list[dict[str, Any]]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from deploy.compilation import Compilation
 from deploy.report.comparison import array_row, pipeline_rows
 from hw_models.multicore.initiation_interval import ideal_interval_ticks
 from hw_models.multicore.pipeline_ticks import Schedule
@@ -18,9 +19,6 @@ from toolchain.integer_network import (
 )
 from toolchain.integer_network.accumulator_bounds import potential_interval
 from toolchain.linear_maps import describe
-
-if TYPE_CHECKING:
-    from deploy.compile_model import Compilation
 
 FORMAT = "qac-deploy report"
 VERSION = 1

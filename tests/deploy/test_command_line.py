@@ -179,6 +179,7 @@ def test_an_interrupted_training_leaves_nothing_behind(tmp_path):
 def test_an_interrupted_compile_keeps_the_earlier_build(compiled, tmp_path, monkeypatch):
     """The build folder is swapped in at the very end; an interrupt before leaves the old one whole."""
     from deploy import compile_model as module
+    from deploy.compilation import CompileOptions
 
     build = tmp_path / "build"
     build.mkdir()
@@ -190,15 +191,14 @@ def test_an_interrupted_compile_keeps_the_earlier_build(compiled, tmp_path, monk
     monkeypatch.setattr(module, "emit_bundle", interrupt)
     _, compiled_build = compiled
     with pytest.raises(KeyboardInterrupt):
-        module.compile_model(
-            compiled_build.parent / "model.pt", build, module.CompileOptions(samples=2)
-        )
+        module.compile_model(compiled_build.parent / "model.pt", build, CompileOptions(samples=2))
     assert [p.name for p in tmp_path.iterdir()] == ["build"]
     assert (build / "network.json").read_text() == "the earlier build"
 
 
 def test_a_full_disk_keeps_the_earlier_build(compiled, tmp_path, monkeypatch):
     from deploy import compile_model as module
+    from deploy.compilation import CompileOptions
     from toolchain.errors import ModelFileError
 
     build = tmp_path / "build"
@@ -211,9 +211,7 @@ def test_a_full_disk_keeps_the_earlier_build(compiled, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "write_json", fail)
     _, compiled_build = compiled
     with pytest.raises(ModelFileError, match=r"build: cannot be written .*nothing was changed"):
-        module.compile_model(
-            compiled_build.parent / "model.pt", build, module.CompileOptions(samples=2)
-        )
+        module.compile_model(compiled_build.parent / "model.pt", build, CompileOptions(samples=2))
     assert [p.name for p in tmp_path.iterdir()] == ["build"]
     assert (build / "network.json").read_text() == "the earlier build"
 
