@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from deploy.cli.console import JsonOption, console, print_json
 
@@ -55,4 +56,4 @@ def doctor(
         return
     for name, found, remedy in rows:
         mark = "[green]found[/green]  " if found else "[yellow]missing[/yellow]"
-        console.print(f"{mark} {name:<13}", found or remedy, soft_wrap=True)
+        console.print(f"{mark} {name:<13} {escape(found or remedy)}")

@@ -79,6 +79,10 @@ def train_command(
     console.print(
         f"  T            {', '.join(f'{n} {t}' for n, t in timesteps.items())}; mean {mean:.2f}"
     )
+    if mean > mean_timesteps:
+        console.print(
+            f"  [yellow]above the budget of {mean_timesteps:g}: train longer with --epochs[/yellow]"
+        )
     console.print(f"  ANN          {training['quantized_ann_accuracy']:.2%} (quantized)")
     console.print(
         f"  SNN          {training['float_snn_accuracy']:.2%} (float, averaging); same class on "

@@ -27,6 +27,12 @@ def test_train_reports_accuracy_and_no_gap(trained):
     assert "next: qac-deploy compile model.pt --target loihi-sim" in process.stdout
 
 
+def test_train_says_when_it_missed_the_timestep_budget(qac_deploy):
+    process = qac_deploy("train", "--epochs", "1", "--mean-timesteps", "1")
+    assert process.returncode == 0, process.stderr
+    assert "above the budget of 1: train longer with --epochs" in process.stdout
+
+
 def test_compile_writes_a_full_build_and_a_summary(compiled):
     process, build = compiled
     assert process.returncode == 0, process.stderr
