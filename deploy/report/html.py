@@ -1,14 +1,312 @@
-"""The report as one self-contained HTML page."""
+"""The report as one self-contained HTML page: no script, nothing loaded from elsewhere."""
 
 from __future__ import annotations
 
-import html
-import json
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
+
+from deploy.report.markup import Markup, element, join, number, per_cent, scrolling, section
+from deploy.report.svg_figures import ACTIVITIES, layer_graph, stall_bars, timeline
+
+_STYLE = Path(__file__).with_name("report.css")
+_MEANING = {
+    "busy": "fires a step",
+    "starved": "waits for spikes of a source",
+    "blocked": "input complete, no free slot at a target",
+    "drained": "no sample left, or none has reached it yet",
+}
 
 
 def render_html(report: dict[str, Any]) -> str:
-    """The page for a ``report.json`` document; it loads nothing from elsewhere."""
-    title = html.escape(f"{report['model']['file']} on {report['target']['name']}")
-    body = html.escape(json.dumps(report, indent=1))
-    return f"<!doctype html>\n<meta charset='utf-8'>\n<title>{title}</title>\n<pre>{body}</pre>\n"
+    """The page for a ``report.json`` document; the same document gives the same bytes."""
+    title = f"{report['model']['file']} on {report['target']['name']}"
+    head = element(
+        "head",
+        element("meta", charset="utf-8"),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("title", f"{title}: pipeline report"),
+        element("style", Markup(_STYLE.read_text(encoding="utf-8"))),
+    )
+    parts = (
+        _header,
+        _limit,
+        _graph,
+        _stalls,
+        _timeline,
+        _alignments,
+        _comparison,
+        _mapping,
+        _sources,
+    )
+    body = element("body", *(part(report) for part in parts))
+    return f"<!doctype html>\n{element('html', head, body, lang='en')}\n"
+
+
+def _header(report: dict[str, Any]) -> Markup:
+    pipeline, mapping, fidelity = report["pipeline"], report["mapping"], report["fidelity"]
+    cards = [
+        (f"{report['mean_timesteps']:.2f}", "mean timesteps T"),
+        (pipeline["first_latency_ticks"], "ticks to first result"),
+        (
+            pipeline["interval_exact"],
+            f"ticks between results (ideal {pipeline['ideal_interval_ticks']})",
+        ),
+        (f"{1 / pipeline['interval_ticks']:.3f}", "results per tick"),
+        (f"{mapping['num_cores']} of {mapping['available_cores']}", "cores"),
+    ]
+    if fidelity:
+        both = (fidelity["float_accuracy"], fidelity["integer_accuracy"])
+        cards.append(
+            (" → ".join(f"{100 * share:.2f}" for share in both), "% correct, float → integer")
+        )
+    measured = ""
+    if fidelity:
+        measured = (
+            f" Measured on {fidelity['samples']} test samples of {report['data']}; both networks choose "
+            f"the same class on {fidelity['same_argmax']}."
+        )
+    return join(
+        [
+            element("h1", f"{report['model']['file']} on {report['target']['name']}"),
+            element("p", report["target"]["description"] + measured, class_="lead"),
+            element(
+                "div",
+                *(
+                    element("div", element("b", v), element("span", t), class_="card")
+                    for v, t in cards
+                ),
+                class_="cards",
+            ),
+        ]
+    )
+
+
+def _limit(report: dict[str, Any]) -> Markup:
+    pipeline = report["pipeline"]
+    rows = [[c["description"], number(c["interval_ticks"])] for c in pipeline["changes"]]
+    changes = (
+        _table(["One change", "ticks between results"], rows)
+        if rows
+        else element("p", "No single slot or timestep would shorten it.")
+    )
+    return section(
+        "limit",
+        "What limits the pipeline",
+        "exact",
+        element("p", f"{pipeline['explanation']}.", class_="callout"),
+        changes,
+    )
+
+
+def _graph(report: dict[str, Any]) -> Markup:
+    return section(
+        "graph",
+        "Layer graph",
+        "exact",
+        element(
+            "p",
+            "One square is one timestep. On an edge: its linear map and the slots D of its alignment "
+            "buffer. What is outlined or heavy lies on the cycle that sets the interval.",
+            class_="quiet",
+        ),
+        scrolling(layer_graph(report)),
+    )
+
+
+def _stalls(report: dict[str, Any]) -> Markup:
+    pipeline = report["pipeline"]
+    rows = [
+        [name, cause["activity"], cause["ticks"], " → ".join(cause["edge"])]
+        for name, record in pipeline["populations"].items()
+        for cause in record["causes"]
+    ]
+    return section(
+        "stalls",
+        "Where the ticks go",
+        "exact",
+        element(
+            "p",
+            f"{pipeline['samples']} samples in {pipeline['num_ticks']} ticks; a frame or a credit takes "
+            f"{pipeline['link_ticks']} tick on its link.",
+            class_="quiet",
+        ),
+        _legend(),
+        scrolling(stall_bars(report)),
+        element(
+            "details",
+            element("summary", "Each stall and the edge it waits for"),
+            _table(["Population", "Stall", "ticks", "Edge"], rows),
+        ),
+    )
+
+
+def _legend() -> Markup:
+    entries = (element("span", element("i", class_=a), f"{a}: {_MEANING[a]}") for a in ACTIVITIES)
+    return element("div", *entries, class_="legend")
+
+
+def _timeline(report: dict[str, Any]) -> Markup:
+    return section(
+        "timeline",
+        "Timeline",
+        "exact",
+        element(
+            "p",
+            "Numbered boxes are firing windows, one colour a sample; thin bars are stalls. Point at any "
+            "of them for details.",
+            class_="quiet",
+        ),
+        scrolling(timeline(report)),
+    )
+
+
+def _alignments(report: dict[str, Any]) -> Markup:
+    if not report["alignment_trade"]:
+        return Markup("")
+    rows = [
+        [
+            row["method"],
+            f"{row['integer_accuracy']:.2%}",
+            row["first_latency_ticks"],
+            number(row["interval_ticks"]),
+        ]
+        for row in report["alignment_trade"]
+    ]
+    samples = report["alignment_trade"][0]["samples"]
+    return section(
+        "alignment",
+        "What each temporal alignment would give",
+        "exact",
+        element(
+            "p", f"The whole network at the same buffers, on {samples} samples.", class_="quiet"
+        ),
+        _table(["Alignment", "accuracy", "first result, ticks", "between results, ticks"], rows),
+    )
+
+
+def _comparison(report: dict[str, Any]) -> Markup:
+    rows = report["comparison"]
+    if not rows:
+        return Markup("")
+    slowest = max(row["interval_us"] for row in rows)
+    hungriest = max(row["energy_nj"] for row in rows)
+    table = _table(
+        ["Design", "latency, µs", "between results, µs", "results/s", "energy/sample, nJ", "busy"],
+        [
+            [
+                row["design"],
+                number(row["latency_us"]),
+                _metered(row["interval_us"], slowest),
+                f"{row['throughput_per_s']:,.0f}",
+                _metered(row["energy_nj"], hungriest),
+                per_cent(row["utilisation"]),
+            ]
+            for row in rows
+        ],
+    )
+    layers = [
+        element(
+            "details",
+            element(
+                "summary", f"{report['pe_array']['array']}, {estimate['mode']}: layer by layer"
+            ),
+            _table(
+                ["Pass", "steps", "cycles (exact)", "utilisation (exact)", "energy, nJ"],
+                [
+                    [
+                        layer["name"],
+                        layer["timesteps"],
+                        number(layer["cycles"]),
+                        per_cent(layer["utilisation"]),
+                        number(layer["energy_pj"] / 1000),
+                    ]
+                    for layer in estimate["layers"]
+                ],
+            ),
+        )
+        for estimate in report["pe_array"]["estimates"]
+    ]
+    return section(
+        "comparison",
+        "Pipeline against PE array",
+        "estimate",
+        element(
+            "p",
+            "Both compute the same integers. Seconds and joules are event counts times the coefficients "
+            "below, which come from different processes and scopes: the array's leave out control, "
+            "leakage and off-chip memory.",
+            class_="quiet",
+        ),
+        scrolling(table),
+        *layers,
+    )
+
+
+def _metered(value: float, largest: float) -> Markup:
+    meter = element("span", class_="meter", style=f"width:{value / largest * 60:.1f}px")
+    return join([number(value), meter])
+
+
+def _mapping(report: dict[str, Any]) -> Markup:
+    mapping = report["mapping"]
+    limits = ("compartments", "synapse_words", "input_axons", "output_axons")
+    rows = [
+        [
+            name,
+            record["cores"],
+            *(f"{record[n][0]:,} ({per_cent(record[n][0] / record[n][1])})" for n in limits),
+        ]
+        for name, record in mapping["populations"].items()
+    ]
+    return section(
+        "mapping",
+        "Cores",
+        "exact",
+        element(
+            "p",
+            f"{mapping['num_cores']} of {mapping['available_cores']} cores on {mapping['num_tiles']} mesh "
+            f"tiles; an output axon crosses {mapping['mean_hops']:.2f} hops on average. Highest use of a "
+            f"core, by population:",
+            class_="quiet",
+        ),
+        _table(["Population", "cores", *(n.replace("_", " ") for n in limits)], rows),
+    )
+
+
+def _sources(report: dict[str, Any]) -> Markup:
+    rows = [
+        [
+            f["figure"],
+            number(f["value"]),
+            element("span", f["kind"], class_=f"kind {f['kind']}"),
+            f["source"],
+        ]
+        for f in report["provenance"]
+    ]
+    return section(
+        "sources",
+        "What is exact, what is an estimate",
+        None,
+        element(
+            "p",
+            "Spike counts, spike trains, logits, ticks, stalls and the PE array's cycles are exact and "
+            "equal in every engine. Seconds and joules are estimates; so is whatever rests on a figure "
+            "marked assumed.",
+        ),
+        element(
+            "details", element("summary", f"All {len(rows)} hardware figures and their sources"),
+            _table(["Figure", "value", "Kind", "Source"], rows),
+        ),
+    )  # fmt: skip
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> Markup:
+    """A table; a column whose heading begins in lower case holds numbers and is right-aligned."""
+    classes = ["n" if heading[0].islower() else None for heading in header]
+    head = (element("th", h, class_=c) for h, c in zip(header, classes, strict=True))
+    body = (
+        element("tr", *(element("td", v, class_=c) for v, c in zip(row, classes, strict=True)))
+        for row in rows
+    )
+    return element("table", element("thead", element("tr", *head)), element("tbody", *body))

@@ -26,7 +26,7 @@ def join(parts: Iterable[object], separator: str = "") -> Markup:
     return Markup(text(separator).join(text(part) for part in parts))
 
 
-def element(name: str, *children: object, **attributes: object) -> Markup:
+def element(name: str, /, *children: object, **attributes: object) -> Markup:
     """``<name attributes>children</name>``.
 
     Args:

@@ -1,0 +1,186 @@
+"""The report's pictures as inline SVG: layer graph, stall bars, pipeline timeline."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from deploy.report.markup import Markup, element, join, per_cent, shape_text, shortened
+
+ACTIVITIES = ("busy", "starved", "blocked", "drained")
+SAMPLE_COLOURS = 8
+_BOX = (132, 76)
+_COLUMN, _ROW = 202, 104
+_LABEL_WIDTH = 130
+
+
+def layer_graph(report: dict[str, Any]) -> Markup:
+    """Populations from left to right by depth, one small square for each timestep of T_l.
+
+    Edges of the critical cycle are drawn heavily; an edge that skips columns runs above the boxes.
+    """
+    populations, synapses = report["populations"], report["synapses"]
+    depth = {p["name"]: 0 for p in populations}
+    for synapse in synapses:  # populations and synapses come in topological order
+        depth[synapse["target"]] = max(depth[synapse["target"]], depth[synapse["source"]] + 1)
+    taken: dict[int, int] = {}
+    place = {}
+    skips = [s for s in synapses if depth[s["target"]] - depth[s["source"]] > 1]
+    top = 30 + 26 * len(skips)
+    for population in populations:
+        column = depth[population["name"]]
+        place[population["name"]] = (column * _COLUMN + 8, top + taken.get(column, 0) * _ROW)
+        taken[column] = taken.get(column, 0) + 1
+    critical = {tuple(edge) for edge in report["pipeline"]["critical_buffers"]}
+    names = set(report["pipeline"]["critical_populations"])
+    lanes = {(s["source"], s["target"]): 18 + 26 * i for i, s in enumerate(skips)}
+    edges = [_edge(s, place, lanes, critical) for s in synapses]
+    boxes = [_box(p, place[p["name"]], p["name"] in names) for p in populations]
+    width = (max(depth.values()) + 1) * _COLUMN - (_COLUMN - _BOX[0]) + 16
+    height = top + max(taken.values()) * _ROW
+    return element(
+        "svg", _arrow_head(), *edges, *boxes, width=width, height=height,
+        viewBox=f"0 0 {width} {height}", role="img", aria_label="layer graph",
+    )  # fmt: skip
+
+
+def _arrow_head() -> Markup:
+    head = element("path", d="M0,0 L8,4 L0,8 Z", class_="head")
+    return element(
+        "defs",
+        element(
+            "marker", head, id="arrow", markerWidth=8, markerHeight=8, refX=7, refY=4,
+            orient="auto", markerUnits="userSpaceOnUse",
+        ),
+    )  # fmt: skip
+
+
+def _edge(
+    synapse: dict[str, Any],
+    place: dict[str, tuple[int, int]],
+    lanes: dict[tuple[str, str], int],
+    critical: set[tuple[str, ...]],
+) -> Markup:
+    ends = synapse["source"], synapse["target"]
+    (x0, y0), (x1, y1) = place[ends[0]], place[ends[1]]
+    start, stop = (x0 + _BOX[0], y0 + _BOX[1] / 2), (x1, y1 + _BOX[1] / 2)
+    maps, slots = synapse["operation"].split(" > "), f"D = {synapse['slots']}"
+    if synapse["alignment"] != "average":
+        slots += f", {synapse['alignment']}"
+    if ends in lanes:
+        y = lanes[ends]
+        left, right = x0 + _BOX[0] / 2, x1 + _BOX[0] / 2
+        path = (
+            f"M{left},{y0} V{y + 8} Q{left},{y} {left + 8},{y} "
+            f"H{right - 8} Q{right},{y} {right},{y + 8} V{y1}"
+        )
+        words = element(
+            "text", ", ".join([*maps, slots]), x=(left + right) / 2, y=y - 5, class_="edge-label"
+        )
+    else:
+        middle = (start[0] + stop[0]) / 2
+        path = f"M{start[0]},{start[1]} C{middle},{start[1]} {middle},{stop[1]} {stop[0]},{stop[1]}"
+        level = (start[1] + stop[1]) / 2
+        lines = [(level - 8 - 14 * (len(maps) - 1 - i), m) for i, m in enumerate(maps)]
+        words = join(
+            element("text", line, x=middle, y=y, class_="edge-label")
+            for y, line in [*lines, (level + 16, slots)]
+        )
+    kind = "edge critical" if ends in critical else "edge"
+    return element("g", element("path", d=path, marker_end="url(#arrow)"), words, class_=kind)
+
+
+def _box(population: dict[str, Any], place: tuple[int, int], critical: bool) -> Markup:
+    x, y = place
+    steps = min(population["timesteps"], 10)
+    squares = [
+        element("rect", x=x + 40 + i * 10, y=y + 30, width=8, height=10, class_="step")
+        for i in range(steps)
+    ]
+    where = f"{population['cores']} cores" if population["cores"] else "host"
+    where = "1 core" if population["cores"] == 1 else where
+    return element(
+        "g",
+        element("title", f"{population['name']}: {population['neurons']} neurons"),
+        element("rect", x=x, y=y, width=_BOX[0], height=_BOX[1], rx=8, class_="box"),
+        element("text", shortened(population["name"], 16), x=x + 10, y=y + 21, class_="name"),
+        element("text", f"T {population['timesteps']}", x=x + 10, y=y + 39),
+        *squares,
+        element(
+            "text",
+            f"{shape_text(population['shape'])} · {where}",
+            x=x + 10,
+            y=y + 62,
+            class_="quiet",
+        ),
+        class_="population critical" if critical else "population",
+    )
+
+
+def stall_bars(report: dict[str, Any]) -> Markup:
+    """One stacked bar a population: what it did in each tick of the run."""
+    pipeline = report["pipeline"]
+    width, rows = 560, []
+    for index, (name, record) in enumerate(pipeline["populations"].items()):
+        y, x = index * 30, float(_LABEL_WIDTH)
+        parts = [element("text", shortened(name, 17), x=0, y=y + 17)]
+        for activity in ACTIVITIES:
+            ticks = record["activity"][activity]
+            size = ticks / pipeline["num_ticks"] * width
+            title = element("title", f"{name}: {activity} {ticks} of {pipeline['num_ticks']} ticks")
+            parts.append(
+                element("rect", title, x=x, y=y + 3, width=size, height=20, class_=activity)
+            )
+            if size > 38:
+                share = per_cent(ticks / pipeline["num_ticks"])
+                parts.append(
+                    element("text", share, x=x + size / 2, y=y + 17, class_=f"in-bar on-{activity}")
+                )
+            x += size
+        rows.append(join(parts))
+    height = 30 * len(rows)
+    total = _LABEL_WIDTH + width
+    return element(
+        "svg", *rows, width=total, height=height, viewBox=f"0 0 {total} {height}",
+        role="img", aria_label="ticks of each population by activity",
+    )  # fmt: skip
+
+
+def timeline(report: dict[str, Any]) -> Markup:
+    """Populations over ticks: firing windows coloured by sample, stalls tinted by their kind."""
+    pipeline = report["pipeline"]
+    ticks = pipeline["num_ticks"]
+    scale = max(9.0, min(22.0, 1000 / ticks))
+    names = list(pipeline["populations"])
+    bottom = 8 + len(names) * 34
+    every = next(step for step in (5, 10, 20, 50, 100, 1000, 10**6) if step * scale >= 45)
+    rows = []
+    for tick in range(0, ticks + 1, every):
+        x = _LABEL_WIDTH + tick * scale
+        rows.append(element("line", x1=x, x2=x, y1=4, y2=bottom, class_="grid"))
+        rows.append(element("text", tick, x=x, y=bottom + 14, class_="axis"))
+    for index, name in enumerate(names):
+        y = 8 + index * 34
+        rows.append(element("text", shortened(name, 17), x=0, y=y + 18))
+        rows += [_span(name, span, y, scale) for span in pipeline["populations"][name]["spans"]]
+    width = _LABEL_WIDTH + ticks * scale + 20
+    return element(
+        "svg", *rows, width=width, height=bottom + 22, viewBox=f"0 0 {width:g} {bottom + 22}",
+        role="img", aria_label="pipeline timeline",
+    )  # fmt: skip
+
+
+def _span(name: str, span: list[Any], y: int, scale: float) -> Markup:
+    start, stop, activity, sample, cause = span
+    x, width = _LABEL_WIDTH + start * scale, (stop - start) * scale
+    words = f"{name}, ticks {start} to {stop - 1}: {activity}"
+    words += f", sample {sample}" if sample >= 0 else ""
+    words += f", waits for {' -> '.join(cause)}" if cause else ""
+    title = element("title", words)
+    if activity != "busy":
+        return element("rect", title, x=x, y=y + 10, width=width, height=8, class_=activity)
+    kind = f"busy sample-{sample % SAMPLE_COLOURS}"
+    box = element("rect", title, x=x + 0.5, y=y, width=width - 1, height=26, rx=3, class_=kind)
+    if width < 14:
+        return box
+    label = element("text", sample, x=x + width / 2, y=y + 17, class_="in-bar on-busy")
+    return join([box, label])
