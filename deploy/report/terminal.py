@@ -35,7 +35,7 @@ def print_summary(report: dict[str, Any], console: Console) -> None:
     legend = ", ".join(
         f"[{colour}]{mark}[/{colour}] {name}" for name, (mark, colour) in _BAR.items()
     )
-    console.print(f"{pipeline['samples']} samples in {pipeline['num_ticks']} ticks: {legend}")
+    console.print(f"run of {pipeline['samples']} in {pipeline['num_ticks']} ticks: {legend}")
     console.print(
         f"\nfirst result after [bold]{pipeline['first_latency_ticks']}[/bold] ticks, then one every "
         f"[bold]{pipeline['interval_exact']}[/bold] ticks (longest firing window: "

@@ -99,6 +99,24 @@ def test_integers_by_hand():
     assert abs(hidden.bias.item() - 0.25 / unit) <= 2 ** np.ceil(np.log2(0.25 / unit / 4095)) / 2
 
 
+def test_few_bits_clip_an_outlier_and_many_keep_it():
+    """At 2 bits (-1, 0, 1) nine weights of 1 matter more than one of 3; at 8 bits all are kept."""
+    weights = np.array([[1.0] * 9 + [3.0]])
+    graph = LayerGraph.build(
+        [
+            InputPopulation(name="input", shape=(10, 1, 1), max_value=1, unit=1.0),
+            ReadoutPopulation(name="readout", shape=(1, 1, 1), bias=value(0)),
+        ],
+        [Synapse(source="input", target="readout", maps=(Dense(weight=weights),))],
+    )
+    integers = {
+        bits: lower_to_integers(graph, replace(LOIHI, weight_bits=bits)).synapses[0].maps[0].weight
+        for bits in (2, 8)
+    }
+    assert integers[2].tolist() == [[1] * 10]
+    assert integers[8].tolist() == [[42] * 9 + [127]]
+
+
 def test_a_replicating_edge_folds_no_mean():
     graph = two_neurons()
     synapses = [replace(s, alignment="replicate") for s in graph.synapses]

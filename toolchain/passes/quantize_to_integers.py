@@ -36,6 +36,9 @@ FINEST_CHANNEL = 1 / 32
 """A channel's unit is at least this part of the layer's coarsest, so that one channel with tiny
 weights, and therefore a huge threshold, does not take the resolution from all others."""
 
+CLIPPING_FRACTIONS = np.linspace(1, 0.3, 36)
+"""Parts of a channel's largest weight that are tried as its quantization range, widest first."""
+
 
 def quantize_to_integers(graph: LayerGraph, widths: IntegerWidths) -> IntegerNetwork:
     """Lower a graph with folded scales to the integer network that a target can hold.
@@ -94,7 +97,7 @@ def _units_and_exponents(
     max_weight: int,
 ) -> tuple[np.ndarray, dict[str, int]]:
     """Unit per channel at common exponent 0, and each edge's exponent relative to the smallest."""
-    largest = {s.source: _largest_weight_per_channel(s, population.shape[0]) for s in incoming}
+    largest = {s.source: _range_per_channel(s, population.shape[0], max_weight) for s in incoming}
     typical = {source: np.log2(max(float(w.max()), 1e-30)) for source, w in largest.items()}
     smallest = min(typical.values())
     # an edge is at most 2^4 coarser than the finest: beyond that, the finest one hardly matters
@@ -107,9 +110,22 @@ def _units_and_exponents(
     return np.maximum(unit, unit.max() * FINEST_CHANNEL), relative
 
 
-def _largest_weight_per_channel(synapse: Synapse, channels: int) -> np.ndarray:
-    weight = np.abs(_weighted_map(synapse).weight)
-    return weight.reshape(channels, -1).max(axis=1)
+def _range_per_channel(synapse: Synapse, channels: int, max_weight: int) -> np.ndarray:
+    """Magnitude that becomes the largest integer: the one with the least squared error per channel.
+
+    At 8 bits that is nearly the largest weight; at 2 or 4 bits, clipping the few largest pays.
+    """
+    weight = np.abs(_weighted_map(synapse).weight).reshape(channels, -1)
+    largest = weight.max(axis=1)
+    best, least_error = largest, np.full(channels, np.inf)
+    for fraction in CLIPPING_FRACTIONS:
+        step = np.maximum(largest * fraction / max_weight, np.finfo(float).tiny)[:, None]
+        rounded = np.minimum(np.floor(weight / step + 0.5), max_weight) * step
+        error = ((rounded - weight) ** 2).sum(axis=1)
+        better = error < least_error
+        best = np.where(better, largest * fraction, best)
+        least_error = np.where(better, error, least_error)
+    return best
 
 
 def _weighted_map(synapse: Synapse) -> Convolution | Dense | Scale:
