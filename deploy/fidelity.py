@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -15,7 +17,7 @@ from sim.simulation import Simulation
 from sim.stepped import run_stepped
 from toolchain.datasets import Dataset
 from toolchain.errors import DataError, IntegerWidthError
-from toolchain.float_snn import run_float_snn
+from toolchain.float_snn import SAMPLES_PER_BATCH, run_float_snn
 from toolchain.integer_network import IntegerNetwork, has_constant_current
 from toolchain.layer_graph import ALIGNMENT_METHODS, AlignmentMethod, LayerGraph
 from toolchain.passes.align_edges import align_edges
@@ -71,21 +73,30 @@ def measure_fidelity(graph: LayerGraph, network: IntegerNetwork, dataset: Datase
     """
     most = MEASURED_SAMPLES if has_constant_current(network) else STEPPED_SAMPLES
     pixels, labels = _samples(dataset, most)
-    integers = simulate(network, pixels)
-    if integers.logits.shape[1] != dataset.num_classes:
+    classes = network.populations[-1].shape[0]
+    if classes != dataset.num_classes:
         raise DataError(
-            f"the network has {integers.logits.shape[1]} classes, but data set '{dataset.name}' has "
+            f"the network has {classes} classes, but data set '{dataset.name}' has "
             f"{dataset.num_classes}; choose the data set it was trained on with --data"
         )
-    floats = run_float_snn(graph, pixels)
+    float_classes, integer_classes = [], []
+    differing: Counter[str] = Counter()
+    for start in range(0, len(pixels), SAMPLES_PER_BATCH):
+        batch = pixels[start : start + SAMPLES_PER_BATCH]
+        integers, floats = simulate(network, batch), run_float_snn(graph, batch, with_counts=True)
+        float_classes.append(floats.logits.argmax(1))
+        integer_classes.append(integers.predictions)
+        for name, counts in integers.counts.items():
+            differing[name] += int((counts != floats.counts[name]).sum())
+    by_float, by_integer = np.concatenate(float_classes), np.concatenate(integer_classes)
     return Fidelity(
         samples=len(pixels),
-        float_accuracy=float((floats.logits.argmax(1) == labels).mean()),
-        integer_accuracy=float((integers.predictions == labels).mean()),
-        same_argmax=int((floats.logits.argmax(1) == integers.predictions).sum()),
+        float_accuracy=float((by_float == labels).mean()),
+        integer_accuracy=float((by_integer == labels).mean()),
+        same_argmax=int((by_float == by_integer).sum()),
         count_difference={
-            name: float((counts != floats.counts[name]).mean())
-            for name, counts in integers.counts.items()
+            name: different / (len(pixels) * math.prod(network[name].shape))
+            for name, different in differing.items()
         },
     )
 

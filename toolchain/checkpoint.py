@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import tempfile
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from toolchain.layer_graph import (
 )
 from toolchain.linear_maps import Shape
 from toolchain.map_records import read_maps, write_maps
+from toolchain.plain_torch_file import load_plain_zip
 from toolchain.record_reader import RecordReader
 
 FORMAT = "qac-deploy model"
@@ -73,8 +73,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 def load_checkpoint(path: Path) -> Checkpoint:
     """Read a model file from anyone.
 
-    Nothing in the file is executed: it is opened with ``weights_only=True``, and only in torch's zip
-    format (the older formats are what CVE-2025-32434 exploits in torch before 2.6).
+    Nothing in the file is executed: see ``load_plain_zip``.
 
     Raises:
         ModelFileError: naming the file, the field and what it must be.
@@ -104,19 +103,10 @@ def load_checkpoint(path: Path) -> Checkpoint:
 def _open(path: Path) -> Any:
     if not path.is_file():
         raise ModelFileError(f"{path}: no such file; `qac-deploy train` makes one")
-    if not zipfile.is_zipfile(path):
-        raise ModelFileError(
-            f"{path}: not a qac-deploy model, or truncated; save it again with `qac-deploy train` or "
-            f"toolchain.checkpoint.save_checkpoint"
-        )
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # the unpickler raises many types on hostile or damaged content
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise ModelFileError(
-            f"{path}: cannot be read safely as plain tensors and containers ({reason[0][:160]}); "
-            f"save it again with toolchain.checkpoint.save_checkpoint"
-        ) from error
+    return load_plain_zip(
+        path,
+        "save it again with `qac-deploy train` or toolchain.checkpoint.save_checkpoint",
+    )
 
 
 def _tensors(root: RecordReader) -> dict[str, np.ndarray]:

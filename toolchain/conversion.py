@@ -8,9 +8,12 @@ Batch normalization scales the terms and shifts the bias: it is folded by constr
 
 from __future__ import annotations
 
+import copy
+import math
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -37,7 +40,10 @@ from toolchain.linear_maps import (
     Shape,
     with_weight,
 )
-from toolchain.quantizers import TimestepQuantizer
+from toolchain.quantizers import ActivationQuantizer
+from toolchain.tracing import trace
+
+MAX_TIMESTEPS = 65_536  # a firing window longer than any in use; more means a diverged quantizer
 
 
 def convert(module: nn.Module, input_shape: Shape, max_value: int) -> LayerGraph:
@@ -50,18 +56,7 @@ def convert(module: nn.Module, input_shape: Shape, max_value: int) -> LayerGraph
     Raises:
         UnsupportedNetworkError: naming the module or operation and what to use in its place.
     """
-    try:
-        traced = _Tracer().trace(module.eval())
-    except (TypeError, ValueError, RuntimeError, fx.proxy.TraceError) as error:
-        raise UnsupportedNetworkError(
-            f"{type(module).__name__} cannot be traced: {error}; its forward must not branch on values"
-        ) from error
-    return _Converter(module, input_shape, max_value).convert(traced)
-
-
-class _Tracer(fx.Tracer):
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, TimestepQuantizer) or super().is_leaf_module(m, module_qualified_name)
+    return _Converter(module, input_shape, max_value).convert(trace(module.eval()))
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +102,8 @@ class _Converter:
                     child = self.module.get_submodule(node.target)
                     values[node] = self._apply_module(node.target, child, arguments[0])
                 case "call_function" | "call_method":
-                    values[node] = _apply_function(node, arguments)
+                    if (result := _apply_function(node, arguments)) is not None:
+                        values[node] = result
                 case "get_attr":
                     raise UnsupportedNetworkError(
                         f"'{node.target}' is used as a bare tensor; put it into a Conv2d or Linear"
@@ -122,7 +118,7 @@ class _Converter:
 
     def _apply_module(self, name: str, child: nn.Module, value: _Expression) -> _Expression:
         match child:
-            case TimestepQuantizer():
+            case ActivationQuantizer():
                 return self._fire(name, child, value)
             case nn.Conv2d():
                 return _convolve(name, child, value)
@@ -143,20 +139,27 @@ class _Converter:
                 )
             case nn.ReLU():
                 raise UnsupportedNetworkError(
-                    f"{name}: replace ReLU by TimestepQuantizer before training (Algorithm 1)"
+                    f"{name}: replace ReLU by a quantizer before training (Algorithm 1): quantize_activations"
                 )
         raise UnsupportedNetworkError(
             f"{name}: {type(child).__name__} has no spiking form; between two quantizers use Conv2d, "
             f"Linear, BatchNorm2d, average pooling, addition and Flatten"
         )
 
-    def _fire(self, name: str, quantizer: TimestepQuantizer, value: _Expression) -> _Expression:
-        threshold = np.full((1, 1, 1), float(quantizer.alpha.detach()))
+    def _fire(self, name: str, quantizer: ActivationQuantizer, value: _Expression) -> _Expression:
+        quantizer = copy.deepcopy(quantizer).double()
+        timesteps = float(quantizer.timesteps.detach())
+        if not timesteps <= MAX_TIMESTEPS:  # also when it is not a number
+            raise UnsupportedNetworkError(
+                f"{name}: the quantizer has T = {timesteps:g} levels, above {MAX_TIMESTEPS:,}; in Case 3 "
+                f"T = alpha / d diverges as the step size d shrinks: train it with max_timesteps"
+            )
+        threshold = np.full((1, 1, 1), float(quantizer.threshold.detach()))
         self.populations.append(
             SpikingPopulation(
                 name=name,
                 shape=value.shape,
-                timesteps=int(quantizer.timesteps.detach()),
+                timesteps=int(timesteps),
                 threshold=threshold,
                 initial_potential=threshold / 2,
                 bias=value.bias,
@@ -274,10 +277,15 @@ def _pool(name: str, value: _Expression, kernel: Pair, stride: Pair, padding: Pa
 _ADDITIONS: tuple[Callable[..., object] | str, ...] = (
     operator.add, operator.iadd, torch.add, "add", "add_",
 )  # fmt: skip
-_RESHAPES: tuple[Callable[..., object] | str, ...] = (torch.flatten, "flatten")
+_RESHAPES: tuple[Callable[..., object] | str, ...] = (
+    torch.flatten, torch.reshape, "flatten", "view", "reshape",
+)  # fmt: skip
+_SIZES: tuple[Callable[..., object] | str, ...] = (getattr, operator.getitem, "size")
+_MEANS: tuple[Callable[..., object] | str, ...] = (torch.mean, "mean")
 
 
-def _apply_function(node: fx.Node, arguments: list[_Expression]) -> _Expression:
+def _apply_function(node: fx.Node, arguments: list[_Expression]) -> _Expression | None:
+    """Value of an operation; None for one that only asks for the shape of a tensor."""
     if node.target in _ADDITIONS and len(arguments) == len(node.args) == 2:
         first, second = arguments
         if first.shape != second.shape:
@@ -286,11 +294,44 @@ def _apply_function(node: fx.Node, arguments: list[_Expression]) -> _Expression:
             )
         return _Expression(first.terms + second.terms, first.shape, first.bias + second.bias)
     if node.target in _RESHAPES and len(arguments) == 1:
+        _require_flattening(node, arguments[0].shape)
         return arguments[0]
+    if node.target in _SIZES:
+        return None
     if node.target is F.adaptive_avg_pool2d and len(node.args) == 2:
         return _adaptive_pool(node.name, node.args[1], arguments[0])
+    if node.target is F.avg_pool2d:
+        settings: Any = node.args[1:]
+        pool = nn.AvgPool2d(*settings, **cast(Any, node.kwargs))
+        return _average_pool(node.name, pool, arguments[0])
+    if node.target in _MEANS and _mean_axes(node) in ({2, 3}, {-2, -1}):
+        return _adaptive_pool(node.name, 1, arguments[0])
     operation = getattr(node.target, "__name__", node.target)
+    if node.target in (F.dropout, F.dropout2d):
+        raise UnsupportedNetworkError(f"{node.name}: use nn.Dropout, which evaluation switches off")
     raise UnsupportedNetworkError(
         f"{node.name}: '{operation}' has no spiking form; between two quantizers use Conv2d, Linear, "
         f"BatchNorm2d, average pooling, addition and flatten"
     )
+
+
+def _require_flattening(node: fx.Node, shape: Shape) -> None:
+    """A reshape must keep the batch and join all the rest; populations are flattened by Linear."""
+    if node.target in (torch.flatten, "flatten"):
+        start = node.kwargs.get("start_dim", node.args[1] if len(node.args) > 1 else 0)
+        flattens = start == 1
+    else:
+        sizes: Any = node.args[1:] if len(node.args) > 2 else node.args[1]
+        batch, rest = sizes if isinstance(sizes, Sequence) and len(sizes) == 2 else (None, None)
+        flattens = (isinstance(batch, fx.Node) and rest == -1) or (
+            (isinstance(batch, fx.Node) or batch == -1) and rest == math.prod(shape)
+        )
+    if not flattens:
+        raise UnsupportedNetworkError(
+            f"{node.name}: a reshape must keep the batch and flatten the rest, as torch.flatten(x, 1) does"
+        )
+
+
+def _mean_axes(node: fx.Node) -> set[int]:
+    axes: Any = node.kwargs.get("dim", node.args[1] if len(node.args) > 1 else ())
+    return set(axes) if isinstance(axes, Sequence) else set()

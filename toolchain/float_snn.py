@@ -1,10 +1,12 @@
 """The float spiking network with a real time axis: what the paper's conversion gives (Eq. 1-3, 11-13).
 
-It exists to be compared with the quantized ANN. The hardware runs the integer network.
+It exists to be compared with the quantized ANN, to be calibrated, and to run the methods that the paper
+is compared with. The hardware runs the integer network.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,82 +14,195 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from toolchain.datasets import PixelSource
 from toolchain.layer_graph import (
     InputPopulation,
     LayerGraph,
     ReadoutPopulation,
     SpikingPopulation,
-    Synapse,
 )
 from toolchain.linear_maps import AveragePool, Convolution, Dense, LinearMap, Scale, SumPool
 from toolchain.temporal_alignment import selected_frames
 
+SAMPLES_PER_BATCH = 128
+
 
 @dataclass(frozen=True, eq=False)
 class FloatRun:
-    """Logits ``(B, classes)`` and spike counts ``(B, C, H, W)`` per spiking population, float64."""
+    """Result of a simulation.
 
-    logits: np.ndarray
+    Attributes:
+        step_logits: readout current of each of its steps, shape ``(B, T, classes)``.
+        counts: spike counts per spiking population, int32 ``(B, C, H, W)``; empty unless asked for.
+    """
+
+    step_logits: np.ndarray
     counts: dict[str, np.ndarray]
+
+    @property
+    def logits(self) -> np.ndarray:
+        """Mean readout current (Eq. 15), shape ``(B, classes)``."""
+        return self.step_logits.mean(axis=1)
+
+
+@dataclass(frozen=True, eq=False)
+class NeuronState:
+    """What calibration may change: both broadcastable to ``(C, H, W)``."""
+
+    threshold: Tensor
+    initial_potential: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """One batch through the network.
+
+    Attributes:
+        step_logits: ``(B, T, classes)``.
+        spikes: 0 or 1 per population, ``(B, T, C, H, W)``; those of populations to be kept.
+        final_potentials: membrane potential after the last step, ``(B, C, H, W)``.
+    """
+
+    step_logits: Tensor
+    spikes: dict[str, Tensor]
+    final_potentials: dict[str, Tensor]
+
+
+SpikeFunction = Callable[[Tensor, Tensor], Tensor]
+"""Membrane potential and threshold to 0 or 1, differentiable or not."""
+
+
+def heaviside(potential: Tensor, threshold: Tensor) -> Tensor:
+    """Spike at or above the threshold (Eq. 2, at equality as the quantizer's rounding needs)."""
+    return (potential >= threshold).to(potential.dtype)
 
 
 @torch.inference_mode()
-def run_float_snn(graph: LayerGraph, pixels: np.ndarray) -> FloatRun:
-    """Simulate in float64, step by step.
+def run_float_snn(
+    graph: LayerGraph,
+    pixels: PixelSource,
+    *,
+    with_counts: bool = False,
+    dtype: torch.dtype = torch.float64,
+) -> FloatRun:
+    """Simulate step by step, in batches.
 
     Args:
         pixels: integers of shape ``(B, C, H, W)``.
+        with_counts: also return every population's spike counts.
+    """
+    neurons = neuron_states(graph, dtype)
+    steps, counts = [], []
+    for start in range(0, len(pixels), SAMPLES_PER_BATCH):
+        images = input_current(graph, pixels[start : start + SAMPLES_PER_BATCH], dtype)
+        trace = propagate(graph, images, neurons, heaviside, keep_spikes=with_counts)
+        steps.append(trace.step_logits.numpy())
+        counts.append({n: s.sum(dim=1).to(torch.int32).numpy() for n, s in trace.spikes.items()})
+    names = counts[0] if counts else {}
+    return FloatRun(
+        step_logits=np.concatenate(steps),
+        counts={name: np.concatenate([batch[name] for batch in counts]) for name in names},
+    )
+
+
+def neuron_states(graph: LayerGraph, dtype: torch.dtype) -> dict[str, NeuronState]:
+    """Threshold and initial potential of every spiking population, as tensors."""
+    return {
+        p.name: NeuronState(
+            torch.from_numpy(p.threshold).to(dtype), torch.from_numpy(p.initial_potential).to(dtype)
+        )
+        for p in graph.populations
+        if isinstance(p, SpikingPopulation)
+    }
+
+
+def input_current(graph: LayerGraph, pixels: np.ndarray, dtype: torch.dtype) -> Tensor:
+    """Real values of pixel integers, shape ``(B, C, H, W)``."""
+    (source,) = (p for p in graph.populations if isinstance(p, InputPopulation))
+    return torch.from_numpy(np.ascontiguousarray(pixels)).to(dtype) * source.unit
+
+
+def propagate(
+    graph: LayerGraph,
+    images: Tensor,
+    neurons: Mapping[str, NeuronState],
+    spike: SpikeFunction,
+    *,
+    keep_spikes: bool = False,
+    silenced: Mapping[str, Tensor] | None = None,
+) -> Trace:
+    """All populations over all their steps, in topological order.
+
+    Args:
+        images: real input values, ``(B, C, H, W)``.
+        neurons: state of every spiking population.
+        spike: Heaviside, or one with a surrogate gradient.
+        silenced: per population, True for neurons that must not fire, ``(B, C, H, W)``.
     """
     frames: dict[str, Tensor] = {}  # (B, T, C, H, W), real values
-    counts: dict[str, np.ndarray] = {}
-    logits = np.empty(0)
+    spikes: dict[str, Tensor] = {}
+    potentials: dict[str, Tensor] = {}
+    step_logits = images.new_empty(0)
+    last_reader = {s.source: s.target for p in graph.populations for s in graph.incoming(p.name)}
     for population in graph.populations:
+        name = population.name
         if isinstance(population, InputPopulation):
-            values = torch.from_numpy(pixels).to(torch.float64) * population.unit
-            frames[population.name] = values[:, None]
+            frames[name] = images[:, None]
             continue
-        current = _input_current(graph, population, frames)
+        current = _current(graph, population, frames)
         if isinstance(population, ReadoutPopulation):
-            logits = current.mean(dim=1).flatten(1).numpy()
+            step_logits = current.flatten(2).expand(-1, population.timesteps, -1)
             continue
-        spikes = _fire(population, current)
-        frames[population.name] = spikes * torch.from_numpy(population.threshold)
-        counts[population.name] = spikes.sum(dim=1).numpy()
-    return FloatRun(logits, counts)
+        mask = None if silenced is None else silenced[name]
+        fired, potentials[name] = _fire(population, neurons[name], current, spike, mask)
+        frames[name] = fired * neurons[name].threshold
+        if keep_spikes:
+            spikes[name] = fired
+        for source in [s for s, reader in last_reader.items() if reader == name]:
+            del frames[source]
+    return Trace(step_logits, spikes, potentials)
 
 
-def _fire(population: SpikingPopulation, current: Tensor) -> Tensor:
-    threshold = torch.from_numpy(population.threshold)
-    potential = torch.from_numpy(population.initial_potential).expand(current[:, 0].shape).clone()
-    spikes = torch.zeros_like(current)
+def _fire(
+    population: SpikingPopulation,
+    state: NeuronState,
+    current: Tensor,
+    spike: SpikeFunction,
+    silenced: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """Integrate and fire with soft reset (Eq. 1-3); a constant current has one step only."""
+    potential = state.initial_potential.expand(current[:, 0].shape)
+    fired = []
     for step in range(population.timesteps):
-        potential += current[:, step]
-        spikes[:, step] = (potential >= threshold).to(current.dtype)
-        potential -= threshold * spikes[:, step]
-    return spikes
+        potential = potential + current[:, min(step, current.shape[1] - 1)]
+        spikes = spike(potential, state.threshold)
+        if silenced is not None:
+            spikes = spikes.masked_fill(silenced, 0)
+        potential = potential - state.threshold * spikes
+        fired.append(spikes)
+    return torch.stack(fired, dim=1), potential
 
 
-def _input_current(
-    graph: LayerGraph, target: SpikingPopulation | ReadoutPopulation, frames: dict[str, Tensor]
+def _current(
+    graph: LayerGraph, target: SpikingPopulation | ReadoutPopulation, frames: Mapping[str, Tensor]
 ) -> Tensor:
-    """Current of each target step, shape ``(B, T, C, H, W)``."""
-    batch = len(next(iter(frames.values())))
-    current = torch.from_numpy(target.bias).expand(batch, target.timesteps, *target.shape).clone()
+    """Current of each target step, ``(B, T, C, H, W)``; T = 1 if it is the same in all steps."""
+    any_frames = next(iter(frames.values()))
+    current = torch.from_numpy(target.bias).to(any_frames.dtype)
+    current = current.expand(len(any_frames), 1, *target.shape)
     for synapse in graph.incoming(target.name):
         source = frames[synapse.source]
-        if synapse.alignment == "average":
-            current += transmit(synapse.maps, source.mean(dim=1))[:, None]
+        direct_coded = isinstance(graph[synapse.source], InputPopulation)
+        if synapse.alignment == "average" or direct_coded:
+            current = current + transmit(synapse.maps, source.mean(dim=1))[:, None]
             continue
-        for step, frame in enumerate(_frames(graph, synapse)):
-            if frame is not None:
-                current[:, step] += transmit(synapse.maps, source[:, frame])
+        selected = selected_frames(synapse.alignment, source.shape[1], target.timesteps)
+        needed = sorted({frame for frame in selected if frame is not None})
+        sent = {frame: transmit(synapse.maps, source[:, frame]) for frame in needed}
+        silence = torch.zeros_like(current[:, 0])
+        steps = [silence if frame is None else sent[frame] for frame in selected]
+        current = current + torch.stack(steps, dim=1)
     return current
-
-
-def _frames(graph: LayerGraph, synapse: Synapse) -> tuple[int | None, ...]:
-    source, target = graph[synapse.source], graph[synapse.target]
-    method = "replicate" if isinstance(source, InputPopulation) else synapse.alignment
-    return selected_frames(method, source.timesteps, target.timesteps)
 
 
 def transmit(maps: tuple[LinearMap, ...], values: Tensor) -> Tensor:

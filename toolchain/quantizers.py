@@ -1,9 +1,25 @@
-"""Learned activation quantizers that convert to integrate-and-fire populations without a gap."""
+"""Learned activation quantizers that convert to integrate-and-fire populations without a gap.
+
+All four parametrizations of the paper (Eq. 7-10) are one function of the input, the step size d and the
+number of levels T,
+
+    Q(x) = d * round(clip(x / d, 0, T)),
+
+and differ in which two of n, d, alpha and t are learned; the other quantities follow from
+``alpha = d T`` and ``T = 2^n = t``. T is an integer inside the forward pass, so conversion rounds
+nothing: the population fires T steps with threshold ``d T``.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+
+MIN_THRESHOLD = 1e-3
 
 
 def round_half_up(x: Tensor) -> Tensor:
@@ -15,12 +31,174 @@ def round_half_up(x: Tensor) -> Tensor:
     return x + (torch.floor(x + 0.5) - x).detach()
 
 
-class TimestepQuantizer(nn.Module):
-    """Case 4 of the paper, theta = [t, alpha] (Eq. 10): learns T and the clipping level.
+class _Quantize(torch.autograd.Function):
+    """``Q(x; d, T)`` with the straight-through gradients that Eq. 7-10 have in common.
 
-    ``Q(x) = d * round(clip(x / d, 0, T))`` with ``T = max(1, round(t))`` and ``d = alpha / T``. T is an
-    integer inside the forward pass, so conversion rounds nothing. All gradients are autograd's through
-    the straight-through rounding; they are those of Eq. 10, and 0 for x < 0.
+    With respect to x: 1 where ``0 <= x <= d T``, else 0. With respect to d: ``(Q - x) / d`` inside and T
+    above. With respect to T: 0 inside and d above.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, step: Tensor, levels: Tensor) -> Tensor:
+        counts = (x / step).clamp_(min=0).minimum(levels).add_(0.5).floor_()
+        ctx.save_for_backward(x, step, levels, counts)
+        return counts * step
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        (gradient,) = gradients
+        x, step, levels, counts = ctx.saved_tensors
+        position = x / step
+        above = position > levels
+        inside = (position >= 0) & ~above
+        gradient_x = gradient * inside
+        gradient_above = (gradient * above).sum()
+        gradient_step = (gradient_x * (counts - position)).sum() + levels * gradient_above
+        return gradient_x, gradient_step, step * gradient_above
+
+
+class ActivationQuantizer(nn.Module):
+    """What training and conversion need of a quantizer; each case derives its d and T.
+
+    Args:
+        max_timesteps: upper bound of T; None leaves T unbounded.
+    """
+
+    max_timesteps: int | None
+
+    def step_and_levels(self) -> tuple[Tensor, Tensor]:
+        """Step size d and integer-valued T, scalars that pass their gradients on to the parameters."""
+        raise NotImplementedError
+
+    def clamp_parameters(self) -> None:
+        """Keep the parameters where the quantizer is defined; call after each optimizer step."""
+        raise NotImplementedError
+
+    def set_threshold(self, threshold: float) -> None:
+        """Start from another clipping level, with T as it is."""
+        raise NotImplementedError
+
+    @property
+    def timesteps(self) -> Tensor:
+        """T_l, an integer-valued scalar with a straight-through gradient."""
+        return self.step_and_levels()[1]
+
+    @property
+    def threshold(self) -> Tensor:
+        """alpha = d T, the clipping level that becomes v_th."""
+        step, levels = self.step_and_levels()
+        return step * levels
+
+    def timestep_parameters(self) -> list[nn.Parameter]:
+        """The parameters that set T, for a learning rate of their own."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _Quantize.apply(x, *self.step_and_levels())
+
+    def _bounded(self, levels: Tensor) -> Tensor:
+        return round_half_up(levels).clamp(1, self.max_timesteps)
+
+    def extra_repr(self) -> str:
+        return f"T={float(self.timesteps.detach()):g}, alpha={float(self.threshold.detach()):.4g}"
+
+
+class BitWidthStepQuantizer(ActivationQuantizer):
+    """Case 1, theta = [n, d] (Eq. 7): learns the bit width and the step size."""
+
+    def __init__(
+        self, timesteps: float = 4.0, max_timesteps: int | None = 16, threshold: float = 2.0
+    ) -> None:
+        super().__init__()
+        self.max_timesteps = max_timesteps
+        self.n = nn.Parameter(torch.tensor(math.log2(timesteps)))
+        self.d = nn.Parameter(torch.tensor(threshold / timesteps))
+
+    def step_and_levels(self) -> tuple[Tensor, Tensor]:
+        return self.d, self._bounded(2**self.n)
+
+    @torch.no_grad()
+    def clamp_parameters(self) -> None:
+        self.n.clamp_(0, None if self.max_timesteps is None else math.log2(self.max_timesteps))
+        self.d.clamp_(min=MIN_THRESHOLD / 2 ** float(self.n))
+
+    @torch.no_grad()
+    def set_threshold(self, threshold: float) -> None:
+        self.d.fill_(threshold / float(self.timesteps))
+
+    def timestep_parameters(self) -> list[nn.Parameter]:
+        return [self.n]
+
+
+class BitWidthThresholdQuantizer(ActivationQuantizer):
+    """Case 2, theta = [n, alpha] (Eq. 8): learns the bit width and the clipping level."""
+
+    def __init__(
+        self, timesteps: float = 4.0, max_timesteps: int | None = 16, threshold: float = 2.0
+    ) -> None:
+        super().__init__()
+        self.max_timesteps = max_timesteps
+        self.n = nn.Parameter(torch.tensor(math.log2(timesteps)))
+        self.alpha = nn.Parameter(torch.tensor(float(threshold)))
+
+    @property
+    def threshold(self) -> Tensor:
+        return self.alpha
+
+    def step_and_levels(self) -> tuple[Tensor, Tensor]:
+        levels = self._bounded(2**self.n)
+        return self.alpha / levels, levels
+
+    @torch.no_grad()
+    def clamp_parameters(self) -> None:
+        self.n.clamp_(0, None if self.max_timesteps is None else math.log2(self.max_timesteps))
+        self.alpha.clamp_(min=MIN_THRESHOLD)
+
+    @torch.no_grad()
+    def set_threshold(self, threshold: float) -> None:
+        self.alpha.fill_(threshold)
+
+    def timestep_parameters(self) -> list[nn.Parameter]:
+        return [self.n]
+
+
+class StepThresholdQuantizer(ActivationQuantizer):
+    """Case 3, theta = [d, alpha] (Eq. 9): learns the step size and the clipping level.
+
+    Nothing in Eq. 9 keeps ``T = alpha / d`` finite. A smaller step rounds less, so training has a reason
+    to shrink d and none to stop; near 0 a single optimizer step changes T a thousandfold or carries d
+    below 0: the INF of the paper. ``clamp_parameters`` therefore holds d at ``alpha / max_timesteps`` or
+    above. With ``max_timesteps=None`` the case behaves as printed, and conversion refuses what diverged.
+    """
+
+    def __init__(
+        self, timesteps: float = 4.0, max_timesteps: int | None = 16, threshold: float = 2.0
+    ) -> None:
+        super().__init__()
+        self.max_timesteps = max_timesteps
+        self.d = nn.Parameter(torch.tensor(threshold / timesteps))
+        self.alpha = nn.Parameter(torch.tensor(float(threshold)))
+
+    def step_and_levels(self) -> tuple[Tensor, Tensor]:
+        return self.d, self._bounded(self.alpha / self.d)
+
+    @torch.no_grad()
+    def clamp_parameters(self) -> None:
+        self.alpha.clamp_(min=MIN_THRESHOLD)
+        if self.max_timesteps is not None:
+            self.d.clamp_(self.alpha / self.max_timesteps, self.alpha)
+
+    @torch.no_grad()
+    def set_threshold(self, threshold: float) -> None:
+        self.d.mul_(threshold / self.alpha)
+        self.alpha.fill_(threshold)
+
+    def timestep_parameters(self) -> list[nn.Parameter]:
+        return [self.d]
+
+
+class TimestepQuantizer(ActivationQuantizer):
+    """Case 4, theta = [t, alpha] (Eq. 10): learns T itself and the clipping level.
 
     Args:
         timesteps: initial t.
@@ -29,7 +207,7 @@ class TimestepQuantizer(nn.Module):
     """
 
     def __init__(
-        self, timesteps: float = 4.0, max_timesteps: int = 16, threshold: float = 2.0
+        self, timesteps: float = 4.0, max_timesteps: int | None = 16, threshold: float = 2.0
     ) -> None:
         super().__init__()
         self.max_timesteps = max_timesteps
@@ -37,20 +215,57 @@ class TimestepQuantizer(nn.Module):
         self.alpha = nn.Parameter(torch.tensor(float(threshold)))
 
     @property
-    def timesteps(self) -> Tensor:
-        """T_l, an integer-valued scalar that passes its gradient on to t."""
-        return round_half_up(self.t).clamp(1, self.max_timesteps)
+    def threshold(self) -> Tensor:
+        return self.alpha
 
-    def forward(self, x: Tensor) -> Tensor:
-        levels = self.timesteps
-        step = self.alpha / levels
-        return step * round_half_up(torch.minimum(torch.relu(x / step), levels))
+    def step_and_levels(self) -> tuple[Tensor, Tensor]:
+        levels = self._bounded(self.t)
+        return self.alpha / levels, levels
 
     @torch.no_grad()
     def clamp_parameters(self) -> None:
-        """Keep t in ``[1, max_timesteps]`` and alpha positive; call after each optimizer step."""
         self.t.clamp_(1, self.max_timesteps)
-        self.alpha.clamp_(min=1e-3)
+        self.alpha.clamp_(min=MIN_THRESHOLD)
 
-    def extra_repr(self) -> str:
-        return f"T={int(self.timesteps.detach())}, alpha={float(self.alpha.detach()):.4g}"
+    @torch.no_grad()
+    def set_threshold(self, threshold: float) -> None:
+        self.alpha.fill_(threshold)
+
+    def timestep_parameters(self) -> list[nn.Parameter]:
+        return [self.t]
+
+
+class FixedTimestepQuantizer(TimestepQuantizer):
+    """Case 4 with a given T: the activation of QCFS with L = T levels (Bu et al., 2022)."""
+
+    def __init__(self, timesteps: int = 4, threshold: float = 2.0) -> None:
+        super().__init__(timesteps, timesteps, threshold)
+        self.t.requires_grad_(False)
+
+    def timestep_parameters(self) -> list[nn.Parameter]:
+        return []
+
+
+class SlipRelu(FixedTimestepQuantizer):
+    """``slope * clip(x, 0, alpha) + (1 - slope) * Q(x)``: SlipReLU (Jiang et al., 2023, Eq. 10)."""
+
+    def __init__(self, timesteps: int = 4, threshold: float = 2.0, slope: float = 0.5) -> None:
+        super().__init__(timesteps, threshold)
+        self.slope = slope
+
+    def forward(self, x: Tensor) -> Tensor:
+        clipped = torch.minimum(torch.relu(x), self.alpha)
+        return self.slope * clipped + (1 - self.slope) * super().forward(x)
+
+
+QUANTIZER_CASES: dict[int, Callable[[], ActivationQuantizer]] = {
+    1: BitWidthStepQuantizer,
+    2: BitWidthThresholdQuantizer,
+    3: StepThresholdQuantizer,
+    4: TimestepQuantizer,
+}
+
+
+def quantizers(module: nn.Module) -> dict[str, ActivationQuantizer]:
+    """All quantizers of a network by name, in the order they were defined."""
+    return {n: m for n, m in module.named_modules() if isinstance(m, ActivationQuantizer)}

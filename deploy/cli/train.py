@@ -11,82 +11,123 @@ from deploy.cli.console import JsonOption, console, print_json, progress_bar
 
 
 def train_command(
-    data: Annotated[str, typer.Option(help="Data set: digits or mnist5k.")] = "digits",
-    arch: Annotated[str, typer.Option(help="Built-in architecture.")] = "resnet-mini",
+    data: Annotated[
+        str,
+        typer.Option(
+            help="digits, mnist5k, fashion-mnist, cifar-10, cifar-100, an .npz file or a folder."
+        ),
+    ] = "digits",
+    arch: Annotated[
+        str,
+        typer.Option(
+            help="resnet-mini, resnet-18, resnet-19, resnet-20, resnet-34, vgg-9 or vgg-16."
+        ),
+    ] = "resnet-mini",
+    width: Annotated[float, typer.Option(help="Factor on the channels of every layer.")] = 1.0,
     out: Annotated[Path, typer.Option(help="Model file to write.")] = Path("model.pt"),
     mean_timesteps: Annotated[
-        float, typer.Option(min=1, help="Budget for the mean of T over the spiking populations.")
-    ] = 2.5,
+        float | None,
+        typer.Option(min=1, help="Budget for the mean of T over the spiking populations. [2.5]"),
+    ] = None,
+    interval: Annotated[
+        int | None,
+        typer.Option(min=1, help="Budget for the pipeline instead: no T above this many ticks."),
+    ] = None,
+    no_budget: Annotated[
+        bool, typer.Option("--no-budget", help="The paper's setting: weight decay alone lowers T.")
+    ] = False,
+    case: Annotated[
+        int, typer.Option(min=1, max=4, help="Quantizer: case 1 to 4 of the paper.")
+    ] = 4,
     epochs: Annotated[int, typer.Option(min=1)] = 30,
+    float_epochs: Annotated[
+        int, typer.Option(min=0, help="First train the float ANN for so many epochs.")
+    ] = 0,
+    distill: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="Share of the loss that follows the float ANN's logits."),
+    ] = 0.0,
+    learning_rate: Annotated[float, typer.Option(help="Initial, of the weights.")] = 0.1,
+    batch_size: Annotated[int, typer.Option(min=2)] = 64,
+    augment: Annotated[
+        bool, typer.Option("--augment", help="Shift and mirror training images at random.")
+    ] = False,
+    devices: Annotated[int, typer.Option(min=1, help="GPUs (or processes) per machine.")] = 1,
+    nodes: Annotated[int, typer.Option(min=1, help="Machines.")] = 1,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from where an interrupted run stopped.")
+    ] = False,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Train a network whose activation quantizers learn their timesteps, and convert it.
 
-    Fewer timesteps cost accuracy: lower --mean-timesteps and compare.
+    Fewer timesteps cost accuracy: lower --mean-timesteps and compare. After each epoch the state is
+    kept beside the model file, and an interrupted run goes on with --resume.
 
     Example: [bold]qac-deploy train --data digits --out model.pt[/bold]
     """
-    from toolchain.checkpoint import Checkpoint, save_checkpoint
-    from toolchain.conversion import convert
-    from toolchain.datasets import load_dataset
+    from deploy.train_model import TrainOptions, train_model
     from toolchain.errors import ModelFileError
-    from toolchain.float_snn import run_float_snn
-    from toolchain.layer_graph import SpikingPopulation
-    from toolchain.training import EpochReport, TrainingPlan, accuracy, quantized_ann_logits, train
+    from toolchain.training import EpochReport, TimestepBudget, TrainingPlan
 
     if not out.parent.is_dir():
         raise ModelFileError(f"{out}: no such folder as {out.parent}; make it first")
-    dataset = load_dataset(data)
-    plan = TrainingPlan(epochs=epochs, mean_timesteps=mean_timesteps, seed=seed)
-    with progress_bar(hidden=as_json) as progress:
-        task = progress.add_task(f"training {arch} on {data}", total=epochs, note="")
-
-        def show(report: EpochReport) -> None:
-            note = f"loss {report.loss:.3f}, T {' '.join(map(str, report.timesteps.values()))}"
-            progress.update(task, completed=report.epoch, note=note)
-
-        module = train(arch, dataset, plan, show)
-    graph = convert(module, dataset.input_shape, dataset.max_value)
-    ann = quantized_ann_logits(module, dataset.test_pixels, dataset.max_value)
-    snn = run_float_snn(graph, dataset.test_pixels).logits
-    timesteps = {p.name: p.timesteps for p in graph.populations if isinstance(p, SpikingPopulation)}
-    training = {
-        "data": data,
-        "architecture": arch,
-        "epochs": epochs,
-        "seed": seed,
-        "mean_timesteps_budget": mean_timesteps,
-        "test_samples": len(ann),
-        "quantized_ann_accuracy": accuracy(ann, dataset.test_labels),
-        "float_snn_accuracy": accuracy(snn, dataset.test_labels),
-        "same_argmax": int((ann.argmax(1) == snn.argmax(1)).sum()),
-        "largest_logit_difference": float(abs(ann - snn).max()),
-    }
-    save_checkpoint(out, Checkpoint(graph, training))
-    mean = sum(timesteps.values()) / len(timesteps)
-    if as_json:
-        print_json(
-            {
-                "model": str(out),
-                "timesteps": timesteps,
-                "mean_timesteps": mean,
-                "training": training,
-            }
+    if sum((mean_timesteps is not None, interval is not None, no_budget)) > 1:
+        raise typer.BadParameter("use one of --mean-timesteps, --interval and --no-budget")
+    if distill and not float_epochs:
+        raise typer.BadParameter(
+            "needs a float ANN to follow: add --float-epochs", param_hint="--distill"
         )
-        return
-    console.print(f"[bold]{out}[/bold]  {arch} on {data}, {len(ann)} test images")
-    console.print(
-        f"  T            {', '.join(f'{n} {t}' for n, t in timesteps.items())}; mean {mean:.2f}"
+    budget = TimestepBudget(kind="mean", limit=mean_timesteps or 2.5)
+    if interval is not None:
+        budget = TimestepBudget(kind="interval", limit=interval)
+    plan = TrainingPlan(
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        budget=None if no_budget else budget,
+        timestep_weight_decay=5e-4 if no_budget else 0.0,
+        distillation=distill,
+        augment=augment,
+        seed=seed,
+        devices=devices,
+        nodes=nodes,
     )
-    if mean > mean_timesteps:
-        console.print(
-            f"  [yellow]above the budget of {mean_timesteps:g}: train longer with --epochs[/yellow]"
+    options = TrainOptions(
+        data=data, architecture=arch, width=width, case=case, float_epochs=float_epochs, plan=plan
+    )
+    with progress_bar(hidden=as_json) as progress:
+        task = progress.add_task(
+            f"training {arch} on {data}", total=float_epochs + epochs, note="", start=True
         )
+
+        def show(phase: str, report: EpochReport) -> None:
+            timesteps = " ".join(f"{t:g}" for t in report.timesteps.values())
+            note = f"{phase}, loss {report.loss:.3f}" + (f", T {timesteps}" if timesteps else "")
+            done = report.epoch + (float_epochs if phase == "quantized" else 0)
+            progress.update(task, completed=done, note=note)
+
+        result = train_model(out, options, show, resume=resume)
+    if as_json:
+        print_json(result)
+        return
+    training = result["training"]
+    samples = training["test_samples"]
+    console.print(f"[bold]{out}[/bold]  {arch} on {data}, {samples:,} test images")
+    names = ", ".join(f"{n} {t}" for n, t in result["timesteps"].items())
+    console.print(f"  T            {names}; mean {result['mean_timesteps']:.2f}")
+    if result["budget_exceeded_by"] > 0:
+        console.print(
+            f"  [yellow]above the budget by {result['budget_exceeded_by']:.2f}: train longer with "
+            f"--epochs[/yellow]"
+        )
+    if "float_ann_accuracy" in training:
+        console.print(f"  float ANN    {training['float_ann_accuracy']:.2%}")
     console.print(f"  ANN          {training['quantized_ann_accuracy']:.2%} (quantized)")
     console.print(
         f"  SNN          {training['float_snn_accuracy']:.2%} (float, averaging); same class on "
-        f"{training['same_argmax']} of {len(ann)}, logits differ by at most "
+        f"{training['same_argmax']:,} of {samples:,}, logits differ by at most "
         f"{training['largest_logit_difference']:.1e}"
     )
     console.print(f"next: [bold]qac-deploy compile {out} --target loihi-sim[/bold]")

@@ -53,7 +53,7 @@ def test_a_truncated_file(trained, qac_deploy, tmp_path, keep):
     process = qac_deploy("compile", "bad.pt")
     assert process.returncode == 2
     assert process.stderr.startswith(
-        "error: bad.pt: not a qac-deploy model, or truncated; save it again"
+        "error: bad.pt: not a file in torch's zip format, or truncated; save it again"
     )
 
 
@@ -66,9 +66,9 @@ def test_a_pickle_that_would_run_code_is_not_run(qac_deploy, tmp_path):
     torch.save({"format": Payload()}, tmp_path / "zip.pt")
     torch.save({"format": Payload()}, tmp_path / "legacy.pt", _use_new_zipfile_serialization=False)
     for name, reason in (
-        ("plain.pt", "not a qac-deploy model"),
+        ("plain.pt", "not a file in torch's zip format"),
         ("zip.pt", "cannot be read safely as plain tensors and containers"),
-        ("legacy.pt", "not a qac-deploy model"),
+        ("legacy.pt", "not a file in torch's zip format"),
     ):
         process = qac_deploy("compile", name)
         assert process.returncode == 2

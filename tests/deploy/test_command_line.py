@@ -9,13 +9,16 @@ import signal
 import subprocess
 import time
 
+import numpy as np
 import pytest
 from installed_command import COMMAND
 
 from sim.exact import run_exact
 from sim.simulation import first_divergence
 from sim.stepped import run_stepped
+from toolchain.checkpoint import load_checkpoint
 from toolchain.datasets import load_dataset
+from toolchain.float_snn import run_float_snn
 from toolchain.integer_network.serialize import load_integer_network
 
 
@@ -30,7 +33,7 @@ def test_train_reports_accuracy_and_no_gap(trained):
 def test_train_says_when_it_missed_the_timestep_budget(qac_deploy):
     process = qac_deploy("train", "--epochs", "1", "--mean-timesteps", "1")
     assert process.returncode == 0, process.stderr
-    assert "above the budget of 1: train longer with --epochs" in process.stdout
+    assert "above the budget by 3.00: train longer with --epochs" in process.stdout
 
 
 def test_compile_writes_a_full_build_and_a_summary(compiled):
@@ -165,21 +168,39 @@ def test_help_does_not_load_torch(tmp_path):
     assert subprocess.run([python, "-c", code], cwd=tmp_path, check=False).returncode == 0
 
 
-def test_an_interrupted_training_leaves_nothing_behind(tmp_path):
+def test_an_interrupted_training_goes_on_where_it_stopped(tmp_path):
+    """The resumed network is the uninterrupted one, bit for bit; other settings are refused."""
+    command = [COMMAND, "train", "--epochs", "8", "--float-epochs", "2", "--out"]
     process = subprocess.Popen(
-        [COMMAND, "train", "--epochs", "10000", "--out", "model.pt"],
+        [*command, "model.pt"],
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
     )
-    time.sleep(6)
-    assert process.poll() is None
+    state = tmp_path / "model.pt.qac.training"
+    while not state.exists():
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.02)
     os.killpg(process.pid, signal.SIGINT)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode != 0
     assert b"Traceback" not in stderr
-    assert not list(tmp_path.iterdir())
+    assert not (tmp_path / "model.pt").exists()
+
+    def run(*arguments):
+        return subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    other = run(*command, "model.pt", "--resume", "--seed", "7")
+    assert other.returncode == 2
+    assert "was begun with another seed; use the same, or remove the file" in other.stderr
+    assert run(*command, "model.pt", "--resume").returncode == 0
+    assert run(*command, "whole.pt").returncode == 0
+    resumed, whole = (load_checkpoint(tmp_path / f"{name}.pt").graph for name in ("model", "whole"))
+    pixels = load_dataset("digits").test_pixels
+    logits = [run_float_snn(graph, pixels).logits for graph in (resumed, whole)]
+    assert np.array_equal(*logits)
+    assert {p.name for p in tmp_path.iterdir()} == {"model.pt", "whole.pt"}
 
 
 def test_an_interrupted_compile_keeps_the_earlier_build(compiled, tmp_path, monkeypatch):

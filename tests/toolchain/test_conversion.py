@@ -11,8 +11,9 @@ from toolchain.float_snn import run_float_snn
 from toolchain.layer_graph import SpikingPopulation
 from toolchain.linear_maps import AveragePool, Convolution, Dense
 from toolchain.model_zoo import build_model
-from toolchain.quantizers import TimestepQuantizer
-from toolchain.training import quantized_ann_logits, quantizers
+from toolchain.quantize_activations import quantize_activations
+from toolchain.quantizers import TimestepQuantizer, quantizers
+from toolchain.training import ann_logits
 
 
 def randomized(module, seed=0):
@@ -32,20 +33,24 @@ def randomized(module, seed=0):
     return module
 
 
+def mini(input_shape):
+    return quantize_activations(build_model("resnet-mini", input_shape, 10), TimestepQuantizer)
+
+
 @pytest.mark.parametrize("size", [8, 28])
 def test_float_snn_equals_the_quantized_ann(size):
     torch.manual_seed(1)
-    module = randomized(build_model("resnet-mini", (1, size, size), 10))
+    module = randomized(mini((1, size, size)))
     graph = convert(module, (1, size, size), max_value=16)
     pixels = np.random.default_rng(0).integers(0, 17, (20, 1, size, size))
-    ann = quantized_ann_logits(module, pixels, max_value=16)
+    ann = ann_logits(module, pixels, max_value=16)
     snn = run_float_snn(graph, pixels)
     assert np.allclose(ann, snn.logits, rtol=0, atol=1e-10)
     assert np.array_equal(ann.argmax(1), snn.logits.argmax(1))
 
 
 def test_the_graph_shows_the_structure_of_the_network():
-    module = randomized(build_model("resnet-mini", (1, 8, 8), 10))
+    module = randomized(mini((1, 8, 8)))
     graph = convert(module, (1, 8, 8), max_value=16)
     assert [str(s) for s in graph.synapses] == [
         "input -> stem (conv 3x3, average)",
@@ -89,7 +94,7 @@ def test_every_supported_operation_converts_without_a_gap():
     kinds = {type(m) for s in graph.synapses for m in s.maps}
     assert {Convolution, AveragePool, Dense} <= kinds
     pixels = np.random.default_rng(0).integers(0, 256, (20, 2, 9, 7))
-    ann = quantized_ann_logits(module, pixels, max_value=255)
+    ann = ann_logits(module, pixels, max_value=255)
     assert np.allclose(ann, run_float_snn(graph, pixels).logits, rtol=0, atol=1e-10)
 
 
@@ -105,7 +110,10 @@ def net(*layers):
             "2: max pooling is not linear and has no spiking form; replace it by average pooling "
             "before training (Algorithm 1)",
         ),
-        (net(nn.ReLU()), "1: replace ReLU by TimestepQuantizer before training (Algorithm 1)"),
+        (
+            net(nn.ReLU()),
+            "1: replace ReLU by a quantizer before training (Algorithm 1): quantize_activations",
+        ),
         (
             net(nn.Sigmoid()),
             "1: Sigmoid has no spiking form; between two quantizers use Conv2d, Linear, BatchNorm2d, "

@@ -1,60 +1,189 @@
-"""The Case 4 quantizer: its values, and its gradients against the printed Eq. 10."""
+"""The four quantizers: their values, their gradients, and why Case 3 diverges."""
+
+import math
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
-from toolchain.quantizers import TimestepQuantizer, round_half_up
+from toolchain.conversion import convert
+from toolchain.errors import UnsupportedNetworkError
+from toolchain.quantizers import (
+    BitWidthStepQuantizer,
+    BitWidthThresholdQuantizer,
+    FixedTimestepQuantizer,
+    SlipRelu,
+    StepThresholdQuantizer,
+    TimestepQuantizer,
+    round_half_up,
+)
+
+CASES = {
+    1: BitWidthStepQuantizer,
+    2: BitWidthThresholdQuantizer,
+    3: StepThresholdQuantizer,
+    4: TimestepQuantizer,
+}
 
 
-def quantizer(t, alpha, dtype=torch.float64):
-    return TimestepQuantizer(timesteps=t, threshold=alpha, max_timesteps=32).to(dtype)
+def quantizer(case, t, alpha):
+    """In float64, with ``alpha / d = t`` exactly up to rounding."""
+    module = CASES[case](timesteps=t, threshold=alpha, max_timesteps=32).double()
+    with torch.no_grad():
+        if case in (1, 2):
+            module.n.fill_(math.log2(t))
+        if case in (1, 3):
+            module.d.fill_(alpha / t)
+        if case in (2, 3, 4):
+            module.alpha.fill_(alpha)
+        if case == 4:
+            module.t.fill_(t)
+    return module
 
 
-def test_values_round_half_up_and_clip():
+@pytest.mark.parametrize("case", CASES)
+def test_values_round_half_up_and_clip(case):
     x = torch.tensor([-1.0, 0.0, 0.24, 0.25, 0.74, 0.75, 1.0, 5.0], dtype=torch.float64)
     expected = torch.tensor([0, 0, 0, 0.5, 0.5, 1.0, 1.0, 1.0], dtype=torch.float64)
-    assert torch.equal(quantizer(2, 1.0)(x).detach(), expected)
+    assert torch.equal(quantizer(case, 2, 1.0)(x).detach(), expected)
 
 
-@pytest.mark.parametrize(("t", "timesteps"), [(0.2, 1), (1.49, 1), (2.5, 3), (2.4, 2), (99.0, 32)])
-def test_timesteps_are_an_integer_of_at_least_one(t, timesteps):
-    assert float(quantizer(t, 1.0).timesteps.detach()) == timesteps
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(("t", "timesteps"), [(1.49, 1), (2.5, 3), (2.4, 2), (99.0, 32)])
+def test_timesteps_are_an_integer_of_at_least_one(case, t, timesteps):
+    module = quantizer(case, t, 1.0)
+    assert float(module.timesteps.detach()) == timesteps
+    top = module(torch.tensor(1e3, dtype=torch.float64)).detach()
+    assert float(top) == pytest.approx(float(module.threshold.detach()), rel=1e-15)
 
 
 def test_round_half_up_is_not_round_half_to_even():
     assert round_half_up(torch.tensor([0.5, 1.5, 2.5, -0.5])).tolist() == [1, 2, 3, 0]
 
 
-@settings(deadline=None, max_examples=300)
-@given(st.integers(1, 16), st.floats(0.1, 10), st.integers(0, 2**31))
-def test_gradients_are_those_of_equation_10(levels, alpha, seed):
-    """Eq. 10: inside, dQ/dt = -(Q - x)/t and dQ/dalpha = (Q - x)/alpha; above alpha 0 and 1."""
-    module = quantizer(levels, alpha)
-    x = torch.randn(50, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    x = (x * alpha).requires_grad_()
-    for value in x[:20]:
-        module.zero_grad()
-        (grad_x, grad_t, grad_alpha) = torch.autograd.grad(
-            module(value), [x, module.t, module.alpha], retain_graph=True
+def printed_gradients(case, levels, alpha, x, q):
+    """Eq. 7 to 10, and 0 below 0 (which they do not state)."""
+    d = alpha / levels
+    if x < 0:
+        return 0.0, 0.0
+    if x > alpha:
+        return {1: (math.log(2) * levels * d, levels), 2: (0, 1), 3: (0, 1), 4: (0, 1)}[case]
+    return {
+        1: (0, (q - x) / d),
+        2: (-math.log(2) * (q - x), (q - x) / alpha),
+        3: ((q - x) / d, 0),
+        4: (-(q - x) / levels, (q - x) / alpha),
+    }[case]
+
+
+@pytest.mark.parametrize("case", CASES)
+@settings(deadline=None, max_examples=100)
+@given(levels=st.integers(1, 16), alpha=st.floats(0.1, 10), seed=st.integers(0, 2**31))
+def test_gradients_are_the_printed_ones(case, levels, alpha, seed):
+    module = quantizer(case, levels, alpha)
+    x = torch.randn(20, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * alpha
+    x.requires_grad_()
+    parameters = list(module.parameters())
+    for value in x:
+        q = module(value)
+        gradients = torch.autograd.grad(q, [x, *parameters], allow_unused=True)
+        v = float(value.detach())
+        assert float(gradients[0].sum()) == (1.0 if 0 <= v <= alpha else 0.0)
+        actual = [0.0 if g is None else float(g) for g in gradients[1:]]
+        assert actual == pytest.approx(
+            printed_gradients(case, levels, alpha, v, float(q.detach())), abs=1e-6
         )
-        v, q = float(value.detach()), float(module(value).detach())
-        if v < 0:
-            expected = (0.0, 0.0, 0.0)
-        elif v <= alpha:
-            expected = (1.0, -(q - v) / levels, (q - v) / alpha)
-        else:
-            expected = (0.0, 0.0, 1.0)
-        actual = (float(grad_x.sum()), float(grad_t), float(grad_alpha))
-        assert actual == pytest.approx(expected, abs=1e-6)
 
 
-def test_clamp_keeps_t_and_alpha_in_range():
-    module = quantizer(4, 1.0)
-    with torch.no_grad():
-        module.t.fill_(-3)
-        module.alpha.fill_(-1)
-    module.clamp_parameters()
-    assert float(module.t.detach()) == 1
-    assert float(module.alpha.detach()) > 0
+def straight_through(case, module, x):
+    """The quantizer in autograd's own operations, rounding and clipping included."""
+    match case:
+        case 1:
+            levels = round_half_up(2**module.n).clamp(1, 32)
+            step = module.d
+        case 2:
+            levels = round_half_up(2**module.n).clamp(1, 32)
+            step = module.alpha / levels
+        case 3:
+            levels = round_half_up(module.alpha / module.d).clamp(1, 32)
+            step = module.d
+        case 4:
+            levels = round_half_up(module.t).clamp(1, 32)
+            step = module.alpha / levels
+    return step * round_half_up(torch.minimum(torch.relu(x / step), levels))
+
+
+@pytest.mark.parametrize("case", CASES)
+@settings(deadline=None, max_examples=100)
+@given(t=st.floats(1, 20), alpha=st.floats(0.1, 10), seed=st.integers(0, 2**31))
+def test_gradients_are_autograd_s_through_straight_through_rounding(case, t, alpha, seed):
+    """For any real t, n, d: also where the number of levels is rounded."""
+    module = quantizer(case, t, alpha)
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(4, 3, 5, generator=generator, dtype=torch.float64) * alpha
+    x.requires_grad_()
+    weights = torch.randn(4, 3, 5, generator=generator, dtype=torch.float64)
+    inputs = [x, *module.parameters()]
+    own = torch.autograd.grad((module(x) * weights).sum(), inputs)
+    reference = torch.autograd.grad((straight_through(case, module, x) * weights).sum(), inputs)
+    for mine, expected in zip(own, reference, strict=True):
+        assert torch.allclose(mine, expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_clamp_keeps_the_parameters_where_the_quantizer_is_defined(case):
+    for bad in (-3.0, 0.0, 1e6):
+        module = quantizer(case, 4, 1.0)
+        for parameter in module.parameters():
+            torch.nn.init.constant_(parameter, bad)
+        module.clamp_parameters()
+        step, levels = (float(v.detach()) for v in module.step_and_levels())
+        assert 1 <= levels <= 32
+        assert 0 < step < math.inf
+
+
+def test_case_3_diverges_without_a_bound_and_holds_with_one():
+    """A smaller step rounds less, so d shrinks and T = alpha / d grows from 4 into the hundreds."""
+    torch.manual_seed(0)
+    levels = {}
+    for bound in (None, 16):
+        module = StepThresholdQuantizer(max_timesteps=bound)
+        optimizer = torch.optim.SGD(module.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)
+        for _ in range(501):
+            x = torch.randn(256)
+            optimizer.zero_grad()
+            (module(x) - torch.relu(x)).pow(2).mean().backward()
+            optimizer.step()
+            module.clamp_parameters()
+        levels[bound] = float(module.timesteps.detach())
+    assert levels[16] <= 16
+    assert levels[None] > 300
+
+
+def test_a_diverged_quantizer_is_refused_with_the_reason():
+    module = StepThresholdQuantizer(max_timesteps=None)
+    torch.nn.init.constant_(module.d, 1e-6)
+    network = nn.Sequential(nn.Conv2d(1, 2, 3), module, nn.Flatten(), nn.Linear(8, 2))
+    with pytest.raises(UnsupportedNetworkError) as refusal:
+        convert(network, (1, 4, 4), max_value=16)
+    assert str(refusal.value) == (
+        "1: the quantizer has T = 2e+06 levels, above 65,536; in Case 3 T = alpha / d diverges as the step "
+        "size d shrinks: train it with max_timesteps"
+    )
+
+
+def test_qcfs_is_case_4_with_t_that_does_not_learn():
+    x = torch.linspace(-1, 3, 50)
+    qcfs, case4 = FixedTimestepQuantizer(8, 1.5), TimestepQuantizer(8, threshold=1.5)
+    assert torch.equal(qcfs(x), case4(x))
+    qcfs(x).sum().backward()
+    assert qcfs.t.grad is None
+    assert not qcfs.timestep_parameters()
+
+
+def test_sliprelu_lies_between_the_clipped_relu_and_the_steps():
+    x = torch.tensor([-1.0, 0.3, 0.6, 5.0])
+    module = SlipRelu(2, threshold=1.0, slope=0.5)
+    assert module(x).tolist() == pytest.approx([0, 0.5 * 0.3 + 0.25, 0.5 * 0.6 + 0.25, 1.0])

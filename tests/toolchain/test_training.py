@@ -8,7 +8,10 @@ from toolchain.conversion import convert
 from toolchain.datasets import load_dataset
 from toolchain.errors import DataError, UnsupportedNetworkError
 from toolchain.float_snn import run_float_snn
-from toolchain.training import TrainingPlan, accuracy, quantized_ann_logits, quantizers, train
+from toolchain.model_zoo import build_model
+from toolchain.quantize_activations import quantize_activations
+from toolchain.quantizers import TimestepQuantizer, quantizers
+from toolchain.training import TimestepBudget, TrainingPlan, accuracy, ann_logits, train
 
 
 @pytest.fixture(scope="module")
@@ -16,9 +19,15 @@ def digits():
     return load_dataset("digits")
 
 
+def mini(dataset):
+    torch.manual_seed(0)
+    network = build_model("resnet-mini", dataset.input_shape, dataset.num_classes)
+    return quantize_activations(network, TimestepQuantizer)
+
+
 @pytest.fixture(scope="module")
 def trained(digits):
-    return train("resnet-mini", digits, TrainingPlan())
+    return train(mini(digits), digits, TrainingPlan())
 
 
 def timesteps(module):
@@ -26,7 +35,7 @@ def timesteps(module):
 
 
 def test_digits_reach_97_percent_with_mixed_timesteps(trained, digits):
-    logits = quantized_ann_logits(trained, digits.test_pixels, digits.max_value)
+    logits = ann_logits(trained, digits.test_pixels, digits.max_value)
     assert accuracy(logits, digits.test_labels) >= 0.97
     assert len(set(timesteps(trained))) >= 2
     assert np.mean(timesteps(trained)) <= 2.5
@@ -34,7 +43,7 @@ def test_digits_reach_97_percent_with_mixed_timesteps(trained, digits):
 
 def test_the_float_snn_is_the_quantized_ann_on_every_test_image(trained, digits):
     graph = convert(trained, digits.input_shape, digits.max_value)
-    ann = quantized_ann_logits(trained, digits.test_pixels, digits.max_value)
+    ann = ann_logits(trained, digits.test_pixels, digits.max_value)
     snn = run_float_snn(graph, digits.test_pixels).logits
     assert np.array_equal(ann.argmax(1), snn.argmax(1))
     assert np.allclose(ann, snn, rtol=0, atol=1e-9)
@@ -42,13 +51,14 @@ def test_the_float_snn_is_the_quantized_ann_on_every_test_image(trained, digits)
 
 @pytest.mark.parametrize("budget", [1.0, 1.5, 3.25])
 def test_the_timestep_budget_is_met(digits, budget):
-    module = train("resnet-mini", digits, TrainingPlan(mean_timesteps=budget, epochs=15))
+    plan = TrainingPlan(budget=TimestepBudget(kind="mean", limit=budget), epochs=15)
+    module = train(mini(digits), digits, plan)
     assert np.mean(timesteps(module)) <= budget
 
 
 def test_the_same_seed_gives_the_same_network(digits):
     plan = TrainingPlan(epochs=1)
-    first, second = (train("resnet-mini", digits, plan).state_dict() for _ in range(2))
+    first, second = (train(mini(digits), digits, plan).state_dict() for _ in range(2))
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
@@ -70,6 +80,6 @@ def test_unknown_names_list_what_there_is(digits):
         DataError, match="no data set is named 'cifar'; choose one of digits, mnist5k"
     ):
         load_dataset("cifar")
-    message = "no architecture is named 'vgg'; choose one of resnet-mini"
+    message = "no architecture is named 'vgg'; choose one of resnet-mini, vgg-9"
     with pytest.raises(UnsupportedNetworkError, match=message):
-        train("vgg", digits, TrainingPlan())
+        build_model("vgg", digits.input_shape, 10)

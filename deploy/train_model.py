@@ -1,0 +1,117 @@
+"""From an architecture and a data set to a model file (Algorithm 1, top to bottom)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from toolchain.checkpoint import Checkpoint, save_checkpoint
+from toolchain.conversion import convert
+from toolchain.datasets import load_dataset
+from toolchain.float_snn import run_float_snn
+from toolchain.layer_graph import SpikingPopulation
+from toolchain.model_zoo import build_model
+from toolchain.quantize_activations import (
+    average_pooled,
+    balance_thresholds,
+    quantize_activations,
+)
+from toolchain.quantizers import QUANTIZER_CASES, quantizers
+from toolchain.training import EpochReport, TrainingPlan, accuracy, ann_logits, train
+from toolchain.training.evaluate import as_input
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions:
+    """What to train; ``plan`` says how.
+
+    Attributes:
+        case: quantizer of the paper, 1 to 4.
+        float_epochs: epochs of the float ANN that quantized training starts from; 0 starts at random.
+    """
+
+    data: str
+    architecture: str
+    width: float
+    case: int
+    float_epochs: int
+    plan: TrainingPlan
+
+
+def train_model(
+    out: Path,
+    options: TrainOptions,
+    on_epoch: Callable[[str, EpochReport], None] = lambda phase, report: None,
+    *,
+    resume: bool = False,
+) -> dict[str, Any]:
+    """Train, convert, compare the float SNN with the quantized ANN on every test image, and save.
+
+    Raises:
+        QacDeployError: no such data or architecture, or a state file that belongs to another run.
+    """
+    dataset = load_dataset(options.data)
+    states = {phase: out.with_name(f"{out.name}.{phase}.training") for phase in ("float", "qac")}
+    torch.manual_seed(options.plan.seed)
+    ann = build_model(options.architecture, dataset.input_shape, dataset.num_classes, options.width)
+    module = quantize_activations(ann, QUANTIZER_CASES[options.case])
+    convert(module, dataset.input_shape, dataset.max_value)  # refuse now what conversion would
+    accuracies, teacher = {}, None
+    if options.float_epochs:
+        teacher = train(
+            average_pooled(ann),
+            dataset,
+            replace(options.plan, epochs=options.float_epochs, budget=None, distillation=0.0),
+            lambda report: on_epoch("float", report),
+            state_file=states["float"],
+            resume=resume,
+        )
+        logits = ann_logits(teacher, dataset.test_pixels, dataset.max_value)
+        accuracies["float_ann_accuracy"] = accuracy(logits, dataset.test_labels)
+        module = quantize_activations(teacher, QUANTIZER_CASES[options.case])
+        balance_thresholds(module, as_input(dataset.train_pixels[:512], dataset.max_value))
+    train(
+        module,
+        dataset,
+        options.plan,
+        lambda report: on_epoch("quantized", report),
+        teacher=teacher,
+        state_file=states["qac"],
+        resume=resume,
+    )
+    graph = convert(module, dataset.input_shape, dataset.max_value)
+    quantized = ann_logits(module, dataset.test_pixels, dataset.max_value)
+    spiking = run_float_snn(graph, dataset.test_pixels).logits
+    timesteps = {p.name: p.timesteps for p in graph.populations if isinstance(p, SpikingPopulation)}
+    budget = options.plan.budget
+    used = 0.0 if budget is None else float(budget.usage(quantizers(module)).detach())
+    training = {
+        "data": options.data,
+        "architecture": options.architecture,
+        "width": options.width,
+        "quantizer_case": options.case,
+        "float_epochs": options.float_epochs,
+        "epochs": options.plan.epochs,
+        "seed": options.plan.seed,
+        "timestep_budget": None if budget is None else {"kind": budget.kind, "limit": budget.limit},
+        "test_samples": len(quantized),
+        **accuracies,
+        "quantized_ann_accuracy": accuracy(quantized, dataset.test_labels),
+        "float_snn_accuracy": accuracy(spiking, dataset.test_labels),
+        "same_argmax": int((quantized.argmax(1) == spiking.argmax(1)).sum()),
+        "largest_logit_difference": float(abs(quantized - spiking).max()),
+    }
+    save_checkpoint(out, Checkpoint(graph, training))
+    for state in states.values():
+        state.unlink(missing_ok=True)
+    return {
+        "model": str(out),
+        "timesteps": timesteps,
+        "mean_timesteps": sum(timesteps.values()) / len(timesteps),
+        "budget_exceeded_by": 0.0 if budget is None else max(0.0, used - budget.limit),
+        "training": training,
+    }

@@ -1,0 +1,63 @@
+"""CIFAR-10 and CIFAR-100 from their *binary version* (Krizhevsky, 2009): 32x32 colour images.
+
+The Python version of these files holds pickles, which may execute code; it is not read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from toolchain.datasets.dataset import Dataset, data_folder
+from toolchain.errors import DataError
+
+_PIXELS = 3 * 32 * 32
+_SOURCE = (
+    "Download the *binary version* ({archive}) of cs.toronto.edu/~kriz/cifar.html and unpack it"
+)
+
+
+def load_cifar10() -> Dataset:
+    """A record is one label byte and 3,072 pixel bytes."""
+    train = [f"data_batch_{n}.bin" for n in range(1, 6)]
+    return _load("cifar-10", 10, train, "test_batch.bin", 1, "cifar-10-binary.tar.gz")
+
+
+def load_cifar100() -> Dataset:
+    """A record is a coarse and a fine label byte and 3,072 pixel bytes; the fine label counts."""
+    return _load("cifar-100", 100, ["train.bin"], "test.bin", 2, "cifar-100-binary.tar.gz")
+
+
+def _load(
+    name: str, num_classes: int, train: Sequence[str], test: str, label_bytes: int, archive: str
+) -> Dataset:
+    folder = data_folder(name, test, _SOURCE.format(archive=archive))
+    parts = [_read_records(folder / file, label_bytes) for file in train]
+    test_pixels, test_labels = _read_records(folder / test, label_bytes)
+    return Dataset(
+        name=name,
+        max_value=255,
+        num_classes=num_classes,
+        train_pixels=np.concatenate([pixels for pixels, _ in parts]),
+        train_labels=np.concatenate([labels for _, labels in parts]),
+        test_pixels=test_pixels,
+        test_labels=test_labels,
+    )
+
+
+def _read_records(path: Path, label_bytes: int) -> tuple[np.ndarray, np.ndarray]:
+    try:
+        content = np.fromfile(path, np.uint8)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error}; unpack the archive again") from None
+    record = label_bytes + _PIXELS
+    if not len(content) or len(content) % record:
+        raise DataError(
+            f"{path}: {len(content):,} bytes are no whole number of {record:,}-byte records; it is "
+            f"truncated or not the binary version"
+        )
+    records = content.reshape(-1, record)
+    pixels = records[:, label_bytes:].reshape(-1, 3, 32, 32)
+    return pixels, records[:, label_bytes - 1].astype(np.int64)

@@ -1,0 +1,90 @@
+"""What every reader returns: pixels and labels, split into training and test samples."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from toolchain.errors import DataError
+from toolchain.linear_maps import Shape
+
+
+class PixelSource(Protocol):
+    """Images by index: an array, or files that are decoded when they are asked for."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """``(B, C, H, W)``."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, samples: slice | np.ndarray, /) -> np.ndarray:
+        """Pixel integers ``0..max_value`` of the chosen samples, shape ``(n, C, H, W)``."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Dataset:
+    """Pixel integers ``0..max_value`` of shape ``(B, C, H, W)`` and class labels of shape ``(B,)``.
+
+    The split into training and test samples is fixed and the same everywhere.
+    """
+
+    name: str
+    max_value: int
+    num_classes: int
+    train_pixels: PixelSource
+    train_labels: np.ndarray
+    test_pixels: PixelSource
+    test_labels: np.ndarray
+
+    def __post_init__(self) -> None:
+        for part, pixels, labels in (
+            ("training", self.train_pixels, self.train_labels),
+            ("test", self.test_pixels, self.test_labels),
+        ):
+            if len(pixels) != len(labels):
+                raise DataError(
+                    f"{self.name}: {len(pixels):,} {part} images but {len(labels):,} labels"
+                )
+            if not len(labels):
+                raise DataError(f"{self.name}: there is no {part} image")
+            if labels.min() < 0 or labels.max() >= self.num_classes:
+                raise DataError(
+                    f"{self.name}: {part} labels must be 0 to {self.num_classes - 1}, "
+                    f"not {labels.min()} to {labels.max()}"
+                )
+        if self.train_pixels.shape[1:] != self.test_pixels.shape[1:]:
+            raise DataError(
+                f"{self.name}: training images are {self.train_pixels.shape[1:]}, "
+                f"test images {self.test_pixels.shape[1:]}"
+            )
+
+    @property
+    def input_shape(self) -> Shape:
+        channels, height, width = self.train_pixels.shape[1:]
+        return channels, height, width
+
+
+def data_folder(name: str, first_file: str, how_to_get: str, *elsewhere: Path) -> Path:
+    """The folder that holds a data set's files.
+
+    Looks in ``$QAC_DEPLOY_DATA/name``, in ``~/.local/share/qac-deploy/name``, and ``elsewhere``.
+
+    Raises:
+        DataError: ``first_file`` is in none of them; says how to get it and where to put it.
+    """
+    root = os.environ.get("QAC_DEPLOY_DATA")
+    home = Path("~/.local/share/qac-deploy").expanduser()
+    folders = [*([Path(root) / name] if root else []), home / name, *elsewhere]
+    for folder in folders:
+        if (folder / first_file).is_file() or (folder / f"{first_file}.gz").is_file():
+            return folder
+    raise DataError(
+        f"data set '{name}' is not on this machine: no {first_file} in "
+        f"{', '.join(map(str, folders))}. {how_to_get}, and put its files into {folders[0]} "
+        f"(or name the parent folder in QAC_DEPLOY_DATA)"
+    )

@@ -1,0 +1,36 @@
+"""Reading what ``torch.save`` wrote, from anyone, without executing any of it."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from toolchain.errors import ModelFileError
+
+
+def load_plain_zip(path: Path, remedy: str) -> Any:
+    """Plain containers and tensors of a file in torch's zip format.
+
+    It is opened with ``weights_only=True``. The older, non-zip formats are refused: they are what
+    CVE-2025-32434 exploits in torch before 2.6.
+
+    Args:
+        remedy: ends the error message.
+
+    Raises:
+        ModelFileError: there is no such file, it is truncated or damaged, or holds anything else.
+    """
+    if not path.is_file():
+        raise ModelFileError(f"{path}: no such file")
+    if not zipfile.is_zipfile(path):
+        raise ModelFileError(f"{path}: not a file in torch's zip format, or truncated; {remedy}")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # the unpickler raises many types on hostile or damaged content
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise ModelFileError(
+            f"{path}: cannot be read safely as plain tensors and containers ({reason[0][:160]}); {remedy}"
+        ) from error

@@ -1,0 +1,7 @@
+"""Quantization-aware training (Algorithm 1): any network, with a budget for its timesteps."""
+
+from toolchain.training.evaluate import accuracy, ann_logits
+from toolchain.training.loop import EpochReport, train
+from toolchain.training.plan import TimestepBudget, TrainingPlan
+
+__all__ = ["EpochReport", "TimestepBudget", "TrainingPlan", "accuracy", "ann_logits", "train"]

@@ -1,0 +1,174 @@
+"""The training loop: one function for float and quantized networks, on one device or many."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from toolchain.datasets import Dataset
+from toolchain.quantizers import ActivationQuantizer, quantizers
+from toolchain.training.augmentation import shift_and_mirror
+from toolchain.training.evaluate import as_input
+from toolchain.training.plan import TrainingPlan
+from toolchain.training.resume import TrainingState, load_training_state, save_training_state
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochReport:
+    """State after one epoch: training loss, and T_l by quantizer name."""
+
+    epoch: int
+    loss: float
+    timesteps: dict[str, float]
+
+
+def train(
+    module: nn.Module,
+    dataset: Dataset,
+    plan: TrainingPlan,
+    on_epoch: Callable[[EpochReport], None] = lambda report: None,
+    *,
+    teacher: nn.Module | None = None,
+    state_file: Path | None = None,
+    resume: bool = False,
+) -> nn.Module:
+    """Train a network in place and return it in evaluation mode, reproducibly from the plan's seed.
+
+    Weights have weight decay, clipping levels have none. Several devices or machines are Lightning
+    Fabric's work; each takes its share of every batch.
+
+    Args:
+        teacher: a network whose logits to approach, with ``plan.distillation``.
+        state_file: written after each epoch, whole or not at all.
+        resume: continue from ``state_file`` where it exists; the result equals an uninterrupted run's.
+
+    Raises:
+        ModelFileError: the state file is damaged, or belongs to another plan or network.
+    """
+    fabric = Fabric(accelerator="auto", devices=plan.devices, num_nodes=plan.nodes)
+    fabric.launch()
+    found = quantizers(module)
+    module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer = _optimizer(module, found, plan)
+    shard = plan.batch_size // fabric.world_size
+    steps_per_epoch = -(-len(dataset.train_labels) // plan.batch_size)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
+        optimizer, T_max=plan.epochs * steps_per_epoch
+    )
+    done = TrainingState(price=0.0 if plan.budget is None else plan.budget.price)
+    if resume and state_file is not None and state_file.exists():
+        done = load_training_state(state_file, asdict(plan), module, optimizer, schedule)
+    price, start = done.price, time.monotonic() - done.seconds
+    parallel, fabric_optimizer = fabric.setup(module, optimizer)
+    if teacher is not None:
+        teacher.eval().to(fabric.device)
+    for epoch in range(done.epoch, plan.epochs):
+        module.train()
+        torch.manual_seed(plan.seed + epoch)
+        order = np.random.default_rng((plan.seed, epoch)).permutation(len(dataset.train_labels))
+        total = 0.0
+        for images, labels in _batches(dataset, order, plan, shard, fabric):
+            fabric_optimizer.zero_grad()
+            logits = parallel(images)
+            loss = F.cross_entropy(logits, labels)
+            if teacher is not None and plan.distillation:
+                loss = _distilled(loss, logits, teacher, images, plan)
+            priced = loss
+            if plan.budget is not None and found:
+                excess = torch.relu(plan.budget.usage(found) - plan.budget.limit)
+                priced = loss + price * excess
+                price += plan.budget.price * float(excess.detach()) / steps_per_epoch
+            fabric.backward(priced)
+            fabric_optimizer.step()
+            schedule.step()
+            for quantizer in found.values():
+                quantizer.clamp_parameters()
+            total += float(loss.detach()) * len(labels)
+        report = EpochReport(
+            epoch=epoch + 1,
+            loss=total * fabric.world_size / len(order),
+            timesteps={n: float(q.timesteps.detach()) for n, q in found.items()},
+        )
+        if state_file is not None and fabric.is_global_zero:
+            done = TrainingState(epoch + 1, price, time.monotonic() - start)
+            save_training_state(state_file, asdict(plan), module, optimizer, schedule, done)
+        on_epoch(report)
+    module.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    return module.to("cpu").eval()
+
+
+def _optimizer(
+    module: nn.Module, found: dict[str, ActivationQuantizer], plan: TrainingPlan
+) -> torch.optim.Optimizer:
+    timestep_parameters = [p for q in found.values() for p in q.timestep_parameters()]
+    of_timesteps = {id(p) for p in timestep_parameters}
+    of_quantizers = {id(p) for q in found.values() for p in q.parameters()}
+    clipping = [
+        p for q in found.values() for p in q.parameters()
+        if id(p) not in of_timesteps and p.requires_grad
+    ]  # fmt: skip
+    weights = [p for p in module.parameters() if id(p) not in of_quantizers and p.requires_grad]
+    groups: list[dict[str, Any]] = [
+        {"params": weights, "weight_decay": plan.weight_decay},
+        {"params": clipping},
+        {
+            "params": timestep_parameters,
+            "lr": plan.timestep_learning_rate,
+            "weight_decay": plan.timestep_weight_decay,
+        },
+    ]
+    groups = [group for group in groups if group["params"]]
+    return torch.optim.SGD(groups, lr=plan.learning_rate, momentum=plan.momentum)
+
+
+def _distilled(
+    loss: Tensor, logits: Tensor, teacher: nn.Module, images: Tensor, plan: TrainingPlan
+) -> Tensor:
+    """Mix in the divergence from the teacher's softened classes (Hinton et al., 2015)."""
+    with torch.no_grad():
+        targets = F.log_softmax(teacher(images) / plan.temperature, dim=1)
+    student = F.log_softmax(logits / plan.temperature, dim=1)
+    divergence = F.kl_div(student, targets, reduction="batchmean", log_target=True)
+    return (1 - plan.distillation) * loss + plan.distillation * plan.temperature**2 * divergence
+
+
+class _Samples(TorchDataset):
+    """Whole batches by their indices, decoded where the loader's workers run."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+
+    def __getitem__(self, samples: np.ndarray) -> tuple[Tensor, Tensor]:
+        images = as_input(self.dataset.train_pixels[samples], self.dataset.max_value)
+        return images, torch.from_numpy(self.dataset.train_labels[samples])
+
+
+def _batches(
+    dataset: Dataset, order: np.ndarray, plan: TrainingPlan, shard: int, fabric: Fabric
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """This process's part of each batch."""
+    own = [
+        part
+        for batch in np.split(order, range(plan.batch_size, len(order), plan.batch_size))
+        if len(part := np.array_split(batch, fabric.world_size)[fabric.global_rank])
+    ]
+    decodes = not isinstance(dataset.train_pixels, np.ndarray)
+    workers = torch.get_num_threads() if decodes else 0
+    for images, labels in DataLoader(
+        _Samples(dataset), batch_size=None, sampler=own, num_workers=workers
+    ):
+        if plan.augment:
+            images = shift_and_mirror(images)
+        images = images.contiguous(memory_format=torch.channels_last)
+        yield fabric.to_device(images), fabric.to_device(labels)

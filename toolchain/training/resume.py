@@ -1,0 +1,103 @@
+"""The state of an unfinished training run on disk."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from toolchain.errors import ModelFileError
+from toolchain.plain_torch_file import load_plain_zip
+
+_FORMAT = "qac-deploy training state, version 1"
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """Epochs that are done, the price of a timestep after them, and the time they took."""
+
+    epoch: int = 0
+    price: float = 0.0
+    seconds: float = 0.0
+
+
+def save_training_state(
+    path: Path,
+    plan: dict[str, Any],
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+    progress: TrainingState,
+) -> None:
+    """Write all that the next epoch depends on; whole or not at all."""
+    part = path.with_name(path.name + ".part")
+    state = {
+        "format": _FORMAT,
+        "plan": plan,
+        **asdict(progress),
+        "module": module.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "schedule": schedule.state_dict(),
+    }
+    try:
+        torch.save(state, part)
+        os.replace(part, path)
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+        part.unlink(missing_ok=True)
+        raise ModelFileError(f"{path}: cannot be written: {error}") from None
+
+
+def load_training_state(
+    path: Path,
+    plan: dict[str, Any],
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+) -> TrainingState:
+    """Restore network, optimizer and schedule in place.
+
+    Raises:
+        ModelFileError: the file is damaged, or of another plan or network.
+    """
+    state = _read(path)
+    changed = [name for name in plan if state["plan"].get(name) != plan[name]]
+    if changed:
+        raise ModelFileError(
+            f"{path}: was begun with another {', '.join(changed)}; use the same, or remove the file to "
+            f"start anew"
+        )
+    try:
+        module.load_state_dict(state["module"])
+        optimizer.load_state_dict(state["optimizer"])
+    except (RuntimeError, ValueError):
+        raise ModelFileError(
+            f"{path}: belongs to another network; remove it to start anew"
+        ) from None
+    schedule.load_state_dict(state["schedule"])
+    return _progress(state)
+
+
+def read_progress(path: Path) -> TrainingState:
+    """How far a run has come.
+
+    Raises:
+        ModelFileError: the file is damaged.
+    """
+    return _progress(_read(path))
+
+
+def _progress(state: dict[str, Any]) -> TrainingState:
+    return TrainingState(**{f.name: state[f.name] for f in fields(TrainingState)})
+
+
+def _read(path: Path) -> dict[str, Any]:
+    state = load_plain_zip(path, f"remove {path} to start anew")
+    if not isinstance(state, dict) or state.get("format") != _FORMAT:
+        raise ModelFileError(
+            f"{path}: not a training state of this version; remove it to start anew"
+        )
+    return state
