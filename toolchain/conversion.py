@@ -46,17 +46,32 @@ from toolchain.tracing import trace
 MAX_TIMESTEPS = 65_536  # a firing window longer than any in use; more means a diverged quantizer
 
 
-def convert(module: nn.Module, input_shape: Shape, max_value: int) -> LayerGraph:
+@dataclass(frozen=True, kw_only=True)
+class Normalization:
+    """What a network expects of its input: ``(pixels / max_value - mean) / std``, per channel."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+def convert(
+    module: nn.Module,
+    input_shape: Shape,
+    max_value: int,
+    normalization: Normalization | None = None,
+) -> LayerGraph:
     """Convert a trained quantized network, in evaluation mode, to a layer graph.
 
     Args:
         module: takes ``pixels / max_value`` of shape ``(B, *input_shape)``, returns logits.
         max_value: largest pixel integer.
+        normalization: applied to the input before the module; it becomes weights and biases.
 
     Raises:
         UnsupportedNetworkError: naming the module or operation and what to use in its place.
     """
-    return _Converter(module, input_shape, max_value).convert(trace(module.eval()))
+    converter = _Converter(module, input_shape, max_value, normalization)
+    return converter.convert(trace(module.eval()))
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +86,7 @@ class _Expression:
 
     terms: tuple[_Term, ...]
     shape: Shape
-    bias: np.ndarray  # (channels, 1, 1), float64
+    bias: np.ndarray  # (channels, 1, 1), or per neuron next to a padded border; float64
 
     def then(self, linear_map: LinearMap) -> _Expression:
         terms = tuple(replace(term, maps=(*term.maps, linear_map)) for term in self.terms)
@@ -79,8 +94,15 @@ class _Expression:
 
 
 class _Converter:
-    def __init__(self, module: nn.Module, input_shape: Shape, max_value: int) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        input_shape: Shape,
+        max_value: int,
+        normalization: Normalization | None,
+    ) -> None:
         self.module = module
+        self.normalization = normalization
         self.populations: list[Population] = [
             InputPopulation(
                 name="input", shape=input_shape, max_value=max_value, unit=1 / max_value
@@ -96,8 +118,7 @@ class _Converter:
                 case "placeholder":
                     if values:
                         raise UnsupportedNetworkError("the network must take exactly one input")
-                    shape = self.populations[0].shape
-                    values[node] = _Expression((_Term("input"),), shape, _no_bias(shape[0]))
+                    values[node] = self._input()
                 case "call_module":
                     child = self.module.get_submodule(node.target)
                     values[node] = self._apply_module(node.target, child, arguments[0])
@@ -115,6 +136,19 @@ class _Converter:
                         )
                     self._read_out(arguments[0])
         return verify_layer_graph(LayerGraph.build(self.populations, self.synapses))
+
+    def _input(self) -> _Expression:
+        shape = self.populations[0].shape
+        value = _Expression((_Term("input"),), shape, _no_bias(shape[0]))
+        if self.normalization is None:
+            return value
+        mean, std = (np.array(v, float) for v in (self.normalization.mean, self.normalization.std))
+        if mean.shape != (shape[0],) or std.shape != (shape[0],) or not (std > 0).all():
+            raise UnsupportedNetworkError(
+                f"normalization needs a mean and a positive std for each of {shape[0]} channels, not "
+                f"{self.normalization.mean} and {self.normalization.std}"
+            )
+        return replace(value.then(Scale(weight=1 / std)), bias=(-mean / std).reshape(-1, 1, 1))
 
     def _apply_module(self, name: str, child: nn.Module, value: _Expression) -> _Expression:
         match child:
@@ -209,16 +243,28 @@ def _convolve(name: str, child: nn.Conv2d, value: _Expression) -> _Expression:
         padding=_pair(child.padding),
         groups=child.groups,
     )
-    if np.any(value.bias) and any(convolution.padding):
-        raise UnsupportedNetworkError(
-            f"{name}: a constant from before this convolution meets its zero padding, so it is not one "
-            f"bias per channel; put a quantizer between the batch norm or bias and this convolution"
-        )
-    weight = torch.from_numpy(convolution.weight)
-    constant = torch.from_numpy(value.bias).expand(value.shape[0], *convolution.kernel)
-    carried = F.conv2d(constant[None], weight, groups=child.groups).numpy()[0]
-    bias = carried + (0 if child.bias is None else _array(child.bias)[:, None, None])
+    bias = _through_convolution(value, convolution)
+    if child.bias is not None:
+        bias = bias + _array(child.bias)[:, None, None]
     return replace(value.then(convolution), bias=bias)
+
+
+def _through_convolution(value: _Expression, convolution: Convolution) -> np.ndarray:
+    """What a convolution makes of the constant in front of it.
+
+    It stays one value per channel, unless zero padding cuts it off at the border.
+    """
+    if not np.any(value.bias):
+        return _no_bias(convolution.weight.shape[0])
+    weight = torch.from_numpy(convolution.weight)
+    at_border = any(convolution.padding) or value.bias.shape[1:] != (1, 1)
+    extent = value.shape[1:] if at_border else convolution.kernel
+    constant = torch.from_numpy(value.bias).expand(value.shape[0], *extent)[None]
+    stride = convolution.stride if at_border else (1, 1)
+    return F.conv2d(
+        constant, weight, stride=stride, padding=convolution.padding if at_border else 0,
+        groups=convolution.groups,
+    ).numpy()[0]  # fmt: skip
 
 
 def _normalize(name: str, child: nn.BatchNorm2d, value: _Expression) -> _Expression:
@@ -258,20 +304,23 @@ def _average_pool(name: str, child: nn.AvgPool2d, value: _Expression) -> _Expres
         raise UnsupportedNetworkError(f"{name}: a padded average pool must count its padding")
     if child.ceil_mode or child.divisor_override is not None:
         raise UnsupportedNetworkError(f"{name}: ceil_mode and divisor_override are not supported")
-    return _pool(name, value, _pair(child.kernel_size), _pair(child.stride), padding)
+    return _pool(value, _pair(child.kernel_size), _pair(child.stride), padding)
 
 
 def _adaptive_pool(name: str, output_size: object, value: _Expression) -> _Expression:
     if output_size not in (1, (1, 1)):
         raise UnsupportedNetworkError(f"{name}: an adaptive average pool must have output size 1")
     kernel = value.shape[1:]
-    return _pool(name, value, kernel, kernel, (0, 0))
+    return _pool(value, kernel, kernel, (0, 0))
 
 
-def _pool(name: str, value: _Expression, kernel: Pair, stride: Pair, padding: Pair) -> _Expression:
-    if np.any(value.bias) and any(padding):
-        raise UnsupportedNetworkError(f"{name}: a bias in front of a padded pool is not constant")
-    return value.then(AveragePool(kernel=kernel, stride=stride, padding=padding))
+def _pool(value: _Expression, kernel: Pair, stride: Pair, padding: Pair) -> _Expression:
+    pool = AveragePool(kernel=kernel, stride=stride, padding=padding)
+    bias = value.bias
+    if any(padding) or bias.shape[1:] != (1, 1):
+        constant = torch.from_numpy(bias).expand(*value.shape)[None]
+        bias = F.avg_pool2d(constant, kernel, stride, padding).numpy()[0]
+    return replace(value.then(pool), bias=bias)
 
 
 _ADDITIONS: tuple[Callable[..., object] | str, ...] = (

@@ -33,15 +33,17 @@ OnEpoch = Callable[[str, EpochReport], None]
 class Study:
     """One architecture on one data set, and how long to train it.
 
-    A float ANN is trained first. Everything else (the quantized network, the baselines, and the float
-    ANN that they are compared with) goes on from it, with the same number of further epochs, so that
-    differences come from the activation and not from the time spent.
+    A float ANN is trained first. Everything else goes on from it, with the same number of further
+    epochs, so that differences come from the activation and not from the time spent. The float ANN that
+    the others are compared with has had these epochs too, and is the teacher of all of them.
 
     Attributes:
         width: factor on the channels of the architecture.
         folder: where training states are kept.
-        epochs: of the float ANN, and again of each network that goes on from it.
+        epochs: of the float ANN.
+        further_epochs: of each network that goes on from it.
         mean_timesteps: budget for the mean of T.
+        distillation: share of the loss that follows the teacher.
     """
 
     architecture: str
@@ -49,7 +51,9 @@ class Study:
     dataset: Dataset
     folder: Path
     epochs: int
-    mean_timesteps: float = 2.5
+    further_epochs: int
+    mean_timesteps: float = 3.0
+    distillation: float = 0.5
     batch_size: int = 128
     seed: int = 0
     on_epoch: OnEpoch = lambda name, report: None
@@ -70,7 +74,13 @@ class Study:
 
     @property
     def further_plan(self) -> TrainingPlan:
-        return replace(self.plan, learning_rate=self.plan.learning_rate / 2)
+        return replace(
+            self.plan, epochs=self.further_epochs, learning_rate=self.plan.learning_rate / 2
+        )
+
+    @property
+    def quantized_plan(self) -> TrainingPlan:
+        return replace(self.further_plan, distillation=self.distillation)
 
     def float_ann(self) -> nn.Module:
         """The ANN with ReLU and average pooling."""
@@ -89,18 +99,18 @@ class Study:
         """The quantized ANN of the paper, by default Case 4 under the mean budget."""
         budget = budget or TimestepBudget(kind="mean", limit=self.mean_timesteps)
         module = self.with_activations(QUANTIZER_CASES[case])
-        plan = replace(self.further_plan, budget=budget)
-        return self._train(name or f"qac-case{case}", module, plan)
+        plan = replace(self.quantized_plan, budget=budget)
+        return self._train(name or f"qac-case{case}", module, plan, self.continued_ann())
 
     def qcfs_network(self, levels: int) -> nn.Module:
         """The quantized ANN of QCFS (Bu et al., 2022): L levels in every layer."""
         module = self.with_activations(lambda: FixedTimestepQuantizer(levels))
-        return self._train(f"qcfs-L{levels}", module, self.further_plan)
+        return self._train(f"qcfs-L{levels}", module, self.quantized_plan, self.continued_ann())
 
     def sliprelu_network(self, levels: int) -> nn.Module:
         """The ANN of SlipReLU (Jiang et al., 2023)."""
         module = self.with_activations(lambda: SlipRelu(levels))
-        return self._train(f"sliprelu-L{levels}", module, self.further_plan)
+        return self._train(f"sliprelu-L{levels}", module, self.quantized_plan, self.continued_ann())
 
     def with_activations(self, make_quantizer: Callable[[], ActivationQuantizer]) -> nn.Module:
         """The float ANN with other activations, their clipping levels balanced on training images."""
@@ -121,13 +131,16 @@ class Study:
     def _stem(self) -> str:
         return f"{Path(self.dataset.name).stem}.{self.name.replace(':', 'x')}"
 
-    def _train(self, kind: str, module: nn.Module, plan: TrainingPlan) -> nn.Module:
+    def _train(
+        self, kind: str, module: nn.Module, plan: TrainingPlan, teacher: nn.Module | None = None
+    ) -> nn.Module:
         self.folder.mkdir(parents=True, exist_ok=True)
         return train(
             module,
             self.dataset,
             plan,
             lambda report: self.on_epoch(f"{self.name} {kind}", report),
+            teacher=teacher,
             state_file=self.folder / f"{self._stem}.{kind}.training",
             resume=True,
         )

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from toolchain.conversion import convert
+from toolchain.conversion import Normalization, convert
 from toolchain.errors import UnsupportedNetworkError
 from toolchain.float_snn import run_float_snn
 from toolchain.layer_graph import SpikingPopulation
@@ -98,6 +98,42 @@ def test_every_supported_operation_converts_without_a_gap():
     assert np.allclose(ann, run_float_snn(graph, pixels).logits, rtol=0, atol=1e-10)
 
 
+def test_a_constant_before_zero_padding_becomes_a_bias_per_neuron():
+    """Batch norm, then a padded convolution and a padded pool: the constant is cut off at the border."""
+    torch.manual_seed(4)
+    module = randomized(
+        nn.Sequential(
+            nn.Conv2d(2, 3, 3, padding=1),
+            nn.BatchNorm2d(3),
+            nn.Conv2d(3, 4, 3, stride=2, padding=1),
+            nn.AvgPool2d(2, stride=1, padding=1),
+            TimestepQuantizer(),
+            nn.Flatten(),
+            nn.Linear(4 * 5 * 6, 3),
+        )
+    )
+    graph = convert(module, (2, 7, 9), max_value=255)
+    assert graph["4"].bias.shape == (4, 5, 6)
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 2, 7, 9))
+    ann = ann_logits(module, pixels, max_value=255)
+    assert np.allclose(ann, run_float_snn(graph, pixels).logits, rtol=0, atol=1e-10)
+
+
+def test_normalization_of_the_input_becomes_weights_and_biases():
+    torch.manual_seed(5)
+    body = [nn.Conv2d(3, 4, 3, padding=1), TimestepQuantizer(), nn.Flatten(), nn.Linear(256, 5)]
+    normalization = Normalization(mean=(0.49, 0.48, 0.45), std=(0.2, 0.25, 0.3))
+    graph = convert(nn.Sequential(*body), (3, 8, 8), 255, normalization)
+    norm = nn.BatchNorm2d(3, affine=False, eps=0.0)
+    norm.running_mean[:] = torch.tensor(normalization.mean)
+    norm.running_var[:] = torch.tensor(normalization.std) ** 2
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 3, 8, 8))
+    ann = ann_logits(nn.Sequential(norm, *body), pixels, max_value=255)
+    assert np.allclose(ann, run_float_snn(graph, pixels).logits, rtol=0, atol=1e-5)
+    with pytest.raises(UnsupportedNetworkError, match="positive std for each of 3 channels"):
+        convert(nn.Sequential(*body), (3, 8, 8), 255, Normalization(mean=(0.5,), std=(0.2,)))
+
+
 def net(*layers):
     return nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), *layers, nn.Flatten(), nn.Linear(128, 2))
 
@@ -118,11 +154,6 @@ def net(*layers):
             net(nn.Sigmoid()),
             "1: Sigmoid has no spiking form; between two quantizers use Conv2d, Linear, BatchNorm2d, "
             "average pooling, addition and Flatten",
-        ),
-        (
-            net(nn.BatchNorm2d(2), nn.Conv2d(2, 2, 3, padding=1), TimestepQuantizer()),
-            "2: a constant from before this convolution meets its zero padding, so it is not one bias "
-            "per channel; put a quantizer between the batch norm or bias and this convolution",
         ),
         (
             nn.Sequential(nn.Conv2d(1, 2, 3), TimestepQuantizer()),

@@ -77,7 +77,8 @@ def accumulator_interval(network: IntegerNetwork, name: str) -> Interval:
     """Bounds of A_l (of one step's current, where the alignment is not ``average``)."""
     population = network[name]
     assert isinstance(population, IntegerSpiking | IntegerReadout)
-    low = high = population.bias.reshape(-1)
+    bias = _per_channel(population.bias, population.shape[0])
+    low, high = bias.min(1), bias.max(1)
     for synapse in network.incoming(name):
         interval = synapse_interval(network, synapse)
         low = low + (interval.low << synapse.exponent)
@@ -119,7 +120,7 @@ def window_sum_bound(network: IntegerNetwork, name: str) -> int:
     """Bound of ``|V0 + T * A|`` and of every partial sum in it: what decides an exact float type."""
     population, current = network[name], accumulator_interval(network, name)
     assert isinstance(population, IntegerSpiking | IntegerReadout)
-    partial = np.abs(population.bias.reshape(-1))
+    partial = np.abs(_per_channel(population.bias, population.shape[0])).max(1)
     for synapse in network.incoming(name):
         interval = synapse_interval(network, synapse)
         partial = partial + (

@@ -43,7 +43,7 @@ class IntegerSpiking:
         timesteps: T_l.
         threshold: Theta_l, int64, broadcastable to ``shape``, positive.
         initial_potential: V0_l, int64, broadcastable to ``shape``.
-        bias: B_l, int64, shape ``(channels, 1, 1)``.
+        bias: B_l, int64, per channel ``(channels, 1, 1)`` or per neuron.
     """
 
     name: str

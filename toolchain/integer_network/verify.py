@@ -53,10 +53,6 @@ def verify_integer_network(network: IntegerNetwork) -> IntegerNetwork:
                 fits and values.ndim == 3,
                 f"{name}: {field} of shape {values.shape} does not broadcast to {population.shape}",
             )
-        _require(
-            population.bias.shape == (population.shape[0], 1, 1),
-            f"{name}: bias must have shape {(population.shape[0], 1, 1)}, not {population.bias.shape}",
-        )
         if isinstance(population, IntegerSpiking):
             _require(
                 bool((population.threshold > 0).all()),

@@ -36,7 +36,7 @@ class SpikingPopulation:
         timesteps: T_l.
         threshold: v_th = alpha_l, broadcastable to ``shape``, in real units.
         initial_potential: v(0), broadcastable to ``shape``, in ``[0, threshold)``.
-        bias: constant current per channel, shape ``(channels, 1, 1)``.
+        bias: constant current, per channel ``(channels, 1, 1)`` or per neuron.
     """
 
     name: str

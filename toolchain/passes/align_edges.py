@@ -1,25 +1,42 @@
-"""Choose the temporal alignment of a whole network."""
+"""Choose the temporal alignment of a network's edges (Eq. 11-13)."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from toolchain.layer_graph import AlignmentMethod, LayerGraph, ReadoutPopulation
+from toolchain.layer_graph import AlignmentMethod, LayerGraph, ReadoutPopulation, Synapse
 
 
 def align_edges(graph: LayerGraph, method: AlignmentMethod) -> LayerGraph:
-    """Use one alignment method on every synapse (Eq. 11-13).
+    """Use one alignment method on every synapse.
 
     Requires: a verified layer graph.
     Ensures: the readout sees every frame: one step with ``average``, else as many steps as its longest
         source has, whose mean is the logit (Eq. 15).
     """
-    synapses = [replace(s, alignment=method) for s in graph.synapses]
-    populations = []
-    for population in graph.populations:
-        if isinstance(population, ReadoutPopulation):
-            longest = max(graph[s.source].timesteps for s in graph.incoming(population.name))
-            steps = 1 if method == "average" else longest
-            population = replace(population, timesteps=steps)
-        populations.append(population)
+    return align_by_direction(graph, expansion=method, reduction=method)
+
+
+def align_by_direction(
+    graph: LayerGraph, *, expansion: AlignmentMethod, reduction: AlignmentMethod
+) -> LayerGraph:
+    """One method for edges from fewer to more timesteps, one for the others (Table 4).
+
+    An edge between equal T is an expansion by a factor of one. The result may mix methods in front of
+    one population, which the float SNN runs; the integer network needs one method a population.
+    """
+    readout = next(p for p in graph.populations if isinstance(p, ReadoutPopulation))
+    longest = max(graph[s.source].timesteps for s in graph.incoming(readout.name))
+    averaged = expansion == reduction == "average"
+    populations = [
+        replace(p, timesteps=1 if averaged else longest) if p is readout else p
+        for p in graph.populations
+    ]
+    steps = {p.name: p.timesteps for p in populations}
+
+    def method_of(synapse: Synapse) -> AlignmentMethod:
+        expands = steps[synapse.source] <= steps[synapse.target]
+        return expansion if expands else reduction
+
+    synapses = [replace(s, alignment=method_of(s)) for s in graph.synapses]
     return LayerGraph.build(populations, synapses)

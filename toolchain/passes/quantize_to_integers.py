@@ -137,7 +137,7 @@ def _lower_population(
     population: SpikingPopulation | ReadoutPopulation, unit: np.ndarray, widths: IntegerWidths
 ) -> IntegerSpiking | IntegerReadout:
     unit = unit.reshape(-1, 1, 1)
-    bias = widths.nearest_bias(np.broadcast_to(population.bias, unit.shape) / unit)
+    bias = widths.nearest_bias(population.bias / unit)
     if isinstance(population, ReadoutPopulation):
         return IntegerReadout(
             name=population.name,
