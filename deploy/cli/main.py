@@ -10,6 +10,7 @@ from deploy.cli.compare import compare
 from deploy.cli.compile import compile_command
 from deploy.cli.doctor import doctor
 from deploy.cli.report import report
+from deploy.cli.reproduce import reproduce_command
 from deploy.cli.simulate import simulate
 from deploy.cli.train import train_command
 from toolchain.errors import QacDeployError
@@ -27,6 +28,7 @@ app.command("compile")(compile_command)
 app.command("simulate")(simulate)
 app.command("report")(report)
 app.command("compare")(compare)
+app.command("reproduce")(reproduce_command)
 app.command("doctor")(doctor)
 
 

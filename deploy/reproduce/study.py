@@ -52,7 +52,7 @@ class Study:
     folder: Path
     epochs: int
     further_epochs: int
-    mean_timesteps: float = 3.0
+    mean_timesteps: float = 2.8
     distillation: float = 0.5
     batch_size: int = 128
     seed: int = 0
@@ -97,10 +97,17 @@ class Study:
         self, case: int = 4, budget: TimestepBudget | None = None, name: str | None = None
     ) -> nn.Module:
         """The quantized ANN of the paper, by default Case 4 under the mean budget."""
-        budget = budget or TimestepBudget(kind="mean", limit=self.mean_timesteps)
+        budget = budget or TimestepBudget(limit=self.mean_timesteps, price=0.05)
         module = self.with_activations(QUANTIZER_CASES[case])
         plan = replace(self.quantized_plan, budget=budget)
         return self._train(name or f"qac-case{case}", module, plan, self.continued_ann())
+
+    def unbudgeted_network(self, case: int, module: nn.Module | None = None) -> nn.Module:
+        """A quantized ANN in the paper's own setting: weight decay alone lowers T."""
+        name = f"unbudgeted-case{case}" if module is None else f"unbounded-case{case}"
+        module = module or self.with_activations(QUANTIZER_CASES[case])
+        plan = replace(self.further_plan, timestep_weight_decay=self.plan.weight_decay)
+        return self._train(name, module, plan)
 
     def qcfs_network(self, levels: int) -> nn.Module:
         """The quantized ANN of QCFS (Bu et al., 2022): L levels in every layer."""

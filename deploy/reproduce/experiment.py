@@ -1,0 +1,126 @@
+"""What an experiment returns: a table, notes, and what to draw; and how that is written."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from deploy.build_folder import write_json
+
+Cell = str | int | float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plot:
+    """Series over common x positions; a None is not drawn.
+
+    Attributes:
+        kind: lines, or bars side by side.
+    """
+
+    kind: str
+    x_label: str
+    y_label: str
+    x: Sequence[Cell]
+    series: Mapping[str, Sequence[float | None]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """One reproduced table or figure.
+
+    Attributes:
+        name: file name without extension.
+        columns: of the table; accuracies are shares, shown in percent where the name ends with "%".
+    """
+
+    name: str
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    notes: Sequence[str] = ()
+    plot: Plot | None = None
+    values: Mapping[str, object] = field(default_factory=dict)
+
+    def shown(self) -> list[list[str]]:
+        """All cells as text."""
+        return [
+            [_text(column, cell) for column, cell in zip(self.columns, row, strict=True)]
+            for row in self.rows
+        ]
+
+    def markdown(self) -> str:
+        """Heading, table and notes."""
+        lines = [f"### {self.title}", ""]
+        lines += [f"| {' | '.join(self.columns)} |", f"|{' --- |' * len(self.columns)}"]
+        lines += [f"| {' | '.join(row)} |" for row in self.shown()]
+        lines += ["", *(f"- {note}" for note in self.notes), ""]
+        return "\n".join(lines)
+
+
+def save_experiment(experiment: Experiment, folder: Path) -> list[Path]:
+    """Write CSV, JSON and, where there is something to draw, PNG; return the files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(experiment.columns)
+    writer.writerows(experiment.rows)
+    files = [folder / f"{experiment.name}.csv", folder / f"{experiment.name}.json"]
+    files[0].write_text(table.getvalue(), encoding="utf-8")
+    write_json(
+        files[1],
+        {
+            "title": experiment.title,
+            "columns": list(experiment.columns),
+            "rows": [list(row) for row in experiment.rows],
+            "notes": list(experiment.notes),
+            **experiment.values,
+        },
+    )
+    if experiment.plot is not None:
+        files.append(folder / f"{experiment.name}.png")
+        _draw(experiment, files[-1])
+    return files
+
+
+def _text(column: str, cell: Cell) -> str:
+    if cell is None:
+        return "—"
+    if isinstance(cell, float):
+        return f"{100 * cell:.2f}" if column.endswith("%") else f"{cell:.3g}"
+    return f"{cell:,}" if isinstance(cell, int) else cell
+
+
+def _draw(experiment: Experiment, path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    plot = experiment.plot
+    assert plot is not None
+    figure, axes = pyplot.subplots(figsize=(7.5, 3.6), layout="constrained")
+    positions = list(range(len(plot.x)))
+    for index, (label, values) in enumerate(plot.series.items()):
+        points = [(p, v) for p, v in zip(positions, values, strict=True) if v is not None]
+        if plot.kind == "lines":
+            axes.plot(*zip(*points, strict=True), marker="o", markersize=4, label=label)
+        else:
+            width = 0.8 / len(plot.series)
+            offset = (index - (len(plot.series) - 1) / 2) * width
+            axes.bar([p + offset for p, _ in points], [v for _, v in points], width, label=label)
+    crowded = max(len(str(x)) for x in plot.x) * len(plot.x) > 80
+    axes.set_xticks(positions, [str(x) for x in plot.x], rotation=90 if crowded else 0)
+    if crowded:
+        axes.tick_params(axis="x", labelsize=7)
+    axes.set(xlabel=plot.x_label, ylabel=plot.y_label, title=experiment.title)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", alpha=0.3)
+    axes.set_axisbelow(True)
+    if len(plot.series) > 1:
+        axes.legend(frameon=False, fontsize=8)
+    figure.savefig(path, dpi=130, metadata={"Software": None})
+    pyplot.close(figure)

@@ -1,0 +1,47 @@
+"""One Markdown page of all experiments that were run, in the order of the paper."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from deploy.reproduce.experiment import Experiment
+from toolchain.errors import DataError
+
+_ORDER = (
+    "summary", "table4", "calibration", "table5", "table8", "baselines", "fig1", "fig11", "budget",
+)  # fmt: skip
+
+_HEAD = """\
+# Results
+
+Made by `qac-deploy reproduce EXPERIMENT` and `qac-deploy reproduce page`; nothing here is written by
+hand. Each table is also a CSV and a JSON file in `results/`.
+"""
+
+
+def write_results_page(folder: Path) -> Path:
+    """Gather the JSON files of a results folder into ``results.md`` beside it.
+
+    Raises:
+        DataError: the folder holds no result.
+    """
+    sections = []
+    for kind in _ORDER:
+        for file in sorted(folder.glob(f"{kind}-*.json")):
+            record = json.loads(file.read_text(encoding="utf-8"))
+            experiment = Experiment(
+                name=file.stem,
+                title=record["title"],
+                columns=record["columns"],
+                rows=record["rows"],
+                notes=record["notes"],
+            )
+            plotted = file.with_suffix(".png").is_file()
+            picture = f"\n![{experiment.title}]({folder.name}/{file.stem}.png)\n" if plotted else ""
+            sections.append(experiment.markdown() + picture)
+    if not sections:
+        raise DataError(f"{folder}: holds no result; run `qac-deploy reproduce summary` first")
+    page = folder.parent / "results.md"
+    page.write_text("\n".join([_HEAD, *sections]), encoding="utf-8")
+    return page
