@@ -25,6 +25,7 @@ class CompileOptions:
     """What a user chooses.
 
     Attributes:
+        alignment: of every edge; as the model has it when None.
         slots: D of every alignment buffer; the target's default when None.
         data: data set for accuracy and event counts; the one the model was trained on when None.
         samples: samples in the reported pipeline run.
@@ -32,7 +33,7 @@ class CompileOptions:
 
     target: str = "loihi-sim"
     array: str = "pe-array"
-    alignment: AlignmentMethod = "average"
+    alignment: AlignmentMethod | None = None
     weight_bits: int | None = None
     slots: int | None = None
     data: str | None = None

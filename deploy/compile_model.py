@@ -33,6 +33,7 @@ from hw_models.pe_array.estimate import ArrayEstimate, estimate_array
 from hw_models.target_description import TargetDescription, load_target
 from toolchain.checkpoint import Checkpoint, load_checkpoint
 from toolchain.datasets import DATASETS, Dataset, load_dataset
+from toolchain.errors import DataError
 from toolchain.integer_network import IntegerNetwork, has_constant_current
 from toolchain.integer_network.serialize import save_integer_network
 from toolchain.layer_graph import LayerGraph
@@ -56,7 +57,9 @@ def compile_model(
     target, array = load_target(options.target), load_array(options.array)
     on_stage("lowering to integers")
     lower = _lowering(target, options)
-    graph = align_edges(checkpoint.graph, options.alignment)
+    graph = checkpoint.graph
+    if options.alignment is not None:
+        graph = align_edges(graph, options.alignment)
     network = lower(graph)
     on_stage("mapping onto cores")
     slots = uniform_slots(network, options.slots or target.default_buffer_slots)
@@ -104,11 +107,14 @@ def _lowering(
 
 
 def _dataset(checkpoint: Checkpoint, options: CompileOptions) -> Dataset | None:
-    """The data set asked for; without one, the model's own if it is a built-in one."""
+    """The data set asked for; without one, the model's own if it is known here and its files are."""
     if options.data is not None:
         return load_dataset(options.data)
     trained_on = checkpoint.training.get("data")
-    return load_dataset(trained_on) if trained_on in DATASETS else None
+    try:
+        return load_dataset(trained_on) if trained_on in DATASETS else None
+    except DataError:
+        return None
 
 
 def _costs(

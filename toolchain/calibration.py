@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -20,6 +20,9 @@ from torch import Tensor, nn
 from toolchain.errors import DataError
 from toolchain.float_snn import NeuronState, heaviside, input_current, propagate
 from toolchain.layer_graph import LayerGraph, SpikingPopulation
+
+Granularity: TypeAlias = Literal["layer", "channel"]
+GRANULARITIES: tuple[Granularity, ...] = ("layer", "channel")
 
 HELD_OUT_SHARE = 0.25
 """Of the calibration samples: they choose the epoch and are never trained on."""
@@ -36,7 +39,7 @@ class CalibrationPlan:
     epochs: int = 20
     batch_size: int = 64
     learning_rate: float = 0.01
-    granularity: Literal["layer", "channel"] = "channel"
+    granularity: Granularity = "channel"
     seed: int = 0
 
 
@@ -138,7 +141,7 @@ def surrogate_spike(potential: Tensor, threshold: Tensor) -> Tensor:
 class _Neurons(nn.Module):
     """v_th as a factor on its trained value, v(0) as a share of v_th."""
 
-    def __init__(self, graph: LayerGraph, granularity: str) -> None:
+    def __init__(self, graph: LayerGraph, granularity: Granularity) -> None:
         super().__init__()
         self.names = [p.name for p in graph.populations if isinstance(p, SpikingPopulation)]
         self.thresholds, shares, factors = [], [], []

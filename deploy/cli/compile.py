@@ -22,8 +22,11 @@ def compile_command(
         Path, typer.Option(help="Build folder; an earlier build there is replaced.")
     ] = Path("build"),
     alignment: Annotated[
-        str, typer.Option(help="Temporal alignment: average, replicate or truncate.")
-    ] = "average",
+        str | None,
+        typer.Option(
+            help="Temporal alignment: average, replicate or truncate (default: the model's own)."
+        ),
+    ] = None,
     slots: Annotated[
         int | None,
         typer.Option(min=1, help="Slots D of each alignment buffer (default: the target's)."),
@@ -48,7 +51,7 @@ def compile_command(
     from deploy.report.terminal import print_summary
     from toolchain.layer_graph import ALIGNMENT_METHODS
 
-    if alignment not in ALIGNMENT_METHODS:
+    if alignment is not None and alignment not in ALIGNMENT_METHODS:
         raise typer.BadParameter(
             f"must be one of {', '.join(ALIGNMENT_METHODS)}, not '{alignment}'",
             param_hint="--alignment",

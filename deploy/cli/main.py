@@ -6,8 +6,10 @@ import sys
 
 import typer
 
+from deploy.cli.calibrate import calibrate_command
 from deploy.cli.compare import compare
 from deploy.cli.compile import compile_command
+from deploy.cli.convert import convert_command
 from deploy.cli.doctor import doctor
 from deploy.cli.report import report
 from deploy.cli.reproduce import reproduce_command
@@ -24,6 +26,8 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.command("train")(train_command)
+app.command("convert")(convert_command)
+app.command("calibrate")(calibrate_command)
 app.command("compile")(compile_command)
 app.command("simulate")(simulate)
 app.command("report")(report)

@@ -1,0 +1,93 @@
+"""From a model file to one with calibrated potentials and thresholds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from toolchain.calibration import CalibrationEpoch, CalibrationPlan, Granularity, calibrate
+from toolchain.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from toolchain.datasets import load_dataset
+from toolchain.errors import DataError
+from toolchain.float_snn import run_float_snn
+from toolchain.layer_graph import AlignmentMethod
+from toolchain.passes.align_edges import align_edges
+from toolchain.passes.change_timesteps import use_uniform_timesteps
+from toolchain.training import accuracy
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrateOptions:
+    """What a user chooses.
+
+    Attributes:
+        alignment: how the network will run.
+        timesteps: T of every population; None keeps the trained ones.
+        data: the data set whose last training images are used; None takes the model's own.
+    """
+
+    alignment: AlignmentMethod
+    timesteps: int | None
+    data: str | None
+    samples: int
+    granularity: Granularity
+    epochs: int
+    learning_rate: float
+
+
+def calibrate_model(
+    model: Path,
+    out: Path,
+    options: CalibrateOptions,
+    on_epoch: Callable[[CalibrationEpoch], None] = lambda report: None,
+) -> dict[str, Any]:
+    """Calibrate against the quantized ANN, which the trained network with averaging equals.
+
+    Raises:
+        QacDeployError: whatever is wrong with the model or the data.
+    """
+    checkpoint = load_checkpoint(model)
+    name = options.data or checkpoint.training.get("data")
+    if not isinstance(name, str):
+        raise DataError(f"{model}: names no data set; choose one with --data")
+    dataset = load_dataset(name)
+    ann = align_edges(checkpoint.graph, "average")
+    graph = checkpoint.graph
+    if options.timesteps is not None:
+        graph = use_uniform_timesteps(graph, options.timesteps)
+    graph = align_edges(graph, options.alignment)
+    pixels = np.asarray(dataset.train_pixels[-options.samples :])
+    targets = run_float_snn(ann, pixels, dtype=torch.float32).logits
+    plan = CalibrationPlan(
+        epochs=options.epochs,
+        learning_rate=options.learning_rate,
+        granularity=options.granularity,
+    )
+    result = calibrate(graph, pixels, targets, plan, on_epoch)
+    before, after = (
+        accuracy(
+            run_float_snn(g, dataset.test_pixels, dtype=torch.float32).logits, dataset.test_labels
+        )
+        for g in (graph, result.graph)
+    )
+    report = {
+        "model": str(out),
+        "alignment": options.alignment,
+        "timesteps": options.timesteps,
+        "granularity": options.granularity,
+        "samples": len(pixels),
+        "epoch": result.epoch,
+        "held_out_error_before": result.loss_before,
+        "held_out_error_after": result.loss_after,
+        "test_samples": len(dataset.test_labels),
+        "accuracy_before": before,
+        "accuracy_after": after,
+    }
+    training = {**checkpoint.training, "data": name, "calibration": report}
+    save_checkpoint(out, Checkpoint(result.graph, training))
+    return report

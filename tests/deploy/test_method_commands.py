@@ -1,0 +1,145 @@
+"""calibrate, convert and reproduce, as a person uses them."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from sim.exact import run_exact
+from sim.simulation import first_divergence
+from sim.stepped import run_stepped
+from toolchain.checkpoint import load_checkpoint
+from toolchain.integer_network import IntegerWidths
+from toolchain.model_zoo import build_model
+from toolchain.passes import lower_to_integers
+
+WIDTHS = IntegerWidths(
+    weight_bits=8, max_exponent=13, state_bits=24, threshold_mantissa_bits=17, threshold_shift=6,
+    bias_mantissa_bits=13, bias_exponent_bits=3,
+)  # fmt: skip
+
+
+def test_a_calibrated_model_compiles_with_the_alignment_it_was_calibrated_for(trained, qac_deploy):
+    model = trained[1]
+    process = qac_deploy(
+        "calibrate", model, "--timesteps", 1, "--alignment", "average", "--epochs", 8, "--json"
+    )
+    assert process.returncode == 0, process.stderr
+    report = json.loads(process.stdout)
+    assert report["held_out_error_after"] < 0.9 * report["held_out_error_before"]
+    assert report["test_samples"] == 540
+    process = qac_deploy("compile", "calibrated.pt", "--samples", 4, "--json")
+    assert process.returncode == 0, process.stderr
+    fidelity = json.loads(process.stdout)["fidelity"]
+    assert fidelity["float_accuracy"] == pytest.approx(report["accuracy_after"], abs=0.005)
+    assert abs(fidelity["integer_accuracy"] - fidelity["float_accuracy"]) < 0.02
+
+
+def test_calibrated_for_truncation_it_runs_on_the_stepped_engine(trained, qac_deploy):
+    assert qac_deploy("calibrate", trained[1], "--epochs", 2, "--samples", 64).returncode == 0
+    assert qac_deploy("compile", "calibrated.pt", "--samples", 2).returncode == 0
+    process = qac_deploy("simulate", "build", "--engine", "stepped", "--samples", 8)
+    assert process.returncode == 0, process.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--alignment", "mean"), "must be one of average, replicate, truncate, not 'mean'"),
+        (("--granularity", "neuron"), "must be layer or channel, not 'neuron'"),
+        (("--data", "mnist"), "no data set is named 'mnist'"),
+    ],
+)
+def test_calibrate_refuses_what_it_does_not_know(trained, qac_deploy, arguments, message):
+    process = qac_deploy("calibrate", trained[1], *arguments)
+    assert process.returncode == 2
+    assert message in " ".join(process.stderr.replace("│", " ").split())
+
+
+def public_names(own):
+    """A ResNet-20 state_dict under the names of the public QCFS code."""
+    stem = {"stem_conv": "conv1.0", "stem_norm": "conv1.1"}
+    inside = {"inner_conv": "0", "inner_norm": "1", "join_conv": "3", "join_norm": "4"}
+    renamed = {}
+    for name, tensor in own.items():
+        first, *rest = name.split(".")
+        if first in stem:
+            renamed[".".join([stem[first], *rest])] = tensor
+        elif first == "head":
+            renamed[".".join(["fc", *rest])] = tensor
+        else:
+            stage, block, part, *field = rest
+            inner = f"residual_function.{inside[part]}" if part in inside else part
+            renamed[".".join([f"conv{int(stage) + 2}_x.{block}", inner, *field])] = tensor
+    for stage in range(2, 5):
+        for block in range(3):
+            renamed[f"conv{stage}_x.{block}.residual_function.2.thresh"] = torch.tensor([1.0])
+            renamed[f"conv{stage}_x.{block}.act.thresh"] = torch.tensor([2.0])
+    return {**renamed, "conv1.2.thresh": torch.tensor([1.5])}
+
+
+def test_an_imported_qcfs_network_is_exact_in_integers(qac_deploy, tmp_path):
+    torch.manual_seed(0)
+    state = build_model("resnet-20", (3, 32, 32), 10).state_dict()
+    torch.save(public_names(state), tmp_path / "qcfs.pth")
+    process = qac_deploy("convert", "qcfs.pth", "--arch", "resnet-20", "--levels", 3)
+    assert process.returncode == 0, process.stderr
+    assert "19 spiking populations, T = 3" in process.stdout
+    network = lower_to_integers(load_checkpoint(tmp_path / "model.pt").graph, WIDTHS)
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 3, 32, 32))
+    exact = run_exact(network, pixels, with_trains=True)
+    assert first_divergence(run_stepped(network, pixels), exact) is None
+
+
+def test_convert_refuses_another_file(qac_deploy, tmp_path):
+    torch.save({"weight": torch.zeros(3)}, tmp_path / "other.pth")
+    process = qac_deploy("convert", "other.pth", "--arch", "resnet-20")
+    assert process.returncode == 2
+    assert "other.pth: tensor 'weight' is not part of this architecture" in process.stderr
+
+
+def test_reproduce_shares_its_networks_and_writes_table_plot_and_page(qac_deploy, tmp_path):
+    common = ("--data", "digits", "--network", "resnet-mini:0.5", "--epochs", 2)
+    common += ("--further-epochs", 2, "--samples", 100)
+    process = qac_deploy("reproduce", "table8", *common)
+    assert process.returncode == 0, process.stderr
+    assert "ours on digits, so only orders and trends compare" in process.stdout
+    folder = tmp_path / "results"
+    with (folder / "table8-resnet-minix0.5.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["T"] for row in rows] == ["1", "2", "3", "4", "8", "16"]
+    assert rows[0]["QCFS %"] == rows[0]["QCFS + averaging %"]  # one step has nothing to average
+    assert rows[3]["paper QCFS %"] == "0.825"
+    assert (folder / "table8-resnet-minix0.5.png").stat().st_size > 5_000
+    trained = {p: p.stat().st_mtime_ns for p in (folder / "networks").iterdir()}
+    for experiment in ("summary", "fig1"):
+        assert qac_deploy("reproduce", experiment, *common).returncode == 0
+    assert all(p.stat().st_mtime_ns == before for p, before in trained.items())
+    assert qac_deploy("reproduce", "page").returncode == 0
+    page = (tmp_path / "results.md").read_text()
+    assert page.index("### resnet-mini:0.5 on digits") < page.index("### Table 8")
+    assert "same class on 100 of 100 images" in page
+
+
+@pytest.mark.parametrize(
+    "experiment", ["table4", "table5", "fig11", "baselines", "calibration", "budget"]
+)
+def test_every_experiment_runs(qac_deploy, tmp_path, experiment):
+    process = qac_deploy(
+        "reproduce", experiment, "--data", "digits", "--network", "resnet-mini:0.5", "--epochs", 1,
+        "--further-epochs", 1, "--samples", 50, "--json",
+    )  # fmt: skip
+    assert process.returncode == 0, process.stderr
+    result = json.loads(process.stdout)
+    assert len(result["rows"]) >= 3
+    assert all(len(row) == len(result["columns"]) for row in result["rows"])
+
+
+def test_an_unknown_experiment_lists_those_there_are(qac_deploy):
+    process = qac_deploy("reproduce", "table9")
+    assert process.returncode == 2
+    assert "table4, table5, table8" in " ".join(process.stderr.replace("│", " ").split())
