@@ -21,6 +21,7 @@ class CoreLimits:
     synapse_words: int
     input_axons: int
     output_axons: int
+    compartment_bases: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,6 +125,7 @@ class TargetDescription:
             synapse_words=self.file.integer("core.synapse_words"),
             input_axons=self.file.integer("core.input_axons"),
             output_axons=self.file.integer("core.output_axons"),
+            compartment_bases=self.file.integer("core.compartment_bases"),
         )
 
     @cached_property
@@ -142,6 +144,25 @@ class TargetDescription:
             height=self.file.integer("mesh.height"),
             cores_per_tile=self.file.integer("mesh.cores_per_tile"),
         )
+
+    @cached_property
+    def num_chips(self) -> int:
+        return self.file.integer("chips.count")
+
+    @property
+    def num_cores(self) -> int:
+        """Cores of all chips."""
+        return self.num_chips * self.mesh.num_cores
+
+    @cached_property
+    def atoms(self) -> int:
+        """Source channels that one population axon can tell apart."""
+        return self.file.integer("population_axons.atoms")
+
+    @cached_property
+    def slots_per_axon(self) -> int:
+        """Output axon entries of one population axon."""
+        return self.file.integer("population_axons.slots_per_axon")
 
     @cached_property
     def link_ticks(self) -> int:
@@ -176,7 +197,10 @@ def load_target(name_or_path: str) -> TargetDescription:
         TargetError: naming the file, the field, what it must be and the remedy.
     """
     target = TargetDescription(load_figures(name_or_path))
-    for part in ("widths", "core", "synapse_memory", "mesh", "link_ticks", "default_buffer_slots"):
+    for part in (
+        "widths", "core", "synapse_memory", "mesh", "num_chips", "atoms", "slots_per_axon",
+        "link_ticks", "default_buffer_slots",
+    ):  # fmt: skip
         getattr(target, part)
     assert target.cost_profiles is not None
     return target

@@ -265,9 +265,11 @@ def _mapping(report: dict[str, Any]) -> Markup:
         "exact",
         element(
             "p",
-            f"{mapping['num_cores']} of {mapping['available_cores']} cores on {mapping['num_tiles']} mesh "
-            f"tiles; an output axon crosses {mapping['mean_hops']:.2f} hops on average. Highest use of a "
-            f"core, by population:",
+            f"{mapping['num_cores']:,} of {mapping['available_cores']:,} cores, on {mapping['num_chips']} "
+            f"of {mapping['available_chips']} chips and {mapping['num_tiles']} mesh tiles. From a neuron to "
+            f"a core it reaches, a spike takes {mapping['mean_hops']:.2f} hops on average; "
+            f"{per_cent(mapping['share_between_chips'])} leave their chip. Highest use of a core, by "
+            f"population:",
             class_="quiet",
         ),
         _table(["Population", "cores", *(n.replace("_", " ") for n in limits)], rows),

@@ -22,7 +22,7 @@ def print_summary(report: dict[str, Any], console: Console) -> None:
     pipeline = report["pipeline"]
     console.print(
         f"[bold]{escape(report['model']['file'])}[/bold] on [bold]{escape(report['target']['name'])}[/bold]: "
-        f"mean T {report['mean_timesteps']:.2f}, {report['mapping']['num_cores']} cores"
+        f"mean T {report['mean_timesteps']:.2f}, {_cores(report['mapping'])}"
     )
     if fidelity := report["fidelity"]:
         drop = 100 * (fidelity["float_accuracy"] - fidelity["integer_accuracy"])
@@ -119,3 +119,8 @@ def _main_cause(causes: list[dict[str, Any]]) -> str:
     cause = causes[0]
     source, target = cause["edge"]
     return f"spikes of {source}" if cause["activity"] == "starved" else f"a slot to {target}"
+
+
+def _cores(mapping: dict[str, Any]) -> str:
+    chips = mapping["num_chips"]
+    return f"{mapping['num_cores']:,} cores" + (f" on {chips} chips" if chips > 1 else "")

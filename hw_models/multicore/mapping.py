@@ -1,71 +1,143 @@
-"""A network on the cores of a chip: partition, placement on the mesh, resources of each core."""
+"""A network on the cores of one or more chips: partition, placement on the mesh, resources of each core."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from collections.abc import Mapping as ReadOnlyDict
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from hw_models.multicore.connectivity import connectivity
-from hw_models.multicore.partition import LIMITS, CoreUse, Tile, partition, reached
+from hw_models.multicore.partition import LIMITS, CoreUse, partition
 from hw_models.multicore.pipeline import BufferSlots
+from hw_models.multicore.tile_grid import BlockPairs, Tile, TileGrid, block_pairs
 from hw_models.target_description import Mesh, TargetDescription
-from toolchain.integer_network import IntegerNetwork
+from toolchain.integer_network import IntegerNetwork, IntegerSynapse
 
 
 @dataclass(frozen=True, kw_only=True)
 class CoreAssignment:
     """One used core: where it is, what part of a population it holds, what that uses."""
 
-    core_index: int
-    position: tuple[int, int]  # (x, y) of its mesh tile
+    core_index: int  # counts on over all chips
+    chip_index: int
+    position: tuple[int, int]  # (x, y) of its mesh tile on its chip
     tile: Tile
     use: CoreUse
 
 
+@dataclass(frozen=True, eq=False)
+class Route:
+    """Traffic of one synapse between the cores that talk.
+
+    Attributes:
+        source, target: rows of ``Mapping.cores``, shape ``(R,)``.
+        axes: connected blocks along channels, rows and columns; a route is one pair of each, channels
+            first, columns last.
+    """
+
+    synapse: IntegerSynapse
+    source: np.ndarray
+    target: np.ndarray
+    axes: tuple[BlockPairs, BlockPairs, BlockPairs]
+
+    @property
+    def neurons(self) -> np.ndarray:
+        """Source neurons that reach the target core, shape ``(R,)``."""
+        channels, rows, columns = (pairs.reaching.sum(axis=1) for pairs in self.axes)
+        return np.multiply.outer(np.multiply.outer(channels, rows), columns).reshape(-1)
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Mapping:
-    """All used cores of a chip, in topological order of their populations."""
+    """All used cores, in topological order of their populations."""
 
     target: TargetDescription
     network: IntegerNetwork
+    grids: ReadOnlyDict[str, TileGrid]
     cores: tuple[CoreAssignment, ...]
 
+    @cached_property
+    def first_core(self) -> dict[str, int]:
+        """Row in ``cores`` of each population's first tile; the others follow in grid order."""
+        ends = np.cumsum([len(grid) for grid in self.grids.values()]).tolist()
+        return dict(zip(self.grids, [0, *ends[:-1]], strict=True))
+
     def cores_of(self, population: str) -> tuple[CoreAssignment, ...]:
-        return tuple(core for core in self.cores if core.tile.population == population)
+        if population not in self.grids:
+            return ()
+        start = self.first_core[population]
+        return self.cores[start : start + len(self.grids[population])]
 
     def cores_by_population(self) -> dict[str, list[int]]:
-        """Core indices of each population on the chip; the input population is on the host."""
-        return {
-            p.name: [core.core_index for core in self.cores_of(p.name)]
-            for p in self.network.populations
-            if self.cores_of(p.name)
-        }
+        """Core indices of each population; the input population is on the host."""
+        return {name: [core.core_index for core in self.cores_of(name)] for name in self.grids}
 
     @property
     def num_tiles(self) -> int:
         """Mesh tiles with at least one used core: what the barrier spans."""
-        return len({core.position for core in self.cores})
+        return len({(core.chip_index, core.position) for core in self.cores})
 
-    def mean_hops(self) -> float:
-        """Mesh hops of an output axon, averaged over all output axons between cores."""
-        axons = hops = 0
-        for source, target, mask in self.routes():
-            axons += int(mask.sum())
-            hops += int(mask.sum()) * sum(hop_distance(source.position, target.position))
-        return hops / axons if axons else 0.0
+    @property
+    def num_chips(self) -> int:
+        return len({core.chip_index for core in self.cores})
 
-    def routes(self) -> Iterator[tuple[CoreAssignment, CoreAssignment, np.ndarray]]:
-        """Pairs of cores that talk, with the neurons of the first that reach the second."""
+    def hops(self, source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Mesh hops east-west and north-south between cores (rows); 0 between chips."""
+        positions = np.array([core.position for core in self.cores]).reshape(-1, 2)
+        hops = np.abs(positions[source] - positions[target])
+        hops[self.chips[source] != self.chips[target]] = 0
+        return hops[:, 0], hops[:, 1]
+
+    @cached_property
+    def chips(self) -> np.ndarray:
+        """Chip of each row of ``cores``."""
+        return np.array([core.chip_index for core in self.cores])
+
+    def routes(self) -> Iterator[Route]:
+        """All synapses between cores; pixels come from the host and have none."""
         for synapse in self.network.synapses:
-            links = connectivity(synapse, self.network[synapse.source].shape)
-            for source in self.cores_of(synapse.source):
-                for target in self.cores_of(synapse.target):
-                    mask = reached(links, target.tile, source.tile)
-                    if mask.any():
-                        yield source, target, mask
+            if synapse.source in self.grids:
+                yield self._route(synapse)
+
+    def _route(self, synapse: IntegerSynapse) -> Route:
+        links = connectivity(synapse, self.network[synapse.source].shape)
+        source, target = self.grids[synapse.source], self.grids[synapse.target]
+        channels, rows, columns = (
+            block_pairs(matrix, source.edges[axis], target.edges[axis])
+            for axis, matrix in enumerate((links.channels, links.rows, links.columns))
+        )
+
+        def numbers(
+            grid: TileGrid, blocks: tuple[np.ndarray, np.ndarray, np.ndarray]
+        ) -> np.ndarray:
+            _, num_rows, num_columns = grid.shape
+            first = np.add.outer(blocks[0] * num_rows * num_columns, blocks[1] * num_columns)
+            return self.first_core[grid.population] + np.add.outer(first, blocks[2]).reshape(-1)
+
+        return Route(
+            synapse,
+            numbers(source, (channels.source, rows.source, columns.source)),
+            numbers(target, (channels.target, rows.target, columns.target)),
+            (channels, rows, columns),
+        )
+
+    def traffic(self) -> dict[str, float]:
+        """Mean mesh hops from a neuron to a core it reaches, and the share that leaves the chip."""
+        axons = hops = leaving = 0
+        for route in self.routes():
+            neurons = route.neurons
+            axons += int(neurons.sum())
+            hops += int((neurons * sum(self.hops(route.source, route.target))).sum())
+            away = self.chips[route.source] != self.chips[route.target]
+            leaving += int(neurons[away].sum())
+        return {
+            "mean_hops": hops / axons if axons else 0.0,
+            "share_between_chips": leaving / axons if axons else 0.0,
+        }
 
     def highest_use(self, population: str) -> dict[str, tuple[int, int]]:
         """For each limit, (most used on a core of a population, available)."""
@@ -79,15 +151,17 @@ class Mapping:
         """What the report shows of a mapping."""
         return {
             "num_cores": len(self.cores),
-            "available_cores": self.target.mesh.num_cores,
+            "available_cores": self.target.num_cores,
+            "num_chips": self.num_chips,
+            "available_chips": self.target.num_chips,
             "num_tiles": self.num_tiles,
-            "mean_hops": self.mean_hops(),
+            **self.traffic(),
             "populations": {
                 name: {
-                    "cores": len(indices),
+                    "cores": len(grid),
                     **{limit: list(pair) for limit, pair in self.highest_use(name).items()},
                 }
-                for name, indices in self.cores_by_population().items()
+                for name, grid in self.grids.items()
             },
         }
 
@@ -101,10 +175,12 @@ class Mapping:
             "cores": [
                 {
                     "core": core.core_index,
+                    "chip": core.chip_index,
                     "position": list(core.position),
                     "population": core.tile.population,
                     "channels": list(core.tile.channels),
                     "rows": list(core.tile.rows),
+                    "columns": list(core.tile.columns),
                     "neurons": core.use.neurons,
                     **{limit: getattr(core.use, limit) for limit in LIMITS},
                 }
@@ -114,29 +190,32 @@ class Mapping:
 
 
 def map_network(network: IntegerNetwork, target: TargetDescription, slots: BufferSlots) -> Mapping:
-    """Partition a network and place its tiles on the mesh.
+    """Partition a network and place its tiles, chip after chip.
 
     Neighbouring tiles of the pipeline land on neighbouring cores: tiles are laid in topological order
-    along a snake through the mesh.
+    along a snake through the mesh of each chip.
 
     Raises:
         MappingError: it does not fit; the message says which limit, by how much, and what would fit.
     """
-    cores = tuple(
-        CoreAssignment(
-            core_index=_core_index(index, target.mesh),
-            position=_position(index, target.mesh),
-            tile=tile,
-            use=use,
+    parts = partition(network, target, slots)
+    placed = [
+        (tile, use) for grid, uses in parts for tile, use in zip(grid.tiles, uses, strict=True)
+    ]
+    cores = []
+    for index, (tile, use) in enumerate(placed):
+        chip, on_chip = divmod(index, target.mesh.num_cores)
+        cores.append(
+            CoreAssignment(
+                core_index=chip * target.mesh.num_cores + _core_index(on_chip, target.mesh),
+                chip_index=chip,
+                position=_position(on_chip, target.mesh),
+                tile=tile,
+                use=use,
+            )
         )
-        for index, (tile, use) in enumerate(partition(network, target, slots))
-    )
-    return Mapping(target=target, network=network, cores=cores)
-
-
-def hop_distance(a: tuple[int, int], b: tuple[int, int]) -> tuple[int, int]:
-    """Hops east-west and north-south between two mesh tiles."""
-    return abs(a[0] - b[0]), abs(a[1] - b[1])
+    grids = {grid.population: grid for grid, _ in parts}
+    return Mapping(target=target, network=network, grids=grids, cores=tuple(cores))
 
 
 def _position(index: int, mesh: Mesh) -> tuple[int, int]:
@@ -146,6 +225,6 @@ def _position(index: int, mesh: Mesh) -> tuple[int, int]:
 
 
 def _core_index(index: int, mesh: Mesh) -> int:
-    """Number of that core on the chip: tile by tile, row by row."""
+    """Number of that core on its chip: tile by tile, row by row."""
     x, y = _position(index, mesh)
     return (y * mesh.width + x) * mesh.cores_per_tile + index % mesh.cores_per_tile

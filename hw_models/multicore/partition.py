@@ -1,20 +1,27 @@
-"""Split each population into tiles that one core can hold: channel blocks times row blocks.
+"""Cut each population into tiles that one core can hold.
 
 Populations are taken from the readout back to the input, so that the cores a neuron must send to are
 known when its own output axons are counted. A core serves one population.
+
+Axons and synapses are counted as Loihi stores them for feature maps. A *population axon* belongs to one
+source pixel and carries the channel as its atom, so it serves all channels up to the target's atom
+count. Source pixels that see the same kernel taps share one synapse list, at different compartment
+bases. (After nengo-loihi's ``Synapse``: ``axon_to_weight_map`` and ``axon_compartment_bases``.)
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
-from math import ceil, prod
+from math import ceil
 
 import numpy as np
 
 from hw_models.multicore.connectivity import Connectivity, connectivity
 from hw_models.multicore.pipeline import BufferSlots
+from hw_models.multicore.tile_grid import TileGrid, block_sums, cut
 from hw_models.target_description import TargetDescription
 from toolchain.errors import MappingError
 from toolchain.integer_network import (
@@ -22,28 +29,12 @@ from toolchain.integer_network import (
     IntegerNetwork,
     IntegerPopulation,
     IntegerReadout,
+    IntegerSynapse,
     input_population,
 )
 from toolchain.linear_maps import Convolution, Dense, Scale
 
-LIMITS = ("compartments", "synapse_words", "input_axons", "output_axons")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tile:
-    """A block of one population: channels and rows ``start <= i < stop``, all columns."""
-
-    population: str
-    channels: tuple[int, int]
-    rows: tuple[int, int]
-
-    @property
-    def channel_slice(self) -> slice:
-        return slice(*self.channels)
-
-    @property
-    def row_slice(self) -> slice:
-        return slice(*self.rows)
+LIMITS = ("compartments", "synapse_words", "input_axons", "output_axons", "compartment_bases")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +44,11 @@ class CoreUse:
     Attributes:
         compartments: one a neuron (none for the readout, which only accumulates), and one a neuron
             for each slot of each alignment buffer in front of it.
-        input_axons: distinct source neurons that reach the tile; a pixel counts once a bit plane.
-        output_axons: for each neuron, the cores it sends to.
+        synapse_words: memory of the synapse lists, shared where source pixels see the same taps.
+        input_axons: one for each source pixel and block of atoms; a pixel of the image counts once a
+            bit plane.
+        output_axons: entries for each own pixel, block of atoms and core it sends to.
+        compartment_bases: pixels of the tile, which shared lists are shifted by.
     """
 
     neurons: int
@@ -62,6 +56,7 @@ class CoreUse:
     synapse_words: int
     input_axons: int
     output_axons: int
+    compartment_bases: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,96 +64,128 @@ class _Context:
     network: IntegerNetwork
     target: TargetDescription
     slots: BufferSlots
-    connections: Mapping[tuple[str, str], Connectivity]
+
+    @cached_property
+    def connections(self) -> dict[tuple[str, str], Connectivity]:
+        return {
+            (s.source, s.target): connectivity(s, self.network[s.source].shape)
+            for s in self.network.synapses
+        }
+
+    def available(self, limit: str) -> int:
+        return int(getattr(self.target.core, limit))
 
 
 def partition(
     network: IntegerNetwork, target: TargetDescription, slots: BufferSlots
-) -> list[tuple[Tile, CoreUse]]:
-    """Tiles of all populations in topological order, the fewest that fit for each population.
+) -> list[tuple[TileGrid, list[CoreUse]]]:
+    """A grid of tiles for each population but the input, in topological order, the fewest that fit.
 
     Raises:
-        MappingError: a single row of a single channel exceeds a core, or all tiles together exceed the
-            chip; the message names the limit, by how much, and what would fit.
+        MappingError: a single neuron exceeds a core, or all tiles together exceed all chips; the message
+            names the limit, by how much, and what would fit.
     """
-    connections = {
-        (s.source, s.target): connectivity(s, network[s.source].shape) for s in network.synapses
-    }
-    context = _Context(network, target, slots, connections)
-    tiles: dict[str, list[tuple[Tile, CoreUse]]] = {}
+    context = _Context(network, target, slots)
+    _check_bit_planes(network, target)
+    grids: dict[str, TileGrid] = {}
+    uses: dict[str, list[CoreUse]] = {}
     for population in reversed(network.populations):
         if not isinstance(population, IntegerInput):
-            tiles[population.name] = _fewest_tiles(context, population, tiles)
-    _check_bit_planes(network, target)
-    result = [tile for p in network.populations for tile in tiles.get(p.name, ())]
-    if len(result) > target.mesh.num_cores:
-        largest = sorted(tiles, key=lambda name: -len(tiles[name]))[:3]
-        shares = ", ".join(f"{name} {len(tiles[name])}" for name in largest)
+            grid = _fewest_tiles(context, population, grids)
+            grids[population.name] = grid
+            uses[population.name] = _uses(context, population, grid, grids)
+    needed = sum(map(len, grids.values()))
+    if needed > target.num_cores:
+        largest = sorted(grids, key=lambda name: -len(grids[name]))[:3]
+        shares = ", ".join(f"{name} {len(grids[name])}" for name in largest)
+        chips = f"{target.num_chips} chips" if target.num_chips > 1 else "one chip"
         raise MappingError(
-            f"the network needs {len(result)} cores, {len(result) - target.mesh.num_cores} more than the "
-            f"{target.mesh.num_cores} of {target.name} (most: {shares}); use fewer channels, fewer buffer "
-            f"slots or a larger target"
+            f"the network needs {needed} cores, {needed - target.num_cores} more than the "
+            f"{target.num_cores} of {target.name}, {chips} (most: {shares}); use fewer channels, fewer "
+            f"buffer slots or a larger target"
         )
-    return result
+    return [(grids[p.name], uses[p.name]) for p in network.populations if p.name in grids]
 
 
 def bit_planes(population: IntegerPopulation) -> int:
-    """Axons a source neuron needs for its values: pixels go as bit planes, spikes as they are."""
+    """Axons a source needs for its values: pixels go as bit planes, spikes as they are."""
     return population.max_value.bit_length() if isinstance(population, IntegerInput) else 1
 
 
 def _fewest_tiles(
-    context: _Context,
-    population: IntegerPopulation,
-    consumers: Mapping[str, list[tuple[Tile, CoreUse]]],
-) -> list[tuple[Tile, CoreUse]]:
-    channels, rows, _ = population.shape
-    most = context.target.core.compartments
-    neuron_compartments = _compartments_per_neuron(context, population)
-    fewest = max(ceil(prod(population.shape) * neuron_compartments / most), 1)
-    for num_tiles in range(fewest, channels * rows + 1):
-        for num_channel_blocks in range(1, min(channels, num_tiles) + 1):
-            num_row_blocks, rest = divmod(num_tiles, num_channel_blocks)
-            if rest or num_row_blocks > rows:
-                continue
-            tiles = _blocks(population, num_channel_blocks, num_row_blocks)
-            uses = [_use(context, tile, consumers) for tile in tiles]
-            if not any(_excess(context, use) for use in uses):
-                return list(zip(tiles, uses, strict=True))
-    smallest = _blocks(population, channels, rows)
-    uses = [_use(context, tile, consumers) for tile in smallest]
-    worst = max(uses, key=lambda use: max(_excess(context, use).values(), default=0))
-    limit, excess = max(_excess(context, worst).items(), key=lambda item: item[1])
-    available = getattr(context.target.core, limit)
+    context: _Context, population: IntegerPopulation, consumers: Mapping[str, TileGrid]
+) -> TileGrid:
+    """Try every way to cut rows and columns, each with the fewest channel blocks that fit."""
+    channels, rows, columns = population.shape
+    most = context.available("compartments") // max(
+        _compartments_per_neuron(context, population), 1
+    )
+    bases = context.available("compartment_bases")
+    best: TileGrid | None = None
+    for row_blocks, column_blocks in sorted(
+        ((r, c) for r in _block_counts(rows) for c in _block_counts(columns)),
+        key=lambda counts: (counts[0] * counts[1], counts[1]),
+    ):
+        positions = ceil(rows / row_blocks) * ceil(columns / column_blocks)
+        if positions > min(bases, most):
+            continue
+        fewest = ceil(channels / (most // positions))
+        if best is not None and row_blocks * column_blocks * fewest >= len(best):
+            continue
+
+        def fits(blocks: int, r: int = row_blocks, c: int = column_blocks) -> bool:
+            grid = cut(population.name, population.shape, (blocks, r, c))
+            return not _excess(context, _uses(context, population, grid, consumers, distinct=True))
+
+        found = _fewest_that_fits(fewest, channels, fits)
+        if found is None:
+            continue
+        grid = cut(population.name, population.shape, (found, row_blocks, column_blocks))
+        if best is None or len(grid) < len(best):
+            best = grid
+    if best is not None:
+        return best
+    single = cut(population.name, population.shape, population.shape)
+    excess = _excess(context, _uses(context, population, single, consumers))
+    limit, amount = max(excess.items(), key=lambda item: item[1] / context.available(item[0]))
     raise MappingError(
-        f"{population.name}: one row of one channel needs {available + excess:,} {limit.replace('_', ' ')}, "
-        f"{excess:,} more than the {available:,} of a core of {context.target.name}; {_REMEDIES[limit]}"
+        f"{population.name}: one neuron needs {context.available(limit) + amount:,} "
+        f"{limit.replace('_', ' ')}, {amount:,} more than the {context.available(limit):,} of a core of "
+        f"{context.target.name}; {_REMEDIES[limit]}"
     )
 
 
+def _fewest_that_fits(low: int, high: int, fits: Callable[[int], bool]) -> int | None:
+    """Bisect: more blocks never use more of a core."""
+    if low > high or not fits(high):
+        return None
+    while low < high:
+        middle = (low + high) // 2
+        if fits(middle):
+            high = middle
+        else:
+            low = middle + 1
+    return high
+
+
+def _block_counts(size: int) -> list[int]:
+    """Numbers of blocks that give different block sizes."""
+    return sorted({ceil(size / block) for block in range(1, size + 1)})
+
+
 _REMEDIES = {
-    "compartments": "use fewer buffer slots, or a smaller feature map",
+    "compartments": "use fewer buffer slots",
     "synapse_words": "use a smaller kernel, fewer input channels, groups, or pool before this layer",
     "input_axons": "use groups, fewer input channels, or pool before this layer",
     "output_axons": "use fewer or smaller layers after this one",
+    "compartment_bases": "use a smaller feature map",
 }
 
 
-def _blocks(population: IntegerPopulation, channel_blocks: int, row_blocks: int) -> list[Tile]:
-    """Blocks of as equal size as possible."""
-    channel_edges = np.linspace(0, population.shape[0], channel_blocks + 1).astype(int).tolist()
-    row_edges = np.linspace(0, population.shape[1], row_blocks + 1).astype(int).tolist()
-    return [
-        Tile(population=population.name, channels=channels, rows=rows)
-        for channels in pairwise(channel_edges)
-        for rows in pairwise(row_edges)
-    ]
-
-
-def _excess(context: _Context, use: CoreUse) -> dict[str, int]:
-    """By how much a tile exceeds each limit it exceeds."""
-    excess = {n: getattr(use, n) - getattr(context.target.core, n) for n in LIMITS}
-    return {name: amount for name, amount in excess.items() if amount > 0}
+def _excess(context: _Context, uses: Sequence[CoreUse]) -> dict[str, int]:
+    """By how much the tiles exceed each limit that one of them exceeds."""
+    worst = {n: max(getattr(use, n) for use in uses) - context.available(n) for n in LIMITS}
+    return {name: amount for name, amount in worst.items() if amount > 0}
 
 
 def _compartments_per_neuron(context: _Context, population: IntegerPopulation) -> int:
@@ -168,52 +195,129 @@ def _compartments_per_neuron(context: _Context, population: IntegerPopulation) -
     return buffers + (0 if isinstance(population, IntegerReadout) else 1)
 
 
-def _use(
-    context: _Context, tile: Tile, consumers: Mapping[str, list[tuple[Tile, CoreUse]]]
-) -> CoreUse:
-    network, population = context.network, context.network[tile.population]
-    neurons = (
-        (tile.channels[1] - tile.channels[0]) * (tile.rows[1] - tile.rows[0]) * population.shape[2]
-    )
-    words = axons = 0
-    for synapse in network.incoming(tile.population):
-        per_neuron = synapses_into(context.connections[synapse.source, synapse.target], tile)
+def _uses(
+    context: _Context,
+    population: IntegerPopulation,
+    grid: TileGrid,
+    consumers: Mapping[str, TileGrid],
+    *,
+    distinct: bool = False,
+) -> list[CoreUse]:
+    """Use of each tile; with ``distinct``, of one tile for each combination that differs.
+
+    All counts are products of one count along each axis, so they are computed per block and combined.
+    """
+    network, name = context.network, population.name
+    words = np.zeros(grid.shape, np.int64)
+    input_axons = np.zeros(grid.shape, np.int64)
+    for synapse in network.incoming(name):
         planes = bit_planes(network[synapse.source])
-        axons += planes * int((per_neuron > 0).sum())
-        (weight_bits,) = (
-            _weight_bits(m.weight)
-            for m in synapse.maps
-            if isinstance(m, Convolution | Dense | Scale)
+        links = context.connections[synapse.source, name]
+        words += planes * _synapse_words(context, synapse, links, grid)
+        blocks, rows, columns = (
+            _reached_atom_blocks(block_sums(links.channels, grid.edges[0]), context.target.atoms),
+            (block_sums(links.rows != 0, grid.edges[1]) > 0).sum(axis=1),
+            (block_sums(links.columns != 0, grid.edges[2]) > 0).sum(axis=1),
         )
-        words += planes * int(context.target.synapse_memory.words(per_neuron, weight_bits).sum())
-    output_axons = sum(
-        int(reached(context.connections[tile.population, name], consumer, tile).sum())
-        for name in (s.target for s in network.outgoing(tile.population))
-        for consumer, _ in consumers[name]
+        input_axons += planes * np.multiply.outer(np.multiply.outer(blocks, rows), columns)
+    output_axons = np.zeros(grid.shape, np.int64)
+    for synapse in network.outgoing(name):
+        links = context.connections[name, synapse.target]
+        output_axons += context.target.slots_per_axon * _output_axons(
+            links, grid, consumers[synapse.target], context.target.atoms
+        )
+    sizes = [np.diff(axis) for axis in grid.edges]
+    positions = np.multiply.outer(np.ones_like(sizes[0]), np.multiply.outer(sizes[1], sizes[2]))
+    neurons = sizes[0][:, None, None] * positions
+    compartments = neurons * _compartments_per_neuron(context, population)
+    columns_of_use = np.stack(
+        [
+            a.reshape(-1)
+            for a in (neurons, compartments, words, input_axons, output_axons, positions)
+        ],
+        axis=1,
     )
-    return CoreUse(
-        neurons=neurons,
-        compartments=neurons * _compartments_per_neuron(context, population),
-        synapse_words=words,
-        input_axons=axons,
-        output_axons=output_axons,
-    )
+    if distinct:
+        columns_of_use = np.unique(columns_of_use, axis=0)
+    return [
+        CoreUse(
+            neurons=n,
+            compartments=c,
+            synapse_words=w,
+            input_axons=i,
+            output_axons=o,
+            compartment_bases=p,
+        )
+        for n, c, w, i, o, p in columns_of_use.tolist()
+    ]
 
 
-def _weight_bits(weight: np.ndarray) -> int:
+def _synapse_words(
+    context: _Context, synapse: IntegerSynapse, links: Connectivity, grid: TileGrid
+) -> np.ndarray:
+    """Memory of the lists of each tile, ``grid.shape``: one list for each pattern and atom block."""
+    bits = _weight_bits(synapse)
+    atoms = context.target.atoms
+    fan_out = block_sums(links.channels.astype(np.int64), grid.edges[0])
+    starts = np.arange(0, fan_out.shape[1], atoms)
+    per_atom_block = np.add.reduceat(fan_out, starts, axis=1)  # synapses a target pixel
+    row_patterns = [_patterns(links.rows[a:b]) for a, b in pairwise(grid.edges[1])]
+    column_patterns = [_patterns(links.columns[a:b]) for a, b in pairwise(grid.edges[2])]
+    words = np.empty(grid.shape, np.int64)
+    known: dict[tuple[tuple[int, ...], ...], int] = {}
+    for c, synapses in enumerate(map(tuple, per_atom_block.tolist())):
+        for r, row in enumerate(row_patterns):
+            for k, column in enumerate(column_patterns):
+                key = (synapses, row, column)
+                if key not in known:
+                    pixels = np.multiply.outer(np.array(row), np.array(column)).reshape(-1)
+                    lengths = np.multiply.outer(np.array(synapses), pixels)
+                    known[key] = int(context.target.synapse_memory.words(lengths, bits).sum())
+                words[c, r, k] = known[key]
+    return words
+
+
+def _patterns(taps: np.ndarray) -> tuple[int, ...]:
+    """Targets of each distinct pattern of taps along one axis, over all sources that reach a block.
+
+    Two sources have the same pattern if their taps are equal after a shift of the target.
+    """
+    patterns = set()
+    for source in taps.T:
+        reached = np.flatnonzero(source)
+        if len(reached):
+            patterns.add(tuple(source[reached[0] : reached[-1] + 1].tolist()))
+    return tuple(sorted(sum(tap != 0 for tap in pattern) for pattern in patterns))
+
+
+def _reached_atom_blocks(fan_out: np.ndarray, atoms: int) -> np.ndarray:
+    """Blocks of source channels that each target block hears from."""
+    starts = np.arange(0, fan_out.shape[1], atoms)
+    return (np.add.reduceat(fan_out > 0, starts, axis=1) > 0).sum(axis=1)
+
+
+def _output_axons(
+    links: Connectivity, grid: TileGrid, consumer: TileGrid, atoms: int
+) -> np.ndarray:
+    """Axons of each tile into all tiles of a consumer: atom blocks times rows times columns."""
+    counts = []
+    for axis, matrix in enumerate((links.channels, links.rows, links.columns)):
+        reached = block_sums(matrix != 0, consumer.edges[axis]) > 0  # (consumer blocks, sources)
+        own = np.array(grid.edges[axis][:-1])
+        if axis == 0:  # an axon serves all channels of one atom block
+            parts = np.union1d(own, np.arange(0, matrix.shape[1], atoms))
+            reached = np.add.reduceat(reached, parts, axis=1) > 0
+            own = np.searchsorted(parts, own)
+        counts.append(np.add.reduceat(reached.sum(axis=0), own))
+    channels, rows, columns = counts
+    return np.multiply.outer(np.multiply.outer(channels, rows), columns)
+
+
+def _weight_bits(synapse: IntegerSynapse) -> int:
     """Bits that hold the largest weight and the sign."""
-    return max(int(np.abs(weight.astype(np.int64)).max()).bit_length() + 1, 2)
-
-
-def synapses_into(connections: Connectivity, tile: Tile) -> np.ndarray:
-    """Synapses of each source neuron into a tile, shape of the source's feature map."""
-    channels, rows, columns = connections.fan_out(tile.channel_slice, tile.row_slice)
-    return channels[:, None, None] * rows[:, None] * columns
-
-
-def reached(connections: Connectivity, consumer: Tile, tile: Tile) -> np.ndarray:
-    """Which neurons of a source tile send to a consumer tile, bool ``(channels, rows, columns)``."""
-    return synapses_into(connections, consumer)[tile.channel_slice, tile.row_slice] > 0
+    (weight,) = (m.weight for m in synapse.maps if isinstance(m, Convolution | Dense | Scale))
+    largest = max(abs(int(weight.max())), abs(int(weight.min())))
+    return max(largest.bit_length() + 1, 2)
 
 
 def _check_bit_planes(network: IntegerNetwork, target: TargetDescription) -> None:

@@ -3,19 +3,21 @@
 Events come from the real spike trains of the run's samples. A core's time in a tick is its events
 times their durations, one after another; a tick lasts as long as its slowest core, then the barrier.
 Spikes of a step are sent in that step's tick and integrated by the target's alignment buffer in the next.
+Links between chips have no published figure: messages that leave a chip cost what others do, no hops.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping as ReadOnlyDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from hw_models.multicore.connectivity import connectivity
-from hw_models.multicore.mapping import CoreAssignment, Mapping, hop_distance
-from hw_models.multicore.partition import synapses_into
+from hw_models.multicore.mapping import Mapping, Route
 from hw_models.multicore.pipeline_ticks import Schedule
+from hw_models.multicore.tile_grid import TileGrid, block_sums
 from hw_models.target_description import CostProfile
 from toolchain.integer_network import IntegerInput, IntegerSynapse
 
@@ -114,28 +116,35 @@ def _count_events(
 ) -> _Events:
     shape = (len(mapping.cores), schedule.num_ticks)
     events = _Events(*(np.zeros(shape, np.int64) for _ in range(8)))
-    row = {core.core_index: index for index, core in enumerate(mapping.cores)}
-    for core in mapping.cores:
-        ticks = schedule.step_ticks[core.tile.population]
-        events.active_updates[row[core.core_index], ticks.reshape(-1)] += core.use.neurons
-        if core.tile.population in trains:
-            own = trains[core.tile.population][:, :, core.tile.channel_slice, core.tile.row_slice]
-            _add(events.spikes, row[core.core_index], ticks, own.sum(axis=(2, 3, 4)))
+    for name, grid in mapping.grids.items():
+        rows, ticks = _rows(mapping, grid), schedule.step_ticks[name]
+        neurons = np.array([tile.neurons for tile in grid.tiles])
+        _add(events.active_updates, rows, ticks, np.multiply.outer(neurons, np.ones_like(ticks)))
+        if name in trains:
+            members = [_membership(edges) for edges in grid.edges]
+            _add(events.spikes, rows, ticks, _sums(trains[name].astype(np.int64), members))
     for synapse in mapping.network.synapses:
+        grid = mapping.grids[synapse.target]
+        rows = _rows(mapping, grid)
         frames = _frames(mapping, synapse, pixels, trains)
-        sent = schedule.step_ticks[synapse.source]
-        arrived = np.minimum(sent + 1, schedule.num_ticks - 1)
+        arrived = np.minimum(schedule.step_ticks[synapse.source] + 1, schedule.num_ticks - 1)
         links = connectivity(synapse, mapping.network[synapse.source].shape)
-        for core in mapping.cores_of(synapse.target):
-            index = row[core.core_index]
-            synapses = synapses_into(links, core.tile)
-            reaching = (synapses > 0).astype(np.int64)
-            _add(events.synaptic, index, arrived, np.einsum("ktchw,chw->kt", frames, synapses))
-            _add(events.messages_in, index, arrived, np.einsum("ktchw,chw->kt", frames, reaching))
-            # the buffer's compartments integrate: one update a neuron for each frame that arrives
-            _add(events.active_updates, index, arrived, np.full(sent.shape, core.use.neurons))
-            for source in mapping.cores_of(synapse.source):
-                _add_messages(events, row, source, core, frames, reaching, sent)
+        synapses = [
+            block_sums((matrix != 0).astype(np.int64), edges)
+            for matrix, edges in zip(
+                (links.channels, links.rows, links.columns), grid.edges, strict=True
+            )
+        ]
+        reaching = [(matrix > 0).astype(np.int64) for matrix in synapses]
+        _add(events.synaptic, rows, arrived, _sums(frames, synapses))
+        _add(events.messages_in, rows, arrived, _sums(frames, reaching))
+        # the buffer's compartments integrate: one update a neuron for each frame that arrives
+        neurons = np.array([tile.neurons for tile in grid.tiles])
+        _add(
+            events.active_updates, rows, arrived, np.multiply.outer(neurons, np.ones_like(arrived))
+        )
+    for route in mapping.routes():
+        _add_messages(events, mapping, schedule, route, trains[route.synapse.source])
     compartments = np.array([core.use.compartments for core in mapping.cores])
     idle = np.maximum(compartments[:, None] - events.active_updates, 0)
     events.inactive_updates[:] = idle
@@ -143,22 +152,44 @@ def _count_events(
 
 
 def _add_messages(
-    events: _Events,
-    row: ReadOnlyDict[int, int],
-    source: CoreAssignment,
-    target: CoreAssignment,
-    frames: np.ndarray,
-    reaching: np.ndarray,
-    ticks: np.ndarray,
+    events: _Events, mapping: Mapping, schedule: Schedule, route: Route, train: np.ndarray
 ) -> None:
     """One message for each spike and core it must reach."""
-    part = (source.tile.channel_slice, source.tile.row_slice)
-    messages = np.einsum("ktchw,chw->kt", frames[(slice(None), slice(None), *part)], reaching[part])
-    hops_x, hops_y = hop_distance(source.position, target.position)
-    index = row[source.core_index]
-    _add(events.messages_out, index, ticks, messages)
-    _add(events.hops_east_west, index, ticks, messages * hops_x)
-    _add(events.hops_north_south, index, ticks, messages * hops_y)
+    ticks = schedule.step_ticks[route.synapse.source]
+    messages = _sums(
+        train.astype(np.int64), [axis.reaching.astype(np.int64) for axis in route.axes]
+    )
+    hops_x, hops_y = mapping.hops(route.source, route.target)
+    _add(events.messages_out, route.source, ticks, messages)
+    _add(events.hops_east_west, route.source, ticks, messages * hops_x[:, None, None])
+    _add(events.hops_north_south, route.source, ticks, messages * hops_y[:, None, None])
+
+
+def _rows(mapping: Mapping, grid: TileGrid) -> np.ndarray:
+    start = mapping.first_core[grid.population]
+    return np.arange(start, start + len(grid))
+
+
+def _membership(edges: tuple[int, ...]) -> np.ndarray:
+    """Which indices each block holds, int64 ``(blocks, size)``."""
+    return block_sums(np.eye(edges[-1], dtype=np.int64), edges)
+
+
+def _sums(frames: np.ndarray, weights: Sequence[np.ndarray]) -> np.ndarray:
+    """Weighted sums over channels, rows and columns for every combination of blocks.
+
+    Args:
+        frames: ``(K, T, C, H, W)``.
+        weights: ``(a, C)``, ``(b, H)`` and ``(c, W)``.
+
+    Returns:
+        int64 ``(a b c, K, T)``.
+    """
+    sums = frames.astype(np.float64)  # integers below 2^53, so exact
+    for weight in weights:
+        sums = np.tensordot(sums, weight.astype(np.float64), axes=(2, 1))  # to the end
+    samples, steps = sums.shape[:2]
+    return sums.reshape(samples, steps, -1).transpose(2, 0, 1).astype(np.int64)
 
 
 def _frames(
@@ -175,6 +206,8 @@ def _frames(
     return ((pixels >> planes) & 1).sum(axis=0)[:, None]
 
 
-def _add(totals: np.ndarray, core: int, ticks: np.ndarray, amounts: np.ndarray) -> None:
-    """Add amounts of shape (K, T) to one core at their ticks; ticks may repeat."""
-    np.add.at(totals[core], ticks.reshape(-1), amounts.reshape(-1))
+def _add(totals: np.ndarray, rows: np.ndarray, ticks: np.ndarray, amounts: np.ndarray) -> None:
+    """Add amounts of shape (R, K, T) to rows, which may repeat, at ticks (K, T), which may too."""
+    flat = (rows[:, None] * totals.shape[1] + ticks.reshape(1, -1)).reshape(-1)
+    added = np.bincount(flat, weights=amounts.reshape(-1), minlength=totals.size)
+    totals += added.astype(np.int64).reshape(totals.shape)

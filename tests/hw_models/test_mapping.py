@@ -6,6 +6,7 @@ from math import ceil
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -14,21 +15,35 @@ from strategies import integer_networks
 
 from hw_models.figures import BUILT_IN
 from hw_models.multicore.connectivity import connectivity
-from hw_models.multicore.mapping import hop_distance, map_network
+from hw_models.multicore.mapping import map_network
 from hw_models.multicore.pipeline import uniform_slots
 from hw_models.target_description import load_target
+from toolchain.conversion import convert
 from toolchain.errors import MappingError
-from toolchain.integer_network import IntegerInput, IntegerReadout
-from toolchain.linear_maps import Convolution, Dense, Scale
+from toolchain.float_snn import transmit
+from toolchain.integer_network import (
+    IntegerInput,
+    IntegerNetwork,
+    IntegerReadout,
+    IntegerSpiking,
+    IntegerSynapse,
+)
+from toolchain.linear_maps import Convolution, Dense, Scale, with_weight
+from toolchain.model_zoo import build_model
+from toolchain.passes import lower_to_integers
+from toolchain.quantize_activations import balance_thresholds, quantize_activations
+from toolchain.quantizers import TimestepQuantizer
 
 LOIHI = load_target("loihi-sim")
 
 
-def small_target(tmp_path, **core):
-    """loihi-sim with other core limits, written as a user would write a YAML file."""
+def small_target(tmp_path, **sections):
+    """loihi-sim with other figures, written as a user would write a YAML file."""
     document = yaml.safe_load((BUILT_IN / "loihi-sim.yaml").read_text())
-    for name, value in core.items():
-        document["figures"]["core"][name] |= {"value": value, "kind": "assumed", "source": "test"}
+    for section, values in sections.items():
+        for name, value in values.items():
+            figure = document["figures"][section][name]
+            figure |= {"value": value, "kind": "assumed", "source": "test"}
     path = tmp_path / "small.yaml"
     path.write_text(yaml.safe_dump(document | {"name": "small"}))
     return load_target(str(path))
@@ -39,16 +54,59 @@ def small_target(tmp_path, **core):
 def test_connectivity_is_that_of_every_single_synapse(network):
     for synapse in network.synapses:
         links = connectivity(synapse, network[synapse.source].shape)
-        product = np.kron(np.kron(links.channels, links.rows), links.columns) > 0
+        product = np.kron(np.kron(links.channels, links.rows != 0), links.columns != 0) > 0
         assert np.array_equal(product, dense_synapses(network, synapse))
 
 
+def random_weights(network, synapse):
+    """Weights (targets, sources) of the synapse with a random number for every tap of its maps."""
+    random = np.random.default_rng(1)
+    maps = tuple(
+        with_weight(m, random.uniform(1, 2, m.weight.shape))
+        if isinstance(m, Convolution | Dense | Scale)
+        else m
+        for m in synapse.maps
+    )
+    source = network[synapse.source]
+    one_hot = torch.eye(int(np.prod(source.shape)), dtype=torch.float64)
+    return transmit(maps, one_hot.reshape(-1, *source.shape)).flatten(1).numpy().T
+
+
+def shared_lists(network, synapse, tile, atoms):
+    """Synapse lists of a tile, one for each pattern and atom block, by looking at every synapse."""
+    weights = random_weights(network, synapse)
+    shape = network[synapse.target].shape
+    channels, rows, columns = (range(*axis) for axis in (tile.channels, tile.rows, tile.columns))
+    mine = [(c, y, x) for c in channels for y in rows for x in columns]
+    numbers = [np.ravel_multi_index(neuron, shape) for neuron in mine]
+    lists = {}
+    for source in np.ndindex(network[synapse.source].shape):
+        column = weights[numbers, np.ravel_multi_index(source, network[synapse.source].shape)]
+        reached = [(n, w) for n, w in zip(mine, column, strict=True) if w]
+        if reached:
+            base = min(n[1] for n, _ in reached), min(n[2] for n, _ in reached)
+            entries = [((c, y - base[0], x - base[1]), round(w, 9)) for (c, y, x), w in reached]
+            pixel = lists.setdefault((source[0] // atoms, *source[1:]), [])
+            pixel += [(source[0] % atoms, *entry) for entry in entries]
+    return lists
+
+
 @settings(deadline=None, max_examples=150, suppress_health_check=list(HealthCheck))
-@given(integer_networks(), st.integers(1, 3), st.integers(8, 200), st.integers(30, 400))
-def test_resources_of_every_core_by_recount(tmp_path_factory, network, slots, compartments, words):
+@given(
+    integer_networks(),
+    st.integers(1, 3),
+    st.integers(8, 200),
+    st.integers(30, 400),
+    st.integers(1, 9),
+)
+def test_resources_of_every_core_by_recount(
+    tmp_path_factory, network, slots, compartments, words, atoms
+):
     network = within_exponents(network)
     target = small_target(
-        tmp_path_factory.mktemp("target"), compartments=compartments, synapse_words=words
+        tmp_path_factory.mktemp("target"),
+        core={"compartments": compartments, "synapse_words": words},
+        population_axons={"atoms": atoms},
     )
     depth = uniform_slots(network, slots)
     try:
@@ -59,7 +117,7 @@ def test_resources_of_every_core_by_recount(tmp_path_factory, network, slots, co
     for population in network.populations:
         cores = np.full(population.shape, -1)
         for core in mapping.cores_of(population.name):
-            block = cores[core.tile.channel_slice, core.tile.row_slice]
+            block = cores[core.tile.slices]
             assert (block == -1).all()
             block[:] = core.core_index
         if not isinstance(population, IntegerInput):
@@ -81,38 +139,113 @@ def test_resources_of_every_core_by_recount(tmp_path_factory, network, slots, co
                 m.weight for m in synapse.maps if isinstance(m, Convolution | Dense | Scale)
             )
             bits = max(int(np.abs(weight.astype(int)).max()).bit_length() + 1, 2)
-            for count in dense_synapses(network, synapse)[mine].sum(axis=0):
-                axons += planes * (count > 0)
-                blocks = [64] * (count // 64) + ([count % 64] if count % 64 else [])
+            lists = shared_lists(network, synapse, core.tile, atoms)
+            axons += planes * len(lists)
+            for atom_block, entries in {(axon[0], tuple(e)) for axon, e in lists.items()}:
+                assert atom_block * atoms < source.shape[0]
+                blocks = [64] * (len(entries) // 64)
+                blocks += [len(entries) % 64] if len(entries) % 64 else []
                 words_used += planes * sum(ceil((n * (bits + 10) + 10) / 64) for n in blocks)
         assert core.use.input_axons == axons <= 4096
         assert core.use.synapse_words == words_used <= words
-        sends_to = [
-            len(set(owner[s.target][targets]))
-            for s in network.outgoing(name)
-            for targets in dense_synapses(network, s).T[mine]
-        ]
-        assert core.use.output_axons == sum(sends_to) <= 4096
+        sends = set()  # (target core, synapse, atom block, pixel)
+        for synapse in network.outgoing(name):
+            links = dense_synapses(network, synapse)
+            for neuron in np.flatnonzero(mine):
+                c, y, x = np.unravel_index(neuron, network[name].shape)
+                for other in set(owner[synapse.target][links[:, neuron]]):
+                    sends.add((other, synapse.target, c // atoms, y, x))
+        assert core.use.output_axons == 2 * len(sends) <= 4096
+        assert core.use.compartment_bases <= 256
+
+
+def test_a_shared_convolution_by_hand():
+    """One channel, 3x1 kernel with padding, 5 rows on one core: three patterns of taps.
+
+    The first row is met by taps 1 and 0, the last by 2 and 1, the three between by all: 2 + 3 + 2
+    synapses in three lists, one word each with 8-bit weights (3 x 18 + 10 bits fill 64 exactly).
+    """
+    kernel = np.full((1, 1, 3, 1), 100, np.int8)
+    network = one_layer(Convolution(weight=kernel, stride=(1, 1), padding=(1, 0)), (1, 5, 1))
+    (core,) = map_network(network, LOIHI, uniform_slots(network, 2)).cores_of("hidden")
+    assert core.use.synapse_words == 3
+    assert core.use.input_axons == 5  # one a pixel
+    assert core.use.output_axons == 2 * 5  # to the readout's core, two entries each
+    assert core.use.compartments == 5 * 3
+
+
+def test_one_population_axon_serves_all_channels_of_a_pixel(tmp_path):
+    network = one_layer(Dense(weight=np.full((2, 6), 3, np.int8)), (6, 1, 1))
+    for atoms, axons in ((6, 1), (5, 2), (1, 6)):
+        target = small_target(tmp_path, population_axons={"atoms": atoms})
+        (core,) = map_network(network, target, uniform_slots(network, 2)).cores_of("hidden")
+        assert core.use.input_axons == axons
+
+
+def test_a_limit_holds_at_its_value_and_not_one_below(tmp_path):
+    network = one_layer(Dense(weight=np.full((4, 6), 3, np.int8)), (6, 1, 1))
+    slots = uniform_slots(network, 2)
+    (core,) = map_network(network, LOIHI, slots).cores_of("hidden")
+    for limit in ("compartments", "synapse_words"):
+        used = getattr(core.use, limit)
+        at = map_network(network, small_target(tmp_path, core={limit: used}), slots)
+        assert len(at.cores_of("hidden")) == 1
+        below = map_network(network, small_target(tmp_path, core={limit: used - 1}), slots)
+        assert len(below.cores_of("hidden")) == 2
+
+
+def test_a_network_that_needs_it_goes_on_the_next_chip(tmp_path):
+    network = one_layer(Dense(weight=np.full((9, 6), 3, np.int8)), (6, 1, 1))
+    target = small_target(
+        tmp_path,
+        core={"compartments": 6},
+        mesh={"width": 1, "height": 1, "cores_per_tile": 2},
+        chips={"count": 5},
+    )
+    mapping = map_network(network, target, uniform_slots(network, 2))
+    assert [len(mapping.cores_of(name)) for name in ("source", "hidden", "logits")] == [3, 5, 1]
+    assert [core.chip_index for core in mapping.cores] == [0, 0, 1, 1, 2, 2, 3, 3, 4]
+    assert [core.core_index for core in mapping.cores] == list(range(9))
+    assert mapping.summary()["num_chips"] == 5
+    # 6 neurons reach 5 cores, 9 reach one; the 2 on source's last core have one of hidden beside them
+    assert mapping.summary()["share_between_chips"] == pytest.approx((30 - 2 + 9) / 39)
+
+
+@pytest.mark.parametrize("architecture", ["vgg-9", "vgg-16", "resnet-18", "resnet-19", "resnet-20"])
+def test_the_networks_of_the_paper_map(architecture):
+    """At a quarter of their width here; at full width in the slow tests."""
+    torch.manual_seed(0)
+    network = build_model(architecture, (3, 32, 32), 10, width=0.25)
+    module = quantize_activations(network, TimestepQuantizer)
+    balance_thresholds(module, torch.rand(4, 3, 32, 32))
+    integers = lower_to_integers(convert(module, (3, 32, 32), 255), LOIHI.widths)
+    mapping = map_network(integers, LOIHI, uniform_slots(integers, 2))
+    held = sum(core.use.neurons for core in mapping.cores)
+    assert held == sum(
+        int(np.prod(p.shape)) for p in integers.populations if not isinstance(p, IntegerInput)
+    )
 
 
 @settings(deadline=None, max_examples=20, suppress_health_check=list(HealthCheck))
 @given(integer_networks())
 def test_cores_lie_along_a_snake(network):
     mapping = map_network(within_exponents(network), LOIHI, uniform_slots(network, 2))
-    for before, after in zip(mapping.cores, mapping.cores[1:], strict=False):
-        assert sum(hop_distance(before.position, after.position)) <= 1
-        x, y = after.position
-        assert after.core_index // 4 == y * 8 + x
+    rows = np.arange(len(mapping.cores))
+    east_west, north_south = mapping.hops(rows[:-1], rows[1:])
+    assert (east_west + north_south <= 1).all()
+    for core in mapping.cores:
+        x, y = core.position
+        assert core.core_index // 4 == y * 8 + x
 
 
 def test_a_layer_that_no_core_holds_names_limit_amount_and_remedy(tmp_path):
     network = integer_network_with_fan_in(3000)
-    target = small_target(tmp_path, input_axons=1000)
+    target = small_target(tmp_path, core={"input_axons": 5})
     with pytest.raises(MappingError) as refusal:
         map_network(network, target, uniform_slots(network, 2))
     assert str(refusal.value) == (
-        "logits: one row of one channel needs 3,000 input axons, 2,000 more than the 1,000 of a core of "
-        "small; use groups, fewer input channels, or pool before this layer"
+        "logits: one neuron needs 6 input axons, 1 more than the 5 of a core of small; use groups, fewer "
+        "input channels, or pool before this layer"
     )
 
 
@@ -121,13 +254,14 @@ def test_a_chip_that_is_too_small_says_by_how_much(tmp_path):
     for name in ("width", "height", "cores_per_tile"):
         document["figures"]["mesh"][name]["value"] = 1
     document["figures"]["core"]["compartments"]["value"] = 4
+    document["figures"]["chips"]["count"]["value"] = 1
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(document | {"name": "tiny"}))
     network = integer_network_with_fan_in(3, classes=5)
     with pytest.raises(MappingError) as refusal:
         map_network(network, load_target(str(tmp_path / "tiny.yaml")), uniform_slots(network, 2))
     assert str(refusal.value) == (
-        "the network needs 3 cores, 2 more than the 1 of tiny (most: logits 3); use fewer channels, fewer "
-        "buffer slots or a larger target"
+        "the network needs 3 cores, 2 more than the 1 of tiny, one chip (most: logits 3); use fewer "
+        "channels, fewer buffer slots or a larger target"
     )
 
 
@@ -138,8 +272,6 @@ def test_bit_planes_beyond_the_weight_exponents_are_refused():
 
 
 def integer_network_with_fan_in(inputs, classes=1, max_value=1, exponent=0):
-    from toolchain.integer_network import IntegerNetwork, IntegerSynapse
-
     return IntegerNetwork.build(
         [
             IntegerInput(name="input", shape=(inputs, 1, 1), max_value=max_value, unit=1.0),
@@ -157,5 +289,42 @@ def integer_network_with_fan_in(inputs, classes=1, max_value=1, exponent=0):
                 exponent=exponent,
                 maps=(Dense(weight=np.ones((classes, inputs), np.int8)),),
             )
+        ],
+    )
+
+
+def one_layer(linear_map, input_shape):
+    """Spiking ``source`` -> ``hidden`` -> ``logits``; the source is itself fed by one pixel a neuron."""
+    shape = linear_map.output_shape(input_shape)
+
+    def spiking(name, shape):
+        ones = np.ones((shape[0], 1, 1), np.int64)
+        return IntegerSpiking(
+            name=name, shape=shape, timesteps=2, threshold=64 * ones, initial_potential=32 * ones,
+            bias=0 * ones,
+        )  # fmt: skip
+
+    outputs = int(np.prod(shape))
+    identity = np.ones(input_shape[0], np.int8)
+    return IntegerNetwork.build(
+        [
+            IntegerInput(name="input", shape=input_shape, max_value=1, unit=1.0),
+            spiking("source", input_shape),
+            spiking("hidden", shape),
+            IntegerReadout(
+                name="logits", shape=(1, 1, 1), bias=np.zeros((1, 1, 1), np.int64), unit=1.0
+            ),
+        ],
+        [
+            IntegerSynapse(
+                source="input", target="source", exponent=0, maps=(Scale(weight=identity),)
+            ),
+            IntegerSynapse(source="source", target="hidden", exponent=0, maps=(linear_map,)),
+            IntegerSynapse(
+                source="hidden",
+                target="logits",
+                exponent=0,
+                maps=(Dense(weight=np.ones((1, outputs), np.int8)),),
+            ),
         ],
     )

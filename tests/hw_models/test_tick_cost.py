@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from single_synapses import dense_synapses, within_exponents
 from strategies import integer_networks, random_pixels
 
-from hw_models.multicore.mapping import hop_distance, map_network
+from hw_models.multicore.mapping import map_network
 from hw_models.multicore.pipeline import pipeline_of, uniform_slots
 from hw_models.multicore.pipeline_ticks import schedule_pipeline
 from hw_models.multicore.tick_cost import run_cost
@@ -57,7 +57,7 @@ def test_events_are_those_of_every_single_spike(network, seed):
         cores = np.full(population.shape, -1)
         for index, core in enumerate(mapping.cores):
             if core.tile.population == population.name:
-                cores[core.tile.channel_slice, core.tile.row_slice] = index
+                cores[core.tile.slices] = index
         core_of[population.name] = cores.reshape(-1)
         if not isinstance(population, IntegerInput):
             expected["active update"] += cores.size * population.timesteps * len(pixels)
@@ -78,7 +78,7 @@ def test_events_are_those_of_every_single_spike(network, seed):
                 continue  # the host injects pixels; no core sends them
             home = mapping.cores[core_of[synapse.source][neuron]].position
             for core in set(core_of[synapse.target][targets]):
-                x, y = hop_distance(home, mapping.cores[core].position)
+                x, y = np.abs(np.subtract(home, mapping.cores[core].position))
                 expected["message out"] += spikes
                 expected["hop east-west"] += spikes * x
                 expected["hop north-south"] += spikes * y

@@ -244,9 +244,19 @@ def test_what_a_target_cannot_hold_is_refused(network, message):
 def test_a_layer_that_fits_at_no_exponent_is_refused_by_name():
     graph = two_neurons()
     with pytest.raises(
-        IntegerWidthError, match=r"^hidden: accumulator bound .* exceeds the 10-bit state"
+        IntegerWidthError, match=r"^hidden: accumulator bound .* exceeds the 7-bit state"
     ):
-        lower_to_integers(graph, replace(LOIHI, state_bits=10))
+        lower_to_integers(graph, replace(LOIHI, state_bits=7))
+
+
+def test_a_narrow_state_takes_weight_bits_before_it_refuses():
+    """The largest weight is halved until the accumulator's bound fits the state."""
+    largest = {}
+    for state_bits in (24, 11, 10):
+        network = lower_to_integers(two_neurons(), replace(LOIHI, state_bits=state_bits))
+        largest[state_bits] = int(np.abs(network.incoming("hidden")[0].maps[0].weight).max())
+    assert largest[24] == 127
+    assert 127 > largest[11] > largest[10] >= 7
 
 
 def test_two_weighted_maps_in_one_synapse_are_refused():

@@ -9,6 +9,7 @@ touching W; it is raised as far as the compile-time bounds allow.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -46,7 +47,7 @@ def quantize_to_integers(graph: LayerGraph, widths: IntegerWidths) -> IntegerNet
     Requires: the result of ``fold_source_scales``.
     Ensures: int8 weights, representable thresholds and biases, 0 <= V0 < Theta, all bounds within
         the target's widths.
-    Refuses (IntegerWidthError): a layer whose bounds exceed the state width at exponent 0.
+    Refuses (IntegerWidthError): a layer whose bounds exceed the state width even with 4-bit weights.
     """
     populations: dict[str, IntegerPopulation] = {}
     synapses: list[IntegerSynapse] = []
@@ -72,23 +73,43 @@ def _finest_that_fits(
     sources: Mapping[str, IntegerPopulation],
     widths: IntegerWidths,
 ) -> tuple[IntegerPopulation, list[IntegerSynapse]]:
+    """The most weight bits, then the largest common exponent, whose bounds fit."""
     incoming = graph.incoming(population.name)
-    unit, relative = _units_and_exponents(population, incoming, widths.max_weight)
     refusal: IntegerWidthError | None = None
-    for exponent in range(widths.max_exponent - max(relative.values()), -1, -1):
-        lowered = _lower_population(population, unit / 2**exponent, widths)
-        edges = [
-            _lower_synapse(s, unit * 2 ** relative[s.source], exponent + relative[s.source], widths)
+    for max_weight in _weight_ranges(widths.max_weight):
+        unit, relative = _units_and_exponents(population, incoming, max_weight)
+        at_zero = [
+            _lower_synapse(s, unit * 2 ** relative[s.source], relative[s.source], max_weight)
             for s in incoming
         ]
+
+        def lowered(exponent: int) -> tuple[IntegerPopulation, list[IntegerSynapse]]:
+            integers = _lower_population(population, unit / 2**exponent, widths)  # noqa: B023
+            edges = [replace(s, exponent=s.exponent + exponent) for s in at_zero]  # noqa: B023
+            graph = IntegerNetwork.build([*sources.values(), integers], edges)
+            verify_integer_widths(graph, widths)
+            return integers, edges
+
         try:
-            verify_integer_widths(IntegerNetwork.build([*sources.values(), lowered], edges), widths)
+            fitting, low = lowered(0), 0
         except IntegerWidthError as error:
-            refusal = error
-        else:
-            return lowered, edges
+            refusal = refusal or error
+            continue
+        high = widths.max_exponent - max(relative.values())
+        while low < high:  # bounds grow with the exponent, so bisect
+            middle = (low + high + 1) // 2
+            try:
+                fitting, low = lowered(middle), middle
+            except IntegerWidthError:
+                high = middle - 1
+        return fitting
     assert refusal is not None
     raise refusal
+
+
+def _weight_ranges(most: int) -> list[int]:
+    """Largest weight integers to try: all bits of the target, then fewer, but at least 4."""
+    return [most, *(n for n in (63, 31, 15, 7) if n < most)]
 
 
 def _units_and_exponents(
@@ -165,12 +186,12 @@ def _readout_steps(population: ReadoutPopulation) -> float:
 
 
 def _lower_synapse(
-    synapse: Synapse, unit: np.ndarray, exponent: int, widths: IntegerWidths
+    synapse: Synapse, unit: np.ndarray, exponent: int, max_weight: int
 ) -> IntegerSynapse:
     weighted = _weighted_map(synapse)
     scale = unit.reshape(-1, *([1] * (weighted.weight.ndim - 1)))
     integers = np.floor(weighted.weight / scale + 0.5)
-    integers = np.clip(integers, -widths.max_weight, widths.max_weight).astype(np.int8)
+    integers = np.clip(integers, -max_weight, max_weight).astype(np.int8)
     maps = tuple(with_weight(weighted, integers) if m is weighted else m for m in synapse.maps)
     return IntegerSynapse(
         source=synapse.source,

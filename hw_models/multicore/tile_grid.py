@@ -1,0 +1,101 @@
+"""A population cut into a grid of tiles: channel blocks times row blocks times column blocks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise, product
+from math import prod
+
+import numpy as np
+
+from toolchain.linear_maps import Shape
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tile:
+    """A block of one population: ``start <= i < stop`` of channels, rows and columns."""
+
+    population: str
+    channels: tuple[int, int]
+    rows: tuple[int, int]
+    columns: tuple[int, int]
+
+    @property
+    def slices(self) -> tuple[slice, slice, slice]:
+        """The tile in the population's feature map."""
+        return slice(*self.channels), slice(*self.rows), slice(*self.columns)
+
+    @property
+    def positions(self) -> int:
+        return (self.rows[1] - self.rows[0]) * (self.columns[1] - self.columns[0])
+
+    @property
+    def neurons(self) -> int:
+        return (self.channels[1] - self.channels[0]) * self.positions
+
+
+@dataclass(frozen=True)
+class TileGrid:
+    """Where each axis of a population is cut; tiles are numbered channels first, columns last."""
+
+    population: str
+    edges: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Number of blocks along each axis."""
+        channels, rows, columns = (len(axis) - 1 for axis in self.edges)
+        return channels, rows, columns
+
+    def __len__(self) -> int:
+        return prod(self.shape)
+
+    @cached_property
+    def tiles(self) -> tuple[Tile, ...]:
+        return tuple(
+            Tile(population=self.population, channels=channels, rows=rows, columns=columns)
+            for channels, rows, columns in product(*(tuple(pairwise(axis)) for axis in self.edges))
+        )
+
+
+def cut(population: str, shape: Shape, blocks: tuple[int, int, int]) -> TileGrid:
+    """Cut a population into blocks of as equal size as possible."""
+    channels, rows, columns = (
+        tuple(np.linspace(0, n, b + 1).astype(int).tolist())
+        for n, b in zip(shape, blocks, strict=True)
+    )
+    return TileGrid(population, (channels, rows, columns))
+
+
+def block_sums(matrix: np.ndarray, edges: tuple[int, ...]) -> np.ndarray:
+    """Sum the rows of a (target, source) matrix over each target block: ``(blocks, sources)``."""
+    return np.add.reduceat(matrix, edges[:-1], axis=0)
+
+
+@dataclass(frozen=True, eq=False)
+class BlockPairs:
+    """Source and target blocks along one axis that are connected.
+
+    Attributes:
+        source, target: block indices of each pair, shape ``(P,)``.
+        reaching: sources of the source block that reach the target block, bool ``(P, sources)``.
+    """
+
+    source: np.ndarray
+    target: np.ndarray
+    reaching: np.ndarray
+
+
+def block_pairs(
+    links: np.ndarray, source_edges: tuple[int, ...], target_edges: tuple[int, ...]
+) -> BlockPairs:
+    """All connected pairs of blocks of a (target, source) matrix."""
+    reached = block_sums(links != 0, target_edges) > 0
+    index = np.arange(links.shape[1])
+    own = (index >= np.array(source_edges[:-1])[:, None]) & (
+        index < np.array(source_edges[1:])[:, None]
+    )
+    both = own[:, None] & reached[None]
+    source, target = np.nonzero(both.any(axis=2))
+    return BlockPairs(source, target, both[source, target])
