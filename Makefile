@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint environment lava clean
+.PHONY: demo test slow lint environment lava clean
 
 demo: environment lava
 	$(BIN)/qac-deploy train --data digits --out model.pt
@@ -16,6 +16,9 @@ demo: environment lava
 
 test: environment lava
 	$(BIN)/python -m pytest -n 2
+
+slow: environment  # the paper's networks at full width
+	$(BIN)/python -m pytest -m slow
 
 lint: environment
 	$(BIN)/ruff format --check .
