@@ -21,7 +21,14 @@ from toolchain.quantize_activations import (
     quantize_activations,
 )
 from toolchain.quantizers import QUANTIZER_CASES, quantizers
-from toolchain.training import EpochReport, TrainingPlan, accuracy, ann_logits, train
+from toolchain.training import (
+    EpochReport,
+    TrainingPlan,
+    accuracy,
+    ann_logits,
+    is_main_process,
+    train,
+)
 from toolchain.training.evaluate import as_input
 
 
@@ -48,8 +55,11 @@ def train_model(
     on_epoch: Callable[[str, EpochReport], None] = lambda phase, report: None,
     *,
     resume: bool = False,
-) -> dict[str, Any]:
+) -> dict[str, Any] | None:
     """Train, convert, compare the float SNN with the quantized ANN on every test image, and save.
+
+    Returns:
+        What was measured; None in all but the main process of a distributed run.
 
     Raises:
         QacDeployError: no such data or architecture, or a state file that belongs to another run.
@@ -83,6 +93,8 @@ def train_model(
         state_file=states["qac"],
         resume=resume,
     )
+    if not is_main_process():
+        return None
     graph = convert(module, dataset.input_shape, dataset.max_value)
     quantized = ann_logits(module, dataset.test_pixels, dataset.max_value)
     spiking = run_float_snn(graph, dataset.test_pixels).logits

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -97,7 +98,8 @@ def train_command(
     options = TrainOptions(
         data=data, architecture=arch, width=width, case=case, float_epochs=float_epochs, plan=plan
     )
-    with progress_bar(hidden=as_json) as progress:
+    is_worker = os.environ.get("LOCAL_RANK", "0") != "0"  # of a distributed run; it stays silent
+    with progress_bar(hidden=as_json or is_worker) as progress:
         task = progress.add_task(
             f"training {arch} on {data}", total=float_epochs + epochs, note="", start=True
         )
@@ -109,6 +111,8 @@ def train_command(
             progress.update(task, completed=done, note=note)
 
         result = train_model(out, options, show, resume=resume)
+    if result is None:
+        return
     if as_json:
         print_json(result)
         return

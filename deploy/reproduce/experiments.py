@@ -262,7 +262,11 @@ def fig11(study: Study, samples: int) -> Experiment:
         )
     unbounded = study.with_activations(lambda: StepThresholdQuantizer(max_timesteps=None))
     module = study.unbudgeted_network(3, unbounded)
-    levels = [float(q.timesteps.detach()) for q in quantizers(module).values()]
+    ratios = [
+        float(q.alpha.detach() / q.d.detach())
+        for q in quantizers(module).values()
+        if isinstance(q, StepThresholdQuantizer)
+    ]
     return Experiment(
         name=f"fig11-{_slug(study)}",
         title=f"Figure 11, four quantizers: {study.name} on {study.dataset.name}",
@@ -270,8 +274,8 @@ def fig11(study: Study, samples: int) -> Experiment:
         rows=rows,
         notes=[
             "Cases 1, 2 and 4 learn n or t; case 3 learns d and is held at T <= 16 here. Without that "
-            f"bound its T after training: {', '.join(f'{t:.3g}' for t in levels)} (the paper reports "
-            "INF).",
+            f"bound alpha / d ends at {', '.join(f'{t:.3g}' for t in ratios)}, where a negative value is a "
+            "step size that crossed 0 (the paper reports INF).",
             _other_data(study),
         ],
         plot=Plot(

@@ -60,6 +60,13 @@ def test_calibrate_refuses_what_it_does_not_know(trained, qac_deploy, arguments,
     assert message in " ".join(process.stderr.replace("│", " ").split())
 
 
+def test_two_processes_train_one_network(qac_deploy, tmp_path):
+    process = qac_deploy("train", "--epochs", 2, "--devices", 2, timeout=300)
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.count("same class on 540 of 540") == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["model.pt"]
+
+
 def public_names(own):
     """A ResNet-20 state_dict under the names of the public QCFS code."""
     stem = {"stem_conv": "conv1.0", "stem_norm": "conv1.1"}

@@ -6,12 +6,13 @@ import torch
 
 from toolchain.conversion import convert
 from toolchain.datasets import load_dataset
-from toolchain.errors import DataError, UnsupportedNetworkError
+from toolchain.errors import DataError, ModelFileError, UnsupportedNetworkError
 from toolchain.float_snn import run_float_snn
 from toolchain.model_zoo import build_model
-from toolchain.quantize_activations import quantize_activations
+from toolchain.quantize_activations import average_pooled, quantize_activations
 from toolchain.quantizers import TimestepQuantizer, quantizers
 from toolchain.training import TimestepBudget, TrainingPlan, accuracy, ann_logits, train
+from toolchain.training.augmentation import shift_and_mirror
 
 
 @pytest.fixture(scope="module")
@@ -83,3 +84,94 @@ def test_unknown_names_list_what_there_is(digits):
     message = "no architecture is named 'vgg'; choose one of resnet-mini, vgg-9"
     with pytest.raises(UnsupportedNetworkError, match=message):
         build_model("vgg", digits.input_shape, 10)
+
+
+def test_an_interval_budget_bounds_every_layer(digits):
+    """No firing window above the limit, so no population is the pipeline's bottleneck."""
+    budget = TimestepBudget(kind="interval", limit=2, price=0.05)
+    module = train(mini(digits), digits, TrainingPlan(budget=budget, epochs=15))
+    assert max(timesteps(module)) <= 2
+
+
+def test_interval_costs_weigh_the_layers(digits):
+    """A layer whose timestep costs twice as much gets half as many."""
+    costs = {"join": 2.0}
+    budget = TimestepBudget(kind="interval", limit=4, price=0.05, costs=costs)
+    module = train(mini(digits), digits, TrainingPlan(budget=budget, epochs=15))
+    assert all(
+        t * costs.get(name, 1.0) <= 4
+        for name, t in zip(quantizers(module), timesteps(module), strict=True)
+    )
+
+
+def test_a_taught_network_is_nearer_to_its_teacher(digits):
+    torch.manual_seed(1)
+    teacher = average_pooled(build_model("resnet-mini", digits.input_shape, 10))
+    train(teacher, digits, TrainingPlan(epochs=6, budget=None))
+    expected = ann_logits(teacher, digits.test_pixels, digits.max_value)
+    distance = {}
+    for share in (0.0, 0.9):
+        plan = TrainingPlan(epochs=4, budget=None, distillation=share)
+        student = train(mini(digits), digits, plan, teacher=teacher)
+        logits = ann_logits(student, digits.test_pixels, digits.max_value)
+        distance[share] = ((logits - expected) ** 2).mean()
+    assert distance[0.9] < 0.7 * distance[0.0]
+
+
+def test_an_interrupted_run_resumes_to_the_same_network(digits, tmp_path):
+    plan = TrainingPlan(epochs=3, augment=True)
+    whole = train(mini(digits), digits, plan)
+
+    class Interrupted(Exception):
+        pass
+
+    def stop(report):
+        if report.epoch == 2:
+            raise Interrupted
+
+    state = tmp_path / "state"
+    with pytest.raises(Interrupted):
+        train(mini(digits), digits, plan, stop, state_file=state)
+    resumed = train(mini(digits), digits, plan, state_file=state, resume=True)
+    assert all(
+        torch.equal(value, resumed.state_dict()[name]) for name, value in whole.state_dict().items()
+    )
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda path: path.write_bytes(path.read_bytes()[:-100]), "or truncated; remove"),
+        (
+            lambda path: torch.save({"format": "other"}, path),
+            "not a training state of this version",
+        ),
+    ],
+)
+def test_a_damaged_training_state_is_refused(digits, tmp_path, damage, message):
+    state = tmp_path / "state"
+    plan = TrainingPlan(epochs=1)
+    train(mini(digits), digits, plan, state_file=state)
+    damage(state)
+    with pytest.raises(ModelFileError, match=message):
+        train(mini(digits), digits, plan, state_file=state, resume=True)
+
+
+def test_augmentation_shifts_and_mirrors_whole_images():
+    torch.manual_seed(0)
+    image = torch.arange(1.0, 65.0).reshape(1, 1, 8, 8)
+    moved = shift_and_mirror(image.expand(200, 1, 8, 8))
+    seen = set()
+    padded = torch.nn.functional.pad(image[0, 0], (1, 1, 1, 1))
+    allowed = {
+        (top, left, flip): window.flip(1) if flip else window
+        for top in range(3)
+        for left in range(3)
+        for flip in (False, True)
+        for window in [padded[top : top + 8, left : left + 8]]
+    }
+    for sample in moved[:, 0]:
+        match = [key for key, window in allowed.items() if torch.equal(window, sample)]
+        assert len(match) == 1
+        seen.add(match[0])
+    assert len(seen) == 18

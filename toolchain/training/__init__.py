@@ -1,7 +1,15 @@
 """Quantization-aware training (Algorithm 1): any network, with a budget for its timesteps."""
 
 from toolchain.training.evaluate import accuracy, ann_logits
-from toolchain.training.loop import EpochReport, train
+from toolchain.training.loop import EpochReport, is_main_process, train
 from toolchain.training.plan import TimestepBudget, TrainingPlan
 
-__all__ = ["EpochReport", "TimestepBudget", "TrainingPlan", "accuracy", "ann_logits", "train"]
+__all__ = [
+    "EpochReport",
+    "TimestepBudget",
+    "TrainingPlan",
+    "accuracy",
+    "ann_logits",
+    "is_main_process",
+    "train",
+]

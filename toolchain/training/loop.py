@@ -61,7 +61,6 @@ def train(
     found = quantizers(module)
     module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = _optimizer(module, found, plan)
-    shard = plan.batch_size // fabric.world_size
     steps_per_epoch = -(-len(dataset.train_labels) // plan.batch_size)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
         optimizer, T_max=plan.epochs * steps_per_epoch
@@ -78,7 +77,7 @@ def train(
         torch.manual_seed(plan.seed + epoch)
         order = np.random.default_rng((plan.seed, epoch)).permutation(len(dataset.train_labels))
         total = 0.0
-        for images, labels in _batches(dataset, order, plan, shard, fabric):
+        for images, labels in _batches(dataset, order, plan, fabric):
             fabric_optimizer.zero_grad()
             logits = parallel(images)
             loss = F.cross_entropy(logits, labels)
@@ -106,6 +105,11 @@ def train(
         on_epoch(report)
     module.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     return module.to("cpu").eval()
+
+
+def is_main_process() -> bool:
+    """False in all but one of the processes of a distributed run, which should leave the files alone."""
+    return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
 
 
 def _optimizer(
@@ -155,7 +159,7 @@ class _Samples(TorchDataset):
 
 
 def _batches(
-    dataset: Dataset, order: np.ndarray, plan: TrainingPlan, shard: int, fabric: Fabric
+    dataset: Dataset, order: np.ndarray, plan: TrainingPlan, fabric: Fabric
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """This process's part of each batch."""
     own = [
