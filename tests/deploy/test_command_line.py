@@ -170,7 +170,7 @@ def test_help_does_not_load_torch(tmp_path):
 
 def test_an_interrupted_training_goes_on_where_it_stopped(tmp_path):
     """The resumed network is the uninterrupted one, bit for bit; other settings are refused."""
-    command = [COMMAND, "train", "--epochs", "8", "--float-epochs", "2", "--out"]
+    command = [COMMAND, "train", "--epochs", "25", "--float-epochs", "2", "--out"]
     process = subprocess.Popen(
         [*command, "model.pt"],
         cwd=tmp_path,
