@@ -8,8 +8,8 @@ from deploy.report.markup import Markup, element, join, per_cent, shape_text, sh
 
 ACTIVITIES = ("busy", "starved", "blocked", "drained")
 SAMPLE_COLOURS = 8
-_BOX = (132, 76)
-_COLUMN, _ROW = 202, 104
+_BOX = (152, 76)
+_COLUMN, _ROW = 222, 104
 _LABEL_WIDTH = 130
 
 
@@ -25,14 +25,15 @@ def layer_graph(report: dict[str, Any]) -> Markup:
     taken: dict[int, int] = {}
     place = {}
     skips = [s for s in synapses if depth[s["target"]] - depth[s["source"]] > 1]
-    top = 30 + 26 * len(skips)
+    lane_of = _lanes([(depth[s["source"]], depth[s["target"]]) for s in skips])
+    top = 30 + 26 * (max(lane_of, default=-1) + 1)
     for population in populations:
         column = depth[population["name"]]
         place[population["name"]] = (column * _COLUMN + 8, top + taken.get(column, 0) * _ROW)
         taken[column] = taken.get(column, 0) + 1
     critical = {tuple(edge) for edge in report["pipeline"]["critical_buffers"]}
     names = set(report["pipeline"]["critical_populations"])
-    lanes = {(s["source"], s["target"]): 18 + 26 * i for i, s in enumerate(skips)}
+    lanes = {(s["source"], s["target"]): 18 + 26 * i for s, i in zip(skips, lane_of, strict=True)}
     edges = [_edge(s, place, lanes, critical) for s in synapses]
     boxes = [_box(p, place[p["name"]], p["name"] in names) for p in populations]
     width = (max(depth.values()) + 1) * _COLUMN - (_COLUMN - _BOX[0]) + 16
@@ -41,6 +42,18 @@ def layer_graph(report: dict[str, Any]) -> Markup:
         "svg", _arrow_head(), *edges, *boxes, width=width, height=height,
         viewBox=f"0 0 {width} {height}", role="img", aria_label="layer graph",
     )  # fmt: skip
+
+
+def _lanes(spans: list[tuple[int, int]]) -> list[int]:
+    """The lowest free lane for each span of columns; spans may share a lane end to end."""
+    last_column: list[int] = []
+    lanes = []
+    for start, stop in spans:
+        free = [lane for lane, end in enumerate(last_column) if end <= start]
+        lane = free[0] if free else len(last_column)
+        last_column[lane : lane + 1] = [stop]
+        lanes.append(lane)
+    return lanes
 
 
 def _arrow_head() -> Markup:
@@ -68,7 +81,7 @@ def _edge(
         slots += f", {synapse['alignment']}"
     if ends in lanes:
         y = lanes[ends]
-        left, right = x0 + _BOX[0] / 2, x1 + _BOX[0] / 2
+        left, right = x0 + _BOX[0] * 0.65, x1 + _BOX[0] * 0.35
         path = (
             f"M{left},{y0} V{y + 8} Q{left},{y} {left + 8},{y} "
             f"H{right - 8} Q{right},{y} {right},{y + 8} V{y1}"

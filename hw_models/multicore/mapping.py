@@ -151,7 +151,7 @@ class Mapping:
         """What the report shows of a mapping."""
         return {
             "num_cores": len(self.cores),
-            "available_cores": self.target.num_cores,
+            "available_cores": self.num_chips * self.target.mesh.num_cores,  # on the chips used
             "num_chips": self.num_chips,
             "available_chips": self.target.num_chips,
             "num_tiles": self.num_tiles,
