@@ -155,7 +155,20 @@ def test_doctor_lists_what_is_installed(qac_deploy):
     assert all(row["found"] or row["remedy"] for row in rows.values())
 
 
-@pytest.mark.parametrize("command", ["train", "compile", "simulate", "compare", "report", "doctor"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "train",
+        "convert",
+        "calibrate",
+        "compile",
+        "simulate",
+        "compare",
+        "report",
+        "reproduce",
+        "doctor",
+    ],
+)
 def test_each_help_shows_an_example(qac_deploy, command):
     process = qac_deploy(command, "--help")
     assert process.returncode == 0

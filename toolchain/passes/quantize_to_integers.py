@@ -9,7 +9,7 @@ touching W; it is raised as far as the compile-time bounds allow.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -83,15 +83,9 @@ def _finest_that_fits(
             for s in incoming
         ]
 
-        def lowered(exponent: int) -> tuple[IntegerPopulation, list[IntegerSynapse]]:
-            integers = _lower_population(population, unit / 2**exponent, widths)  # noqa: B023
-            edges = [replace(s, exponent=s.exponent + exponent) for s in at_zero]  # noqa: B023
-            graph = IntegerNetwork.build([*sources.values(), integers], edges)
-            verify_integer_widths(graph, widths)
-            return integers, edges
-
+        layer = _Layer(population, unit, at_zero, sources, widths)
         try:
-            fitting, low = lowered(0), 0
+            fitting, low = layer.at_exponent(0), 0
         except IntegerWidthError as error:
             refusal = refusal or error
             continue
@@ -99,12 +93,35 @@ def _finest_that_fits(
         while low < high:  # bounds grow with the exponent, so bisect
             middle = (low + high + 1) // 2
             try:
-                fitting, low = lowered(middle), middle
+                fitting, low = layer.at_exponent(middle), middle
             except IntegerWidthError:
                 high = middle - 1
         return fitting
     assert refusal is not None
     raise refusal
+
+
+@dataclass(frozen=True, eq=False)
+class _Layer:
+    """A population with its weights as integers, whose common exponent is still open."""
+
+    population: SpikingPopulation | ReadoutPopulation
+    unit: np.ndarray
+    edges: list[IntegerSynapse]
+    sources: Mapping[str, IntegerPopulation]
+    widths: IntegerWidths
+
+    def at_exponent(self, exponent: int) -> tuple[IntegerPopulation, list[IntegerSynapse]]:
+        """Its integers at that exponent.
+
+        Raises:
+            IntegerWidthError: a bound exceeds the widths.
+        """
+        lowered = _lower_population(self.population, self.unit / 2**exponent, self.widths)
+        edges = [replace(s, exponent=s.exponent + exponent) for s in self.edges]
+        network = IntegerNetwork.build([*self.sources.values(), lowered], edges)
+        verify_integer_widths(network, self.widths)
+        return lowered, edges
 
 
 def _weight_ranges(most: int) -> list[int]:
