@@ -190,6 +190,7 @@ def test_an_interrupted_training_goes_on_where_it_stopped(tmp_path):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell may ignore it
     )
     state = tmp_path / "model.pt.qac.training"
     while not state.exists():
