@@ -267,7 +267,7 @@ def _mapping(report: dict[str, Any]) -> Markup:
             "p",
             f"{mapping['num_cores']:,} of {mapping['available_cores']:,} cores, on {mapping['num_chips']} "
             f"of {mapping['available_chips']} chips and {mapping['num_tiles']} mesh tiles. From a neuron to "
-            f"a core it reaches, a spike takes {mapping['mean_hops']:.2f} hops on average; "
+            f"a core it reaches on its chip, a spike takes {mapping['mean_hops']:.2f} hops on average; "
             f"{per_cent(mapping['share_between_chips'])} leave their chip. Highest use of a core, by "
             f"population:",
             class_="quiet",

@@ -330,7 +330,8 @@ def baselines(study: Study, samples: int) -> Experiment:
         notes=[
             f"{len(labels):,} test images. QAC at mean T {_mean_timesteps(graph):.2f}: {ours:.2%}.",
             "RMP, OPI and SNNC-AP start from the float ANN with thresholds at the 99.9 % quantile of 256 "
-            "training images; QCFS, SlipReLU and SRP from networks trained with L = 4.",
+            "training images; QCFS, SlipReLU and SRP from networks trained with L = 4. SRP takes 4 more "
+            "steps, before its first, to find the neurons it silences.",
         ],
         plot=Plot(
             kind="lines",

@@ -126,17 +126,17 @@ class Mapping:
         )
 
     def traffic(self) -> dict[str, float]:
-        """Mean mesh hops from a neuron to a core it reaches, and the share that leaves the chip."""
-        axons = hops = leaving = 0
+        """Mean mesh hops from a neuron to a core it reaches on its chip, and the share beyond it."""
+        on_chip = hops = leaving = 0
         for route in self.routes():
             neurons = route.neurons
-            axons += int(neurons.sum())
-            hops += int((neurons * sum(self.hops(route.source, route.target))).sum())
             away = self.chips[route.source] != self.chips[route.target]
+            hops += int((neurons * sum(self.hops(route.source, route.target))).sum())
             leaving += int(neurons[away].sum())
+            on_chip += int(neurons[~away].sum())
         return {
-            "mean_hops": hops / axons if axons else 0.0,
-            "share_between_chips": leaving / axons if axons else 0.0,
+            "mean_hops": hops / max(on_chip, 1),
+            "share_between_chips": leaving / max(on_chip + leaving, 1),
         }
 
     def highest_use(self, population: str) -> dict[str, tuple[int, int]]:

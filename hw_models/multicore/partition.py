@@ -79,7 +79,9 @@ class _Context:
 def partition(
     network: IntegerNetwork, target: TargetDescription, slots: BufferSlots
 ) -> list[tuple[TileGrid, list[CoreUse]]]:
-    """A grid of tiles for each population but the input, in topological order, the fewest that fit.
+    """A grid of tiles for each population but the input, in topological order.
+
+    Each has few tiles: every way to cut rows and columns is tried, with channel blocks by bisection.
 
     Raises:
         MappingError: a single neuron exceeds a core, or all tiles together exceed all chips; the message
@@ -156,7 +158,7 @@ def _fewest_tiles(
 
 
 def _fewest_that_fits(low: int, high: int, fits: Callable[[int], bool]) -> int | None:
-    """Bisect: more blocks never use more of a core."""
+    """Bisect, as more blocks rarely use more of a core: at most where a block straddles two atom blocks."""
     if low > high or not fits(high):
         return None
     while low < high:
@@ -172,6 +174,9 @@ def _block_counts(size: int) -> list[int]:
     """Numbers of blocks that give different block sizes."""
     return sorted({ceil(size / block) for block in range(1, size + 1)})
 
+
+_WEIGHT_FORMATS = (2, 3, 4, 5, 6, 8)
+"""Bits of a stored weight, sign included; there is no 7 (nengo-loihi, SynapseConfig.WEIGHT_BITS_MAP)."""
 
 _REMEDIES = {
     "compartments": "use fewer buffer slots",
@@ -314,10 +319,10 @@ def _output_axons(
 
 
 def _weight_bits(synapse: IntegerSynapse) -> int:
-    """Bits that hold the largest weight and the sign."""
+    """Bits of the stored format that holds the largest weight and the sign."""
     (weight,) = (m.weight for m in synapse.maps if isinstance(m, Convolution | Dense | Scale))
     largest = max(abs(int(weight.max())), abs(int(weight.min())))
-    return max(largest.bit_length() + 1, 2)
+    return next(bits for bits in _WEIGHT_FORMATS if bits > largest.bit_length())
 
 
 def _check_bit_planes(network: IntegerNetwork, target: TargetDescription) -> None:

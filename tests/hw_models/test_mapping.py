@@ -139,6 +139,7 @@ def test_resources_of_every_core_by_recount(
                 m.weight for m in synapse.maps if isinstance(m, Convolution | Dense | Scale)
             )
             bits = max(int(np.abs(weight.astype(int)).max()).bit_length() + 1, 2)
+            bits += bits == 7  # no such format
             lists = shared_lists(network, synapse, core.tile, atoms)
             axons += planes * len(lists)
             for atom_block, entries in {(axon[0], tuple(e)) for axon, e in lists.items()}:
