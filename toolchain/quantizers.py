@@ -13,6 +13,7 @@ nothing: the population fires T steps with threshold ``d T``.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -57,7 +58,7 @@ class _Quantize(torch.autograd.Function):
         return gradient_x, gradient_step, step * gradient_above
 
 
-class ActivationQuantizer(nn.Module):
+class ActivationQuantizer(nn.Module, ABC):
     """What training and conversion need of a quantizer; each case derives its d and T.
 
     Args:
@@ -66,17 +67,17 @@ class ActivationQuantizer(nn.Module):
 
     max_timesteps: int | None
 
+    @abstractmethod
     def step_and_levels(self) -> tuple[Tensor, Tensor]:
         """Step size d and integer-valued T, scalars that pass their gradients on to the parameters."""
-        raise NotImplementedError
 
+    @abstractmethod
     def clamp_parameters(self) -> None:
         """Keep the parameters where the quantizer is defined; call after each optimizer step."""
-        raise NotImplementedError
 
+    @abstractmethod
     def set_threshold(self, threshold: float) -> None:
         """Start from another clipping level, with T as it is."""
-        raise NotImplementedError
 
     @property
     def timesteps(self) -> Tensor:
@@ -89,9 +90,9 @@ class ActivationQuantizer(nn.Module):
         step, levels = self.step_and_levels()
         return step * levels
 
+    @abstractmethod
     def timestep_parameters(self) -> list[nn.Parameter]:
         """The parameters that set T, for a learning rate of their own."""
-        raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
         return _Quantize.apply(x, *self.step_and_levels())
