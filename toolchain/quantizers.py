@@ -104,7 +104,19 @@ class ActivationQuantizer(nn.Module, ABC):
         return f"T={float(self.timesteps.detach()):g}, alpha={float(self.threshold.detach()):.4g}"
 
 
-class BitWidthStepQuantizer(ActivationQuantizer):
+class _BitWidthQuantizer(ActivationQuantizer):
+    """What Cases 1 and 2 share: T = 2^n with a learned bit width n."""
+
+    n: nn.Parameter
+
+    def timestep_parameters(self) -> list[nn.Parameter]:
+        return [self.n]
+
+    def _clamp_bit_width(self) -> None:
+        self.n.clamp_(0, None if self.max_timesteps is None else math.log2(self.max_timesteps))
+
+
+class BitWidthStepQuantizer(_BitWidthQuantizer):
     """Case 1, theta = [n, d] (Eq. 7): learns the bit width and the step size."""
 
     def __init__(
@@ -120,18 +132,15 @@ class BitWidthStepQuantizer(ActivationQuantizer):
 
     @torch.no_grad()
     def clamp_parameters(self) -> None:
-        self.n.clamp_(0, None if self.max_timesteps is None else math.log2(self.max_timesteps))
+        self._clamp_bit_width()
         self.d.clamp_(min=MIN_THRESHOLD / 2 ** float(self.n))
 
     @torch.no_grad()
     def set_threshold(self, threshold: float) -> None:
         self.d.fill_(threshold / float(self.timesteps))
 
-    def timestep_parameters(self) -> list[nn.Parameter]:
-        return [self.n]
 
-
-class BitWidthThresholdQuantizer(ActivationQuantizer):
+class BitWidthThresholdQuantizer(_BitWidthQuantizer):
     """Case 2, theta = [n, alpha] (Eq. 8): learns the bit width and the clipping level."""
 
     def __init__(
@@ -152,15 +161,12 @@ class BitWidthThresholdQuantizer(ActivationQuantizer):
 
     @torch.no_grad()
     def clamp_parameters(self) -> None:
-        self.n.clamp_(0, None if self.max_timesteps is None else math.log2(self.max_timesteps))
+        self._clamp_bit_width()
         self.alpha.clamp_(min=MIN_THRESHOLD)
 
     @torch.no_grad()
     def set_threshold(self, threshold: float) -> None:
         self.alpha.fill_(threshold)
-
-    def timestep_parameters(self) -> list[nn.Parameter]:
-        return [self.n]
 
 
 class StepThresholdQuantizer(ActivationQuantizer):

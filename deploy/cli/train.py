@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -110,7 +111,12 @@ def train_command(
             done = report.epoch + (float_epochs if phase == "quantized" else 0)
             progress.update(task, completed=done, note=note)
 
-        result = train_model(out, options, show, resume=resume)
+        try:
+            result = train_model(out, options, show, resume=resume)
+        except KeyboardInterrupt:
+            progress.stop()
+            print("interrupted; the same command with --resume goes on from here", file=sys.stderr)
+            raise typer.Exit(130) from None
     if result is None:
         return
     if as_json:

@@ -111,7 +111,10 @@ def _draw(experiment: Experiment, path: Path) -> None:
         else:
             width = 0.8 / len(plot.series)
             offset = (index - (len(plot.series) - 1) / 2) * width
-            axes.bar([p + offset for p, _ in points], [v for _, v in points], width, label=label)
+            bars = axes.bar(
+                [p + offset for p, _ in points], [v for _, v in points], width, label=label
+            )
+            axes.bar_label(bars, fmt="{:.4g}", fontsize=7)
     crowded = max(len(str(x)) for x in plot.x) * len(plot.x) > 80
     axes.set_xticks(positions, [str(x) for x in plot.x], rotation=90 if crowded else 0)
     if crowded:
@@ -121,6 +124,6 @@ def _draw(experiment: Experiment, path: Path) -> None:
     axes.grid(axis="y", alpha=0.3)
     axes.set_axisbelow(True)
     if len(plot.series) > 1:
-        axes.legend(frameon=False, fontsize=8)
+        axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     figure.savefig(path, dpi=130, metadata={"Software": None})
     pyplot.close(figure)
