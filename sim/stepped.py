@@ -6,6 +6,8 @@ each loop of the definition (see ``toolchain.integer_network.network``), no clos
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from sim.simulation import Simulation, check_pixels
@@ -48,7 +50,7 @@ def run_stepped(network: IntegerNetwork, pixels: np.ndarray) -> Simulation:
                 frames[population.name] = check_pixels(network, pixels)[:, None]
             case IntegerSpiking():
                 currents = _currents(network, population, frames)
-                frames[population.name] = _fire(population, currents)
+                frames[population.name], _ = _integrate_and_fire(population, currents)
             case IntegerReadout():
                 logits = _currents(network, population, frames).sum(axis=1).reshape(len(pixels), -1)
     assert readout_population(network)
@@ -61,19 +63,43 @@ def run_stepped(network: IntegerNetwork, pixels: np.ndarray) -> Simulation:
     return Simulation(logits=logits, counts=counts, trains=trains)
 
 
-def _fire(population: IntegerSpiking, currents: np.ndarray) -> np.ndarray:
-    """Soft-reset integrate-and-fire over one firing window; currents and spikes ``(B, T, C, H, W)``."""
-    spikes = np.zeros_like(currents)
+def firing_window(
+    network: IntegerNetwork,
+    population: IntegerSpiking | IntegerReadout,
+    frames: Mapping[str, np.ndarray],
+) -> np.ndarray:
+    """Membrane potential after each step of one population, given what its sources send.
+
+    Args:
+        frames: per source, what it sends in each of its steps, int64 ``(B, T, C, H, W)``.
+
+    Returns:
+        int64 ``(B, T, C, H, W)``; of a readout, the accumulated logits.
+    """
+    currents = _currents(network, population, frames)
+    if isinstance(population, IntegerReadout):
+        return np.cumsum(currents, axis=1)
+    return _integrate_and_fire(population, currents)[1]
+
+
+def _integrate_and_fire(
+    population: IntegerSpiking, currents: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Spikes and the potentials they leave, over one firing window; all ``(B, T, C, H, W)``."""
+    spikes, potentials = np.zeros_like(currents), np.zeros_like(currents)
     potential = np.broadcast_to(population.initial_potential, currents[:, 0].shape).copy()
     for step in range(population.timesteps):
         potential += currents[:, step]
         spikes[:, step] = potential >= population.threshold
         potential -= population.threshold * spikes[:, step]
-    return spikes
+        potentials[:, step] = potential
+    return spikes, potentials
 
 
 def _currents(
-    network: IntegerNetwork, target: IntegerSpiking | IntegerReadout, frames: dict[str, np.ndarray]
+    network: IntegerNetwork,
+    target: IntegerSpiking | IntegerReadout,
+    frames: Mapping[str, np.ndarray],
 ) -> np.ndarray:
     """Input current of each step of the target's window, shape ``(B, T, C, H, W)``."""
     batch = len(next(iter(frames.values())))

@@ -57,6 +57,7 @@ class Mapping:
 
     target: TargetDescription
     network: IntegerNetwork
+    slots: BufferSlots
     grids: ReadOnlyDict[str, TileGrid]
     cores: tuple[CoreAssignment, ...]
 
@@ -215,7 +216,7 @@ def map_network(network: IntegerNetwork, target: TargetDescription, slots: Buffe
             )
         )
     grids = {grid.population: grid for grid, _ in parts}
-    return Mapping(target=target, network=network, grids=grids, cores=tuple(cores))
+    return Mapping(target=target, network=network, slots=slots, grids=grids, cores=tuple(cores))
 
 
 def _position(index: int, mesh: Mesh) -> tuple[int, int]:

@@ -11,6 +11,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from single_synapses import dense_synapses, within_exponents
+from small_targets import small_target
 from strategies import integer_networks
 
 from hw_models.figures import BUILT_IN
@@ -35,18 +36,6 @@ from toolchain.quantize_activations import balance_thresholds, quantize_activati
 from toolchain.quantizers import TimestepQuantizer
 
 LOIHI = load_target("loihi-sim")
-
-
-def small_target(tmp_path, **sections):
-    """loihi-sim with other figures, written as a user would write a YAML file."""
-    document = yaml.safe_load((BUILT_IN / "loihi-sim.yaml").read_text())
-    for section, values in sections.items():
-        for name, value in values.items():
-            figure = document["figures"][section][name]
-            figure |= {"value": value, "kind": "assumed", "source": "test"}
-    path = tmp_path / "small.yaml"
-    path.write_text(yaml.safe_dump(document | {"name": "small"}))
-    return load_target(str(path))
 
 
 @settings(deadline=None, max_examples=200, suppress_health_check=list(HealthCheck))

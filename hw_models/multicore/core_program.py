@@ -1,0 +1,240 @@
+"""What each core is loaded with: neurons, synapse lists, axons in and out, buffer slots.
+
+A *population axon* brings one source pixel's channels (its atoms) to a core. It points to a synapse list
+and to a compartment base that shifts the list's targets, so that pixels which see the same kernel taps
+share one list. Compartments are numbered channel by channel, each channel row by row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from hw_models.multicore.connectivity import Connectivity, connectivity, kernel
+from hw_models.multicore.mapping import CoreAssignment, Mapping
+from hw_models.multicore.tile_grid import Tile, block_sums
+from toolchain.integer_network import (
+    IntegerInput,
+    IntegerPopulation,
+    IntegerReadout,
+    IntegerSpiking,
+    IntegerSynapse,
+)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SynapseList:
+    """Synapses of one source pixel's atoms.
+
+    Attributes:
+        offsets: compartments relative to the axon's base, shape ``(E,)``.
+        weights: int64, shape ``(atoms, E)``; 0 where an atom has no synapse there.
+    """
+
+    offsets: np.ndarray
+    weights: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class IncomingEdge:
+    """One alignment buffer of a core, with the axons and lists that fill it.
+
+    Attributes:
+        source: the population that sends.
+        exponent: weights count ``2^exponent``.
+        pixels: source row and column of each axon, shape ``(A, 2)``.
+        lists, bases: list number and compartment base of each axon, shape ``(A,)``.
+        integrating, firing: slot that sample k is integrated in and read from, at index ``k mod D``.
+    """
+
+    source: str
+    exponent: int
+    pixels: np.ndarray
+    lists: np.ndarray
+    bases: np.ndarray
+    synapse_lists: tuple[SynapseList, ...]
+    integrating: np.ndarray
+    firing: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CoreProgram:
+    """One core.
+
+    Attributes:
+        threshold: int64 per neuron, or None on a readout core, which only accumulates.
+        initial_potential, bias: int64 per neuron.
+        edges: one for each incoming synapse, in the network's order.
+    """
+
+    core: CoreAssignment
+    threshold: np.ndarray | None
+    initial_potential: np.ndarray
+    bias: np.ndarray
+    edges: tuple[IncomingEdge, ...]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class OutputAxons:
+    """What the cores of a source send to one core: every spike of ``pixels`` goes to ``axons`` there.
+
+    Attributes:
+        source, target: rows of ``Mapping.cores``.
+        pixels: the source core's own pixels (row, column in its tile), shape ``(S, 2)``.
+        axons: number of the input axon at the target, shape ``(S,)``.
+    """
+
+    source: int
+    target: int
+    pixels: np.ndarray
+    axons: np.ndarray
+
+
+def core_programs(mapping: Mapping, population: str) -> Iterator[CoreProgram]:
+    """The programs of a population's cores, one by one, in the order of its tiles."""
+    neurons = mapping.network[population]
+    assert not isinstance(neurons, IntegerInput), "the host sends the pixels"
+    synapses = mapping.network.incoming(population)
+    shapes = {s.source: mapping.network[s.source].shape for s in synapses}
+    links = {s.source: connectivity(s, shapes[s.source]) for s in synapses}
+    kernels = {s.source: kernel(s, shapes[s.source]) for s in synapses}
+    for core in mapping.cores_of(population):
+        threshold, initial_potential, bias = (
+            _of_tile(field, neurons, core.tile) for field in _parameters(neurons)
+        )
+        yield CoreProgram(
+            core=core,
+            threshold=None if isinstance(neurons, IntegerReadout) else threshold,
+            initial_potential=initial_potential,
+            bias=bias,
+            edges=tuple(
+                _incoming_edge(
+                    s,
+                    links[s.source],
+                    kernels[s.source],
+                    core.tile,
+                    mapping.slots[s.source, s.target],
+                )
+                for s in synapses
+            ),
+        )
+
+
+def output_axons(mapping: Mapping, synapse: IntegerSynapse) -> Iterator[OutputAxons]:
+    """The routes of one synapse, from the cores of its source to those of its target."""
+    source, target = mapping.grids[synapse.source], mapping.grids[synapse.target]
+    links = connectivity(synapse, mapping.network[synapse.source].shape)
+    reached = [
+        [np.flatnonzero(matrix[a:b].any(axis=0)) for a, b in pairwise(edges)]
+        for matrix, edges in zip((links.rows, links.columns), target.edges[1:], strict=True)
+    ]
+    heard = block_sums(links.channels.astype(np.int64), target.edges[0]) > 0
+    for target_row, (c, r, k) in enumerate(
+        np.ndindex(target.shape), mapping.first_core[target.population]
+    ):
+        rows, columns = reached[0][r], reached[1][k]
+        for source_row, tile in enumerate(source.tiles, mapping.first_core[source.population]):
+            if not heard[c, tile.slices[0]].any():
+                continue
+            own_rows = np.flatnonzero((rows >= tile.rows[0]) & (rows < tile.rows[1]))
+            own_columns = np.flatnonzero((columns >= tile.columns[0]) & (columns < tile.columns[1]))
+            if not len(own_rows) or not len(own_columns):
+                continue
+            yield OutputAxons(
+                source=source_row,
+                target=target_row,
+                pixels=_pairs(
+                    rows[own_rows] - tile.rows[0], columns[own_columns] - tile.columns[0]
+                ),
+                axons=np.add.outer(own_rows * len(columns), own_columns).reshape(-1),
+            )
+
+
+def _parameters(neurons: IntegerPopulation) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Threshold, initial potential and bias; a readout starts at 0 and never spikes."""
+    if isinstance(neurons, IntegerSpiking):
+        return neurons.threshold, neurons.initial_potential, neurons.bias
+    assert isinstance(neurons, IntegerReadout)
+    nothing = np.zeros((1, 1, 1), np.int64)
+    return nothing, nothing, neurons.bias
+
+
+def _of_tile(values: np.ndarray, neurons: IntegerPopulation, tile: Tile) -> np.ndarray:
+    return np.broadcast_to(values, neurons.shape)[tile.slices].reshape(-1).copy()
+
+
+def _incoming_edge(
+    synapse: IntegerSynapse, links: Connectivity, weights: np.ndarray, tile: Tile, slots: int
+) -> IncomingEdge:
+    """Axons of all source pixels that reach a tile, and one list for each pattern of taps."""
+    row_patterns = _Patterns.of(links.row_taps[:, slice(*tile.rows)])
+    column_patterns = _Patterns.of(links.column_taps[:, slice(*tile.columns)])
+    width = tile.columns[1] - tile.columns[0]
+    mine = weights[slice(*tile.channels)]
+    synapse_lists = []
+    for row_taps in row_patterns.taps:
+        by_row = np.tensordot(mine, row_taps, axes=(2, 0))  # (o, i, l, R)
+        for column_taps in column_patterns.taps:
+            block = np.tensordot(by_row, column_taps, axes=(2, 0))  # (o, i, R, C)
+            outputs, inputs, height, reach = block.shape
+            pixel = np.add.outer(np.arange(height) * width, np.arange(reach))
+            offsets = np.add.outer(np.arange(outputs) * tile.positions, pixel)
+            synapse_lists.append(
+                SynapseList(
+                    offsets=offsets.reshape(-1),
+                    weights=np.ascontiguousarray(block.swapaxes(0, 1).reshape(inputs, -1)),
+                )
+            )
+    return IncomingEdge(
+        source=synapse.source,
+        exponent=synapse.exponent,
+        pixels=_pairs(row_patterns.sources, column_patterns.sources),
+        lists=np.add.outer(
+            row_patterns.numbers * len(column_patterns.taps), column_patterns.numbers
+        ).reshape(-1),
+        bases=np.add.outer(row_patterns.first * width, column_patterns.first).reshape(-1),
+        synapse_lists=tuple(synapse_lists),
+        integrating=np.arange(slots),
+        firing=np.arange(slots),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Patterns:
+    """Sources that reach a block along one axis.
+
+    Attributes:
+        sources: their indices, shape ``(S,)``.
+        numbers: index in ``taps`` of each source's pattern.
+        first: first target in the block that each source reaches.
+        taps: distinct patterns, each ``(kernel taps, targets from the first to the last)``.
+    """
+
+    sources: np.ndarray
+    numbers: np.ndarray
+    first: np.ndarray
+    taps: list[np.ndarray]
+
+    @classmethod
+    def of(cls, taps: np.ndarray) -> _Patterns:
+        sources, numbers, first = [], [], []
+        known: dict[tuple[int, bytes], int] = {}
+        patterns: list[np.ndarray] = []
+        for source in np.flatnonzero(taps.any(axis=(0, 1))):
+            targets = np.flatnonzero(taps[:, :, source].any(axis=0))
+            pattern = np.ascontiguousarray(taps[:, targets[0] : targets[-1] + 1, source])
+            number = known.setdefault((pattern.shape[1], pattern.tobytes()), len(patterns))
+            if number == len(patterns):
+                patterns.append(pattern)
+            sources.append(int(source))
+            numbers.append(number)
+            first.append(int(targets[0]))
+        return cls(np.array(sources, int), np.array(numbers, int), np.array(first, int), patterns)
+
+
+def _pairs(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Every (row, column), columns last, shape ``(rows * columns, 2)``."""
+    return np.stack(np.meshgrid(rows, columns, indexing="ij"), axis=-1).reshape(-1, 2)
