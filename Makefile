@@ -17,7 +17,7 @@ demo: environment lava
 test: environment lava
 	$(BIN)/python -m pytest -n 2
 
-slow: environment  # the paper's networks at full width
+slow: environment lava  # the paper's networks at full width, in Lava too
 	$(BIN)/python -m pytest -m slow
 
 lint: environment

@@ -14,6 +14,7 @@ from toolchain.errors import ModelFileError
 from toolchain.integer_network.serialize import DOCUMENT
 
 REPORT = "report.json"
+MODEL = "model.pt"  # the file that was compiled, so that a build can be verified on its own
 
 
 @contextmanager

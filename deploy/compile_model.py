@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from deploy.build_folder import REPORT, whole_folder, write_json
+from deploy.build_folder import MODEL, REPORT, whole_folder, write_json
 from deploy.compilation import Compilation, CompileOptions
 from deploy.fidelity import (
     compare_alignments,
@@ -25,6 +26,7 @@ from hw_models.multicore.initiation_interval import (
 )
 from hw_models.multicore.mapping import Mapping as CoreMapping
 from hw_models.multicore.mapping import map_network
+from hw_models.multicore.mapping_file import MAPPING, mapping_document
 from hw_models.multicore.pipeline import pipeline_of, uniform_slots
 from hw_models.multicore.pipeline_ticks import Schedule, schedule_pipeline
 from hw_models.multicore.tick_cost import RunCost, run_cost
@@ -56,10 +58,8 @@ def compile_model(
     checkpoint = load_checkpoint(model)
     target, array = load_target(options.target), load_array(options.array)
     on_stage("lowering to integers")
-    lower = _lowering(target, options)
-    graph = checkpoint.graph
-    if options.alignment is not None:
-        graph = align_edges(graph, options.alignment)
+    graph = aligned_graph(checkpoint, options)
+    lower = lowering(target, options)
     network = lower(graph)
     on_stage("mapping onto cores")
     slots = uniform_slots(network, options.slots or target.default_buffer_slots)
@@ -97,9 +97,17 @@ def compile_model(
     return compilation
 
 
-def _lowering(
+def aligned_graph(checkpoint: Checkpoint, options: CompileOptions) -> LayerGraph:
+    """The model's graph, with the alignment asked for on every edge."""
+    if options.alignment is None:
+        return checkpoint.graph
+    return align_edges(checkpoint.graph, options.alignment)
+
+
+def lowering(
     target: TargetDescription, options: CompileOptions
 ) -> Callable[[LayerGraph], IntegerNetwork]:
+    """How a graph becomes integers for a target and the weight bits asked for."""
     widths = target.widths
     if options.weight_bits is not None:
         widths = replace(widths, weight_bits=options.weight_bits)
@@ -142,7 +150,8 @@ def _write(compilation: Compilation, slots: Mapping[tuple[str, str], int], out: 
     report = report_document(compilation)
     with whole_folder(out) as folder:
         save_integer_network(compilation.network, folder)
-        write_json(folder / "mapping.json", compilation.mapping.to_json())
+        shutil.copyfile(compilation.model, folder / MODEL)
+        write_json(folder / MAPPING, mapping_document(compilation.mapping))
         write_json(folder / "pe_array.json", report["pe_array"])
         write_json(folder / "pipeline.trace.json", chrome_trace(compilation.schedule))
         write_json(folder / REPORT, report)

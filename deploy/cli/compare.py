@@ -12,9 +12,7 @@ from rich.table import Table
 from deploy.cli.console import JsonOption, console, print_json
 
 if TYPE_CHECKING:
-    from hw_models.pe_array.array_description import PeArray
     from hw_models.pe_array.estimate import ArrayEstimate
-    from toolchain.integer_network import IntegerNetwork
 
 CHECKED_SAMPLES = 4
 """Samples on which the PE array's functional output is held against the stepped engine."""
@@ -36,6 +34,7 @@ def compare(
     from deploy.build_folder import load_report
     from deploy.report.comparison import array_row
     from deploy.report.terminal import print_comparison
+    from deploy.verification import hold_array, random_pixels
     from hw_models.pe_array.array_description import load_array
     from hw_models.pe_array.estimate import MODES, estimate_array
     from toolchain.integer_network.serialize import load_integer_network
@@ -45,7 +44,7 @@ def compare(
     estimates = [estimate_array(network, description, mode) for mode in MODES]
     pipelines = [row for row in report["comparison"] if row["kind"] == "pipeline"]
     report["comparison"] = pipelines + [array_row(description.name, e) for e in estimates]
-    divergence = _first_difference_on_array(network, description)
+    divergence = hold_array(network, description, random_pixels(network, CHECKED_SAMPLES))
     if as_json:
         print_json(
             {
@@ -67,23 +66,6 @@ def compare(
         console.print(f"\n{verdict}")
     if divergence is not None:
         raise typer.Exit(1)
-
-
-def _first_difference_on_array(network: IntegerNetwork, description: PeArray) -> str | None:
-    """Run random pixels through the array's own loop order and through the stepped engine."""
-    import numpy as np
-
-    from hw_models.pe_array.functional import run_on_array
-    from sim.simulation import Simulation, first_divergence
-    from sim.stepped import run_stepped
-    from toolchain.integer_network import input_population
-
-    source = input_population(network)
-    shape = (CHECKED_SAMPLES, *source.shape)
-    pixels = np.random.default_rng(0).integers(0, source.max_value + 1, shape)
-    counts, logits = run_on_array(network, description, pixels)
-    on_array = Simulation(logits=logits, counts=counts, trains={})
-    return first_divergence(run_stepped(network, pixels), on_array)
 
 
 def _layers(estimates: list[ArrayEstimate]) -> Table:

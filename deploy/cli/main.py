@@ -15,6 +15,7 @@ from deploy.cli.report import report
 from deploy.cli.reproduce import reproduce_command
 from deploy.cli.simulate import simulate
 from deploy.cli.train import train_command
+from deploy.cli.verify import verify_command
 from toolchain.errors import QacDeployError
 
 app = typer.Typer(
@@ -30,6 +31,7 @@ app.command("convert")(convert_command)
 app.command("calibrate")(calibrate_command)
 app.command("compile")(compile_command)
 app.command("simulate")(simulate)
+app.command("verify")(verify_command)
 app.command("report")(report)
 app.command("compare")(compare)
 app.command("reproduce")(reproduce_command)

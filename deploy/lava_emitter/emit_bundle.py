@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 from zipfile import ZipFile, ZipInfo
 
 import numpy as np
@@ -29,18 +30,16 @@ hold. `processes.py` has the Lava processes and their models, `network.py` build
 """
 
 
-def emit_bundle(
+def bundle_document(
     network: IntegerNetwork,
-    directory: Path,
     *,
     buffer_slots: Mapping[tuple[str, str], int],
     link_ticks: int,
     cores: Mapping[str, Sequence[int]],
-) -> None:
-    """Write a bundle that runs with lava-nc alone; the same input gives the same bytes.
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """The bundle's ``network.json`` and the arrays of its ``weights.npz``.
 
     Args:
-        directory: made when it does not exist.
         buffer_slots: D of each synapse's alignment buffer, by (source, target).
         link_ticks: delay of a frame forward and of a credit backward.
         cores: indices of the cores each population is mapped onto; a population that is not on the
@@ -54,6 +53,26 @@ def emit_bundle(
     for record, synapse in zip(document["synapses"], network.synapses, strict=True):
         record["slots"] = buffer_slots[synapse.source, synapse.target]
         record["frames"] = None if synapse.alignment == "average" else step_frames(network, synapse)
+    return document, arrays
+
+
+def emit_bundle(
+    network: IntegerNetwork,
+    directory: Path,
+    *,
+    buffer_slots: Mapping[tuple[str, str], int],
+    link_ticks: int,
+    cores: Mapping[str, Sequence[int]],
+) -> None:
+    """Write a bundle that runs with lava-nc alone; the same input gives the same bytes.
+
+    Args:
+        directory: made when it does not exist.
+        buffer_slots, link_ticks, cores: as for ``bundle_document``.
+    """
+    document, arrays = bundle_document(
+        network, buffer_slots=buffer_slots, link_ticks=link_ticks, cores=cores
+    )
     directory.mkdir(parents=True, exist_ok=True)
     for source in sorted(SOURCES.glob("*.py")):
         shutil.copyfile(source, directory / source.name)

@@ -166,29 +166,6 @@ class Mapping:
             },
         }
 
-    def to_json(self) -> dict[str, Any]:
-        """``mapping.json``: every used core."""
-        limits = {limit: getattr(self.target.core, limit) for limit in LIMITS}
-        return {
-            "target": self.target.name,
-            "limits": limits,
-            "summary": self.summary(),
-            "cores": [
-                {
-                    "core": core.core_index,
-                    "chip": core.chip_index,
-                    "position": list(core.position),
-                    "population": core.tile.population,
-                    "channels": list(core.tile.channels),
-                    "rows": list(core.tile.rows),
-                    "columns": list(core.tile.columns),
-                    "neurons": core.use.neurons,
-                    **{limit: getattr(core.use, limit) for limit in LIMITS},
-                }
-                for core in self.cores
-            ],
-        }
-
 
 def map_network(network: IntegerNetwork, target: TargetDescription, slots: BufferSlots) -> Mapping:
     """Partition a network and place its tiles, chip after chip.

@@ -1,0 +1,54 @@
+"""``qac-deploy verify``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from deploy.cli.console import JsonOption, console, print_json
+
+_MARKS = {
+    "equal": "[green]equal[/green]    ",
+    "different": "[red]DIFFERENT[/red]",
+    "skipped": "[yellow]skipped[/yellow]  ",
+}
+
+
+def verify_command(
+    build: Annotated[Path, typer.Argument(help="Build folder, as `qac-deploy compile` writes it.")],
+    samples: Annotated[int, typer.Option(min=1, help="Test samples on every rung.")] = 4,
+    lava_python: Annotated[
+        Path | None, typer.Option(help="Python 3.10 interpreter that has lava-nc.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check every step from the model file to each engine, integer by integer.
+
+    The model is lowered again; every core computes from its own axons, synapse lists and buffer slots;
+    the Lava bundle is read back and run; the PE array computes in its own loop order. Exit code 1 where
+    a rung differs, with the first difference: population, neuron, timestep, both values.
+
+    Example: [bold]qac-deploy verify build/[/bold]
+    """
+    from deploy.lava_environment import find_lava_python
+    from deploy.verification import load_build, verify
+
+    rungs = []
+    with console.status("reading the build") as status:
+        if as_json:
+            status.stop()
+        loaded = load_build(build, samples)
+        for rung in verify(loaded, lambda: find_lava_python(lava_python), status.update):
+            rungs.append(rung)
+            if not as_json:
+                console.print(
+                    f"{_MARKS[rung.status]}  [bold]{rung.name}[/bold]: {escape(rung.detail)}"
+                )
+    if as_json:
+        print_json({"samples": len(loaded.pixels), "rungs": [asdict(rung) for rung in rungs]})
+    if any(rung.status == "different" for rung in rungs):
+        raise typer.Exit(1)

@@ -1,0 +1,109 @@
+"""``mapping.json``: every used core of a mapping, written and read back."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from hw_models.multicore.mapping import CoreAssignment, Mapping
+from hw_models.multicore.partition import LIMITS, CoreUse
+from hw_models.multicore.tile_grid import Tile, TileGrid
+from hw_models.target_description import TargetDescription
+from toolchain.errors import ModelFileError
+from toolchain.integer_network import IntegerInput, IntegerNetwork
+from toolchain.record_reader import RecordReader
+
+MAPPING = "mapping.json"
+_AXES = ("channels", "rows", "columns")
+
+
+def mapping_document(mapping: Mapping) -> dict[str, Any]:
+    """The document for a mapping: limits, a summary, the buffers, and all cores in order."""
+    return {
+        "target": mapping.target.name,
+        "limits": {limit: getattr(mapping.target.core, limit) for limit in LIMITS},
+        "summary": mapping.summary(),
+        "buffers": [
+            {"source": source, "target": target, "slots": slots}
+            for (source, target), slots in mapping.slots.items()
+        ],
+        "cores": [
+            {
+                "core": core.core_index,
+                "chip": core.chip_index,
+                "position": list(core.position),
+                "population": core.tile.population,
+                **{axis: list(getattr(core.tile, axis)) for axis in _AXES},
+                "neurons": core.use.neurons,
+                **{limit: getattr(core.use, limit) for limit in LIMITS},
+            }
+            for core in mapping.cores
+        ],
+    }
+
+
+def load_mapping(build: Path, network: IntegerNetwork, target: TargetDescription) -> Mapping:
+    """The mapping of a build folder.
+
+    Raises:
+        ModelFileError: the file is missing or damaged, or its cores do not hold the network, each neuron
+            once; the message names the field.
+    """
+    path = build / MAPPING
+    try:
+        root = RecordReader(path, "", json.loads(path.read_text()))
+    except (OSError, json.JSONDecodeError) as error:
+        raise ModelFileError(
+            f"{path}: cannot be read ({error}); compile the model again"
+        ) from error
+    slots = {
+        (r.text("source"), r.text("target")): r.integer("slots", 1)
+        for r in root.record_list("buffers")
+    }
+    cores = tuple(_core(reader) for reader in root.record_list("cores"))
+    if set(slots) != {(s.source, s.target) for s in network.synapses}:
+        raise ModelFileError(f"{path}: buffers must be those of the network's synapses")
+    grids = {}
+    for population in network.populations:
+        if not isinstance(population, IntegerInput):
+            tiles = [c.tile for c in cores if c.tile.population == population.name]
+            grids[population.name] = _grid(path, population.name, population.shape, tiles)
+    in_order = [tile for grid in grids.values() for tile in grid.tiles]
+    if [core.tile for core in cores] != in_order:
+        raise ModelFileError(
+            f"{path}: cores must be listed population by population, tile by tile, as compile does"
+        )
+    return Mapping(target=target, network=network, slots=slots, grids=grids, cores=cores)
+
+
+def _core(reader: RecordReader) -> CoreAssignment:
+    axes = {axis: reader.integers(axis, 2, 0) for axis in _AXES}
+    x, y = reader.integers("position", 2, 0)
+    return CoreAssignment(
+        core_index=reader.integer("core", 0),
+        chip_index=reader.integer("chip", 0),
+        position=(x, y),
+        tile=Tile(
+            population=reader.text("population"),
+            **{axis: (start, stop) for axis, (start, stop) in axes.items()},
+        ),
+        use=CoreUse(
+            neurons=reader.integer("neurons", 1),
+            **{limit: reader.integer(limit, 0) for limit in LIMITS},
+        ),
+    )
+
+
+def _grid(path: Path, name: str, shape: tuple[int, ...], tiles: list[Tile]) -> TileGrid:
+    """The grid whose tiles these are; they must cover the population."""
+    edges = tuple(
+        (*sorted({getattr(tile, axis)[0] for tile in tiles}), size)
+        for axis, size in zip(_AXES, shape, strict=True)
+    )
+    grid = TileGrid(name, (edges[0], edges[1], edges[2]))
+    if not tiles or list(grid.tiles) != tiles:
+        raise ModelFileError(
+            f"{path}: the cores of '{name}' must hold each of its neurons once; compile the model again"
+        )
+    return grid

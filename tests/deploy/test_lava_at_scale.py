@@ -1,0 +1,49 @@
+"""ResNet-20 of full width in Lava: its integers and its own counters, at every buffer depth."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from deploy.lava_emitter.emit_bundle import emit_bundle
+from deploy.lava_environment import find_lava_python
+from hw_models.multicore.pipeline import pipeline_of, uniform_slots
+from hw_models.multicore.pipeline_ticks import schedule_pipeline
+from hw_models.target_description import load_target
+from sim.lava_runner import run_lava
+from sim.simulation import first_divergence
+from sim.stepped import run_stepped
+from toolchain.conversion import convert
+from toolchain.model_zoo import build_model
+from toolchain.passes import lower_to_integers
+from toolchain.quantize_activations import balance_thresholds, quantize_activations
+from toolchain.quantizers import TimestepQuantizer
+
+pytestmark = [pytest.mark.slow, pytest.mark.lava]
+
+
+@pytest.fixture(scope="module")
+def resnet20():
+    """Random weights, T_l of 1 to 4 in turn."""
+    torch.manual_seed(0)
+    module = quantize_activations(build_model("resnet-20", (1, 28, 28), 10), TimestepQuantizer)
+    balance_thresholds(module, torch.rand(4, 1, 28, 28))
+    for index, quantizer in enumerate(m for m in module.modules() if hasattr(m, "t")):
+        quantizer.t.data.fill_(1 + index % 4)
+    return lower_to_integers(convert(module, (1, 28, 28), 255), load_target("loihi-sim").widths)
+
+
+@pytest.mark.parametrize("slots", [1, 2, 3])
+def test_tick_model_equals_lavas_own_counters(resnet20, slots, tmp_path):
+    depth = uniform_slots(resnet20, slots)
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 1, 28, 28))
+    schedule = schedule_pipeline(pipeline_of(resnet20, depth, 1), len(pixels))
+    emit_bundle(resnet20, tmp_path, buffer_slots=depth, link_ticks=1, cores={})
+    lava = run_lava(
+        tmp_path, pixels, num_ticks=schedule.num_ticks, python=find_lava_python(), timeout_s=600
+    )
+    assert first_divergence(run_stepped(resnet20, pixels), lava.simulation) is None
+    for name, ticks in schedule.step_ticks.items():
+        assert np.array_equal(lava.step_ticks[name], ticks)
+        assert lava.stalls[name] == schedule.activity_ticks(name)

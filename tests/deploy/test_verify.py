@@ -1,0 +1,104 @@
+"""``qac-deploy verify``: every rung equal on a good build; a fault in any file named by population."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+RUNGS = [
+    "quantized ANN -> integer network",
+    "stepped engine -> exact engine",
+    "integer network -> cores",
+    "integer network -> Lava bundle",
+    "Lava bundle -> Lava on the CPU",
+    "integer network -> PE array",
+]
+
+
+@pytest.fixture
+def build(compiled, tmp_path):
+    """A copy of the trained build, to break."""
+    return shutil.copytree(compiled[1], tmp_path / "build")
+
+
+def rungs_of(process):
+    return {rung["name"]: rung for rung in json.loads(process.stdout)["rungs"]}
+
+
+@pytest.mark.lava
+def test_a_good_build_is_equal_on_every_rung(qac_deploy, compiled):
+    process = qac_deploy("verify", compiled[1], "--samples", 2, "--json")
+    assert process.returncode == 0, process.stderr
+    assert {n: r["status"] for n, r in rungs_of(process).items()} == dict.fromkeys(RUNGS, "equal")
+
+
+def test_without_lava_its_rung_is_skipped_and_says_why(qac_deploy, build, tmp_path):
+    process = qac_deploy(
+        "verify", build, "--samples", 1, "--json", "--lava-python", tmp_path / "no"
+    )
+    assert process.returncode == 0, process.stderr
+    skipped = rungs_of(process)["Lava bundle -> Lava on the CPU"]
+    assert skipped["status"] == "skipped"
+    assert "--lava-python" in skipped["detail"]
+
+
+def flip(build, name, at, bit):
+    arrays = load_file(build / "network.safetensors")
+    arrays[name].reshape(-1)[at] ^= 1 << bit
+    save_file(arrays, build / "network.safetensors")
+
+
+def change_bundle_array(build, name, at, change):
+    with np.load(build / "lava" / "weights.npz") as archive:
+        arrays = {n: archive[n] for n in archive.files}
+    arrays[name].reshape(-1)[at] += change
+    np.savez(build / "lava" / "weights.npz", **arrays)
+
+
+def change_json(path, change):
+    document = json.loads(path.read_text())
+    change(document)
+    path.write_text(json.dumps(document))
+
+
+def test_a_flipped_bit_of_the_network_is_found_against_the_model(qac_deploy, build):
+    flip(build, "inner->join/maps.0.weight", 5, 0)
+    process = qac_deploy("verify", build, "--samples", 1, "--lava-python", "no")
+    assert process.returncode == 1
+    assert (
+        "DIFFERENT  quantized ANN -> integer network: inner->join/maps.0.weight at (0, 0, 1, 2)"
+        in (process.stdout)
+    )
+
+
+def test_an_off_by_one_threshold_of_the_bundle_is_named(qac_deploy, build):
+    change_bundle_array(build, "wide/threshold", 3, 1)
+    process = qac_deploy("verify", build, "--samples", 1, "--lava-python", "no", "--json")
+    assert process.returncode == 1
+    rung = rungs_of(process)["integer network -> Lava bundle"]
+    assert rung["status"] == "different"
+    assert rung["detail"].startswith("wide/threshold at (3, 0, 0) is ")
+
+
+def test_a_buffer_slot_too_many_in_the_bundle_is_named(qac_deploy, build):
+    def change(document):
+        document["synapses"][1]["slots"] += 1
+
+    change_json(build / "lava" / "network.json", change)
+    process = qac_deploy("verify", build, "--samples", 1, "--lava-python", "no")
+    assert process.returncode == 1
+    assert "synapses[stem -> inner].slots is 3, must be 2" in process.stdout
+
+
+def test_cores_that_do_not_hold_the_network_are_refused(qac_deploy, build):
+    def change(document):
+        document["cores"][1]["rows"][1] -= 1
+
+    change_json(build / "mapping.json", change)
+    process = qac_deploy("verify", build, "--samples", 1)
+    assert process.returncode == 2
+    assert "mapping.json: the cores of 'stem' must hold each of its neurons once" in process.stderr

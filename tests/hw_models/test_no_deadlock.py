@@ -1,0 +1,51 @@
+"""Random pipelines with forks and joins, every depth D >= 1: all finish, at the closed-form interval."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from hw_models.multicore.initiation_interval import initiation_interval
+from hw_models.multicore.pipeline import AlignmentBuffer, Pipeline
+from hw_models.multicore.pipeline_ticks import schedule_pipeline
+
+NUM_SAMPLES, LONGEST_PERIOD = 160, 40
+
+
+def random_pipeline(rng):
+    """Up to nine stages; each hears from one to three earlier ones, averaging or frame by frame."""
+    count = int(rng.integers(2, 10))
+    windows = {f"p{i}": int(rng.integers(1, 9)) for i in range(count)}
+    buffers = []
+    for target in range(1, count):
+        sources = rng.choice(target, size=min(target, int(rng.integers(1, 4))), replace=False)
+        averages = rng.integers(2)
+        for source in sorted(int(s) for s in sources):
+            steps, frames = windows[f"p{target}"], windows[f"p{source}"]
+            chosen = tuple(sorted(int(f) for f in rng.integers(0, frames, steps)))
+            buffers.append(
+                AlignmentBuffer(
+                    source=f"p{source}",
+                    target=f"p{target}",
+                    slots=int(rng.integers(1, 5)),
+                    frames=None if averages else chosen,
+                )
+            )
+    return Pipeline(windows=windows, buffers=tuple(buffers), link_ticks=int(rng.integers(0, 3)))
+
+
+@pytest.mark.parametrize("num_graphs", [300, pytest.param(5_000, marks=pytest.mark.slow)])
+def test_random_graphs_finish_at_the_interval_of_the_bound(num_graphs):
+    rng = np.random.default_rng(num_graphs)
+    for _ in range(num_graphs):
+        pipeline = random_pipeline(rng)
+        ticks = initiation_interval(pipeline).ticks
+        done = schedule_pipeline(pipeline, NUM_SAMPLES).completion_ticks
+        assert (np.diff(done) > 0).all()
+        # parts that no buffer ties to the slowest one may run ahead; the last to finish sets the pace
+        repeats = [
+            period
+            for period in range(1, LONGEST_PERIOD + 1)
+            if done[-1] - done[-1 - period] == period * ticks
+        ]
+        assert repeats, (pipeline, ticks, done[-20:])
