@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 from deploy.fidelity import AlignmentTrade, Fidelity
 from hw_models.multicore.initiation_interval import Change, InitiationInterval
@@ -17,7 +18,9 @@ from hw_models.pe_array.estimate import ArrayEstimate
 from hw_models.target_description import TargetDescription
 from toolchain.checkpoint import Checkpoint
 from toolchain.integer_network import IntegerNetwork
-from toolchain.layer_graph import AlignmentMethod
+from toolchain.layer_graph import AlignmentMethod, LayerGraph
+
+Objective: TypeAlias = Literal["stalls", "cores", "latency", "energy"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +30,9 @@ class CompileOptions:
     Attributes:
         alignment: of every edge; as the model has it when None.
         slots: D of every alignment buffer; the target's default when None.
+        max_timesteps: cap on every T_l; the trained ones when None.
+        optimize: what to optimize the design for; nothing when None.
+        accuracy_budget: points of accuracy that ``optimize`` may give up.
         data: data set for accuracy and event counts; the one the model was trained on when None.
         samples: samples in the reported pipeline run.
     """
@@ -36,8 +42,46 @@ class CompileOptions:
     alignment: AlignmentMethod | None = None
     weight_bits: int | None = None
     slots: int | None = None
+    max_timesteps: int | None = None
+    optimize: Objective | None = None
+    accuracy_budget: float = 0.0
     data: str | None = None
     samples: int = 16
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Design:
+    """A network on its cores: what the options make of a model."""
+
+    options: CompileOptions
+    graph: LayerGraph
+    network: IntegerNetwork
+    mapping: CoreMapping
+    pipeline: Pipeline
+
+
+@dataclass(frozen=True, kw_only=True)
+class DesignPoint:
+    """One design on the way to the optimized one, or beside it.
+
+    Attributes:
+        change: what differs from the point before.
+        verdict: ``kept``, or why it was not.
+        stall_share: part of the steady state a population does not fire, mean over populations.
+        accuracy: on held-out training images; None without a data set.
+        energy_nj: energy a sample under each cost profile; empty without a data set.
+    """
+
+    change: str
+    verdict: str
+    mean_timesteps: float
+    interval_ticks: float
+    first_latency_ticks: int
+    stall_share: float
+    num_cores: int
+    num_slots: int
+    accuracy: float | None
+    energy_nj: Mapping[str, float]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -58,5 +102,6 @@ class Compilation:
     data_name: str | None
     fidelity: Fidelity | None
     alignment_trade: list[AlignmentTrade]
+    design_points: list[DesignPoint]
     costs: Mapping[str, RunCost]
     array_estimates: list[ArrayEstimate]

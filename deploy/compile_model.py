@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from deploy.build_folder import MODEL, REPORT, whole_folder, write_json
-from deploy.compilation import Compilation, CompileOptions
+from deploy.compilation import Compilation, CompileOptions, DesignPoint
+from deploy.design import build_design, lowering
 from deploy.fidelity import (
     compare_alignments,
     measure_fidelity,
     simulate,
 )
 from deploy.lava_emitter.emit_bundle import emit_bundle
+from deploy.optimize import optimize_design
 from deploy.report.chrome_trace import chrome_trace
 from deploy.report.html import render_html
 from deploy.report.report_document import report_document
@@ -25,9 +26,7 @@ from hw_models.multicore.initiation_interval import (
     single_changes,
 )
 from hw_models.multicore.mapping import Mapping as CoreMapping
-from hw_models.multicore.mapping import map_network
 from hw_models.multicore.mapping_file import MAPPING, mapping_document
-from hw_models.multicore.pipeline import pipeline_of, uniform_slots
 from hw_models.multicore.pipeline_ticks import Schedule, schedule_pipeline
 from hw_models.multicore.tick_cost import RunCost, run_cost
 from hw_models.pe_array.array_description import PeArray, load_array
@@ -38,9 +37,6 @@ from toolchain.datasets import DATASETS, Dataset, load_dataset
 from toolchain.errors import DataError
 from toolchain.integer_network import IntegerNetwork, has_constant_current
 from toolchain.integer_network.serialize import save_integer_network
-from toolchain.layer_graph import LayerGraph
-from toolchain.passes import lower_to_integers
-from toolchain.passes.align_edges import align_edges
 
 
 def compile_model(
@@ -57,26 +53,25 @@ def compile_model(
     on_stage("reading the model")
     checkpoint = load_checkpoint(model)
     target, array = load_target(options.target), load_array(options.array)
-    on_stage("lowering to integers")
-    graph = aligned_graph(checkpoint, options)
-    lower = lowering(target, options)
-    network = lower(graph)
-    on_stage("mapping onto cores")
-    slots = uniform_slots(network, options.slots or target.default_buffer_slots)
-    mapping = map_network(network, target, slots)
-    on_stage("scheduling the pipeline")
-    pipeline = pipeline_of(network, slots, target.link_ticks)
-    schedule = schedule_pipeline(pipeline, options.samples)
     dataset = _dataset(checkpoint, options)
+    design = build_design(checkpoint.graph, target, options, on_stage)
+    points: list[DesignPoint] = []
+    if options.optimize is not None:
+        design, points = optimize_design(design, checkpoint.graph, target, dataset, on_stage)
+    network, mapping, pipeline = design.network, design.mapping, design.pipeline
+    on_stage("scheduling the pipeline")
+    schedule = schedule_pipeline(pipeline, options.samples)
     fidelity, trade, costs = None, [], {}
     if dataset is not None:
         on_stage(f"measuring on {dataset.name}")
-        fidelity = measure_fidelity(graph, network, dataset)
-        trade = compare_alignments(checkpoint.graph, lower, pipeline, slots, dataset)
+        fidelity = measure_fidelity(design.graph, network, dataset)
+        trade = compare_alignments(
+            design.graph, lowering(target, options), pipeline, mapping.slots, dataset
+        )
         costs = _costs(target, mapping, schedule, dataset)
     compilation = Compilation(
         model=model,
-        options=options,
+        options=design.options,
         checkpoint=checkpoint,
         target=target,
         array=array,
@@ -89,29 +84,13 @@ def compile_model(
         data_name=None if dataset is None else dataset.name,
         fidelity=fidelity,
         alignment_trade=trade,
+        design_points=points,
         costs=costs,
         array_estimates=_array_estimates(network, array),
     )
     on_stage(f"writing {out}")
-    _write(compilation, slots, out)
+    _write(compilation, out)
     return compilation
-
-
-def aligned_graph(checkpoint: Checkpoint, options: CompileOptions) -> LayerGraph:
-    """The model's graph, with the alignment asked for on every edge."""
-    if options.alignment is None:
-        return checkpoint.graph
-    return align_edges(checkpoint.graph, options.alignment)
-
-
-def lowering(
-    target: TargetDescription, options: CompileOptions
-) -> Callable[[LayerGraph], IntegerNetwork]:
-    """How a graph becomes integers for a target and the weight bits asked for."""
-    widths = target.widths
-    if options.weight_bits is not None:
-        widths = replace(widths, weight_bits=options.weight_bits)
-    return lambda graph: lower_to_integers(graph, widths)
 
 
 def _dataset(checkpoint: Checkpoint, options: CompileOptions) -> Dataset | None:
@@ -146,7 +125,7 @@ def _array_estimates(network: IntegerNetwork, array: PeArray) -> list[ArrayEstim
     ]
 
 
-def _write(compilation: Compilation, slots: Mapping[tuple[str, str], int], out: Path) -> None:
+def _write(compilation: Compilation, out: Path) -> None:
     report = report_document(compilation)
     with whole_folder(out) as folder:
         save_integer_network(compilation.network, folder)
@@ -159,7 +138,7 @@ def _write(compilation: Compilation, slots: Mapping[tuple[str, str], int], out: 
         emit_bundle(
             compilation.network,
             folder / "lava",
-            buffer_slots=slots,
+            buffer_slots=compilation.mapping.slots,
             link_ticks=compilation.target.link_ticks,
             cores=compilation.mapping.cores_by_population(),
         )

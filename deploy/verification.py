@@ -12,7 +12,7 @@ import numpy as np
 
 from deploy.build_folder import MODEL, load_report
 from deploy.compilation import CompileOptions
-from deploy.compile_model import aligned_graph, lowering
+from deploy.design import chosen_graph, lowering
 from deploy.lava_emitter.emit_bundle import bundle_document
 from hw_models.multicore.mapping import Mapping
 from hw_models.multicore.mapping_file import load_mapping
@@ -158,7 +158,7 @@ def _rung(name: str, difference: str | None, compared: str) -> Rung:
 def _model_to_integers(build: Build) -> Rung:
     name = "quantized ANN -> integer network"
     checkpoint = load_checkpoint(build.folder / MODEL)
-    network = lowering(build.target, build.options)(aligned_graph(checkpoint, build.options))
+    network = lowering(build.target, build.options)(chosen_graph(checkpoint.graph, build.options))
     document, arrays = describe_network(network)
     found_document, found = describe_network(build.network)
     difference = _array_difference(arrays, found) or _record_difference(document, found_document)

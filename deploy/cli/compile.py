@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast, get_args
 
 import typer
 
@@ -38,15 +38,27 @@ def compile_command(
         str | None,
         typer.Option(help="Data set to measure on (default: the one it was trained on)."),
     ] = None,
+    max_timesteps: Annotated[
+        int | None, typer.Option(min=1, help="Cap on every T_l (default: as trained).")
+    ] = None,
+    optimize: Annotated[
+        str | None, typer.Option(help="Search a better design: stalls, cores, latency or energy.")
+    ] = None,
+    accuracy_budget: Annotated[
+        float, typer.Option(min=0, help="Points of accuracy that --optimize may give up.")
+    ] = 0.0,
     samples: Annotated[int, typer.Option(min=1, help="Samples in the reported pipeline run.")] = 16,
     as_json: JsonOption = False,
 ) -> None:
     """Compile a trained network for a target: integers, cores, buffers, stalls, Lava processes.
 
-    Example: [bold]qac-deploy compile model.pt --target loihi-sim[/bold]
+    With --optimize, buffers get the depths that the objective asks for; with --accuracy-budget, firing
+    windows may be shortened and alignments changed too. A table says what each step bought.
+
+    Example: [bold]qac-deploy compile model.pt --target loihi-sim --optimize stalls[/bold]
     """
     from deploy.build_folder import load_report
-    from deploy.compilation import CompileOptions
+    from deploy.compilation import CompileOptions, Objective
     from deploy.compile_model import compile_model
     from deploy.report.terminal import print_summary
     from toolchain.layer_graph import ALIGNMENT_METHODS
@@ -56,12 +68,20 @@ def compile_command(
             f"must be one of {', '.join(ALIGNMENT_METHODS)}, not '{alignment}'",
             param_hint="--alignment",
         )
+    if optimize is not None and optimize not in get_args(Objective):
+        raise typer.BadParameter(
+            f"must be one of {', '.join(get_args(Objective))}, not '{optimize}'",
+            param_hint="--optimize",
+        )
     options = CompileOptions(
         target=target,
         array=array,
         alignment=alignment,
         slots=slots,
         weight_bits=weight_bits,
+        max_timesteps=max_timesteps,
+        optimize=cast("Objective | None", optimize),
+        accuracy_budget=accuracy_budget,
         data=data,
         samples=samples,
     )

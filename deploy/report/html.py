@@ -31,6 +31,7 @@ def render_html(report: dict[str, Any]) -> str:
     parts = (
         _header,
         _limit,
+        _designs,
         _graph,
         _stalls,
         _timeline,
@@ -95,8 +96,59 @@ def _limit(report: dict[str, Any]) -> Markup:
         "What limits the pipeline",
         "exact",
         element("p", f"{pipeline['explanation']}.", class_="callout"),
+        element(
+            "p",
+            f"In the steady state a population stalls {per_cent(pipeline['stall_share'])} of the time, on "
+            f"average; no buffer brings these firing windows below "
+            f"{per_cent(pipeline['least_stall_share'])}.",
+            class_="quiet",
+        ),
         changes,
     )
+
+
+def _designs(report: dict[str, Any]) -> Markup:
+    points = report["design_points"]
+    if not points:
+        return Markup("")
+    profiles = list(points[0]["energy_nj"])
+    rows = [
+        [
+            p["change"],
+            f"{p['mean_timesteps']:.2f}",
+            number(p["interval_ticks"]),
+            p["first_latency_ticks"],
+            per_cent(p["stall_share"]),
+            f"{p['num_cores']:,}",
+            p["num_slots"],
+            "" if p["accuracy"] is None else f"{100 * p['accuracy']:.2f}",
+            *(f"{p['energy_nj'][profile]:,.0f}" for profile in profiles),
+            p["verdict"],
+        ]
+        for p in points
+    ]
+    return section(
+        "designs",
+        "What each step of the search bought",
+        "exact",
+        element(
+            "p",
+            f"Objective: {report['options']['optimize']}. Accuracy here is on the last training images, "
+            f"which the search may look at; energies are estimates. Uniform T is the same network with "
+            f"one T for all, at the buffers it was compiled with.",
+            class_="quiet",
+        ),
+        scrolling(
+            _table(
+                [
+                    "Step", "mean T", "ticks between results", "first result, ticks", "stalled",
+                    "cores", "slots", "% correct", *(f"nJ, {profile}" for profile in profiles),
+                    "Verdict",
+                ],
+                rows,
+            )
+        ),
+    )  # fmt: skip
 
 
 def _graph(report: dict[str, Any]) -> Markup:

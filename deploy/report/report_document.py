@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from fractions import Fraction
 from math import prod
 from typing import Any
 
 from deploy.compilation import Compilation
 from deploy.report.comparison import array_row, pipeline_rows
+from hw_models.multicore.buffer_depths import steady_stall_share
 from hw_models.multicore.initiation_interval import ideal_interval_ticks
 from hw_models.multicore.pipeline_ticks import Schedule
 from toolchain.integer_network import (
@@ -47,6 +49,7 @@ def report_document(compilation: Compilation) -> dict[str, Any]:
         "synapses": [_synapse(c, s) for s in c.network.synapses],
         "fidelity": None if c.fidelity is None else asdict(c.fidelity),
         "alignment_trade": [asdict(trade) for trade in c.alignment_trade],
+        "design_points": [asdict(point) for point in c.design_points],
         "mapping": c.mapping.summary(),
         "pipeline": _pipeline(c),
         "costs": {name: asdict(cost) for name, cost in c.costs.items()},
@@ -107,6 +110,10 @@ def _pipeline(c: Compilation) -> dict[str, Any]:
         "interval_exact": str(interval.ticks),
         "measured_interval_ticks": schedule.measured_interval_ticks,
         "ideal_interval_ticks": ideal_interval_ticks(c.pipeline),
+        "stall_share": steady_stall_share(c.pipeline, interval.ticks),
+        "least_stall_share": steady_stall_share(
+            c.pipeline, Fraction(ideal_interval_ticks(c.pipeline))
+        ),
         "critical_populations": list(interval.populations),
         "critical_buffers": [list(b.edge) for b in interval.buffers],
         "explanation": explain_limit(c),

@@ -46,7 +46,43 @@ def print_summary(report: dict[str, Any], console: Console) -> None:
         console.print(
             f"  {escape(change['description'])}: one every {change['interval_ticks']:g} ticks"
         )
+    console.print(
+        f"in the steady state a population stalls {pipeline['stall_share']:.0%} of the time; no buffer "
+        f"brings these windows below {pipeline['least_stall_share']:.0%}"
+    )
+    if report["design_points"]:
+        console.print()
+        console.print(_designs(report))
     print_comparison(report, console)
+
+
+def _designs(report: dict[str, Any]) -> Table:
+    """What each step of --optimize bought."""
+    table = Table(
+        title=f"what each step of the search for {report['options']['optimize']} bought",
+        title_justify="left",
+        box=None,
+        padding=(0, 2, 0, 0),
+    )
+    table.add_column("step", min_width=20)
+    for column in ("T", "ticks", "first", "stalled", "cores", "slots", "correct"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("verdict")
+    for point in report["design_points"]:
+        accuracy = point["accuracy"]
+        table.add_row(
+            escape(point["change"]),
+            f"{point['mean_timesteps']:.2f}",
+            f"{point['interval_ticks']:g}",
+            str(point["first_latency_ticks"]),
+            f"{point['stall_share']:.0%}",
+            f"{point['num_cores']:,}",
+            str(point["num_slots"]),
+            "-" if accuracy is None else f"{accuracy:.2%}",
+            escape(point["verdict"]),
+            style="bold" if point["verdict"] == "kept" else "dim",
+        )
+    return table
 
 
 def print_comparison(report: dict[str, Any], console: Console) -> None:

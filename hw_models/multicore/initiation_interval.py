@@ -71,6 +71,11 @@ def initiation_interval(pipeline: Pipeline) -> InitiationInterval:
     return best
 
 
+def sustains(pipeline: Pipeline, ticks: Fraction | int) -> bool:
+    """True when the steady state is at least as fast as one sample every ``ticks``."""
+    return _cycle_above(_dependencies(pipeline), Fraction(ticks)) is None
+
+
 def ideal_interval_ticks(pipeline: Pipeline) -> int:
     """The interval that no buffer depth can beat: the longest firing window."""
     return max(pipeline.windows.values())

@@ -21,6 +21,11 @@ def use_uniform_timesteps(graph: LayerGraph, timesteps: int) -> LayerGraph:
     return _with_timesteps(graph, lambda steps: timesteps)
 
 
+def cap_timesteps(graph: LayerGraph, most: int) -> LayerGraph:
+    """Shorten every firing window that is longer than ``most`` steps; coarser, never finer."""
+    return _with_timesteps(graph, lambda steps: min(steps, most))
+
+
 def _with_timesteps(graph: LayerGraph, change: Callable[[int], int]) -> LayerGraph:
     populations = [
         replace(p, timesteps=change(p.timesteps)) if isinstance(p, SpikingPopulation) else p

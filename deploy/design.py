@@ -1,0 +1,68 @@
+"""From a model and the user's options to a network on its cores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from deploy.compilation import CompileOptions, Design
+from hw_models.multicore.mapping import map_network
+from hw_models.multicore.pipeline import BufferSlots, pipeline_of, uniform_slots
+from hw_models.target_description import TargetDescription
+from toolchain.integer_network import IntegerNetwork
+from toolchain.layer_graph import LayerGraph
+from toolchain.passes import lower_to_integers
+from toolchain.passes.align_edges import align_edges
+from toolchain.passes.change_timesteps import cap_timesteps
+
+
+def build_design(
+    model: LayerGraph,
+    target: TargetDescription,
+    options: CompileOptions,
+    on_stage: Callable[[str], None] = lambda stage: None,
+) -> Design:
+    """Lower and map a model as the options say, with the same D for every buffer."""
+    on_stage("lowering to integers")
+    graph = chosen_graph(model, options)
+    network = lowering(target, options)(graph)
+    on_stage("mapping onto cores")
+    slots = uniform_slots(network, options.slots or target.default_buffer_slots)
+    return map_design(options, graph, network, target, slots)
+
+
+def map_design(
+    options: CompileOptions,
+    graph: LayerGraph,
+    network: IntegerNetwork,
+    target: TargetDescription,
+    slots: BufferSlots,
+) -> Design:
+    """The same integers with buffers of any depth."""
+    return Design(
+        options=options,
+        graph=graph,
+        network=network,
+        mapping=map_network(network, target, slots),
+        pipeline=pipeline_of(network, slots, target.link_ticks),
+    )
+
+
+def chosen_graph(model: LayerGraph, options: CompileOptions) -> LayerGraph:
+    """The model's graph with the alignment and the longest window asked for."""
+    graph = model
+    if options.max_timesteps is not None:
+        graph = cap_timesteps(graph, options.max_timesteps)
+    if options.alignment is not None:
+        graph = align_edges(graph, options.alignment)
+    return graph
+
+
+def lowering(
+    target: TargetDescription, options: CompileOptions
+) -> Callable[[LayerGraph], IntegerNetwork]:
+    """How a graph becomes integers for a target and the weight bits asked for."""
+    widths = target.widths
+    if options.weight_bits is not None:
+        widths = replace(widths, weight_bits=options.weight_bits)
+    return lambda graph: lower_to_integers(graph, widths)

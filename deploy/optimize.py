@@ -1,0 +1,217 @@
+"""Better designs for one objective, each step measured, so that a user sees what it buys.
+
+Four kinds of step: buffers as shallow as an interval allows (proved by the bound), a single slot
+everywhere, a cap on the longest firing windows, another temporal alignment. The last two change
+the integers and are kept only within the user's accuracy budget, measured on training images that
+are held out here; the report then measures the result on test images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+
+import numpy as np
+
+from deploy.compilation import CompileOptions, Design, DesignPoint
+from deploy.design import build_design, lowering, map_design
+from deploy.fidelity import STEPPED_SAMPLES, simulate
+from hw_models.multicore.buffer_depths import least_depths, steady_stall_share
+from hw_models.multicore.initiation_interval import ideal_interval_ticks, initiation_interval
+from hw_models.multicore.pipeline import uniform_slots
+from hw_models.multicore.pipeline_ticks import schedule_pipeline
+from hw_models.multicore.tick_cost import run_cost
+from hw_models.target_description import TargetDescription
+from toolchain.datasets import Dataset
+from toolchain.errors import IntegerWidthError
+from toolchain.integer_network import (
+    IntegerNetwork,
+    has_constant_current,
+    spiking_populations,
+)
+from toolchain.layer_graph import AlignmentMethod, LayerGraph
+from toolchain.passes.change_timesteps import use_uniform_timesteps
+
+TUNING_SAMPLES = 1_000
+"""Training images, the last ones, on which accuracy is measured while searching."""
+
+COST_SAMPLES = 8
+"""Samples whose events give each design's energy."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Search:
+    model: LayerGraph
+    target: TargetDescription
+    dataset: Dataset | None
+    on_stage: Callable[[str], None]
+    accuracies: dict[int, tuple[IntegerNetwork, float]] = field(default_factory=dict)
+
+    def measure(self, design: Design, change: str, verdict: str = "kept") -> DesignPoint:
+        self.on_stage(f"measuring: {change}")
+        ticks = initiation_interval(design.pipeline).ticks
+        return DesignPoint(
+            change=change,
+            verdict=verdict,
+            mean_timesteps=_mean_timesteps(design.network),
+            interval_ticks=float(ticks),
+            first_latency_ticks=schedule_pipeline(design.pipeline, 1).first_latency_ticks,
+            stall_share=steady_stall_share(design.pipeline, ticks),
+            num_cores=len(design.mapping.cores),
+            num_slots=sum(design.mapping.slots.values()),
+            accuracy=self.accuracy(design.network),
+            energy_nj=self.energy_nj(design),
+        )
+
+    def accuracy(self, network: IntegerNetwork) -> float | None:
+        """On tuning images, once for each network."""
+        if self.dataset is None:
+            return None
+        if id(network) in self.accuracies:
+            return self.accuracies[id(network)][1]
+        most = TUNING_SAMPLES if has_constant_current(network) else STEPPED_SAMPLES
+        pixels = np.asarray(self.dataset.train_pixels[-most:])
+        labels = self.dataset.train_labels[-most:]
+        accuracy = float((simulate(network, pixels).predictions == labels).mean())
+        self.accuracies[id(network)] = network, accuracy
+        return accuracy
+
+    def energy_nj(self, design: Design) -> dict[str, float]:
+        if self.dataset is None:
+            return {}
+        pixels = np.asarray(self.dataset.train_pixels[-COST_SAMPLES:])
+        trains = simulate(design.network, pixels, with_trains=True).trains
+        schedule = schedule_pipeline(design.pipeline, len(pixels))
+        return {
+            name: 1e9
+            * run_cost(design.mapping, profile, schedule, pixels, trains).energy_per_sample_j
+            for name, profile in self.target.cost_profiles.items()
+        }
+
+
+def optimize_design(
+    first: Design,
+    model: LayerGraph,
+    target: TargetDescription,
+    dataset: Dataset | None,
+    on_stage: Callable[[str], None] = lambda stage: None,
+) -> tuple[Design, list[DesignPoint]]:
+    """The best design found for ``first.options.optimize``, and all that were measured on the way.
+
+    Every design is held against the last one kept. The points begin with ``first`` and end with the same
+    network at uniform T, for comparison.
+
+    Raises:
+        MappingError: a design does not fit the target.
+    """
+    search = _Search(model, target, dataset, on_stage)
+    best, points = first, [search.measure(first, "as compiled")]
+
+    def keep(change: str, design: Design) -> bool:
+        nonlocal best
+        point = search.measure(design, change)
+        kept = [p for p in points if p.verdict == "kept"]
+        refusal = _refusal(kept[0], kept[-1], point, first.options)
+        points.append(replace(point, verdict=refusal or "kept"))
+        if refusal is None:
+            best = design
+        return refusal is None
+
+    for change, design in _buffers(search, first):
+        keep(change, design)
+    if dataset is not None and first.options.accuracy_budget > 0:
+        for change, design in _alignments(search, first):
+            keep(change, design)
+        for most in range(ideal_interval_ticks(first.pipeline) - 1, 0, -1):
+            if not keep(f"no window above {most} steps", _capped(search, best, most)):
+                break
+    points += [search.measure(d, change, "for comparison") for change, d in _uniform(search, first)]
+    return best, points
+
+
+def _buffers(search: _Search, first: Design) -> Iterator[tuple[str, Design]]:
+    """Other depths of the buffers; the integers stay the same."""
+    interval, ideal = (
+        initiation_interval(first.pipeline).ticks,
+        ideal_interval_ticks(first.pipeline),
+    )
+    if first.options.optimize == "cores":
+        change = f"fewest slots that keep one result every {interval} ticks"
+        yield change, _with_least_slots(search, first, interval)
+        single = uniform_slots(first.network, 1)
+        design = map_design(first.options, first.graph, first.network, search.target, single)
+        yield "one slot in every buffer", design
+    elif first.options.optimize == "stalls":
+        change = f"fewest slots for one result every {ideal} ticks, the longest window"
+        yield change, _with_least_slots(search, first, ideal)
+
+
+def _alignments(search: _Search, first: Design) -> Iterator[tuple[str, Design]]:
+    """Alignments whose windows start before their sources have finished."""
+    if first.options.optimize != "latency":
+        return
+    methods: tuple[AlignmentMethod, ...] = ("replicate", "truncate")
+    for method in methods:
+        try:
+            changed = replace(first.options, alignment=method)
+            yield f"{method} alignment", build_design(search.model, search.target, changed)
+        except IntegerWidthError:
+            continue  # the target cannot hold its integers
+
+
+def _capped(search: _Search, design: Design, most: int) -> Design:
+    """Shorter windows, with buffers for their own interval where stalls are the objective."""
+    options = replace(design.options, max_timesteps=most)
+    capped = build_design(search.model, search.target, options)
+    if options.optimize == "stalls":
+        return _with_least_slots(search, capped, ideal_interval_ticks(capped.pipeline))
+    return map_design(options, capped.graph, capped.network, search.target, design.mapping.slots)
+
+
+def _refusal(
+    first: DesignPoint, kept: DesignPoint, point: DesignPoint, options: CompileOptions
+) -> str | None:
+    """Why a point is not kept, or None."""
+    if first.accuracy is not None and point.accuracy is not None:
+        lost = 100 * (first.accuracy - point.accuracy)
+        if lost > options.accuracy_budget + 1e-9:
+            return f"loses {lost:.2f} points, over the budget of {options.accuracy_budget:g}"
+    gain = {
+        "stalls": kept.stall_share - point.stall_share,
+        "cores": kept.num_cores - point.num_cores,
+        "latency": kept.first_latency_ticks - point.first_latency_ticks,
+        "energy": _mean_energy(kept) - _mean_energy(point),
+    }[options.optimize or "stalls"]
+    return None if gain > 0 else f"no gain in {options.optimize}"
+
+
+def _mean_energy(point: DesignPoint) -> float:
+    return sum(point.energy_nj.values())
+
+
+def _with_least_slots(search: _Search, design: Design, ticks: Fraction | int) -> Design:
+    network = design.network
+    neurons = {
+        (s.source, s.target): int(np.prod(network[s.target].shape)) for s in network.synapses
+    }
+    slots = least_depths(design.pipeline, ticks, neurons)
+    return map_design(design.options, design.graph, network, search.target, slots)
+
+
+def _uniform(search: _Search, first: Design) -> Iterator[tuple[str, Design]]:
+    """The same model with one T for all: the mean T rounded down and up, at the same buffers."""
+    mean = _mean_timesteps(first.network)
+    for steps in sorted({max(int(mean), 1), int(np.ceil(mean))}):
+        graph = use_uniform_timesteps(first.graph, steps)
+        network = lowering(search.target, first.options)(graph)
+        slots = dict(first.mapping.slots)
+        yield (
+            f"uniform T = {steps}",
+            map_design(first.options, graph, network, search.target, slots),
+        )
+
+
+def _mean_timesteps(network: IntegerNetwork) -> float:
+    spiking = spiking_populations(network)
+    return sum(p.timesteps for p in spiking) / len(spiking)

@@ -1,0 +1,57 @@
+"""The shallowest alignment buffers that sustain an interval.
+
+A pipeline sustains an interval when no cycle of its dependencies takes longer per sample (see
+``initiation_interval``), so every depth returned here is proved by the bound, not found by trying runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from fractions import Fraction
+
+from hw_models.multicore.initiation_interval import sustains
+from hw_models.multicore.pipeline import BufferSlots, Pipeline
+
+
+def least_depths(
+    pipeline: Pipeline, ticks: Fraction | int, slot_cost: Mapping[tuple[str, str], int]
+) -> dict[tuple[str, str], int]:
+    """Slots D of each buffer that sustain an interval, of which none can be taken away.
+
+    Args:
+        ticks: the interval, at least the longest firing window.
+        slot_cost: what one slot of each buffer takes, such as compartments; the dearest are cut first.
+    """
+    if ticks < max(pipeline.windows.values()):
+        raise ValueError(f"no buffer can sustain {ticks} ticks: a firing window is longer")
+    depths = {b.edge: 1 for b in pipeline.buffers}
+    while not sustains(with_depths(pipeline, depths), ticks):
+        depths = {edge: 2 * slots for edge, slots in depths.items()}
+    for edge in sorted(depths, key=lambda edge: (-slot_cost[edge], edge)):
+        low, high = 1, depths[edge]  # bisect: more slots never slow a pipeline down
+        while low < high:
+            middle = (low + high) // 2
+            if sustains(with_depths(pipeline, {**depths, edge: middle}), ticks):
+                high = middle
+            else:
+                low = middle + 1
+        depths[edge] = high
+    return depths
+
+
+def with_depths(pipeline: Pipeline, depths: BufferSlots) -> Pipeline:
+    """The same pipeline with other buffers."""
+    buffers = tuple(replace(b, slots=depths[b.edge]) for b in pipeline.buffers)
+    return replace(pipeline, buffers=buffers)
+
+
+def steady_stall_share(pipeline: Pipeline, ticks: Fraction) -> float:
+    """Part of the steady state in which a population does not fire, mean over those on the chip.
+
+    Each is busy T_l of every interval; the rest it is starved or blocked. Stages without sources are
+    on the host and not counted.
+    """
+    fed = {b.target for b in pipeline.buffers}
+    windows = [window for name, window in pipeline.windows.items() if name in fed]
+    return 1 - float(Fraction(sum(windows), len(windows)) / ticks)
