@@ -84,6 +84,25 @@ class DesignPoint:
     energy_nj: Mapping[str, float]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Sensitivity:
+    """The answers with one assumed figure changed.
+
+    Attributes:
+        tried: the other value.
+        num_cores: None where the network does not fit with it.
+        interval_us, energy_nj: under each cost profile; empty without a data set.
+    """
+
+    figure: str
+    value: float
+    tried: float
+    num_cores: int | None
+    interval_ticks: float
+    interval_us: Mapping[str, float]
+    energy_nj: Mapping[str, float]
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Compilation:
     """Everything a compile run found out; the report shows all of it."""
@@ -104,4 +123,5 @@ class Compilation:
     alignment_trade: list[AlignmentTrade]
     design_points: list[DesignPoint]
     costs: Mapping[str, RunCost]
+    sensitivity: list[Sensitivity]
     array_estimates: list[ArrayEstimate]

@@ -21,6 +21,8 @@ from deploy.optimize import optimize_design
 from deploy.report.chrome_trace import chrome_trace
 from deploy.report.html import render_html
 from deploy.report.report_document import report_document
+from deploy.sensitivity import costs_of, sensitivity
+from hw_models.multicore.event_counts import Events, count_events
 from hw_models.multicore.initiation_interval import (
     initiation_interval,
     single_changes,
@@ -28,10 +30,9 @@ from hw_models.multicore.initiation_interval import (
 from hw_models.multicore.mapping import Mapping as CoreMapping
 from hw_models.multicore.mapping_file import MAPPING, mapping_document
 from hw_models.multicore.pipeline_ticks import Schedule, schedule_pipeline
-from hw_models.multicore.tick_cost import RunCost, run_cost
 from hw_models.pe_array.array_description import PeArray, load_array
 from hw_models.pe_array.estimate import ArrayEstimate, estimate_array
-from hw_models.target_description import TargetDescription, load_target
+from hw_models.target_description import load_target
 from toolchain.checkpoint import Checkpoint, load_checkpoint
 from toolchain.datasets import DATASETS, Dataset, load_dataset
 from toolchain.errors import DataError
@@ -61,14 +62,16 @@ def compile_model(
     network, mapping, pipeline = design.network, design.mapping, design.pipeline
     on_stage("scheduling the pipeline")
     schedule = schedule_pipeline(pipeline, options.samples)
-    fidelity, trade, costs = None, [], {}
+    fidelity, trade, events = None, [], None
     if dataset is not None:
         on_stage(f"measuring on {dataset.name}")
         fidelity = measure_fidelity(design.graph, network, dataset)
         trade = compare_alignments(
             design.graph, lowering(target, options), pipeline, mapping.slots, dataset
         )
-        costs = _costs(target, mapping, schedule, dataset)
+        events = _events(mapping, schedule, dataset)
+    costs = costs_of(target, mapping, schedule, events)
+    on_stage("varying the assumed figures")
     compilation = Compilation(
         model=model,
         options=design.options,
@@ -86,6 +89,7 @@ def compile_model(
         alignment_trade=trade,
         design_points=points,
         costs=costs,
+        sensitivity=sensitivity(design, target, schedule, events),
         array_estimates=_array_estimates(network, array),
     )
     on_stage(f"writing {out}")
@@ -104,17 +108,12 @@ def _dataset(checkpoint: Checkpoint, options: CompileOptions) -> Dataset | None:
         return None
 
 
-def _costs(
-    target: TargetDescription, mapping: CoreMapping, schedule: Schedule, dataset: Dataset
-) -> dict[str, RunCost]:
-    """Cost of the scheduled run on real samples, under each of the target's profiles."""
+def _events(mapping: CoreMapping, schedule: Schedule, dataset: Dataset) -> Events:
+    """Events of the scheduled run on real samples."""
     samples = np.arange(schedule.num_samples) % len(dataset.test_pixels)
     pixels = dataset.test_pixels[samples]
     trains = simulate(mapping.network, pixels, with_trains=True).trains
-    return {
-        name: run_cost(mapping, profile, schedule, pixels, trains)
-        for name, profile in target.cost_profiles.items()
-    }
+    return count_events(mapping, schedule, pixels, trains)
 
 
 def _array_estimates(network: IntegerNetwork, array: PeArray) -> list[ArrayEstimate]:

@@ -18,6 +18,7 @@ from deploy.compilation import CompileOptions, Design, DesignPoint
 from deploy.design import build_design, lowering, map_design
 from deploy.fidelity import STEPPED_SAMPLES, simulate
 from hw_models.multicore.buffer_depths import least_depths, steady_stall_share
+from hw_models.multicore.event_counts import count_events
 from hw_models.multicore.initiation_interval import ideal_interval_ticks, initiation_interval
 from hw_models.multicore.pipeline import uniform_slots
 from hw_models.multicore.pipeline_ticks import schedule_pipeline
@@ -83,9 +84,9 @@ class _Search:
         pixels = np.asarray(self.dataset.train_pixels[-COST_SAMPLES:])
         trains = simulate(design.network, pixels, with_trains=True).trains
         schedule = schedule_pipeline(design.pipeline, len(pixels))
+        events = count_events(design.mapping, schedule, pixels, trains)
         return {
-            name: 1e9
-            * run_cost(design.mapping, profile, schedule, pixels, trains).energy_per_sample_j
+            name: 1e9 * run_cost(design.mapping, profile, schedule, events).energy_per_sample_j
             for name, profile in self.target.cost_profiles.items()
         }
 

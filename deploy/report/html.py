@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from deploy.report.markup import Markup, element, join, number, per_cent, scrolling, section
-from deploy.report.svg_figures import ACTIVITIES, layer_graph, stall_bars, timeline
+from deploy.report.svg_figures import layer_graph, stall_bars, time_bars, timeline
 
 _STYLE = Path(__file__).with_name("report.css")
 _MEANING = {
@@ -15,6 +15,20 @@ _MEANING = {
     "starved": "waits for spikes of a source",
     "blocked": "input complete, no free slot at a target",
     "drained": "no sample left, or none has reached it yet",
+}
+_TIME_MEANING = {
+    "computing": "events of the core",
+    "imbalance": "fires, but a slower core keeps the barrier",
+    "starved": "no input yet",
+    "blocked": "no free slot",
+    "drained": "no sample",
+    "barrier": "the barrier itself",
+}
+_REASON = {
+    "first": "the run began",
+    "frame": "the frame before arrived",
+    "credit": "the slot was free again",
+    "previous sample": "its sample before was done",
 }
 
 
@@ -34,10 +48,13 @@ def render_html(report: dict[str, Any]) -> str:
         _designs,
         _graph,
         _stalls,
+        _times,
         _timeline,
+        _paths,
         _alignments,
         _comparison,
         _mapping,
+        _sensitivity,
         _sources,
     )
     body = element("body", *(part(report) for part in parts))
@@ -183,7 +200,7 @@ def _stalls(report: dict[str, Any]) -> Markup:
             f"{pipeline['link_ticks']} tick on its link.",
             class_="quiet",
         ),
-        _legend(),
+        _legend(_MEANING),
         scrolling(stall_bars(report)),
         element(
             "details",
@@ -193,9 +210,140 @@ def _stalls(report: dict[str, Any]) -> Markup:
     )
 
 
-def _legend() -> Markup:
-    entries = (element("span", element("i", class_=a), f"{a}: {_MEANING[a]}") for a in ACTIVITIES)
+def _legend(meaning: Mapping[str, str]) -> Markup:
+    entries = (
+        element("span", element("i", class_=kind), f"{kind}: {words}")
+        for kind, words in meaning.items()
+    )
     return element("div", *entries, class_="legend")
+
+
+def _times(report: dict[str, Any]) -> Markup:
+    """Seconds of each profile by population, and which of them sets the length of a tick."""
+    parts = []
+    for profile, cost in report["costs"].items():
+        rows = [
+            [
+                name,
+                per_cent(t["pace_s"] / (cost["total_s"] * (1 - cost["barrier_share"]))),
+                t["slowest_core"],
+                number(t["computing_s"] * 1e6),
+                number(t["imbalance_s"] * 1e6),
+            ]
+            for name, t in sorted(cost["times"].items(), key=lambda item: -item[1]["pace_s"])
+        ]
+        parts += [
+            element("h3", f"{profile}: {number(cost['total_s'] * 1e6)} µs in all"),
+            scrolling(time_bars(cost["times"])),
+            element(
+                "details",
+                element("summary", "Who sets the pace"),
+                _table(
+                    [
+                        "Population", "ticks it is slowest in, by time", "its slowest core",
+                        "computing, µs", "waiting for a slower core, µs",
+                    ],
+                    rows,
+                ),
+            ),
+        ]  # fmt: skip
+    if not parts:
+        return Markup("")
+    return section(
+        "times",
+        "Where the time goes",
+        "estimate",
+        element(
+            "p",
+            "A tick lasts as long as its slowest core, then the barrier. Mean over a population's cores: "
+            "what it computes; imbalance, while it fires and a slower core keeps the barrier; and the rest "
+            "of the ticks in which it is starved, blocked or drained.",
+            class_="quiet",
+        ),
+        _legend(_TIME_MEANING),
+        *parts,
+    )
+
+
+def _paths(report: dict[str, Any]) -> Markup:
+    """The chain of waits that ends in the first and in the last sample's logits."""
+    parts = []
+    for sample, segments in report["pipeline"]["critical_paths"].items():
+        rows = [
+            [
+                s["population"],
+                s["sample"],
+                f"{s['start']} to {s['stop']}",
+                s["stop"] - s["start"],
+                _REASON[s["reason"]],
+            ]
+            for s in segments
+        ]
+        parts.append(
+            element(
+                "details",
+                element("summary", f"Sample {sample}: logits after tick {segments[-1]['stop']}"),
+                _table(["Population", "sample", "ticks", "length", "Started when"], rows),
+            )
+        )
+    return section(
+        "paths",
+        "Critical paths",
+        "exact",
+        element(
+            "p",
+            "What the logits of a sample waited for, first to last; shortening anything else would not "
+            "bring them sooner. The last sample's path shows the steady state.",
+            class_="quiet",
+        ),
+        *parts,
+    )
+
+
+def _sensitivity(report: dict[str, Any]) -> Markup:
+    if not report["sensitivity"]:
+        return Markup("")
+    pipeline, profiles = report["pipeline"], list(report["costs"])
+
+    def costs(row: dict[str, Any]) -> list[str]:
+        if not row["energy_nj"]:
+            return ["same"] * (2 * len(profiles))
+        return [number(row[f][p]) for p in profiles for f in ("interval_us", "energy_nj")]
+
+    rows = [
+        [
+            row["figure"],
+            f"{row['value']:g} → {row['tried']:g}",
+            "does not fit" if row["num_cores"] is None else f"{row['num_cores']:,}",
+            number(row["interval_ticks"]),
+            *costs(row),
+        ]
+        for row in report["sensitivity"]
+    ]
+    today = [
+        element("b", "as compiled"), "", f"{report['mapping']['num_cores']:,}",
+        number(pipeline["interval_ticks"]),
+        *(
+            number(report["costs"][p][field] * scale)
+            for p in profiles
+            for field, scale in (("interval_s", 1e6), ("energy_per_sample_j", 1e9))
+        ),
+    ]  # fmt: skip
+    headings = [f"{unit}, {p}" for p in profiles for unit in ("µs between results", "nJ a sample")]
+    return section(
+        "sensitivity",
+        "If an assumed figure were wrong",
+        "estimate",
+        element(
+            "p",
+            "Each assumed figure of the target halved and doubled, one at a time, the buffers kept. "
+            "Designs of more than 1,000 cores are not mapped again.",
+            class_="quiet",
+        ),
+        scrolling(
+            _table(["Figure", "value", "cores", "ticks between results", *headings], [today, *rows])
+        ),
+    )
 
 
 def _timeline(report: dict[str, Any]) -> Markup:

@@ -10,6 +10,7 @@ from typing import Any
 from deploy.compilation import Compilation
 from deploy.report.comparison import array_row, pipeline_rows
 from hw_models.multicore.buffer_depths import steady_stall_share
+from hw_models.multicore.critical_path import critical_path
 from hw_models.multicore.initiation_interval import ideal_interval_ticks
 from hw_models.multicore.pipeline_ticks import Schedule
 from toolchain.integer_network import (
@@ -53,6 +54,7 @@ def report_document(compilation: Compilation) -> dict[str, Any]:
         "mapping": c.mapping.summary(),
         "pipeline": _pipeline(c),
         "costs": {name: asdict(cost) for name, cost in c.costs.items()},
+        "sensitivity": [asdict(s) for s in c.sensitivity],
         "pe_array": {
             "array": c.array.name,
             "estimates": [asdict(estimate) for estimate in c.array_estimates],
@@ -121,6 +123,10 @@ def _pipeline(c: Compilation) -> dict[str, Any]:
             {"description": change.description, "interval_ticks": float(change.ticks)}
             for change in c.changes
         ],
+        "critical_paths": {
+            str(sample): [asdict(s) for s in critical_path(schedule, sample)]
+            for sample in sorted({0, schedule.num_samples - 1})
+        },
         "populations": {name: _activity(schedule, name) for name in c.pipeline.windows},
         "cores": [
             {

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from deploy.report.markup import Markup, element, join, per_cent, shape_text, shortened
+from deploy.report.markup import (
+    Markup,
+    element,
+    join,
+    number,
+    per_cent,
+    shape_text,
+    shortened,
+)
+from hw_models.multicore.tick_cost import TIMES
 
 ACTIVITIES = ("busy", "starved", "blocked", "drained")
 SAMPLE_COLOURS = 8
@@ -132,29 +142,42 @@ def _box(population: dict[str, Any], place: tuple[int, int], critical: bool) -> 
 def stall_bars(report: dict[str, Any]) -> Markup:
     """One stacked bar a population: what it did in each tick of the run."""
     pipeline = report["pipeline"]
-    width, rows = 560, []
-    for index, (name, record) in enumerate(pipeline["populations"].items()):
-        y, x = index * 30, float(_LABEL_WIDTH)
+    rows = {name: record["activity"] for name, record in pipeline["populations"].items()}
+    unit = f"of {pipeline['num_ticks']} ticks"
+    return _stacked_bars(rows, ACTIVITIES, unit, "ticks of each population by activity")
+
+
+def time_bars(times: dict[str, dict[str, Any]]) -> Markup:
+    """One stacked bar a population: what the time of its cores goes into, in microseconds."""
+    rows = {
+        name: {kind: record[f"{kind}_s"] * 1e6 for kind in TIMES} for name, record in times.items()
+    }
+    return _stacked_bars(rows, TIMES, "µs", "time of each population's cores")
+
+
+def _stacked_bars(
+    rows: dict[str, dict[str, float]], kinds: Sequence[str], unit: str, label: str
+) -> Markup:
+    """Bars of equal length; every kind is a class of the style sheet."""
+    width, drawn = 560, []
+    for index, (name, amounts) in enumerate(rows.items()):
+        y, x, total = index * 30, float(_LABEL_WIDTH), sum(amounts.values())
         parts = [element("text", shortened(name, 17), x=0, y=y + 17)]
-        for activity in ACTIVITIES:
-            ticks = record["activity"][activity]
-            size = ticks / pipeline["num_ticks"] * width
-            title = element("title", f"{name}: {activity} {ticks} of {pipeline['num_ticks']} ticks")
-            parts.append(
-                element("rect", title, x=x, y=y + 3, width=size, height=20, class_=activity)
-            )
+        for kind in kinds:
+            size = amounts[kind] / total * width
+            title = element("title", f"{name}: {kind} {number(amounts[kind])} {unit}")
+            parts.append(element("rect", title, x=x, y=y + 3, width=size, height=20, class_=kind))
             if size > 38:
-                share = per_cent(ticks / pipeline["num_ticks"])
+                share = per_cent(amounts[kind] / total)
                 parts.append(
-                    element("text", share, x=x + size / 2, y=y + 17, class_=f"in-bar on-{activity}")
+                    element("text", share, x=x + size / 2, y=y + 17, class_=f"in-bar on-{kind}")
                 )
             x += size
-        rows.append(join(parts))
-    height = 30 * len(rows)
-    total = _LABEL_WIDTH + width
+        drawn.append(join(parts))
+    height, whole = 30 * len(drawn), _LABEL_WIDTH + width
     return element(
-        "svg", *rows, width=total, height=height, viewBox=f"0 0 {total} {height}",
-        role="img", aria_label="ticks of each population by activity",
+        "svg", *drawn, width=whole, height=height, viewBox=f"0 0 {whole} {height}",
+        role="img", aria_label=label,
     )  # fmt: skip
 
 

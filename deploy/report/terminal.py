@@ -50,10 +50,26 @@ def print_summary(report: dict[str, Any], console: Console) -> None:
         f"in the steady state a population stalls {pipeline['stall_share']:.0%} of the time; no buffer "
         f"brings these windows below {pipeline['least_stall_share']:.0%}"
     )
+    for profile, cost in report["costs"].items():
+        console.print(_pace(profile, cost))
     if report["design_points"]:
         console.print()
         console.print(_designs(report))
     print_comparison(report, console)
+
+
+def _pace(profile: str, cost: dict[str, Any]) -> str:
+    """What the cores' time goes into, and the population whose cores are slowest most of the time."""
+    times = cost["times"]
+    slowest = max(times, key=lambda name: times[name]["pace_s"])
+    cores = cost["core_times"]
+    computing, imbalance = (sum(c[i] for c in cores) / len(cores) for i in (0, 1))
+    pace = times[slowest]["pace_s"] / (cost["total_s"] * (1 - cost["barrier_share"]))
+    return (
+        f"time ({profile}): a core computes {computing / cost['total_s']:.0%}, waits "
+        f"{imbalance / cost['total_s']:.0%} for slower cores while it fires, barriers take "
+        f"{cost['barrier_share']:.0%}; {escape(slowest)} sets the pace {pace:.0%} of the time"
+    )
 
 
 def _designs(report: dict[str, Any]) -> Table:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from single_synapses import dense_synapses, within_exponents
 from strategies import integer_networks, random_pixels
 
+from hw_models.multicore.event_counts import count_events
 from hw_models.multicore.mapping import map_network
 from hw_models.multicore.pipeline import pipeline_of, uniform_slots
 from hw_models.multicore.pipeline_ticks import schedule_pipeline
@@ -31,7 +32,12 @@ def cost_of_run(network, pixels, profile="sanafe"):
     schedule = schedule_pipeline(pipeline_of(network, slots, 1), len(pixels))
     mapping = map_network(network, LOIHI, slots)
     trains = run_stepped(network, pixels).trains
-    cost = run_cost(mapping, LOIHI.cost_profiles[profile], schedule, pixels, trains)
+    cost = run_cost(
+        mapping,
+        LOIHI.cost_profiles[profile],
+        schedule,
+        count_events(mapping, schedule, pixels, trains),
+    )
     return mapping, schedule, trains, cost
 
 
@@ -98,6 +104,16 @@ def test_times_and_energies_add_up(network, seed, profile):
     assert 0 < cost.first_latency_s <= cost.total_s
     assert 0 < cost.interval_s <= cost.total_s
     assert sum(cost.energy_by_event_j.values()) == pytest.approx(cost.energy_per_sample_j)
+    times = np.array(cost.core_times)
+    assert (times >= 0).all()
+    assert times.sum(axis=1) == pytest.approx(np.full(len(mapping.cores), cost.total_s))
+    for name, time in cost.times.items():
+        rows = [i for i, core in enumerate(mapping.cores) if core.tile.population == name]
+        assert time.computing_s == pytest.approx(times[rows, 0].mean())
+        if schedule.activity_ticks(name)["blocked"] == 0:
+            assert time.blocked_s == 0
+    paces = sum(time.pace_s for time in cost.times.values())
+    assert paces == pytest.approx(cost.total_s - barrier_s * schedule.num_ticks)
 
 
 def test_one_synapse_by_hand():
@@ -131,5 +147,7 @@ def test_one_synapse_by_hand():
         active + idle + barrier,
     ]
     assert cost.total_s == pytest.approx(sum(ticks_ns) * 1e-9)
+    (core,) = cost.core_times
+    assert core[0] == pytest.approx(cost.total_s - 3 * barrier * 1e-9)  # alone, it waits for nobody
     energy_pj = 2 * 33.6 + 2 * 72.8 + 4 * 51.2
     assert cost.energy_per_sample_j == pytest.approx(energy_pj * 1e-12)

@@ -1,0 +1,143 @@
+"""Events of every core in every tick, exact, from the spike trains of real samples.
+
+Spikes of a step are sent in that step's tick and integrated by the target's alignment buffer in the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping as ReadOnlyDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hw_models.multicore.connectivity import connectivity
+from hw_models.multicore.mapping import Mapping, Route
+from hw_models.multicore.pipeline_ticks import Schedule
+from hw_models.multicore.tile_grid import TileGrid, block_sums
+from toolchain.integer_network import IntegerInput, IntegerSynapse
+
+
+@dataclass(frozen=True, eq=False)
+class Events:
+    """Event counts of each core in each tick, int64 of shape ``(cores, ticks)``."""
+
+    synaptic: np.ndarray
+    active_updates: np.ndarray
+    inactive_updates: np.ndarray
+    spikes: np.ndarray
+    messages_out: np.ndarray
+    messages_in: np.ndarray
+    hops_east_west: np.ndarray
+    hops_north_south: np.ndarray
+
+
+def count_events(
+    mapping: Mapping,
+    schedule: Schedule,
+    pixels: np.ndarray,
+    trains: ReadOnlyDict[str, np.ndarray],
+) -> Events:
+    """Count the events of a scheduled run.
+
+    Args:
+        pixels: the run's samples, shape ``(K, C, H, W)``.
+        trains: their spike trains, bool of shape ``(K, T_l, C, H, W)`` by population.
+    """
+    shape = (len(mapping.cores), schedule.num_ticks)
+    events = Events(*(np.zeros(shape, np.int64) for _ in range(8)))
+    for name, grid in mapping.grids.items():
+        rows, ticks = _rows(mapping, grid), schedule.step_ticks[name]
+        neurons = np.array([tile.neurons for tile in grid.tiles])
+        _add(events.active_updates, rows, ticks, np.multiply.outer(neurons, np.ones_like(ticks)))
+        if name in trains:
+            members = [_membership(edges) for edges in grid.edges]
+            _add(events.spikes, rows, ticks, _sums(trains[name].astype(np.int64), members))
+    for synapse in mapping.network.synapses:
+        grid = mapping.grids[synapse.target]
+        rows = _rows(mapping, grid)
+        frames = _frames(mapping, synapse, pixels, trains)
+        arrived = np.minimum(schedule.step_ticks[synapse.source] + 1, schedule.num_ticks - 1)
+        links = connectivity(synapse, mapping.network[synapse.source].shape)
+        synapses = [
+            block_sums((matrix != 0).astype(np.int64), edges)
+            for matrix, edges in zip(
+                (links.channels, links.rows, links.columns), grid.edges, strict=True
+            )
+        ]
+        reaching = [(matrix > 0).astype(np.int64) for matrix in synapses]
+        _add(events.synaptic, rows, arrived, _sums(frames, synapses))
+        _add(events.messages_in, rows, arrived, _sums(frames, reaching))
+        # the buffer's compartments integrate: one update a neuron for each frame that arrives
+        neurons = np.array([tile.neurons for tile in grid.tiles])
+        _add(
+            events.active_updates, rows, arrived, np.multiply.outer(neurons, np.ones_like(arrived))
+        )
+    for route in mapping.routes():
+        _add_messages(events, mapping, schedule, route, trains[route.synapse.source])
+    compartments = np.array([core.use.compartments for core in mapping.cores])
+    idle = np.maximum(compartments[:, None] - events.active_updates, 0)
+    events.inactive_updates[:] = idle
+    return events
+
+
+def _add_messages(
+    events: Events, mapping: Mapping, schedule: Schedule, route: Route, train: np.ndarray
+) -> None:
+    """One message for each spike and core it must reach."""
+    ticks = schedule.step_ticks[route.synapse.source]
+    messages = _sums(
+        train.astype(np.int64), [axis.reaching.astype(np.int64) for axis in route.axes]
+    )
+    hops_x, hops_y = mapping.hops(route.source, route.target)
+    _add(events.messages_out, route.source, ticks, messages)
+    _add(events.hops_east_west, route.source, ticks, messages * hops_x[:, None, None])
+    _add(events.hops_north_south, route.source, ticks, messages * hops_y[:, None, None])
+
+
+def _rows(mapping: Mapping, grid: TileGrid) -> np.ndarray:
+    start = mapping.first_core[grid.population]
+    return np.arange(start, start + len(grid))
+
+
+def _membership(edges: tuple[int, ...]) -> np.ndarray:
+    """Which indices each block holds, int64 ``(blocks, size)``."""
+    return block_sums(np.eye(edges[-1], dtype=np.int64), edges)
+
+
+def _sums(frames: np.ndarray, weights: Sequence[np.ndarray]) -> np.ndarray:
+    """Weighted sums over channels, rows and columns for every combination of blocks.
+
+    Args:
+        frames: ``(K, T, C, H, W)``.
+        weights: ``(a, C)``, ``(b, H)`` and ``(c, W)``.
+
+    Returns:
+        int64 ``(a b c, K, T)``.
+    """
+    sums = frames.astype(np.float64)  # integers below 2^53, so exact
+    for weight in weights:
+        sums = np.tensordot(sums, weight.astype(np.float64), axes=(2, 1))  # to the end
+    samples, steps = sums.shape[:2]
+    return sums.reshape(samples, steps, -1).transpose(2, 0, 1).astype(np.int64)
+
+
+def _frames(
+    mapping: Mapping,
+    synapse: IntegerSynapse,
+    pixels: np.ndarray,
+    trains: ReadOnlyDict[str, np.ndarray],
+) -> np.ndarray:
+    """Axon events of each source neuron and step, int64 ``(K, T, C, H, W)``: for a pixel, its set bits."""
+    source = mapping.network[synapse.source]
+    if not isinstance(source, IntegerInput):
+        return trains[synapse.source].astype(np.int64)
+    planes = np.arange(source.max_value.bit_length()).reshape(-1, 1, 1, 1, 1)
+    return ((pixels >> planes) & 1).sum(axis=0)[:, None]
+
+
+def _add(totals: np.ndarray, rows: np.ndarray, ticks: np.ndarray, amounts: np.ndarray) -> None:
+    """Add amounts of shape (R, K, T) to rows, which may repeat, at ticks (K, T), which may too."""
+    flat = (rows[:, None] * totals.shape[1] + ticks.reshape(1, -1)).reshape(-1)
+    added = np.bincount(flat, weights=amounts.reshape(-1), minlength=totals.size)
+    totals += added.astype(np.int64).reshape(totals.shape)
