@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 VOID = frozenset({"br", "col", "hr", "meta"})
 
@@ -90,3 +90,14 @@ def section(anchor: str, heading: str, standing: str | None, *children: object) 
 def scrolling(*children: object) -> Markup:
     """A box that scrolls sideways on a screen and shrinks on paper."""
     return element("div", *children, class_="scroll", tabindex="0")
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> Markup:
+    """A table; a column whose heading begins in lower case holds numbers and is right-aligned."""
+    classes = ["n" if heading[0].islower() else None for heading in header]
+    head = (element("th", h, class_=c) for h, c in zip(header, classes, strict=True))
+    body = (
+        element("tr", *(element("td", v, class_=c) for v, c in zip(row, classes, strict=True)))
+        for row in rows
+    )
+    return element("table", element("thead", element("tr", *head)), element("tbody", *body))

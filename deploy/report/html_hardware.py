@@ -1,0 +1,180 @@
+"""Sections of the HTML report on the hardware: PE array, cores, and the figures behind the estimates."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from deploy.report.markup import (
+    Markup,
+    element,
+    join,
+    number,
+    per_cent,
+    scrolling,
+    section,
+    table,
+)
+
+
+def comparison(report: dict[str, Any]) -> Markup:
+    rows = report["comparison"]
+    if not rows:
+        return Markup("")
+    slowest = max(row["interval_us"] for row in rows)
+    hungriest = max(row["energy_nj"] for row in rows)
+    designs = table(
+        ["Design", "latency, µs", "between results, µs", "results/s", "energy/sample, nJ", "busy"],
+        [
+            [
+                row["design"],
+                number(row["latency_us"]),
+                _metered(row["interval_us"], slowest),
+                f"{row['throughput_per_s']:,.0f}",
+                _metered(row["energy_nj"], hungriest),
+                per_cent(row["utilisation"]),
+            ]
+            for row in rows
+        ],
+    )
+    layers = [
+        element(
+            "details",
+            element(
+                "summary", f"{report['pe_array']['array']}, {estimate['mode']}: layer by layer"
+            ),
+            table(
+                ["Pass", "steps", "cycles (exact)", "utilisation (exact)", "energy, nJ"],
+                [
+                    [
+                        layer["name"],
+                        layer["timesteps"],
+                        number(layer["cycles"]),
+                        per_cent(layer["utilisation"]),
+                        number(layer["energy_pj"] / 1000),
+                    ]
+                    for layer in estimate["layers"]
+                ],
+            ),
+        )
+        for estimate in report["pe_array"]["estimates"]
+    ]
+    return section(
+        "comparison",
+        "Pipeline against PE array",
+        "estimate",
+        element(
+            "p",
+            "Both compute the same integers. Seconds and joules are event counts times the coefficients "
+            "below, which come from different processes and scopes: the array's leave out control, "
+            "leakage and off-chip memory.",
+            class_="quiet",
+        ),
+        scrolling(designs),
+        *layers,
+    )
+
+
+def _metered(value: float, largest: float) -> Markup:
+    meter = element("span", class_="meter", style=f"width:{value / largest * 60:.1f}px")
+    return join([number(value), meter])
+
+
+def cores(report: dict[str, Any]) -> Markup:
+    mapping = report["mapping"]
+    limits = ("compartments", "synapse_words", "input_axons", "output_axons")
+    rows = [
+        [
+            name,
+            record["cores"],
+            *(f"{record[n][0]:,} ({per_cent(record[n][0] / record[n][1])})" for n in limits),
+        ]
+        for name, record in mapping["populations"].items()
+    ]
+    return section(
+        "mapping",
+        "Cores",
+        "exact",
+        element(
+            "p",
+            f"{mapping['num_cores']:,} of {mapping['available_cores']:,} cores, on {mapping['num_chips']} "
+            f"of {mapping['available_chips']} chips and {mapping['num_tiles']} mesh tiles. From a neuron to "
+            f"a core it reaches on its chip, a spike takes {mapping['mean_hops']:.2f} hops on average; "
+            f"{per_cent(mapping['share_between_chips'])} leave their chip. Highest use of a core, by "
+            f"population:",
+            class_="quiet",
+        ),
+        table(["Population", "cores", *(n.replace("_", " ") for n in limits)], rows),
+    )
+
+
+def sensitivity(report: dict[str, Any]) -> Markup:
+    if not report["sensitivity"]:
+        return Markup("")
+    pipeline, profiles = report["pipeline"], list(report["costs"])
+
+    def costs(row: dict[str, Any]) -> list[str]:
+        if not row["energy_nj"]:
+            return ["same"] * (2 * len(profiles))
+        return [number(row[f][p]) for p in profiles for f in ("interval_us", "energy_nj")]
+
+    rows = [
+        [
+            row["figure"],
+            f"{row['value']:g} → {row['tried']:g}",
+            "does not fit" if row["num_cores"] is None else f"{row['num_cores']:,}",
+            number(row["interval_ticks"]),
+            *costs(row),
+        ]
+        for row in report["sensitivity"]
+    ]
+    today = [
+        element("b", "as compiled"), "", f"{report['mapping']['num_cores']:,}",
+        number(pipeline["interval_ticks"]),
+        *(
+            number(report["costs"][p][field] * scale)
+            for p in profiles
+            for field, scale in (("interval_s", 1e6), ("energy_per_sample_j", 1e9))
+        ),
+    ]  # fmt: skip
+    headings = [f"{unit}, {p}" for p in profiles for unit in ("µs between results", "nJ a sample")]
+    return section(
+        "sensitivity",
+        "If an assumed figure were wrong",
+        "estimate",
+        element(
+            "p",
+            "Each assumed figure of the target halved and doubled, one at a time, the buffers kept. "
+            "Designs of more than 1,000 cores are not mapped again.",
+            class_="quiet",
+        ),
+        scrolling(
+            table(["Figure", "value", "cores", "ticks between results", *headings], [today, *rows])
+        ),
+    )
+
+
+def sources(report: dict[str, Any]) -> Markup:
+    rows = [
+        [
+            f["figure"],
+            number(f["value"]),
+            element("span", f["kind"], class_=f"kind {f['kind']}"),
+            f["source"],
+        ]
+        for f in report["provenance"]
+    ]
+    return section(
+        "sources",
+        "What is exact, what is an estimate",
+        None,
+        element(
+            "p",
+            "Spike counts, spike trains, logits, ticks, stalls and the PE array's cycles are exact and "
+            "equal in every engine. Seconds and joules are estimates; so is whatever rests on a figure "
+            "marked assumed.",
+        ),
+        element(
+            "details", element("summary", f"All {len(rows)} hardware figures and their sources"),
+            table(["Figure", "value", "Kind", "Source"], rows),
+        ),
+    )  # fmt: skip
