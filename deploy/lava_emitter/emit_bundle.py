@@ -26,7 +26,11 @@ _README = """\
 
 Needs Python 3.10 with lava-nc 0.10.0, nothing else. `python -I run.py --help` says what the two files
 hold. `processes.py` has the Lava processes and their models, `network.py` builds and connects them,
-`linear_maps.py` has the arithmetic of a synapse. `network.json` and `weights.npz` are the network.
+`linear_maps.py` has the arithmetic of a synapse. `placement.py` lets Lava's processes share a few of the
+operating system, and `progress.py` sees when a run hangs. `network.json` and `weights.npz` are the network.
+
+To change a population, edit its record in `network.json` (such as `timesteps`, or `slots` of a synapse) or
+its arrays in `weights.npz`, or its model in `processes.py`, and run again.
 """
 
 

@@ -143,8 +143,68 @@ def test_a_run_that_takes_too_long_leaves_nothing_behind(lava_python, tmp_path, 
         patience -= 1
         time.sleep(0.5)
     assert patience
-    listing = subprocess.run(["ps", "-eo", "stat,args"], capture_output=True, text=True).stdout
-    assert not [line for line in listing.splitlines() if str(bundle) in line]
+    assert not processes_of(bundle)
+
+
+def run_directly(lava_python, bundle, folder, *options):
+    """The bundle's own command, started and not waited for."""
+    np.savez(folder / "samples.npz", pixels=random_pixels(chain(), 0))
+    arguments = ["--samples", "samples.npz", "--ticks", "30", "--out", "result.npz", *options]
+    return subprocess.Popen(
+        [str(lava_python), "-I", str(bundle / "run.py"), *arguments],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def processes_of(bundle):
+    listing = subprocess.run(["ps", "-wweo", "stat,args"], capture_output=True, text=True).stdout
+    return [line for line in listing.splitlines() if str(bundle) in line and line[0] != "Z"]
+
+
+def hanging(bundle):
+    """The hidden population never finishes its second step."""
+    source = (bundle / "processes.py").read_text()
+    broken = source.replace(
+        "        self.membrane_potential += current",
+        "        if self.step == 1:\n            import time; time.sleep(3600)\n"
+        "        self.membrane_potential += current",
+    )
+    assert broken != source
+    (bundle / "processes.py").write_text(broken)
+    return bundle
+
+
+@pytest.mark.lava
+def test_a_hang_is_noticed_and_shows_every_buffer(lava_python, tmp_path):
+    bundle = hanging(emit(chain(), tmp_path / "lava"))
+    process = run_directly(lava_python, bundle, tmp_path, "--patience", "2")
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "error: no tick for 2 s; " in said
+    first, *others = said.split("no tick for 2 s; ")[1].split("; ")
+    assert first.startswith("hidden at sample 0 of the run after ")  # the one that is behind
+    assert any(o.startswith("input -> hidden with 2 of 2 slots taken") for o in others)
+    assert not processes_of(bundle)
+
+
+@pytest.mark.lava
+def test_few_processes_serve_a_network_and_none_outlives_a_kill(lava_python, tmp_path):
+    bundle = hanging(emit(chain(), tmp_path / "lava"))
+    process = run_directly(lava_python, bundle, tmp_path, "--processes", "2")
+    deadline = time.monotonic() + 60
+    # the main process, two that share the network, the runtime service, two of multiprocessing
+    while len(processes_of(bundle)) < 4 and time.monotonic() < deadline:
+        time.sleep(0.2)
+    time.sleep(1)
+    assert 4 <= len(processes_of(bundle)) <= 6
+    process.kill()
+    process.communicate(timeout=60)
+    while processes_of(bundle) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert not processes_of(bundle)
 
 
 @pytest.mark.lava

@@ -14,24 +14,44 @@ def load_bundle(folder):
         return document, {name: archive[name] for name in archive.files}
 
 
-def build_network(document, arrays, pixels):
+def process_names(document):
+    """Every process with its state, as `Progress` shows them: populations, then synapses."""
+    populations = [f"{p['name']} at sample {{}} of the run" for p in document["populations"]]
+    synapses = [
+        f"{s['source']} -> {s['target']} with {{}} of {s['slots']} slots taken"
+        for s in document["synapses"]
+    ]
+    return populations + synapses
+
+
+def build_network(document, arrays, pixels, progress):
     """One process for each population and each synapse, connected.
 
     Args:
         pixels: integers of shape (samples, channels, height, width).
+        progress: where processes record what they did; its rows are those of `process_names`.
 
     Returns:
         Populations by name, and synapses by (source, target).
     """
     records = {record["name"]: record for record in document["populations"]}
     populations = {
-        name: build_population(record, document["synapses"], arrays, pixels)
-        for name, record in records.items()
+        name: build_population(
+            record, document["synapses"], arrays, pixels, progress=progress, row=row
+        )
+        for row, (name, record) in enumerate(records.items())
     }
     synapses = {}
-    for record in document["synapses"]:
+    for row, record in enumerate(document["synapses"], len(populations)):
         source, target = populations[record["source"]], populations[record["target"]]
-        synapse = build_synapse(record, records, arrays, document["link_ticks"])
+        synapse = build_synapse(
+            record,
+            records,
+            arrays,
+            link_ticks=document["link_ticks"],
+            progress=progress,
+            row=row,
+        )
         source.frame_out.connect(synapse.frame_in)
         synapse.credit_out.connect(source.credit_in)
         target.step_out.connect(synapse.step_in)
@@ -40,10 +60,10 @@ def build_network(document, arrays, pixels):
     return populations, synapses
 
 
-def build_population(record, synapses, arrays, pixels):
+def build_population(record, synapses, arrays, pixels, **params):
     """The process of one population; its name says which cores of the chip it is mapped onto."""
     cores = ", ".join(str(core) for core in record["cores"])
-    params = {
+    params |= {
         "name": f"{record['name']} (cores {cores})" if cores else record["name"],
         "shape": tuple(record["shape"]),
         "num_incoming": sum(s["target"] == record["name"] for s in synapses),
@@ -65,7 +85,7 @@ def build_population(record, synapses, arrays, pixels):
     )
 
 
-def build_synapse(record, populations, arrays, link_ticks):
+def build_synapse(record, populations, arrays, **params):
     weights = [arrays[m["weight"]] for m in record["maps"] if "weight" in m]
     assert len(weights) == 1, "exactly one map of a synapse carries a weight"
     return Synapse(
@@ -77,5 +97,5 @@ def build_synapse(record, populations, arrays, link_ticks):
         slots=record["slots"],
         source=populations[record["source"]],
         target=populations[record["target"]],
-        link_ticks=link_ticks,
+        **params,
     )

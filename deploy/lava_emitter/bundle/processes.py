@@ -138,14 +138,19 @@ class Synapse(AbstractProcess):
 class TickModel(PyLoihiProcessModel):
     """Runs `tick` in each Lava timestep, and says what went wrong: Lava itself keeps silent."""
 
+    def __init__(self, proc_params):
+        super().__init__(proc_params)
+        self.progress, self.row = proc_params["progress"], proc_params["row"]
+
     def run_spk(self):
         try:
-            self.tick()
+            self.progress.record(self.row, self.tick())
         except Exception:
             traceback.print_exc()
             raise
 
     def tick(self):
+        """One tick; returns the number that describes its state in `Progress`."""
         raise NotImplementedError
 
 
@@ -184,6 +189,7 @@ class PopulationModel(TickModel):
             self.step += 1
             if self.step == self.timesteps:
                 self.sample, self.step = self.sample + 1, 0
+        return self.sample
 
     def next_activity(self, is_complete, seen, credits):
         if self.sample == self.num_samples:
@@ -270,6 +276,7 @@ class SynapseModel(TickModel):
         self.credit_link.append(self.target_steps // self.target_timesteps)
         self.send_credit(num_released=self.credit_link.popleft())
         self.send_current()
+        return self.slots_taken[0]
 
     def integrate(self, frame):
         """Add the currents of an arriving frame to its sample's slot."""

@@ -31,8 +31,10 @@ if __name__ == "__main__":  # Lava imports every file of this folder again when 
 import numpy as np
 from lava.magma.core.run_conditions import RunSteps
 from lava.magma.core.run_configs import Loihi1SimCfg
-from network import build_network, load_bundle
+from network import build_network, load_bundle, process_names
+from placement import share_processes
 from processes import unpack_spikes
+from progress import Progress
 
 NUM_PROGRESS_LINES = 20
 LAVA_CONFIG = {"pypy_channel_size": 16}  # messages a channel holds: more than 2 help get() alone
@@ -47,7 +49,8 @@ def main():
     try:
         document, arrays = load_bundle(BUNDLE)
         pixels = load_pixels(arguments.samples, document)
-        result = run(document, arrays, pixels, arguments.ticks)
+        share_processes(arguments.processes)
+        result = run(document, arrays, pixels, arguments.ticks, arguments.patience)
         save_whole(arguments.out, result)
     except (OSError, RunError) as error:
         sys.exit(f"error: {error}")
@@ -60,7 +63,21 @@ def parse_arguments():
     parser.add_argument("--samples", type=Path, required=True, help="pixels, .npz")
     parser.add_argument("--ticks", type=int, required=True, help="length of the run")
     parser.add_argument("--out", type=Path, required=True, help="result to write, .npz")
+    parser.add_argument(
+        "--processes",
+        type=int,
+        default=os.cpu_count(),
+        help="processes of the operating system that the network shares (default: one a CPU core)",
+    )
+    parser.add_argument(
+        "--patience",
+        type=float,
+        default=120,
+        help="seconds without any tick after which the run counts as hung (default: %(default)g)",
+    )
     arguments = parser.parse_args()
+    if arguments.processes < 1 or arguments.patience <= 0:
+        parser.error("--processes and --patience must be positive")
     if arguments.ticks < 1:
         parser.error(f"--ticks must be at least 1, not {arguments.ticks}")
     return arguments
@@ -82,18 +99,25 @@ def load_pixels(path, document):
     return pixels.astype(np.int32)
 
 
-def run(document, arrays, pixels, num_ticks):
+def run(document, arrays, pixels, num_ticks, patience_s):
     """Run all samples through the network for a number of ticks; returns the arrays of the result."""
-    populations, synapses = build_network(document, arrays, pixels)
+    progress = Progress(process_names(document))
+    populations, synapses = build_network(document, arrays, pixels, progress)
     process = next(iter(populations.values()))  # Lava finds the others through their connections
-    finished = threading.Event()
+    finished, all_ticks_done = threading.Event(), threading.Event()
     with no_survivors():
         process.create_runtime(run_cfg=Loihi1SimCfg(), compile_config=LAVA_CONFIG)
         threading.Thread(target=watch_children, args=(finished,), daemon=True).start()
+        progress.watch(
+            patience_s,
+            finished,
+            lambda state: end_at_once(f"no tick for {patience_s:g} s; {state}"),
+        )
         chunk = -(-num_ticks // NUM_PROGRESS_LINES)
         for tick in range(0, num_ticks, chunk):
             process.run(RunSteps(num_steps=min(chunk, num_ticks - tick)))
             print(f"tick {min(tick + chunk, num_ticks)} of {num_ticks}", flush=True)
+        all_ticks_done.set()
         shortage = find_shortage(populations, synapses)
         result = None if shortage else collect(document, populations)
         finished.set()

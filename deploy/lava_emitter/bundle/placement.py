@@ -1,0 +1,75 @@
+"""Several Lava processes in one process of the operating system.
+
+Lava starts an operating-system process for each of its own, about forty for a ResNet-20. Here they are
+dealt to a few, where each runs in a thread; ports, channels and models stay what they are. All of them
+end with the main process, however it ends.
+
+This reaches into lava-nc 0.10.0, the last release: `build_actor` is called once for each Lava process,
+then once for the runtime service.
+"""
+
+import ctypes
+import os
+import signal
+import sys
+import threading
+import traceback
+
+from lava.magma.compiler.builders.runtimeservice_builder import RuntimeServiceBuilder
+from lava.magma.runtime.message_infrastructure.factory import MessageInfrastructureFactory
+from lava.magma.runtime.message_infrastructure.multiprocessing import MultiProcessing
+from lava.magma.runtime.message_infrastructure.shared_memory_manager import SharedMemoryManager
+
+PR_SET_PDEATHSIG = 1  # of Linux's prctl: the signal to get when the parent ends
+
+
+def share_processes(num_processes):
+    """From now on, let Lava's processes share so many of the operating system."""
+    MessageInfrastructureFactory.create = staticmethod(lambda _: SharedProcesses(num_processes))
+
+
+class SharedProcesses(MultiProcessing):
+    """Lava's message passing, with the Lava processes dealt to groups in turn."""
+
+    def __init__(self, num_processes):
+        super().__init__()
+        self.groups = [[] for _ in range(num_processes)]
+        self.num_dealt = 0
+
+    def start(self):
+        self._smm = SharedMemoryManager()
+        self._smm._manager.start(initializer=end_with_parent)
+
+    def build_actor(self, target_fn, builder, exception_q=None):
+        if not isinstance(builder, RuntimeServiceBuilder):
+            group = self.groups[self.num_dealt % len(self.groups)]
+            group.append((target_fn, builder, exception_q))
+            self.num_dealt += 1
+            return None
+        for group in filter(None, self.groups):
+            super().build_actor(run_in_threads, group)
+        return super().build_actor(run_in_threads, [(target_fn, builder, exception_q)])
+
+
+def run_in_threads(builder, exception_q):
+    """Run every member of a group to its end; an error in one ends them all."""
+    end_with_parent()
+    threads = [threading.Thread(target=run_or_exit, args=member) for member in builder]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def run_or_exit(target_fn, builder, exception_q):
+    try:
+        target_fn(builder=builder, exception_q=exception_q)
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+
+
+def end_with_parent():
+    """Let the kernel end this process when its parent does, also when that is killed (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
