@@ -201,16 +201,20 @@ def _with_least_slots(search: _Search, design: Design, ticks: Fraction | int) ->
 
 
 def _uniform(search: _Search, first: Design) -> Iterator[tuple[str, Design]]:
-    """The same model with one T for all: the mean T rounded down and up, at the same buffers."""
+    """The same model with one T for all, the mean rounded down and up, with the same buffers.
+
+    Where stalls are the objective also with the least depths: what is then left is what mixing costs.
+    """
     mean = _mean_timesteps(first.network)
     for steps in sorted({max(int(mean), 1), int(np.ceil(mean))}):
         graph = use_uniform_timesteps(first.graph, steps)
         network = lowering(search.target, first.options)(graph)
         slots = dict(first.mapping.slots)
-        yield (
-            f"uniform T = {steps}",
-            map_design(first.options, graph, network, search.target, slots),
-        )
+        design = map_design(first.options, graph, network, search.target, slots)
+        yield f"uniform T = {steps}", design
+        if first.options.optimize == "stalls":
+            least = _with_least_slots(search, design, ideal_interval_ticks(design.pipeline))
+            yield f"uniform T = {steps}, fewest slots for one result every {steps} ticks", least
 
 
 def _mean_timesteps(network: IntegerNetwork) -> float:
