@@ -11,6 +11,7 @@ from deploy.cli.compare import compare
 from deploy.cli.compile import compile_command
 from deploy.cli.convert import convert_command
 from deploy.cli.doctor import doctor
+from deploy.cli.export import export_command
 from deploy.cli.report import report
 from deploy.cli.reproduce import reproduce_command
 from deploy.cli.simulate import simulate
@@ -34,6 +35,7 @@ app.command("simulate")(simulate)
 app.command("verify")(verify_command)
 app.command("report")(report)
 app.command("compare")(compare)
+app.command("export")(export_command)
 app.command("reproduce")(reproduce_command)
 app.command("doctor")(doctor)
 
