@@ -90,14 +90,14 @@ def designs(report: dict[str, Any]) -> Markup:
             "p",
             f"Objective: {report['options']['optimize']}. Accuracy here is on the last training images, "
             f"which the search may look at; energies are estimates. Uniform T is the same network with "
-            f"one T for all, at the buffers it was compiled with.",
+            f"one T for all.",
             class_="quiet",
         ),
         scrolling(
             table(
                 [
                     "Step", "mean T", "ticks between results", "first result, ticks", "stalled",
-                    "cores", "slots", "% correct", *(f"nJ, {profile}" for profile in profiles),
+                    "cores", "slots", "correct, %", *(f"nJ, {profile}" for profile in profiles),
                     "Verdict",
                 ],
                 rows,

@@ -122,6 +122,7 @@ def _pipeline(c: Compilation) -> dict[str, Any]:
         "changes": [
             {"description": change.description, "interval_ticks": float(change.ticks)}
             for change in c.changes
+            if change.ticks < interval.ticks
         ],
         "critical_paths": {
             str(sample): [asdict(s) for s in critical_path(schedule, sample)]
@@ -157,13 +158,22 @@ def explain_limit(c: Compilation) -> str:
     """One sentence on what sets the interval."""
     interval = c.interval
     if not interval.buffers:
-        name = interval.populations[0]
+        longest = c.pipeline.windows[interval.populations[0]]
+        names = [name for name, window in c.pipeline.windows.items() if window == longest]
+        who = f"{names[0]} fires" if len(names) == 1 else f"{_listed(names)} fire"
         return (
-            f"{name} fires for {c.pipeline.windows[name]} ticks a sample; no buffer can shorten that, "
-            f"only fewer timesteps can"
+            f"{who} for {longest} ticks a sample; no buffer can shorten that, only fewer timesteps "
+            f"can"
         )
     buffers = ", ".join(f"{b} (D = {b.slots})" for b in interval.buffers)
     return (
         f"{', '.join(interval.populations)} wait for each other: a sample passes forward and its slot "
         f"comes back through {buffers}"
     )
+
+
+def _listed(names: list[str], most: int = 3) -> str:
+    """A few names in full, the rest counted."""
+    if len(names) <= most:
+        return f"{', '.join(names[:-1])} and {names[-1]}"
+    return f"{', '.join(names[:most])} and {len(names) - most} more"
