@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from collections.abc import Mapping as ReadOnlyDict
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +13,7 @@ import numpy as np
 from hw_models.multicore.connectivity import connectivity
 from hw_models.multicore.partition import LIMITS, CoreUse, partition
 from hw_models.multicore.pipeline import BufferSlots
+from hw_models.multicore.placement import ORDERS, core_number, position
 from hw_models.multicore.tile_grid import BlockPairs, Tile, TileGrid, block_pairs
 from hw_models.target_description import Mesh, TargetDescription
 from toolchain.integer_network import IntegerNetwork, IntegerSynapse
@@ -126,8 +127,9 @@ class Mapping:
             (channels, rows, columns),
         )
 
-    def traffic(self) -> dict[str, float]:
-        """Mean mesh hops from a neuron to a core it reaches on its chip, and the share beyond it."""
+    @cached_property
+    def _neuron_messages(self) -> tuple[int, int, int]:
+        """Pairs of a neuron and a core it reaches: on its chip, their hops, and beyond its chip."""
         on_chip = hops = leaving = 0
         for route in self.routes():
             neurons = route.neurons
@@ -135,6 +137,17 @@ class Mapping:
             hops += int((neurons * sum(self.hops(route.source, route.target))).sum())
             leaving += int(neurons[away].sum())
             on_chip += int(neurons[~away].sum())
+        return on_chip, hops, leaving
+
+    @property
+    def traffic_cost(self) -> int:
+        """Hops if every neuron spiked once; leaving a chip counts as crossing all of its mesh."""
+        _, hops, leaving = self._neuron_messages
+        return hops + leaving * (self.target.mesh.width + self.target.mesh.height)
+
+    def traffic(self) -> dict[str, float]:
+        """Mean mesh hops from a neuron to a core it reaches on its chip, and the share beyond it."""
+        on_chip, hops, leaving = self._neuron_messages
         return {
             "mean_hops": hops / max(on_chip, 1),
             "share_between_chips": leaving / max(on_chip + leaving, 1),
@@ -168,41 +181,43 @@ class Mapping:
 
 
 def map_network(network: IntegerNetwork, target: TargetDescription, slots: BufferSlots) -> Mapping:
-    """Partition a network and place its tiles, chip after chip.
+    """Partition a network and place its tiles where the least traffic goes far.
 
-    Neighbouring tiles of the pipeline land on neighbouring cores: tiles are laid in topological order
-    along a snake through the mesh of each chip.
+    Each order of ``placement.ORDERS`` is tried.
 
     Raises:
         MappingError: it does not fit; the message says which limit, by how much, and what would fit.
     """
     parts = partition(network, target, slots)
+    grids = {grid.population: grid for grid, _ in parts}
     placed = [
-        (tile, use) for grid, uses in parts for tile, use in zip(grid.tiles, uses, strict=True)
+        Mapping(
+            target=target,
+            network=network,
+            slots=slots,
+            grids=grids,
+            cores=place(parts, order(list(grids.values())), target.mesh),
+        )
+        for order in ORDERS
     ]
+    return min(placed, key=lambda mapping: mapping.traffic_cost)
+
+
+def place(
+    parts: Sequence[tuple[TileGrid, Sequence[CoreUse]]], order: Sequence[int], mesh: Mesh
+) -> tuple[CoreAssignment, ...]:
+    tiles = [pair for grid, uses in parts for pair in zip(grid.tiles, uses, strict=True)]
+    rank = dict(zip(order, range(len(order)), strict=True))
     cores = []
-    for index, (tile, use) in enumerate(placed):
-        chip, on_chip = divmod(index, target.mesh.num_cores)
+    for row, (tile, use) in enumerate(tiles):
+        chip, on_chip = divmod(rank[row], mesh.num_cores)
         cores.append(
             CoreAssignment(
-                core_index=chip * target.mesh.num_cores + _core_index(on_chip, target.mesh),
+                core_index=chip * mesh.num_cores + core_number(on_chip, mesh),
                 chip_index=chip,
-                position=_position(on_chip, target.mesh),
+                position=position(on_chip, mesh),
                 tile=tile,
                 use=use,
             )
         )
-    grids = {grid.population: grid for grid, _ in parts}
-    return Mapping(target=target, network=network, slots=slots, grids=grids, cores=tuple(cores))
-
-
-def _position(index: int, mesh: Mesh) -> tuple[int, int]:
-    """Mesh tile of the n-th core along the snake."""
-    row, column = divmod(index // mesh.cores_per_tile, mesh.width)
-    return (column if row % 2 == 0 else mesh.width - 1 - column), row
-
-
-def _core_index(index: int, mesh: Mesh) -> int:
-    """Number of that core on its chip: tile by tile, row by row."""
-    x, y = _position(index, mesh)
-    return (y * mesh.width + x) * mesh.cores_per_tile + index % mesh.cores_per_tile
+    return tuple(cores)

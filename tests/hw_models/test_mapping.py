@@ -16,8 +16,10 @@ from strategies import integer_networks
 
 from hw_models.figures import BUILT_IN
 from hw_models.multicore.connectivity import connectivity
-from hw_models.multicore.mapping import map_network
+from hw_models.multicore.mapping import Mapping, map_network, place
+from hw_models.multicore.partition import partition
 from hw_models.multicore.pipeline import uniform_slots
+from hw_models.multicore.placement import ORDERS, core_number, position
 from hw_models.target_description import load_target
 from toolchain.conversion import convert
 from toolchain.errors import MappingError
@@ -29,7 +31,7 @@ from toolchain.integer_network import (
     IntegerSpiking,
     IntegerSynapse,
 )
-from toolchain.linear_maps import Convolution, Dense, Scale, with_weight
+from toolchain.linear_maps import Convolution, Dense, Scale, SumPool, with_weight
 from toolchain.model_zoo import build_model
 from toolchain.passes import lower_to_integers
 from toolchain.quantize_activations import balance_thresholds, quantize_activations
@@ -218,14 +220,36 @@ def test_the_networks_of_the_paper_map(architecture):
 
 @settings(deadline=None, max_examples=20, suppress_health_check=list(HealthCheck))
 @given(integer_networks())
-def test_cores_lie_along_a_snake(network):
+def test_cores_fill_the_mesh_along_a_snake_in_any_order(network):
     mapping = map_network(within_exponents(network), LOIHI, uniform_slots(network, 2))
-    rows = np.arange(len(mapping.cores))
-    east_west, north_south = mapping.hops(rows[:-1], rows[1:])
-    assert (east_west + north_south <= 1).all()
+    numbers = {core_number(n, LOIHI.mesh): position(n, LOIHI.mesh) for n in range(128)}
     for core in mapping.cores:
         x, y = core.position
         assert core.core_index // 4 == y * 8 + x
+        assert numbers[core.core_index] == (x, y)
+    used = {core.core_index for core in mapping.cores}
+    assert used == {core_number(n, LOIHI.mesh) for n in range(len(mapping.cores))}
+    steps = np.abs(np.diff([position(n, LOIHI.mesh) for n in range(128)], axis=0)).sum(axis=1)
+    assert steps.max() == 1
+
+
+def test_regions_of_two_large_layers_share_a_chip_and_send_less():
+    """Two 3x3 layers of 64 x 32 x 32 need three chips: by population nearly all spikes leave theirs."""
+    torch.manual_seed(0)
+    network = two_large_layers()
+    slots = uniform_slots(network, 2)
+    parts = partition(network, LOIHI, slots)
+    grids = {grid.population: grid for grid, _ in parts}
+    costs = {}
+    for order in ORDERS:
+        rows = order(list(grids.values()))
+        assert sorted(rows) == list(range(sum(map(len, grids.values()))))
+        cores = place(parts, rows, LOIHI.mesh)
+        mapping = Mapping(target=LOIHI, network=network, slots=slots, grids=grids, cores=cores)
+        costs[order.__name__] = mapping.traffic_cost, mapping.traffic()["share_between_chips"]
+    chosen = map_network(network, LOIHI, slots)
+    assert chosen.traffic_cost == min(cost for cost, _ in costs.values())
+    assert costs["by_region"][1] < costs["by_population"][1]
 
 
 def test_a_layer_that_no_core_holds_names_limit_amount_and_remedy(tmp_path):
@@ -316,5 +340,40 @@ def one_layer(linear_map, input_shape):
                 exponent=0,
                 maps=(Dense(weight=np.ones((1, outputs), np.int8)),),
             ),
+        ],
+    )
+
+
+def two_large_layers():
+    """input -> first -> second (3x3, 64 channels on 32x32) -> logits."""
+    shape = (64, 32, 32)
+    ones = np.ones((64, 1, 1), np.int64)
+
+    def spiking(name):
+        return IntegerSpiking(
+            name=name, shape=shape, timesteps=1, threshold=64 * ones, initial_potential=32 * ones,
+            bias=0 * ones,
+        )  # fmt: skip
+
+    def conv(source, target, inputs):
+        kernel = Convolution(weight=np.ones((64, inputs, 3, 3), np.int8), padding=(1, 1))
+        return IntegerSynapse(source=source, target=target, exponent=0, maps=(kernel,))
+
+    readout = (
+        SumPool(kernel=(32, 32), stride=(32, 32)),
+        Dense(weight=np.ones((2, 64), np.int8)),
+    )
+    zeros = np.zeros((2, 1, 1), np.int64)
+    return IntegerNetwork.build(
+        [
+            IntegerInput(name="input", shape=(1, 32, 32), max_value=1, unit=1.0),
+            spiking("first"),
+            spiking("second"),
+            IntegerReadout(name="logits", shape=(2, 1, 1), bias=zeros, unit=1.0),
+        ],
+        [
+            conv("input", "first", 1),
+            conv("first", "second", 64),
+            IntegerSynapse(source="second", target="logits", exponent=0, maps=readout),
         ],
     )
