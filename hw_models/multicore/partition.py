@@ -87,26 +87,47 @@ def partition(
         MappingError: a single neuron exceeds a core, or all tiles together exceed all chips; the message
             names the limit, by how much, and what would fit.
     """
-    context = _Context(network, target, slots)
     _check_bit_planes(network, target)
+    grids, uses = _all_grids(_Context(network, target, slots))
+    if sum(map(len, grids.values())) > target.num_cores:
+        raise MappingError(_too_many_cores(network, target, slots, grids))
+    return [(grids[p.name], uses[p.name]) for p in network.populations if p.name in grids]
+
+
+def _all_grids(context: _Context) -> tuple[dict[str, TileGrid], dict[str, list[CoreUse]]]:
+    """The tiles of each population and what each uses, from the readout back."""
     grids: dict[str, TileGrid] = {}
     uses: dict[str, list[CoreUse]] = {}
-    for population in reversed(network.populations):
+    for population in reversed(context.network.populations):
         if not isinstance(population, IntegerInput):
             grid = _fewest_tiles(context, population, grids)
             grids[population.name] = grid
             uses[population.name] = _uses(context, population, grid, grids)
+    return grids, uses
+
+
+def _too_many_cores(
+    network: IntegerNetwork,
+    target: TargetDescription,
+    slots: BufferSlots,
+    grids: Mapping[str, TileGrid],
+) -> str:
+    """By how much, where most of it goes, and what the shallowest buffers would give."""
     needed = sum(map(len, grids.values()))
-    if needed > target.num_cores:
-        largest = sorted(grids, key=lambda name: -len(grids[name]))[:3]
-        shares = ", ".join(f"{name} {len(grids[name])}" for name in largest)
-        chips = f"{target.num_chips} chips" if target.num_chips > 1 else "one chip"
-        raise MappingError(
-            f"the network needs {needed} cores, {needed - target.num_cores} more than the "
-            f"{target.num_cores} of {target.name}, {chips} (most: {shares}); use fewer channels, fewer "
-            f"buffer slots or a larger target"
-        )
-    return [(grids[p.name], uses[p.name]) for p in network.populations if p.name in grids]
+    largest = sorted(grids, key=lambda name: -len(grids[name]))[:3]
+    shares = ", ".join(f"{name} {len(grids[name])}" for name in largest)
+    chips = f"{target.num_chips} chips" if target.num_chips > 1 else "one chip"
+    message = (
+        f"the network needs {needed} cores, {needed - target.num_cores} more than the "
+        f"{target.num_cores} of {target.name}, {chips} (most: {shares}); "
+    )
+    if max(slots.values()) > 1:
+        single, _ = _all_grids(_Context(network, target, dict.fromkeys(slots, 1)))
+        fewest = sum(map(len, single.values()))
+        if fewest <= target.num_cores:
+            return f"{message}with one slot in every buffer (--slots 1) it needs {fewest} and fits"
+        message += f"with one slot in every buffer (--slots 1) it still needs {fewest}; "
+    return message + "use fewer channels or a larger target"
 
 
 def bit_planes(population: IntegerPopulation) -> int:

@@ -7,14 +7,12 @@ from math import ceil
 import numpy as np
 import pytest
 import torch
-import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from single_synapses import dense_synapses, within_exponents
 from small_targets import small_target
 from strategies import integer_networks
 
-from hw_models.figures import BUILT_IN
 from hw_models.multicore.connectivity import connectivity
 from hw_models.multicore.mapping import Mapping, map_network, place
 from hw_models.multicore.partition import partition
@@ -263,20 +261,21 @@ def test_a_layer_that_no_core_holds_names_limit_amount_and_remedy(tmp_path):
     )
 
 
-def test_a_chip_that_is_too_small_says_by_how_much(tmp_path):
-    document = yaml.safe_load((BUILT_IN / "loihi-sim.yaml").read_text())
-    for name in ("width", "height", "cores_per_tile"):
-        document["figures"]["mesh"][name]["value"] = 1
-    document["figures"]["core"]["compartments"]["value"] = 4
-    document["figures"]["chips"]["count"]["value"] = 1
-    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(document | {"name": "tiny"}))
+def test_a_chip_that_is_too_small_says_by_how_much_and_what_would_fit(tmp_path):
+    one_core = {"mesh": {"width": 1, "height": 1, "cores_per_tile": 1}, "chips": {"count": 1}}
     network = integer_network_with_fan_in(3, classes=5)
-    with pytest.raises(MappingError) as refusal:
-        map_network(network, load_target(str(tmp_path / "tiny.yaml")), uniform_slots(network, 2))
-    assert str(refusal.value) == (
-        "the network needs 3 cores, 2 more than the 1 of tiny, one chip (most: logits 3); use fewer "
-        "channels, fewer buffer slots or a larger target"
+
+    def refusal(compartments):
+        target = small_target(tmp_path, core={"compartments": compartments}, **one_core)
+        with pytest.raises(MappingError) as refused:
+            map_network(network, target, uniform_slots(network, 2))
+        return str(refused.value)
+
+    assert refusal(4) == (
+        "the network needs 3 cores, 2 more than the 1 of small, one chip (most: logits 3); with one slot "
+        "in every buffer (--slots 1) it still needs 2; use fewer channels or a larger target"
     )
+    assert refusal(5).endswith("with one slot in every buffer (--slots 1) it needs 1 and fits")
 
 
 def test_bit_planes_beyond_the_weight_exponents_are_refused():
