@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from deploy.fidelity import AlignmentTrade, Fidelity
+from hw_models.multicore.asynchronous_time import AsynchronousTime
 from hw_models.multicore.initiation_interval import Change, InitiationInterval
 from hw_models.multicore.mapping import Mapping as CoreMapping
 from hw_models.multicore.pipeline import Pipeline
@@ -123,5 +124,6 @@ class Compilation:
     alignment_trade: list[AlignmentTrade]
     design_points: list[DesignPoint]
     costs: Mapping[str, RunCost]
+    asynchronous: Mapping[str, AsynchronousTime]
     sensitivity: list[Sensitivity]
     array_estimates: list[ArrayEstimate]

@@ -22,6 +22,7 @@ from deploy.report.chrome_trace import chrome_trace
 from deploy.report.html import render_html
 from deploy.report.report_document import report_document
 from deploy.sensitivity import costs_of, sensitivity
+from hw_models.multicore.asynchronous_time import AsynchronousTime, asynchronous_time
 from hw_models.multicore.event_counts import Events, count_events
 from hw_models.multicore.initiation_interval import (
     initiation_interval,
@@ -32,7 +33,7 @@ from hw_models.multicore.mapping_file import MAPPING, mapping_document
 from hw_models.multicore.pipeline_ticks import Schedule, schedule_pipeline
 from hw_models.pe_array.array_description import PeArray, load_array
 from hw_models.pe_array.estimate import ArrayEstimate, estimate_array
-from hw_models.target_description import load_target
+from hw_models.target_description import TargetDescription, load_target
 from toolchain.checkpoint import Checkpoint, load_checkpoint
 from toolchain.datasets import DATASETS, Dataset, load_dataset
 from toolchain.errors import DataError
@@ -89,6 +90,7 @@ def compile_model(
         alignment_trade=trade,
         design_points=points,
         costs=costs,
+        asynchronous=_asynchronous(target, mapping, schedule, events),
         sensitivity=sensitivity(design, target, schedule, events),
         array_estimates=_array_estimates(network, array),
     )
@@ -114,6 +116,18 @@ def _events(mapping: CoreMapping, schedule: Schedule, dataset: Dataset) -> Event
     pixels = dataset.test_pixels[samples]
     trains = simulate(mapping.network, pixels, with_trains=True).trains
     return count_events(mapping, schedule, pixels, trains)
+
+
+def _asynchronous(
+    target: TargetDescription, mapping: CoreMapping, schedule: Schedule, events: Events | None
+) -> dict[str, AsynchronousTime]:
+    """Time without the barrier under each cost profile; none without events."""
+    if events is None:
+        return {}
+    return {
+        name: asynchronous_time(mapping, profile, schedule, events)
+        for name, profile in target.cost_profiles.items()
+    }
 
 
 def _array_estimates(network: IntegerNetwork, array: PeArray) -> list[ArrayEstimate]:

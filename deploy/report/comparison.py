@@ -10,19 +10,23 @@ from hw_models.pe_array.estimate import ArrayEstimate
 
 
 def pipeline_rows(compilation: Compilation) -> list[dict[str, Any]]:
-    """One row a cost profile; profiles are never mixed."""
-    return [
-        {
-            "kind": "pipeline",
-            "design": f"{compilation.target.name} pipeline ({name})",
-            "latency_us": cost.first_latency_s * 1e6,
-            "interval_us": cost.interval_s * 1e6,
-            "throughput_per_s": 1 / cost.interval_s,
-            "energy_nj": cost.energy_per_sample_j * 1e9,
-            "utilisation": _mean_busy_share(compilation.schedule),
-        }
-        for name, cost in compilation.costs.items()
-    ]
+    """Two rows a cost profile, with a barrier and without; profiles are never mixed."""
+    rows = []
+    for name, cost in compilation.costs.items():
+        without = compilation.asynchronous[name]
+        for words, time in ((name, cost), (f"{name}, no barrier", without)):
+            rows.append(
+                {
+                    "kind": "pipeline",
+                    "design": f"{compilation.target.name}, {words}",
+                    "latency_us": time.first_latency_s * 1e6,
+                    "interval_us": time.interval_s * 1e6,
+                    "throughput_per_s": 1 / time.interval_s,
+                    "energy_nj": cost.energy_per_sample_j * 1e9,
+                    "utilisation": _mean_busy_share(compilation.schedule),
+                }
+            )
+    return rows
 
 
 def array_row(name: str, estimate: ArrayEstimate) -> dict[str, Any]:

@@ -156,6 +156,14 @@ def _legend(meaning: Mapping[str, str]) -> Markup:
     return element("div", *entries, class_="legend")
 
 
+def _without_barrier(cost: dict[str, Any], without: dict[str, Any]) -> str:
+    return (
+        f"Without a barrier, each core in step only with those it talks to, and handshakes that cost "
+        f"nothing: the run takes {number(without['total_s'] * 1e6)} µs, a result comes every "
+        f"{number(without['interval_s'] * 1e6)} in place of {number(cost['interval_s'] * 1e6)} µs."
+    )
+
+
 def times(report: dict[str, Any]) -> Markup:
     """Seconds of each profile by population, and which of them sets the length of a tick."""
     parts = []
@@ -173,6 +181,7 @@ def times(report: dict[str, Any]) -> Markup:
         parts += [
             element("h3", f"{profile}: {number(cost['total_s'] * 1e6)} µs in all"),
             scrolling(svg_figures.time_bars(cost["times"])),
+            element("p", _without_barrier(cost, report["asynchronous"][profile])),
             element(
                 "details",
                 element("summary", "Who sets the pace"),

@@ -54,6 +54,7 @@ def report_document(compilation: Compilation) -> dict[str, Any]:
         "mapping": c.mapping.summary(),
         "pipeline": _pipeline(c),
         "costs": {name: asdict(cost) for name, cost in c.costs.items()},
+        "asynchronous": {name: asdict(time) for name, time in c.asynchronous.items()},
         "sensitivity": [asdict(s) for s in c.sensitivity],
         "pe_array": {
             "array": c.array.name,

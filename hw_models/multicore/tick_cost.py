@@ -69,19 +69,11 @@ class RunCost:
 
 def run_cost(mapping: Mapping, profile: CostProfile, schedule: Schedule, events: Events) -> RunCost:
     """Cost of a scheduled run whose events were counted."""
-    per_core_ns = (
-        events.synaptic * profile.synaptic_event_ns
-        + events.active_updates * profile.active_update_ns
-        + events.inactive_updates * profile.inactive_update_ns
-        + events.spikes * profile.spike_ns
-        + events.messages_out * profile.message_out_ns
-        + events.messages_in * profile.message_in_ns
-    )
+    per_core_ns = computing_ns(profile, events)
     barrier_ns = profile.barrier_duration_ns(mapping.num_tiles)
     core_times = _core_times(mapping, schedule, per_core_ns, barrier_ns)
     tick_ends_s = np.cumsum(per_core_ns.max(axis=0) + barrier_ns) * 1e-9
     done_s = tick_ends_s[schedule.completion_ticks - 1]
-    half = (len(done_s) - 1) // 2
     amounts = {
         "synaptic event": (events.synaptic, profile.synaptic_event_pj),
         "active update": (events.active_updates, profile.active_update_pj),
@@ -98,8 +90,7 @@ def run_cost(mapping: Mapping, profile: CostProfile, schedule: Schedule, events:
     return RunCost(
         total_s=float(tick_ends_s[-1]),
         first_latency_s=float(done_s[0]),
-        interval_s=float(done_s[-1] - done_s[half]) / max(len(done_s) - 1 - half, 1)
-        or float(done_s[0]),
+        interval_s=interval_between(done_s),
         barrier_share=barrier_ns * 1e-9 * schedule.num_ticks / float(tick_ends_s[-1]),
         energy_per_sample_j=sum(energy.values()),
         energy_by_event_j=energy,
@@ -107,6 +98,26 @@ def run_cost(mapping: Mapping, profile: CostProfile, schedule: Schedule, events:
         times=_population_times(mapping, per_core_ns, core_times),
         core_times=core_times.tolist(),
     )
+
+
+def computing_ns(profile: CostProfile, events: Events) -> np.ndarray:
+    """What each core computes in each tick, one event after another; shape ``(cores, ticks)``."""
+    return (
+        events.synaptic * profile.synaptic_event_ns
+        + events.active_updates * profile.active_update_ns
+        + events.inactive_updates * profile.inactive_update_ns
+        + events.spikes * profile.spike_ns
+        + events.messages_out * profile.message_out_ns
+        + events.messages_in * profile.message_in_ns
+    )
+
+
+def interval_between(done_s: np.ndarray) -> float:
+    """Mean seconds between results over the second half of a run; of a single one, its latency."""
+    if len(done_s) == 1:
+        return float(done_s[0])
+    half = (len(done_s) - 1) // 2
+    return float(done_s[-1] - done_s[half]) / (len(done_s) - 1 - half)
 
 
 def _core_times(

@@ -136,8 +136,8 @@ def test_compare_shows_both_designs_and_equal_integers(compiled, qac_deploy):
     process = qac_deploy("compare", build)
     assert process.returncode == 0, process.stderr
     assert "PE array = stepped engine on every count and logit" in process.stdout
-    assert "loihi-sim pipeline (davies2018)" in process.stdout
-    assert "loihi-sim pipeline (sanafe)" in process.stdout
+    assert "loihi-sim, davies2018 " in process.stdout
+    assert "loihi-sim, sanafe, no barrier" in process.stdout
 
 
 def test_report_shows_the_summary_again(compiled, qac_deploy):

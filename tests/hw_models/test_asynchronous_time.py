@@ -1,0 +1,131 @@
+"""Time without a barrier, against a plain reading of the rule core by core, and by hand."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from single_synapses import dense_synapses, within_exponents
+from strategies import integer_networks, random_pixels
+
+from hw_models.multicore.asynchronous_time import asynchronous_time
+from hw_models.multicore.event_counts import Events, count_events
+from hw_models.multicore.mapping import map_network
+from hw_models.multicore.pipeline import pipeline_of, uniform_slots
+from hw_models.multicore.pipeline_ticks import schedule_pipeline
+from hw_models.multicore.tick_cost import computing_ns, run_cost
+from hw_models.target_description import load_target
+from sim.stepped import run_stepped
+from toolchain.integer_network import (
+    IntegerInput,
+    IntegerNetwork,
+    IntegerReadout,
+    IntegerSpiking,
+    IntegerSynapse,
+)
+from toolchain.linear_maps import Dense
+
+LOIHI = load_target("loihi-sim")
+
+
+def mapped_run(network, num_samples):
+    slots = uniform_slots(network, 2)
+    schedule = schedule_pipeline(pipeline_of(network, slots, 1), num_samples)
+    return map_network(network, LOIHI, slots), schedule
+
+
+def talking_cores(mapping):
+    """Each core with those that hold a source or target neuron of one of its own, synapse by synapse."""
+    talks = {row: {row} for row in range(len(mapping.cores))}
+    homes = {}
+    for population in mapping.network.populations:
+        home = np.full(population.shape, -1)
+        for row, core in enumerate(mapping.cores):
+            if core.tile.population == population.name:
+                home[core.tile.slices] = row
+        homes[population.name] = home.reshape(-1)
+    for synapse in mapping.network.synapses:
+        if isinstance(mapping.network[synapse.source], IntegerInput):
+            continue
+        for target, source in np.argwhere(dense_synapses(mapping.network, synapse)):
+            a, b = homes[synapse.source][source], homes[synapse.target][target]
+            talks[a].add(b)
+            talks[b].add(a)
+    return talks
+
+
+@settings(deadline=None, max_examples=50, suppress_health_check=list(HealthCheck))
+@given(integer_networks(), st.integers(0, 2**32 - 1), st.sampled_from(["sanafe", "davies2018"]))
+def test_every_core_waits_for_its_neighbours_only(network, seed, profile_name):
+    network = within_exponents(network)
+    pixels = random_pixels(network, seed)
+    mapping, schedule = mapped_run(network, len(pixels))
+    events = count_events(mapping, schedule, pixels, run_stepped(network, pixels).trains)
+    profile = LOIHI.cost_profiles[profile_name]
+    durations = computing_ns(profile, events)
+    ends = dict.fromkeys(range(len(mapping.cores)), 0.0)
+    talks, readout_ends = talking_cores(mapping), []
+    for tick in range(schedule.num_ticks):
+        ends = {
+            core: max(ends[other] for other in talks[core]) + durations[core, tick] for core in ends
+        }
+        readout_ends.append(
+            max(e for row, e in ends.items() if mapping.cores[row].tile.population == "logits")
+        )
+    done = [readout_ends[tick - 1] * 1e-9 for tick in schedule.completion_ticks]
+    found = asynchronous_time(mapping, profile, schedule, events)
+    assert found.total_s == pytest.approx(max(ends.values()) * 1e-9)
+    assert found.first_latency_s == pytest.approx(done[0])
+    with_barrier = run_cost(mapping, profile, schedule, events)
+    barriers_s = with_barrier.barrier_share * with_barrier.total_s
+    assert found.total_s <= with_barrier.total_s - barriers_s + 1e-15
+    assert found.total_s >= durations.sum(axis=1).max() * 1e-9 - 1e-15
+
+
+def test_cores_that_do_not_talk_do_not_wait():
+    """Two branches from the same pixels; ``left`` is slow in tick 0, ``right`` in tick 1.
+
+    Each population has one core, and every tick takes 1 ns but these two, which take 100. With a barrier
+    the two add up. Without, ``right`` waits in tick 1 for ``join`` alone, which ended tick 0 after 1 ns:
+    both branches end tick 1 after 101 ns, and the five ticks left take 1 ns each.
+    """
+    one = np.ones((1, 1), np.int8)
+
+    def population(name):
+        value = np.ones((1, 1, 1), np.int64)
+        return IntegerSpiking(
+            name=name, shape=(1, 1, 1), timesteps=1,
+            threshold=value, initial_potential=0 * value, bias=0 * value,
+        )  # fmt: skip
+
+    def synapse(source, target):
+        return IntegerSynapse(source=source, target=target, exponent=0, maps=(Dense(weight=one),))
+
+    network = IntegerNetwork.build(
+        [
+            IntegerInput(name="input", shape=(1, 1, 1), max_value=1, unit=1.0),
+            *map(population, ("left", "right", "join")),
+            IntegerReadout(
+                name="logits", shape=(1, 1, 1), bias=np.zeros((1, 1, 1), np.int64), unit=1.0
+            ),
+        ],
+        [
+            synapse("input", "left"), synapse("input", "right"), synapse("left", "join"),
+            synapse("right", "join"), synapse("join", "logits"),
+        ],
+    )  # fmt: skip
+    mapping, schedule = mapped_run(network, 1)
+    assert [core.tile.population for core in mapping.cores] == ["left", "right", "join", "logits"]
+    counts = {f.name: np.zeros((4, schedule.num_ticks)) for f in fields(Events)}
+    profile = LOIHI.cost_profiles["sanafe"]
+    counts["spikes"][:] = 1 / profile.spike_ns
+    counts["spikes"][0, 0] = counts["spikes"][1, 1] = 100 / profile.spike_ns
+    events = Events(**counts)
+    found = asynchronous_time(mapping, profile, schedule, events)
+    assert schedule.num_ticks == 7
+    assert found.total_s == pytest.approx((101 + 5) * 1e-9)
+    with_barrier = run_cost(mapping, profile, schedule, events)
+    assert with_barrier.total_s * (1 - with_barrier.barrier_share) == pytest.approx(205e-9)
