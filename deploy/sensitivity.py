@@ -81,6 +81,8 @@ def _changes(design: Design, target: TargetDescription) -> Iterator[tuple[str, f
             continue
         if is_large and not name.startswith(_KEEPS_MAPPING):
             continue
+        if name.endswith(".chip_crossing_pj") and design.mapping.num_chips == 1:
+            continue
         for tried in (figure.value / 2, figure.value * 2):
             whole = isinstance(figure.value, int)
             other = int(tried) if whole else tried

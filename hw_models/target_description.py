@@ -79,6 +79,7 @@ class CostProfile:
     message_in_ns: float
     hop_east_west_pj: float
     hop_north_south_pj: float
+    chip_crossing_pj: float
     barrier_ns: tuple[tuple[int, float], ...]
 
     def barrier_duration_ns(self, num_tiles: int) -> float:

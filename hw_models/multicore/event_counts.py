@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping as ReadOnlyDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -20,7 +20,10 @@ from toolchain.integer_network import IntegerInput, IntegerSynapse
 
 @dataclass(frozen=True, eq=False)
 class Events:
-    """Event counts of each core in each tick, int64 of shape ``(cores, ticks)``."""
+    """Event counts of each core in each tick, int64 of shape ``(cores, ticks)``.
+
+    A message that leaves its chip counts as one crossing, however many chips lie between, and no hops.
+    """
 
     synaptic: np.ndarray
     active_updates: np.ndarray
@@ -30,6 +33,7 @@ class Events:
     messages_in: np.ndarray
     hops_east_west: np.ndarray
     hops_north_south: np.ndarray
+    chip_crossings: np.ndarray
 
 
 def count_events(
@@ -45,7 +49,7 @@ def count_events(
         trains: their spike trains, bool of shape ``(K, T_l, C, H, W)`` by population.
     """
     shape = (len(mapping.cores), schedule.num_ticks)
-    events = Events(*(np.zeros(shape, np.int64) for _ in range(8)))
+    events = Events(*(np.zeros(shape, np.int64) for _ in fields(Events)))
     for name, grid in mapping.grids.items():
         rows, ticks = _rows(mapping, grid), schedule.step_ticks[name]
         neurons = np.array([tile.neurons for tile in grid.tiles])
@@ -93,6 +97,8 @@ def _add_messages(
     _add(events.messages_out, route.source, ticks, messages)
     _add(events.hops_east_west, route.source, ticks, messages * hops_x[:, None, None])
     _add(events.hops_north_south, route.source, ticks, messages * hops_y[:, None, None])
+    away = mapping.chips[route.source] != mapping.chips[route.target]
+    _add(events.chip_crossings, route.source, ticks, messages * away[:, None, None])
 
 
 def _rows(mapping: Mapping, grid: TileGrid) -> np.ndarray:

@@ -3,7 +3,7 @@
 A core's time in a tick is its events times their durations, one after another; a tick lasts as long as its
 slowest core, then the barrier. What a core does not compute of a tick it waits: for a slower core while
 its own population fires (imbalance), else because the population is starved, blocked or drained.
-Links between chips have no published figure: messages that leave a chip cost what others do, no hops.
+Links between chips have no published figure: the energy of a crossing is assumed, and takes no time.
 """
 
 from __future__ import annotations
@@ -82,6 +82,7 @@ def run_cost(mapping: Mapping, profile: CostProfile, schedule: Schedule, events:
         "message out": (events.messages_out, profile.message_out_pj),
         "hop east-west": (events.hops_east_west, profile.hop_east_west_pj),
         "hop north-south": (events.hops_north_south, profile.hop_north_south_pj),
+        "chip crossing": (events.chip_crossings, profile.chip_crossing_pj),
     }
     samples = schedule.num_samples
     energy = {

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from single_synapses import dense_synapses, within_exponents
+from small_targets import small_target
 from strategies import integer_networks, random_pixels
 
 from hw_models.multicore.event_counts import count_events
@@ -27,14 +28,21 @@ from toolchain.linear_maps import Dense
 LOIHI = load_target("loihi-sim")
 
 
-def cost_of_run(network, pixels, profile="sanafe"):
+@pytest.fixture(scope="module")
+def small_chips(tmp_path_factory):
+    """Chips of two cores on two mesh tiles, so that most messages leave theirs."""
+    mesh = {"width": 2, "height": 1, "cores_per_tile": 1}
+    return small_target(tmp_path_factory.mktemp("target"), mesh=mesh)
+
+
+def cost_of_run(network, pixels, profile="sanafe", target=LOIHI):
     slots = uniform_slots(network, 2)
     schedule = schedule_pipeline(pipeline_of(network, slots, 1), len(pixels))
-    mapping = map_network(network, LOIHI, slots)
+    mapping = map_network(network, target, slots)
     trains = run_stepped(network, pixels).trains
     cost = run_cost(
         mapping,
-        LOIHI.cost_profiles[profile],
+        target.cost_profiles[profile],
         schedule,
         count_events(mapping, schedule, pixels, trains),
     )
@@ -42,11 +50,12 @@ def cost_of_run(network, pixels, profile="sanafe"):
 
 
 @settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
-@given(integer_networks(), st.integers(0, 2**32 - 1))
-def test_events_are_those_of_every_single_spike(network, seed):
+@given(integer_networks(), st.integers(0, 2**32 - 1), st.booleans())
+def test_events_are_those_of_every_single_spike(small_chips, network, seed, is_small):
     network = within_exponents(network)
     pixels = random_pixels(network, seed)
-    mapping, _, trains, cost = cost_of_run(network, pixels)
+    target = small_chips if is_small else LOIHI
+    mapping, _, trains, cost = cost_of_run(network, pixels, target=target)
     expected = dict.fromkeys(
         (
             "synaptic event",
@@ -55,6 +64,7 @@ def test_events_are_those_of_every_single_spike(network, seed):
             "message out",
             "hop east-west",
             "hop north-south",
+            "chip crossing",
         ),
         0,
     )
@@ -82,10 +92,13 @@ def test_events_are_those_of_every_single_spike(network, seed):
             expected["synaptic event"] += spikes * targets.sum()
             if isinstance(source, IntegerInput):
                 continue  # the host injects pixels; no core sends them
-            home = mapping.cores[core_of[synapse.source][neuron]].position
-            for core in set(core_of[synapse.target][targets]):
-                x, y = np.abs(np.subtract(home, mapping.cores[core].position))
+            home = mapping.cores[core_of[synapse.source][neuron]]
+            for core in (mapping.cores[row] for row in set(core_of[synapse.target][targets])):
                 expected["message out"] += spikes
+                if core.chip_index != home.chip_index:
+                    expected["chip crossing"] += spikes
+                    continue
+                x, y = np.abs(np.subtract(home.position, core.position))
                 expected["hop east-west"] += spikes * x
                 expected["hop north-south"] += spikes * y
     expected["spike"] = sum(train.sum() for train in trains.values())
