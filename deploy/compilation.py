@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -30,9 +30,12 @@ class CompileOptions:
 
     Attributes:
         alignment: of every edge; as the model has it when None.
-        slots: D of every alignment buffer; the target's default when None.
+        slots: of every alignment buffer, in front of each replica; the target's default when None.
+        replicate: R of the populations that are to have more than one replica.
         max_timesteps: cap on every T_l; the trained ones when None.
         optimize: what to optimize the design for; nothing when None.
+        interval: ticks between results that a search for fewer stalls aims for; when None, as few as the
+            chips that are in use anyway allow.
         accuracy_budget: points of accuracy that ``optimize`` may give up.
         data: data set for accuracy and event counts; the one the model was trained on when None.
         samples: samples in the reported pipeline run.
@@ -43,8 +46,10 @@ class CompileOptions:
     alignment: AlignmentMethod | None = None
     weight_bits: int | None = None
     slots: int | None = None
+    replicate: Mapping[str, int] = field(default_factory=dict)
     max_timesteps: int | None = None
     optimize: Objective | None = None
+    interval: int | None = None
     accuracy_budget: float = 0.0
     data: str | None = None
     samples: int = 16
@@ -68,7 +73,8 @@ class DesignPoint:
     Attributes:
         change: what differs from the point before.
         verdict: ``kept``, or why it was not.
-        stall_share: part of the steady state a population does not fire, mean over populations.
+        replicas: R of the replicated populations.
+        stall_share: part of the steady state a stage does not fire, mean over stages.
         accuracy: on held-out training images; None without a data set.
         energy_nj: energy a sample under each cost profile; empty without a data set.
     """
@@ -76,10 +82,12 @@ class DesignPoint:
     change: str
     verdict: str
     mean_timesteps: float
+    replicas: Mapping[str, int]
     interval_ticks: float
     first_latency_ticks: int
     stall_share: float
     num_cores: int
+    num_chips: int
     num_slots: int
     accuracy: float | None
     energy_nj: Mapping[str, float]

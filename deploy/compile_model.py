@@ -154,4 +154,5 @@ def _write(compilation: Compilation, out: Path) -> None:
             buffer_slots=compilation.mapping.slots,
             link_ticks=compilation.target.link_ticks,
             cores=compilation.mapping.cores_by_population(),
+            replicas=compilation.mapping.replicas,
         )

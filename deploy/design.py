@@ -7,7 +7,13 @@ from dataclasses import replace
 
 from deploy.compilation import CompileOptions, Design
 from hw_models.multicore.mapping import map_network
-from hw_models.multicore.pipeline import BufferSlots, pipeline_of, uniform_slots
+from hw_models.multicore.pipeline import (
+    UNREPLICATED,
+    BufferSlots,
+    Replicas,
+    pipeline_of,
+    uniform_slots,
+)
 from hw_models.target_description import TargetDescription
 from toolchain.integer_network import IntegerNetwork
 from toolchain.layer_graph import LayerGraph
@@ -22,13 +28,14 @@ def build_design(
     options: CompileOptions,
     on_stage: Callable[[str], None] = lambda stage: None,
 ) -> Design:
-    """Lower and map a model as the options say, with the same D for every buffer."""
+    """Lower and map a model as the options say, with as many slots in front of every stage."""
     on_stage("lowering to integers")
     graph = chosen_graph(model, options)
     network = lowering(target, options)(graph)
     on_stage("mapping onto cores")
-    slots = uniform_slots(network, options.slots or target.default_buffer_slots)
-    return map_design(options, graph, network, target, slots)
+    depth = options.slots or target.default_buffer_slots
+    slots = uniform_slots(network, depth, options.replicate)
+    return map_design(options, graph, network, target, slots, options.replicate)
 
 
 def map_design(
@@ -37,14 +44,16 @@ def map_design(
     network: IntegerNetwork,
     target: TargetDescription,
     slots: BufferSlots,
+    replicas: Replicas = UNREPLICATED,
 ) -> Design:
-    """The same integers with buffers of any depth."""
+    """The same integers with buffers of any depth and replicas of any population."""
+    pipeline = pipeline_of(network, slots, target.link_ticks, replicas)
     return Design(
         options=options,
         graph=graph,
         network=network,
-        mapping=map_network(network, target, slots),
-        pipeline=pipeline_of(network, slots, target.link_ticks),
+        mapping=map_network(network, target, slots, replicas),
+        pipeline=pipeline,
     )
 
 

@@ -108,7 +108,7 @@ def compare_alignments(
     slots: BufferSlots,
     dataset: Dataset,
 ) -> list[AlignmentTrade]:
-    """Accuracy against ticks for each alignment, at the same buffers and links."""
+    """Accuracy against ticks for each alignment, at the same buffers, replicas and links."""
     pixels, labels = _samples(dataset, STEPPED_SAMPLES)
     trades = []
     for method in ALIGNMENT_METHODS:
@@ -117,7 +117,7 @@ def compare_alignments(
             network = lower(aligned)
         except IntegerWidthError:
             continue  # the report lists the methods that the target can hold
-        timed = pipeline_of(network, slots, pipeline.link_ticks)
+        timed = pipeline_of(network, slots, pipeline.link_ticks, pipeline.replicas)
         trades.append(
             AlignmentTrade(
                 method=method,

@@ -1,9 +1,10 @@
 """Better designs for one objective, each step measured, so that a user sees what it buys.
 
-Four kinds of step: buffers as shallow as an interval allows (proved by the bound), a single slot
-everywhere, a cap on the longest firing windows, another temporal alignment. The last two change
-the integers and are kept only within the user's accuracy budget, measured on training images that
-are held out here; the report then measures the result on test images.
+Five kinds of step: buffers as shallow as an interval allows (proved by the bound), a single slot
+everywhere, a cap on the longest firing windows, another temporal alignment, replicas of the populations
+with the longest windows. A cap and an alignment change the integers and are kept only within the user's
+accuracy budget, measured on training images that are held out here; the report then measures the result
+on test images.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from math import ceil
 
 import numpy as np
 
@@ -19,13 +21,17 @@ from deploy.design import build_design, lowering, map_design
 from deploy.fidelity import STEPPED_SAMPLES, simulate
 from hw_models.multicore.buffer_depths import least_depths, steady_stall_share
 from hw_models.multicore.event_counts import count_events
-from hw_models.multicore.initiation_interval import ideal_interval_ticks, initiation_interval
-from hw_models.multicore.pipeline import uniform_slots
+from hw_models.multicore.initiation_interval import (
+    ideal_interval_ticks,
+    initiation_interval,
+    least_replicas,
+)
+from hw_models.multicore.pipeline import Replicas, uniform_slots
 from hw_models.multicore.pipeline_ticks import schedule_pipeline
 from hw_models.multicore.tick_cost import run_cost
 from hw_models.target_description import TargetDescription
 from toolchain.datasets import Dataset
-from toolchain.errors import IntegerWidthError
+from toolchain.errors import IntegerWidthError, MappingError
 from toolchain.integer_network import (
     IntegerNetwork,
     has_constant_current,
@@ -56,10 +62,12 @@ class _Search:
             change=change,
             verdict=verdict,
             mean_timesteps=_mean_timesteps(design.network),
+            replicas=dict(design.mapping.replicas),
             interval_ticks=float(ticks),
             first_latency_ticks=schedule_pipeline(design.pipeline, 1).first_latency_ticks,
             stall_share=steady_stall_share(design.pipeline, ticks),
             num_cores=len(design.mapping.cores),
+            num_chips=design.mapping.num_chips,
             num_slots=sum(design.mapping.slots.values()),
             accuracy=self.accuracy(design.network),
             energy_nj=self.energy_nj(design),
@@ -114,6 +122,8 @@ def optimize_design(
         point = search.measure(design, change)
         kept = [p for p in points if p.verdict == "kept"]
         refusal = _refusal(kept[0], kept[-1], point, first.options)
+        if refusal is None and design.mapping.replicas != best.mapping.replicas:
+            refusal = _more_chips(kept[-1], point, first.options)
         points.append(replace(point, verdict=refusal or "kept"))
         if refusal is None:
             best = design
@@ -124,9 +134,11 @@ def optimize_design(
     if dataset is not None and first.options.accuracy_budget > 0:
         for change, design in _alignments(search, first):
             keep(change, design)
-        for most in range(ideal_interval_ticks(first.pipeline) - 1, 0, -1):
+        for most in range(max(first.pipeline.windows.values()) - 1, 0, -1):
             if not keep(f"no window above {most} steps", _capped(search, best, most)):
                 break
+    for change, design in _replicated(search, best):
+        keep(change, design)
     points += [search.measure(d, change, "for comparison") for change, d in _uniform(search, first)]
     return best, points
 
@@ -137,15 +149,51 @@ def _buffers(search: _Search, first: Design) -> Iterator[tuple[str, Design]]:
         initiation_interval(first.pipeline).ticks,
         ideal_interval_ticks(first.pipeline),
     )
+    aim = max(ideal, Fraction(first.options.interval or 1))
     if first.options.optimize == "cores":
         change = f"fewest slots that keep one result every {interval} ticks"
         yield change, _with_least_slots(search, first, interval)
-        single = uniform_slots(first.network, 1)
-        design = map_design(first.options, first.graph, first.network, search.target, single)
+        single = uniform_slots(first.network, 1, first.mapping.replicas)
+        design = map_design(
+            first.options, first.graph, first.network, search.target, single, first.mapping.replicas
+        )
         yield "one slot in every buffer", design
     elif first.options.optimize == "stalls":
-        change = f"fewest slots for one result every {ideal} ticks, the longest window"
-        yield change, _with_least_slots(search, first, ideal)
+        change = f"fewest slots for one result every {aim} ticks"
+        change += ", the longest window" if aim == ideal else ""
+        yield change, _with_least_slots(search, first, aim)
+
+
+def _replicated(search: _Search, design: Design) -> Iterator[tuple[str, Design]]:
+    """Replicas that take the interval down tick by tick, to the one asked for or to a single tick.
+
+    None where the user has chosen them, or nothing is asked for below what the design reaches.
+    """
+    options = design.options
+    if options.optimize != "stalls" or options.replicate:
+        return
+    for ticks in range(ceil(ideal_interval_ticks(design.pipeline)) - 1, 0, -1):
+        if ticks < (options.interval or 1):
+            return
+        replicas = least_replicas(design.pipeline, ticks)
+        pace = "a tick" if ticks == 1 else f"every {ticks} ticks"
+        change = f"{_in_words(replicas)}: one result {pace}"
+        try:
+            yield change, _with_least_slots(search, design, ticks, replicas)
+        except MappingError:
+            if options.interval is not None:
+                raise
+            return  # more than all chips of the target
+
+
+def _in_words(replicas: Replicas) -> str:
+    """Who is replicated: by name where they are few, else counted."""
+    parts = []
+    for count in sorted(set(replicas.values())):
+        names = [name for name, own in replicas.items() if own == count]
+        who = ", ".join(names) if len(names) <= 2 else f"{len(names)} populations"
+        parts.append(f"{who} {'twice' if count == 2 else f'{count} times'}")
+    return "; ".join(parts)
 
 
 def _alignments(search: _Search, first: Design) -> Iterator[tuple[str, Design]]:
@@ -167,7 +215,8 @@ def _capped(search: _Search, design: Design, most: int) -> Design:
     capped = build_design(search.model, search.target, options)
     if options.optimize == "stalls":
         return _with_least_slots(search, capped, ideal_interval_ticks(capped.pipeline))
-    return map_design(options, capped.graph, capped.network, search.target, design.mapping.slots)
+    slots, replicas = design.mapping.slots, design.mapping.replicas
+    return map_design(options, capped.graph, capped.network, search.target, slots, replicas)
 
 
 def _refusal(
@@ -178,6 +227,8 @@ def _refusal(
         lost = 100 * (first.accuracy - point.accuracy)
         if lost > options.accuracy_budget + 1e-9:
             return f"loses {lost:.2f} points, over the budget of {options.accuracy_budget:g}"
+    if kept.interval_ticks > (options.interval or 0) >= point.interval_ticks:
+        return None  # what was asked for
     gain = {
         "stalls": kept.stall_share - point.stall_share,
         "cores": kept.num_cores - point.num_cores,
@@ -187,17 +238,31 @@ def _refusal(
     return None if gain > 0 else f"no gain in {options.optimize}"
 
 
+def _more_chips(kept: DesignPoint, point: DesignPoint, options: CompileOptions) -> str | None:
+    """Why replicas are not kept, or None: without an interval asked for, they fill chips in use."""
+    if options.interval is not None or point.num_chips <= kept.num_chips:
+        return None
+    return (
+        f"{point.num_chips} chips in place of {kept.num_chips}: only with "
+        f"--interval {point.interval_ticks:g}"
+    )
+
+
 def _mean_energy(point: DesignPoint) -> float:
     return sum(point.energy_nj.values())
 
 
-def _with_least_slots(search: _Search, design: Design, ticks: Fraction | int) -> Design:
+def _with_least_slots(
+    search: _Search, design: Design, ticks: Fraction | int, replicas: Replicas | None = None
+) -> Design:
+    """The design with the buffers for an interval, and with these replicas where they are given."""
     network = design.network
+    replicas = design.mapping.replicas if replicas is None else replicas
     neurons = {
         (s.source, s.target): int(np.prod(network[s.target].shape)) for s in network.synapses
     }
-    slots = least_depths(design.pipeline, ticks, neurons)
-    return map_design(design.options, design.graph, network, search.target, slots)
+    slots = least_depths(replace(design.pipeline, replicas=replicas), ticks, neurons)
+    return map_design(design.options, design.graph, network, search.target, slots, replicas)
 
 
 def _uniform(search: _Search, first: Design) -> Iterator[tuple[str, Design]]:
@@ -209,8 +274,8 @@ def _uniform(search: _Search, first: Design) -> Iterator[tuple[str, Design]]:
     for steps in sorted({max(int(mean), 1), int(np.ceil(mean))}):
         graph = use_uniform_timesteps(first.graph, steps)
         network = lowering(search.target, first.options)(graph)
-        slots = dict(first.mapping.slots)
-        design = map_design(first.options, graph, network, search.target, slots)
+        slots, replicas = first.mapping.slots, first.mapping.replicas
+        design = map_design(first.options, graph, network, search.target, slots, replicas)
         yield f"uniform T = {steps}", design
         if first.options.optimize == "stalls":
             least = _with_least_slots(search, design, ideal_interval_ticks(design.pipeline))

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from deploy.compilation import Design, Sensitivity
+from hw_models.multicore.buffer_depths import with_depths
 from hw_models.multicore.event_counts import Events
 from hw_models.multicore.initiation_interval import initiation_interval
 from hw_models.multicore.mapping import Mapping, map_network
-from hw_models.multicore.pipeline import BufferSlots, pipeline_of, uniform_slots
+from hw_models.multicore.pipeline import BufferSlots, uniform_slots
 from hw_models.multicore.pipeline_ticks import Schedule
 from hw_models.multicore.tick_cost import RunCost, run_cost
 from hw_models.target_description import TargetDescription
@@ -38,11 +39,12 @@ def sensitivity(
         changed = TargetDescription(replace(target.file, figures=figures))
         slots: BufferSlots = design.mapping.slots
         if name == _SLOTS:
-            slots = uniform_slots(design.network, int(tried))
+            slots = uniform_slots(design.network, int(tried), design.mapping.replicas)
         mapping: Mapping | None = design.mapping
         if not name.startswith(_KEEPS_MAPPING):
             mapping = _mapped(design, changed, slots)
-        pipeline = pipeline_of(design.network, slots, changed.link_ticks)
+        pipeline = replace(design.pipeline, link_ticks=changed.link_ticks)
+        pipeline = with_depths(pipeline, slots)
         costs = {}
         if name.startswith("cost_profiles."):
             costs = costs_of(changed, design.mapping, schedule, events)
@@ -92,6 +94,6 @@ def _changes(design: Design, target: TargetDescription) -> Iterator[tuple[str, f
 
 def _mapped(design: Design, target: TargetDescription, slots: BufferSlots) -> Mapping | None:
     try:
-        return map_network(design.network, target, slots)
+        return map_network(design.network, target, slots, design.mapping.replicas)
     except (MappingError, TargetError):
         return None

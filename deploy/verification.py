@@ -23,7 +23,7 @@ from hw_models.pe_array.functional import run_on_array
 from hw_models.target_description import TargetDescription, load_target
 from sim.exact import run_exact
 from sim.lava_runner import LavaRun, run_lava
-from sim.partitioned import NUM_PROBES, frames_and_probes, verify_cores
+from sim.partitioned import frames_and_probes, verify_cores
 from sim.simulation import Simulation, first_divergence
 from sim.stepped import run_stepped
 from toolchain.checkpoint import load_checkpoint
@@ -85,7 +85,7 @@ def load_build(folder: Path, num_samples: int) -> Build:
         array=load_array(options.array),
         network=network,
         mapping=mapping,
-        pipeline=pipeline_of(network, mapping.slots, target.link_ticks),
+        pipeline=pipeline_of(network, mapping.slots, target.link_ticks, mapping.replicas),
         pixels=pixels,
         reference=run_stepped(network, pixels),
     )
@@ -122,8 +122,9 @@ def hold_lava_run(build: Build, run: LavaRun) -> str | None:
     for name, ticks in schedule.step_ticks.items():
         if (ticks != run.step_ticks[name]).any():
             return f"{name}: steps fire at other ticks than the tick model's"
-        if schedule.activity_ticks(name) != run.stalls[name]:
-            return f"{name}: stall counters {run.stalls[name]} differ from the tick model's"
+    for stage in schedule.spans:
+        if schedule.activity_ticks(stage) != run.stalls[stage]:
+            return f"{stage}: stall counters {run.stalls[stage]} differ from the tick model's"
     return None
 
 
@@ -177,8 +178,8 @@ def _exact_engine(build: Build) -> Rung:
 
 
 def _cores(build: Build, on_stage: Callable[[str], None]) -> Rung:
-    frames = frames_and_probes(build.network, build.pixels, build.reference.trains)
-    samples = len(build.pixels) + NUM_PROBES
+    frames = frames_and_probes(build.mapping, build.pixels, build.reference.trains)
+    samples = len(next(iter(frames.values())))
     total = len(build.mapping.cores)
     found = verify_cores(
         build.mapping,
@@ -190,7 +191,7 @@ def _cores(build: Build, on_stage: Callable[[str], None]) -> Rung:
         "integer network -> cores",
         None if found is None else str(found),
         f"membrane potentials of {total:,} cores, each from its own axons, lists and slots, on "
-        f"{len(build.pixels)} samples and {NUM_PROBES} probes",
+        f"{len(build.pixels)} samples and {samples - len(build.pixels)} probes",
     )
 
 
@@ -202,6 +203,7 @@ def _bundle(build: Build) -> Rung:
         buffer_slots=build.mapping.slots,
         link_ticks=build.target.link_ticks,
         cores=build.mapping.cores_by_population(),
+        replicas=build.mapping.replicas,
     )
     try:
         found_document = json.loads((folder / "network.json").read_text())

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hw_models.multicore.pipeline import stage_name
 from sim.simulation import Simulation
 from toolchain.errors import LavaError
 
@@ -27,7 +28,7 @@ class LavaRun:
 
     Attributes:
         step_ticks: per population the tick of each step, int64 of shape ``(K, T_l)``.
-        stalls: per population its busy, starved, blocked and drained ticks; they sum to the run.
+        stalls: per stage its busy, starved, blocked and drained ticks; they sum to the run.
     """
 
     simulation: Simulation
@@ -131,7 +132,8 @@ def _read_result(path: Path) -> LavaRun:
         ),
         step_ticks=group("step_ticks"),
         stalls={
-            name: dict(zip(_ACTIVITIES, ticks.tolist(), strict=True))
-            for name, ticks in group("stalls").items()
+            stage_name(name, replica, len(counters)): dict(zip(_ACTIVITIES, ticks, strict=True))
+            for name, counters in group("stalls").items()
+            for replica, ticks in enumerate(counters.tolist())
         },
     )

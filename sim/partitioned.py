@@ -3,12 +3,15 @@
 Each population is tried alone. Its cores are sent the source frames of the stepped engine, over the
 routes of the mapping, and must reach the stepped engine's membrane potentials after every step. If all
 populations do, then by induction so does the whole chip; and where one does not, the fault is its own.
+The cores of a replica are sent what the fixed routes bring them, and must drop the frames of samples that
+other replicas work on.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from math import lcm
 
 import numpy as np
 
@@ -32,7 +35,7 @@ from toolchain.integer_network import (
 from toolchain.integer_network.network import step_frames
 
 NUM_PROBES = 3
-"""Samples of made-up frames beside the real ones: all neurons at once, then random halves."""
+"""Made-up frames for every two replicas that talk: all neurons at once, then random halves."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,12 +66,18 @@ class Divergence:
 
 
 def frames_and_probes(
-    network: IntegerNetwork, pixels: np.ndarray, trains: Mapping[str, np.ndarray]
+    mapping: CoreMapping, pixels: np.ndarray, trains: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """Frames that each population sends, int64 ``(K + NUM_PROBES, T, C, H, W)``.
+    """Frames that each population sends, int64 ``(K + probes, T, C, H, W)``.
 
-    The probes need not be what the network would compute: they exercise every synapse of every core.
+    The probes need not be what the network would compute: they exercise every synapse of every core, as
+    each replica of a source sends ``NUM_PROBES`` to each replica that takes some of its samples.
     """
+    network = mapping.network
+    turns = max(
+        lcm(mapping.num_replicas(s.source), mapping.num_replicas(s.target))
+        for s in network.synapses
+    )
     random = np.random.default_rng(0)
     frames = {}
     for population in network.populations:
@@ -77,9 +86,9 @@ def frames_and_probes(
         is_input = isinstance(population, IntegerInput)
         highest = population.max_value if isinstance(population, IntegerInput) else 1
         real = pixels[:, None] if is_input else trains[population.name]
-        shape = (NUM_PROBES, population.timesteps, *population.shape)
+        shape = (NUM_PROBES * turns, population.timesteps, *population.shape)
         probes = random.integers(0, highest + 1, shape)
-        probes[0] = highest
+        probes[:turns] = highest
         frames[population.name] = np.concatenate([real.astype(np.int64), probes])
     return frames
 
@@ -138,16 +147,21 @@ def _received(
     frames: np.ndarray,
     routes: list[OutputAxons] | None,
 ) -> np.ndarray:
-    """Values on each axon in each frame, ``(K, T, A, atoms)``; pixels come from the host directly."""
+    """Values on each axon in each frame, ``(K, T, A, atoms)``; pixels come from the host directly.
+
+    A core of a replicated source sends the frames of its own samples only.
+    """
     rows, columns = edge.pixels.T
     if edge.source not in mapping.grids:
         return frames[:, :, :, rows, columns].swapaxes(2, 3)
     received = np.zeros((*frames.shape[:2], len(rows), frames.shape[2]), np.int64)
     for route in routes or ():
-        tile = mapping.cores[route.source].tile
-        own = frames[:, :, tile.slices[0], tile.slices[1], tile.slices[2]]
+        core = mapping.cores[route.source]
+        sent = slice(core.replica, None, mapping.num_replicas(edge.source))
+        channels, rows_held, columns_held = core.tile.slices
+        own = frames[sent, :, channels, rows_held, columns_held]
         values = own[:, :, :, route.pixels[:, 0], route.pixels[:, 1]]
-        received[:, :, route.axons, tile.slices[0]] += values.swapaxes(2, 3)
+        received[sent, :, route.axons, channels] += values.swapaxes(2, 3)
     return received
 
 
@@ -158,10 +172,14 @@ def _run_core(
     schedule: Schedule,
     inputs: list[np.ndarray],
 ) -> np.ndarray:
-    """Membrane potentials after each step, int64 ``(K, T, neurons)``: slots filled and read in tick order."""
+    """Membrane potentials after each step: slots filled and read in tick order.
+
+    Returns:
+        int64 ``(K, T, neurons)``; 0 for the samples of other replicas.
+    """
     synapses = network.incoming(population.name)
     buffers = [
-        _AlignmentBuffer(edge, _currents(edge, values, len(program.bias)), selected)
+        _AlignmentBuffer(program, edge, _currents(edge, values, len(program.bias)), selected)
         for edge, values, selected in zip(
             program.edges,
             inputs,
@@ -172,7 +190,7 @@ def _run_core(
     samples = schedule.num_samples
     potentials = np.zeros((samples, population.timesteps, len(program.bias)), np.int64)
     potential = np.zeros(len(program.bias), np.int64)
-    for _, is_firing, sample, step, index in _events(schedule, population.name, program.edges):
+    for _, is_firing, sample, step, index in _events(schedule, population.name, program):
         if not is_firing:
             buffers[index].integrate(sample, step)
             continue
@@ -186,17 +204,18 @@ def _run_core(
 
 
 def _events(
-    schedule: Schedule, population: str, edges: tuple[IncomingEdge, ...]
+    schedule: Schedule, population: str, program: CoreProgram
 ) -> list[tuple[int, bool, int, int, int]]:
     """(tick, is a step, sample, frame or step, edge), in order; a frame arrives a tick after its step."""
     events = [
         (int(tick) + 1, False, sample, frame, index)
-        for index, edge in enumerate(edges)
+        for index, edge in enumerate(program.edges)
         for (sample, frame), tick in np.ndenumerate(schedule.step_ticks[edge.source])
     ]
     events += [
         (int(tick), True, sample, step, -1)
         for (sample, step), tick in np.ndenumerate(schedule.step_ticks[population])
+        if sample % program.num_replicas == program.core.replica
     ]
     return sorted(events)
 
@@ -205,20 +224,29 @@ class _AlignmentBuffer:
     """D slots of accumulators: one for all frames of a sample when averaging, else one a frame."""
 
     def __init__(
-        self, edge: IncomingEdge, currents: np.ndarray, selected: tuple[int | None, ...] | None
+        self,
+        program: CoreProgram,
+        edge: IncomingEdge,
+        currents: np.ndarray,
+        selected: tuple[int | None, ...] | None,
     ) -> None:
+        self.replica, self.num_replicas = program.core.replica, program.num_replicas
         self.edge, self.currents, self.selected = edge, currents, selected
         kept = 1 if selected is None else currents.shape[1]
         self.slots = np.zeros((len(edge.integrating), kept, currents.shape[2]), np.int64)
 
     def integrate(self, sample: int, frame: int) -> None:
-        slot = self.slots[self.edge.integrating[sample % len(self.slots)]]
+        turn, replica = divmod(sample, self.num_replicas)
+        if replica != self.replica:
+            return  # dropped
+        slot = self.slots[self.edge.integrating[turn % len(self.slots)]]
         if frame == 0:
             slot[:] = 0
         slot[0 if self.selected is None else frame] += self.currents[sample, frame]
 
     def current(self, sample: int, step: int) -> np.ndarray:
-        slot = self.slots[self.edge.firing[sample % len(self.slots)]]
+        turn = sample // self.num_replicas
+        slot = self.slots[self.edge.firing[turn % len(self.slots)]]
         if self.selected is None:
             return slot[0]
         frame = self.selected[step]
@@ -275,10 +303,12 @@ def _first_difference(
     wanted = expected[:, :, tile.slices[0], tile.slices[1], tile.slices[2]].reshape(
         potentials.shape
     )
-    wrong = np.argwhere(wanted != potentials)
+    replica, count = program.core.replica, program.num_replicas
+    wrong = np.argwhere(wanted[replica::count] != potentials[replica::count])
     if not len(wrong):
         return None
-    sample, step, at = (int(i) for i in wrong[0])
+    turn, step, at = (int(i) for i in wrong[0])
+    sample = turn * count + replica
     return Divergence(
         population=population.name, core_index=core, quantity="membrane potential",
         neuron=neuron(at), sample=sample, step=step,

@@ -1,4 +1,4 @@
-"""Random pipelines with forks and joins."""
+"""Random pipelines with forks, joins and replicas."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ from hw_models.multicore.pipeline import AlignmentBuffer, Pipeline
 
 
 def random_pipeline(rng):
-    """Up to nine stages; each hears from one to three earlier ones, averaging or frame by frame."""
+    """Up to nine populations; each hears from one to three earlier ones, averaging or frame by frame.
+
+    Half of those with sources have two or three replicas.
+    """
     count = int(rng.integers(2, 10))
     windows = {f"p{i}": int(rng.integers(1, 9)) for i in range(count)}
+    replicas = {f"p{i}": int(rng.choice([1, 1, 2, 3])) for i in range(1, count)}
     buffers = []
     for target in range(1, count):
         sources = rng.choice(target, size=min(target, int(rng.integers(1, 4))), replace=False)
@@ -20,8 +24,13 @@ def random_pipeline(rng):
                 AlignmentBuffer(
                     source=f"p{source}",
                     target=f"p{target}",
-                    slots=int(rng.integers(1, 5)),
+                    slots=int(rng.integers(1, 5)) * replicas[f"p{target}"],
                     frames=None if averages else chosen,
                 )
             )
-    return Pipeline(windows=windows, buffers=tuple(buffers), link_ticks=int(rng.integers(0, 3)))
+    return Pipeline(
+        windows=windows,
+        buffers=tuple(buffers),
+        link_ticks=int(rng.integers(0, 3)),
+        replicas=replicas,
+    )

@@ -29,7 +29,16 @@ def compile_command(
     ] = None,
     slots: Annotated[
         int | None,
-        typer.Option(min=1, help="Slots D of each alignment buffer (default: the target's)."),
+        typer.Option(
+            min=1, help="Slots of each alignment buffer, for each replica (default: the target's)."
+        ),
+    ] = None,
+    replicate: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=COUNT",
+            help="Replicas of a population, which take samples in turn, such as conv3=2; repeatable.",
+        ),
     ] = None,
     weight_bits: Annotated[
         int | None, typer.Option(min=2, max=8, help="Synaptic weight bits (default: the target's).")
@@ -44,6 +53,14 @@ def compile_command(
     optimize: Annotated[
         str | None, typer.Option(help="Search a better design: stalls, cores, latency or energy.")
     ] = None,
+    interval: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Ticks between results that --optimize stalls aims for, with replicas on as many chips "
+            "as they need (default: as few as the chips in use allow).",
+        ),
+    ] = None,
     accuracy_budget: Annotated[
         float, typer.Option(min=0, help="Points of accuracy that --optimize may give up.")
     ] = 0.0,
@@ -52,8 +69,9 @@ def compile_command(
 ) -> None:
     """Compile a trained network for a target: integers, cores, buffers, stalls, Lava processes.
 
-    With --optimize, buffers get the depths that the objective asks for; with --accuracy-budget, firing
-    windows may be shortened and alignments changed too. A table says what each step bought.
+    With --optimize, buffers get the depths that the objective asks for, and against stalls the longest
+    firing windows are shared by replicas; with --accuracy-budget, windows may be shortened and alignments
+    changed too. A table says what each step bought.
 
     Example: [bold]qac-deploy compile model.pt --target loihi-sim --optimize stalls[/bold]
     """
@@ -73,14 +91,21 @@ def compile_command(
             f"must be one of {', '.join(get_args(Objective))}, not '{optimize}'",
             param_hint="--optimize",
         )
+    if interval is not None and (optimize != "stalls" or replicate):
+        raise typer.BadParameter(
+            "is for --optimize stalls, which then chooses the replicas itself",
+            param_hint="--interval",
+        )
     options = CompileOptions(
         target=target,
         array=array,
         alignment=alignment,
         slots=slots,
+        replicate=dict(map(_replicas, replicate or [])),
         weight_bits=weight_bits,
         max_timesteps=max_timesteps,
         optimize=cast("Objective | None", optimize),
+        interval=interval,
         accuracy_budget=accuracy_budget,
         data=data,
         samples=samples,
@@ -96,3 +121,12 @@ def compile_command(
         f"\n[bold]{out / 'report.html'}[/bold] has the timeline and every figure's source"
     )
     console.print(f"next: [bold]qac-deploy simulate {out} --engine lava --samples 16[/bold]")
+
+
+def _replicas(text: str) -> tuple[str, int]:
+    name, _, count = text.rpartition("=")
+    if not name or not count.isdecimal():
+        raise typer.BadParameter(
+            f"must be NAME=COUNT, such as conv3=2, not '{text}'", param_hint="--replicate"
+        )
+    return name, int(count)

@@ -109,16 +109,16 @@ def _run_lava(
     from sim.stepped import run_stepped
 
     slots = {(s["source"], s["target"]): s["slots"] for s in report["synapses"]}
-    schedule = schedule_pipeline(
-        pipeline_of(network, slots, report["pipeline"]["link_ticks"]), len(pixels)
-    )
+    replicas = {p["name"]: p["replicas"] for p in report["populations"] if p["replicas"] > 1}
+    pipeline = pipeline_of(network, slots, report["pipeline"]["link_ticks"], replicas)
+    schedule = schedule_pipeline(pipeline, len(pixels))
     python = find_lava_python(lava_python)
     with console.status(f"running {schedule.num_ticks} ticks in Lava") as status:
         if as_json:
             status.stop()
         lava = run_lava(build / "lava", pixels, num_ticks=schedule.num_ticks, python=python)
     divergence = first_divergence(run_stepped(network, pixels), lava.simulation)
-    activity = {n: dict(schedule.activity_ticks(n)) for n in schedule.step_ticks}
+    activity = {stage: dict(schedule.activity_ticks(stage)) for stage in schedule.spans}
     wrong_counters = [n for n in activity if activity[n] != lava.stalls[n]]
     wrong_ticks = [
         n for n, ticks in schedule.step_ticks.items() if (ticks != lava.step_ticks[n]).any()

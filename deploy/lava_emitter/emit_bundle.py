@@ -11,12 +11,13 @@ from zipfile import ZipFile, ZipInfo
 
 import numpy as np
 
+from hw_models.multicore.pipeline import UNREPLICATED, Replicas
 from toolchain.integer_network import IntegerNetwork
 from toolchain.integer_network.network import step_frames
 from toolchain.integer_network.serialize import describe_network
 
 FORMAT = "qac-deploy Lava bundle"
-VERSION = 1
+VERSION = 2
 SOURCES = Path(__file__).parent / "bundle"
 
 _README = """\
@@ -29,8 +30,9 @@ hold. `processes.py` has the Lava processes and their models, `network.py` build
 `linear_maps.py` has the arithmetic of a synapse. `placement.py` lets Lava's processes share a few of the
 operating system, and `progress.py` sees when a run hangs. `network.json` and `weights.npz` are the network.
 
-To change a population, edit its record in `network.json` (such as `timesteps`, or `slots` of a synapse) or
-its arrays in `weights.npz`, or its model in `processes.py`, and run again.
+To change a population, edit its record in `network.json` (such as `timesteps` or `replicas`, or `slots` of
+a synapse: a multiple of its target's replicas) or its arrays in `weights.npz`, or its model in
+`processes.py`, and run again.
 """
 
 
@@ -40,6 +42,7 @@ def bundle_document(
     buffer_slots: Mapping[tuple[str, str], int],
     link_ticks: int,
     cores: Mapping[str, Sequence[int]],
+    replicas: Replicas = UNREPLICATED,
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """The bundle's ``network.json`` and the arrays of its ``weights.npz``.
 
@@ -48,11 +51,13 @@ def bundle_document(
         link_ticks: delay of a frame forward and of a credit backward.
         cores: indices of the cores each population is mapped onto; a population that is not on the
             chip, such as the input, may be left out.
+        replicas: R of each replicated population.
     """
     document, arrays = describe_network(network)
     document |= {"format": FORMAT, "version": VERSION, "link_ticks": link_ticks}
     for record, population in zip(document["populations"], network.populations, strict=True):
         record["timesteps"] = population.timesteps
+        record["replicas"] = replicas.get(population.name, 1)
         record["cores"] = [int(core) for core in cores.get(record["name"], ())]
     for record, synapse in zip(document["synapses"], network.synapses, strict=True):
         record["slots"] = buffer_slots[synapse.source, synapse.target]
@@ -67,15 +72,16 @@ def emit_bundle(
     buffer_slots: Mapping[tuple[str, str], int],
     link_ticks: int,
     cores: Mapping[str, Sequence[int]],
+    replicas: Replicas = UNREPLICATED,
 ) -> None:
     """Write a bundle that runs with lava-nc alone; the same input gives the same bytes.
 
     Args:
         directory: made when it does not exist.
-        buffer_slots, link_ticks, cores: as for ``bundle_document``.
+        buffer_slots, link_ticks, cores, replicas: as for ``bundle_document``.
     """
     document, arrays = bundle_document(
-        network, buffer_slots=buffer_slots, link_ticks=link_ticks, cores=cores
+        network, buffer_slots=buffer_slots, link_ticks=link_ticks, cores=cores, replicas=replicas
     )
     directory.mkdir(parents=True, exist_ok=True)
     for source in sorted(SOURCES.glob("*.py")):

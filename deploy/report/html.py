@@ -47,7 +47,7 @@ def _header(report: dict[str, Any]) -> Markup:
         (pipeline["first_latency_ticks"], "ticks to first result"),
         (
             pipeline["interval_exact"],
-            f"ticks between results (ideal {pipeline['ideal_interval_ticks']})",
+            f"ticks between results (ideal {pipeline['ideal_interval_ticks']:g})",
         ),
         (f"{1 / pipeline['interval_ticks']:.3f}", "results per tick"),
         (f"{mapping['num_cores']} of {mapping['available_cores']}", "cores"),

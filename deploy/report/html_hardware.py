@@ -86,6 +86,7 @@ def cores(report: dict[str, Any]) -> Markup:
         [
             name,
             record["cores"],
+            record["replicas"],
             *(f"{record[n][0]:,} ({per_cent(record[n][0] / record[n][1])})" for n in limits),
         ]
         for name, record in mapping["populations"].items()
@@ -103,7 +104,7 @@ def cores(report: dict[str, Any]) -> Markup:
             f"population:",
             class_="quiet",
         ),
-        table(["Population", "cores", *(n.replace("_", " ") for n in limits)], rows),
+        table(["Population", "cores", "replicas", *(n.replace("_", " ") for n in limits)], rows),
     )
 
 

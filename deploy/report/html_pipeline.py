@@ -53,7 +53,7 @@ def limit(report: dict[str, Any]) -> Markup:
         element("p", f"{pipeline['explanation']}.", class_="callout"),
         element(
             "p",
-            f"In the steady state a population stalls {per_cent(pipeline['stall_share'])} of the time, on "
+            f"In the steady state a stage stalls {per_cent(pipeline['stall_share'])} of the time, on "
             f"average; no buffer brings these firing windows below "
             f"{per_cent(pipeline['least_stall_share'])}.",
             class_="quiet",
@@ -75,6 +75,7 @@ def designs(report: dict[str, Any]) -> Markup:
             p["first_latency_ticks"],
             per_cent(p["stall_share"]),
             f"{p['num_cores']:,}",
+            p["num_chips"],
             p["num_slots"],
             "" if p["accuracy"] is None else f"{100 * p['accuracy']:.2f}",
             *(f"{p['energy_nj'][profile]:,.0f}" for profile in profiles),
@@ -90,14 +91,14 @@ def designs(report: dict[str, Any]) -> Markup:
             "p",
             f"Objective: {report['options']['optimize']}. Accuracy here is on the last training images, "
             f"which the search may look at; energies are estimates. Uniform T is the same network with "
-            f"one T for all.",
+            f"one T for all. Replicas of a population work on samples in turn, on cores of their own.",
             class_="quiet",
         ),
         scrolling(
             table(
                 [
                     "Step", "mean T", "ticks between results", "first result, ticks", "stalled",
-                    "cores", "slots", "correct, %", *(f"nJ, {profile}" for profile in profiles),
+                    "cores", "chips", "slots", "correct, %", *(f"nJ, {profile}" for profile in profiles),
                     "Verdict",
                 ],
                 rows,
@@ -125,7 +126,7 @@ def stalls(report: dict[str, Any]) -> Markup:
     pipeline = report["pipeline"]
     rows = [
         [name, cause["activity"], cause["ticks"], " → ".join(cause["edge"])]
-        for name, record in pipeline["populations"].items()
+        for name, record in pipeline["stages"].items()
         for cause in record["causes"]
     ]
     return section(
@@ -135,7 +136,8 @@ def stalls(report: dict[str, Any]) -> Markup:
         element(
             "p",
             f"{pipeline['samples']} samples in {pipeline['num_ticks']} ticks; a frame or a credit takes "
-            f"{pipeline['link_ticks']} tick on its link.",
+            f"{pipeline['link_ticks']} tick on its link. A stage is a population; of a replicated one, "
+            f"each replica: NAME#r works on samples r, r + R, and so on.",
             class_="quiet",
         ),
         _legend(_MEANING),
@@ -143,7 +145,7 @@ def stalls(report: dict[str, Any]) -> Markup:
         element(
             "details",
             element("summary", "Each stall and the edge it waits for"),
-            table(["Population", "Stall", "ticks", "Edge"], rows),
+            table(["Stage", "Stall", "ticks", "Edge"], rows),
         ),
     )
 

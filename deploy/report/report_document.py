@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from fractions import Fraction
 from math import prod
 from typing import Any
 
@@ -75,7 +74,8 @@ def _population(c: Compilation, population: IntegerPopulation) -> dict[str, Any]
         "shape": list(population.shape),
         "neurons": prod(population.shape),
         "timesteps": population.timesteps,
-        "cores": len(c.mapping.cores_by_population().get(population.name, ())),
+        "cores": len(c.mapping.cores_of(population.name)),
+        "replicas": c.mapping.num_replicas(population.name),
     }
     if isinstance(population, IntegerInput):
         return record | {"kind": "input"}
@@ -112,11 +112,9 @@ def _pipeline(c: Compilation) -> dict[str, Any]:
         "interval_ticks": float(interval.ticks),
         "interval_exact": str(interval.ticks),
         "measured_interval_ticks": schedule.measured_interval_ticks,
-        "ideal_interval_ticks": ideal_interval_ticks(c.pipeline),
+        "ideal_interval_ticks": float(ideal_interval_ticks(c.pipeline)),
         "stall_share": steady_stall_share(c.pipeline, interval.ticks),
-        "least_stall_share": steady_stall_share(
-            c.pipeline, Fraction(ideal_interval_ticks(c.pipeline))
-        ),
+        "least_stall_share": steady_stall_share(c.pipeline, ideal_interval_ticks(c.pipeline)),
         "critical_populations": list(interval.populations),
         "critical_buffers": [list(b.edge) for b in interval.buffers],
         "explanation": explain_limit(c),
@@ -129,28 +127,33 @@ def _pipeline(c: Compilation) -> dict[str, Any]:
             str(sample): [asdict(s) for s in critical_path(schedule, sample)]
             for sample in sorted({0, schedule.num_samples - 1})
         },
-        "populations": {name: _activity(schedule, name) for name in c.pipeline.windows},
+        "stages": {
+            stage: {"population": name, **_activity(schedule, stage)}
+            for name in c.pipeline.windows
+            for stage in c.pipeline.stages(name)
+        },
         "cores": [
             {
                 "core": core.core_index,
                 "population": core.tile.population,
-                **schedule.activity_ticks(core.tile.population),
+                "replica": core.replica,
+                **schedule.activity_ticks(c.pipeline.stages(core.tile.population)[core.replica]),
             }
             for core in c.mapping.cores
         ],
     }
 
 
-def _activity(schedule: Schedule, name: str) -> dict[str, Any]:
+def _activity(schedule: Schedule, stage: str) -> dict[str, Any]:
     return {
-        "activity": schedule.activity_ticks(name),
+        "activity": schedule.activity_ticks(stage),
         "causes": [
             {"activity": activity, "edge": list(edge), "ticks": ticks}
-            for (activity, edge), ticks in schedule.stall_causes(name).items()
+            for (activity, edge), ticks in schedule.stall_causes(stage).items()
         ],
         "spans": [
             [s.start, s.stop, s.activity, s.sample, None if s.cause is None else list(s.cause)]
-            for s in schedule.spans[name]
+            for s in schedule.spans[stage]
         ],
     }
 
@@ -159,12 +162,18 @@ def explain_limit(c: Compilation) -> str:
     """One sentence on what sets the interval."""
     interval = c.interval
     if not interval.buffers:
-        longest = c.pipeline.windows[interval.populations[0]]
-        names = [name for name, window in c.pipeline.windows.items() if window == longest]
+        names = [
+            name
+            for name, window in c.pipeline.windows.items()
+            if window == interval.ticks * c.pipeline.num_replicas(name)
+        ]
+        if any(not c.pipeline.incoming(name) for name in names):
+            return "the host sends one image a tick: no pipeline can be faster"
         who = f"{names[0]} fires" if len(names) == 1 else f"{_listed(names)} fire"
+        shared = any(c.pipeline.num_replicas(name) > 1 for name in names)
         return (
-            f"{who} for {longest} ticks a sample; no buffer can shorten that, only fewer timesteps "
-            f"can"
+            f"{who} for {interval.ticks} ticks a sample{', shared by replicas' * shared}; no buffer can "
+            f"shorten that, only fewer timesteps or more replicas can"
         )
     buffers = ", ".join(f"{b} (D = {b.slots})" for b in interval.buffers)
     return (

@@ -119,8 +119,9 @@ def _box(population: dict[str, Any], place: tuple[int, int], critical: bool) -> 
         element("rect", x=x + 40 + i * 10, y=y + 30, width=8, height=10, class_="step")
         for i in range(steps)
     ]
-    where = f"{population['cores']} cores" if population["cores"] else "host"
-    where = "1 core" if population["cores"] == 1 else where
+    each = population["cores"] // population["replicas"]
+    where = {0: "host", 1: "1 core"}.get(each, f"{each} cores")
+    where = f"{population['replicas']} × {where}" if population["replicas"] > 1 else where
     return element(
         "g",
         element("title", f"{population['name']}: {population['neurons']} neurons"),
@@ -140,11 +141,11 @@ def _box(population: dict[str, Any], place: tuple[int, int], critical: bool) -> 
 
 
 def stall_bars(report: dict[str, Any]) -> Markup:
-    """One stacked bar a population: what it did in each tick of the run."""
+    """One stacked bar a stage: what it did in each tick of the run."""
     pipeline = report["pipeline"]
-    rows = {name: record["activity"] for name, record in pipeline["populations"].items()}
+    rows = {stage: record["activity"] for stage, record in pipeline["stages"].items()}
     unit = f"of {pipeline['num_ticks']} ticks"
-    return _stacked_bars(rows, ACTIVITIES, unit, "ticks of each population by activity")
+    return _stacked_bars(rows, ACTIVITIES, unit, "ticks of each stage by activity")
 
 
 def time_bars(times: dict[str, dict[str, Any]]) -> Markup:
@@ -182,11 +183,11 @@ def _stacked_bars(
 
 
 def timeline(report: dict[str, Any]) -> Markup:
-    """Populations over ticks: firing windows coloured by sample, stalls tinted by their kind."""
+    """Stages over ticks: firing windows coloured by sample, stalls tinted by their kind."""
     pipeline = report["pipeline"]
     ticks = pipeline["num_ticks"]
     scale = max(9.0, min(22.0, 1000 / ticks))
-    names = list(pipeline["populations"])
+    names = list(pipeline["stages"])
     bottom = 8 + len(names) * 34
     every = next(step for step in (5, 10, 20, 50, 100, 1000, 10**6) if step * scale >= 45)
     rows = []
@@ -197,7 +198,7 @@ def timeline(report: dict[str, Any]) -> Markup:
     for index, name in enumerate(names):
         y = 8 + index * 34
         rows.append(element("text", shortened(name, 17), x=0, y=y + 18))
-        rows += [_span(name, span, y, scale) for span in pipeline["populations"][name]["spans"]]
+        rows += [_span(name, span, y, scale) for span in pipeline["stages"][name]["spans"]]
     width = _LABEL_WIDTH + ticks * scale + 20
     return element(
         "svg", *rows, width=width, height=bottom + 22, viewBox=f"0 0 {width:g} {bottom + 22}",

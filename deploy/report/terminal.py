@@ -39,7 +39,7 @@ def print_summary(report: dict[str, Any], console: Console) -> None:
     console.print(
         f"\nfirst result after [bold]{pipeline['first_latency_ticks']}[/bold] ticks, then one every "
         f"[bold]{pipeline['interval_exact']}[/bold] ticks (longest firing window: "
-        f"{pipeline['ideal_interval_ticks']})"
+        f"{pipeline['ideal_interval_ticks']:g})"
     )
     console.print(f"limit: {escape(pipeline['explanation'])}")
     for change in pipeline["changes"][:4]:
@@ -47,7 +47,7 @@ def print_summary(report: dict[str, Any], console: Console) -> None:
             f"  {escape(change['description'])}: one every {change['interval_ticks']:g} ticks"
         )
     console.print(
-        f"in the steady state a population stalls {pipeline['stall_share']:.0%} of the time; no buffer "
+        f"in the steady state a stage stalls {pipeline['stall_share']:.0%} of the time; no buffer "
         f"brings these windows below {pipeline['least_stall_share']:.0%}"
     )
     for profile, cost in report["costs"].items():
@@ -142,20 +142,22 @@ def _populations(report: dict[str, Any]) -> Table:
     table.add_column("stalled", justify="right", no_wrap=True)
     table.add_column("waits for", no_wrap=True)
     for population in report["populations"]:
-        name = population["name"]
-        activity = report["pipeline"]["populations"][name]
-        stalled = activity["activity"]["starved"] + activity["activity"]["blocked"]
-        slots = [str(s["slots"]) for s in report["synapses"] if s["target"] == name]
-        table.add_row(
-            escape(name),
-            "x".join(map(str, population["shape"])),
-            str(population["timesteps"]),
-            str(population["cores"] or "host"),
-            "+".join(slots) or "-",
-            _bar(activity["activity"]),
-            f"{stalled / report['pipeline']['num_ticks']:.0%}",
-            escape(_main_cause(activity["causes"])),
-        )
+        name, replicas = population["name"], population["replicas"]
+        depths = [s["slots"] // replicas for s in report["synapses"] if s["target"] == name]
+        stages = {n: s for n, s in report["pipeline"]["stages"].items() if s["population"] == name}
+        where = str(population["cores"] // replicas or "host")
+        for stage, record in stages.items():
+            stalled = record["activity"]["starved"] + record["activity"]["blocked"]
+            table.add_row(
+                escape(stage),
+                "x".join(map(str, population["shape"])),
+                str(population["timesteps"]),
+                where,
+                "+".join(map(str, depths)) or "-",
+                _bar(record["activity"]),
+                f"{stalled / report['pipeline']['num_ticks']:.0%}",
+                escape(_main_cause(record["causes"])),
+            )
     return table
 
 

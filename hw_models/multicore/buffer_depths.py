@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from fractions import Fraction
 
-from hw_models.multicore.initiation_interval import sustains
+from hw_models.multicore.initiation_interval import ideal_interval_ticks, sustains
 from hw_models.multicore.pipeline import BufferSlots, Pipeline
 
 
@@ -19,24 +19,27 @@ def least_depths(
 ) -> dict[tuple[str, str], int]:
     """Slots D of each buffer that sustain an interval, of which none can be taken away.
 
+    In front of replicas, none from each of them.
+
     Args:
-        ticks: the interval, at least the longest firing window.
+        ticks: the interval, at least the longest firing window for its number of replicas.
         slot_cost: what one slot of each buffer takes, such as compartments; the dearest are cut first.
     """
-    if ticks < max(pipeline.windows.values()):
+    if ticks < ideal_interval_ticks(pipeline):
         raise ValueError(f"no buffer can sustain {ticks} ticks: a firing window is longer")
-    depths = {b.edge: 1 for b in pipeline.buffers}
+    depths = {b.edge: pipeline.num_replicas(b.target) for b in pipeline.buffers}
     while not sustains(with_depths(pipeline, depths), ticks):
         depths = {edge: 2 * slots for edge, slots in depths.items()}
     for edge in sorted(depths, key=lambda edge: (-slot_cost[edge], edge)):
-        low, high = 1, depths[edge]  # bisect: more slots never slow a pipeline down
+        each = pipeline.num_replicas(edge[1])
+        low, high = 1, depths[edge] // each  # bisect: more slots never slow a pipeline down
         while low < high:
             middle = (low + high) // 2
-            if sustains(with_depths(pipeline, {**depths, edge: middle}), ticks):
+            if sustains(with_depths(pipeline, {**depths, edge: middle * each}), ticks):
                 high = middle
             else:
                 low = middle + 1
-        depths[edge] = high
+        depths[edge] = high * each
     return depths
 
 
@@ -47,11 +50,12 @@ def with_depths(pipeline: Pipeline, depths: BufferSlots) -> Pipeline:
 
 
 def steady_stall_share(pipeline: Pipeline, ticks: Fraction) -> float:
-    """Part of the steady state in which a population does not fire, mean over those on the chip.
+    """Part of the steady state in which a stage does not fire, mean over those on the chip.
 
-    Each is busy T_l of every interval; the rest it is starved or blocked. Stages without sources are
-    on the host and not counted.
+    Each is busy T_l of every R_l intervals; the rest it is starved or blocked. Populations without
+    sources are on the host and not counted.
     """
     fed = {b.target for b in pipeline.buffers}
-    windows = [window for name, window in pipeline.windows.items() if name in fed]
-    return 1 - float(Fraction(sum(windows), len(windows)) / ticks)
+    windows = sum(window for name, window in pipeline.windows.items() if name in fed)
+    stages = sum(pipeline.num_replicas(name) for name in fed)
+    return 1 - float(Fraction(windows, stages) / ticks)

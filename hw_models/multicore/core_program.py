@@ -45,9 +45,11 @@ class IncomingEdge:
     Attributes:
         source: the population that sends.
         exponent: weights count ``2^exponent``.
-        pixels: source row and column of each axon, shape ``(A, 2)``.
+        pixels: source row and column of each axon, shape ``(A, 2)``; those of the first source replica
+            that is heard, then the same of the second, and so on.
         lists, bases: list number and compartment base of each axon, shape ``(A,)``.
-        integrating, firing: slot that sample k is integrated in and read from, at index ``k mod D``.
+        integrating, firing: slot that the core's n-th sample is integrated in and read from, at index
+            ``n mod D``, D being the slots of one replica.
     """
 
     source: str
@@ -62,15 +64,17 @@ class IncomingEdge:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CoreProgram:
-    """One core.
+    """One core; it works on samples r, r + R, ... and drops the frames of all others.
 
     Attributes:
+        num_replicas: R of its population; r is ``core.replica``.
         threshold: int64 per neuron, or None on a readout core, which only accumulates.
         initial_potential, bias: int64 per neuron.
         edges: one for each incoming synapse, in the network's order.
     """
 
     core: CoreAssignment
+    num_replicas: int
     threshold: np.ndarray | None
     initial_potential: np.ndarray
     bias: np.ndarray
@@ -94,19 +98,21 @@ class OutputAxons:
 
 
 def core_programs(mapping: Mapping, population: str) -> Iterator[CoreProgram]:
-    """The programs of a population's cores, one by one, in the order of its tiles."""
+    """The programs of a population's cores, one by one, in the order of ``Mapping.cores_of``."""
     neurons = mapping.network[population]
     assert not isinstance(neurons, IntegerInput), "the host sends the pixels"
     synapses = mapping.network.incoming(population)
     shapes = {s.source: mapping.network[s.source].shape for s in synapses}
     links = {s.source: connectivity(s, shapes[s.source]) for s in synapses}
     kernels = {s.source: kernel(s, shapes[s.source]) for s in synapses}
+    count = mapping.num_replicas(population)
     for core in mapping.cores_of(population):
         threshold, initial_potential, bias = (
             _of_tile(field, neurons, core.tile) for field in _parameters(neurons)
         )
         yield CoreProgram(
             core=core,
+            num_replicas=count,
             threshold=None if isinstance(neurons, IntegerReadout) else threshold,
             initial_potential=initial_potential,
             bias=bias,
@@ -116,15 +122,24 @@ def core_programs(mapping: Mapping, population: str) -> Iterator[CoreProgram]:
                     links[s.source],
                     kernels[s.source],
                     core.tile,
-                    mapping.slots[s.source, s.target],
+                    num_senders=len(_heard(mapping, s, core.replica)),
+                    slots=mapping.slots[s.source, s.target] // count,
                 )
                 for s in synapses
             ),
         )
 
 
+def _heard(mapping: Mapping, synapse: IntegerSynapse, replica: int) -> list[int]:
+    """Replicas of the source that one of the target hears, in the order of its axons."""
+    return [source for source, target, _ in mapping.senders(synapse) if target == replica]
+
+
 def output_axons(mapping: Mapping, synapse: IntegerSynapse) -> Iterator[OutputAxons]:
-    """The routes of one synapse, from the cores of its source to those of its target."""
+    """The routes of one synapse, from the cores of its source to those of its target.
+
+    In order of the target's cores.
+    """
     source, target = mapping.grids[synapse.source], mapping.grids[synapse.target]
     links = connectivity(synapse, mapping.network[synapse.source].shape)
     reached = [
@@ -132,25 +147,32 @@ def output_axons(mapping: Mapping, synapse: IntegerSynapse) -> Iterator[OutputAx
         for matrix, edges in zip((links.rows, links.columns), target.edges[1:], strict=True)
     ]
     heard = block_sums(links.channels.astype(np.int64), target.edges[0]) > 0
-    for target_row, (c, r, k) in enumerate(
-        np.ndindex(target.shape), mapping.first_core[target.population]
-    ):
-        rows, columns = reached[0][r], reached[1][k]
-        for source_row, tile in enumerate(source.tiles, mapping.first_core[source.population]):
-            if not heard[c, tile.slices[0]].any():
-                continue
-            own_rows = np.flatnonzero((rows >= tile.rows[0]) & (rows < tile.rows[1]))
-            own_columns = np.flatnonzero((columns >= tile.columns[0]) & (columns < tile.columns[1]))
-            if not len(own_rows) or not len(own_columns):
-                continue
-            yield OutputAxons(
-                source=source_row,
-                target=target_row,
-                pixels=_pairs(
+    for replica in range(mapping.num_replicas(synapse.target)):
+        senders = [mapping.rows_of(synapse.source, i) for i in _heard(mapping, synapse, replica)]
+        for target_row, (c, r, k) in zip(
+            mapping.rows_of(synapse.target, replica), np.ndindex(target.shape), strict=True
+        ):
+            rows, columns = reached[0][r], reached[1][k]
+            for number, tile in enumerate(source.tiles):
+                if not heard[c, tile.slices[0]].any():
+                    continue
+                own_rows = np.flatnonzero((rows >= tile.rows[0]) & (rows < tile.rows[1]))
+                own_columns = np.flatnonzero(
+                    (columns >= tile.columns[0]) & (columns < tile.columns[1])
+                )
+                if not len(own_rows) or not len(own_columns):
+                    continue
+                pixels = _pairs(
                     rows[own_rows] - tile.rows[0], columns[own_columns] - tile.columns[0]
-                ),
-                axons=np.add.outer(own_rows * len(columns), own_columns).reshape(-1),
-            )
+                )
+                axons = np.add.outer(own_rows * len(columns), own_columns).reshape(-1)
+                for index, source_rows in enumerate(senders):
+                    yield OutputAxons(
+                        source=source_rows[number],
+                        target=target_row,
+                        pixels=pixels,
+                        axons=index * len(rows) * len(columns) + axons,
+                    )
 
 
 def _parameters(neurons: IntegerPopulation) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -167,7 +189,13 @@ def _of_tile(values: np.ndarray, neurons: IntegerPopulation, tile: Tile) -> np.n
 
 
 def _incoming_edge(
-    synapse: IntegerSynapse, links: Connectivity, weights: np.ndarray, tile: Tile, slots: int
+    synapse: IntegerSynapse,
+    links: Connectivity,
+    weights: np.ndarray,
+    tile: Tile,
+    *,
+    num_senders: int,
+    slots: int,
 ) -> IncomingEdge:
     """Axons of all source pixels that reach a tile, and one list for each pattern of taps."""
     row_patterns = _Patterns.of(links.row_taps[:, slice(*tile.rows)])
@@ -188,14 +216,14 @@ def _incoming_edge(
                     weights=np.ascontiguousarray(block.swapaxes(0, 1).reshape(inputs, -1)),
                 )
             )
+    lists = np.add.outer(row_patterns.numbers * len(column_patterns.taps), column_patterns.numbers)
+    bases = np.add.outer(row_patterns.first * width, column_patterns.first)
     return IncomingEdge(
         source=synapse.source,
         exponent=synapse.exponent,
-        pixels=_pairs(row_patterns.sources, column_patterns.sources),
-        lists=np.add.outer(
-            row_patterns.numbers * len(column_patterns.taps), column_patterns.numbers
-        ).reshape(-1),
-        bases=np.add.outer(row_patterns.first * width, column_patterns.first).reshape(-1),
+        pixels=np.tile(_pairs(row_patterns.sources, column_patterns.sources), (num_senders, 1)),
+        lists=np.tile(lists.reshape(-1), num_senders),
+        bases=np.tile(bases.reshape(-1), num_senders),
         synapse_lists=tuple(synapse_lists),
         integrating=np.arange(slots),
         firing=np.arange(slots),

@@ -17,8 +17,8 @@ class PathSegment:
 
     Attributes:
         start, stop: ticks; the next segment starts at ``stop``, links included.
-        reason: what the first of these steps waited for: its population's previous sample, a frame of
-            the segment before, a credit from it, or nothing.
+        reason: what the first of these steps waited for: its stage's previous sample, a frame of the
+            segment before, a credit from it, or nothing.
     """
 
     population: str
@@ -91,7 +91,8 @@ def _needs(schedule: Schedule, step: _Step) -> Iterator[tuple[_Step, int, Reason
             if sample >= buffer.slots:
                 last = pipeline.windows[buffer.target] - 1
                 yield (buffer.target, sample - buffer.slots, last), hop, "credit"
-        if sample > 0:
-            yield (name, sample - 1, pipeline.windows[name] - 1), 1, "previous sample"
+        before = sample - pipeline.num_replicas(name)
+        if before >= 0:
+            yield (name, before, pipeline.windows[name] - 1), 1, "previous sample"
     else:
         yield (name, sample, index - 1), 1, "window"

@@ -1,6 +1,8 @@
 """Events of every core in every tick, exact, from the spike trains of real samples.
 
 Spikes of a step are sent in that step's tick and integrated by the target's alignment buffer in the next.
+A frame that reaches a replica which works on other samples is dropped there, and costs what one that is
+kept does: its messages, the synaptic events of their lists, and one update a neuron to discard the sum.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import numpy as np
 from hw_models.multicore.connectivity import connectivity
 from hw_models.multicore.mapping import Mapping, Route
 from hw_models.multicore.pipeline_ticks import Schedule
-from hw_models.multicore.tile_grid import TileGrid, block_sums
+from hw_models.multicore.tile_grid import block_sums
 from toolchain.integer_network import IntegerInput, IntegerSynapse
 
 
@@ -51,15 +53,19 @@ def count_events(
     shape = (len(mapping.cores), schedule.num_ticks)
     events = Events(*(np.zeros(shape, np.int64) for _ in fields(Events)))
     for name, grid in mapping.grids.items():
-        rows, ticks = _rows(mapping, grid), schedule.step_ticks[name]
         neurons = np.array([tile.neurons for tile in grid.tiles])
-        _add(events.active_updates, rows, ticks, np.multiply.outer(neurons, np.ones_like(ticks)))
-        if name in trains:
-            members = [_membership(edges) for edges in grid.edges]
-            _add(events.spikes, rows, ticks, _sums(trains[name].astype(np.int64), members))
+        members = [_membership(edges) for edges in grid.edges]
+        count = mapping.num_replicas(name)
+        for replica in range(count):
+            own = slice(replica, None, count)
+            rows, ticks = _rows(mapping, name, replica), schedule.step_ticks[name][own]
+            updates = np.multiply.outer(neurons, np.ones_like(ticks))
+            _add(events.active_updates, rows, ticks, updates)
+            if name in trains:
+                spikes = _sums(trains[name][own].astype(np.int64), members)
+                _add(events.spikes, rows, ticks, spikes)
     for synapse in mapping.network.synapses:
         grid = mapping.grids[synapse.target]
-        rows = _rows(mapping, grid)
         frames = _frames(mapping, synapse, pixels, trains)
         arrived = np.minimum(schedule.step_ticks[synapse.source] + 1, schedule.num_ticks - 1)
         links = connectivity(synapse, mapping.network[synapse.source].shape)
@@ -70,13 +76,15 @@ def count_events(
             )
         ]
         reaching = [(matrix > 0).astype(np.int64) for matrix in synapses]
-        _add(events.synaptic, rows, arrived, _sums(frames, synapses))
-        _add(events.messages_in, rows, arrived, _sums(frames, reaching))
+        synaptic, messages = _sums(frames, synapses), _sums(frames, reaching)
         # the buffer's compartments integrate: one update a neuron for each frame that arrives
         neurons = np.array([tile.neurons for tile in grid.tiles])
-        _add(
-            events.active_updates, rows, arrived, np.multiply.outer(neurons, np.ones_like(arrived))
-        )
+        updates = np.multiply.outer(neurons, np.ones_like(arrived))
+        for _, replica, sent in mapping.senders(synapse):
+            rows = _rows(mapping, synapse.target, replica)
+            _add(events.synaptic, rows, arrived[sent], synaptic[:, sent])
+            _add(events.messages_in, rows, arrived[sent], messages[:, sent])
+            _add(events.active_updates, rows, arrived[sent], updates[:, sent])
     for route in mapping.routes():
         _add_messages(events, mapping, schedule, route, trains[route.synapse.source])
     compartments = np.array([core.use.compartments for core in mapping.cores])
@@ -88,11 +96,10 @@ def count_events(
 def _add_messages(
     events: Events, mapping: Mapping, schedule: Schedule, route: Route, train: np.ndarray
 ) -> None:
-    """One message for each spike and core it must reach."""
-    ticks = schedule.step_ticks[route.synapse.source]
-    messages = _sums(
-        train.astype(np.int64), [axis.reaching.astype(np.int64) for axis in route.axes]
-    )
+    """One message for each spike and core it is sent to."""
+    ticks = schedule.step_ticks[route.synapse.source][route.samples]
+    reaching = [axis.reaching.astype(np.int64) for axis in route.axes]
+    messages = _sums(train[route.samples].astype(np.int64), reaching)
     hops_x, hops_y = mapping.hops(route.source, route.target)
     _add(events.messages_out, route.source, ticks, messages)
     _add(events.hops_east_west, route.source, ticks, messages * hops_x[:, None, None])
@@ -101,9 +108,8 @@ def _add_messages(
     _add(events.chip_crossings, route.source, ticks, messages * away[:, None, None])
 
 
-def _rows(mapping: Mapping, grid: TileGrid) -> np.ndarray:
-    start = mapping.first_core[grid.population]
-    return np.arange(start, start + len(grid))
+def _rows(mapping: Mapping, population: str, replica: int) -> np.ndarray:
+    return np.array(mapping.rows_of(population, replica))
 
 
 def _membership(edges: tuple[int, ...]) -> np.ndarray:

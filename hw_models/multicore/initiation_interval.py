@@ -6,8 +6,9 @@ number of samples by which it looks back; in the steady state one sample leaves 
     max over cycles (sum of delays) / (samples looked back)
 
 ticks (Baccelli et al., "Synchronization and Linearity", 1992, section 3.2). A population alone is the
-cycle of its own window, T_l ticks for one sample. Two neighbours and the buffer between them are the
-cycle frame-forward, credit-back: (T_p + T_q + 2 link_ticks) / D. Joins and forks give longer ones.
+cycle of its own window, T_l ticks for as many samples as it has replicas. Two neighbours and the buffer
+between them are the cycle frame-forward, credit-back: (T_p + T_q + 2 link_ticks) / D. Joins and forks
+give longer ones.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from math import ceil
 
 from hw_models.multicore.pipeline import AlignmentBuffer, Pipeline
 
@@ -57,9 +59,9 @@ class Change:
 def initiation_interval(pipeline: Pipeline) -> InitiationInterval:
     """Solve the maximum cycle ratio exactly, by raising a bound until no cycle exceeds it."""
     dependencies = _dependencies(pipeline)
-    limiting = max(pipeline.windows, key=lambda name: pipeline.windows[name])
+    limiting = max(pipeline.windows, key=lambda name: _share_of_window(pipeline, name))
     best = InitiationInterval(
-        ticks=Fraction(pipeline.windows[limiting]), populations=(limiting,), buffers=()
+        ticks=_share_of_window(pipeline, limiting), populations=(limiting,), buffers=()
     )
     while cycle := _cycle_above(dependencies, best.ticks):
         names = dict.fromkeys(d.source[0] for d in cycle)
@@ -76,30 +78,62 @@ def sustains(pipeline: Pipeline, ticks: Fraction | int) -> bool:
     return _cycle_above(_dependencies(pipeline), Fraction(ticks)) is None
 
 
-def ideal_interval_ticks(pipeline: Pipeline) -> int:
-    """The interval that no buffer depth can beat: the longest firing window."""
-    return max(pipeline.windows.values())
+def ideal_interval_ticks(pipeline: Pipeline) -> Fraction:
+    """The interval that no buffer depth can beat: the longest firing window, shared by its replicas."""
+    return max(_share_of_window(pipeline, name) for name in pipeline.windows)
+
+
+def least_replicas(pipeline: Pipeline, ticks: int) -> dict[str, int]:
+    """Fewest replicas of each population with which no window is longer than so many ticks a sample.
+
+    Those that need none are left out, and so are populations without sources: they are on the host.
+    """
+    fed = dict.fromkeys(b.target for b in pipeline.buffers)
+    return {n: ceil(pipeline.windows[n] / ticks) for n in fed if pipeline.windows[n] > ticks}
 
 
 def single_changes(pipeline: Pipeline) -> list[Change]:
-    """What one more slot or one timestep less would do, for all that the critical cycle holds.
+    """What one more slot, one timestep less or one more replica would do, best first.
 
-    Only what lies on the critical cycle can change the interval, so nothing else is tried.
+    Only what lies on the critical cycle can change the interval, so nothing else is tried. Of equals, what
+    costs least comes first: slots, and last replicas.
     """
     limit = initiation_interval(pipeline)
-    changes = []
+    changed: list[tuple[str, Pipeline]] = []
     for buffer in dict.fromkeys(limit.buffers):
-        wider = replace(buffer, slots=buffer.slots + 1)
+        count = pipeline.num_replicas(buffer.target)
+        wider = replace(buffer, slots=buffer.slots + count)
         buffers = tuple(wider if b == buffer else b for b in pipeline.buffers)
-        changed = initiation_interval(replace(pipeline, buffers=buffers))
-        description = f"one more slot on {buffer} (D = {wider.slots})"
-        changes.append(Change(description=description, ticks=changed.ticks))
+        where = f"{buffer}" if count == 1 else f"{buffer} for each replica"
+        description = f"one more slot on {where} (D = {wider.slots})"
+        changed.append((description, replace(pipeline, buffers=buffers)))
     for name in limit.populations:
         if pipeline.windows[name] > 1:
-            changed = initiation_interval(_one_step_less(pipeline, name))
             description = f"one timestep less in {name} (T = {pipeline.windows[name] - 1})"
-            changes.append(Change(description=description, ticks=changed.ticks))
-    return sorted(changes, key=lambda change: (change.ticks, change.description))
+            changed.append((description, _one_step_less(pipeline, name)))
+    for name in limit.populations:
+        if pipeline.incoming(name):
+            description = f"one more replica of {name} (R = {pipeline.num_replicas(name) + 1})"
+            changed.append((description, _one_replica_more(pipeline, name)))
+    changes = [
+        Change(description=description, ticks=initiation_interval(other).ticks)
+        for description, other in changed
+    ]
+    return sorted(changes, key=lambda change: change.ticks)
+
+
+def _share_of_window(pipeline: Pipeline, name: str) -> Fraction:
+    return Fraction(pipeline.windows[name], pipeline.num_replicas(name))
+
+
+def _one_replica_more(pipeline: Pipeline, name: str) -> Pipeline:
+    """With as many slots as the other replicas have."""
+    count = pipeline.num_replicas(name)
+    buffers = tuple(
+        replace(b, slots=b.slots // count * (count + 1)) if b.target == name else b
+        for b in pipeline.buffers
+    )
+    return replace(pipeline, buffers=buffers, replicas={**pipeline.replicas, name: count + 1})
 
 
 def _one_step_less(pipeline: Pipeline, name: str) -> Pipeline:
@@ -121,7 +155,8 @@ def _dependencies(pipeline: Pipeline) -> list[_Dependency]:
     found = []
     for name, window in pipeline.windows.items():
         found += [_Dependency((name, t), (name, t + 1), 1, 0) for t in range(window - 1)]
-        found.append(_Dependency((name, window - 1), (name, 0), 1, 1))
+        replicas = pipeline.num_replicas(name)
+        found.append(_Dependency((name, window - 1), (name, 0), 1, replicas))
     for buffer in pipeline.buffers:
         last_of_source = (buffer.source, pipeline.windows[buffer.source] - 1)
         last_of_target = (buffer.target, pipeline.windows[buffer.target] - 1)

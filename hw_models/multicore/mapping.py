@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from collections.abc import Mapping as ReadOnlyDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from hw_models.multicore.connectivity import connectivity
 from hw_models.multicore.partition import LIMITS, CoreUse, partition
-from hw_models.multicore.pipeline import BufferSlots
+from hw_models.multicore.pipeline import UNREPLICATED, BufferSlots, Replicas, replica_pairs
 from hw_models.multicore.placement import ORDERS, core_number, position
 from hw_models.multicore.tile_grid import BlockPairs, Tile, TileGrid, block_pairs
 from hw_models.target_description import Mesh, TargetDescription
@@ -28,19 +28,22 @@ class CoreAssignment:
     position: tuple[int, int]  # (x, y) of its mesh tile on its chip
     tile: Tile
     use: CoreUse
+    replica: int = 0  # of the population
 
 
 @dataclass(frozen=True, eq=False)
 class Route:
-    """Traffic of one synapse between the cores that talk.
+    """Traffic of one synapse between the cores of two replicas that talk.
 
     Attributes:
+        samples: those that the source's replica works on and sends.
         source, target: rows of ``Mapping.cores``, shape ``(R,)``.
         axes: connected blocks along channels, rows and columns; a route is one pair of each, channels
             first, columns last.
     """
 
     synapse: IntegerSynapse
+    samples: slice
     source: np.ndarray
     target: np.ndarray
     axes: tuple[BlockPairs, BlockPairs, BlockPairs]
@@ -54,25 +57,53 @@ class Route:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Mapping:
-    """All used cores, in topological order of their populations."""
+    """All used cores: populations in topological order, replica by replica, tile by tile.
+
+    Attributes:
+        grids: of each population; its replicas are cut alike.
+    """
 
     target: TargetDescription
     network: IntegerNetwork
     slots: BufferSlots
     grids: ReadOnlyDict[str, TileGrid]
     cores: tuple[CoreAssignment, ...]
+    replicas: Replicas = field(default_factory=dict)
+
+    def num_replicas(self, population: str) -> int:
+        return self.replicas.get(population, 1)
 
     @cached_property
     def first_core(self) -> dict[str, int]:
-        """Row in ``cores`` of each population's first tile; the others follow in grid order."""
-        ends = np.cumsum([len(grid) for grid in self.grids.values()]).tolist()
-        return dict(zip(self.grids, [0, *ends[:-1]], strict=True))
+        """Row in ``cores`` of the first tile of each population's first replica."""
+        sizes = [len(grid) * self.num_replicas(name) for name, grid in self.grids.items()]
+        return dict(zip(self.grids, [0, *np.cumsum(sizes).tolist()[:-1]], strict=True))
+
+    def rows_of(self, population: str, replica: int) -> range:
+        """Rows in ``cores`` of a replica, in the order of the grid's tiles."""
+        size = len(self.grids[population])
+        start = self.first_core[population] + replica * size
+        return range(start, start + size)
 
     def cores_of(self, population: str) -> tuple[CoreAssignment, ...]:
+        """The cores of all replicas."""
         if population not in self.grids:
             return ()
         start = self.first_core[population]
-        return self.cores[start : start + len(self.grids[population])]
+        count = len(self.grids[population]) * self.num_replicas(population)
+        return self.cores[start : start + count]
+
+    def senders(self, synapse: IntegerSynapse) -> list[tuple[int, int, slice]]:
+        """(replica of the source, of the target, samples sent), in order of the target's replica.
+
+        The host sends an image only to the replica that works on it; a core cannot choose, so a replica
+        of the source sends all it works on to each replica of the target that takes any of it.
+        """
+        count = self.num_replicas(synapse.target)
+        if synapse.source not in self.grids:
+            return [(0, replica, slice(replica, None, count)) for replica in range(count)]
+        sources = self.num_replicas(synapse.source)
+        return [(i, j, slice(i, None, sources)) for i, j in replica_pairs(sources, count)]
 
     def cores_by_population(self) -> dict[str, list[int]]:
         """Core indices of each population; the input population is on the host."""
@@ -103,9 +134,9 @@ class Mapping:
         """All synapses between cores; pixels come from the host and have none."""
         for synapse in self.network.synapses:
             if synapse.source in self.grids:
-                yield self._route(synapse)
+                yield from self._routes(synapse)
 
-    def _route(self, synapse: IntegerSynapse) -> Route:
+    def _routes(self, synapse: IntegerSynapse) -> Iterator[Route]:
         links = connectivity(synapse, self.network[synapse.source].shape)
         source, target = self.grids[synapse.source], self.grids[synapse.target]
         channels, rows, columns = (
@@ -118,14 +149,18 @@ class Mapping:
         ) -> np.ndarray:
             _, num_rows, num_columns = grid.shape
             first = np.add.outer(blocks[0] * num_rows * num_columns, blocks[1] * num_columns)
-            return self.first_core[grid.population] + np.add.outer(first, blocks[2]).reshape(-1)
+            return np.add.outer(first, blocks[2]).reshape(-1)
 
-        return Route(
-            synapse,
-            numbers(source, (channels.source, rows.source, columns.source)),
-            numbers(target, (channels.target, rows.target, columns.target)),
-            (channels, rows, columns),
-        )
+        senders = numbers(source, (channels.source, rows.source, columns.source))
+        receivers = numbers(target, (channels.target, rows.target, columns.target))
+        for i, j, samples in self.senders(synapse):
+            yield Route(
+                synapse,
+                samples,
+                self.rows_of(synapse.source, i).start + senders,
+                self.rows_of(synapse.target, j).start + receivers,
+                (channels, rows, columns),
+            )
 
     @cached_property
     def _neuron_messages(self) -> tuple[int, int, int]:
@@ -172,15 +207,21 @@ class Mapping:
             **self.traffic(),
             "populations": {
                 name: {
-                    "cores": len(grid),
+                    "cores": len(self.cores_of(name)),
+                    "replicas": self.num_replicas(name),
                     **{limit: list(pair) for limit, pair in self.highest_use(name).items()},
                 }
-                for name, grid in self.grids.items()
+                for name in self.grids
             },
         }
 
 
-def map_network(network: IntegerNetwork, target: TargetDescription, slots: BufferSlots) -> Mapping:
+def map_network(
+    network: IntegerNetwork,
+    target: TargetDescription,
+    slots: BufferSlots,
+    replicas: Replicas = UNREPLICATED,
+) -> Mapping:
     """Partition a network and place its tiles where the least traffic goes far.
 
     Each order of ``placement.ORDERS`` is tried.
@@ -188,15 +229,17 @@ def map_network(network: IntegerNetwork, target: TargetDescription, slots: Buffe
     Raises:
         MappingError: it does not fit; the message says which limit, by how much, and what would fit.
     """
-    parts = partition(network, target, slots)
+    parts = partition(network, target, slots, replicas)
     grids = {grid.population: grid for grid, _ in parts}
+    stages = [grid for grid, _ in parts for _ in range(replicas.get(grid.population, 1))]
     placed = [
         Mapping(
             target=target,
             network=network,
             slots=slots,
             grids=grids,
-            cores=place(parts, order(list(grids.values())), target.mesh),
+            cores=place(parts, order(stages), target.mesh, replicas),
+            replicas=replicas,
         )
         for order in ORDERS
     ]
@@ -204,12 +247,20 @@ def map_network(network: IntegerNetwork, target: TargetDescription, slots: Buffe
 
 
 def place(
-    parts: Sequence[tuple[TileGrid, Sequence[CoreUse]]], order: Sequence[int], mesh: Mesh
+    parts: Sequence[tuple[TileGrid, Sequence[CoreUse]]],
+    order: Sequence[int],
+    mesh: Mesh,
+    replicas: Replicas = UNREPLICATED,
 ) -> tuple[CoreAssignment, ...]:
-    tiles = [pair for grid, uses in parts for pair in zip(grid.tiles, uses, strict=True)]
+    tiles = [
+        (replica, tile, use)
+        for grid, uses in parts
+        for replica in range(replicas.get(grid.population, 1))
+        for tile, use in zip(grid.tiles, uses, strict=True)
+    ]
     rank = dict(zip(order, range(len(order)), strict=True))
     cores = []
-    for row, (tile, use) in enumerate(tiles):
+    for row, (replica, tile, use) in enumerate(tiles):
         chip, on_chip = divmod(rank[row], mesh.num_cores)
         cores.append(
             CoreAssignment(
@@ -218,6 +269,7 @@ def place(
                 position=position(on_chip, mesh),
                 tile=tile,
                 use=use,
+                replica=replica,
             )
         )
     return tuple(cores)

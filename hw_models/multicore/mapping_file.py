@@ -34,6 +34,7 @@ def mapping_document(mapping: Mapping) -> dict[str, Any]:
                 "chip": core.chip_index,
                 "position": list(core.position),
                 "population": core.tile.population,
+                "replica": core.replica,
                 **{axis: list(getattr(core.tile, axis)) for axis in _AXES},
                 "neurons": core.use.neurons,
                 **{limit: getattr(core.use, limit) for limit in LIMITS},
@@ -64,17 +65,33 @@ def load_mapping(build: Path, network: IntegerNetwork, target: TargetDescription
     cores = tuple(_core(reader) for reader in root.record_list("cores"))
     if set(slots) != {(s.source, s.target) for s in network.synapses}:
         raise ModelFileError(f"{path}: buffers must be those of the network's synapses")
-    grids = {}
+    grids, replicas = {}, {}
     for population in network.populations:
         if not isinstance(population, IntegerInput):
-            tiles = [c.tile for c in cores if c.tile.population == population.name]
-            grids[population.name] = _grid(path, population.name, population.shape, tiles)
-    in_order = [tile for grid in grids.values() for tile in grid.tiles]
-    if [core.tile for core in cores] != in_order:
+            name = population.name
+            own = [core for core in cores if core.tile.population == name]
+            tiles = [core.tile for core in own if core.replica == 0]
+            grids[name] = _grid(path, name, population.shape, tiles)
+            replicas[name] = 1 + max(core.replica for core in own)
+    in_order = [
+        (replica, tile)
+        for name, grid in grids.items()
+        for replica in range(replicas[name])
+        for tile in grid.tiles
+    ]
+    if [(core.replica, core.tile) for core in cores] != in_order:
         raise ModelFileError(
-            f"{path}: cores must be listed population by population, tile by tile, as compile does"
+            f"{path}: cores must be listed population by population, replica by replica, tile by tile, as "
+            f"compile does, and all replicas of a population must have the same tiles"
         )
-    return Mapping(target=target, network=network, slots=slots, grids=grids, cores=cores)
+    return Mapping(
+        target=target,
+        network=network,
+        slots=slots,
+        grids=grids,
+        cores=cores,
+        replicas={name: count for name, count in replicas.items() if count > 1},
+    )
 
 
 def _core(reader: RecordReader) -> CoreAssignment:
@@ -92,6 +109,7 @@ def _core(reader: RecordReader) -> CoreAssignment:
             neurons=reader.integer("neurons", 1),
             **{limit: reader.integer(limit, 0) for limit in LIMITS},
         ),
+        replica=reader.integer("replica", 0),
     )
 
 

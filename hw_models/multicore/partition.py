@@ -1,26 +1,32 @@
 """Cut each population into tiles that one core can hold.
 
 Populations are taken from the readout back to the input, so that the cores a neuron must send to are
-known when its own output axons are counted. A core serves one population.
+known when its own output axons are counted. A core serves one population, and one replica of it; all
+replicas are cut alike.
 
 Axons and synapses are counted as Loihi stores them for feature maps. A *population axon* belongs to one
 source pixel and carries the channel as its atom, so it serves all channels up to the target's atom
 count. Source pixels that see the same kernel taps share one synapse list, at different compartment
 bases. (After nengo-loihi's ``Synapse``: ``axon_to_weight_map`` and ``axon_compartment_bases``.)
+
+An axon's route is fixed, so a replica sends all of its spikes to every replica of the target that works
+on any of its samples, and each drops the frames of the others' samples. Spikes of two source replicas
+may arrive in one tick; the axon tells which is which, so each source replica has axons of its own, into
+the same synapse lists. The host sends an image only to the replica that works on it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
-from math import ceil
+from math import ceil, gcd
 
 import numpy as np
 
 from hw_models.multicore.connectivity import Connectivity, connectivity
-from hw_models.multicore.pipeline import BufferSlots
+from hw_models.multicore.pipeline import UNREPLICATED, BufferSlots, Replicas, uniform_slots
 from hw_models.multicore.tile_grid import TileGrid, block_sums, cut
 from hw_models.target_description import TargetDescription
 from toolchain.errors import MappingError
@@ -45,8 +51,8 @@ class CoreUse:
         compartments: one a neuron (none for the readout, which only accumulates), and one a neuron
             for each slot of each alignment buffer in front of it.
         synapse_words: memory of the synapse lists, shared where source pixels see the same taps.
-        input_axons: one for each source pixel and block of atoms; a pixel of the image counts once a
-            bit plane.
+        input_axons: one for each source pixel, block of atoms and source replica; a pixel of the image
+            counts once a bit plane.
         output_axons: entries for each own pixel, block of atoms and core it sends to.
         compartment_bases: pixels of the tile, which shared lists are shifted by.
     """
@@ -64,6 +70,7 @@ class _Context:
     network: IntegerNetwork
     target: TargetDescription
     slots: BufferSlots
+    replicas: Replicas
 
     @cached_property
     def connections(self) -> dict[tuple[str, str], Connectivity]:
@@ -75,11 +82,32 @@ class _Context:
     def available(self, limit: str) -> int:
         return int(getattr(self.target.core, limit))
 
+    def num_replicas(self, population: str) -> int:
+        return self.replicas.get(population, 1)
+
+    def num_cores(self, grids: Mapping[str, TileGrid]) -> dict[str, int]:
+        return {name: len(grid) * self.num_replicas(name) for name, grid in grids.items()}
+
+    def source_replicas(self, synapse: IntegerSynapse) -> int:
+        """Replicas of the source that one of the target hears, on axons of their own."""
+        if isinstance(self.network[synapse.source], IntegerInput):
+            return 1
+        count = self.num_replicas(synapse.source)
+        return count // gcd(count, self.num_replicas(synapse.target))
+
+    def target_replicas(self, synapse: IntegerSynapse) -> int:
+        """Replicas of the target that one of the source sends to."""
+        count = self.num_replicas(synapse.target)
+        return count // gcd(count, self.num_replicas(synapse.source))
+
 
 def partition(
-    network: IntegerNetwork, target: TargetDescription, slots: BufferSlots
+    network: IntegerNetwork,
+    target: TargetDescription,
+    slots: BufferSlots,
+    replicas: Replicas = UNREPLICATED,
 ) -> list[tuple[TileGrid, list[CoreUse]]]:
-    """A grid of tiles for each population but the input, in topological order.
+    """A grid of tiles for each population but the input, in topological order: that of each replica.
 
     Each has few tiles: every way to cut rows and columns is tried, with channel blocks by bisection.
 
@@ -88,9 +116,10 @@ def partition(
             names the limit, by how much, and what would fit.
     """
     _check_bit_planes(network, target)
-    grids, uses = _all_grids(_Context(network, target, slots))
-    if sum(map(len, grids.values())) > target.num_cores:
-        raise MappingError(_too_many_cores(network, target, slots, grids))
+    context = _Context(network, target, slots, replicas)
+    grids, uses = _all_grids(context)
+    if sum(context.num_cores(grids).values()) > target.num_cores:
+        raise MappingError(_too_many_cores(context, grids))
     return [(grids[p.name], uses[p.name]) for p in network.populations if p.name in grids]
 
 
@@ -106,28 +135,26 @@ def _all_grids(context: _Context) -> tuple[dict[str, TileGrid], dict[str, list[C
     return grids, uses
 
 
-def _too_many_cores(
-    network: IntegerNetwork,
-    target: TargetDescription,
-    slots: BufferSlots,
-    grids: Mapping[str, TileGrid],
-) -> str:
+def _too_many_cores(context: _Context, grids: Mapping[str, TileGrid]) -> str:
     """By how much, where most of it goes, and what the shallowest buffers would give."""
-    needed = sum(map(len, grids.values()))
-    largest = sorted(grids, key=lambda name: -len(grids[name]))[:3]
-    shares = ", ".join(f"{name} {len(grids[name])}" for name in largest)
+    target, num_cores = context.target, context.num_cores(grids)
+    needed = sum(num_cores.values())
+    largest = sorted(grids, key=lambda name: -num_cores[name])[:3]
+    shares = ", ".join(f"{name} {num_cores[name]}" for name in largest)
     chips = f"{target.num_chips} chips" if target.num_chips > 1 else "one chip"
     message = (
         f"the network needs {needed} cores, {needed - target.num_cores} more than the "
         f"{target.num_cores} of {target.name}, {chips} (most: {shares}); "
     )
-    if max(slots.values()) > 1:
-        single, _ = _all_grids(_Context(network, target, dict.fromkeys(slots, 1)))
-        fewest = sum(map(len, single.values()))
+    single = uniform_slots(context.network, 1, context.replicas)
+    if context.slots != single:
+        shallow = replace(context, slots=single)
+        fewest = sum(context.num_cores(_all_grids(shallow)[0]).values())
         if fewest <= target.num_cores:
             return f"{message}with one slot in every buffer (--slots 1) it needs {fewest} and fits"
         message += f"with one slot in every buffer (--slots 1) it still needs {fewest}; "
-    return message + "use fewer channels or a larger target"
+    fewer = "fewer replicas, " if context.replicas else ""
+    return message + f"use {fewer}fewer channels or a larger target"
 
 
 def bit_planes(population: IntegerPopulation) -> int:
@@ -215,9 +242,9 @@ def _excess(context: _Context, uses: Sequence[CoreUse]) -> dict[str, int]:
 
 
 def _compartments_per_neuron(context: _Context, population: IntegerPopulation) -> int:
-    buffers = sum(
-        context.slots[s.source, s.target] for s in context.network.incoming(population.name)
-    )
+    incoming = context.network.incoming(population.name)
+    slots = sum(context.slots[s.source, s.target] for s in incoming)
+    buffers = slots // context.num_replicas(population.name)
     return buffers + (0 if isinstance(population, IntegerReadout) else 1)
 
 
@@ -245,12 +272,15 @@ def _uses(
             (block_sums(links.rows != 0, grid.edges[1]) > 0).sum(axis=1),
             (block_sums(links.columns != 0, grid.edges[2]) > 0).sum(axis=1),
         )
-        input_axons += planes * np.multiply.outer(np.multiply.outer(blocks, rows), columns)
+        axons = np.multiply.outer(np.multiply.outer(blocks, rows), columns)
+        input_axons += planes * context.source_replicas(synapse) * axons
     output_axons = np.zeros(grid.shape, np.int64)
     for synapse in network.outgoing(name):
         links = context.connections[name, synapse.target]
-        output_axons += context.target.slots_per_axon * _output_axons(
-            links, grid, consumers[synapse.target], context.target.atoms
+        output_axons += (
+            context.target.slots_per_axon
+            * context.target_replicas(synapse)
+            * _output_axons(links, grid, consumers[synapse.target], context.target.atoms)
         )
     sizes = [np.diff(axis) for axis in grid.edges]
     positions = np.multiply.outer(np.ones_like(sizes[0]), np.multiply.outer(sizes[1], sizes[2]))

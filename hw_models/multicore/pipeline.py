@@ -1,28 +1,39 @@
 """The self-timed pipeline: stages with firing windows, joined by alignment buffers with D slots.
 
-Nothing is scheduled centrally. A stage fires a step in the first tick that satisfies three rules::
+A population has R replicas, 1 unless it is replicated: replica r works on samples r, r + R, ..., one at
+a time. Each replica is a *stage*. Nothing is scheduled centrally. A stage fires a step in the first tick
+that satisfies three rules::
 
     order    one step a tick, window after window:   x_q(k,t) >= x_q(k,t-1) + 1
+                                                     x_q(k,0) >= x_q(k-R_q,T_q-1) + 1
     frames   what the step needs has arrived:        x_q(k,t) >= x_p(k,u)   + 1 + link_ticks
     credits  a slot is free at each target:          x_p(k,0) >= x_q(k-D,T_q-1) + 1 + link_ticks
 
 where ``x_p(k,t)`` is the tick of step t of sample k. An averaging edge needs the source's last frame
 before the window starts; ``replicate`` and ``truncate`` need, for each step, the frame that the
-alignment selects. A slot is taken from the source's first step to the target's last.
+alignment selects. A slot is taken from the source's first step to the target's last. D counts the slots
+of all replicas of the target, each of which has D / R_q.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from math import gcd
+from types import MappingProxyType
 from typing import TypeAlias
 
 from toolchain.errors import MappingError
-from toolchain.integer_network import IntegerNetwork
+from toolchain.integer_network import IntegerInput, IntegerNetwork
 from toolchain.integer_network.network import step_frames
 
 BufferSlots: TypeAlias = Mapping[tuple[str, str], int]
 """Slots D of each alignment buffer, keyed by (source, target)."""
+
+Replicas: TypeAlias = Mapping[str, int]
+"""Replicas R of each population; 1 where absent."""
+
+UNREPLICATED: Replicas = MappingProxyType({})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +41,7 @@ class AlignmentBuffer:
     """The buffer of one synapse.
 
     Attributes:
-        slots: D, samples it can hold.
+        slots: D, samples that all replicas of the target together can hold.
         frames: source frame that each target step reads, or None when the edge averages all frames.
     """
 
@@ -49,16 +60,26 @@ class AlignmentBuffer:
 
 @dataclass(frozen=True, kw_only=True)
 class Pipeline:
-    """Stages in topological order with their window lengths, and the buffers between them.
+    """Populations in topological order with their window lengths, and the buffers between them.
 
     Attributes:
         windows: T_l in ticks, by population name.
         link_ticks: delay of a frame forward, and of a credit backward.
+        replicas: R of the replicated populations.
     """
 
     windows: Mapping[str, int]
     buffers: tuple[AlignmentBuffer, ...]
     link_ticks: int
+    replicas: Replicas = field(default_factory=dict)
+
+    def num_replicas(self, name: str) -> int:
+        return self.replicas.get(name, 1)
+
+    def stages(self, name: str) -> tuple[str, ...]:
+        """Names of a population's stages, replica by replica; its own name when it is alone."""
+        count = self.num_replicas(name)
+        return tuple(stage_name(name, replica, count) for replica in range(count))
 
     def incoming(self, name: str) -> tuple[AlignmentBuffer, ...]:
         return tuple(b for b in self.buffers if b.target == name)
@@ -67,21 +88,53 @@ class Pipeline:
         return tuple(b for b in self.buffers if b.source == name)
 
 
-def uniform_slots(network: IntegerNetwork, slots: int) -> dict[tuple[str, str], int]:
-    """The same number of slots D for every alignment buffer."""
-    return {(s.source, s.target): slots for s in network.synapses}
+def stage_name(population: str, replica: int, num_replicas: int) -> str:
+    return population if num_replicas == 1 else f"{population}#{replica}"
 
 
-def pipeline_of(network: IntegerNetwork, buffer_slots: BufferSlots, link_ticks: int) -> Pipeline:
+def replica_pairs(num_sources: int, num_targets: int) -> list[tuple[int, int]]:
+    """Replicas of a source and of a target that have samples in common, in order of the target's.
+
+    Sample k is with replicas k mod R_p and k mod R_q, which agree modulo the greatest common divisor.
+    """
+    common = gcd(num_sources, num_targets)
+    return [
+        (source, target)
+        for target in range(num_targets)
+        for source in range(target % common, num_sources, common)
+    ]
+
+
+def uniform_slots(
+    network: IntegerNetwork, slots: int, replicas: Replicas = UNREPLICATED
+) -> dict[tuple[str, str], int]:
+    """The same number of slots in front of every stage: D is that, times the target's replicas."""
+    return {(s.source, s.target): slots * replicas.get(s.target, 1) for s in network.synapses}
+
+
+def pipeline_of(
+    network: IntegerNetwork,
+    buffer_slots: BufferSlots,
+    link_ticks: int,
+    replicas: Replicas = UNREPLICATED,
+) -> Pipeline:
     """The pipeline a network becomes.
 
     Raises:
-        MappingError: a buffer has no slot.
+        MappingError: a buffer has no slot, its replicas would hold different numbers of slots, or what
+            is replicated is not a population of the chip.
     """
+    check_replicas(network, replicas)
     for edge, slots in buffer_slots.items():
+        count = replicas.get(edge[1], 1)
         if slots < 1:
             raise MappingError(
                 f"the alignment buffer {edge[0]} -> {edge[1]} must have at least 1 slot, not {slots}"
+            )
+        if slots % count:
+            raise MappingError(
+                f"the alignment buffer {edge[0]} -> {edge[1]} must have as many slots for each of the "
+                f"{count} replicas of '{edge[1]}': a multiple of {count}, not {slots}"
             )
     buffers = tuple(
         AlignmentBuffer(
@@ -93,4 +146,21 @@ def pipeline_of(network: IntegerNetwork, buffer_slots: BufferSlots, link_ticks: 
         for s in network.synapses
     )
     windows = {p.name: p.timesteps for p in network.populations}
-    return Pipeline(windows=windows, buffers=buffers, link_ticks=link_ticks)
+    return Pipeline(windows=windows, buffers=buffers, link_ticks=link_ticks, replicas=replicas)
+
+
+def check_replicas(network: IntegerNetwork, replicas: Replicas) -> None:
+    """Refuse replicas of what is not on the chip.
+
+    Raises:
+        MappingError: naming the population and those that can be replicated.
+    """
+    on_chip = [p.name for p in network.populations if not isinstance(p, IntegerInput)]
+    for name, count in replicas.items():
+        if name not in on_chip:
+            raise MappingError(
+                f"'{name}' cannot be replicated, it is not a population on the chip; these are: "
+                f"{', '.join(on_chip)}"
+            )
+        if count < 1:
+            raise MappingError(f"'{name}' must have at least 1 replica, not {count}")

@@ -1,4 +1,4 @@
-"""When every step of every sample fires, and what each population does in every other tick.
+"""When every step of every sample fires, and what each stage does in every other tick.
 
 Event-driven: the rules of ``pipeline`` are a max-plus recurrence, evaluated once per window (once per
 step where the alignment selects frames), never tick by tick.
@@ -20,7 +20,7 @@ ACTIVITIES: tuple[Activity, ...] = ("busy", "starved", "blocked", "drained")
 
 @dataclass(frozen=True, kw_only=True)
 class Span:
-    """Consecutive ticks ``start <= tick < stop`` in which a population does one thing.
+    """Consecutive ticks ``start <= tick < stop`` in which a stage does one thing.
 
     Attributes:
         sample: the sample it works on or waits to work on; -1 when no sample is left.
@@ -45,7 +45,8 @@ class Schedule:
     Attributes:
         num_ticks: length R of the run, the tick after the last step of the last population.
         step_ticks: per population the tick of each step, int64 of shape ``(K, T_l)``.
-        spans: per population its whole run, ``0 .. num_ticks`` without gaps.
+        spans: per stage its whole run, ``0 .. num_ticks`` without gaps; a population is one stage under
+            its own name, or one a replica (see ``Pipeline.stages``).
     """
 
     pipeline: Pipeline
@@ -70,17 +71,17 @@ class Schedule:
         half = (len(done) - 1) // 2
         return float(done[-1] - done[half]) / max(len(done) - 1 - half, 1)
 
-    def activity_ticks(self, name: str) -> dict[Activity, int]:
-        """Busy, starved, blocked and drained ticks of a population; they sum to ``num_ticks``."""
+    def activity_ticks(self, stage: str) -> dict[Activity, int]:
+        """Busy, starved, blocked and drained ticks of a stage; they sum to ``num_ticks``."""
         totals = dict.fromkeys(ACTIVITIES, 0)
-        for span in self.spans[name]:
+        for span in self.spans[stage]:
             totals[span.activity] += span.num_ticks
         return totals
 
-    def stall_causes(self, name: str) -> dict[tuple[Activity, tuple[str, str]], int]:
-        """Stalled ticks of a population by activity and by the edge it waited for, largest first."""
+    def stall_causes(self, stage: str) -> dict[tuple[Activity, tuple[str, str]], int]:
+        """Stalled ticks of a stage by activity and by the edge it waited for, largest first."""
         totals: dict[tuple[Activity, tuple[str, str]], int] = {}
-        for span in self.spans[name]:
+        for span in self.spans[stage]:
             if span.cause is not None:
                 key = (span.activity, span.cause)
                 totals[key] = totals.get(key, 0) + span.num_ticks
@@ -92,25 +93,27 @@ def schedule_pipeline(pipeline: Pipeline, num_samples: int) -> Schedule:
     ticks = {n: np.zeros((num_samples, w), np.int64) for n, w in pipeline.windows.items()}
     incoming = {name: pipeline.incoming(name) for name in pipeline.windows}
     outgoing = {name: pipeline.outgoing(name) for name in pipeline.windows}
-    spans: dict[str, list[Span]] = {name: [] for name in pipeline.windows}
-    free_from = dict.fromkeys(pipeline.windows, 0)
-    first_frame = dict.fromkeys(pipeline.windows, 0)  # a stage without sources can start at tick 0
+    stages = {name: pipeline.stages(name) for name in pipeline.windows}
+    spans: dict[str, list[Span]] = {stage: [] for name in stages for stage in stages[name]}
+    free_from = dict.fromkeys(spans, 0)
     for sample in range(num_samples):
         for name, window in pipeline.windows.items():
-            if sample == 0 and incoming[name]:
-                first_frame[name] = min(
-                    int(ticks[b.source][0, 0]) + 1 + pipeline.link_ticks for b in incoming[name]
-                )
+            stage = stages[name][sample % len(stages[name])]
+            is_first = sample < len(stages[name])
+            first_frame = min(  # a stage without sources can start at tick 0
+                (int(ticks[b.source][sample, 0]) + 1 + pipeline.link_ticks for b in incoming[name]),
+                default=0,
+            )
             credit, creditor = _latest_credit(pipeline, outgoing[name], ticks, sample)
-            log = spans[name]
+            log = spans[stage]
             # without selected frames, all steps after the first follow at once
             selects = any(b.frames is not None for b in incoming[name])
-            step, tick = 0, free_from[name]
+            step, tick = 0, free_from[stage]
             while step < window:
                 ready, source = _latest_frame(pipeline, incoming[name], ticks, sample, step)
                 at = max(tick, ready, credit if step == 0 else 0)
                 arrived = min(max(ready, tick), at)
-                waiting_from = min(max(first_frame[name], tick), arrived) if sample == 0 else tick
+                waiting_from = min(max(first_frame, tick), arrived) if is_first else tick
                 _append(log, tick, waiting_from, "drained", sample, None)
                 _append(log, waiting_from, arrived, "starved", sample, source)
                 _append(log, arrived, at, "blocked", sample, creditor)
@@ -118,16 +121,16 @@ def schedule_pipeline(pipeline: Pipeline, num_samples: int) -> Schedule:
                 ticks[name][sample, step : step + steps] = np.arange(at, at + steps)
                 _append(log, at, at + steps, "busy", sample, None)
                 step, tick = step + steps, at + steps
-            free_from[name] = tick
+            free_from[stage] = tick
     num_ticks = max(free_from.values(), default=0)
-    for name, log in spans.items():
-        _append(log, free_from[name], num_ticks, "drained", -1, None)
+    for stage, log in spans.items():
+        _append(log, free_from[stage], num_ticks, "drained", -1, None)
     return Schedule(
         pipeline=pipeline,
         num_samples=num_samples,
         num_ticks=num_ticks,
         step_ticks=ticks,
-        spans={name: tuple(log) for name, log in spans.items()},
+        spans={stage: tuple(log) for stage, log in spans.items()},
     )
 
 

@@ -3,6 +3,7 @@
 Neighbours in an order share a mesh tile or a chip. Which order sends less depends on the network: whole
 populations beside each other suit a network that fits few chips; beyond that, the same region of the
 feature map of several populations, since a tile hears from its own region and a rim around it.
+Each order takes the grids of all stages: of every replica of every population.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ _BANDS = 4  # regions along the rows; more make narrower ones with a longer rim
 
 
 def by_population(grids: Sequence[TileGrid]) -> list[int]:
-    """Population after population, in topological order; rows of ``Mapping.cores``."""
+    """Stage after stage, in topological order; rows of ``Mapping.cores``."""
     return list(range(sum(map(len, grids))))
 
 
 def by_region(grids: Sequence[TileGrid]) -> list[int]:
-    """Region after region over all neighbouring populations of one feature-map size.
+    """Region after region over all neighbouring stages of one feature-map size.
 
     Within a region in topological order. Regions go along rows, every other row backwards.
     """

@@ -2,7 +2,7 @@
 
 A core's time in a tick is its events times their durations, one after another; a tick lasts as long as its
 slowest core, then the barrier. What a core does not compute of a tick it waits: for a slower core while
-its own population fires (imbalance), else because the population is starved, blocked or drained.
+its own stage fires (imbalance), else because the stage is starved, blocked or drained.
 Links between chips have no published figure: the energy of a crossing is assumed, and takes no time.
 """
 
@@ -128,12 +128,12 @@ def _core_times(
     waiting_ns = per_core_ns.max(axis=0) - per_core_ns
     times = np.zeros((len(per_core_ns), len(TIMES)))
     times[:, 0] = per_core_ns.sum(axis=1)
-    for name, grid in mapping.grids.items():
-        first = mapping.first_core[name]
-        rows = slice(first, first + len(grid))
-        for span in schedule.spans[name]:
-            column = 1 + ACTIVITIES.index(span.activity)
-            times[rows, column] += waiting_ns[rows, span.start : span.stop].sum(axis=1)
+    for name in mapping.grids:
+        for replica, stage in enumerate(schedule.pipeline.stages(name)):
+            rows = mapping.rows_of(name, replica)
+            for span in schedule.spans[stage]:
+                column = 1 + ACTIVITIES.index(span.activity)
+                times[rows, column] += waiting_ns[rows, span.start : span.stop].sum(axis=1)
     times[:, -1] = barrier_ns * per_core_ns.shape[1]
     return times * 1e-9
 
@@ -144,8 +144,8 @@ def _population_times(
     slowest = per_core_ns.argmax(axis=0)
     tick_ns = per_core_ns.max(axis=0)
     times = {}
-    for name, grid in mapping.grids.items():
-        rows = np.arange(mapping.first_core[name], mapping.first_core[name] + len(grid))
+    for name in mapping.grids:
+        rows = mapping.first_core[name] + np.arange(len(mapping.cores_of(name)))
         sets_pace = (slowest >= rows[0]) & (slowest <= rows[-1])
         means = core_times[rows].mean(axis=0)
         times[name] = PopulationTime(

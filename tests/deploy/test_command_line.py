@@ -67,7 +67,7 @@ def test_exact_equals_stepped_on_the_trained_network(compiled):
 def test_every_population_accounts_for_every_tick(compiled):
     _, build = compiled
     pipeline = json.loads((build / "report.json").read_text())["pipeline"]
-    for record in pipeline["populations"].values():
+    for record in pipeline["stages"].values():
         assert sum(record["activity"].values()) == pipeline["num_ticks"]
 
 

@@ -92,27 +92,41 @@ def shared_memory():
     st.data(),
     st.integers(0, 2),
     st.integers(0, 3),
+    st.integers(3, 7),
 )
 def test_equals_the_stepped_engine_and_the_tick_model(
-    lava_python, network, data, link_ticks, spare_ticks
+    lava_python, network, data, link_ticks, spare_ticks, samples
 ):
-    pixels = random_pixels(network, seed=data.draw(st.integers(0, 99)), samples=4)
-    slots = {edge: data.draw(st.integers(1, 3)) for edge in uniform_slots(network, 1)}
-    schedule = schedule_pipeline(pipeline_of(network, slots, link_ticks), len(pixels))
+    pixels = random_pixels(network, seed=data.draw(st.integers(0, 99)), samples=samples)
+    replicas = {p.name: data.draw(st.sampled_from([1, 1, 2, 3])) for p in network.populations[1:]}
+    slots = {
+        edge: data.draw(st.integers(1, 3)) * replicas[edge[1]] for edge in uniform_slots(network, 1)
+    }
+    pipeline = pipeline_of(network, slots, link_ticks, replicas)
+    schedule = schedule_pipeline(pipeline, len(pixels))
     num_ticks = schedule.num_ticks + spare_ticks
     with tempfile.TemporaryDirectory() as folder:
         bundle = Path(folder) / "lava"
-        emit_bundle(network, bundle, buffer_slots=slots, link_ticks=link_ticks, cores={})
+        emit_bundle(
+            network,
+            bundle,
+            buffer_slots=slots,
+            link_ticks=link_ticks,
+            cores={},
+            replicas=replicas,
+        )
         run = run_lava(bundle, pixels, num_ticks=num_ticks, python=lava_python, timeout_s=60)
     reference = run_stepped(network, pixels)
     assert first_divergence(reference, run.simulation) is None
     assert run.simulation.trains.keys() == reference.trains.keys()
     for name, ticks in schedule.step_ticks.items():
         assert np.array_equal(run.step_ticks[name], ticks)
-        expected = schedule.activity_ticks(name)
+    assert run.stalls.keys() == schedule.spans.keys()
+    for stage in schedule.spans:
+        expected = schedule.activity_ticks(stage)
         expected["drained"] += spare_ticks
-        assert run.stalls[name] == expected
-        assert sum(run.stalls[name].values()) == num_ticks
+        assert run.stalls[stage] == expected
+        assert sum(run.stalls[stage].values()) == num_ticks
 
 
 @pytest.mark.lava
@@ -168,9 +182,9 @@ def hanging(bundle):
     """The hidden population never finishes its second step."""
     source = (bundle / "processes.py").read_text()
     broken = source.replace(
-        "        self.membrane_potential += current",
-        "        if self.step == 1:\n            import time; time.sleep(3600)\n"
-        "        self.membrane_potential += current",
+        "        potential += current",
+        "        if self.step[replica] == 1:\n            import time; time.sleep(3600)\n"
+        "        potential += current",
     )
     assert broken != source
     (bundle / "processes.py").write_text(broken)
@@ -212,7 +226,8 @@ def test_an_error_inside_a_process_ends_the_run_and_is_shown(lava_python, tmp_pa
     network = chain()
     bundle = emit(network, tmp_path / "lava")
     source = (bundle / "processes.py").read_text()
-    broken = source.replace("return self.pixels[self.sample]", "return self.pixels[99]")
+    broken = source.replace("return self.pixels[self.sample[replica]]", "return self.pixels[99]")
+    assert broken != source
     (bundle / "processes.py").write_text(broken)
     with pytest.raises(LavaError, match="IndexError: index 99 is out of bounds"):
         run_lava(bundle, random_pixels(network, 0), num_ticks=50, python=lava_python, timeout_s=30)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from small_targets import small_target
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +37,80 @@ def test_stalls_fall_to_the_bound_at_the_same_integers(qac_deploy, model):
     assert all(p["interval_ticks"] == p["mean_timesteps"] for p in sized)
     verified = qac_deploy("verify", "build", "--samples", 1, "--lava-python", "no")
     assert verified.returncode == 0, verified.stdout
+
+
+def test_replicas_share_the_longest_windows_until_none_stalls(qac_deploy, model):
+    report = designs(qac_deploy, model, "--optimize", "stalls")
+    shared = [p for p in kept(report) if p["replicas"]]
+    assert [p["interval_ticks"] for p in shared] == [2, 1]  # T = 3, 3, 2, 2
+    assert shared[-1]["stall_share"] == 0
+    assert shared[-1]["accuracy"] == kept(report)[0]["accuracy"]
+    replicas = {p["name"]: p["replicas"] for p in report["populations"]}
+    assert replicas == {p["name"]: p["timesteps"] for p in report["populations"]}
+    assert report["mapping"]["num_cores"] == shared[-1]["num_cores"]
+    assert report["mapping"]["num_cores"] == len(report["pipeline"]["cores"])
+    assert report["pipeline"]["explanation"].startswith("the host sends one image a tick")
+    verified = qac_deploy("verify", "build", "--samples", 1, "--lava-python", "no")
+    assert verified.returncode == 0, verified.stdout
+
+
+def test_an_interval_asked_for_is_where_replication_stops(qac_deploy, model):
+    report = designs(qac_deploy, model, "--optimize", "stalls", "--interval", 2)
+    assert report["pipeline"]["interval_ticks"] == 2
+    replicas = {p["name"]: p["replicas"] for p in report["populations"] if p["replicas"] > 1}
+    assert replicas == kept(report)[-1]["replicas"]
+    assert all(count == 2 for count in replicas.values())
+    report = designs(qac_deploy, model, "--optimize", "stalls", "--interval", 4)
+    assert report["pipeline"]["interval_ticks"] == 4  # deep enough for that and no deeper
+    assert all(p["replicas"] == 1 for p in report["populations"])
+
+
+def test_replicas_fill_the_chips_in_use_and_take_more_only_when_asked(qac_deploy, model, tmp_path):
+    small_target(tmp_path, mesh={"width": 3, "height": 2, "cores_per_tile": 4})
+    common = ("--target", "small.yaml", "--optimize", "stalls")
+    report = designs(qac_deploy, model, *common)
+    assert report["mapping"]["num_chips"] == kept(report)[-1]["num_chips"] == 1
+    refused = [p for p in report["design_points"] if "chips in place of 1" in p["verdict"]]
+    assert [p["verdict"] for p in refused] == [
+        f"{p['num_chips']} chips in place of 1: only with --interval {p['interval_ticks']:g}"
+        for p in refused
+    ]
+    assert refused
+    asked = refused[0]["interval_ticks"]
+    report = designs(qac_deploy, model, *common, "--interval", int(asked))
+    assert report["pipeline"]["interval_ticks"] == asked
+    assert report["mapping"]["num_cores"] == refused[0]["num_cores"]
+
+
+@pytest.mark.lava
+def test_replicas_chosen_by_hand_are_equal_on_every_rung(qac_deploy, model):
+    report = designs(qac_deploy, model, "--replicate", "stem=2", "--replicate", "join=3")
+    assert {p["name"]: p["replicas"] for p in report["populations"] if p["replicas"] > 1} == {
+        "stem": 2, "join": 3,
+    }  # fmt: skip
+    stages = report["pipeline"]["stages"]
+    assert [name for name in stages if "#" in name] == [
+        "stem#0", "stem#1", "join#0", "join#1", "join#2",
+    ]  # fmt: skip
+    verified = qac_deploy("verify", "build", "--samples", 5, "--json")
+    assert verified.returncode == 0, verified.stdout
+    rungs = json.loads(verified.stdout)["rungs"]
+    assert [rung["status"] for rung in rungs] == ["equal"] * 6
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["--replicate", "stem"], "must be NAME=COUNT, such as conv3=2, not 'stem'"),
+        (["--replicate", "input=2"], "'input' cannot be replicated, it is not a population on"),
+        (["--replicate", "stem=0"], "'stem' must have at least 1 replica, not 0"),
+        (["--interval", "2"], "is for --optimize stalls"),
+    ],
+)
+def test_replicas_that_cannot_be_are_refused(qac_deploy, model, options, complaint):
+    process = qac_deploy("compile", model, *options)
+    assert process.returncode == 2
+    assert complaint in process.stderr
 
 
 def test_cores_fall_and_the_table_shows_what_that_costs(qac_deploy, model):

@@ -48,8 +48,37 @@ def test_least_depths_of_random_pipelines():
         done = schedule_pipeline(sized, 160).completion_ticks
         assert done[-1] - done[79] <= 80 * ticks + ideal
         for edge, slots in depths.items():
-            if slots > 1:
-                assert not sustains(with_depths(pipeline, {**depths, edge: slots - 1}), ticks)
+            each = pipeline.num_replicas(edge[1])
+            assert slots % each == 0
+            if slots > each:
+                assert not sustains(with_depths(pipeline, {**depths, edge: slots - each}), ticks)
+        stages = [stage for name in pipeline.windows for stage in pipeline.stages(name)]
+        schedule = schedule_pipeline(sized, 160)
+        interval = initiation_interval(sized).ticks
+        fed = {b.target for b in pipeline.buffers}
+        busy = [
+            schedule.activity_ticks(stage)["busy"] / (160 * interval)
+            for stage in stages
+            if stage.split("#")[0] in fed
+        ]
+        share = steady_stall_share(sized, interval)
+        assert share == pytest.approx(1 - sum(busy) / len(busy), abs=0.02)
+
+
+def test_replicas_for_every_step_leave_no_stall():
+    """a (T=1, host) -> b (T=3) -> c (T=2): three and two replicas give one result a tick, all busy."""
+    buffers = tuple(
+        AlignmentBuffer(source=s, target=t, slots=slots, frames=None)
+        for s, t, slots in (("a", "b", 3), ("b", "c", 2))
+    )
+    replicas = {"b": 3, "c": 2}
+    pipeline = Pipeline(
+        windows={"a": 1, "b": 3, "c": 2}, buffers=buffers, link_ticks=1, replicas=replicas
+    )
+    depths = least_depths(pipeline, 1, dict.fromkeys([b.edge for b in buffers], 1))
+    # a slot is held for 1 + 3 + 2 links and for 3 + 2 + 2 links: 6 and 7 samples, in threes and twos
+    assert depths == {("a", "b"): 6, ("b", "c"): 8}
+    assert steady_stall_share(with_depths(pipeline, depths), Fraction(1)) == 0
 
 
 def test_an_interval_below_the_longest_window_is_refused():

@@ -87,9 +87,10 @@ def shared_lists(network, synapse, tile, atoms):
     st.integers(8, 200),
     st.integers(30, 400),
     st.integers(1, 9),
+    st.data(),
 )
 def test_resources_of_every_core_by_recount(
-    tmp_path_factory, network, slots, compartments, words, atoms
+    tmp_path_factory, network, slots, compartments, words, atoms, data
 ):
     network = within_exponents(network)
     target = small_target(
@@ -97,25 +98,27 @@ def test_resources_of_every_core_by_recount(
         core={"compartments": compartments, "synapse_words": words},
         population_axons={"atoms": atoms},
     )
-    depth = uniform_slots(network, slots)
+    replicas = {p.name: data.draw(st.sampled_from([1, 1, 2, 3])) for p in network.populations[1:]}
+    depth = uniform_slots(network, slots, replicas)
     try:
-        mapping = map_network(network, target, depth)
+        mapping = map_network(network, target, depth, replicas)
     except MappingError:
         return  # refusals have their own tests
-    owner = {}  # population -> core number of each neuron
+    owner = {}  # population -> core number of each neuron of each replica
     for population in network.populations:
-        cores = np.full(population.shape, -1)
+        count = replicas.get(population.name, 1)
+        cores = np.full((count, *population.shape), -1)
         for core in mapping.cores_of(population.name):
-            block = cores[core.tile.slices]
+            block = cores[core.replica][core.tile.slices]
             assert (block == -1).all()
             block[:] = core.core_index
         if not isinstance(population, IntegerInput):
             assert (cores >= 0).all()
-        owner[population.name] = cores.reshape(-1)
+        owner[population.name] = cores.reshape(count, -1)
     assert len({c.core_index for c in mapping.cores}) == len(mapping.cores)
     for core in mapping.cores:
         name = core.tile.population
-        mine = owner[name] == core.core_index
+        mine = owner[name][core.replica] == core.core_index
         buffers = len(network.incoming(name)) * slots
         own = 0 if isinstance(network[name], IntegerReadout) else 1
         assert core.use.neurons == mine.sum()
@@ -130,7 +133,8 @@ def test_resources_of_every_core_by_recount(
             bits = max(int(np.abs(weight.astype(int)).max()).bit_length() + 1, 2)
             bits += bits == 7  # no such format
             lists = shared_lists(network, synapse, core.tile, atoms)
-            axons += planes * len(lists)
+            heard = {r for r, own in shared_samples(replicas, synapse) if own == core.replica}
+            axons += planes * len(lists) * len(heard)
             for atom_block, entries in {(axon[0], tuple(e)) for axon, e in lists.items()}:
                 assert atom_block * atoms < source.shape[0]
                 blocks = [64] * (len(entries) // 64)
@@ -143,10 +147,43 @@ def test_resources_of_every_core_by_recount(
             links = dense_synapses(network, synapse)
             for neuron in np.flatnonzero(mine):
                 c, y, x = np.unravel_index(neuron, network[name].shape)
-                for other in set(owner[synapse.target][links[:, neuron]]):
-                    sends.add((other, synapse.target, c // atoms, y, x))
+                for own, replica in shared_samples(replicas, synapse):
+                    if own != core.replica:
+                        continue
+                    for other in set(owner[synapse.target][replica][links[:, neuron]]):
+                        sends.add((other, synapse.target, c // atoms, y, x))
         assert core.use.output_axons == 2 * len(sends) <= 4096
         assert core.use.compartment_bases <= 256
+
+
+def shared_samples(replicas, synapse):
+    """(replica of the source, of the target) that both work on a sample; the host is one for all."""
+    sources, targets = replicas.get(synapse.source, 1), replicas.get(synapse.target, 1)
+    return {(sample % sources, sample % targets) for sample in range(sources * targets)}
+
+
+def test_replicas_that_take_the_same_samples_talk_and_others_do_not(tmp_path):
+    """Two replicas of each: the n-th sends to the n-th, on as many axons as alone. Three hear both."""
+    network = one_layer(Dense(weight=np.full((9, 6), 3, np.int8)), (6, 1, 1))
+    alone = map_network(network, LOIHI, uniform_slots(network, 2))
+
+    def mapped(**replicas):
+        return map_network(network, LOIHI, uniform_slots(network, 2, replicas), replicas)
+
+    twice = mapped(source=2, hidden=2)
+    assert [core.replica for core in twice.cores_of("hidden")] == [0, 1]
+    assert [core.use for core in twice.cores_of("source")] == [alone.cores_of("source")[0].use] * 2
+    assert [core.use for core in twice.cores_of("hidden")] == [alone.cores_of("hidden")[0].use] * 2
+    assert [core.use.input_axons for core in twice.cores_of("logits")] == [2]  # from two replicas
+    uneven = mapped(source=2, hidden=3)
+    assert [core.use.output_axons for core in uneven.cores_of("source")] == [3 * 2] * 2
+    assert [core.use.input_axons for core in uneven.cores_of("hidden")] == [2] * 3
+    pairs = [
+        (uneven.cores[route.source[0]].replica, uneven.cores[route.target[0]].replica)
+        for route in uneven.routes()
+        if route.synapse.source == "source"
+    ]
+    assert pairs == [(0, 0), (1, 0), (0, 1), (1, 1), (0, 2), (1, 2)]
 
 
 def test_a_shared_convolution_by_hand():
@@ -276,6 +313,16 @@ def test_a_chip_that_is_too_small_says_by_how_much_and_what_would_fit(tmp_path):
         "in every buffer (--slots 1) it still needs 2; use fewer channels or a larger target"
     )
     assert refusal(5).endswith("with one slot in every buffer (--slots 1) it needs 1 and fits")
+    with pytest.raises(MappingError) as refused:
+        map_network(
+            network,
+            small_target(tmp_path, core={"compartments": 5}, **one_core),
+            uniform_slots(network, 2, {"logits": 2}),
+            {"logits": 2},
+        )
+    assert str(refused.value).endswith(
+        "it still needs 2; use fewer replicas, fewer channels or a larger target"
+    )
 
 
 def test_bit_planes_beyond_the_weight_exponents_are_refused():

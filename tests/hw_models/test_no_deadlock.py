@@ -1,4 +1,4 @@
-"""Random pipelines with forks and joins, every depth D >= 1: all finish, at the closed-form interval."""
+"""Random pipelines with forks, joins and replicas, every depth D >= 1: all finish, at the bound."""
 
 from __future__ import annotations
 

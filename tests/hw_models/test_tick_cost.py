@@ -12,7 +12,7 @@ from strategies import integer_networks, random_pixels
 
 from hw_models.multicore.event_counts import count_events
 from hw_models.multicore.mapping import map_network
-from hw_models.multicore.pipeline import pipeline_of, uniform_slots
+from hw_models.multicore.pipeline import UNREPLICATED, pipeline_of, uniform_slots
 from hw_models.multicore.pipeline_ticks import schedule_pipeline
 from hw_models.multicore.tick_cost import run_cost
 from hw_models.target_description import load_target
@@ -35,10 +35,10 @@ def small_chips(tmp_path_factory):
     return small_target(tmp_path_factory.mktemp("target"), mesh=mesh)
 
 
-def cost_of_run(network, pixels, profile="sanafe", target=LOIHI):
-    slots = uniform_slots(network, 2)
-    schedule = schedule_pipeline(pipeline_of(network, slots, 1), len(pixels))
-    mapping = map_network(network, target, slots)
+def cost_of_run(network, pixels, profile="sanafe", target=LOIHI, replicas=UNREPLICATED):
+    slots = uniform_slots(network, 2, replicas)
+    schedule = schedule_pipeline(pipeline_of(network, slots, 1, replicas), len(pixels))
+    mapping = map_network(network, target, slots, replicas)
     trains = run_stepped(network, pixels).trains
     cost = run_cost(
         mapping,
@@ -50,12 +50,13 @@ def cost_of_run(network, pixels, profile="sanafe", target=LOIHI):
 
 
 @settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
-@given(integer_networks(), st.integers(0, 2**32 - 1), st.booleans())
-def test_events_are_those_of_every_single_spike(small_chips, network, seed, is_small):
+@given(integer_networks(), st.integers(0, 2**32 - 1), st.booleans(), st.data())
+def test_events_are_those_of_every_single_spike(small_chips, network, seed, is_small, data):
     network = within_exponents(network)
-    pixels = random_pixels(network, seed)
+    replicas = {p.name: data.draw(st.sampled_from([1, 1, 2, 3])) for p in network.populations[1:]}
+    pixels = random_pixels(network, seed, samples=5)
     target = small_chips if is_small else LOIHI
-    mapping, _, trains, cost = cost_of_run(network, pixels, target=target)
+    mapping, _, trains, cost = cost_of_run(network, pixels, target=target, replicas=replicas)
     expected = dict.fromkeys(
         (
             "synaptic event",
@@ -68,49 +69,64 @@ def test_events_are_those_of_every_single_spike(small_chips, network, seed, is_s
         ),
         0,
     )
-    core_of = {}
+    core_of = {}  # of each neuron of each replica
     for population in network.populations:
-        cores = np.full(population.shape, -1)
+        cores = np.full((replicas.get(population.name, 1), *population.shape), -1)
         for index, core in enumerate(mapping.cores):
             if core.tile.population == population.name:
-                cores[core.tile.slices] = index
-        core_of[population.name] = cores.reshape(-1)
+                cores[core.replica][core.tile.slices] = index
+        core_of[population.name] = cores.reshape(len(cores), -1)
         if not isinstance(population, IntegerInput):
-            expected["active update"] += cores.size * population.timesteps * len(pixels)
+            updates = core_of[population.name].shape[1] * population.timesteps
+            expected["active update"] += updates * len(pixels)
     for synapse in network.synapses:
         source = network[synapse.source]
         if isinstance(source, IntegerInput):
             events = [bin(int(p)).count("1") for p in pixels.reshape(-1)]
-            events = np.array(events).reshape(len(pixels), -1).sum(axis=0)
+            events = np.array(events).reshape(len(pixels), -1)
         else:
-            train = trains[synapse.source]
-            events = train.reshape(-1, int(np.prod(source.shape))).sum(axis=0)
+            events = trains[synapse.source].sum(axis=1).reshape(len(pixels), -1)
         links = dense_synapses(network, synapse)
-        expected["active update"] += links.shape[0] * source.timesteps * len(pixels)
-        for neuron, spikes in enumerate(events):
-            targets = links[:, neuron]
-            expected["synaptic event"] += spikes * targets.sum()
+        senders, receivers = len(core_of[synapse.source]), len(core_of[synapse.target])
+        for sample, spikes_of_sample in enumerate(events):
+            own = sample % senders
+            taken = range(own, 1000, senders)  # the samples of the replica that sends this one
+            reached = {k % receivers for k in taken}
             if isinstance(source, IntegerInput):
-                continue  # the host injects pixels; no core sends them
-            home = mapping.cores[core_of[synapse.source][neuron]]
-            for core in (mapping.cores[row] for row in set(core_of[synapse.target][targets])):
-                expected["message out"] += spikes
-                if core.chip_index != home.chip_index:
-                    expected["chip crossing"] += spikes
-                    continue
-                x, y = np.abs(np.subtract(home.position, core.position))
-                expected["hop east-west"] += spikes * x
-                expected["hop north-south"] += spikes * y
+                reached = {sample % receivers}  # the host chooses
+            expected["active update"] += links.shape[0] * source.timesteps * len(reached)
+            for neuron, spikes in enumerate(spikes_of_sample):
+                targets = links[:, neuron]
+                expected["synaptic event"] += spikes * targets.sum() * len(reached)
+                if isinstance(source, IntegerInput):
+                    continue  # the host injects pixels; no core sends them
+                home = mapping.cores[core_of[synapse.source][own, neuron]]
+                rows = {row for r in reached for row in core_of[synapse.target][r, targets]}
+                for core in (mapping.cores[row] for row in rows):
+                    expected["message out"] += spikes
+                    if core.chip_index != home.chip_index:
+                        expected["chip crossing"] += spikes
+                        continue
+                    x, y = np.abs(np.subtract(home.position, core.position))
+                    expected["hop east-west"] += spikes * x
+                    expected["hop north-south"] += spikes * y
     expected["spike"] = sum(train.sum() for train in trains.values())
     for name, count in expected.items():
         assert cost.events_per_sample[name] == pytest.approx(count / len(pixels)), name
 
 
 @settings(deadline=None, max_examples=30, suppress_health_check=list(HealthCheck))
-@given(integer_networks(), st.integers(0, 2**32 - 1), st.sampled_from(["sanafe", "davies2018"]))
-def test_times_and_energies_add_up(network, seed, profile):
+@given(
+    integer_networks(),
+    st.integers(0, 2**32 - 1),
+    st.sampled_from(["sanafe", "davies2018"]),
+    st.integers(1, 3),
+)
+def test_times_and_energies_add_up(network, seed, profile, count):
     network = within_exponents(network)
-    mapping, schedule, _, cost = cost_of_run(network, random_pixels(network, seed), profile)
+    pixels = random_pixels(network, seed)
+    replicas = {"layer0": count}
+    mapping, schedule, _, cost = cost_of_run(network, pixels, profile, replicas=replicas)
     barrier_s = LOIHI.cost_profiles[profile].barrier_duration_ns(mapping.num_tiles) * 1e-9
     assert cost.barrier_share * cost.total_s == pytest.approx(barrier_s * schedule.num_ticks)
     assert barrier_s * schedule.num_ticks < cost.total_s
@@ -123,7 +139,8 @@ def test_times_and_energies_add_up(network, seed, profile):
     for name, time in cost.times.items():
         rows = [i for i, core in enumerate(mapping.cores) if core.tile.population == name]
         assert time.computing_s == pytest.approx(times[rows, 0].mean())
-        if schedule.activity_ticks(name)["blocked"] == 0:
+        stages = schedule.pipeline.stages(name)
+        if all(schedule.activity_ticks(stage)["blocked"] == 0 for stage in stages):
             assert time.blocked_s == 0
     paces = sum(time.pace_s for time in cost.times.values())
     assert paces == pytest.approx(cost.total_s - barrier_s * schedule.num_ticks)

@@ -15,7 +15,7 @@ from strategies import integer_networks, random_pixels
 
 from hw_models.multicore.core_program import core_programs, output_axons
 from hw_models.multicore.mapping import map_network
-from hw_models.multicore.pipeline import pipeline_of, uniform_slots
+from hw_models.multicore.pipeline import UNREPLICATED, pipeline_of, uniform_slots
 from hw_models.multicore.pipeline_ticks import schedule_pipeline
 from hw_models.target_description import load_target
 from sim.partitioned import frames_and_probes, verify_cores
@@ -31,14 +31,15 @@ from toolchain.quantizers import TimestepQuantizer
 LOIHI = load_target("loihi-sim")
 
 
-def run_of(network, target=LOIHI, slots=2, samples=2):
+def run_of(network, target=LOIHI, slots=2, samples=2, replicas=UNREPLICATED):
     """A mapping, the schedule and the frames of a few samples and the probes."""
-    depth = uniform_slots(network, slots)
-    mapping = map_network(network, target, depth)
+    depth = uniform_slots(network, slots, replicas)
+    mapping = map_network(network, target, depth, replicas)
     pixels = random_pixels(network, 0, samples)
-    frames = frames_and_probes(network, pixels, run_stepped(network, pixels).trains)
+    frames = frames_and_probes(mapping, pixels, run_stepped(network, pixels).trains)
     count = len(next(iter(frames.values())))
-    schedule = schedule_pipeline(pipeline_of(network, depth, target.link_ticks), count)
+    pipeline = pipeline_of(network, depth, target.link_ticks, replicas)
+    schedule = schedule_pipeline(pipeline, count)
     return mapping, schedule, frames
 
 
@@ -48,9 +49,10 @@ def run_of(network, target=LOIHI, slots=2, samples=2):
     st.integers(1, 3),
     st.integers(8, 60),
     st.integers(1, 9),
+    st.data(),
 )
 def test_every_core_computes_the_stepped_engines_potentials(
-    tmp_path_factory, network, slots, compartments, atoms
+    tmp_path_factory, network, slots, compartments, atoms, data
 ):
     network = within_exponents(network)
     target = small_target(
@@ -59,22 +61,29 @@ def test_every_core_computes_the_stepped_engines_potentials(
         population_axons={"atoms": atoms},
     )
     try:
-        mapping, schedule, frames = run_of(network, target, slots)
+        replicas = {
+            p.name: data.draw(st.sampled_from([1, 1, 2, 3])) for p in network.populations[1:]
+        }
+        mapping, schedule, frames = run_of(network, target, slots, replicas=replicas)
     except MappingError:
         return  # refusals have their own tests
     assert verify_cores(mapping, schedule, frames) is None
 
 
-@pytest.fixture(scope="module")
-def trained():
-    """resnet-mini with random weights: joins, strides, T_l of 1 to 4, cut into many small cores."""
+@pytest.fixture(scope="module", params=[1, 2], ids=["alone", "replicated"])
+def trained(request):
+    """resnet-mini with random weights: joins, strides, T_l of 1 to 4, cut into many small cores.
+
+    Once as it is, once with two replicas of every other population.
+    """
     torch.manual_seed(0)
     module = quantize_activations(build_model("resnet-mini", (1, 8, 8), 10), TimestepQuantizer)
     balance_thresholds(module, torch.rand(16, 1, 8, 8))
     for index, quantizer in enumerate(m for m in module.modules() if hasattr(m, "t")):
         quantizer.t.data.fill_(1 + index % 4)
     network = lower_to_integers(convert(module, (1, 8, 8), 16), LOIHI.widths)
-    return run_of(network, samples=3)
+    replicas = {p.name: request.param for p in network.populations[2::2]}
+    return run_of(network, samples=3, replicas=replicas)
 
 
 def flipped_weight(program, rng):
@@ -157,6 +166,22 @@ def test_every_one_of_fifty_faults_of_a_kind_is_found_in_the_right_core(trained,
         injected += 1
         assert found is not None
         assert (found.population, found.core_index) == (population, broken_at[0])
+
+
+def test_a_core_that_keeps_the_frames_of_another_replica_is_found(trained):
+    mapping, schedule, frames = trained
+    for population in mapping.network.populations[2:]:
+        name = population.name
+        if mapping.num_replicas(name) == 1:
+            continue
+
+        def programs(mapping, asked, name=name):
+            for program in core_programs(mapping, asked):
+                yield replace(program, num_replicas=1) if asked == name else program
+
+        found = verify_cores(mapping, schedule, frames, programs=programs)
+        assert found is not None
+        assert found.population == name
 
 
 def test_a_wrong_route_is_found_at_the_core_that_it_misses(trained):

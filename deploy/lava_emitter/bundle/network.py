@@ -66,6 +66,7 @@ def build_population(record, synapses, arrays, pixels, **params):
     params |= {
         "name": f"{record['name']} (cores {cores})" if cores else record["name"],
         "shape": tuple(record["shape"]),
+        "replicas": record["replicas"],
         "num_incoming": sum(s["target"] == record["name"] for s in synapses),
         "num_outgoing": sum(s["source"] == record["name"] for s in synapses),
     }

@@ -5,6 +5,10 @@ A population works on one sample at a time; its firing window lasts T Lava times
 every population has its own T. A synapse holds the weights and an alignment buffer of D slots, each of
 which integrates the frames of one sample until the target population has used them.
 
+A population may have R replicas of its neurons, so that R samples are in their windows at once: replica r
+works on samples r, r + R, and so on. On the chip each has cores of its own; here they are rows of the
+arrays and messages of one process. Most populations have R = 1, one row.
+
 Nothing is scheduled centrally. In each tick a population sends what it did in the tick before, then
 receives; a synapse receives, then sends. No process waits in a circle, and a frame fired in tick i is
 integrated and usable in tick i + 1 + link_ticks. A freed slot takes as long to reach the source.
@@ -32,35 +36,38 @@ BITS_PER_WORD = 32
 
 
 class Population(AbstractProcess):
-    """Neurons that share a firing window.
+    """Neurons that share a firing window, in R replicas.
 
-    Ports:
+    Ports, each with one row a replica:
         frame_out: [1, values of all neurons] when a step fired in the tick before, else zeros.
-        step_out: [1] when a step fired in the tick before, else [0]; to the incoming synapses.
+        step_out: 1 when a step fired in the tick before, else 0; to the incoming synapses.
         current_in: [ready, seen, currents of all neurons], added up over the incoming synapses.
-        credit_in: [1 where a slot is free for the next sample], added up over the outgoing synapses.
+        credit_in: 1 where a slot is free for the next sample, added up over the outgoing synapses.
 
     Vars:
         step_ticks: tick of each step, shape (samples, T), -1 before it fires.
-        activity_ticks: ticks spent busy, starved, blocked and drained.
+        activity_ticks: ticks that each replica spent busy, starved, blocked and drained.
     """
 
-    def __init__(self, *, shape, timesteps, num_samples, num_incoming, num_outgoing, **params):
+    def __init__(
+        self, *, shape, timesteps, replicas, num_samples, num_incoming, num_outgoing, **params
+    ):
         super().__init__(
             shape=shape,
             timesteps=timesteps,
+            replicas=replicas,
             num_samples=num_samples,
             num_incoming=num_incoming,
             num_outgoing=num_outgoing,
             **params,
         )
         self.num_neurons = prod(shape)
-        self.frame_out = OutPort(shape=(1 + self.num_neurons,))
-        self.step_out = OutPort(shape=(1,))
-        self.current_in = InPort(shape=(2 + self.num_neurons,))
-        self.credit_in = InPort(shape=(1,))
+        self.frame_out = OutPort(shape=(replicas, 1 + self.num_neurons))
+        self.step_out = OutPort(shape=(replicas,))
+        self.current_in = InPort(shape=(replicas, 2 + self.num_neurons))
+        self.credit_in = InPort(shape=(replicas,))
         self.step_ticks = Var(shape=(num_samples, timesteps), init=-1)
-        self.activity_ticks = Var(shape=(len(ACTIVITIES),), init=0)
+        self.activity_ticks = Var(shape=(replicas, len(ACTIVITIES)), init=0)
 
     def per_neuron(self, values):
         """A Var with one integer a neuron, from an array broadcastable to the feature map."""
@@ -83,12 +90,14 @@ class SpikingPopulation(Population):
         spike_words: all spike trains, 32 neurons a word, lowest bit first, shape (samples, T, words).
     """
 
-    def __init__(self, *, threshold, initial_potential, bias, num_samples, timesteps, **params):
-        super().__init__(num_samples=num_samples, timesteps=timesteps, **params)
+    def __init__(
+        self, *, threshold, initial_potential, bias, num_samples, timesteps, replicas, **params
+    ):
+        super().__init__(num_samples=num_samples, timesteps=timesteps, replicas=replicas, **params)
         self.threshold = self.per_neuron(threshold)
         self.initial_potential = self.per_neuron(initial_potential)
         self.bias = self.per_neuron(bias)
-        self.membrane_potential = Var(shape=(self.num_neurons,), init=0)
+        self.membrane_potential = Var(shape=(replicas, self.num_neurons), init=0)
         num_words = -(-self.num_neurons // BITS_PER_WORD)
         self.spike_words = Var(shape=(num_samples, timesteps, num_words), init=0)
 
@@ -110,7 +119,7 @@ class Synapse(AbstractProcess):
         exponent: the currents are multiplied by 2^exponent.
         frames: the source frame that each target step reads (None: no input in that step), or None
             to add up all frames of the source's window and present the sum in every step.
-        slots: samples the buffer holds, D.
+        slots: samples the buffer holds, D; each replica of the target has D / R of them.
         link_ticks: delay of a frame forward and of a credit backward.
 
     Ports:
@@ -118,7 +127,8 @@ class Synapse(AbstractProcess):
         step_in, current_out: from and to the target population.
 
     Vars:
-        accumulators: integrated currents, shape (slots, frames kept, target neurons).
+        accumulators: integrated currents, shape (slots, frames kept, target neurons); sample k is in
+            slot k mod D, and so always in one of its own replica's.
         slots_taken: slots between the source's first step and the target's last.
     """
 
@@ -126,10 +136,10 @@ class Synapse(AbstractProcess):
         super().__init__(source=source, target=target, frames=frames, slots=slots, **params)
         num_kept = 1 if frames is None else source["timesteps"]
         num_targets = prod(target["shape"])
-        self.frame_in = InPort(shape=(1 + prod(source["shape"]),))
-        self.step_in = InPort(shape=(1,))
-        self.current_out = OutPort(shape=(2 + num_targets,))
-        self.credit_out = OutPort(shape=(1,))
+        self.frame_in = InPort(shape=(source["replicas"], 1 + prod(source["shape"])))
+        self.step_in = InPort(shape=(target["replicas"],))
+        self.current_out = OutPort(shape=(target["replicas"], 2 + num_targets))
+        self.credit_out = OutPort(shape=(source["replicas"],))
         self.weight = Var(shape=weight.shape, init=weight)
         self.accumulators = Var(shape=(slots, num_kept, num_targets), init=0)
         self.slots_taken = Var(shape=(1,), init=0)
@@ -155,7 +165,10 @@ class TickModel(PyLoihiProcessModel):
 
 
 class PopulationModel(TickModel):
-    """What all populations do in a tick; `fire` computes one step of a firing window."""
+    """What all populations do in a tick; `fire` computes one step of a firing window.
+
+    Each replica goes through its samples and their steps on its own.
+    """
 
     frame_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
     step_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
@@ -167,41 +180,51 @@ class PopulationModel(TickModel):
     def __init__(self, proc_params):
         super().__init__(proc_params)
         self.timesteps = proc_params["timesteps"]
+        self.replicas = proc_params["replicas"]
         self.num_samples = proc_params["num_samples"]
         self.num_incoming = proc_params["num_incoming"]
         self.num_outgoing = proc_params["num_outgoing"]
-        self.sample = self.step = 0  # the next step to fire
-        self.message = np.zeros(1 + prod(proc_params["shape"]), np.int32)
+        self.sample = np.arange(self.replicas)  # of each replica, the next step to fire
+        self.step = np.zeros(self.replicas, int)
+        self.message = np.zeros((self.replicas, 1 + prod(proc_params["shape"])), np.int32)
 
     def tick(self):
         self.frame_out.send(self.message)
-        self.step_out.send(self.message[:1])
+        self.step_out.send(self.message[:, 0])
         received = self.current_in.recv()
-        ready, seen = received[:2]
-        credits = self.credit_in.recv()[0]
+        credits = self.credit_in.recv()
         self.message = np.zeros_like(self.message)
-        activity = self.next_activity(ready == self.num_incoming, seen, credits)
-        self.activity_ticks[activity] += 1
-        if activity == BUSY:
-            self.message[0] = 1
-            self.message[1:] = self.fire(received[2:])
-            self.step_ticks[self.sample, self.step] = self.time_step - 1  # Lava counts from 1
-            self.step += 1
-            if self.step == self.timesteps:
-                self.sample, self.step = self.sample + 1, 0
-        return self.sample
+        for replica in range(self.replicas):
+            ready, seen = received[replica, :2]
+            is_complete = ready == self.num_incoming
+            activity = self.next_activity(replica, is_complete, seen, credits[replica])
+            self.activity_ticks[replica, activity] += 1
+            if activity == BUSY:
+                self.message[replica, 0] = 1
+                self.message[replica, 1:] = self.fire(replica, received[replica, 2:])
+                self.go_on(replica)
+        return self.sample.min()
 
-    def next_activity(self, is_complete, seen, credits):
-        if self.sample == self.num_samples:
+    def next_activity(self, replica, is_complete, seen, credits):
+        if self.sample[replica] >= self.num_samples:
             return DRAINED
         if not is_complete:
             return STARVED if seen else DRAINED
-        needs_slots = self.step == 0  # a window that has begun owns its slots
+        needs_slots = self.step[replica] == 0  # a window that has begun owns its slots
         return BLOCKED if needs_slots and credits < self.num_outgoing else BUSY
 
-    def fire(self, current):
-        """Compute step ``self.step`` of sample ``self.sample``; returns what the neurons send."""
+    def fire(self, replica, current):
+        """Compute step ``self.step[replica]`` of its sample; returns what the neurons send."""
         raise NotImplementedError
+
+    def go_on(self, replica):
+        """Record the step that was fired, and go to the next."""
+        sample, step = self.sample[replica], self.step[replica]
+        self.step_ticks[sample, step] = self.time_step - 1  # Lava counts from 1
+        self.step[replica] += 1
+        if self.step[replica] == self.timesteps:
+            self.step[replica] = 0
+            self.sample[replica] += self.replicas
 
 
 @implements(proc=InputPopulation, protocol=LoihiProtocol)
@@ -209,8 +232,8 @@ class PopulationModel(TickModel):
 class InputPopulationModel(PopulationModel):
     pixels: np.ndarray = LavaPyType(np.ndarray, np.int32)
 
-    def fire(self, current):
-        return self.pixels[self.sample]
+    def fire(self, replica, current):
+        return self.pixels[self.sample[replica]]
 
 
 @implements(proc=SpikingPopulation, protocol=LoihiProtocol)
@@ -222,13 +245,14 @@ class SpikingPopulationModel(PopulationModel):
     membrane_potential: np.ndarray = LavaPyType(np.ndarray, np.int64)
     spike_words: np.ndarray = LavaPyType(np.ndarray, np.int64)
 
-    def fire(self, current):
-        if self.step == 0:
-            self.membrane_potential[:] = self.initial_potential
-        self.membrane_potential += current + self.bias
-        spikes = self.membrane_potential >= self.threshold
-        self.membrane_potential -= self.threshold * spikes
-        self.spike_words[self.sample, self.step] = pack_spikes(spikes)
+    def fire(self, replica, current):
+        potential = self.membrane_potential[replica]  # a view
+        if self.step[replica] == 0:
+            potential[:] = self.initial_potential
+        potential += current + self.bias
+        spikes = potential >= self.threshold
+        potential -= self.threshold * spikes
+        self.spike_words[self.sample[replica], self.step[replica]] = pack_spikes(spikes)
         return spikes
 
 
@@ -238,8 +262,8 @@ class ReadoutPopulationModel(PopulationModel):
     bias: np.ndarray = LavaPyType(np.ndarray, np.int64)
     logits: np.ndarray = LavaPyType(np.ndarray, np.int64)
 
-    def fire(self, current):
-        self.logits[self.sample] += current + self.bias
+    def fire(self, replica, current):
+        self.logits[self.sample[replica]] += current + self.bias
         return 0
 
 
@@ -261,54 +285,73 @@ class SynapseModel(TickModel):
         self.source_shape = proc_params["source"]["shape"]
         self.source_timesteps = proc_params["source"]["timesteps"]
         self.target_timesteps = proc_params["target"]["timesteps"]
-        self.frames_sent = self.frames_arrived = self.target_steps = 0
+        # of each replica: how far its windows have come, in steps
+        self.sources, self.targets = (proc_params[end]["replicas"] for end in ("source", "target"))
+        self.frames_sent = np.zeros(self.sources, int)
+        self.frames_arrived = np.zeros(self.sources, int)
+        self.target_steps = np.zeros(self.targets, int)
         link_ticks = proc_params["link_ticks"]
-        self.frame_link = deque([np.zeros(1 + prod(self.source_shape), np.int32)] * link_ticks)
-        self.credit_link = deque([0] * link_ticks)
+        no_frames = np.zeros((self.sources, 1 + prod(self.source_shape)), np.int32)
+        self.frame_link = deque([no_frames] * link_ticks)
+        self.credit_link = deque([np.zeros(self.targets, int)] * link_ticks)
 
     def tick(self):
         self.frame_link.append(self.frame_in.recv())
-        self.frames_sent += self.frame_link[-1][0]
-        frame = self.frame_link.popleft()
-        if frame[0]:
-            self.integrate(frame[1:].reshape(self.source_shape))
-        self.target_steps += self.step_in.recv()[0]
+        self.frames_sent += self.frame_link[-1][:, 0]
+        for replica, frame in enumerate(self.frame_link.popleft()):
+            if frame[0]:
+                self.integrate(replica, frame[1:].reshape(self.source_shape))
+        self.target_steps += self.step_in.recv()
         self.credit_link.append(self.target_steps // self.target_timesteps)
-        self.send_credit(num_released=self.credit_link.popleft())
-        self.send_current()
+        self.send_credits(num_released=self.credit_link.popleft())
+        self.send_currents()
         return self.slots_taken[0]
 
-    def integrate(self, frame):
-        """Add the currents of an arriving frame to its sample's slot."""
-        sample, step = divmod(self.frames_arrived, self.source_timesteps)
+    def integrate(self, replica, frame):
+        """Add the currents of a frame from a replica of the source to its sample's slot."""
+        turn, step = divmod(self.frames_arrived[replica], self.source_timesteps)
+        sample = turn * self.sources + replica
         slot = self.accumulators[sample % self.slots]
         if step == 0:
             slot[:] = 0
         if frame.any():
             currents = apply_maps(self.maps, self.weight, frame) << self.exponent
             slot[0 if self.frames is None else step] += currents.reshape(-1)
-        self.frames_arrived += 1
+        self.frames_arrived[replica] += 1
 
-    def send_credit(self, num_released):
-        """Tell the source whether there is a slot for the next sample it will start."""
+    def send_credits(self, num_released):
+        """Tell each replica of the source whether there is a slot for the next sample it will start.
+
+        Args:
+            num_released: samples that each replica of the target has finished.
+        """
         num_started = -(-self.frames_sent // self.source_timesteps)
-        self.slots_taken[0] = num_started - self.target_steps // self.target_timesteps
-        self.credit_out.send(np.array([num_started < num_released + self.slots], np.int32))
+        num_finished = self.target_steps // self.target_timesteps
+        self.slots_taken[0] = num_started.sum() - num_finished.sum()
+        next_sample = num_started * self.sources + np.arange(self.sources)
+        turn, replica = divmod(next_sample - self.slots, self.targets)  # in the same slot before
+        self.credit_out.send((num_released[replica] > turn).astype(np.int32))
 
-    def send_current(self):
-        """Offer the target the current of its next step, if its frame has arrived."""
-        sample, step = divmod(self.target_steps, self.target_timesteps)
-        frame = self.source_timesteps - 1 if self.frames is None else self.frames[step]
-        message = np.zeros(2 + self.accumulators.shape[2], np.int64)
-        message[1] = self.frames_arrived > 0
-        if frame is None:
-            message[0] = 1
-        elif self.frames_arrived > sample * self.source_timesteps + frame:
-            message[0] = 1
-            message[2:] = self.accumulators[
-                sample % self.slots, 0 if self.frames is None else frame
-            ]
+    def send_currents(self):
+        """Offer each replica of the target the current of its next step, if its frame has arrived."""
+        message = np.zeros((self.targets, 2 + self.accumulators.shape[2]), np.int64)
+        for replica, steps in enumerate(self.target_steps):
+            turn, step = divmod(steps, self.target_timesteps)
+            sample = turn * self.targets + replica
+            frame = self.source_timesteps - 1 if self.frames is None else self.frames[step]
+            message[replica, 1] = self.has_arrived(replica, 0)  # any frame for it at all
+            if frame is None:
+                message[replica, 0] = 1
+            elif self.has_arrived(sample, frame):
+                message[replica, 0] = 1
+                message[replica, 2:] = self.accumulators[
+                    sample % self.slots, 0 if self.frames is None else frame
+                ]
         self.current_out.send(message)
+
+    def has_arrived(self, sample, frame):
+        turn, replica = divmod(sample, self.sources)
+        return self.frames_arrived[replica] > turn * self.source_timesteps + frame
 
 
 def pack_spikes(spikes):

@@ -4,7 +4,7 @@
 
 ``samples.npz`` holds ``pixels``: integers of shape (samples, channels, height, width). The result holds
 ``logits`` (samples, classes), and for each population NAME its ``step_ticks/NAME`` (samples, T) and
-``stalls/NAME`` (ticks busy, starved, blocked, drained); for spiking ones also ``counts/NAME``
+``stalls/NAME`` (replicas; ticks busy, starved, blocked, drained); for spiking ones also ``counts/NAME``
 (samples, channels, height, width) and ``trains/NAME`` (samples, T, channels, height, width).
 Needs Python 3.10 with lava-nc 0.10.0.
 """
