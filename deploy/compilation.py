@@ -33,6 +33,7 @@ class CompileOptions:
         slots: of every alignment buffer, in front of each replica; the target's default when None.
         replicate: R of the populations that are to have more than one replica.
         max_timesteps: cap on every T_l; the trained ones when None.
+        thresholds: different thresholds a population may have; the target's when None.
         optimize: what to optimize the design for; nothing when None.
         interval: ticks between results that a search for fewer stalls aims for; when None, as few as the
             chips that are in use anyway allow.
@@ -45,6 +46,7 @@ class CompileOptions:
     array: str = "pe-array"
     alignment: AlignmentMethod | None = None
     weight_bits: int | None = None
+    thresholds: int | None = None
     slots: int | None = None
     replicate: Mapping[str, int] = field(default_factory=dict)
     max_timesteps: int | None = None

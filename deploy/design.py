@@ -70,8 +70,10 @@ def chosen_graph(model: LayerGraph, options: CompileOptions) -> LayerGraph:
 def lowering(
     target: TargetDescription, options: CompileOptions
 ) -> Callable[[LayerGraph], IntegerNetwork]:
-    """How a graph becomes integers for a target and the weight bits asked for."""
+    """How a graph becomes integers for a target and the weight bits and thresholds asked for."""
     widths = target.widths
     if options.weight_bits is not None:
         widths = replace(widths, weight_bits=options.weight_bits)
+    if options.thresholds is not None:
+        widths = replace(widths, distinct_thresholds=options.thresholds)
     return lambda graph: lower_to_integers(graph, widths)

@@ -15,13 +15,22 @@ from toolchain.integer_network import IntegerWidths
 
 @dataclass(frozen=True, kw_only=True)
 class CoreLimits:
-    """What one core holds."""
+    """What one core holds.
+
+    Attributes:
+        threshold_profiles, compartment_profiles: different thresholds, and different kinds of
+            compartment, that its compartments choose from; each has a bias of its own.
+        synapse_formats: different widths and exponents of weights.
+    """
 
     compartments: int
     synapse_words: int
     input_axons: int
     output_axons: int
     compartment_bases: int
+    threshold_profiles: int
+    compartment_profiles: int
+    synapse_formats: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +126,8 @@ class TargetDescription:
             threshold_shift=integer("integers.threshold_shift", 0),
             bias_mantissa_bits=integer("integers.bias_mantissa_bits", 2),
             bias_exponent_bits=integer("integers.bias_exponent_bits", 0),
+            # one profile is for the compartments of alignment buffers, which must not spike
+            distinct_thresholds=self.core.threshold_profiles - 1,
         )
 
     @cached_property
@@ -127,6 +138,9 @@ class TargetDescription:
             input_axons=self.file.integer("core.input_axons"),
             output_axons=self.file.integer("core.output_axons"),
             compartment_bases=self.file.integer("core.compartment_bases"),
+            threshold_profiles=self.file.integer("core.threshold_profiles", 2),
+            compartment_profiles=self.file.integer("core.compartment_profiles", 2),
+            synapse_formats=self.file.integer("core.synapse_formats"),
         )
 
     @cached_property

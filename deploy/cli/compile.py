@@ -43,6 +43,12 @@ def compile_command(
     weight_bits: Annotated[
         int | None, typer.Option(min=2, max=8, help="Synaptic weight bits (default: the target's).")
     ] = None,
+    thresholds: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Different thresholds a population may have (default: the target's)."
+        ),
+    ] = None,
     data: Annotated[
         str | None,
         typer.Option(help="Data set to measure on (default: the one it was trained on)."),
@@ -103,6 +109,7 @@ def compile_command(
         slots=slots,
         replicate=dict(map(_replicas, replicate or [])),
         weight_bits=weight_bits,
+        thresholds=thresholds,
         max_timesteps=max_timesteps,
         optimize=cast("Objective | None", optimize),
         interval=interval,

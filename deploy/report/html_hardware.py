@@ -81,7 +81,9 @@ def _metered(value: float, largest: float) -> Markup:
 
 def cores(report: dict[str, Any]) -> Markup:
     mapping = report["mapping"]
-    limits = ("compartments", "synapse_words", "input_axons", "output_axons")
+    limits = (
+        "compartments", "synapse_words", "input_axons", "output_axons", "threshold_profiles"
+    )  # fmt: skip
     rows = [
         [
             name,

@@ -53,7 +53,7 @@ def connectivity(synapse: IntegerSynapse, source_shape: Shape) -> Connectivity:
         out = linear_map.output_shape(shape)
         match linear_map:
             case Dense():  # a kernel as large as the feature map
-                channels = _reaches(np.ones((out[0], shape[0]), bool), channels)
+                channels = np.broadcast_to(channels.any(axis=0), (out[0], source_shape[0]))
                 row_taps = np.eye(shape[1], dtype=np.int64)[:, None] @ row_taps
                 column_taps = np.eye(shape[2], dtype=np.int64)[:, None] @ column_taps
             case Convolution(groups=groups):

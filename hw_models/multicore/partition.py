@@ -18,7 +18,7 @@ the same synapse lists. The host sends an image only to the replica that works o
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
 from math import ceil, gcd
@@ -26,6 +26,13 @@ from math import ceil, gcd
 import numpy as np
 
 from hw_models.multicore.connectivity import Connectivity, connectivity
+from hw_models.multicore.core_profiles import (
+    bit_planes,
+    compartment_profiles,
+    synapse_formats,
+    threshold_profiles,
+    weight_bits,
+)
 from hw_models.multicore.pipeline import UNREPLICATED, BufferSlots, Replicas, uniform_slots
 from hw_models.multicore.tile_grid import TileGrid, block_sums, cut
 from hw_models.target_description import TargetDescription
@@ -38,9 +45,11 @@ from toolchain.integer_network import (
     IntegerSynapse,
     input_population,
 )
-from toolchain.linear_maps import Convolution, Dense, Scale
 
-LIMITS = ("compartments", "synapse_words", "input_axons", "output_axons", "compartment_bases")
+LIMITS = (
+    "compartments", "synapse_words", "input_axons", "output_axons", "compartment_bases",
+    "threshold_profiles", "compartment_profiles", "synapse_formats",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +64,9 @@ class CoreUse:
             counts once a bit plane.
         output_axons: entries for each own pixel, block of atoms and core it sends to.
         compartment_bases: pixels of the tile, which shared lists are shifted by.
+        threshold_profiles: different thresholds, and one for the slots of alignment buffers.
+        compartment_profiles: kinds of compartment.
+        synapse_formats: different widths and exponents of weights.
     """
 
     neurons: int
@@ -63,6 +75,9 @@ class CoreUse:
     input_axons: int
     output_axons: int
     compartment_bases: int
+    threshold_profiles: int
+    compartment_profiles: int
+    synapse_formats: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +86,7 @@ class _Context:
     target: TargetDescription
     slots: BufferSlots
     replicas: Replicas
+    _known: dict[tuple[str, str, int, tuple[int, ...]], np.ndarray] = field(default_factory=dict)
 
     @cached_property
     def connections(self) -> dict[tuple[str, str], Connectivity]:
@@ -78,6 +94,23 @@ class _Context:
             (s.source, s.target): connectivity(s, self.network[s.source].shape)
             for s in self.network.synapses
         }
+
+    def reached(self, synapse: IntegerSynapse, axis: int, edges: tuple[int, ...]) -> np.ndarray:
+        """Connected targets of each source in each block along an axis, int64 ``(blocks, sources)``."""
+        key = synapse.source, synapse.target, axis, edges
+        if key not in self._known:
+            links = self.connections[synapse.source, synapse.target]
+            matrix = (links.channels, links.rows, links.columns)[axis]
+            self._known[key] = block_sums((matrix != 0).astype(np.int64), edges)
+        return self._known[key]
+
+    @cached_property
+    def weight_bits(self) -> dict[tuple[str, str], int]:
+        return {(s.source, s.target): weight_bits(s) for s in self.network.synapses}
+
+    @cached_property
+    def synapse_formats(self) -> dict[str, int]:
+        return {p.name: synapse_formats(self.network, p.name) for p in self.network.populations}
 
     def available(self, limit: str) -> int:
         return int(getattr(self.target.core, limit))
@@ -119,7 +152,7 @@ def partition(
     context = _Context(network, target, slots, replicas)
     grids, uses = _all_grids(context)
     if sum(context.num_cores(grids).values()) > target.num_cores:
-        raise MappingError(_too_many_cores(context, grids))
+        raise MappingError(_too_many_cores(context, grids, uses))
     return [(grids[p.name], uses[p.name]) for p in network.populations if p.name in grids]
 
 
@@ -135,16 +168,20 @@ def _all_grids(context: _Context) -> tuple[dict[str, TileGrid], dict[str, list[C
     return grids, uses
 
 
-def _too_many_cores(context: _Context, grids: Mapping[str, TileGrid]) -> str:
-    """By how much, where most of it goes, and what the shallowest buffers would give."""
+def _too_many_cores(
+    context: _Context, grids: Mapping[str, TileGrid], uses: Mapping[str, Sequence[CoreUse]]
+) -> str:
+    """By how much, where most of it goes and why, and what the shallowest buffers would give."""
     target, num_cores = context.target, context.num_cores(grids)
     needed = sum(num_cores.values())
     largest = sorted(grids, key=lambda name: -num_cores[name])[:3]
     shares = ", ".join(f"{name} {num_cores[name]}" for name in largest)
+    limit = _fullest_limit(target, uses[largest[0]])
     chips = f"{target.num_chips} chips" if target.num_chips > 1 else "one chip"
     message = (
         f"the network needs {needed} cores, {needed - target.num_cores} more than the "
-        f"{target.num_cores} of {target.name}, {chips} (most: {shares}); "
+        f"{target.num_cores} of {target.name}, {chips} (most: {shares}; "
+        f"{largest[0]} fills the {limit.replace('_', ' ')} of its cores); "
     )
     single = uniform_slots(context.network, 1, context.replicas)
     if context.slots != single:
@@ -153,13 +190,17 @@ def _too_many_cores(context: _Context, grids: Mapping[str, TileGrid]) -> str:
         if fewest <= target.num_cores:
             return f"{message}with one slot in every buffer (--slots 1) it needs {fewest} and fits"
         message += f"with one slot in every buffer (--slots 1) it still needs {fewest}; "
+    if limit == "threshold_profiles":
+        return message + _REMEDIES[limit]
     fewer = "fewer replicas, " if context.replicas else ""
     return message + f"use {fewer}fewer channels or a larger target"
 
 
-def bit_planes(population: IntegerPopulation) -> int:
-    """Axons a source needs for its values: pixels go as bit planes, spikes as they are."""
-    return population.max_value.bit_length() if isinstance(population, IntegerInput) else 1
+def _fullest_limit(target: TargetDescription, uses: Sequence[CoreUse]) -> str:
+    """The limit that a core of a population comes closest to: what keeps its tiles small."""
+    return max(
+        LIMITS, key=lambda limit: max(getattr(u, limit) for u in uses) / getattr(target.core, limit)
+    )
 
 
 def _fewest_tiles(
@@ -223,15 +264,16 @@ def _block_counts(size: int) -> list[int]:
     return sorted({ceil(size / block) for block in range(1, size + 1)})
 
 
-_WEIGHT_FORMATS = (2, 3, 4, 5, 6, 8)
-"""Bits of a stored weight, sign included; there is no 7 (nengo-loihi, SynapseConfig.WEIGHT_BITS_MAP)."""
-
 _REMEDIES = {
     "compartments": "use fewer buffer slots",
     "synapse_words": "use a smaller kernel, fewer input channels, groups, or pool before this layer",
     "input_axons": "use groups, fewer input channels, or pool before this layer",
     "output_axons": "use fewer or smaller layers after this one",
     "compartment_bases": "use a smaller feature map",
+    "threshold_profiles": "give its neurons fewer different thresholds: one a channel at most, and "
+    "`compile --thresholds` to share them between channels",
+    "compartment_profiles": "use a target with more of them",
+    "synapse_formats": "use pixels of fewer bits, or fewer synapses into it",
 }
 
 
@@ -265,34 +307,33 @@ def _uses(
     input_axons = np.zeros(grid.shape, np.int64)
     for synapse in network.incoming(name):
         planes = bit_planes(network[synapse.source])
-        links = context.connections[synapse.source, name]
-        words += planes * _synapse_words(context, synapse, links, grid)
-        blocks, rows, columns = (
-            _reached_atom_blocks(block_sums(links.channels, grid.edges[0]), context.target.atoms),
-            (block_sums(links.rows != 0, grid.edges[1]) > 0).sum(axis=1),
-            (block_sums(links.columns != 0, grid.edges[2]) > 0).sum(axis=1),
-        )
+        words += planes * _synapse_words(context, synapse, grid)
+        blocks, rows, columns = (context.reached(synapse, a, grid.edges[a]) for a in range(3))
+        blocks = _reached_atom_blocks(blocks, context.target.atoms)
+        rows, columns = (rows > 0).sum(axis=1), (columns > 0).sum(axis=1)
         axons = np.multiply.outer(np.multiply.outer(blocks, rows), columns)
         input_axons += planes * context.source_replicas(synapse) * axons
     output_axons = np.zeros(grid.shape, np.int64)
     for synapse in network.outgoing(name):
-        links = context.connections[name, synapse.target]
         output_axons += (
             context.target.slots_per_axon
             * context.target_replicas(synapse)
-            * _output_axons(links, grid, consumers[synapse.target], context.target.atoms)
+            * _output_axons(context, synapse, grid, consumers[synapse.target])
         )
     sizes = [np.diff(axis) for axis in grid.edges]
     positions = np.multiply.outer(np.ones_like(sizes[0]), np.multiply.outer(sizes[1], sizes[2]))
     neurons = sizes[0][:, None, None] * positions
     compartments = neurons * _compartments_per_neuron(context, population)
+    thresholds = threshold_profiles(population, grid)
     columns_of_use = np.stack(
         [
             a.reshape(-1)
-            for a in (neurons, compartments, words, input_axons, output_axons, positions)
+            for a in (
+                neurons, compartments, words, input_axons, output_axons, positions, thresholds
+            )
         ],
         axis=1,
-    )
+    )  # fmt: skip
     if distinct:
         columns_of_use = np.unique(columns_of_use, axis=0)
     return [
@@ -303,18 +344,20 @@ def _uses(
             input_axons=i,
             output_axons=o,
             compartment_bases=p,
+            threshold_profiles=t,
+            compartment_profiles=compartment_profiles(population),
+            synapse_formats=context.synapse_formats[name],
         )
-        for n, c, w, i, o, p in columns_of_use.tolist()
+        for n, c, w, i, o, p, t in columns_of_use.tolist()
     ]
 
 
-def _synapse_words(
-    context: _Context, synapse: IntegerSynapse, links: Connectivity, grid: TileGrid
-) -> np.ndarray:
+def _synapse_words(context: _Context, synapse: IntegerSynapse, grid: TileGrid) -> np.ndarray:
     """Memory of the lists of each tile, ``grid.shape``: one list for each pattern and atom block."""
-    bits = _weight_bits(synapse)
+    bits = context.weight_bits[synapse.source, synapse.target]
     atoms = context.target.atoms
-    fan_out = block_sums(links.channels.astype(np.int64), grid.edges[0])
+    links = context.connections[synapse.source, synapse.target]
+    fan_out = context.reached(synapse, 0, grid.edges[0])
     starts = np.arange(0, fan_out.shape[1], atoms)
     per_atom_block = np.add.reduceat(fan_out, starts, axis=1)  # synapses a target pixel
     row_patterns = [_patterns(links.rows[a:b]) for a, b in pairwise(grid.edges[1])]
@@ -353,27 +396,20 @@ def _reached_atom_blocks(fan_out: np.ndarray, atoms: int) -> np.ndarray:
 
 
 def _output_axons(
-    links: Connectivity, grid: TileGrid, consumer: TileGrid, atoms: int
+    context: _Context, synapse: IntegerSynapse, grid: TileGrid, consumer: TileGrid
 ) -> np.ndarray:
     """Axons of each tile into all tiles of a consumer: atom blocks times rows times columns."""
     counts = []
-    for axis, matrix in enumerate((links.channels, links.rows, links.columns)):
-        reached = block_sums(matrix != 0, consumer.edges[axis]) > 0  # (consumer blocks, sources)
+    for axis in range(3):
+        reached = context.reached(synapse, axis, consumer.edges[axis]) > 0
         own = np.array(grid.edges[axis][:-1])
         if axis == 0:  # an axon serves all channels of one atom block
-            parts = np.union1d(own, np.arange(0, matrix.shape[1], atoms))
+            parts = np.union1d(own, np.arange(0, reached.shape[1], context.target.atoms))
             reached = np.add.reduceat(reached, parts, axis=1) > 0
             own = np.searchsorted(parts, own)
         counts.append(np.add.reduceat(reached.sum(axis=0), own))
     channels, rows, columns = counts
     return np.multiply.outer(np.multiply.outer(channels, rows), columns)
-
-
-def _weight_bits(synapse: IntegerSynapse) -> int:
-    """Bits of the stored format that holds the largest weight and the sign."""
-    (weight,) = (m.weight for m in synapse.maps if isinstance(m, Convolution | Dense | Scale))
-    largest = max(abs(int(weight.max())), abs(int(weight.min())))
-    return next(bits for bits in _WEIGHT_FORMATS if bits > largest.bit_length())
 
 
 def _check_bit_planes(network: IntegerNetwork, target: TargetDescription) -> None:

@@ -147,3 +147,14 @@ def test_max_timesteps_caps_every_window(qac_deploy, model):
     report = designs(qac_deploy, model, "--max-timesteps", 2)
     assert max(p["timesteps"] for p in report["populations"]) == 2
     assert report["options"]["max_timesteps"] == 2
+
+
+def test_thresholds_are_shared_by_channels(qac_deploy, model):
+    spiking = {
+        most: [
+            p for p in designs(qac_deploy, model, *options)["populations"] if p["kind"] == "spiking"
+        ]
+        for most, options in {"target's": (), 1: ("--thresholds", 1)}.items()
+    }
+    assert all(low == high for low, high in (p["threshold_range"] for p in spiking[1]))
+    assert any(low < high for low, high in (p["threshold_range"] for p in spiking["target's"]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import ceil
 
 import numpy as np
@@ -88,14 +89,19 @@ def shared_lists(network, synapse, tile, atoms):
     st.integers(30, 400),
     st.integers(1, 9),
     st.data(),
+    st.integers(2, 12),
 )
 def test_resources_of_every_core_by_recount(
-    tmp_path_factory, network, slots, compartments, words, atoms, data
+    tmp_path_factory, network, slots, compartments, words, atoms, data, thresholds
 ):
     network = within_exponents(network)
     target = small_target(
         tmp_path_factory.mktemp("target"),
-        core={"compartments": compartments, "synapse_words": words},
+        core={
+            "compartments": compartments,
+            "synapse_words": words,
+            "threshold_profiles": thresholds,
+        },
         population_axons={"atoms": atoms},
     )
     replicas = {p.name: data.draw(st.sampled_from([1, 1, 2, 3])) for p in network.populations[1:]}
@@ -123,6 +129,10 @@ def test_resources_of_every_core_by_recount(
         own = 0 if isinstance(network[name], IntegerReadout) else 1
         assert core.use.neurons == mine.sum()
         assert core.use.compartments == mine.sum() * (own + buffers) <= compartments
+        assert core.use.threshold_profiles == len(kinds_of_threshold(network[name], mine))
+        assert core.use.threshold_profiles <= thresholds
+        assert core.use.compartment_profiles == own + 1 <= 32
+        formats = set()
         axons = words_used = 0
         for synapse in network.incoming(name):
             source = network[synapse.source]
@@ -132,6 +142,7 @@ def test_resources_of_every_core_by_recount(
             )
             bits = max(int(np.abs(weight.astype(int)).max()).bit_length() + 1, 2)
             bits += bits == 7  # no such format
+            formats |= {(bits, synapse.exponent + plane) for plane in range(planes)}
             lists = shared_lists(network, synapse, core.tile, atoms)
             heard = {r for r, own in shared_samples(replicas, synapse) if own == core.replica}
             axons += planes * len(lists) * len(heard)
@@ -142,6 +153,7 @@ def test_resources_of_every_core_by_recount(
                 words_used += planes * sum(ceil((n * (bits + 10) + 10) / 64) for n in blocks)
         assert core.use.input_axons == axons <= 4096
         assert core.use.synapse_words == words_used <= words
+        assert core.use.synapse_formats == len(formats) <= 15
         sends = set()  # (target core, synapse, atom block, pixel)
         for synapse in network.outgoing(name):
             links = dense_synapses(network, synapse)
@@ -186,6 +198,15 @@ def test_replicas_that_take_the_same_samples_talk_and_others_do_not(tmp_path):
     assert pairs == [(0, 0), (1, 0), (0, 1), (1, 1), (0, 2), (1, 2)]
 
 
+def kinds_of_threshold(population, mine):
+    """Thresholds that the neurons of a core and its buffers ask for, neuron by neuron."""
+    kinds = {"never"}  # the slots of buffers do not spike
+    if isinstance(population, IntegerSpiking):
+        thresholds = np.broadcast_to(population.threshold, population.shape).reshape(-1)
+        kinds |= {int(thresholds[neuron]) for neuron in np.flatnonzero(mine)}
+    return kinds
+
+
 def test_a_shared_convolution_by_hand():
     """One channel, 3x1 kernel with padding, 5 rows on one core: three patterns of taps.
 
@@ -219,6 +240,58 @@ def test_a_limit_holds_at_its_value_and_not_one_below(tmp_path):
         assert len(at.cores_of("hidden")) == 1
         below = map_network(network, small_target(tmp_path, core={limit: used - 1}), slots)
         assert len(below.cores_of("hidden")) == 2
+
+
+def with_thresholds(thresholds):
+    """Six neurons of one pixel a channel, or of one row in one channel, with these thresholds."""
+    values = np.array(thresholds, np.int64)
+    network = one_layer(Scale(weight=np.full(values.shape[0], 3, np.int8)), values.shape)
+    populations = [
+        replace(p, threshold=values) if p.name == "hidden" else p for p in network.populations
+    ]
+    return IntegerNetwork.build(populations, network.synapses)
+
+
+@pytest.mark.parametrize("shape", [(6, 1, 1), (1, 1, 6), (1, 6, 1)])
+def test_a_core_holds_few_different_thresholds_along_any_axis(tmp_path, shape):
+    """Three thresholds on six neurons: one more profile for the buffers makes four."""
+    network = with_thresholds(np.array([64, 64, 128, 128, 192, 192]).reshape(shape))
+    slots = uniform_slots(network, 2)
+    for profiles, cores in ((4, 1), (3, 2), (2, 3)):
+        target = small_target(tmp_path, core={"threshold_profiles": profiles})
+        hidden = map_network(network, target, slots).cores_of("hidden")
+        assert len(hidden) == cores
+        assert max(core.use.threshold_profiles for core in hidden) <= profiles
+
+
+def test_a_threshold_for_each_neuron_takes_many_cores_and_a_refusal_names_the_remedy(tmp_path):
+    network = with_thresholds(64 * np.arange(1, 41).reshape(1, 5, 8))
+    slots = uniform_slots(network, 1)
+    hidden = map_network(network, LOIHI, slots).cores_of("hidden")
+    # blocks of 2 or 3 rows and 2 columns, and one profile for the buffers
+    assert sorted(core.use.threshold_profiles for core in hidden) == [5] * 4 + [7] * 4
+    one_chip = {"mesh": {"width": 1, "height": 1, "cores_per_tile": 4}, "chips": {"count": 1}}
+    with pytest.raises(MappingError) as refusal:
+        map_network(network, small_target(tmp_path, **one_chip), slots)
+    assert str(refusal.value) == (
+        "the network needs 10 cores, 6 more than the 4 of small, one chip (most: hidden 8, logits 1, "
+        "source 1; hidden fills the threshold profiles of its cores); give its neurons fewer different "
+        "thresholds: one a channel at most, and `compile --thresholds` to share them between channels"
+    )
+
+
+def test_more_weight_formats_than_a_core_has_are_refused(tmp_path):
+    """Each of 8 bit planes of a pixel shifts the weight by one more."""
+    network = integer_network_with_fan_in(3, max_value=255)
+    slots = uniform_slots(network, 2)
+    (core,) = map_network(network, small_target(tmp_path, core={"synapse_formats": 8}), slots).cores
+    assert core.use.synapse_formats == 8
+    with pytest.raises(MappingError) as refusal:
+        map_network(network, small_target(tmp_path, core={"synapse_formats": 7}), slots)
+    assert str(refusal.value) == (
+        "logits: one neuron needs 8 synapse formats, 1 more than the 7 of a core of small; use pixels of "
+        "fewer bits, or fewer synapses into it"
+    )
 
 
 def test_a_network_that_needs_it_goes_on_the_next_chip(tmp_path):
@@ -309,8 +382,9 @@ def test_a_chip_that_is_too_small_says_by_how_much_and_what_would_fit(tmp_path):
         return str(refused.value)
 
     assert refusal(4) == (
-        "the network needs 3 cores, 2 more than the 1 of small, one chip (most: logits 3); with one slot "
-        "in every buffer (--slots 1) it still needs 2; use fewer channels or a larger target"
+        "the network needs 3 cores, 2 more than the 1 of small, one chip (most: logits 3; logits fills "
+        "the compartments of its cores); with one slot in every buffer (--slots 1) it still needs 2; use "
+        "fewer channels or a larger target"
     )
     assert refusal(5).endswith("with one slot in every buffer (--slots 1) it needs 1 and fits")
     with pytest.raises(MappingError) as refused:

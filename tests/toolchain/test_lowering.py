@@ -35,6 +35,7 @@ from toolchain.linear_maps import AveragePool, Convolution, Dense
 from toolchain.model_zoo import build_model
 from toolchain.passes import lower_to_integers
 from toolchain.passes.fold_source_scales import fold_source_scales
+from toolchain.passes.quantize_to_integers import quantize_to_integers
 from toolchain.quantize_activations import quantize_activations
 from toolchain.quantizers import TimestepQuantizer, quantizers
 
@@ -116,6 +117,89 @@ def test_few_bits_clip_an_outlier_and_many_keep_it():
     }
     assert integers[2].tolist() == [[1] * 10]
     assert integers[8].tolist() == [[42] * 9 + [127]]
+
+
+def channels_of_many_sizes(weights):
+    """input -> one hidden channel a weight -> readout."""
+    channels = len(weights)
+    weights = weights[:, None]
+    return LayerGraph.build(
+        [
+            InputPopulation(name="input", shape=(1, 1, 1), max_value=10, unit=0.1),
+            SpikingPopulation(
+                name="hidden",
+                shape=(channels, 1, 1),
+                timesteps=3,
+                threshold=np.full((channels, 1, 1), 2.0),
+                initial_potential=np.ones((channels, 1, 1)),
+                bias=np.zeros((channels, 1, 1)),
+            ),
+            ReadoutPopulation(name="readout", shape=(1, 1, 1), bias=value(0)),
+        ],
+        [
+            Synapse(source="input", target="hidden", maps=(Dense(weight=weights),)),
+            Synapse(source="hidden", target="readout", maps=(Dense(weight=weights.T),)),
+        ],
+    )
+
+
+@pytest.mark.parametrize("most", [1, 2, 7, 39, 40, None])
+def test_channels_share_few_thresholds_and_keep_their_scale(most):
+    """W / Theta stays w / alpha to half a weight; without the limit every channel has its own."""
+    weights = np.geomspace(0.04, 1, 40)
+    graph = channels_of_many_sizes(weights)
+    network = lower_to_integers(graph, replace(LOIHI, distinct_thresholds=most))
+    thresholds = network["hidden"].threshold.reshape(-1)
+    synapse = network.incoming("hidden")[0]
+    integers = synapse.maps[0].weight.reshape(-1).astype(float)
+    assert len(np.unique(thresholds)) == min(most or 40, 40)
+    assert 115 <= integers.max() <= 127
+    real = weights * 0.1 / 2
+    scale = 2.0**synapse.exponent / thresholds
+    assert (np.abs(integers * scale - real) <= scale * (0.5 + 1e-3 * integers)).all()
+    if most is None:
+        assert (integers == 127).all()  # a scale for each channel: all bits used
+    elif most == 7:
+        assert np.log2(127 / integers).mean() < np.log2(25) / 7  # of the bits of a weight
+
+
+def test_which_thresholds_go_together_by_hand():
+    """1, 1.1 | 8, 9, 10 | 64: joining 10 to 9 to 8 and 1.1 to 1 costs the fewest bits."""
+    weights = 1 / np.array([1, 1.1, 8, 9, 10, 30])
+    graph = channels_of_many_sizes(weights)
+    network = lower_to_integers(graph, replace(LOIHI, distinct_thresholds=3))
+    thresholds = network["hidden"].threshold.reshape(-1)
+    assert thresholds / thresholds[0] == pytest.approx([1, 1, 8, 8, 8, 30], rel=1e-3)
+    integers = network.incoming("hidden")[0].maps[0].weight.reshape(-1)
+    assert integers.tolist() == [127, 115, 127, 113, 102, 127]
+
+
+def test_thresholds_that_differ_within_a_channel_are_left_alone():
+    """Its weights have one unit, so no choice of units makes its thresholds equal."""
+    thresholds = np.arange(1.0, 9).reshape(2, 2, 2)
+    hidden = SpikingPopulation(
+        name="hidden", shape=(2, 2, 2), timesteps=2, threshold=thresholds,
+        initial_potential=thresholds / 2, bias=np.zeros((2, 1, 1)),
+    )  # fmt: skip
+    graph = LayerGraph.build(
+        [
+            InputPopulation(name="input", shape=(1, 2, 2), max_value=1, unit=1.0),
+            hidden,
+            ReadoutPopulation(name="readout", shape=(1, 1, 1), bias=value(0)),
+        ],
+        [
+            Synapse(
+                source="input", target="hidden", maps=(Convolution(weight=np.ones((2, 1, 1, 1))),)
+            ),
+            Synapse(source="hidden", target="readout", maps=(Dense(weight=np.ones((1, 8))),)),
+        ],
+    )
+    lowered = [
+        quantize_to_integers(graph, replace(LOIHI, distinct_thresholds=most)) for most in (3, None)
+    ]
+    first, second = (network["hidden"].threshold for network in lowered)
+    assert np.array_equal(first, second)
+    assert len(np.unique(first)) == 8
 
 
 def test_a_replicating_edge_folds_no_mean():

@@ -18,6 +18,8 @@ class IntegerWidths:
         threshold_mantissa_bits: a threshold is ``mantissa * 2**threshold_shift``.
         bias_mantissa_bits: a bias is ``mantissa * 2**exponent``, sign included in the mantissa.
         bias_exponent_bits: the exponent's width; it is unsigned.
+        distinct_thresholds: different thresholds a population may have, where the neurons of a core
+            share a few; None where each neuron has its own.
     """
 
     weight_bits: int
@@ -27,6 +29,7 @@ class IntegerWidths:
     threshold_shift: int
     bias_mantissa_bits: int
     bias_exponent_bits: int
+    distinct_thresholds: int | None = None
 
     @property
     def max_weight(self) -> int:

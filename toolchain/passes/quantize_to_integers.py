@@ -3,7 +3,8 @@
 Each target channel c gets a unit u_c, the real value of one integer of its accumulator. The target's
 scales never meet the datapath: ``Theta = alpha / u_c`` carries them, which is why inference needs no
 multiplier. Per edge, ``W = w / (u_c * 2^x_e)``. A larger common exponent refines Theta and B without
-touching W; it is raised as far as the compile-time bounds allow.
+touching W; it is raised as far as the compile-time bounds allow. Where the neurons of a core share a few
+thresholds, units are chosen so that a population has no more: alpha / u_c is rounded, not Theta.
 """
 
 from __future__ import annotations
@@ -78,12 +79,16 @@ def _finest_that_fits(
     refusal: IntegerWidthError | None = None
     for max_weight in _weight_ranges(widths.max_weight):
         unit, relative = _units_and_exponents(population, incoming, max_weight)
+        if isinstance(population, SpikingPopulation):
+            unit, thresholds = _few_thresholds(population, unit, widths.distinct_thresholds)
+        else:
+            thresholds = np.empty(0)
         at_zero = [
             _lower_synapse(s, unit * 2 ** relative[s.source], relative[s.source], max_weight)
             for s in incoming
         ]
 
-        layer = _Layer(population, unit, at_zero, sources, widths)
+        layer = _Layer(population, unit, thresholds, at_zero, sources, widths)
         try:
             fitting, low = layer.at_exponent(0), 0
         except IntegerWidthError as error:
@@ -103,10 +108,16 @@ def _finest_that_fits(
 
 @dataclass(frozen=True, eq=False)
 class _Layer:
-    """A population with its weights as integers, whose common exponent is still open."""
+    """A population with its weights as integers, whose common exponent is still open.
+
+    Attributes:
+        unit: per channel, at exponent 0.
+        thresholds: real thresholds in those units; a readout has none.
+    """
 
     population: SpikingPopulation | ReadoutPopulation
     unit: np.ndarray
+    thresholds: np.ndarray
     edges: list[IntegerSynapse]
     sources: Mapping[str, IntegerPopulation]
     widths: IntegerWidths
@@ -117,7 +128,8 @@ class _Layer:
         Raises:
             IntegerWidthError: a bound exceeds the widths.
         """
-        lowered = _lower_population(self.population, self.unit / 2**exponent, self.widths)
+        unit, thresholds = self.unit / 2**exponent, self.thresholds * 2**exponent
+        lowered = _lower_population(self.population, unit, thresholds, self.widths)
         edges = [replace(s, exponent=s.exponent + exponent) for s in self.edges]
         network = IntegerNetwork.build([*self.sources.values(), lowered], edges)
         verify_integer_widths(network, self.widths)
@@ -171,8 +183,32 @@ def _weighted_map(synapse: Synapse) -> Convolution | Dense | Scale:
     return weighted
 
 
+def _few_thresholds(
+    population: SpikingPopulation, unit: np.ndarray, most: int | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Units per channel, none finer than ``unit``, and thresholds in them, at most so many different.
+
+    A channel takes the next lower threshold that is left. Of neighbours in size, those go together that
+    cost the fewest bits of weight, summed over channels. Thresholds that differ within a channel are left
+    as they are: its weights have one unit.
+    """
+    thresholds = population.threshold / unit.reshape(-1, 1, 1)
+    levels, channels = np.unique(thresholds, return_counts=True)
+    if most is None or len(levels) <= most or population.threshold.shape[1:] != (1, 1):
+        return unit, thresholds
+    while len(levels) > most:
+        joins = int(np.argmin(channels[1:] * np.diff(np.log2(levels))))
+        channels[joins] += channels[joins + 1]
+        levels, channels = np.delete(levels, joins + 1), np.delete(channels, joins + 1)
+    few = levels[np.searchsorted(levels, thresholds, side="right") - 1]
+    return (population.threshold / few).reshape(-1), few
+
+
 def _lower_population(
-    population: SpikingPopulation | ReadoutPopulation, unit: np.ndarray, widths: IntegerWidths
+    population: SpikingPopulation | ReadoutPopulation,
+    unit: np.ndarray,
+    thresholds: np.ndarray,
+    widths: IntegerWidths,
 ) -> IntegerSpiking | IntegerReadout:
     unit = unit.reshape(-1, 1, 1)
     bias = widths.nearest_bias(population.bias / unit)
@@ -184,7 +220,7 @@ def _lower_population(
             unit=float(unit.max()) * _readout_steps(population),
             timesteps=population.timesteps,
         )
-    threshold = widths.nearest_threshold(population.threshold / unit)
+    threshold = widths.nearest_threshold(thresholds)
     relative_start = population.initial_potential / population.threshold
     start = np.floor(relative_start * threshold).astype(np.int64)
     return IntegerSpiking(

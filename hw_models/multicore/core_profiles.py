@@ -1,0 +1,75 @@
+"""What the compartments and synapses of a core choose from: thresholds, kinds of compartment, weight formats.
+
+A compartment has a bias of its own, but only the number of a threshold profile and of a compartment
+profile, and a synapse only that of a format; a core has few of each. (After nengo-loihi's
+``hardware/builder.py``: ``cxCfg`` with ``bias``, ``vthProfile`` and ``cxProfile``; ``synapseFmt``.)
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hw_models.multicore.tile_grid import TileGrid
+from toolchain.integer_network import (
+    IntegerInput,
+    IntegerNetwork,
+    IntegerPopulation,
+    IntegerReadout,
+    IntegerSpiking,
+    IntegerSynapse,
+)
+from toolchain.linear_maps import Convolution, Dense, Scale
+
+_WEIGHT_FORMATS = (2, 3, 4, 5, 6, 8)
+"""Bits of a stored weight, sign included; there is no 7 (nengo-loihi, SynapseConfig.WEIGHT_BITS_MAP)."""
+
+
+def threshold_profiles(population: IntegerPopulation, grid: TileGrid) -> np.ndarray:
+    """Different thresholds in each tile, int64 ``grid.shape``.
+
+    The compartments of alignment buffers must not spike; they take one profile more, whose threshold no
+    sum reaches (as nengo-loihi's ``configure_nonspiking``).
+    """
+    if not isinstance(population, IntegerSpiking):
+        return np.ones(grid.shape, np.int64)
+    values, codes = np.unique(population.threshold, return_inverse=True)
+    # along an axis that a threshold is the same on, all blocks count as one
+    blocks = [
+        np.searchsorted(edges if size > 1 else (0,), np.arange(size), side="right") - 1
+        for edges, size in zip(grid.edges, population.threshold.shape, strict=True)
+    ]
+    shape = [int(block[-1]) + 1 for block in blocks]
+    block = np.ravel_multi_index(np.ix_(*blocks), shape)
+    held = np.unique(block.reshape(-1) * len(values) + codes.reshape(-1))
+    counts = np.bincount(held // len(values), minlength=np.prod(shape))
+    return np.broadcast_to(1 + counts.reshape(shape), grid.shape)
+
+
+def compartment_profiles(population: IntegerPopulation) -> int:
+    """Kinds of compartment on its cores: slots of buffers, and neurons, which a readout has none of."""
+    return 1 if isinstance(population, IntegerReadout) else 2
+
+
+def synapse_formats(network: IntegerNetwork, name: str) -> int:
+    """Different pairs of weight width and exponent on the cores of a population.
+
+    Each bit plane of a pixel shifts the weight by one more.
+    """
+    formats = {
+        (weight_bits(synapse), synapse.exponent + plane)
+        for synapse in network.incoming(name)
+        for plane in range(bit_planes(network[synapse.source]))
+    }
+    return len(formats)
+
+
+def bit_planes(population: IntegerPopulation) -> int:
+    """Axons a source needs for its values: pixels go as bit planes, spikes as they are."""
+    return population.max_value.bit_length() if isinstance(population, IntegerInput) else 1
+
+
+def weight_bits(synapse: IntegerSynapse) -> int:
+    """Bits of the stored format that holds the largest weight and the sign."""
+    (weight,) = (m.weight for m in synapse.maps if isinstance(m, Convolution | Dense | Scale))
+    largest = max(abs(int(weight.max())), abs(int(weight.min())))
+    return next(bits for bits in _WEIGHT_FORMATS if bits > largest.bit_length())
