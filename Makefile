@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test slow lint environment lava clean
+.PHONY: demo test slow netx lint environment lava clean
 
 demo: environment lava
 	$(BIN)/qac-deploy train --data digits --out model.pt
@@ -19,6 +19,10 @@ test: environment lava
 
 slow: environment lava  # the paper's networks at full width, in Lava too
 	$(BIN)/python -m pytest -m slow
+
+netx: environment  # exported NetX files, read and run by lava-dl itself (6 GB of packages)
+	$(BIN)/qac-deploy doctor --create-lava-dl-env
+	$(BIN)/python -m pytest -m lava_dl
 
 lint: environment
 	$(BIN)/ruff format --check .

@@ -1,4 +1,7 @@
-"""The interpreter that runs emitted Lava bundles: lava-nc needs Python 3.10, the rest does not."""
+"""Interpreters for Lava, which needs Python 3.10: one runs emitted bundles, one reads NetX files.
+
+They are two because lava-dl, which reads them, brings a torch of its own and several gigabytes.
+"""
 
 from __future__ import annotations
 
@@ -7,107 +10,156 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from toolchain.errors import LavaError
 
-LAVA_NC_VERSION = "0.10.0"  # the last release
-PYTHON_VERSION = "3.10"  # the only one it runs on
-PYTHON_VARIABLE = "QAC_DEPLOY_LAVA_PYTHON"
-FOLDER_VARIABLE = "QAC_DEPLOY_LAVA_ENV"
+PYTHON_VERSION = "3.10"  # the only one Lava runs on
 
-_REMEDY = "run `qac-deploy doctor --create-lava-env`"
+
+@dataclass(frozen=True, kw_only=True)
+class LavaEnvironment:
+    """What an interpreter must have, and how a user names or makes one.
+
+    Attributes:
+        module: importable where the package works.
+        python_variable: names an interpreter; ``folder_variable``: where the managed one is made.
+    """
+
+    package: str
+    version: str
+    module: str
+    folder_name: str
+    python_variable: str
+    folder_variable: str
+
+    @property
+    def option(self) -> str:
+        """Of ``qac-deploy doctor``: makes the managed one."""
+        return f"--create-{self.folder_name}"
+
+    @property
+    def remedy(self) -> str:
+        return f"run `qac-deploy doctor {self.option}`"
+
+
+LAVA_NC = LavaEnvironment(
+    package="lava-nc",
+    version="0.10.0",  # the last release
+    module="lava.magma",
+    folder_name="lava-env",
+    python_variable="QAC_DEPLOY_LAVA_PYTHON",
+    folder_variable="QAC_DEPLOY_LAVA_ENV",
+)
+LAVA_DL = LavaEnvironment(
+    package="lava-dl",
+    version="0.6.0",  # the last release
+    module="lava.lib.dl",
+    folder_name="lava-dl-env",
+    python_variable="QAC_DEPLOY_LAVA_DL_PYTHON",
+    folder_variable="QAC_DEPLOY_LAVA_DL_ENV",
+)
+
 _MARKER = "qac-deploy-complete"  # written last: an environment without it is unfinished
 _QUERY = """\
 import importlib.metadata, importlib.util, sys
+package, module = sys.argv[1:]
 try:
-    lava = importlib.metadata.version("lava-nc") if importlib.util.find_spec("lava.magma") else ""
+    found = importlib.metadata.version(package) if importlib.util.find_spec(module) else ""
 except ImportError:
-    lava = ""
-print("{}.{}".format(*sys.version_info), sys.executable, lava, sep="\\n")
+    found = ""
+print("{}.{}".format(*sys.version_info), sys.executable, found, sep="\\n")
 """
 
 
-def find_lava_python(explicit: Path | None = None) -> Path:
-    """The interpreter to run bundles with.
+def find_lava_python(explicit: Path | None = None, environment: LavaEnvironment = LAVA_NC) -> Path:
+    """The interpreter that has a package of Lava; lava-nc, which runs bundles, unless said otherwise.
 
-    In this order: the one that is asked for, the one in ``QAC_DEPLOY_LAVA_PYTHON``, the current one,
+    In this order: the one that is asked for, the one in the environment's variable, the current one,
     the managed environment. The first two must do; there is no silent second choice for them.
 
     Raises:
         LavaError: none can run Lava; the message has the remedy.
     """
     if explicit is not None:
-        return _require(explicit, "--lava-python")
-    if chosen := os.environ.get(PYTHON_VARIABLE):
-        return _require(Path(chosen), PYTHON_VARIABLE)
-    current, managed = Path(sys.executable), _interpreter(managed_folder())
-    if _refusal(current) is None:
+        return _require(environment, explicit, "--lava-python")
+    variable, folder = environment.python_variable, managed_folder(environment)
+    if chosen := os.environ.get(variable):
+        return _require(environment, Path(chosen), variable)
+    current, managed = Path(sys.executable), _interpreter(folder)
+    if _refusal(environment, current) is None:
         return current
-    if (managed_folder() / _MARKER).exists() and _refusal(managed) is None:
+    if (folder / _MARKER).exists() and _refusal(environment, managed) is None:
         return managed
     raise LavaError(
-        f"no Python {PYTHON_VERSION} with lava-nc {LAVA_NC_VERSION} was found (tried the current "
-        f"interpreter and {managed_folder()}); {_REMEDY}"
+        f"no Python {PYTHON_VERSION} with {environment.package} {environment.version} was found (tried the "
+        f"current interpreter and {folder}); {environment.remedy}"
     )
 
 
-def managed_folder() -> Path:
-    """Where the managed environment is: the user's data folder, or ``QAC_DEPLOY_LAVA_ENV``."""
-    if chosen := os.environ.get(FOLDER_VARIABLE):
+def managed_folder(environment: LavaEnvironment = LAVA_NC) -> Path:
+    """Where the managed environment is: the user's data folder, or what its variable says."""
+    if chosen := os.environ.get(environment.folder_variable):
         return Path(chosen).expanduser().absolute()
     data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-    return Path(data) / "qac-deploy" / "lava-env"
+    return Path(data) / "qac-deploy" / environment.folder_name
 
 
-def create_lava_environment(folder: Path | None = None) -> Path:
+def create_lava_environment(environment: LavaEnvironment = LAVA_NC) -> Path:
     """Make the managed environment unless it is there and works; returns its interpreter.
 
-    lava-nc is installed by the environment's own pip, so that the user's pip configuration holds.
+    The package is installed by the environment's own pip, so that the user's pip configuration holds.
 
     Raises:
         LavaError: no Python 3.10 is to be had, the folder is something else, or pip failed.
     """
-    folder = folder or managed_folder()
+    folder = managed_folder(environment)
     python, marker = _interpreter(folder), folder / _MARKER
-    if marker.exists() and _refusal(python) is None:
+    if marker.exists() and _refusal(environment, python) is None:
         return python
-    _clear(folder)
+    _clear(environment, folder)
     _make_venv(folder)
-    requirement = f"lava-nc=={LAVA_NC_VERSION}"
+    requirement = f"{environment.package}=={environment.version}"
     failure = _run(python, "-I", "-m", "pip", "install", "--disable-pip-version-check", requirement)
     if failure is not None:
         raise LavaError(f"{folder}: pip cannot install {requirement}\n{failure}")
-    if (refusal := _refusal(python)) is not None:
+    if (refusal := _refusal(environment, python)) is not None:
         raise LavaError(f"{python}: {refusal} although pip has installed it; remove {folder}")
     marker.write_text(f"{requirement}\n")
     return python
 
 
-def _require(python: Path, origin: str) -> Path:
-    if (refusal := _refusal(python)) is not None:
-        raise LavaError(f"{origin} {python}: {refusal}; {_REMEDY} and leave {origin} out")
+def _require(environment: LavaEnvironment, python: Path, origin: str) -> Path:
+    if (refusal := _refusal(environment, python)) is not None:
+        raise LavaError(
+            f"{origin} {python}: {refusal}; {environment.remedy} and leave {origin} out"
+        )
     return python
 
 
-def _refusal(python: Path) -> str | None:
-    """Why an interpreter cannot run bundles, or None when it can."""
-    answer = _query(python)
+def _refusal(environment: LavaEnvironment, python: Path) -> str | None:
+    """Why an interpreter does not do for an environment, or None when it does."""
+    package, needed = environment.package, environment.version
+    answer = _query(python, package, environment.module)
     if answer is None:
         return "is not a Python interpreter that runs"
-    version, _, lava = answer
+    version, _, found = answer
     if version != PYTHON_VERSION:
-        return f"is Python {version}, but lava-nc {LAVA_NC_VERSION} needs {PYTHON_VERSION}"
-    if lava != LAVA_NC_VERSION:
-        return f"has lava-nc {lava or '(none)'}, not {LAVA_NC_VERSION}"
+        return f"is Python {version}, but {package} {needed} needs {PYTHON_VERSION}"
+    if found != needed:
+        return f"has {package} {found or '(none)'}, not {needed}"
     return None
 
 
-def _query(python: Path) -> tuple[str, str, str] | None:
-    """Version, executable and lava-nc version of an interpreter; None when it does not run."""
+def _query(python: Path, package: str, module: str) -> tuple[str, str, str] | None:
+    """Version and executable of an interpreter, and its version of a package; None when it does not run."""
     try:
         run = subprocess.run(
-            [str(python), "-I", "-c", _QUERY], capture_output=True, text=True, timeout=60
+            [str(python), "-I", "-c", _QUERY, package, module],
+            capture_output=True,
+            text=True,
+            timeout=60,
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
@@ -115,14 +167,14 @@ def _query(python: Path) -> tuple[str, str, str] | None:
     return (lines[0], lines[1], lines[2]) if run.returncode == 0 and len(lines) >= 3 else None
 
 
-def _clear(folder: Path) -> None:
+def _clear(environment: LavaEnvironment, folder: Path) -> None:
     """Remove an unfinished or broken environment, and nothing that is not one."""
     if not folder.exists():
         return
     if not folder.is_dir() or (any(folder.iterdir()) and not (folder / "pyvenv.cfg").exists()):
         raise LavaError(
             f"{folder}: exists and is not a virtual environment, so it is not replaced; remove it or "
-            f"set {FOLDER_VARIABLE} to another folder"
+            f"set {environment.folder_variable} to another folder"
         )
     shutil.rmtree(folder)
 
@@ -155,7 +207,7 @@ def _pythons_on_path() -> Iterator[Path]:
     candidates = [sys.executable, f"python{PYTHON_VERSION}", "python3", "python"]
     found: set[str] = set()
     for path in filter(None, map(shutil.which, candidates)):
-        answer = _query(Path(path))
+        answer = _query(Path(path), LAVA_NC.package, LAVA_NC.module)
         if answer is not None and answer[0] == PYTHON_VERSION and answer[1] not in found:
             found.add(answer[1])
             yield Path(answer[1])

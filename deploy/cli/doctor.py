@@ -26,6 +26,13 @@ def doctor(
     create_lava_env: Annotated[
         bool, typer.Option("--create-lava-env", help="Make a Python 3.10 environment with lava-nc.")
     ] = False,
+    create_lava_dl_env: Annotated[
+        bool,
+        typer.Option(
+            "--create-lava-dl-env",
+            help="Make a Python 3.10 environment with lava-dl, which reads NetX files; 6 GB.",
+        ),
+    ] = False,
     lava_python: Annotated[
         Path | None, typer.Option(help="Python 3.10 interpreter that has lava-nc.")
     ] = None,
@@ -35,22 +42,30 @@ def doctor(
 
     Example: [bold]qac-deploy doctor --create-lava-env[/bold]
     """
-    from deploy.lava_environment import create_lava_environment, find_lava_python
+    from deploy.lava_environment import (
+        LAVA_DL,
+        LAVA_NC,
+        create_lava_environment,
+        find_lava_python,
+    )
     from toolchain.errors import LavaError
 
-    if create_lava_env:
-        with console.status("making a Python 3.10 environment with lava-nc"):
-            create_lava_environment()
+    for wanted, environment in ((create_lava_env, LAVA_NC), (create_lava_dl_env, LAVA_DL)):
+        if wanted:
+            with console.status(f"making a Python 3.10 environment with {environment.package}"):
+                create_lava_environment(environment)
     rows = [("python", platform.python_version(), "")]
     for package, remedy in _PACKAGES.items():
         try:
             rows.append((package, importlib.metadata.version(package), ""))
         except importlib.metadata.PackageNotFoundError:
             rows.append((package, "", remedy))
-    try:
-        rows.append(("lava-nc", str(find_lava_python(lava_python)), ""))
-    except LavaError as error:
-        rows.append(("lava-nc", "", str(error)))
+    for chosen, environment in ((lava_python, LAVA_NC), (None, LAVA_DL)):
+        try:
+            rows.append((environment.package, str(find_lava_python(chosen, environment)), ""))
+        except LavaError as error:
+            optional = " (optional: reads exported NetX files)" if environment is LAVA_DL else ""
+            rows.append((environment.package, "", f"{error}{optional}"))
     if as_json:
         print_json([{"name": n, "found": f or None, "remedy": r or None} for n, f, r in rows])
         return

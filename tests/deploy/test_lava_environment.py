@@ -8,7 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from deploy.lava_environment import create_lava_environment, find_lava_python, managed_folder
+from deploy.lava_environment import (
+    create_lava_environment,
+    find_lava_python,
+    managed_folder,
+)
 from toolchain.errors import LavaError
 
 GOOD = ("3.10", "0.10.0")

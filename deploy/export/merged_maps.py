@@ -1,0 +1,86 @@
+"""A synapse's chain of maps as one, for formats that have no pools: a convolution or a matrix."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hw_models.multicore.connectivity import connectivity, kernel
+from toolchain.errors import UnsupportedNetworkError
+from toolchain.integer_network import IntegerSynapse
+from toolchain.linear_maps import Convolution, Pair, Scale, Shape, SumPool
+
+
+def merged_matrix(synapse: IntegerSynapse, source_shape: Shape) -> np.ndarray:
+    """The whole chain as a matrix, int64 ``(targets, sources)``, both in row-major order."""
+    links = connectivity(synapse, source_shape)
+    weights = np.einsum(
+        "oikl,kRr,lCc->oRCirc",
+        kernel(synapse, source_shape),
+        links.row_taps,
+        links.column_taps,
+        optimize=True,
+    )
+    return weights.reshape(np.prod(weights.shape[:3]), -1)
+
+
+def merged_convolution(synapse: IntegerSynapse, source_shape: Shape) -> Convolution:
+    """The whole chain as one convolution with int64 weights.
+
+    Raises:
+        UnsupportedNetworkError: no single window does what the chain does at the borders.
+    """
+    links = connectivity(synapse, source_shape)
+    windows = []
+    for axis, taps in enumerate((links.row_taps, links.column_taps)):
+        window, stride, padding = _merged_window(synapse, axis)
+        if not np.array_equal(_band(window, stride, padding, taps.shape), taps):
+            raise UnsupportedNetworkError(
+                f"{synapse}: at the borders no single convolution does what its pool and its weights do "
+                f"one after another; use a feature map that the pool divides, or no padding between them"
+            )
+        windows.append((window, stride, padding))
+    (rows, *row), (columns, *column) = windows
+    weight, groups = _weight_and_groups(synapse)
+    strides: Pair = (row[0], column[0])
+    paddings: Pair = (row[1], column[1])
+    return Convolution(
+        weight=np.einsum("oikl,kr,lc->oirc", weight, rows, columns),
+        stride=strides,
+        padding=paddings,
+        groups=groups,
+    )
+
+
+def _weight_and_groups(synapse: IntegerSynapse) -> tuple[np.ndarray, int]:
+    for linear_map in synapse.maps:
+        match linear_map:
+            case Convolution(weight=weight, groups=groups):
+                return weight.astype(np.int64), groups
+            case Scale(weight=weight):
+                return weight.astype(np.int64).reshape(-1, 1, 1, 1), len(weight)
+    raise UnsupportedNetworkError(f"{synapse}: a dense map is no convolution")
+
+
+def _merged_window(synapse: IntegerSynapse, axis: int) -> tuple[np.ndarray, int, int]:
+    """How often each tap of the weight meets each tap of the merged window, its stride and its padding."""
+    window, stride, padding = np.ones((1, 1), np.int64), 1, 0
+    for linear_map in synapse.maps:
+        if not isinstance(linear_map, Convolution | SumPool):
+            continue
+        size = linear_map.kernel[axis]
+        shifted = np.stack(
+            [np.pad(window, ((0, 0), (k * stride, (size - 1 - k) * stride))) for k in range(size)]
+        )
+        # the weight's taps stay apart; a pool adds up all of its own
+        window = shifted[:, 0] if isinstance(linear_map, Convolution) else shifted.sum(axis=0)
+        padding += linear_map.padding[axis] * stride
+        stride *= linear_map.stride[axis]
+    return window, stride, padding
+
+
+def _band(window: np.ndarray, stride: int, padding: int, shape: tuple[int, int, int]) -> np.ndarray:
+    """What one window gives between every target and source, int64 ``(weight taps, targets, sources)``."""
+    _, targets, sources = shape
+    tap = np.arange(sources) - (np.arange(targets)[:, None] * stride - padding)
+    inside = (tap >= 0) & (tap < window.shape[1])
+    return window[:, np.where(inside, tap, 0)] * inside
