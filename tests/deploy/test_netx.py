@@ -450,8 +450,9 @@ def test_lava_dl_reads_the_integers_of_several_timesteps(tmp_path):
         held, own = held_weights(network, synapse, read, index)
         assert np.array_equal(held, own)
         step = 1 << synapse.exponent
-        bias = np.broadcast_to(read[f"bias_{index}"], population.shape[::-1][: held.ndim - 1])
-        bias = bias.reshape(-1) if held.ndim == 2 else bias[0, 0]
+        channels = read[f"bias_{index}"].reshape(-1, population.shape[0])
+        bias = channels[0]
+        assert (channels == bias).all()
         assert (np.abs(bias * step - population.bias.reshape(-1)) <= step / 2).all()
         if isinstance(population, IntegerSpiking):
             assert 0 <= (read[f"threshold_{index}"] + 1) * step - population.threshold.max() < step
