@@ -30,6 +30,7 @@ class CompileOptions:
 
     Attributes:
         alignment: of every edge; as the model has it when None.
+        alignments: of the edges into single populations, by name, where a search chose others.
         slots: of every alignment buffer, in front of each replica; the target's default when None.
         replicate: R of the populations that are to have more than one replica.
         max_timesteps: cap on every T_l; the trained ones when None.
@@ -45,6 +46,7 @@ class CompileOptions:
     target: str = "loihi-sim"
     array: str = "pe-array"
     alignment: AlignmentMethod | None = None
+    alignments: Mapping[str, AlignmentMethod] = field(default_factory=dict)
     weight_bits: int | None = None
     thresholds: int | None = None
     slots: int | None = None

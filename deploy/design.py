@@ -18,7 +18,7 @@ from hw_models.target_description import TargetDescription
 from toolchain.integer_network import IntegerNetwork
 from toolchain.layer_graph import LayerGraph
 from toolchain.passes import lower_to_integers
-from toolchain.passes.align_edges import align_edges
+from toolchain.passes.align_edges import align_edges, align_population
 from toolchain.passes.change_timesteps import cap_timesteps
 
 
@@ -58,12 +58,14 @@ def map_design(
 
 
 def chosen_graph(model: LayerGraph, options: CompileOptions) -> LayerGraph:
-    """The model's graph with the alignment and the longest window asked for."""
+    """The model's graph with the alignments and the longest window asked for."""
     graph = model
     if options.max_timesteps is not None:
         graph = cap_timesteps(graph, options.max_timesteps)
     if options.alignment is not None:
         graph = align_edges(graph, options.alignment)
+    for name, method in options.alignments.items():
+        graph = align_population(graph, name, method)
     return graph
 
 

@@ -12,9 +12,9 @@ import numpy as np
 from hw_models.multicore.initiation_interval import initiation_interval
 from hw_models.multicore.pipeline import BufferSlots, Pipeline, pipeline_of
 from hw_models.multicore.pipeline_ticks import schedule_pipeline
+from sim.any_alignment import run_any_alignment
 from sim.exact import run_exact
 from sim.simulation import Simulation
-from sim.stepped import run_stepped
 from toolchain.datasets import Dataset
 from toolchain.errors import DataError, IntegerWidthError
 from toolchain.float_snn import SAMPLES_PER_BATCH, run_float_snn
@@ -25,8 +25,8 @@ from toolchain.passes.align_edges import align_edges
 MEASURED_SAMPLES = 1_000
 """Test samples that compile measures accuracy on; data sets with fewer are measured whole."""
 
-STEPPED_SAMPLES = 256
-"""The same where the stepped engine must run, which is slower by orders of magnitude."""
+ALIGNMENT_SAMPLES = 256
+"""The same for each of the three alignments."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,10 +59,10 @@ class AlignmentTrade:
 def simulate(
     network: IntegerNetwork, pixels: np.ndarray, *, with_trains: bool = False
 ) -> Simulation:
-    """The fastest engine that has these integers: exact, or stepped where no closed form holds."""
+    """The fastest engine that has these integers: exact, or step by step where no closed form holds."""
     if has_constant_current(network):
         return run_exact(network, pixels, with_trains=with_trains)
-    return run_stepped(network, pixels)
+    return run_any_alignment(network, pixels)
 
 
 def measure_fidelity(graph: LayerGraph, network: IntegerNetwork, dataset: Dataset) -> Fidelity:
@@ -71,8 +71,7 @@ def measure_fidelity(graph: LayerGraph, network: IntegerNetwork, dataset: Datase
     Raises:
         DataError: the data set's samples are not what the network takes.
     """
-    most = MEASURED_SAMPLES if has_constant_current(network) else STEPPED_SAMPLES
-    pixels, labels = _samples(dataset, most)
+    pixels, labels = _samples(dataset, MEASURED_SAMPLES)
     classes = network.populations[-1].shape[0]
     if classes != dataset.num_classes:
         raise DataError(
@@ -109,7 +108,7 @@ def compare_alignments(
     dataset: Dataset,
 ) -> list[AlignmentTrade]:
     """Accuracy against ticks for each alignment, at the same buffers, replicas and links."""
-    pixels, labels = _samples(dataset, STEPPED_SAMPLES)
+    pixels, labels = _samples(dataset, ALIGNMENT_SAMPLES)
     trades = []
     for method in ALIGNMENT_METHODS:
         aligned = align_edges(graph, method)

@@ -5,6 +5,8 @@ everywhere, a cap on the longest firing windows, another temporal alignment, rep
 with the longest windows. A cap and an alignment change the integers and are kept only within the user's
 accuracy budget, measured on training images that are held out here; the report then measures the result
 on test images.
+
+Alignments are tried on the whole network first, then on one population after another (``deploy.realign``).
 """
 
 from __future__ import annotations
@@ -18,7 +20,8 @@ import numpy as np
 
 from deploy.compilation import CompileOptions, Design, DesignPoint
 from deploy.design import build_design, lowering, map_design
-from deploy.fidelity import STEPPED_SAMPLES, simulate
+from deploy.fidelity import simulate
+from deploy.realign import realign
 from hw_models.multicore.buffer_depths import least_depths, steady_stall_share
 from hw_models.multicore.event_counts import count_events
 from hw_models.multicore.initiation_interval import (
@@ -34,7 +37,6 @@ from toolchain.datasets import Dataset
 from toolchain.errors import IntegerWidthError, MappingError
 from toolchain.integer_network import (
     IntegerNetwork,
-    has_constant_current,
     spiking_populations,
 )
 from toolchain.layer_graph import AlignmentMethod, LayerGraph
@@ -79,12 +81,15 @@ class _Search:
             return None
         if id(network) in self.accuracies:
             return self.accuracies[id(network)][1]
-        most = TUNING_SAMPLES if has_constant_current(network) else STEPPED_SAMPLES
-        pixels = np.asarray(self.dataset.train_pixels[-most:])
-        labels = self.dataset.train_labels[-most:]
+        pixels, labels = self.tuning_images(self.dataset)
         accuracy = float((simulate(network, pixels).predictions == labels).mean())
         self.accuracies[id(network)] = network, accuracy
         return accuracy
+
+    @staticmethod
+    def tuning_images(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
+        last = slice(-TUNING_SAMPLES, None)
+        return np.asarray(dataset.train_pixels[last]), dataset.train_labels[last]
 
     def energy_nj(self, design: Design) -> dict[str, float]:
         if self.dataset is None:
@@ -134,6 +139,12 @@ def optimize_design(
     if dataset is not None and first.options.accuracy_budget > 0:
         for change, design in _alignments(search, first):
             keep(change, design)
+        if first.options.optimize == "latency":
+            lowest = (points[0].accuracy or 0) - first.options.accuracy_budget / 100 - 1e-9
+            images = search.tuning_images(dataset)
+            for change, design, accuracy in realign(best, model, target, images, lowest, on_stage):
+                search.accuracies[id(design.network)] = design.network, accuracy
+                keep(change, design)
         for most in range(max(first.pipeline.windows.values()) - 1, 0, -1):
             if not keep(f"no window above {most} steps", _capped(search, best, most)):
                 break

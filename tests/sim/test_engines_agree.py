@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from strategies import integer_networks, random_pixels
 
+from sim.any_alignment import run_any_alignment
 from sim.closed_form import spikes_after
 from sim.exact import run_exact
 from sim.simulation import first_divergence
@@ -30,6 +31,23 @@ def test_exact_equals_stepped_for_any_initial_potential(network, seed):
     pixels = random_pixels(network, seed)
     expected = run_stepped(network, pixels)
     assert first_divergence(expected, run_exact(network, pixels, with_trains=True)) is None
+
+
+@settings(many, max_examples=500)
+@given(
+    integer_networks(alignments=("average", "replicate", "truncate"), any_potential=True),
+    st.integers(0, 2**32 - 1),
+    st.data(),
+)
+def test_any_alignment_equals_stepped_also_from_known_spike_trains(network, seed, data):
+    pixels = random_pixels(network, seed, samples=5)
+    expected = run_stepped(network, pixels)
+    assert first_divergence(expected, run_any_alignment(network, pixels, batch_size=2)) is None
+    known = data.draw(st.sets(st.sampled_from(sorted(expected.trains))))
+    from_known = run_any_alignment(
+        network, pixels, known={name: expected.trains[name] for name in known}
+    )
+    assert first_divergence(expected, from_known) is None
 
 
 def test_spikes_after_covers_every_small_case():

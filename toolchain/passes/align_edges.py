@@ -17,6 +17,17 @@ def align_edges(graph: LayerGraph, method: AlignmentMethod) -> LayerGraph:
     return align_by_direction(graph, expansion=method, reduction=method)
 
 
+def align_population(graph: LayerGraph, name: str, method: AlignmentMethod) -> LayerGraph:
+    """Use one alignment method on every synapse into one population; the others keep theirs.
+
+    Requires: a verified layer graph, and a population of it that is not the readout: what the logits are
+        the mean of depends on its alignment, and it gains nothing, as it needs the last frame anyway.
+    """
+    assert not isinstance(graph[name], ReadoutPopulation)
+    synapses = [replace(s, alignment=method) if s.target == name else s for s in graph.synapses]
+    return LayerGraph.build(graph.populations, synapses)
+
+
 def align_by_direction(
     graph: LayerGraph, *, expansion: AlignmentMethod, reduction: AlignmentMethod
 ) -> LayerGraph:

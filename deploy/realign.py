@@ -1,0 +1,180 @@
+"""An alignment for each population: where starting a window early costs little accuracy.
+
+Every population on the way to the logits starts its window earlier when it need not wait for its sources'
+last frames, and each loses accuracy of its own by that. So each change is first tried alone; then they are
+made together, the cheapest a tick first, for as long as the accuracy allows.
+
+Accuracy is measured on real images, from the changed population on: the spike trains of all others are
+kept from the design that the change is made in. With P populations, at most 4 P times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from deploy.compilation import Design
+from deploy.design import chosen_graph, lowering, map_design
+from hw_models.multicore.pipeline import Pipeline, pipeline_of
+from hw_models.multicore.pipeline_ticks import schedule_pipeline
+from hw_models.target_description import TargetDescription
+from sim.any_alignment import run_any_alignment
+from toolchain.errors import IntegerWidthError
+from toolchain.integer_network import IntegerNetwork, spiking_populations
+from toolchain.layer_graph import ALIGNMENT_METHODS, AlignmentMethod, LayerGraph
+
+SAMPLES_PER_BATCH = 64
+
+
+@dataclass(frozen=True)
+class _Change:
+    population: str
+    method: AlignmentMethod
+
+    def __str__(self) -> str:
+        return f"{self.method} into {self.population}"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Trial:
+    """A design with one change more.
+
+    Attributes:
+        packed: spike trains of all populations, in bits, ``(samples, bytes)`` each.
+    """
+
+    design: Design
+    latency_ticks: int
+    accuracy: float
+    packed: dict[str, np.ndarray]
+
+
+def realign(
+    design: Design,
+    model: LayerGraph,
+    target: TargetDescription,
+    images: tuple[np.ndarray, np.ndarray],
+    lowest_accuracy: float,
+    on_stage: Callable[[str], None] = lambda stage: None,
+) -> Iterator[tuple[str, Design, float]]:
+    """Changes of alignment that bring the first result sooner, each made in the design before it.
+
+    Args:
+        images: pixels ``(B, C, H, W)`` and their classes, to measure accuracy on.
+        lowest_accuracy: what no change may go below, 0..1.
+
+    Yields:
+        What was changed, the design, and its accuracy on the images.
+    """
+    search = _Realignment(model, target, *images)
+    base = search.measure(design, None)
+    changes = _changes(design)
+    alone = {}
+    for number, change in enumerate(changes, 1):
+        on_stage(f"{change}, alone: {number} of {len(changes)}")
+        trial = search.attempt(base, change)
+        if trial is not None and trial.accuracy >= lowest_accuracy:
+            lost = max(base.accuracy - trial.accuracy, 0.0)
+            alone[change] = lost / (base.latency_ticks - trial.latency_ticks)
+    for number, change in enumerate(sorted(alone, key=lambda change: alone[change]), 1):
+        on_stage(f"{change}: {number} of {len(alone)}")
+        trial = search.attempt(base, change)
+        if trial is not None and trial.accuracy >= lowest_accuracy:
+            base = replace(trial, design=search.mapped(trial.design))
+            yield str(change), base.design, base.accuracy
+
+
+@dataclass(frozen=True, eq=False)
+class _Realignment:
+    model: LayerGraph
+    target: TargetDescription
+    pixels: np.ndarray
+    labels: np.ndarray
+
+    def attempt(self, base: _Trial, change: _Change) -> _Trial | None:
+        """The design of ``base`` with one change, or None if it gains no tick or the target cannot hold it.
+
+        It is not mapped again: that takes longer, and only what is kept needs it.
+        """
+        options = base.design.options
+        alignments = {**options.alignments, change.population: change.method}
+        changed = replace(options, alignments=alignments)
+        graph = chosen_graph(self.model, changed)
+        try:
+            network = lowering(self.target, changed)(graph)
+        except IntegerWidthError:
+            return None
+        mapping = base.design.mapping
+        pipeline = pipeline_of(network, mapping.slots, self.target.link_ticks, mapping.replicas)
+        if _latency(pipeline) >= base.latency_ticks:
+            return None
+        design = replace(
+            base.design, options=changed, graph=graph, network=network, pipeline=pipeline
+        )
+        affected = _downstream(network, change.population)
+        return self.measure(design, {n: p for n, p in base.packed.items() if n not in affected})
+
+    def measure(self, design: Design, known: dict[str, np.ndarray] | None) -> _Trial:
+        """Accuracy and spike trains of a design, given the trains of what did not change."""
+        network, known = design.network, known or {}
+        packed: dict[str, list[np.ndarray]] = {
+            p.name: [] for p in spiking_populations(network) if p.name not in known
+        }
+        correct = 0
+        for start in range(0, len(self.pixels), SAMPLES_PER_BATCH):
+            batch = slice(start, start + SAMPLES_PER_BATCH)
+            trains = {name: _unpacked(network, name, bits[batch]) for name, bits in known.items()}
+            run = run_any_alignment(network, self.pixels[batch], known=trains)
+            correct += int((run.predictions == self.labels[batch]).sum())
+            for name, parts in packed.items():
+                parts.append(np.packbits(run.trains[name].reshape(len(run.logits), -1), axis=1))
+        new = {name: np.concatenate(parts) for name, parts in packed.items()}
+        return _Trial(
+            design=design,
+            latency_ticks=_latency(design.pipeline),
+            accuracy=correct / len(self.pixels),
+            packed={**known, **new},
+        )
+
+    def mapped(self, design: Design) -> Design:
+        mapping = design.mapping
+        return map_design(
+            design.options, design.graph, design.network, self.target, mapping.slots,
+            mapping.replicas,
+        )  # fmt: skip
+
+
+def _changes(design: Design) -> list[_Change]:
+    """Every other method into each spiking population; of two that read the same frames, the first."""
+    changes = []
+    for population in spiking_populations(design.network):
+        synapses = design.network.incoming(population.name)
+        current = synapses[0].alignment
+        for method in ALIGNMENT_METHODS:
+            steps = {design.network[s.source].timesteps for s in synapses} | {population.timesteps}
+            same = method == "truncate" and len(steps) == 1
+            if method not in (current, "average") and not same:
+                changes.append(_Change(population.name, method))
+    return changes
+
+
+def _latency(pipeline: Pipeline) -> int:
+    return schedule_pipeline(pipeline, 1).first_latency_ticks
+
+
+def _downstream(network: IntegerNetwork, name: str) -> set[str]:
+    """A population and all that hear from it, over any number of synapses."""
+    reached = {name}
+    for synapse in network.synapses:  # in topological order of their targets
+        if synapse.source in reached:
+            reached.add(synapse.target)
+    return reached
+
+
+def _unpacked(network: IntegerNetwork, name: str, bits: np.ndarray) -> np.ndarray:
+    population = network[name]
+    shape = (population.timesteps, *population.shape)
+    size = int(np.prod(shape))
+    return np.unpackbits(bits, axis=1, count=size).view(bool).reshape(len(bits), *shape)

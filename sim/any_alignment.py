@@ -1,0 +1,158 @@
+"""The integers of the stepped engine for any alignment, with the convolutions left to torch.
+
+Where a synapse averages, its current is the same in every step and computed once; where it selects
+frames, once for each frame that some step reads. Neurons then fire step by step. Sums are of integers
+that the type holds (see ``sim.exact``), so the result is exact.
+
+A search over alignments runs nearly the same network again and again: populations whose spike trains are
+known from an earlier run need not be computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sim.simulation import Simulation, check_pixels
+from toolchain.errors import UnsupportedNetworkError
+from toolchain.integer_network import (
+    IntegerInput,
+    IntegerNetwork,
+    IntegerReadout,
+    IntegerSpiking,
+    IntegerSynapse,
+)
+from toolchain.integer_network.accumulator_bounds import window_sum_bound
+from toolchain.integer_network.network import step_frames
+from toolchain.linear_maps import Convolution, Dense, Scale, SumPool
+
+_EXACT_INTEGERS = {torch.float32: 2**24 - 1, torch.float64: 2**53 - 1}
+
+
+def run_any_alignment(
+    network: IntegerNetwork,
+    pixels: np.ndarray,
+    *,
+    known: Mapping[str, np.ndarray] | None = None,
+    batch_size: int = 64,
+) -> Simulation:
+    """Simulate all populations but those whose spike trains are known.
+
+    Args:
+        pixels: integers of shape ``(B, C, H, W)``.
+        known: spike trains ``(B, T_l, C, H, W)`` of populations that are the same in this network, with
+            all that is upstream of them, as in the one they come from.
+        batch_size: samples computed at once; bounds memory, never changes a result.
+
+    Raises:
+        UnsupportedNetworkError: a bound is past what doubles hold.
+        DataError: the pixels are not what the input population holds.
+    """
+    pixels, known = check_pixels(network, pixels), known or {}
+    batches = []
+    # NNPACK's Winograd transform divides: its sums are not integers, so it must stay off
+    with torch.inference_mode(), torch.backends.nnpack.flags(enabled=False):
+        for start in range(0, max(len(pixels), 1), batch_size):
+            batch = slice(start, start + batch_size)
+            trains = {name: train[batch] for name, train in known.items()}
+            batches.append(_run_batch(network, pixels[batch], trains))
+    trains = {n: np.concatenate([b.trains[n] for b in batches]) for n in batches[0].trains}
+    return Simulation(
+        logits=np.concatenate([b.logits for b in batches]),
+        counts={name: train.sum(axis=1, dtype=np.int64) for name, train in trains.items()},
+        trains=trains,
+    )
+
+
+def _run_batch(
+    network: IntegerNetwork, pixels: np.ndarray, known: Mapping[str, np.ndarray]
+) -> Simulation:
+    frames: dict[str, Tensor] = {}  # per population, (B, T, C, H, W): what it sends in each step
+    trains: dict[str, np.ndarray] = {}
+    logits = np.empty(0)
+    for population in network.populations:
+        name = population.name
+        if isinstance(population, IntegerInput):
+            frames[name] = torch.from_numpy(pixels)[:, None]
+            continue
+        if name in known:
+            trains[name] = known[name]
+        elif isinstance(population, IntegerReadout):
+            sums = _currents(network, population, frames).sum(dim=1, dtype=torch.float64)
+            logits = sums.reshape(len(pixels), -1).to(torch.int64).numpy()
+            continue
+        else:
+            currents = _currents(network, population, frames)
+            trains[name] = _fire(population, currents).numpy()
+        frames[name] = torch.from_numpy(trains[name])
+    return Simulation(logits=logits, counts={}, trains=trains)
+
+
+def _currents(
+    network: IntegerNetwork, target: IntegerSpiking | IntegerReadout, frames: Mapping[str, Tensor]
+) -> Tensor:
+    """Input current of each step of the target's window, ``(B, T, C, H, W)``."""
+    dtype = _exact_type(network, target.name)
+    batch = len(next(iter(frames.values())))
+    bias = torch.from_numpy(target.bias).to(dtype)
+    currents = bias.expand(batch, target.timesteps, *target.shape).clone()
+    for synapse in network.incoming(target.name):
+        source = frames[synapse.source]
+        if synapse.alignment == "average":
+            currents += _transmit(synapse, source.sum(dim=1).to(dtype))[:, None]
+            continue
+        read_by: dict[int, list[int]] = {}
+        for step, frame in enumerate(step_frames(network, synapse)):
+            if frame is not None:
+                read_by.setdefault(frame, []).append(step)
+        for frame, steps in read_by.items():
+            currents[:, steps] += _transmit(synapse, source[:, frame].to(dtype))[:, None]
+    return currents
+
+
+def _exact_type(network: IntegerNetwork, name: str) -> torch.dtype:
+    bound = window_sum_bound(
+        network, name
+    )  # of one step's current times T where frames are selected
+    dtype = next((d for d, limit in _EXACT_INTEGERS.items() if bound <= limit), None)
+    if dtype is None:
+        raise UnsupportedNetworkError(
+            f"{name}: accumulator bound {bound:,} exceeds 2^53, the largest integer that doubles hold; use "
+            f"the stepped engine"
+        )
+    return dtype
+
+
+def _transmit(synapse: IntegerSynapse, values: Tensor) -> Tensor:
+    """``2^x_e * op_e(W_e, values)`` for values of shape ``(B, C, H, W)``."""
+    for linear_map in synapse.maps:
+        match linear_map:
+            case Convolution(stride=stride, padding=padding, groups=groups):
+                weight = torch.from_numpy(linear_map.weight).to(values.dtype)
+                values = F.conv2d(values, weight, stride=stride, padding=padding, groups=groups)
+            case Dense():
+                weight = torch.from_numpy(linear_map.weight).to(values.dtype)
+                values = F.linear(values.flatten(1), weight)[:, :, None, None]
+            case Scale():
+                weight = torch.from_numpy(linear_map.weight).to(values.dtype)
+                values = values * weight[:, None, None]
+            case SumPool(kernel=kernel, stride=stride, padding=padding):
+                values = F.avg_pool2d(values, kernel, stride, padding, divisor_override=1)
+    return values * 2**synapse.exponent
+
+
+def _fire(population: IntegerSpiking, currents: Tensor) -> Tensor:
+    """Spikes of each step, bool, ``(B, T, C, H, W)``."""
+    threshold = torch.from_numpy(population.threshold).to(currents.dtype)
+    start = torch.from_numpy(population.initial_potential).to(currents.dtype)
+    potential = start.expand(currents[:, 0].shape).clone()
+    spikes = torch.empty(currents.shape, dtype=torch.bool)
+    for step in range(population.timesteps):
+        potential += currents[:, step]
+        spikes[:, step] = potential >= threshold
+        potential -= threshold * spikes[:, step]
+    return spikes
