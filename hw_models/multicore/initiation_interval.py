@@ -99,6 +99,7 @@ def single_changes(pipeline: Pipeline) -> list[Change]:
     costs least comes first: slots, and last replicas.
     """
     limit = initiation_interval(pipeline)
+    critical = [name for name in pipeline.windows if name in limit.populations]
     changed: list[tuple[str, Pipeline]] = []
     for buffer in dict.fromkeys(limit.buffers):
         count = pipeline.num_replicas(buffer.target)
@@ -107,11 +108,11 @@ def single_changes(pipeline: Pipeline) -> list[Change]:
         where = f"{buffer}" if count == 1 else f"{buffer} for each replica"
         description = f"one more slot on {where} (D = {wider.slots})"
         changed.append((description, replace(pipeline, buffers=buffers)))
-    for name in limit.populations:
+    for name in critical:
         if pipeline.windows[name] > 1:
             description = f"one timestep less in {name} (T = {pipeline.windows[name] - 1})"
             changed.append((description, _one_step_less(pipeline, name)))
-    for name in limit.populations:
+    for name in critical:
         if pipeline.incoming(name):
             description = f"one more replica of {name} (R = {pipeline.num_replicas(name) + 1})"
             changed.append((description, _one_replica_more(pipeline, name)))
@@ -175,7 +176,7 @@ def _dependencies(pipeline: Pipeline) -> list[_Dependency]:
 def _cycle_above(dependencies: Sequence[_Dependency], ratio: Fraction) -> list[_Dependency] | None:
     """A cycle whose delays exceed ``ratio`` ticks per sample, or None (Bellman-Ford)."""
     weights = [ratio.denominator * d.delay - ratio.numerator * d.tokens for d in dependencies]
-    steps = {d.source for d in dependencies} | {d.target for d in dependencies}
+    steps = dict.fromkeys(step for d in dependencies for step in (d.source, d.target))
     distance = dict.fromkeys(steps, 0)
     reached_by: dict[tuple[str, int], _Dependency] = {}
     for _ in range(len(steps) + 1):
