@@ -33,11 +33,12 @@ from hw_models.multicore.mapping_file import MAPPING, mapping_document
 from hw_models.multicore.pipeline_ticks import Schedule, schedule_pipeline
 from hw_models.pe_array.array_description import PeArray, load_array
 from hw_models.pe_array.estimate import ArrayEstimate, estimate_array
+from hw_models.pe_array.layer_passes import modes_of
 from hw_models.target_description import TargetDescription, load_target
 from toolchain.checkpoint import Checkpoint, load_checkpoint
 from toolchain.datasets import DATASETS, Dataset, load_dataset
 from toolchain.errors import DataError
-from toolchain.integer_network import IntegerNetwork, has_constant_current
+from toolchain.integer_network import IntegerNetwork
 from toolchain.integer_network.serialize import save_integer_network
 
 
@@ -131,11 +132,7 @@ def _asynchronous(
 
 
 def _array_estimates(network: IntegerNetwork, array: PeArray) -> list[ArrayEstimate]:
-    if not has_constant_current(network):
-        return []
-    return [
-        estimate_array(network, array, mode) for mode in ("snn", "ann_multiplier", "ann_bit_serial")
-    ]
+    return [estimate_array(network, array, mode) for mode in modes_of(network)]
 
 
 def _write(compilation: Compilation, out: Path) -> None:

@@ -36,12 +36,13 @@ def compare(
     from deploy.report.terminal import print_comparison
     from deploy.verification import hold_array, random_pixels
     from hw_models.pe_array.array_description import load_array
-    from hw_models.pe_array.estimate import MODES, estimate_array
+    from hw_models.pe_array.estimate import estimate_array
+    from hw_models.pe_array.layer_passes import modes_of
     from toolchain.integer_network.serialize import load_integer_network
 
     network, report = load_integer_network(build), load_report(build)
     description = load_array(array or report["options"]["array"])
-    estimates = [estimate_array(network, description, mode) for mode in MODES]
+    estimates = [estimate_array(network, description, mode) for mode in modes_of(network)]
     pipelines = [row for row in report["comparison"] if row["kind"] == "pipeline"]
     report["comparison"] = pipelines + [array_row(description.name, e) for e in estimates]
     divergence = hold_array(network, description, random_pixels(network, CHECKED_SAMPLES))
@@ -58,7 +59,7 @@ def compare(
         console.print(_layers(estimates))
         print_comparison(report, console)
         verdict = (
-            f"[green]equal[/green]  PE array = stepped engine on every count and logit of "
+            f"[green]equal[/green]  PE array = stepped engine on every count, spike and logit of "
             f"{CHECKED_SAMPLES} random samples"
             if divergence is None
             else f"[red]DIFFERENT[/red]  PE array against stepped engine: {divergence}"

@@ -43,11 +43,11 @@ def comparison(report: dict[str, Any]) -> Markup:
                 "summary", f"{report['pe_array']['array']}, {estimate['mode']}: layer by layer"
             ),
             table(
-                ["Pass", "steps", "cycles (exact)", "utilisation (exact)", "energy, nJ"],
+                ["Pass", "frames", "cycles (exact)", "utilisation (exact)", "energy, nJ"],
                 [
                     [
                         layer["name"],
-                        layer["timesteps"],
+                        layer["frames"],
                         number(layer["cycles"]),
                         per_cent(layer["utilisation"]),
                         number(layer["energy_pj"] / 1000),

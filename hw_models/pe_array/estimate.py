@@ -1,21 +1,13 @@
-"""A network on the array: as an SNN, and as the multi-bit ANN it was trained as.
-
-``snn`` runs Algorithm 2 with T_l steps a layer; its elements add a weight once for each bit of the input
-count. ``ann_multiplier`` needs one step and a full multiplier in every element. ``ann_bit_serial`` takes
-the bits of the input one after another in place of the timesteps, with adders only.
-"""
+"""A network on the array in each mode: as an SNN, and as the quantized ANN it was trained as."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from hw_models.pe_array.array_description import PeArray
-from hw_models.pe_array.layer_passes import LayerPass, layer_passes
-from hw_models.pe_array.loop_counters import count_loops
+from hw_models.pe_array.closed_form import count_loops
+from hw_models.pe_array.layer_passes import LayerPass, Mode, layer_passes
 from toolchain.integer_network import IntegerNetwork
-
-MODES = ("snn", "ann_multiplier", "ann_bit_serial")
-WEIGHT_BYTES = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,12 +15,12 @@ class LayerEstimate:
     """One pass in one mode."""
 
     name: str
-    timesteps: int
+    frames: int
     operand_bits: int
     cycles: int
     utilisation: float
     accumulations: int
-    weight_read_bytes: int
+    weight_read_bytes: float
     input_read_bytes: float
     node_updates: int
     energy_pj: float
@@ -38,7 +30,7 @@ class LayerEstimate:
 class ArrayEstimate:
     """A whole network in one mode; layers run one after another, so throughput is 1 / latency."""
 
-    mode: str
+    mode: Mode
     layers: tuple[LayerEstimate, ...]
     cycles: int
     utilisation: float
@@ -47,63 +39,50 @@ class ArrayEstimate:
     energy_pj: float
 
 
-def estimate_array(network: IntegerNetwork, array: PeArray, mode: str) -> ArrayEstimate:
+def estimate_array(network: IntegerNetwork, array: PeArray, mode: Mode) -> ArrayEstimate:
     """Cycles (exact for this array) and energy (an estimate) of one sample.
 
     Raises:
-        UnsupportedNetworkError: a synapse does not average.
+        UnsupportedNetworkError: the mode needs averaging, and a synapse does not average.
     """
-    assert mode in MODES
-    layers = tuple(_estimate_pass(layer, array, mode) for layer in layer_passes(network))
+    layers = tuple(_estimate_pass(layer, array) for layer in layer_passes(network, mode))
     cycles = sum(layer.cycles for layer in layers)
     latency_us = cycles / array.clock_mhz
-    work = sum(layer.utilisation * layer.cycles for layer in layers)
+    work = sum(layer.accumulations for layer in layers)
     return ArrayEstimate(
         mode=mode,
         layers=layers,
         cycles=cycles,
-        utilisation=work / cycles,
+        utilisation=work / (cycles * array.unrolling.num_elements),
         latency_us=latency_us,
         throughput_per_s=1e6 / latency_us,
         energy_pj=sum(layer.energy_pj for layer in layers),
     )
 
 
-def _estimate_pass(layer: LayerPass, array: PeArray, mode: str) -> LayerEstimate:
-    steps = {
-        "snn": layer.bounds.timesteps,
-        "ann_multiplier": 1,
-        "ann_bit_serial": layer.operand_bits,
-    }[mode]
-    bounds = replace(layer.bounds, timesteps=steps)
-    counters = count_loops(bounds, array.unrolling)
-    bits_a_read = 1 if mode == "ann_bit_serial" else layer.operand_bits
-    input_bytes = counters.input_reads * bits_a_read / 8
-    weight_bytes = 0 if layer.is_pool else counters.weight_reads * WEIGHT_BYTES
-    outputs = counters.node_updates // steps
-    node_updates = outputs * (layer.bounds.timesteps if mode == "snn" else 1) if layer.fires else 0
+def _estimate_pass(layer: LayerPass, array: PeArray) -> LayerEstimate:
+    counters = count_loops(layer.nest, array.unrolling, array.dataflow)
+    cycles = counters.cycles + counters.node_stall_cycles
+    weight_bytes = counters.weight_reads * array.weight_bits / 8
+    input_bytes = counters.input_reads * layer.operand_bits / 8
+    multiply_pj = array.multiply_pj * layer.operand_bits / 8 if layer.operand_bits > 1 else 0
+    if layer.nest.unit_weights:
+        multiply_pj = 0
     energy_pj = (
-        counters.accumulations * _accumulation_pj(layer, array, mode)
-        + (weight_bytes + input_bytes) * array.buffer_read_pj_per_byte
-        + node_updates * array.add_pj
+        counters.accumulations * (array.add_pj + multiply_pj)
+        + weight_bytes * array.buffers["weight"].read_pj_per_byte
+        + input_bytes * array.buffers["input"].read_pj_per_byte
+        + counters.node_updates * array.add_pj
     )
     return LayerEstimate(
         name=layer.name,
-        timesteps=steps,
+        frames=layer.nest.frames,
         operand_bits=layer.operand_bits,
-        cycles=counters.cycles,
-        utilisation=counters.accumulations / (counters.cycles * array.unrolling.num_elements),
+        cycles=cycles,
+        utilisation=counters.accumulations / (cycles * array.unrolling.num_elements),
         accumulations=counters.accumulations,
         weight_read_bytes=weight_bytes,
         input_read_bytes=input_bytes,
-        node_updates=node_updates,
+        node_updates=counters.node_updates,
         energy_pj=energy_pj,
     )
-
-
-def _accumulation_pj(layer: LayerPass, array: PeArray, mode: str) -> float:
-    if layer.is_pool or mode == "ann_bit_serial":
-        return array.add_pj
-    if mode == "ann_multiplier":
-        return array.multiply_pj + array.add_pj
-    return layer.operand_bits * array.add_pj
