@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
+import numpy as np
+
+from hw_models.pe_array.array_description import PeArray
+from hw_models.pe_array.layer_passes import LayerPass
 from hw_models.pe_array.loop_nest import TIME_LOOPS, Dataflow, LoopNest, Unrolling
 from toolchain.linear_maps import window_positions
 
@@ -52,3 +57,62 @@ def _window(rng):
     padding = tuple(rng.randint(0, length - 1) for length in kernel)
     stride = rng.randint(1, 3), rng.randint(1, 3)
     return size, (kernel, stride, padding)
+
+
+def random_layer(rng: random.Random) -> LayerPass:
+    """A pass in its place in a network: what it reads, and what becomes of its sums."""
+    nest = random_nest(rng)
+    ending = "fires" if nest.fires else rng.choice(["joins", "maps", "reads_out"])
+    entries = rng.randint(1, nest.frames)
+    selection = range(nest.frames) if nest.sum_frames else (rng.randrange(entries),) * nest.frames
+    if not nest.sum_frames and rng.random() < 0.5:
+        selection = [rng.choice([None, *range(entries)]) for _ in range(nest.frames)]
+    operand_bits = 1 if nest.sum_frames else rng.randint(1, 5)
+    stores_frames = nest.fires and not nest.sum_frames and rng.random() < 0.5
+    per_neuron = rng.choice([0, 0, 2]) if ending in ("fires", "reads_out") else 0
+    stored_bits = nest.frames if stores_frames else rng.randint(1, 4)
+    return LayerPass(
+        name="source -> target",
+        source="source",
+        target="target",
+        map_index=0,
+        nest=nest,
+        weight=np.broadcast_to(
+            np.int8(1), (nest.groups, nest.output_channels, nest.input_channels, *nest.kernel)
+        ),
+        input_shape=(nest.groups * nest.input_channels, *nest.input_size),
+        selection=tuple(selection),
+        operand_bits=operand_bits,
+        signed=False,
+        entry_bits=rng.randint(operand_bits, 6),
+        exponent=0,
+        ending=ending,
+        stored_bits={"fires": stored_bits, "maps": nest.sums_per_neuron * 5}.get(ending, 0),
+        stores_frames=stores_frames,
+        output_bits=rng.choice([1, stored_bits]),
+        requantizes=False,
+        channel_parameters=3 - per_neuron if ending in ("fires", "reads_out") else 0,
+        neuron_parameters=per_neuron,
+    )
+
+
+def random_array(rng: random.Random, base: PeArray) -> PeArray:
+    """Small buffers and narrow ports, so that each kind of plan and of stall comes up."""
+    return replace(
+        base,
+        unrolling=random_unrolling(rng),
+        dataflow=random_dataflow(rng),
+        weight_bits=rng.choice([2, 8]),
+        sum_bits=rng.choice([5, 24]),
+        potential_bits=rng.choice([5, 24]),
+        off_chip_bytes_per_cycle=rng.choice([1, 2, 3, 8, 100]),
+        buffers={
+            name: replace(
+                buffer,
+                size_bytes=round(2 ** rng.uniform(2, 11)),
+                port_bytes=rng.choice([1, 2, 8, 64]),
+                copies=rng.choice([1, 2, 2]),
+            )
+            for name, buffer in base.buffers.items()
+        },
+    )

@@ -56,6 +56,8 @@ class PeArray:
     off_chip_pj_per_byte: float
     add_pj: float
     multiply_pj: float
+    fire_pj: float
+    requantize_pj: float
     figures: Mapping[str, Figure]
 
 
@@ -88,6 +90,8 @@ def load_array(name_or_path: str) -> PeArray:
         off_chip_pj_per_byte=file.number("off_chip.pj_per_byte"),
         add_pj=file.number("energy.add_pj"),
         multiply_pj=file.number("energy.multiply_pj"),
+        fire_pj=file.number("energy.fire_pj"),
+        requantize_pj=file.number("energy.requantize_pj"),
         figures=file.figures,
     )
     _check_least_sizes(array)

@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from hw_models.pe_array.array_description import PeArray
-from hw_models.pe_array.closed_form import count_loops
+from hw_models.pe_array.closed_form import LoopCounters, count_loops
+from hw_models.pe_array.energy import PortTraffic, pass_energy_pj, port_traffic
 from hw_models.pe_array.layer_passes import LayerPass, Mode, layer_passes
+from hw_models.pe_array.pass_timing import PassTiming, time_pass
 from toolchain.integer_network import IntegerNetwork
 
 
 @dataclass(frozen=True, kw_only=True)
 class LayerEstimate:
-    """One pass in one mode."""
+    """One pass in one mode: counters and cycles are exact for this array, energy is an estimate."""
 
     name: str
+    target: str
     frames: int
     operand_bits: int
-    cycles: int
-    utilisation: float
-    accumulations: int
-    weight_read_bytes: float
-    input_read_bytes: float
-    node_updates: int
-    energy_pj: float
+    counters: LoopCounters
+    timing: PassTiming
+    ports: PortTraffic
+    energy_pj: Mapping[str, float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,58 +33,77 @@ class ArrayEstimate:
     """A whole network in one mode; layers run one after another, so throughput is 1 / latency."""
 
     mode: Mode
+    array: PeArray
     layers: tuple[LayerEstimate, ...]
-    cycles: int
-    utilisation: float
-    latency_us: float
-    throughput_per_s: float
-    energy_pj: float
+
+    @property
+    def total_cycles(self) -> int:
+        return sum(layer.timing.total_cycles for layer in self.layers)
+
+    @property
+    def utilisation(self) -> float:
+        """Share of all elements over all cycles that accumulate, tails and stalls excluded."""
+        work = sum(layer.counters.accumulations for layer in self.layers)
+        return work / (self.total_cycles * self.array.unrolling.num_elements)
+
+    @property
+    def latency_us(self) -> float:
+        return self.total_cycles / self.array.clock_mhz
+
+    @property
+    def stalls(self) -> Counter[str]:
+        """Cycles by what the array waited for, on and off chip."""
+        total: Counter[str] = Counter()
+        for layer in self.layers:
+            total.update(layer.timing.on_chip_stalls)
+            total.update(layer.timing.off_chip_stalls)
+        return total
+
+    @property
+    def port_bytes(self) -> float:
+        return sum(layer.ports.total for layer in self.layers)
+
+    @property
+    def off_chip_bytes(self) -> int:
+        return sum(layer.timing.off_chip_bytes for layer in self.layers)
+
+    @property
+    def energy_pj(self) -> Counter[str]:
+        """By what it is spent on."""
+        return total_energy_pj(layer.energy_pj for layer in self.layers)
 
 
 def estimate_array(network: IntegerNetwork, array: PeArray, mode: Mode) -> ArrayEstimate:
-    """Cycles (exact for this array) and energy (an estimate) of one sample.
+    """Cycles, traffic and energy of one sample, without data: nothing is skipped.
 
     Raises:
         UnsupportedNetworkError: the mode needs averaging, and a synapse does not average.
+        TargetError: a buffer cannot hold a row of a layer.
     """
-    layers = tuple(_estimate_pass(layer, array) for layer in layer_passes(network, mode))
-    cycles = sum(layer.cycles for layer in layers)
-    latency_us = cycles / array.clock_mhz
-    work = sum(layer.accumulations for layer in layers)
-    return ArrayEstimate(
-        mode=mode,
-        layers=layers,
-        cycles=cycles,
-        utilisation=work / (cycles * array.unrolling.num_elements),
-        latency_us=latency_us,
-        throughput_per_s=1e6 / latency_us,
-        energy_pj=sum(layer.energy_pj for layer in layers),
-    )
+    layers = tuple(estimate_pass(layer, array) for layer in layer_passes(network, mode))
+    return ArrayEstimate(mode=mode, array=array, layers=layers)
 
 
-def _estimate_pass(layer: LayerPass, array: PeArray) -> LayerEstimate:
+def estimate_pass(layer: LayerPass, array: PeArray) -> LayerEstimate:
+    """One pass."""
     counters = count_loops(layer.nest, array.unrolling, array.dataflow)
-    cycles = counters.cycles + counters.node_stall_cycles
-    weight_bytes = counters.weight_reads * array.weight_bits / 8
-    input_bytes = counters.input_reads * layer.operand_bits / 8
-    multiply_pj = array.multiply_pj * layer.operand_bits / 8 if layer.operand_bits > 1 else 0
-    if layer.nest.unit_weights:
-        multiply_pj = 0
-    energy_pj = (
-        counters.accumulations * (array.add_pj + multiply_pj)
-        + weight_bytes * array.buffers["weight"].read_pj_per_byte
-        + input_bytes * array.buffers["input"].read_pj_per_byte
-        + counters.node_updates * array.add_pj
-    )
+    timing, ports = time_pass(layer, array), port_traffic(layer, array, counters)
     return LayerEstimate(
         name=layer.name,
+        target=layer.target,
         frames=layer.nest.frames,
         operand_bits=layer.operand_bits,
-        cycles=cycles,
-        utilisation=counters.accumulations / (cycles * array.unrolling.num_elements),
-        accumulations=counters.accumulations,
-        weight_read_bytes=weight_bytes,
-        input_read_bytes=input_bytes,
-        node_updates=counters.node_updates,
-        energy_pj=energy_pj,
+        counters=counters,
+        timing=timing,
+        ports=ports,
+        energy_pj=pass_energy_pj(layer, array, counters, ports, timing),
     )
+
+
+def total_energy_pj(parts: Iterable[Mapping[str, float]]) -> Counter[str]:
+    """Sum over passes of what each kind of event takes."""
+    total: Counter[str] = Counter()
+    for part in parts:
+        for name, energy in part.items():
+            total[name] += energy  # type: ignore[assignment]
+    return total

@@ -11,12 +11,8 @@ from hw_models.pe_array.array_description import PeArray
 from hw_models.pe_array.layer_passes import LayerPass, Mode, layer_passes
 from hw_models.pe_array.loop_nest import Dataflow, Tiling, Unrolling, tiling_of
 from hw_models.pe_array.loop_trace import TileIndices, outer_loops
-from toolchain.integer_network import (
-    IntegerInput,
-    IntegerNetwork,
-    IntegerReadout,
-    IntegerSpiking,
-)
+from hw_models.pe_array.operands import frame_operand, source_values
+from toolchain.integer_network import IntegerNetwork, IntegerReadout, IntegerSpiking
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -75,40 +71,9 @@ def run_on_array(
     )
 
 
-def source_values(
-    network: IntegerNetwork,
-    layer: LayerPass,
-    pixels: np.ndarray,
-    counts: Mapping[str, np.ndarray],
-    trains: Mapping[str, np.ndarray],
-) -> np.ndarray:
-    """What the source of a pass presents to the first map of its chain, int64 ``(B, entries, C, H, W)``.
-
-    One entry, the count or the pixels, or one a frame.
-    """
-    if isinstance(network[layer.source], IntegerInput):
-        return pixels.astype(np.int64)[:, None]
-    synapse = next(s for s in network.incoming(layer.target) if s.source == layer.source)
-    if synapse.alignment == "average":
-        return counts[layer.source].astype(np.int64)[:, None]
-    return trains[layer.source].astype(np.int64)
-
-
-def frame_operands(layer: LayerPass, values: np.ndarray) -> np.ndarray:
-    """The operand of each frame, ``(B, F, C, H, W)``, as the pass reads its map.
-
-    Args:
-        values: int64 ``(B, entries, ...)``; where frames are bit planes, the value that they are bits of.
-    """
-    planes = []
-    for entry in layer.selection:
-        if entry is None:
-            planes.append(np.zeros_like(values[:, 0]))
-        elif layer.nest.sum_frames:
-            planes.append(values[:, 0] >> entry & 1)
-        else:
-            planes.append(values[:, entry])
-    return np.stack(planes, axis=1).reshape(len(values), len(planes), *layer.input_shape)
+def _frames(layer: LayerPass, values: np.ndarray) -> np.ndarray:
+    """The operand of each frame, ``(B, F, C, H, W)``."""
+    return np.stack([frame_operand(layer, values, entry) for entry in layer.selection], axis=1)
 
 
 def _run_pass(
@@ -131,7 +96,7 @@ def _run_pass(
     sums = np.zeros((batch, nest.sums_per_neuron, *shape), np.int64)
     if left is not None:
         sums += left
-    for tile, accumulated in _accumulate(layer, tiling, dataflow, frame_operands(layer, values)):
+    for tile, accumulated in _accumulate(layer, tiling, dataflow, _frames(layer, values)):
         channels = _output_channels(tile, nest.output_channels)
         here = (channels, tile.row, _slice(tile.columns))
         if not nest.sum_frames:

@@ -72,6 +72,9 @@ class LayerPass:
         entry_bits: bits that one entry of a value takes where the map is stored.
         exponent: sums are shifted left by it.
         stored_bits: bits that a neuron's result takes where it is stored; 0 when it is a sum.
+        stores_frames: they are its spikes one by one, not their count.
+        output_bits: bits that the node unit writes at once: a spike, or the value of an ANN.
+        requantizes: the node unit is the quantizer of an ANN.
         channel_parameters, neuron_parameters: words of bias, threshold and initial potential that the
             node unit takes per output channel, and per neuron.
     """
@@ -90,6 +93,9 @@ class LayerPass:
     exponent: int
     ending: Ending
     stored_bits: int
+    stores_frames: bool
+    output_bits: int
+    requantizes: bool
     channel_parameters: int
     neuron_parameters: int
 
@@ -143,8 +149,14 @@ def stored_bits(network: IntegerNetwork, name: str) -> int:
     population = network[name]
     if isinstance(population, IntegerInput):
         return population.max_value.bit_length()
-    averaged = all(synapse.alignment == "average" for synapse in network.outgoing(name))
-    return population.timesteps.bit_length() if averaged else population.timesteps
+    if stores_frames(network, name):
+        return population.timesteps
+    return population.timesteps.bit_length()
+
+
+def stores_frames(network: IntegerNetwork, name: str) -> bool:
+    """A synapse out of a spiking population selects frames."""
+    return any(synapse.alignment != "average" for synapse in network.outgoing(name))
 
 
 def _synapse_passes(
@@ -168,10 +180,9 @@ def _synapse_passes(
         weight, stride, padding = _as_convolution(linear_map, shape)
         reads = (prod(shape), 1, 1) if isinstance(linear_map, Dense) else shape
         out = linear_map.output_shape(shape)
-        if is_last_map and index > 0:
-            selection = tuple(None if e is None else distinct.index(e) for e in wanted)
-        else:
-            selection = tuple(wanted if is_last_map else distinct)
+        selection = tuple(wanted) if is_last_map else tuple(distinct)
+        if index > 0:  # the map before has left one entry for each that is wanted, in order
+            selection = tuple(None if e is None else distinct.index(e) for e in selection)
         selection, operand_bits = _in_mode(mode, selection, entries)
         result = _result_of(linear_map, weight, entries)
         ending: Ending = "maps"
@@ -220,6 +231,9 @@ def _synapse_passes(
                 "maps": result.value_bits * result.num_entries,
                 "reads_out": 0,
             }[ending],
+            stores_frames=ending == "fires" and stores_frames(network, target.name),
+            output_bits=1 if mode.startswith("snn") else stored_bits(network, target.name),
+            requantizes=ending == "fires" and not mode.startswith("snn"),
             channel_parameters=channel_parameters,
             neuron_parameters=neuron_parameters,
         )

@@ -195,7 +195,7 @@ def test_ann_accumulations_are_those_of_the_network(network):
     """One frame, no tails: the multiplier ANN does each accumulation of the network once."""
     expected = sum(num_accumulations(s.maps, network[s.source].shape) for s in network.synapses)
     estimate = estimate_array(network, ARRAY, "ann_multiplier")
-    assert sum(layer.accumulations for layer in estimate.layers) == expected
+    assert sum(layer.counters.accumulations for layer in estimate.layers) == expected
 
 
 @NETWORKS
