@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 
 from toolchain.integer_network import (
     IntegerInput,
@@ -83,3 +86,39 @@ def _spiking(name: str, shape: tuple[int, int, int], timesteps: int) -> IntegerS
         initial_potential=0 * per_channel,
         bias=0 * per_channel,
     )
+
+
+def run_with_thresholds(
+    network: IntegerNetwork, pixels: np.ndarray, spiking: float = 0.98
+) -> tuple[IntegerNetwork, dict[str, np.ndarray]]:
+    """The network with thresholds from the currents of one run, and its spike counts.
+
+    Every threshold is a quantile of its layer's currents, as if it had been balanced on the sample.
+    """
+    populations, counts = list(network.populations), {}
+    values = torch.from_numpy(pixels.astype(np.float64))
+    for index, population in enumerate(populations):
+        if not isinstance(population, IntegerSpiking):
+            continue
+        (synapse,) = network.incoming(population.name)
+        for linear_map in synapse.maps:
+            values = _transmit(linear_map, values)
+        threshold = max(1, int(np.quantile(values.numpy(), spiking)))
+        reached = values * population.timesteps + threshold // 2
+        values = (reached / threshold).floor().clamp(0, population.timesteps)
+        counts[population.name] = values.numpy().astype(np.int64)
+        ones = np.ones_like(population.threshold)
+        populations[index] = replace(
+            population, threshold=threshold * ones, initial_potential=threshold // 2 * ones
+        )
+    return IntegerNetwork.build(populations, network.synapses), counts
+
+
+def _transmit(linear_map: LinearMap, values: torch.Tensor) -> torch.Tensor:
+    if isinstance(linear_map, SumPool):
+        return F.avg_pool2d(values, linear_map.kernel, linear_map.stride, divisor_override=1)
+    assert isinstance(linear_map, Convolution | Dense)
+    weight = torch.from_numpy(linear_map.weight).double()
+    if isinstance(linear_map, Convolution):
+        return F.conv2d(values, weight, padding=linear_map.padding)
+    return F.linear(values.flatten(1), weight)[:, :, None, None]
