@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from deploy.report.markup import number
+from deploy.report.markup import number, per_cent
 
 
 def headline(on_array: dict[str, Any]) -> str:
@@ -62,6 +62,20 @@ def silicon(on_array: dict[str, Any]) -> str:
     )
     text = f"pJ an accumulation, memory included: {ours}."
     return f"{text} Reported of spiking chips, per synaptic operation: {chips}." if chips else text
+
+
+def skipping_rows(on_array: dict[str, Any]) -> list[list[str]]:
+    """Each mode with no zero skipped and under each kind of skipping: cycles, share of cycles, of energy."""
+    rows = []
+    for mode in on_array["estimates"]:
+        energy_pj = sum(mode["energy_pj"].values())
+        cells = [
+            f"{left['total_cycles']:,.0f} ({per_cent(left['total_cycles'] / mode['total_cycles'])}, "
+            f"{per_cent(left['energy_pj'] / energy_pj)})"
+            for left in mode["skipping"].values()
+        ]
+        rows.append([mode["mode"], f"{mode['total_cycles']:,}", *cells])
+    return rows
 
 
 def _times(part: float, whole: float) -> str:

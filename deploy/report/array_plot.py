@@ -10,6 +10,7 @@ from deploy.report.markup import number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 COLOURS = {
     "turns": "#2f6db3",
@@ -59,6 +60,7 @@ def draw_comparison(report: dict[str, Any], sweeps: list[dict[str, Any]], path: 
             panels = parts[3].subplots(1, len(sweeps), squeeze=False)[0]
             for axes, sweep in zip(panels, sweeps, strict=True):
                 _sweep(axes, sweep)
+        _settle(figure)
         metadata = {"Date": None} if path.suffix == ".svg" else {"Software": None}
         try:
             figure.savefig(path, dpi=130, metadata=metadata)
@@ -68,6 +70,15 @@ def draw_comparison(report: dict[str, Any], sweeps: list[dict[str, Any]], path: 
             ) from error
         finally:
             pyplot.close(figure)
+
+
+def _settle(figure: Figure) -> None:
+    """Keep the layout, rounded: its solver leaves noise behind the last digit that is drawn."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for axes in figure.axes:
+        left, bottom, width, height = (round(edge, 4) for edge in axes.get_position().bounds)
+        axes.set_position((left, bottom, width, height))
 
 
 def _designs(axes: Axes, report: dict[str, Any], value: str, label: str) -> None:

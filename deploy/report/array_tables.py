@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from deploy.report.array_document import STALLS
-from deploy.report.array_findings import findings, headline, silicon
+from deploy.report.array_findings import findings, headline, silicon, skipping_rows
 from deploy.report.markup import number, per_cent
 
 _PIPE_WIDTH = 140
@@ -135,16 +135,16 @@ def _energy(on_array: dict[str, Any]) -> Table:
 
 def _skipping(on_array: dict[str, Any]) -> Table:
     samples = on_array["skipping_samples"]
-    table = _table(f"zeros skipped: cycles, mean of exact counts on {samples} test samples")
+    table = _table(
+        f"zeros skipped: cycles, mean of exact counts on {samples} test samples (share of the cycles, and of "
+        "the energy, with none skipped)"
+    )
     table.add_column("mode")
     kinds = list(on_array["estimates"][0]["skipping"])
     for name in ("none", *kinds):
         table.add_column(name.replace("_", " "), justify="right")
-    for mode in on_array["estimates"]:
-        every = mode["total_cycles"]
-        left = (mode["skipping"][kind]["total_cycles"] for kind in kinds)
-        cells = (f"{cycles:,.0f} ({per_cent(cycles / every)})" for cycles in left)
-        table.add_row(mode["mode"], f"{every:,}", *cells)
+    for row in skipping_rows(on_array):
+        table.add_row(*row)
     return table
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from deploy.report.array_document import STALLS
-from deploy.report.array_findings import findings, headline, silicon
+from deploy.report.array_findings import findings, headline, silicon, skipping_rows
 from deploy.report.markup import (
     Markup,
     element,
@@ -123,12 +123,6 @@ def cycle_bars(on_array: dict[str, Any]) -> Markup:
 
 def _skipping(on_array: dict[str, Any]) -> Markup:
     kinds = list(on_array["estimates"][0]["skipping"])
-    rows = []
-    for mode in on_array["estimates"]:
-        every = mode["total_cycles"]
-        left = [mode["skipping"][kind]["total_cycles"] for kind in kinds]
-        cells = [f"{cycles:,.0f} ({per_cent(cycles / every)})" for cycles in left]
-        rows.append([mode["mode"], f"{every:,}", *cells])
     headings = [kind.replace("_", " ") for kind in kinds]
     return join(
         [
@@ -136,9 +130,10 @@ def _skipping(on_array: dict[str, Any]) -> Markup:
                 "p",
                 f"Cycles with zero operands skipped, counted on {on_array['skipping_samples']} test "
                 "samples (mean of exact counts): lanes in lockstep, each lane on its own, or only "
-                "non-zero operands packed.",
+                "non-zero operands packed; with the share of the cycles and of the energy. Lanes that do "
+                "not stay together read weights of their own, which can cost more than the zeros save.",
             ),
-            scrolling(table(["Mode", "none", *headings], rows)),
+            scrolling(table(["Mode", "none", *headings], skipping_rows(on_array))),
         ]
     )
 

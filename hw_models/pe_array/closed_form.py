@@ -7,6 +7,11 @@ from math import prod
 
 from hw_models.pe_array.loop_nest import Dataflow, LoopNest, Unrolling, tiling_of
 
+PIPELINE_CYCLES = 2
+"""From the last turn of the loop until its partial sums are complete: operands arrive, sums are combined.
+
+The register stages of the array in ``rtl/``, which prove it."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class LoopCounters:
@@ -73,6 +78,16 @@ def count_loops(nest: LoopNest, unrolling: Unrolling, dataflow: Dataflow) -> Loo
         node_updates=updates,
         output_writes=updates,
     )
+
+
+def array_cycles(nest: LoopNest, unrolling: Unrolling, dataflow: Dataflow) -> int:
+    """Cycles of a pass from start to the last write, with ports that never make the array wait."""
+    counters, tiling = (
+        count_loops(nest, unrolling, dataflow),
+        tiling_of(nest, unrolling, dataflow),
+    )
+    last_group = tiling.firing_cycles if nest.fires else 1
+    return counters.cycles + counters.node_stall_cycles + PIPELINE_CYCLES + last_group
 
 
 def in_range_pairs(nest: LoopNest, axis: int) -> int:

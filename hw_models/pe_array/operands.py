@@ -68,9 +68,14 @@ def frame_operand(layer: LayerPass, values: np.ndarray, entry: int | None) -> np
 
 def _map_of_sums(layer: LayerPass, values: np.ndarray) -> np.ndarray:
     """What a pass before the last of a chain leaves for the next one, an entry for each of its own."""
-    nest = layer.nest
-    if not nest.sum_frames:
+    if not layer.nest.sum_frames:
         values = values[:, [entry for entry in layer.selection if entry is not None]]
+    return sums_of_entries(layer, values)
+
+
+def sums_of_entries(layer: LayerPass, values: np.ndarray) -> np.ndarray:
+    """The map of a pass on every entry of its values, int64 ``(B, entries, C_o, H_o, W_o)``, no tiles."""
+    nest = layer.nest
     (top, left), (down, right) = nest.padding, nest.stride
     shape = (*values.shape[:2], nest.groups, nest.input_channels, *nest.input_size)
     padded = np.pad(

@@ -23,6 +23,7 @@ import numpy as np
 
 from hw_models.pe_array.array_description import PeArray
 from hw_models.pe_array.buffer_plan import buffer_of, plan_buffers
+from hw_models.pe_array.closed_form import PIPELINE_CYCLES
 from hw_models.pe_array.group_times import Turns, group_times
 from hw_models.pe_array.layer_passes import LayerPass
 from hw_models.pe_array.tile_transfers import (
@@ -88,7 +89,7 @@ def time_pass(layer: LayerPass, array: PeArray, turns: Turns | None = None) -> P
         on_chip_stalls=groups.stalls,
         off_chip_stalls=off_chip,
         fill_cycles=sum(int(load.flat[0]) for load in [*bus.loads.values(), *bus.phases.values()]),
-        drain_cycles=groups.last_cycles + last_store,
+        drain_cycles=PIPELINE_CYCLES + groups.last_cycles + last_store,
         loaded_bytes=_totals(transfers.loads, transfers.phase_loads),
         stored_bytes=_totals(transfers.stores),
     )

@@ -21,6 +21,7 @@ from hw_models.pe_array.buffer_plan import (
     plan_buffers,
     potential_word_bits,
 )
+from hw_models.pe_array.closed_form import PIPELINE_CYCLES
 from hw_models.pe_array.group_times import BEHIND, PORTS
 from hw_models.pe_array.layer_passes import LayerPass
 from hw_models.pe_array.loop_nest import tiles, tiling_of
@@ -66,7 +67,7 @@ def trace_pass(layer: LayerPass, array: PeArray, turns_of: TurnsOf | None = None
         on_chip_stalls=on_chip,
         off_chip_stalls={name: clock.off_chip[name] for name in OPERANDS},
         fill_cycles=clock.fill_cycles,
-        drain_cycles=node.left + last_store,
+        drain_cycles=PIPELINE_CYCLES + node.left + last_store,
         loaded_bytes=_sum([*memory.loads, *memory.phase_loads]),
         stored_bytes=_sum(memory.stores),
     )

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from imagenet_vgg import imagenet_vgg16
 from random_passes import random_dataflow, random_nest, random_unrolling
 from strategies import integer_networks, random_pixels
 
@@ -207,3 +208,17 @@ def test_bit_planes_take_the_array_cycles_of_the_bit_serial_ann(network):
         counters = [count_loops(p.nest, ARRAY.unrolling, ARRAY.dataflow) for p in (snn, ann)]
         assert counters[0].cycles == counters[1].cycles
         assert counters[0].node_updates == counters[1].node_updates * snn.nest.node_steps
+
+
+def test_vgg16_at_imagenet_size_needs_no_weights():
+    """15,470,264,320 multiply-accumulates, as published tables have it (convolutions and dense layers)."""
+    network = imagenet_vgg16()
+    counted = 0
+    for layer in estimate_array(network, ARRAY, "ann_multiplier").layers:
+        if "(pool)" not in layer.name:
+            counted += layer.counters.accumulations
+    assert counted == 15_470_264_320
+    for mode in MODES:
+        estimate = estimate_array(network, ARRAY, mode)
+        assert estimate.total_cycles == sum(x.timing.total_cycles for x in estimate.layers)
+        assert 0 < estimate.utilisation < 1
