@@ -21,13 +21,14 @@ SimulatorName: TypeAlias = Literal["verilator", "icarus"]
 
 SOURCE_FOLDER = Path(__file__).parent / "rtl"
 DESIGN_FILES = (
-    "pe_array_pkg.sv",
+    "array_pkg.sv",
     "loop_counter.sv",
     "lane_offsets.sv",
     "processing_element.sv",
     "loop_controller.sv",
     "combine_sums.sv",
-    "neuron.sv",
+    "firing_steps.sv",
+    "node.sv",
     "node_unit.sv",
     "pe_array.sv",
 )

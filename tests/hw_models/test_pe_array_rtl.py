@@ -267,9 +267,9 @@ def test_reference_points(compiled, layer, unrolling, cycles, share):
 
 
 FAULTS = {
-    "strict threshold": ("neuron.sv", "v >= theta", "v > theta"),
-    "hard reset": ("neuron.sv", "v = v - theta", "v = 0"),
-    "no reset": ("neuron.sv", "if (spike[s]) v = v - theta;", ""),
+    "strict threshold": ("firing_steps.sv", "v >= theta", "v > theta"),
+    "hard reset": ("firing_steps.sv", "v = v - theta", "v = 0"),
+    "no reset": ("firing_steps.sv", "if (spike[s]) v = v - theta;", ""),
     "bias forgotten": ("combine_sums.sv", "(adds_bias ? column_bias : '0)", "'0"),
     "join forgotten": ("combine_sums.sv", "(adds_earlier_sum ? column_earlier_sum : '0)", "'0"),
     "exponent forgotten": ("combine_sums.sv", "<< shift", "<< 0"),
@@ -296,9 +296,9 @@ FAULTS = {
         "steps_left > pass.lanes",
         "steps_left >= pass.lanes",
     ),
-    "membrane not forwarded": ("node_unit.sv", "!forwards_membrane", "1'b1"),
-    "sum not forwarded": ("node_unit.sv", "forwards_sum ? current", "1'b0 ? current"),
-    "V0 in every tile": ("node_unit.sv", "start[s] = step_base == 0", "start[s] = 1'b1"),
+    "membrane not forwarded": ("node_unit.sv", "!forwards_membrane)", "1'b1)"),
+    "sum not forwarded": ("node.sv", "forwards_sum ? current", "1'b0 ? current"),
+    "V0 in every tile": ("node.sv", "starts_window ? v0", "1'b1 ? v0"),
 }
 
 
@@ -366,7 +366,7 @@ def test_a_missing_simulator_names_the_remedy(monkeypatch, tmp_path):
 
 def test_sources_that_do_not_compile_are_reported(tmp_path):
     shutil.copytree(SOURCE_FOLDER, tmp_path / "rtl")
-    (tmp_path / "rtl" / "neuron.sv").write_text("module neuron\n")
+    (tmp_path / "rtl" / "node.sv").write_text("module node\n")
     with pytest.raises(RtlError, match=r"^icarus cannot compile the RTL\n(.|\n)*syntax error"):
         compile_rtl(ARRAYS["counts"], "icarus", cache=tmp_path, sources=tmp_path / "rtl")
 
@@ -384,7 +384,7 @@ def test_values_that_the_array_cannot_hold_are_refused(compiled):
     with pytest.raises(RtlError) as refusal:
         run_pass(small, nest, dataflow, data)
     assert str(refusal.value) == (
-        "input memory: 25 words do not fit the 1 that the simulation was compiled with"
+        "input memory: 50 words do not fit the 1 that the simulation was compiled with"
     )
 
 

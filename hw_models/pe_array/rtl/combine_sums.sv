@@ -1,7 +1,7 @@
 // The sum of each lane of one output channel and column: P_sum * 2^shift, earlier sum, bias.
 
 module combine_sums
-  import pe_array_pkg::*;
+  import array_pkg::*;
 #(
     parameter int S = 1,
     parameter int ACC_BITS = 32

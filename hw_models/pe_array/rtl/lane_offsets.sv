@@ -4,29 +4,28 @@
 // it is less, lanes s = L, 2L, .. begin further columns: column n + N, n + 2N, ...
 
 module lane_offsets
-  import pe_array_pkg::*;
+  import array_pkg::*;
 #(
     parameter int N = 1,
-    parameter int S = 1,
-    parameter int WIDTH = ADDRESS_BITS
+    parameter int S = 1
 ) (
-    input  index_t                             lanes_per_column,
-    input  logic [WIDTH-1:0]                   column_step,
-    input  logic [WIDTH-1:0]                   frame_step,
-    output logic [S-1:0]                       begins_column,
-    output logic [N-1:0][S-1:0][WIDTH-1:0]     offset
+    input  index_t                                lanes_per_column,
+    input  address_t                              column_step,
+    input  address_t                              frame_step,
+    output logic [N-1:0][S-1:0][ADDRESS_BITS-1:0] offset
 );
+
+  localparam int WIDTH = ADDRESS_BITS;
 
   // along s: frames within a column, and the next column where a column's lanes end
   logic [S*WIDTH-1:0] lane_offset;
   index_t lane;
-  logic [WIDTH-1:0] next_column, frame;
+  address_t next_column, frame;
   always_comb begin
     lane = 0;
     next_column = 0;
     frame = 0;
     for (int s = 0; s < S; s++) begin
-      begins_column[s] = lane == 0;
       lane_offset[s*WIDTH+:WIDTH] = next_column + frame;
       lane = lane + 1;
       frame = frame + frame_step;
@@ -40,7 +39,7 @@ module lane_offsets
 
   // along n: neighbouring columns
   logic [N*WIDTH-1:0] column_offset;
-  logic [WIDTH-1:0] column;
+  address_t column;
   always_comb begin
     column = 0;
     for (int n = 0; n < N; n++) begin

@@ -8,41 +8,41 @@
 // can take its sums; nothing behind this module ever waits.
 
 module loop_controller
-  import pe_array_pkg::*;
+  import array_pkg::*;
 #(
     parameter int M = 1,
     parameter int N = 1,
     parameter int S = 1,
     parameter int V = 1
 ) (
-    input  logic                                         clock,
-    input  logic                                         reset,
-    input  logic                                         start,
+    input  logic                                  clock,
+    input  logic                                  reset,
+    input  logic                                  start,
     // verilator lint_off UNUSEDSIGNAL
-    input  pass_t                                        pass,  // the node unit reads the rest
+    input  pass_t                                 pass,  // the node unit reads the rest
     // verilator lint_on UNUSEDSIGNAL
     // one iteration of the innermost loop
-    output logic                                         issue,
-    output logic                                         group_first,
-    output logic                                         tile_first,   // of a further tile of bit planes
-    output logic                                         group_last,
-    output logic                                         pass_last,
+    output logic                                  issue,
+    output logic                                  group_first,
+    output logic                                  tile_first,  // of a further tile of planes
+    output logic                                  group_last,
+    output logic                                  pass_last,
     // weight port
-    output logic        [M-1:0][V-1:0]                   weight_enable,
-    output address_t                                     weight_address,
+    output logic [M-1:0][V-1:0]                   weight_enable,
+    output address_t                              weight_address,
     // input port
-    output logic        [N-1:0][S-1:0][V-1:0]            input_enable,
-    output logic        [N-1:0][S-1:0][ADDRESS_BITS-1:0] input_address,
+    output logic [N-1:0][S-1:0][V-1:0]            input_enable,
+    output logic [N-1:0][S-1:0][ADDRESS_BITS-1:0] input_address,
     // the neurons of the group
-    output logic        [M-1:0]                          channel_valid,
-    output logic        [N-1:0][S-1:0]                   column_valid,
-    output logic        [N-1:0][S-1:0]                   frame_negative,
-    output logic                                         group_begins_frames,
-    output logic                                         group_ends_frames,
-    output address_t                                     frame_base,
-    output address_t                                     channel_tile,
-    output address_t                                     neuron_address,
-    output address_t                                     frame_address
+    output logic [M-1:0]                          channel_valid,
+    output logic [N-1:0][S-1:0]                   column_valid,
+    output logic [N-1:0][S-1:0]                   frame_negative,
+    output logic                                  group_begins_frames,
+    output logic                                  group_ends_frames,
+    output address_t                              frame_base,
+    output address_t                              channel_tile,
+    output address_t                              neuron_address,
+    output address_t                              frame_address
 );
 
   // ---- loops ----------------------------------------------------------------------------------------
@@ -163,29 +163,25 @@ module loop_controller
   // ---- masks: tails, and the padding, whose zeros are not read --------------------------------------
 
   logic [N-1:0][S-1:0][ADDRESS_BITS-1:0] lane_column, lane_frame, lane_x, lane_input;
-  // verilator lint_off UNUSEDSIGNAL
-  logic [3:0][S-1:0] begins_column;
-  // verilator lint_on UNUSEDSIGNAL
 
   lane_offsets #(.N(N), .S(S)) columns (
       .lanes_per_column(pass.lanes_per_column),
       .column_step(address_t'(1)), .frame_step(address_t'(0)),
-      .begins_column(begins_column[0]), .offset(lane_column)
+      .offset(lane_column)
   );
   lane_offsets #(.N(N), .S(S)) frames (
       .lanes_per_column(pass.lanes_per_column),
       .column_step(address_t'(0)), .frame_step(address_t'(1)),
-      .begins_column(begins_column[1]), .offset(lane_frame)
+      .offset(lane_frame)
   );
   lane_offsets #(.N(N), .S(S)) map_columns (
       .lanes_per_column(pass.lanes_per_column),
-      .column_step(address_t'(pass.column_stride)), .frame_step(address_t'(0)),
-      .begins_column(begins_column[2]), .offset(lane_x)
+      .column_step(address_t'(pass.column_stride)),
+      .frame_step(address_t'(0)), .offset(lane_x)
   );
   lane_offsets #(.N(N), .S(S)) input_words (
       .lanes_per_column(pass.lanes_per_column),
-      .column_step(pass.input_column_step), .frame_step(pass.input_frame),
-      .begins_column(begins_column[3]), .offset(lane_input)
+      .column_step(pass.input_column_step), .frame_step(pass.input_frame), .offset(lane_input)
   );
 
   address_t y, x;

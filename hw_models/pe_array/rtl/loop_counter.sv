@@ -1,7 +1,7 @@
 // One loop: an index that runs over [0, bound) in steps, and pointers that move along with it.
 
 module loop_counter
-  import pe_array_pkg::*;
+  import array_pkg::*;
 #(
     parameter int POINTERS = 1
 ) (

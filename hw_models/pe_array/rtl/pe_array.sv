@@ -13,7 +13,7 @@
 // answers a read in the next cycle. See docs/pe-array-rtl.md.
 
 module pe_array
-  import pe_array_pkg::*;
+  import array_pkg::*;
 #(
     parameter int M = 2,
     parameter int N = 2,
@@ -24,45 +24,45 @@ module pe_array
     parameter int WEIGHT_BITS = 8,
     parameter int ACC_BITS = 32
 ) (
-    input  logic                                            clock,
-    input  logic                                            reset,
-    input  logic                                            start,
-    input  pass_t                                           pass,   // constant from start to done
-    output logic                                            busy,
-    output logic                                            done,
+    input  logic                                         clock,
+    input  logic                                         reset,
+    input  logic                                         start,
+    input  pass_t                                        pass,  // constant from start to done
+    output logic                                         busy,
+    output logic                                         done,
     // weights, one word of M x V a cycle
-    output logic     [M-1:0][V-1:0]                         weight_enable,
-    output address_t                                        weight_address,
-    input  logic     [M-1:0][V-1:0][WEIGHT_BITS-1:0]        weight,
+    output logic [M-1:0][V-1:0]                          weight_enable,
+    output address_t                                     weight_address,
+    input  logic [M-1:0][V-1:0][WEIGHT_BITS-1:0]         weight,
     // input operands, one word of V for each lane a cycle
-    output logic     [N-1:0][S-1:0][V-1:0]                  input_enable,
-    output logic     [N-1:0][S-1:0][ADDRESS_BITS-1:0]       input_address,
-    input  logic     [N-1:0][S-1:0][V-1:0][OPERAND_BITS-1:0] operand,
-    // parameters of the neurons
-    output logic     [N-1:0][S-1:0][M-1:0]                  parameter_enable,
-    output logic     [N-1:0][S-1:0][ADDRESS_BITS-1:0]       parameter_address,
-    input  logic     [N-1:0][S-1:0][M-1:0][ACC_BITS-1:0]    bias,
-    input  logic     [N-1:0][S-1:0][M-1:0][ACC_BITS-1:0]    threshold,
-    input  logic     [N-1:0][S-1:0][M-1:0][ACC_BITS-1:0]    initial_potential,
+    output logic [N-1:0][S-1:0][V-1:0]                   input_enable,
+    output logic [N-1:0][S-1:0][ADDRESS_BITS-1:0]        input_address,
+    input  logic [N-1:0][S-1:0][V-1:0][OPERAND_BITS-1:0] operand,
+    // from here on one word of M for each lane: parameters of the neurons
+    output logic [M-1:0][N-1:0][S-1:0]                   parameter_enable,
+    output logic [N-1:0][S-1:0][ADDRESS_BITS-1:0]        parameter_address,
+    input  logic [M-1:0][N-1:0][S-1:0][ACC_BITS-1:0]     bias,
+    input  logic [M-1:0][N-1:0][S-1:0][ACC_BITS-1:0]     threshold,
+    input  logic [M-1:0][N-1:0][S-1:0][ACC_BITS-1:0]     initial_potential,
     // sums from and to other passes
-    output logic     [N-1:0][S-1:0][M-1:0]                  sum_read_enable,
-    output logic     [N-1:0][S-1:0][ADDRESS_BITS-1:0]       sum_read_address,
-    input  logic     [N-1:0][S-1:0][M-1:0][ACC_BITS-1:0]    sum_read_data,
-    output logic     [N-1:0][S-1:0][M-1:0]                  sum_write_enable,
-    output logic     [N-1:0][S-1:0][ADDRESS_BITS-1:0]       sum_write_address,
-    output logic     [N-1:0][S-1:0][M-1:0][ACC_BITS-1:0]    sum_write_data,
+    output logic [M-1:0][N-1:0][S-1:0]                   sum_read_enable,
+    output logic [N-1:0][S-1:0][ADDRESS_BITS-1:0]        sum_read_address,
+    input  logic [M-1:0][N-1:0][S-1:0][ACC_BITS-1:0]     sum_read_data,
+    output logic [M-1:0][N-1:0][S-1:0]                   sum_write_enable,
+    output logic [N-1:0][S-1:0][ADDRESS_BITS-1:0]        sum_write_address,
+    output logic [M-1:0][N-1:0][S-1:0][ACC_BITS-1:0]     sum_write_data,
     // membrane potentials
-    output logic     [N-1:0][M-1:0]                         membrane_read_enable,
-    output logic     [N-1:0][ADDRESS_BITS-1:0]              membrane_read_address,
-    input  logic     [N-1:0][M-1:0][ACC_BITS-1:0]           membrane_read_data,
-    output logic     [N-1:0][M-1:0]                         membrane_write_enable,
-    output logic     [N-1:0][ADDRESS_BITS-1:0]              membrane_write_address,
-    output logic     [N-1:0][M-1:0][ACC_BITS-1:0]           membrane_write_data,
+    output logic [M-1:0][N-1:0]                          membrane_read_enable,
+    output logic [N-1:0][ADDRESS_BITS-1:0]               membrane_read_address,
+    input  logic [M-1:0][N-1:0][ACC_BITS-1:0]            membrane_read_data,
+    output logic [M-1:0][N-1:0]                          membrane_write_enable,
+    output logic [N-1:0][ADDRESS_BITS-1:0]               membrane_write_address,
+    output logic [M-1:0][N-1:0][ACC_BITS-1:0]            membrane_write_data,
     // spikes, and for observation the membrane potential after each step
-    output logic     [N-1:0][S-1:0][M-1:0]                  spike_enable,
-    output logic     [N-1:0][S-1:0][ADDRESS_BITS-1:0]       spike_address,
-    output logic     [N-1:0][S-1:0][M-1:0]                  spike,
-    output logic     [N-1:0][S-1:0][M-1:0][ACC_BITS-1:0]    potential
+    output logic [M-1:0][N-1:0][S-1:0]                   spike_enable,
+    output logic [N-1:0][S-1:0][ADDRESS_BITS-1:0]        spike_address,
+    output logic [M-1:0][N-1:0][S-1:0]                   spike,
+    output logic [M-1:0][N-1:0][S-1:0][ACC_BITS-1:0]     potential
 );
 
   // ---- issue ----------------------------------------------------------------------------------------
@@ -112,12 +112,12 @@ module pe_array
     group_frame_address <= frame_address;
   end
 
+  logic [M-1:0][V-1:0][WEIGHT_BITS-1:0] factor;
   logic [M-1:0][N-1:0][S-1:0][ACC_BITS-1:0] partial_sum;
 
   for (genvar m = 0; m < M; m++) begin : g_channel
-    logic [V-1:0][WEIGHT_BITS-1:0] channel_weight;
     for (genvar v = 0; v < V; v++) begin : g_weight
-      assign channel_weight[v] = pass.unit_weights ? WEIGHT_BITS'(1) : weight[m][v];
+      assign factor[m][v] = pass.unit_weights ? WEIGHT_BITS'(1) : weight[m][v];
     end
     for (genvar n = 0; n < N; n++) begin : g_column
       for (genvar s = 0; s < S; s++) begin : g_frame
@@ -125,7 +125,7 @@ module pe_array
             .V(V), .S(S), .OPERAND_BITS(OPERAND_BITS), .OPERAND_SIGNED(OPERAND_SIGNED),
             .WEIGHT_BITS(WEIGHT_BITS), .ACC_BITS(ACC_BITS)
         ) element (
-            .clock, .weight(channel_weight), .operand(operand[n][s]),
+            .clock, .weight(factor[m]), .operand(operand[n][s]),
             .operand_valid(operand_valid[n][s]),
             .accumulate, .clear, .weigh, .negative(negative[n][s]), .last,
             .partial_sum(partial_sum[m][n][s])

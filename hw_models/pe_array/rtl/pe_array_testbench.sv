@@ -7,7 +7,7 @@
 // verilator lint_off WIDTH
 
 module pe_array_testbench
-  import pe_array_pkg::*;
+  import array_pkg::*;
 #(
     parameter int M = 2,
     parameter int N = 2,
@@ -32,18 +32,18 @@ module pe_array_testbench
   logic [N-1:0][S-1:0][V-1:0] input_enable;
   logic [N-1:0][S-1:0][ADDRESS_BITS-1:0] input_address;
   logic [N-1:0][S-1:0][V-1:0][OPERAND_BITS-1:0] operand;
-  logic [N-1:0][S-1:0][M-1:0] parameter_enable;
+  logic [M-1:0][N-1:0][S-1:0] parameter_enable;
   logic [N-1:0][S-1:0][ADDRESS_BITS-1:0] parameter_address;
-  logic [N-1:0][S-1:0][M-1:0][ACC_BITS-1:0] bias, threshold, initial_potential;
-  logic [N-1:0][S-1:0][M-1:0] sum_read_enable, sum_write_enable;
+  logic [M-1:0][N-1:0][S-1:0][ACC_BITS-1:0] bias, threshold, initial_potential;
+  logic [M-1:0][N-1:0][S-1:0] sum_read_enable, sum_write_enable;
   logic [N-1:0][S-1:0][ADDRESS_BITS-1:0] sum_read_address, sum_write_address;
-  logic [N-1:0][S-1:0][M-1:0][ACC_BITS-1:0] sum_read_data, sum_write_data;
-  logic [N-1:0][M-1:0] membrane_read_enable, membrane_write_enable;
+  logic [M-1:0][N-1:0][S-1:0][ACC_BITS-1:0] sum_read_data, sum_write_data;
+  logic [M-1:0][N-1:0] membrane_read_enable, membrane_write_enable;
   logic [N-1:0][ADDRESS_BITS-1:0] membrane_read_address, membrane_write_address;
-  logic [N-1:0][M-1:0][ACC_BITS-1:0] membrane_read_data, membrane_write_data;
-  logic [N-1:0][S-1:0][M-1:0] spike_enable, spike;
+  logic [M-1:0][N-1:0][ACC_BITS-1:0] membrane_read_data, membrane_write_data;
+  logic [M-1:0][N-1:0][S-1:0] spike_enable, spike;
   logic [N-1:0][S-1:0][ADDRESS_BITS-1:0] spike_address;
-  logic [N-1:0][S-1:0][M-1:0][ACC_BITS-1:0] potential;
+  logic [M-1:0][N-1:0][S-1:0][ACC_BITS-1:0] potential;
 
   pe_array #(
       .M(M), .N(N), .S(S), .V(V), .OPERAND_BITS(OPERAND_BITS), .OPERAND_SIGNED(OPERAND_SIGNED),
@@ -80,10 +80,6 @@ module pe_array_testbench
       always @(posedge clock) begin
         if (|input_enable[n][s] && input_address[n][s] >= DEPTH)
           $fatal(1, "input address %0d", input_address[n][s]);
-        if (|spike_enable[n][s] && spike_address[n][s] >= DEPTH)
-          $fatal(1, "spike address %0d", spike_address[n][s]);
-        if (|sum_write_enable[n][s] && sum_write_address[n][s] >= DEPTH)
-          $fatal(1, "sum address %0d", sum_write_address[n][s]);
       end
       for (genvar v = 0; v < V; v++) begin : g_operand
         always @(posedge clock)
@@ -93,31 +89,35 @@ module pe_array_testbench
       for (genvar m = 0; m < M; m++) begin : g_neuron
         always @(posedge clock) begin
           if (|parameter_enable) begin  // else the last answer is held
-            bias[n][s][m] <= parameter_enable[n][s][m]
+            bias[m][n][s] <= parameter_enable[m][n][s]
                 ? bias_memory[parameter_address[n][s]][m*ACC_BITS+:ACC_BITS] : '1;
-            threshold[n][s][m] <= parameter_enable[n][s][m]
+            threshold[m][n][s] <= parameter_enable[m][n][s]
                 ? threshold_memory[parameter_address[n][s]][m*ACC_BITS+:ACC_BITS] : '1;
-            initial_potential[n][s][m] <= parameter_enable[n][s][m]
+            initial_potential[m][n][s] <= parameter_enable[m][n][s]
                 ? initial_potential_memory[parameter_address[n][s]][m*ACC_BITS+:ACC_BITS] : '1;
           end
-          sum_read_data[n][s][m] <= sum_read_enable[n][s][m]
+          sum_read_data[m][n][s] <= sum_read_enable[m][n][s]
               ? sum_memory[sum_read_address[n][s]][m*ACC_BITS+:ACC_BITS] : '1;
-          if (sum_write_enable[n][s][m])
-            sum_memory[sum_write_address[n][s]][m*ACC_BITS+:ACC_BITS] <= sum_write_data[n][s][m];
-          if (spike_enable[n][s][m]) begin
-            spike_memory[spike_address[n][s]][m] <= spike[n][s][m];
-            potential_memory[spike_address[n][s]][m*ACC_BITS+:ACC_BITS] <= potential[n][s][m];
+          if (sum_write_enable[m][n][s])
+            sum_memory[sum_write_address[n][s]][m*ACC_BITS+:ACC_BITS] <= sum_write_data[m][n][s];
+          if (spike_enable[m][n][s] && spike_address[n][s] >= DEPTH)
+            $fatal(1, "spike address %0d", spike_address[n][s]);
+          if (sum_write_enable[m][n][s] && sum_write_address[n][s] >= DEPTH)
+            $fatal(1, "sum address %0d", sum_write_address[n][s]);
+          if (spike_enable[m][n][s]) begin
+            spike_memory[spike_address[n][s]][m] <= spike[m][n][s];
+            potential_memory[spike_address[n][s]][m*ACC_BITS+:ACC_BITS] <= potential[m][n][s];
           end
         end
       end
     end
     for (genvar m = 0; m < M; m++) begin : g_membrane
       always @(posedge clock) begin
-        membrane_read_data[n][m] <= membrane_read_enable[n][m]
+        membrane_read_data[m][n] <= membrane_read_enable[m][n]
             ? membrane_memory[membrane_read_address[n]][m*ACC_BITS+:ACC_BITS] : '1;
-        if (membrane_write_enable[n][m])
+        if (membrane_write_enable[m][n])
           membrane_memory[membrane_write_address[n]][m*ACC_BITS+:ACC_BITS] <=
-              membrane_write_data[n][m];
+              membrane_write_data[m][n];
       end
     end
   end

@@ -16,10 +16,10 @@ module processing_element #(
     input  logic [V-1:0][OPERAND_BITS-1:0] operand,
     input  logic [V-1:0]                   operand_valid,  // a masked lane adds nothing
     input  logic                           accumulate,
-    input  logic                           clear,          // first cycle of a group
-    input  logic                           weigh,          // first of a tile of bit planes: P_sum * 2^S
-    input  logic                           negative,       // the plane of the sign
-    input  logic                           last,           // last cycle of a group
+    input  logic                           clear,  // first cycle of a group
+    input  logic                           weigh,  // first of a tile of bit planes: P_sum * 2^S
+    input  logic                           negative,  // the plane of the sign
+    input  logic                           last,  // last cycle of a group
     output logic signed [ACC_BITS-1:0]     partial_sum
 );
 

@@ -1,25 +1,24 @@
-// S steps of soft-reset integrate-and-fire in one cycle, for one output channel and column of lanes:
+// S steps of soft-reset integrate-and-fire, one after another in one cycle:
 //
 //     V += current;  spike = V >= threshold;  if (spike) V -= threshold
 //
-// Lanes are steps of one neuron, one after another; a lane that begins a column begins with another neuron.
+// The lanes are steps of one neuron; a lane that begins a column begins with another neuron.
 
-module neuron #(
+module firing_steps #(
     parameter int S = 1,
     parameter int ACC_BITS = 32
 ) (
     input  logic [S-1:0]               begins_column,
-    input  logic [S-1:0]               active,     // an inactive lane is not a step
-    input  logic [S-1:0][ACC_BITS-1:0] start,      // read in lanes that begin a column
+    input  logic [S-1:0]               active,  // an inactive lane is not a step
+    input  logic [S-1:0][ACC_BITS-1:0] start,  // V; read in lanes that begin a column
     input  logic [S-1:0][ACC_BITS-1:0] threshold,  // likewise
     input  logic [S-1:0][ACC_BITS-1:0] current,
     output logic [S-1:0]               spike,
     output logic [S*ACC_BITS-1:0]      potential,  // V after each lane
-    output logic [S*ACC_BITS-1:0]      final_potential  // at a lane that begins a column: after its last
+    output logic [S*ACC_BITS-1:0]      final_potential  // in lanes that begin a column: at its end
 );
 
   logic signed [ACC_BITS-1:0] v, theta;
-
   always_comb begin
     v = 0;
     theta = 0;
