@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from hw_models.pe_array.loop_nest import Dataflow, LoopNest, Tiling, tiling_of
+from hw_models.pe_array.closed_form import count_loops
+from hw_models.pe_array.loop_nest import Dataflow, LoopNest, Tiling, Unrolling, tiling_of
 from hw_models.pe_array.rtl_memories import (
     load_words,
     neuron_values,
@@ -58,7 +59,7 @@ class RtlCounters:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class NeuronParameters:
-    """Int64 arrays, ``(C_o, 1, 1)`` or ``(C_o, H_o, W_o)``; a readout has a bias only."""
+    """Int64 arrays that broadcast to ``(C_o, 1, 1)`` or to ``(C_o, H_o, W_o)``; a readout has a bias only."""
 
     bias: np.ndarray
     threshold: np.ndarray
@@ -67,7 +68,7 @@ class NeuronParameters:
     @property
     def per_neuron(self) -> bool:
         values = (self.bias, self.threshold, self.initial_potential)
-        return any(value.size > value.shape[0] for value in values)
+        return any(value.shape[1:] != (1, 1) for value in values)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -107,13 +108,25 @@ class RtlPassRun:
     potentials: np.ndarray | None
 
 
-def memory_words_for(nest: LoopNest, simulator_tiling: Tiling, stored_frames: int) -> int:
+def expected_total_cycles(nest: LoopNest, unrolling: Unrolling, dataflow: Dataflow) -> int:
+    """Cycles of a pass from start to done, by the Python model.
+
+    Those of the loops, those that the array waits for the node unit, and what is left when the last
+    operands of the pass are asked for: the pipeline, and the node unit on the last group.
+    """
+    counters = count_loops(nest, unrolling, dataflow)
+    last_group = tiling_of(nest, unrolling, dataflow).firing_cycles if nest.fires else 1
+    return counters.cycles + counters.node_stall_cycles + PIPELINE_CYCLES + last_group
+
+
+def memory_words_for(tiling: Tiling, stored_frames: int) -> int:
     """Words of the largest memory that a pass needs."""
+    nest = tiling.nest
     outputs = max(nest.sums_per_neuron, nest.node_steps if nest.fires else 1)
     return max(
-        num_weight_words(simulator_tiling),
-        num_operand_words(simulator_tiling, stored_frames),
-        num_neuron_words(simulator_tiling, outputs),
+        num_weight_words(tiling),
+        num_operand_words(tiling, stored_frames),
+        num_neuron_words(tiling, outputs),
     )
 
 
@@ -146,13 +159,15 @@ def run_pass(
         sum_words = 0 if nest.fires else num_neuron_words(tiling, nest.sums_per_neuron)
         # between tiles of frames, sums of planes are kept where the sums of a join are
         kept = num_neuron_words(tiling, 1) if nest.sum_frames else 0
-        printed = simulator.run(
-            folder,
-            registers
-            | {f"num_{memory}": words for memory, words in loaded.items()}
-            | {"save_sum": max(sum_words, kept), "save_spike": spike_words}
-            | {"save_potential": spike_words, "max_cycles": _cycle_limit(nest, tiling)},
-        )
+        plusargs = {
+            **registers,
+            **{f"num_{memory}": words for memory, words in loaded.items()},
+            "save_sum": max(sum_words, kept),
+            "save_spike": spike_words,
+            "save_potential": spike_words,
+            "max_cycles": _cycle_limit(nest, tiling),
+        }
+        printed = simulator.run(folder, plusargs)
         _check_read_back(folder, loaded)
         counters = _counters(printed)
         if not nest.fires:

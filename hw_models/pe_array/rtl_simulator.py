@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,7 +82,7 @@ class RtlSimulator:
     array: RtlArray
     command: tuple[str, ...]
 
-    def run(self, folder: Path, plusargs: dict[str, int | str]) -> dict[str, int]:
+    def run(self, folder: Path, plusargs: Mapping[str, int]) -> dict[str, int]:
         """Run the testbench in a folder; returns the counters that it prints.
 
         Raises:
@@ -162,7 +162,15 @@ def _compile(array: RtlArray, name: SimulatorName, files: Sequence[Path], folder
         command += [f"-P{TESTBENCH}.{parameter}={value}" for parameter, value in parameters]
     else:
         command = ["verilator", "--binary", "--timing", "-O3", "--top-module", TESTBENCH]
-        command += ["-Wno-fatal", "--Mdir", str(folder / "objects"), "-o", str(out)]
+        command += [
+            "-Wno-fatal",
+            "-j",
+            str(os.cpu_count() or 1),
+            "--Mdir",
+            str(folder / "objects"),
+            "-o",
+            str(out),
+        ]
         command += [f"-G{parameter}={value}" for parameter, value in parameters]
     _run([*command, *map(str, files)], f"{name} cannot compile the RTL")
 
