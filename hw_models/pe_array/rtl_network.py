@@ -16,7 +16,7 @@ import numpy as np
 from hw_models.pe_array.array_description import PeArray
 from hw_models.pe_array.closed_form import LoopCounters, count_loops
 from hw_models.pe_array.layer_passes import LayerPass, Mode
-from hw_models.pe_array.loop_nest import Dataflow, tiling_of
+from hw_models.pe_array.loop_nest import tiling_of
 from hw_models.pe_array.operands import frame_operand, pass_values, sums_of_entries
 from hw_models.pe_array.rtl_run import (
     NeuronParameters,
@@ -39,7 +39,8 @@ class PassInNetwork:
     Attributes:
         data: what the RTL computes with.
         sums: expected with all that is added to them, int64 ``(frames or 1, C_o, H_o, W_o)``.
-        spikes: expected, bool ``(T_l, C_o, H_o, W_o)``; None where the pass does not fire.
+        spikes: expected, bool ``(T_l, C_o, H_o, W_o)``; None where the pass does not fire, or where
+            nothing is known of them.
         counters: of the Python model.
     """
 
@@ -83,7 +84,8 @@ def network_passes(
 
     Args:
         mode: ``snn_temporal`` or ``snn_bit_planes``.
-        pixels, counts, trains: of one sample, see ``pass_values``; here every population has its train.
+        pixels, counts, trains: of one sample, see ``pass_values``; read as the passes are taken, so that
+            they may grow with each. A population without its train has no expected spikes.
     """
     assert mode in ("snn_temporal", "snn_bit_planes")
     joined: np.ndarray | None = None
@@ -108,7 +110,7 @@ def network_passes(
                 parameters=_parameters(target) if ends_population else None,
             ),
             sums=sums + np.broadcast_to(target.bias, target.shape) if ends_population else sums,
-            spikes=trains[target.name][0].astype(bool) if nest.fires else None,
+            spikes=_train(trains, target.name) if nest.fires else None,
             counters=count_loops(nest, array.unrolling, array.dataflow),
         )
 
@@ -151,7 +153,7 @@ def verify_in_rtl(
     for done, one in enumerate(chosen):
         progress(f"RTL: {one} ({done + 1} of {len(chosen)} passes)")
         run = run_pass(compiled, one.layer.nest, array.dataflow, one.data)
-        difference = pass_difference(one, run, array, array.dataflow)
+        difference = pass_difference(one, run, array)
         if difference is not None:
             return verified(difference=f"{one}: {difference}")
     return verified(difference=None)
@@ -175,12 +177,10 @@ def rtl_array_for(passes: Sequence[PassInNetwork], array: PeArray) -> RtlArray:
     )
 
 
-def pass_difference(
-    expected: PassInNetwork, run: RtlPassRun, array: PeArray, dataflow: Dataflow
-) -> str | None:
+def pass_difference(expected: PassInNetwork, run: RtlPassRun, array: PeArray) -> str | None:
     """The first integer or counter of a run that differs, or None."""
     nest = expected.layer.nest
-    cycles = expected_total_cycles(nest, array.unrolling, dataflow)
+    cycles = expected_total_cycles(nest, array.unrolling, array.dataflow)
     if run.counters.total_cycles != cycles:
         return f"{run.counters.total_cycles:,} cycles in the RTL, {cycles:,} in the model"
     for name in PORT_COUNTERS:
@@ -234,6 +234,10 @@ def _operands(layer: LayerPass, values: np.ndarray) -> np.ndarray:
 def _operand_bits(operands: np.ndarray, signed: bool) -> int:
     low, high = int(operands.min(initial=0)), int(operands.max(initial=1))
     return max(high.bit_length(), (-low - 1).bit_length() if low < 0 else 0) + signed
+
+
+def _train(trains: Mapping[str, np.ndarray], name: str) -> np.ndarray | None:
+    return trains[name][0].astype(bool) if name in trains else None
 
 
 def _parameters(target: IntegerSpiking | IntegerReadout) -> NeuronParameters:
