@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test slow netx lint environment lava clean
+.PHONY: demo test slow netx peers lint environment lava clean
 
 demo: environment lava
 	$(BIN)/qac-deploy train --data digits --out model.pt
@@ -24,6 +24,15 @@ netx: environment  # exported NetX files, read and run by lava-dl itself (6 GB o
 	$(BIN)/qac-deploy doctor --create-lava-dl-env
 	$(BIN)/python -m pytest -m lava_dl
 
+peers: environment .venv-peers/installed  # ZigZag and SCALE-Sim count the PE array's cycles, too
+	QAC_DEPLOY_PEERS_PYTHON=$(CURDIR)/.venv-peers/bin/python $(BIN)/python -m pytest -m peers
+
+# they need an older numpy, so they get an environment of their own
+.venv-peers/installed: pyproject.toml
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet $$($(BIN)/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['peers'])")
+	touch $@
+
 lint: environment
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -42,4 +51,4 @@ lava: environment
 	$(BIN)/qac-deploy doctor --create-lava-env
 
 clean:
-	rm -rf $(VENV) build model.pt
+	rm -rf $(VENV) .venv-peers build model.pt

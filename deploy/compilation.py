@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from deploy.array_comparison import ArrayComparison
 from deploy.fidelity import AlignmentTrade, Fidelity
 from hw_models.multicore.asynchronous_time import AsynchronousTime
 from hw_models.multicore.initiation_interval import Change, InitiationInterval
@@ -15,7 +16,6 @@ from hw_models.multicore.pipeline import Pipeline
 from hw_models.multicore.pipeline_ticks import Schedule
 from hw_models.multicore.tick_cost import RunCost
 from hw_models.pe_array.array_description import PeArray
-from hw_models.pe_array.estimate import ArrayEstimate
 from hw_models.target_description import TargetDescription
 from toolchain.checkpoint import Checkpoint
 from toolchain.integer_network import IntegerNetwork
@@ -138,4 +138,4 @@ class Compilation:
     costs: Mapping[str, RunCost]
     asynchronous: Mapping[str, AsynchronousTime]
     sensitivity: list[Sensitivity]
-    array_estimates: list[ArrayEstimate]
+    on_array: ArrayComparison

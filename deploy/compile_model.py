@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from deploy.array_comparison import ArrayComparison, compare_on_array
 from deploy.build_folder import MODEL, REPORT, whole_folder, write_json
 from deploy.compilation import Compilation, CompileOptions, DesignPoint
 from deploy.design import build_design, lowering
@@ -32,12 +33,11 @@ from hw_models.multicore.mapping import Mapping as CoreMapping
 from hw_models.multicore.mapping_file import MAPPING, mapping_document
 from hw_models.multicore.pipeline_ticks import Schedule, schedule_pipeline
 from hw_models.pe_array.array_description import PeArray, load_array
-from hw_models.pe_array.estimate import ArrayEstimate, estimate_array
 from hw_models.target_description import TargetDescription, load_target
 from toolchain.checkpoint import Checkpoint, load_checkpoint
 from toolchain.datasets import DATASETS, Dataset, load_dataset
-from toolchain.errors import DataError
-from toolchain.integer_network import IntegerNetwork, has_constant_current
+from toolchain.errors import DataError, TargetError
+from toolchain.integer_network import IntegerNetwork
 from toolchain.integer_network.serialize import save_integer_network
 
 
@@ -72,6 +72,8 @@ def compile_model(
         )
         events = _events(mapping, schedule, dataset)
     costs = costs_of(target, mapping, schedule, events)
+    on_stage("counting the PE array's cycles")
+    on_array = _on_array(network, array, dataset)
     on_stage("varying the assumed figures")
     compilation = Compilation(
         model=model,
@@ -92,7 +94,7 @@ def compile_model(
         costs=costs,
         asynchronous=_asynchronous(target, mapping, schedule, events),
         sensitivity=sensitivity(design, target, schedule, events),
-        array_estimates=_array_estimates(network, array),
+        on_array=on_array,
     )
     on_stage(f"writing {out}")
     _write(compilation, out)
@@ -130,12 +132,12 @@ def _asynchronous(
     }
 
 
-def _array_estimates(network: IntegerNetwork, array: PeArray) -> list[ArrayEstimate]:
-    if not has_constant_current(network):
-        return []
-    return [
-        estimate_array(network, array, mode) for mode in ("snn", "ann_multiplier", "ann_bit_serial")
-    ]
+def _on_array(network: IntegerNetwork, array: PeArray, dataset: Dataset | None) -> ArrayComparison:
+    """The array beside the pipeline; that a layer does not fit its buffers is no reason to stop."""
+    try:
+        return compare_on_array(network, array, dataset)
+    except TargetError as error:
+        return ArrayComparison(array=array, modes={}, samples=0, refusal=str(error))
 
 
 def _write(compilation: Compilation, out: Path) -> None:

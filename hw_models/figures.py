@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
@@ -13,6 +13,7 @@ from toolchain.errors import TargetError
 
 KINDS = ("published", "fitted", "scaled", "assumed")
 BUILT_IN = Path(__file__).parent / "targets"
+_Choice = TypeVar("_Choice")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +38,7 @@ class FigureFile:
     name: str
     description: str
     figures: Mapping[str, Figure]
+    document: Mapping[str, Any]
 
     def number(self, name: str, minimum: float = 0) -> float:
         """A figure's value.
@@ -59,6 +61,25 @@ class FigureFile:
         if value != int(value):
             raise TargetError(f"{self.path}: {name}.value must be an integer, not {value:g}")
         return int(value)
+
+    def choice(self, name: str, options: Sequence[_Choice], default: _Choice) -> _Choice:
+        """A design choice beside the figures, by its dotted name; one of a few, no number with a source.
+
+        Raises:
+            TargetError: it is none of the options.
+        """
+        node: Any = self.document
+        for part in name.split("."):
+            if not isinstance(node, dict):
+                raise TargetError(f"{self.path}: {name.rpartition('.')[0]} must be a mapping")
+            if part not in node:
+                return default
+            node = node[part]
+        for option in options:
+            if node == option and type(node) is type(option):
+                return option
+        listed = ", ".join(str(o).lower() if isinstance(o, bool) else str(o) for o in options)
+        raise TargetError(f"{self.path}: {name} must be one of {listed}, not {node!r}")
 
     def section(self, name: str) -> dict[str, Figure]:
         """All figures below a dotted name, by the rest of their names."""
@@ -91,7 +112,7 @@ def load_figures(name_or_path: str) -> FigureFile:
             raise TargetError(f"{path}: {field} must be a text")
     figures: dict[str, Figure] = {}
     _collect(path, "", document["figures"], figures)
-    return FigureFile(path, document["name"], document["description"].strip(), figures)
+    return FigureFile(path, document["name"], document["description"].strip(), figures, document)
 
 
 def _collect(path: Path, prefix: str, node: Any, figures: dict[str, Figure]) -> None:

@@ -31,3 +31,7 @@ class DataError(QacDeployError):
 
 class LavaError(QacDeployError):
     """No usable Lava interpreter was found, or a Lava run failed."""
+
+
+class RtlError(QacDeployError):
+    """No simulator of hardware descriptions was found, or a simulation of the array's RTL failed."""

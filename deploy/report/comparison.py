@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from deploy.compilation import Compilation
+from hw_models.multicore.buffer_depths import steady_stall_share
 from hw_models.multicore.pipeline_ticks import Schedule
-from hw_models.pe_array.estimate import ArrayEstimate
 
 
 def pipeline_rows(compilation: Compilation) -> list[dict[str, Any]]:
     """Two rows a cost profile, with a barrier and without; profiles are never mixed."""
     rows = []
+    stalled = steady_stall_share(compilation.pipeline, compilation.interval.ticks)
     for name, cost in compilation.costs.items():
         without = compilation.asynchronous[name]
         for words, time in ((name, cost), (f"{name}, no barrier", without)):
@@ -24,22 +25,37 @@ def pipeline_rows(compilation: Compilation) -> list[dict[str, Any]]:
                     "throughput_per_s": 1 / time.interval_s,
                     "energy_nj": cost.energy_per_sample_j * 1e9,
                     "utilisation": _mean_busy_share(compilation.schedule),
+                    "stalled": stalled
+                    if time is cost
+                    else None,  # of ticks, which a barrier makes equal
+                    "port_bytes": None,
+                    "off_chip_bytes": None,
                 }
             )
     return rows
 
 
-def array_row(name: str, estimate: ArrayEstimate) -> dict[str, Any]:
-    """One mode of the PE array; it takes a sample when it has finished the one before."""
-    return {
-        "kind": "pe_array",
-        "design": f"{name} ({estimate.mode})",
-        "latency_us": estimate.latency_us,
-        "interval_us": estimate.latency_us,
-        "throughput_per_s": estimate.throughput_per_s,
-        "energy_nj": estimate.energy_pj * 1e-3,
-        "utilisation": estimate.utilisation,
-    }
+def array_rows(on_array: dict[str, Any]) -> list[dict[str, Any]]:
+    """Every mode of the PE array; it takes a sample when it has finished the one before.
+
+    Args:
+        on_array: the PE array's part of the report.
+    """
+    return [
+        {
+            "kind": "pe_array",
+            "design": f"{on_array['array']} ({mode['mode']})",
+            "latency_us": mode["latency_us"],
+            "interval_us": mode["latency_us"],
+            "throughput_per_s": mode["throughput_per_s"],
+            "energy_nj": sum(mode["energy_pj"].values()) * 1e-3,
+            "utilisation": mode["utilisation"],
+            "stalled": sum(mode["stalls"].values()) / mode["total_cycles"],
+            "port_bytes": mode["port_bytes"],
+            "off_chip_bytes": mode["off_chip_bytes"],
+        }
+        for mode in on_array["estimates"]
+    ]
 
 
 def _mean_busy_share(schedule: Schedule) -> float:

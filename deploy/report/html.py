@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from deploy.report import html_hardware, html_pipeline
+from deploy.report import html_array, html_hardware, html_pipeline
 from deploy.report.markup import Markup, element, join
 
 _STYLE = Path(__file__).with_name("report.css")
@@ -31,7 +31,7 @@ def render_html(report: dict[str, Any]) -> str:
         html_pipeline.timeline,
         html_pipeline.paths,
         html_pipeline.alignments,
-        html_hardware.comparison,
+        html_array.comparison,
         html_hardware.cores,
         html_hardware.sensitivity,
         html_hardware.sources,

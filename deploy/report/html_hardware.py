@@ -1,4 +1,4 @@
-"""Sections of the HTML report on the hardware: PE array, cores, and the figures behind the estimates."""
+"""Sections of the HTML report on the hardware: cores, and the figures behind the estimates."""
 
 from __future__ import annotations
 
@@ -7,76 +7,12 @@ from typing import Any
 from deploy.report.markup import (
     Markup,
     element,
-    join,
     number,
     per_cent,
     scrolling,
     section,
     table,
 )
-
-
-def comparison(report: dict[str, Any]) -> Markup:
-    rows = report["comparison"]
-    if not rows:
-        return Markup("")
-    slowest = max(row["interval_us"] for row in rows)
-    hungriest = max(row["energy_nj"] for row in rows)
-    designs = table(
-        ["Design", "latency, µs", "between results, µs", "results/s", "energy/sample, nJ", "busy"],
-        [
-            [
-                row["design"],
-                number(row["latency_us"]),
-                _metered(row["interval_us"], slowest),
-                f"{row['throughput_per_s']:,.0f}",
-                _metered(row["energy_nj"], hungriest),
-                per_cent(row["utilisation"]),
-            ]
-            for row in rows
-        ],
-    )
-    layers = [
-        element(
-            "details",
-            element(
-                "summary", f"{report['pe_array']['array']}, {estimate['mode']}: layer by layer"
-            ),
-            table(
-                ["Pass", "steps", "cycles (exact)", "utilisation (exact)", "energy, nJ"],
-                [
-                    [
-                        layer["name"],
-                        layer["timesteps"],
-                        number(layer["cycles"]),
-                        per_cent(layer["utilisation"]),
-                        number(layer["energy_pj"] / 1000),
-                    ]
-                    for layer in estimate["layers"]
-                ],
-            ),
-        )
-        for estimate in report["pe_array"]["estimates"]
-    ]
-    return section(
-        "comparison",
-        "Pipeline against PE array",
-        "estimate",
-        element(
-            "p",
-            "Both compute the same integers. Seconds and joules are event counts times the coefficients "
-            "below, which come from different processes and scopes: the array's leave out control, "
-            "leakage and off-chip memory.",
-            class_="quiet",
-        ),
-        scrolling(designs),
-        *layers,
-    )
-
-
-def _metered(value: float, largest: float) -> Markup:
-    meter = element("span", class_="meter", style=f"width:{value / largest * 60:.1f}px")
-    return join([number(value), meter])
 
 
 def cores(report: dict[str, Any]) -> Markup:

@@ -7,7 +7,8 @@ from math import prod
 from typing import Any
 
 from deploy.compilation import Compilation
-from deploy.report.comparison import array_row, pipeline_rows
+from deploy.report.array_document import array_document
+from deploy.report.comparison import array_rows, pipeline_rows
 from hw_models.multicore.buffer_depths import steady_stall_share
 from hw_models.multicore.critical_path import critical_path
 from hw_models.multicore.initiation_interval import ideal_interval_ticks
@@ -29,6 +30,7 @@ VERSION = 1
 def report_document(compilation: Compilation) -> dict[str, Any]:
     """The report as plain data: deterministic, no host names, no times of day."""
     c = compilation
+    on_array = array_document(c.on_array)
     timesteps = {
         p.name: p.timesteps for p in c.network.populations if isinstance(p, IntegerSpiking)
     }
@@ -55,11 +57,8 @@ def report_document(compilation: Compilation) -> dict[str, Any]:
         "costs": {name: asdict(cost) for name, cost in c.costs.items()},
         "asynchronous": {name: asdict(time) for name, time in c.asynchronous.items()},
         "sensitivity": [asdict(s) for s in c.sensitivity],
-        "pe_array": {
-            "array": c.array.name,
-            "estimates": [asdict(estimate) for estimate in c.array_estimates],
-        },
-        "comparison": [*pipeline_rows(c), *(array_row(c.array.name, e) for e in c.array_estimates)],
+        "pe_array": on_array,
+        "comparison": [*pipeline_rows(c), *array_rows(on_array)],
         "provenance": [
             {"figure": name, **asdict(figure)}
             for source in (c.target, c.array)

@@ -1,37 +1,63 @@
-"""Size, clock and energies of a PE array, read from a YAML file of figures."""
+"""Size, buffers, clock and energies of a PE array, read from a YAML file of figures."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+from typing import Literal, TypeAlias
 
-from hw_models.figures import Figure, load_figures
+from hw_models.figures import Figure, FigureFile, load_figures
+from hw_models.pe_array.loop_nest import TIME_LOOPS, Dataflow, Unrolling
+from toolchain.errors import TargetError
+
+BufferName: TypeAlias = Literal["weight", "input", "psum", "membrane", "output"]
+BUFFERS: tuple[BufferName, ...] = ("weight", "input", "psum", "membrane", "output")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Unrolling:
-    """What the array computes in one cycle (Algorithm 2): M x N x S x V accumulations."""
+class Buffer:
+    """One on-chip memory.
 
-    output_channels: int  # M
-    output_columns: int  # N
-    timesteps: int  # S
-    input_channels: int  # V
+    Attributes:
+        port_bytes: bytes that its port moves in a cycle; a step that needs more takes several cycles.
+        copies: 2 when it is double-buffered (one tile is filled while the array uses the other), else 1.
+    """
 
-    @property
-    def num_elements(self) -> int:
-        return self.output_channels * self.output_columns * self.timesteps * self.input_channels
+    size_bytes: int
+    port_bytes: int
+    copies: int
+    read_pj_per_byte: float
+    write_pj_per_byte: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class PeArray:
-    """A PE array."""
+    """A PE array.
+
+    Attributes:
+        file: where it was read from, for messages.
+        sum_bits, potential_bits: width of a partial sum and of a membrane potential (and of a bias, a
+            threshold, an initial potential) where they are stored.
+        off_chip_bytes_per_cycle: bandwidth of the memory behind the buffers, one way at a time.
+    """
 
     name: str
+    file: Path
     unrolling: Unrolling
+    dataflow: Dataflow
     clock_mhz: float
+    weight_bits: int
+    sum_bits: int
+    potential_bits: int
+    buffers: Mapping[BufferName, Buffer]
+    off_chip_bytes_per_cycle: int
+    off_chip_pj_per_byte: float
     add_pj: float
     multiply_pj: float
-    buffer_read_pj_per_byte: float
+    fire_pj: float
+    requantize_pj: float
     figures: Mapping[str, Figure]
 
 
@@ -42,17 +68,83 @@ def load_array(name_or_path: str) -> PeArray:
         TargetError: naming the file, the field, what it must be and the remedy.
     """
     file = load_figures(name_or_path)
-    return PeArray(
+    array = PeArray(
         name=file.name,
+        file=file.path,
         unrolling=Unrolling(
             output_channels=file.integer("unrolling.output_channels"),
             output_columns=file.integer("unrolling.output_columns"),
             timesteps=file.integer("unrolling.timesteps"),
             input_channels=file.integer("unrolling.input_channels"),
         ),
+        dataflow=Dataflow(
+            time_loop=file.choice("dataflow.time_loop", TIME_LOOPS, "innermost"),
+            fold=file.choice("dataflow.fold", (False, True), False),
+        ),
         clock_mhz=file.number("clock_mhz", minimum=1e-3),
+        weight_bits=file.integer("words.weight_bits"),
+        sum_bits=file.integer("words.sum_bits"),
+        potential_bits=file.integer("words.potential_bits"),
+        buffers={name: _buffer(file, f"buffers.{name}") for name in BUFFERS},
+        off_chip_bytes_per_cycle=file.integer("off_chip.bytes_per_cycle"),
+        off_chip_pj_per_byte=file.number("off_chip.pj_per_byte"),
         add_pj=file.number("energy.add_pj"),
         multiply_pj=file.number("energy.multiply_pj"),
-        buffer_read_pj_per_byte=file.number("energy.buffer_read_pj_per_byte"),
+        fire_pj=file.number("energy.fire_pj"),
+        requantize_pj=file.number("energy.requantize_pj"),
         figures=file.figures,
     )
+    _check_least_sizes(array)
+    return array
+
+
+def _buffer(file: FigureFile, name: str) -> Buffer:
+    copies = file.integer(f"{name}.copies")
+    if copies > 2:
+        raise TargetError(f"{file.path}: {name}.copies.value must be 1 or 2, not {copies}")
+    return Buffer(
+        size_bytes=file.integer(f"{name}.size_bytes"),
+        port_bytes=file.integer(f"{name}.port_bytes"),
+        copies=copies,
+        read_pj_per_byte=file.number(f"{name}.read_pj_per_byte"),
+        write_pj_per_byte=file.number(f"{name}.write_pj_per_byte"),
+    )
+
+
+def _check_least_sizes(array: PeArray) -> None:
+    """A buffer that cannot hold what the array takes in one cycle is of no use to any network."""
+    m, n, s, v = (
+        array.unrolling.output_channels,
+        array.unrolling.output_columns,
+        array.unrolling.timesteps,
+        array.unrolling.input_channels,
+    )
+    least: dict[BufferName, tuple[str, int]] = {
+        "weight": (f"M x V = {m} x {v} weights of {array.weight_bits} bits", m * v * array.weight_bits),
+        "input": (f"N x S x V = {n} x {s} x {v} operands of one bit", n * s * v),
+        "psum": (f"M x N = {m} x {n} sums of {array.sum_bits} bits", m * n * array.sum_bits),
+        "membrane": (
+            f"M x N = {m} x {n} potentials of {array.potential_bits} bits",
+            m * n * array.potential_bits,
+        ),
+        "output": (f"M x N x S = {m} x {n} x {s} spikes", m * n * s),
+    }  # fmt: skip
+    for name, (contents, bits) in least.items():
+        require_room(array, name, ceil(bits / 8), contents, "the unrolling")
+
+
+def require_room(
+    array: PeArray, name: BufferName, tile_bytes: int, contents: str, who: str
+) -> None:
+    """A buffer holds a tile, twice where it is double-buffered.
+
+    Raises:
+        TargetError: it does not.
+    """
+    buffer = array.buffers[name]
+    if buffer.copies * tile_bytes > buffer.size_bytes:
+        twice = ", twice" if buffer.copies == 2 else ""
+        raise TargetError(
+            f"{array.file}: buffers.{name}.size_bytes.value must be at least "
+            f"{buffer.copies * tile_bytes:,} for {who} ({contents}{twice}), not {buffer.size_bytes:,}"
+        )

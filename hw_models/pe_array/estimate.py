@@ -1,109 +1,109 @@
-"""A network on the array: as an SNN, and as the multi-bit ANN it was trained as.
-
-``snn`` runs Algorithm 2 with T_l steps a layer; its elements add a weight once for each bit of the input
-count. ``ann_multiplier`` needs one step and a full multiplier in every element. ``ann_bit_serial`` takes
-the bits of the input one after another in place of the timesteps, with adders only.
-"""
+"""A network on the array in each mode: as an SNN, and as the quantized ANN it was trained as."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from hw_models.pe_array.array_description import PeArray
-from hw_models.pe_array.layer_passes import LayerPass, layer_passes
-from hw_models.pe_array.loop_counters import count_loops
+from hw_models.pe_array.closed_form import LoopCounters, count_loops
+from hw_models.pe_array.energy import PortTraffic, pass_energy_pj, port_traffic
+from hw_models.pe_array.layer_passes import LayerPass, Mode, layer_passes
+from hw_models.pe_array.pass_timing import PassTiming, time_pass
 from toolchain.integer_network import IntegerNetwork
-
-MODES = ("snn", "ann_multiplier", "ann_bit_serial")
-WEIGHT_BYTES = 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class LayerEstimate:
-    """One pass in one mode."""
+    """One pass in one mode: counters and cycles are exact for this array, energy is an estimate."""
 
     name: str
-    timesteps: int
+    target: str
+    frames: int
     operand_bits: int
-    cycles: int
-    utilisation: float
-    accumulations: int
-    weight_read_bytes: int
-    input_read_bytes: float
-    node_updates: int
-    energy_pj: float
+    counters: LoopCounters
+    timing: PassTiming
+    ports: PortTraffic
+    energy_pj: Mapping[str, float]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ArrayEstimate:
     """A whole network in one mode; layers run one after another, so throughput is 1 / latency."""
 
-    mode: str
+    mode: Mode
+    array: PeArray
     layers: tuple[LayerEstimate, ...]
-    cycles: int
-    utilisation: float
-    latency_us: float
-    throughput_per_s: float
-    energy_pj: float
+
+    @property
+    def total_cycles(self) -> int:
+        return sum(layer.timing.total_cycles for layer in self.layers)
+
+    @property
+    def utilisation(self) -> float:
+        """Share of all elements over all cycles that accumulate, tails and stalls excluded."""
+        work = sum(layer.counters.accumulations for layer in self.layers)
+        return work / (self.total_cycles * self.array.unrolling.num_elements)
+
+    @property
+    def latency_us(self) -> float:
+        return self.total_cycles / self.array.clock_mhz
+
+    @property
+    def stalls(self) -> Counter[str]:
+        """Cycles by what the array waited for, on and off chip."""
+        total: Counter[str] = Counter()
+        for layer in self.layers:
+            total.update(layer.timing.on_chip_stalls)
+            total.update(layer.timing.off_chip_stalls)
+        return total
+
+    @property
+    def port_bytes(self) -> float:
+        return sum(layer.ports.total for layer in self.layers)
+
+    @property
+    def off_chip_bytes(self) -> int:
+        return sum(layer.timing.off_chip_bytes for layer in self.layers)
+
+    @property
+    def energy_pj(self) -> Counter[str]:
+        """By what it is spent on."""
+        return total_energy_pj(layer.energy_pj for layer in self.layers)
 
 
-def estimate_array(network: IntegerNetwork, array: PeArray, mode: str) -> ArrayEstimate:
-    """Cycles (exact for this array) and energy (an estimate) of one sample.
+def estimate_array(network: IntegerNetwork, array: PeArray, mode: Mode) -> ArrayEstimate:
+    """Cycles, traffic and energy of one sample, without data: nothing is skipped.
 
     Raises:
-        UnsupportedNetworkError: a synapse does not average.
+        UnsupportedNetworkError: the mode needs averaging, and a synapse does not average.
+        TargetError: a buffer cannot hold a row of a layer.
     """
-    assert mode in MODES
-    layers = tuple(_estimate_pass(layer, array, mode) for layer in layer_passes(network))
-    cycles = sum(layer.cycles for layer in layers)
-    latency_us = cycles / array.clock_mhz
-    work = sum(layer.utilisation * layer.cycles for layer in layers)
-    return ArrayEstimate(
-        mode=mode,
-        layers=layers,
-        cycles=cycles,
-        utilisation=work / cycles,
-        latency_us=latency_us,
-        throughput_per_s=1e6 / latency_us,
-        energy_pj=sum(layer.energy_pj for layer in layers),
-    )
+    layers = tuple(estimate_pass(layer, array) for layer in layer_passes(network, mode))
+    return ArrayEstimate(mode=mode, array=array, layers=layers)
 
 
-def _estimate_pass(layer: LayerPass, array: PeArray, mode: str) -> LayerEstimate:
-    steps = {
-        "snn": layer.bounds.timesteps,
-        "ann_multiplier": 1,
-        "ann_bit_serial": layer.operand_bits,
-    }[mode]
-    bounds = replace(layer.bounds, timesteps=steps)
-    counters = count_loops(bounds, array.unrolling)
-    bits_a_read = 1 if mode == "ann_bit_serial" else layer.operand_bits
-    input_bytes = counters.input_reads * bits_a_read / 8
-    weight_bytes = 0 if layer.is_pool else counters.weight_reads * WEIGHT_BYTES
-    outputs = counters.node_updates // steps
-    node_updates = outputs * (layer.bounds.timesteps if mode == "snn" else 1) if layer.fires else 0
-    energy_pj = (
-        counters.accumulations * _accumulation_pj(layer, array, mode)
-        + (weight_bytes + input_bytes) * array.buffer_read_pj_per_byte
-        + node_updates * array.add_pj
-    )
+def estimate_pass(layer: LayerPass, array: PeArray) -> LayerEstimate:
+    """One pass."""
+    counters = count_loops(layer.nest, array.unrolling, array.dataflow)
+    timing, ports = time_pass(layer, array), port_traffic(layer, array, counters)
     return LayerEstimate(
         name=layer.name,
-        timesteps=steps,
+        target=layer.target,
+        frames=layer.nest.frames,
         operand_bits=layer.operand_bits,
-        cycles=counters.cycles,
-        utilisation=counters.accumulations / (counters.cycles * array.unrolling.num_elements),
-        accumulations=counters.accumulations,
-        weight_read_bytes=weight_bytes,
-        input_read_bytes=input_bytes,
-        node_updates=node_updates,
-        energy_pj=energy_pj,
+        counters=counters,
+        timing=timing,
+        ports=ports,
+        energy_pj=pass_energy_pj(layer, array, counters, ports, timing),
     )
 
 
-def _accumulation_pj(layer: LayerPass, array: PeArray, mode: str) -> float:
-    if layer.is_pool or mode == "ann_bit_serial":
-        return array.add_pj
-    if mode == "ann_multiplier":
-        return array.multiply_pj + array.add_pj
-    return layer.operand_bits * array.add_pj
+def total_energy_pj(parts: Iterable[Mapping[str, float]]) -> Counter[str]:
+    """Sum over passes of what each kind of event takes."""
+    total: Counter[str] = Counter()
+    for part in parts:
+        for name, energy in part.items():
+            total[name] += energy  # type: ignore[assignment]
+    return total

@@ -2,98 +2,159 @@
 
 from __future__ import annotations
 
-from math import prod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
-from hw_models.pe_array.array_description import PeArray, Unrolling
-from hw_models.pe_array.layer_passes import LayerPass, layer_passes
-from hw_models.pe_array.loop_counters import tiles
-from toolchain.integer_network import (
-    IntegerInput,
-    IntegerNetwork,
-    IntegerReadout,
-    IntegerSpiking,
-)
+from hw_models.pe_array.array_description import PeArray
+from hw_models.pe_array.layer_passes import LayerPass, Mode, layer_passes
+from hw_models.pe_array.loop_nest import Dataflow, Tiling, Unrolling, tiling_of
+from hw_models.pe_array.loop_trace import TileIndices, outer_loops
+from hw_models.pe_array.operands import frame_operand, source_values
+from toolchain.integer_network import IntegerNetwork, IntegerReadout, IntegerSpiking
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ArrayRun:
+    """Spike counts, int64 ``(B, C, H, W)``, trains, bool ``(B, T_l, C, H, W)``, logits ``(B, classes)``."""
+
+    counts: Mapping[str, np.ndarray]
+    trains: Mapping[str, np.ndarray]
+    logits: np.ndarray
 
 
 def run_on_array(
-    network: IntegerNetwork, array: PeArray, pixels: np.ndarray
-) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Spike counts of all populations, int64 ``(B, C, H, W)``, and logits ``(B, classes)``.
+    network: IntegerNetwork, array: PeArray, pixels: np.ndarray, mode: Mode = "snn_temporal"
+) -> ArrayRun:
+    """Run a network as the array does.
 
     Args:
         pixels: integers of shape ``(B, C, H, W)``.
+        mode: ``snn_temporal`` or ``snn_bit_planes``.
 
     Raises:
-        UnsupportedNetworkError: a synapse does not average.
+        UnsupportedNetworkError: bit planes, and a synapse does not average.
     """
-    values: dict[str, np.ndarray] = {}
-    passes = layer_passes(network)
+    assert mode in ("snn_temporal", "snn_bit_planes")
+    trains: dict[str, np.ndarray] = {}
+    counts: dict[str, np.ndarray] = {}
     logits = np.empty(0)
-    for population in network.populations:
-        if isinstance(population, IntegerInput):
-            values[population.name] = pixels.astype(np.int64)
-            continue
-        shape = (len(pixels), population.timesteps, *population.shape)
-        sums = np.zeros(shape, np.int64) + population.bias
-        for synapse in network.incoming(population.name):
-            chain = [p for p in passes if (p.source, p.target) == (synapse.source, population.name)]
-            carried = values[synapse.source][:, None]
-            for layer in chain:
-                carried = _run_pass(layer, array.unrolling, carried)
-            sums += carried << synapse.exponent
-        if isinstance(population, IntegerReadout):
-            logits = sums.sum(axis=1).reshape(len(pixels), -1)
+    sums: np.ndarray | None = None  # of the target so far
+    maps: np.ndarray | None = None  # what the pass before left for the next map of its chain
+    for layer in layer_passes(network, mode):
+        target = network[layer.target]
+        if layer.map_index == 0:
+            maps = source_values(network, layer, pixels, counts, trains)
+        assert maps is not None
+        node = None
+        if isinstance(target, IntegerSpiking) and layer.nest.fires:
+            node = _NodeUnit(target, len(pixels))
+        left = sums if layer.nest.adds_sums else None
+        result = _run_pass(layer, array.unrolling, array.dataflow, maps, left, node)
+        if layer.ending == "maps":
+            maps = result
         else:
-            values[population.name] = _run_nodes(population, array.unrolling, sums)
-    counts = {name: v for name, v in values.items() if isinstance(network[name], IntegerSpiking)}
-    return counts, logits
-
-
-def _run_pass(layer: LayerPass, unrolling: Unrolling, inputs: np.ndarray) -> np.ndarray:
-    """Partial sums of every step, ``(B, T, C_o, H_o, W_o)``; inputs are the same in every step."""
-    bounds = layer.bounds
-    batch, steps = len(inputs), bounds.timesteps
-    (top, left), (down, right) = layer.padding, layer.stride
-    grouped = inputs[:, 0].reshape(
-        batch, bounds.groups, bounds.input_channels, *layer.input_shape[1:]
+            sums = result
+        if node is not None:
+            trains[layer.target], counts[layer.target] = node.spikes, node.spikes.sum(1)
+        if isinstance(target, IntegerReadout) and layer.ending == "reads_out":
+            steps = target.timesteps if layer.nest.sum_frames else 1
+            # the bias is a current of every step
+            logits = (result.sum(1) * steps + target.bias * target.timesteps).reshape(
+                len(pixels), -1
+            )
+    return ArrayRun(
+        counts=counts,
+        trains={name: train.astype(bool) for name, train in trains.items()},
+        logits=logits,
     )
-    padded = np.pad(grouped, ((0, 0), (0, 0), (0, 0), (top, top), (left, left)))
-    weight = layer.weight.astype(np.int64)
-    sums = np.zeros(
-        (batch, steps, bounds.groups, bounds.output_channels, bounds.rows, bounds.columns), np.int64
-    )
-    for group in range(bounds.groups):
-        for channels in tiles(bounds.output_channels, unrolling.output_channels):
-            for row in range(bounds.rows):
-                for columns in tiles(bounds.columns, unrolling.output_columns):
-                    for timesteps in tiles(steps, unrolling.timesteps):
-                        out = (slice(None), _slice(timesteps), group, _slice(channels), row)
-                        for k_h, k_w in np.ndindex(bounds.kernel):
-                            for ins in tiles(bounds.input_channels, unrolling.input_channels):
-                                read = [column * right + k_w for column in columns]
-                                tile = padded[:, group, _slice(ins), row * down + k_h][:, :, read]
-                                product = (
-                                    weight[group, _slice(channels), _slice(ins), k_h, k_w] @ tile
-                                )
-                                sums[out][..., _slice(columns)] += product[:, None]
-    out_channels = bounds.groups * bounds.output_channels
-    return sums.reshape(batch, steps, out_channels, bounds.rows, bounds.columns)
 
 
-def _run_nodes(population: IntegerSpiking, unrolling: Unrolling, sums: np.ndarray) -> np.ndarray:
-    """The node unit: S steps at a time, the membrane potential carried from one to the next."""
-    potential = np.broadcast_to(population.initial_potential, sums[:, 0].shape).copy()
-    counts = np.zeros_like(potential)
-    for steps in tiles(population.timesteps, unrolling.timesteps):
+def _frames(layer: LayerPass, values: np.ndarray) -> np.ndarray:
+    """The operand of each frame, ``(B, F, C, H, W)``."""
+    return np.stack([frame_operand(layer, values, entry) for entry in layer.selection], axis=1)
+
+
+def _run_pass(
+    layer: LayerPass,
+    unrolling: Unrolling,
+    dataflow: Dataflow,
+    values: np.ndarray,
+    left: np.ndarray | None,
+    node: _NodeUnit | None,
+) -> np.ndarray:
+    """Sums of a pass, int64 ``(B, F, C_o, H_o, W_o)``, or one frame of them where planes are added up.
+
+    Args:
+        values: what the map reads.
+        left: sums of the pass before, of the same join.
+        node: fires on each group as soon as its sums are complete.
+    """
+    nest, tiling = layer.nest, tiling_of(layer.nest, unrolling, dataflow)
+    batch, shape = len(values), (nest.groups * nest.output_channels, nest.rows, nest.columns)
+    sums = np.zeros((batch, nest.sums_per_neuron, *shape), np.int64)
+    if left is not None:
+        sums += left
+    for tile, accumulated in _accumulate(layer, tiling, dataflow, _frames(layer, values)):
+        channels = _output_channels(tile, nest.output_channels)
+        here = (channels, tile.row, _slice(tile.columns))
+        if not nest.sum_frames:
+            sums[(slice(None), _slice(tile.frames), *here)] += accumulated << layer.exponent
+        else:
+            for lane, frame in enumerate(tile.frames):
+                is_sign = layer.signed and frame == nest.frames - 1
+                weighted = accumulated[:, lane] << frame + layer.exponent
+                sums[(slice(None), 0, *here)] += -weighted if is_sign else weighted
+        if node is not None and (not nest.sum_frames or tile.frames.stop == nest.frames):
+            steps = range(nest.node_steps) if nest.sum_frames else tile.frames
+            node.fire(sums, steps, here)
+    return sums
+
+
+def _accumulate(
+    layer: LayerPass, tiling: Tiling, dataflow: Dataflow, operands: np.ndarray
+) -> Iterator[tuple[TileIndices, np.ndarray]]:
+    """Each turn of the outer loops and its partial sums ``(B, frames, channels, columns)``."""
+    nest = layer.nest
+    (top, left), (down, right) = layer.nest.padding, layer.nest.stride
+    kernel_rows, kernel_columns = nest.kernel
+    padded = np.pad(operands, ((0, 0), (0, 0), (0, 0), (top, top), (left, left)))
+    by_group = padded.reshape(*padded.shape[:2], nest.groups, -1, *padded.shape[3:])
+    weight = layer.weight.reshape(nest.groups, nest.output_channels, -1).astype(np.int64)
+    for tile in outer_loops(tiling, dataflow):
+        rows = slice(tile.row * down, tile.row * down + kernel_rows)
+        window = by_group[:, _slice(tile.frames), tile.group, :, rows]
+        reads = [[column * right + k_w for column in tile.columns] for k_w in range(kernel_columns)]
+        columns = window[..., reads]  # (B, frames, C_i, K_h, K_w, columns)
+        flat = columns.reshape(*columns.shape[:2], -1, len(tile.columns))
+        yield tile, weight[tile.group, _slice(tile.channels)] @ flat
+
+
+class _NodeUnit:
+    """Membrane potentials and spikes of one population; fires where and when the array says."""
+
+    def __init__(self, population: IntegerSpiking, batch: int) -> None:
+        shape = (batch, *population.shape)
+        self.potential = np.broadcast_to(population.initial_potential, shape).copy()
+        self.threshold = np.broadcast_to(population.threshold, population.shape)
+        self.bias = np.broadcast_to(population.bias, population.shape)
+        self.spikes = np.zeros((batch, population.timesteps, *population.shape), np.int64)
+
+    def fire(self, sums: np.ndarray, steps: range, here: tuple[slice, int, slice]) -> None:
+        """Some timesteps of the neurons at ``here``, each on its own sum or all on the one there is."""
+        neurons = (slice(None), *here)
         for step in steps:
-            potential += sums[:, step]
-            spikes = potential >= population.threshold
-            potential -= population.threshold * spikes
-            counts += spikes
-    assert counts.size == len(sums) * prod(population.shape)
-    return counts
+            current = sums[:, min(step, sums.shape[1] - 1)][neurons] + self.bias[here]
+            self.potential[neurons] += current
+            spikes = self.potential[neurons] >= self.threshold[here]
+            self.potential[neurons] -= self.threshold[here] * spikes
+            self.spikes[:, step][neurons] = spikes
+
+
+def _output_channels(tile: TileIndices, channels_per_group: int) -> slice:
+    first = tile.group * channels_per_group
+    return slice(first + tile.channels.start, first + tile.channels.stop)
 
 
 def _slice(indices: range) -> slice:

@@ -1,42 +1,64 @@
-"""The PE array: closed form = loop walk = reference points, and the integers of the network."""
+"""The PE array: closed form = loop trace = reference points, and the integers of the network."""
 
 from __future__ import annotations
+
+import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from imagenet_vgg import imagenet_vgg16
+from random_passes import random_dataflow, random_nest, random_unrolling
 from strategies import integer_networks, random_pixels
 
-from hw_models.pe_array.array_description import Unrolling, load_array
-from hw_models.pe_array.estimate import MODES, estimate_array
+from hw_models.pe_array.array_description import load_array
+from hw_models.pe_array.closed_form import count_loops, utilisation
+from hw_models.pe_array.estimate import estimate_array
 from hw_models.pe_array.functional import run_on_array
-from hw_models.pe_array.layer_passes import LoopBounds, layer_passes
-from hw_models.pe_array.loop_counters import count_loops, utilisation, walk_loops
+from hw_models.pe_array.layer_passes import MODES, layer_passes
+from hw_models.pe_array.loop_nest import Dataflow, LoopNest, Unrolling
+from hw_models.pe_array.loop_trace import trace_loops
 from sim.simulation import Simulation, first_divergence
 from sim.stepped import run_stepped
-from toolchain.errors import TargetError, UnsupportedNetworkError
+from toolchain.errors import UnsupportedNetworkError
+from toolchain.integer_network import IntegerSpiking
 from toolchain.linear_maps import num_accumulations
 
 ARRAY = load_array("pe-array")
+NETWORKS = settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
 unrollings = st.builds(
     Unrolling,
     output_channels=st.integers(1, 5),
     output_columns=st.integers(1, 4),
-    timesteps=st.integers(1, 3),
+    timesteps=st.integers(1, 5),
     input_channels=st.integers(1, 5),
+)
+dataflows = st.builds(
+    Dataflow, time_loop=st.sampled_from(["innermost", "outermost"]), fold=st.booleans()
 )
 
 
-def bounds(out, inputs, size, timesteps, kernel=(3, 3), groups=1):
-    return LoopBounds(
-        groups=groups,
+def convolution(out, inputs, size, frames, kernel=3, **changes):
+    """A layer of the temporal schedule that keeps the size of its map."""
+    nest = LoopNest(
+        groups=1,
         output_channels=out,
         input_channels=inputs,
         rows=size,
         columns=size,
-        kernel=kernel,
-        timesteps=timesteps,
+        kernel=(kernel, kernel),
+        stride=(1, 1),
+        padding=(kernel // 2, kernel // 2),
+        input_size=(size, size),
+        frames=frames,
+        sum_frames=False,
+        node_steps=frames,
+        adds_sums=False,
+        fires=True,
+        unit_weights=False,
     )
+    return replace(nest, **changes)
 
 
 def unrolling(m, n, s, v):
@@ -46,89 +68,157 @@ def unrolling(m, n, s, v):
 @pytest.mark.parametrize(
     ("layer", "array", "cycles", "share"),
     [
-        (bounds(16, 8, 8, 4), unrolling(8, 4, 2, 4), 1152, 1.0),
-        (bounds(10, 6, 7, 5), unrolling(4, 4, 2, 4), 2268, 0.4557),
-        (bounds(32, 16, 6, 3, kernel=(1, 1)), unrolling(16, 8, 4, 16), 12, 0.5625),
-        (bounds(32, 16, 6, 3), unrolling(16, 8, 4, 16), 108, 0.5625),
+        (convolution(16, 8, 8, 4), unrolling(8, 4, 2, 4), 1152, 1.0),
+        (convolution(10, 6, 7, 5), unrolling(4, 4, 2, 4), 2268, 0.4557),
+        (convolution(32, 16, 6, 3, kernel=1), unrolling(16, 8, 4, 16), 12, 0.5625),
+        (convolution(32, 16, 6, 3), unrolling(16, 8, 4, 16), 108, 0.5625),
     ],
 )
 def test_reference_points(layer, array, cycles, share):
-    assert count_loops(layer, array).cycles == cycles
-    assert utilisation(layer, array) == pytest.approx(share, abs=5e-5)
+    counters = count_loops(layer, array, Dataflow())
+    assert (counters.cycles, counters.node_stall_cycles) == (cycles, 0)
+    assert utilisation(layer, array, Dataflow()) == pytest.approx(share, abs=5e-5)
 
 
-@settings(deadline=None, max_examples=300)
+def test_every_counter_of_a_layer_by_hand():
+    """Two channels to three on a 2x3 map, 3x3 kernels, T = 3 steps; an array of 2 x 2 x 2 x 1.
+
+    Padding: along the rows the kernel meets the map in 4 of 6 cases, along the columns in 7 of 9.
+    """
+    layer = convolution(3, 2, 3, 3, rows=2, input_size=(2, 3))
+    counters = count_loops(layer, unrolling(2, 2, 2, 1), Dataflow(time_loop="outermost"))
+    tiles = 2 * 2 * 2 * 2  # of channels, rows, columns, frames
+    assert counters.cycles == tiles * 9 * 2
+    assert counters.accumulations == 18 * 3 * 9 * 2  # neurons, frames, window
+    assert counters.weight_reads == 3 * 2 * 9 * (2 * 2 * 2)  # once a row, column and frame tile
+    assert counters.input_reads == 2 * (4 * 7) * 3 * 2  # once a channel tile
+    assert (counters.membrane_reads, counters.membrane_writes) == (
+        18,
+        18,
+    )  # between two frame tiles
+    assert (counters.psum_reads, counters.psum_writes) == (0, 0)
+    assert counters.node_updates == counters.output_writes == 18 * 3
+
+
+def test_a_node_unit_slower_than_the_array_stalls_it():
+    """A 1x1 layer of one input tile: a group takes 2 planes = 1 cycle, its 6 steps take 3."""
+    layer = convolution(4, 4, 4, 2, kernel=1, sum_frames=True, node_steps=6)
+    counters = count_loops(layer, unrolling(4, 4, 2, 4), Dataflow())
+    assert (counters.cycles, counters.node_stall_cycles) == (
+        4,
+        3 * 2,
+    )  # the last of 4 groups drains
+
+
+def test_folding_uses_the_lanes_that_one_frame_leaves_idle():
+    layer = convolution(4, 4, 8, 1)
+    plain, folded = (
+        count_loops(layer, unrolling(4, 2, 4, 4), Dataflow(fold=fold)) for fold in (False, True)
+    )
+    assert (plain.cycles, folded.cycles) == (8 * 4 * 9, 8 * 1 * 9)
+    assert folded.accumulations == plain.accumulations
+    assert folded.weight_reads * 4 == plain.weight_reads
+
+
+def test_closed_form_equals_the_loop_trace_on_every_counter():
+    for seed in range(5_000):
+        rng = random.Random(seed)
+        nest, array, dataflow = random_nest(rng), random_unrolling(rng), random_dataflow(rng)
+        found, expected = count_loops(nest, array, dataflow), trace_loops(nest, array, dataflow)
+        assert found == expected, (seed, nest, array, dataflow)
+
+
+def on_array(network, pixels, array, dataflow, mode):
+    run = run_on_array(network, replace(ARRAY, unrolling=array, dataflow=dataflow), pixels, mode)
+    return Simulation(logits=run.logits, counts=run.counts, trains=run.trains)
+
+
+@NETWORKS
 @given(
+    integer_networks(any_potential=True),
     unrollings,
-    st.builds(
-        bounds,
-        out=st.integers(1, 7),
-        inputs=st.integers(1, 7),
-        size=st.integers(1, 5),
-        timesteps=st.integers(1, 6),
-        kernel=st.sampled_from([(1, 1), (3, 3), (2, 1)]),
-        groups=st.integers(1, 3),
-    ),
+    dataflows,
+    st.sampled_from(["snn_temporal", "snn_bit_planes"]),
+    st.integers(0, 2**32 - 1),
 )
-def test_closed_form_equals_the_loop_walk_on_every_counter(array, layer):
-    assert count_loops(layer, array) == walk_loops(layer, array)
-
-
-@settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
-@given(integer_networks(any_potential=True), unrollings, st.integers(0, 2**32 - 1))
-def test_the_array_computes_the_integers_of_the_network(network, array, seed):
-    from dataclasses import replace
-
+def test_both_schedules_compute_the_integers_of_the_network(network, array, dataflow, mode, seed):
     pixels = random_pixels(network, seed)
-    counts, logits = run_on_array(network, replace(ARRAY, unrolling=array), pixels)
-    on_array = Simulation(logits=logits, counts=counts, trains={})
-    assert first_divergence(run_stepped(network, pixels), on_array) is None
+    simulation = on_array(network, pixels, array, dataflow, mode)
+    assert first_divergence(run_stepped(network, pixels), simulation) is None
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+@NETWORKS
+@given(
+    integer_networks(any_potential=True, alignments=("replicate", "truncate", "average")),
+    unrollings,
+    dataflows,
+    st.integers(0, 2**32 - 1),
+)
+def test_the_temporal_schedule_takes_any_alignment(network, array, dataflow, seed):
+    pixels = random_pixels(network, seed)
+    simulation = on_array(network, pixels, array, dataflow, "snn_temporal")
+    assert first_divergence(run_stepped(network, pixels), simulation) is None
+
+
+@NETWORKS
+@given(integer_networks(alignments=("replicate",)))
+def test_other_modes_need_averaging(network):
+    for mode in MODES[1:]:
+        with pytest.raises(UnsupportedNetworkError) as refusal:
+            estimate_array(network, ARRAY, mode)
+        assert str(refusal.value) == (
+            f"the PE array's mode {mode} needs 'average' alignment on every synapse; compile with "
+            "--alignment average, or use snn_temporal"
+        )
+
+
+@NETWORKS
+@given(integer_networks(alignments=("replicate", "average")))
+def test_passes_fire_every_step_of_every_neuron_once(network):
+    passes = layer_passes(network, "snn_temporal")
+    fired = [layer for layer in passes if layer.nest.fires]
+    expected = {
+        p.name: p.timesteps * p.shape[0] * p.shape[1] * p.shape[2]
+        for p in network.populations
+        if isinstance(p, IntegerSpiking)
+    }
+    updates = {
+        layer.target: count_loops(layer.nest, ARRAY.unrolling, ARRAY.dataflow).node_updates
+        for layer in fired
+    }
+    assert len(fired) == len(expected)
+    assert updates == expected
+
+
+@NETWORKS
 @given(integer_networks())
 def test_ann_accumulations_are_those_of_the_network(network):
-    """One step, no tails: the multiplier ANN does each accumulation of the network once."""
+    """One frame, no tails: the multiplier ANN does each accumulation of the network once."""
     expected = sum(num_accumulations(s.maps, network[s.source].shape) for s in network.synapses)
     estimate = estimate_array(network, ARRAY, "ann_multiplier")
-    assert sum(layer.accumulations for layer in estimate.layers) == expected
+    assert sum(layer.counters.accumulations for layer in estimate.layers) == expected
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+@NETWORKS
 @given(integer_networks())
-def test_totals_are_sums_and_modes_differ_only_in_steps(network):
+def test_bit_planes_take_the_array_cycles_of_the_bit_serial_ann(network):
+    """What the SNN saves over T_l passes, the ANN saves as well; only the node unit differs."""
+    planes, serial = (layer_passes(network, mode) for mode in ("snn_bit_planes", "ann_bit_serial"))
+    for snn, ann in zip(planes, serial, strict=True):
+        counters = [count_loops(p.nest, ARRAY.unrolling, ARRAY.dataflow) for p in (snn, ann)]
+        assert counters[0].cycles == counters[1].cycles
+        assert counters[0].node_updates == counters[1].node_updates * snn.nest.node_steps
+
+
+def test_vgg16_at_imagenet_size_needs_no_weights():
+    """15,470,264,320 multiply-accumulates, as published tables have it (convolutions and dense layers)."""
+    network = imagenet_vgg16()
+    counted = 0
+    for layer in estimate_array(network, ARRAY, "ann_multiplier").layers:
+        if "(pool)" not in layer.name:
+            counted += layer.counters.accumulations
+    assert counted == 15_470_264_320
     for mode in MODES:
         estimate = estimate_array(network, ARRAY, mode)
-        assert estimate.cycles == sum(layer.cycles for layer in estimate.layers)
-        assert 0 < estimate.utilisation <= 1
-        assert estimate.latency_us * ARRAY.clock_mhz == pytest.approx(estimate.cycles)
-    snn, multiplier, _ = (estimate_array(network, ARRAY, mode) for mode in MODES)
-    for layer, one_step, ann in zip(
-        layer_passes(network), snn.layers, multiplier.layers, strict=True
-    ):
-        step_tiles = -(-layer.bounds.timesteps // ARRAY.unrolling.timesteps)
-        assert one_step.cycles == ann.cycles * step_tiles
-
-
-@settings(deadline=None, max_examples=10, suppress_health_check=list(HealthCheck))
-@given(integer_networks(alignments=("replicate",)))
-def test_other_alignments_are_refused(network):
-    with pytest.raises(UnsupportedNetworkError) as refusal:
-        estimate_array(network, ARRAY, "snn")
-    assert str(refusal.value) == (
-        "the PE array model needs 'average' alignment on every synapse; compile with --alignment average "
-        "to compare"
-    )
-
-
-def test_a_bad_array_file_names_the_field(tmp_path):
-    path = tmp_path / "mine.yaml"
-    path.write_text(
-        "name: mine\ndescription: mine\nfigures:\n"
-        "  unrolling: {output_channels: {value: 0, kind: assumed, source: mine}}\n"
-    )
-    with pytest.raises(TargetError) as refusal:
-        load_array(str(path))
-    assert str(refusal.value) == (
-        f"{path}: unrolling.output_channels.value must be at least 1, not 0"
-    )
+        assert estimate.total_cycles == sum(x.timing.total_cycles for x in estimate.layers)
+        assert 0 < estimate.utilisation < 1

@@ -1,0 +1,129 @@
+"""How fast the PE array model is: VGG-16 at ImageNet size, and one layer beside SCALE-Sim.
+
+    python benchmarks/pe_array_speed.py
+    QAC_DEPLOY_PEERS_PYTHON=.venv-peers/bin/python python benchmarks/pe_array_speed.py
+
+The sample is a photograph that comes with scikit-learn, the weights are random, with thresholds that make
+about a third of the neurons spike: the time is real, the sparsity means nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from imagenet_vgg import imagenet_vgg16, random_weights, run_with_thresholds
+from sklearn.datasets import load_sample_image
+
+from hw_models.pe_array.array_description import load_array
+from hw_models.pe_array.estimate import estimate_array
+from hw_models.pe_array.layer_passes import MODES, LayerPass, layer_passes
+from hw_models.pe_array.loop_nest import Unrolling
+from hw_models.pe_array.operands import pass_values
+from hw_models.pe_array.pass_timing import time_pass
+from hw_models.pe_array.zero_skipping import SKIPPINGS, skip_zeros
+from toolchain.integer_network import (
+    IntegerInput,
+    IntegerNetwork,
+    IntegerReadout,
+    IntegerSpiking,
+    IntegerSynapse,
+)
+from toolchain.linear_maps import Convolution, Dense
+
+SCALESIM = Path(__file__).parent.parent / "tests" / "peers" / "run_scalesim.py"
+REPEATS = 5
+
+
+def main() -> None:
+    array, network = load_array("pe-array"), imagenet_vgg16()
+    print("VGG-16, 224x224, closed form without data, whole network:")
+    for mode in MODES:
+        seconds = []
+        for _ in range(REPEATS):
+            start = time.perf_counter()
+            estimate = estimate_array(network, array, mode)
+            seconds.append(time.perf_counter() - start)
+        print(f"  {mode:15} {estimate.total_cycles:12,} cycles in {min(seconds):.3f} s")
+    _skipping()
+    _beside_scalesim()
+
+
+def _skipping() -> None:
+    array = load_array("pe-array")
+    pixels = load_sample_image("china.jpg")[100:324, 200:424].transpose(2, 0, 1)[None]
+    start = time.perf_counter()
+    network, counts = run_with_thresholds(imagenet_vgg16(random_weights(0)), pixels)
+    print(
+        f"the same with weights, run on one photograph: {time.perf_counter() - start:.1f} s to set up"
+    )
+    for mode in ("snn_temporal", "snn_bit_planes"):
+        for skipping in SKIPPINGS:
+            start, cycles = time.perf_counter(), 0
+            for layer, values in pass_values(network, mode, pixels, counts, {}):
+                work = skip_zeros(layer, array, values, skipping)
+                cycles += time_pass(layer, array, work.turns).total_cycles
+            seconds = time.perf_counter() - start
+            print(f"  {mode:15} {skipping:10} {cycles:12,} cycles in {seconds:.2f} s")
+
+
+def _beside_scalesim() -> None:
+    interpreter = os.environ.get("QAC_DEPLOY_PEERS_PYTHON")
+    if interpreter is None:
+        print("SCALE-Sim: not asked for (QAC_DEPLOY_PEERS_PYTHON; `make peers` installs it)")
+        return
+    sizes = {"M": 32, "N": 28, "V": 1, "height": 56, "width": 56, "kernel": 3, "stride": 1}
+    layer = sizes | {"padding": 1, "input_channels": 64, "output_channels": 64}
+    process = subprocess.run(
+        [interpreter, "-I", SCALESIM],
+        input=json.dumps([layer]),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    (theirs,) = json.loads(process.stdout)
+    ours = _one_layer()
+    unrolling = Unrolling(output_channels=32, output_columns=28, timesteps=1, input_channels=1)
+    array = replace(load_array("pe-array"), unrolling=unrolling)
+    start = time.perf_counter()
+    for _ in range(REPEATS):
+        timing = time_pass(ours, array)
+    seconds = (time.perf_counter() - start) / REPEATS
+    print(
+        f"64 -> 64, 56x56, 3x3 on 28 x 32 elements: SCALE-Sim {theirs['cycles']:,} cycles in "
+        f"{theirs['seconds']:.1f} s; this model {timing.cycles:,} turns, with memory, in "
+        f"{1000 * seconds:.2f} ms: {theirs['seconds'] / seconds:,.0f} times faster"
+    )
+
+
+def _one_layer() -> LayerPass:
+    """conv 64 -> 64 as the multiplier ANN, from a network of one layer."""
+    ones = np.ones((64, 1, 1), np.int64)
+    weight = np.broadcast_to(np.int8(1), (64, 64, 3, 3))
+    head = np.broadcast_to(np.int8(1), (1, 64 * 56 * 56))
+    network = IntegerNetwork.build(
+        [
+            IntegerInput(name="input", shape=(64, 56, 56), max_value=255, unit=1.0),
+            IntegerSpiking(
+                name="layer", shape=(64, 56, 56), timesteps=1, threshold=ones,
+                initial_potential=0 * ones, bias=0 * ones,
+            ),
+            IntegerReadout(name="logits", shape=(1, 1, 1), bias=np.zeros((1, 1, 1), np.int64), unit=1.0),
+        ],
+        [
+            IntegerSynapse(
+                source="input", target="layer", maps=(Convolution(weight=weight, padding=(1, 1)),),
+                exponent=0,
+            ),
+            IntegerSynapse(source="layer", target="logits", maps=(Dense(weight=head),), exponent=0),
+        ],
+    )  # fmt: skip
+    return layer_passes(network, "ann_multiplier")[0]
+
+
+main()

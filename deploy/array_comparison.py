@@ -1,0 +1,80 @@
+"""A network on the PE array in every mode that computes its integers, with and without data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from deploy.fidelity import simulate
+from hw_models.pe_array.array_description import PeArray
+from hw_models.pe_array.estimate import ArrayEstimate, estimate_array
+from hw_models.pe_array.layer_passes import Mode, layer_passes, modes_of
+from hw_models.pe_array.roofline import Roofline, roofline
+from hw_models.pe_array.skipping_estimate import SkippedPass, estimate_skipping
+from hw_models.pe_array.zero_skipping import Skipping
+from toolchain.datasets import Dataset
+from toolchain.integer_network import IntegerNetwork, has_constant_current
+
+SKIPPING_SAMPLES = 4
+"""Test samples on which zero skipping is counted."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ModeOnArray:
+    """A network in one mode.
+
+    Attributes:
+        skipping: each pass under each kind of zero skipping; empty without data.
+    """
+
+    estimate: ArrayEstimate
+    rooflines: tuple[Roofline, ...]
+    skipping: Mapping[Skipping, tuple[SkippedPass, ...]]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ArrayComparison:
+    """A network on one array.
+
+    Attributes:
+        modes: empty where the array cannot run the network.
+        samples: on which zero skipping was counted; 0 without data.
+        refusal: why the array cannot run the network.
+    """
+
+    array: PeArray
+    modes: Mapping[Mode, ModeOnArray]
+    samples: int
+    refusal: str | None = None
+
+
+def compare_on_array(
+    network: IntegerNetwork, array: PeArray, dataset: Dataset | None
+) -> ArrayComparison:
+    """Every mode; zero skipping on test samples of a data set, where there is one.
+
+    Raises:
+        TargetError: a buffer of the array cannot hold a row of a layer.
+    """
+    pixels = None if dataset is None else dataset.test_pixels[:SKIPPING_SAMPLES]
+    return ArrayComparison(
+        array=array,
+        modes={mode: _in_mode(network, array, mode, pixels) for mode in modes_of(network)},
+        samples=0 if pixels is None else len(pixels),
+    )
+
+
+def _in_mode(
+    network: IntegerNetwork, array: PeArray, mode: Mode, pixels: np.ndarray | None
+) -> ModeOnArray:
+    skipping: Mapping[Skipping, tuple[SkippedPass, ...]] = {}
+    if pixels is not None:
+        run = simulate(network, pixels, with_trains=not has_constant_current(network))
+        skipping = estimate_skipping(network, array, mode, pixels, run.counts, run.trains)
+    return ModeOnArray(
+        estimate=estimate_array(network, array, mode),
+        rooflines=tuple(roofline(layer, array) for layer in layer_passes(network, mode)),
+        skipping=skipping,
+    )

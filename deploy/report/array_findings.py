@@ -1,0 +1,82 @@
+"""What the numbers of the PE array say, in sentences: for terminal and page alike."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from deploy.report.markup import number, per_cent
+
+
+def headline(on_array: dict[str, Any]) -> str:
+    """The array in a line."""
+    sizes = " x ".join(
+        f"{symbol} {on_array['unrolling'][name]}"
+        for symbol, name in (
+            ("M", "output_channels"),
+            ("N", "output_columns"),
+            ("S", "timesteps"),
+            ("V", "input_channels"),
+        )
+    )
+    fold = ", lanes folded" if on_array["dataflow"]["fold"] else ""
+    return (
+        f"{on_array['array']}: {sizes} = {on_array['elements']:,} elements at "
+        f"{on_array['clock_mhz']:g} MHz, time {on_array['dataflow']['time_loop']}{fold}, "
+        f"{on_array['off_chip_bytes_per_cycle']} bytes a cycle from off chip"
+    )
+
+
+def findings(on_array: dict[str, Any]) -> list[str]:
+    """When the SNN pays on this array and when it does not."""
+    modes = {mode["mode"]: mode for mode in on_array["estimates"]}
+    if "snn_bit_planes" not in modes:
+        return [
+            "Replicate and truncate need the timesteps one by one: neither bit planes nor an ANN compute "
+            "these integers."
+        ]
+    cycles = {name: mode["total_cycles"] for name, mode in modes.items()}
+    energy = {name: sum(mode["energy_pj"].values()) for name, mode in modes.items()}
+    fastest = min(cycles, key=cycles.__getitem__)
+    leanest = min(energy, key=energy.__getitem__)
+    planes = cycles["snn_bit_planes"]
+    return [
+        f"Averaging makes a layer's partial sums the same in every timestep: one pass over the bit planes of "
+        f"the counts takes {_times(planes, cycles['snn_temporal'])} the cycles of T passes.",
+        f"The quantized ANN computes the same counts. Bit-serial it makes the same turns of the array as "
+        f"the bit planes ({_times(cycles['ann_bit_serial'], planes)} their cycles); with multipliers it "
+        f"takes {_times(cycles['ann_multiplier'], planes)} their cycles.",
+        f"Fewest cycles: {fastest}. Least energy, by these figures: {leanest}, "
+        f"{_times(energy[leanest], energy['snn_bit_planes'])} that of snn_bit_planes.",
+    ]
+
+
+def silicon(on_array: dict[str, Any]) -> str:
+    """Energy of an accumulation beside what published spiking chips are reported to need."""
+    ours = ", ".join(
+        f"{mode['mode']} {number(sum(mode['energy_pj'].values()) / mode['accumulations'])}"
+        for mode in on_array["estimates"]
+        if mode["mode"].startswith("snn")
+    )
+    chips = ", ".join(
+        f"{chip} {number(pj)}" for chip, pj in on_array["published_silicon_pj"].items()
+    )
+    text = f"pJ an accumulation, memory included: {ours}."
+    return f"{text} Reported of spiking chips, per synaptic operation: {chips}." if chips else text
+
+
+def skipping_rows(on_array: dict[str, Any]) -> list[list[str]]:
+    """Each mode with no zero skipped and under each kind of skipping: cycles, share of cycles, of energy."""
+    rows = []
+    for mode in on_array["estimates"]:
+        energy_pj = sum(mode["energy_pj"].values())
+        cells = [
+            f"{left['total_cycles']:,.0f} ({per_cent(left['total_cycles'] / mode['total_cycles'])}, "
+            f"{per_cent(left['energy_pj'] / energy_pj)})"
+            for left in mode["skipping"].values()
+        ]
+        rows.append([mode["mode"], f"{mode['total_cycles']:,}", *cells])
+    return rows
+
+
+def _times(part: float, whole: float) -> str:
+    return f"{part / whole:.2f} times"

@@ -1,0 +1,175 @@
+"""Section of the HTML report that holds the pipeline against the PE array."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from deploy.report.array_document import STALLS
+from deploy.report.array_findings import findings, headline, silicon, skipping_rows
+from deploy.report.markup import (
+    Markup,
+    element,
+    join,
+    number,
+    per_cent,
+    scrolling,
+    section,
+    table,
+)
+
+_BAR_WIDTH, _LABEL_WIDTH, _BAR_ROW = 620, 130, 34
+
+
+def comparison(report: dict[str, Any]) -> Markup:
+    if not report["comparison"]:
+        return Markup("")
+    return section(
+        "comparison",
+        "Pipeline against PE array",
+        "estimate",
+        element(
+            "p",
+            "Both compute the same integers, so their accuracy is the same. Cycles, stalls and traffic of "
+            "the array are exact counts; seconds and joules are those times the coefficients below, which "
+            "come from different processes and scopes: the array's leave out control and leakage.",
+            class_="quiet",
+        ),
+        scrolling(_designs(report["comparison"])),
+        *_array(report["pe_array"]),
+    )
+
+
+def _designs(rows: list[dict[str, Any]]) -> Markup:
+    slowest = max(row["interval_us"] for row in rows)
+    hungriest = max(row["energy_nj"] for row in rows)
+    return table(
+        [
+            "Design", "latency, µs", "between results, µs", "results/s", "energy/sample, nJ", "busy",
+            "stalled", "off chip, kB",
+        ],
+        [
+            [
+                row["design"],
+                number(row["latency_us"]),
+                _metered(row["interval_us"], slowest),
+                f"{row['throughput_per_s']:,.0f}",
+                _metered(row["energy_nj"], hungriest),
+                per_cent(row["utilisation"]),
+                per_cent(row["stalled"]),
+                "" if row["off_chip_bytes"] is None else number(row["off_chip_bytes"] / 1000),
+            ]
+            for row in rows
+        ],
+    )  # fmt: skip
+
+
+def _metered(value: float, largest: float) -> Markup:
+    meter = element("span", class_="meter", style=f"width:{value / largest * 60:.1f}px")
+    return join([number(value), meter])
+
+
+def _array(on_array: dict[str, Any]) -> list[Markup]:
+    if on_array["refusal"] is not None:
+        why = f"{on_array['array']} cannot run this network: {on_array['refusal']}"
+        return [element("p", why, class_="callout")]
+    shown = [n for n in STALLS if any(mode["stalls"][n] for mode in on_array["estimates"])]
+    legend = element(
+        "div",
+        element("span", element("i", class_="turns"), "turns of the loop"),
+        *(element("span", element("i", class_=f"wait-{n}"), f"waits for {n}") for n in shown),
+        element("span", element("i", class_="edges"), "fill and drain"),
+        class_="legend",
+    )
+    skipped = on_array["skipping_samples"]
+    return [
+        element("p", headline(on_array), class_="quiet"),
+        *(element("p", sentence) for sentence in findings(on_array)),
+        legend,
+        scrolling(cycle_bars(on_array)),
+        *([_skipping(on_array)] if skipped else []),
+        element("p", silicon(on_array), class_="quiet"),
+        *(_layers(mode) for mode in on_array["estimates"]),
+    ]
+
+
+def cycle_bars(on_array: dict[str, Any]) -> Markup:
+    """One bar a mode, all at one scale: where the cycles of a sample go."""
+    modes = on_array["estimates"]
+    longest = max(mode["total_cycles"] for mode in modes)
+    drawn = []
+    for index, mode in enumerate(modes):
+        y, x = index * _BAR_ROW, float(_LABEL_WIDTH)
+        parts: list[Markup] = [element("text", mode["mode"], x=0, y=y + 18)]
+        spent = {"turns": mode["cycles"]}
+        spent |= {f"wait-{name}": mode["stalls"][name] for name in STALLS}
+        spent |= {"edges": mode["fill_and_drain_cycles"]}
+        for kind, cycles in spent.items():
+            if not cycles:
+                continue
+            size = cycles / longest * _BAR_WIDTH
+            title = element("title", f"{mode['mode']}: {kind} {cycles:,} cycles")
+            parts.append(element("rect", title, x=x, y=y + 3, width=size, height=22, class_=kind))
+            x += size
+        parts.append(
+            element("text", f"{mode['total_cycles']:,}", x=x + 6, y=y + 18, class_="quiet")
+        )
+        drawn.append(join(parts))
+    width, height = _LABEL_WIDTH + _BAR_WIDTH + 110, _BAR_ROW * len(modes)
+    return element(
+        "svg", *drawn, width=width, height=height, viewBox=f"0 0 {width} {height}",
+        role="img", aria_label="cycles of a sample on the PE array by cause",
+    )  # fmt: skip
+
+
+def _skipping(on_array: dict[str, Any]) -> Markup:
+    kinds = list(on_array["estimates"][0]["skipping"])
+    headings = [kind.replace("_", " ") for kind in kinds]
+    return join(
+        [
+            element(
+                "p",
+                f"Cycles with zero operands skipped, counted on {on_array['skipping_samples']} test "
+                "samples (mean of exact counts): lanes in lockstep, each lane on its own, or only "
+                "non-zero operands packed; with the share of the cycles and of the energy. Lanes that do "
+                "not stay together read weights of their own, which can cost more than the zeros save.",
+            ),
+            scrolling(table(["Mode", "none", *headings], skipping_rows(on_array))),
+        ]
+    )
+
+
+def _layers(mode: dict[str, Any]) -> Markup:
+    rows = []
+    for layer in mode["layers"]:
+        roof = layer["roofline"]
+        free = roof["stall_free_bytes_per_cycle"]
+        waits = {name: cycles for name, cycles in layer["stalls"].items() if cycles}
+        rows.append(
+            [
+                layer["name"],
+                layer["frames"],
+                number(layer["total_cycles"]),
+                per_cent(layer["utilisation"]),
+                ", ".join(f"{name} {cycles:,}" for name, cycles in waits.items()) or "nothing",
+                number(_moved(layer, "port_bytes") / 1000),
+                number(_moved(layer, "off_chip_bytes") / 1000),
+                number(roof["attained"]),
+                number(min(roof["compute_roof"], roof["bandwidth_roof"])),
+                "none" if free is None else f"{free:,}",
+                number(sum(layer["energy_pj"].values()) / 1000),
+            ]
+        )
+    headings = [
+        "Pass", "frames", "cycles", "in use", "Waits for (cycles)", "ports, kB", "off chip, kB",
+        "accumulations/cycle", "roof", "stall-free B/cycle", "energy, nJ",
+    ]  # fmt: skip
+    return element(
+        "details",
+        element("summary", f"{mode['mode']}: layer by layer"),
+        scrolling(table(headings, rows)),
+    )
+
+
+def _moved(layer: dict[str, Any], what: str) -> float:
+    parts = (part for name, part in layer.items() if name.startswith(f"{what}_"))
+    return sum(sum(part.values()) for part in parts)

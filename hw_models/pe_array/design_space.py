@@ -1,0 +1,119 @@
+"""Every way to unroll an array's elements over M, N, S and V, for one network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from math import ceil
+
+from hw_models.pe_array.array_description import BufferName, PeArray
+from hw_models.pe_array.buffer_plan import potential_word_bits
+from hw_models.pe_array.estimate import estimate_array
+from hw_models.pe_array.layer_passes import LayerPass, Mode, layer_passes
+from hw_models.pe_array.loop_nest import Unrolling
+from toolchain.errors import TargetError
+from toolchain.integer_network import IntegerNetwork
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArrayDesign:
+    """One unrolling in one mode.
+
+    Attributes:
+        total_cycles: of one sample, stalls included.
+        port_bytes: between the array and its buffers.
+    """
+
+    unrolling: Unrolling
+    mode: Mode
+    total_cycles: int
+    utilisation: float
+    port_bytes: float
+    off_chip_bytes: int
+    energy_pj: float
+
+
+def unrollings(num_elements: int) -> Iterator[Unrolling]:
+    """All M x N x S x V that make a number of elements."""
+
+    def divisors(number: int) -> list[int]:
+        return [d for d in range(1, number + 1) if number % d == 0]
+
+    for m in divisors(num_elements):
+        for n in divisors(num_elements // m):
+            for s in divisors(num_elements // (m * n)):
+                yield Unrolling(
+                    output_channels=m,
+                    output_columns=n,
+                    timesteps=s,
+                    input_channels=num_elements // (m * n * s),
+                )
+
+
+def sweep_unrollings(
+    network: IntegerNetwork,
+    array: PeArray,
+    mode: Mode,
+    progress: Callable[[int], None] = lambda done: None,
+) -> list[ArrayDesign]:
+    """The network on every unrolling of the array's elements, with the same buffers and bandwidth.
+
+    Every design gets ports as wide as it needs them, or ports would decide which is best. A design whose
+    buffers cannot hold a tile is left out.
+
+    Args:
+        progress: called with the number of unrollings done.
+    """
+    designs = []
+    passes = layer_passes(network, mode)
+    for done, unrolling in enumerate(unrollings(array.unrolling.num_elements), 1):
+        try:
+            estimate = estimate_array(network, with_wide_ports(array, unrolling, passes), mode)
+        except TargetError:
+            continue
+        finally:
+            progress(done)
+        designs.append(
+            ArrayDesign(
+                unrolling=unrolling,
+                mode=mode,
+                total_cycles=estimate.total_cycles,
+                utilisation=estimate.utilisation,
+                port_bytes=estimate.port_bytes,
+                off_chip_bytes=estimate.off_chip_bytes,
+                energy_pj=sum(estimate.energy_pj.values()),
+            )
+        )
+    return designs
+
+
+def with_wide_ports(array: PeArray, unrolling: Unrolling, passes: Sequence[LayerPass]) -> PeArray:
+    """An array unrolled otherwise, whose ports move in a cycle whatever a pass can need in it."""
+    m, n, s, v = (
+        unrolling.output_channels,
+        unrolling.output_columns,
+        unrolling.timesteps,
+        unrolling.input_channels,
+    )
+    lanes = n * s  # folding shares them out otherwise, and needs no more of them
+    bits: dict[BufferName, int] = {
+        "weight": m * v * array.weight_bits,
+        "input": lanes * v * max(layer.operand_bits for layer in passes),
+        "psum": 2 * m * lanes * array.sum_bits,
+        "membrane": 2 * m * lanes * max(potential_word_bits(layer, array) for layer in passes),
+        "output": m * lanes * max(layer.nest.node_steps * layer.output_bits for layer in passes),
+    }
+    buffers = {
+        name: replace(buffer, port_bytes=ceil(bits[name] / 8))
+        for name, buffer in array.buffers.items()
+    }
+    return replace(array, unrolling=unrolling, buffers=buffers)
+
+
+def pareto_front(designs: Sequence[ArrayDesign]) -> list[ArrayDesign]:
+    """Designs that no other beats in both cycles and buffer traffic, by cycles."""
+    front: list[ArrayDesign] = []
+    for design in sorted(designs, key=lambda d: (d.total_cycles, d.port_bytes)):
+        if not front or design.port_bytes < front[-1].port_bytes:
+            front.append(design)
+    return front

@@ -1,0 +1,155 @@
+"""The loops of Algorithm 2 around one pass, and how an array cuts them into tiles.
+
+A pass is one linear map of one synapse into the partial sums of its target. Per group of channels::
+
+    for o in C_o/M: for h in H_o: for w in W_o/N: for f in F/S:      (time innermost)
+        for k_h: for k_w: for i in C_i/V: P_sum += W x I             one cycle each, M x N x S x V elements
+        node unit
+
+With time outermost the frame loop is around o, h and w. The F *frames* are what the schedule makes them:
+
+- ``temporal``: the T_l timesteps, as printed. With averaging alignment each frame is the same count.
+- ``bit_planes``: the bits of the count. Averaging makes the partial sum the same in every timestep, so it
+  is computed once from ceil(log2(T_src + 1)) planes, and the node unit fires all T_l steps on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import ceil, prod
+from typing import Literal, TypeAlias
+
+from toolchain.linear_maps import Pair
+
+TimeLoop: TypeAlias = Literal["innermost", "outermost"]
+TIME_LOOPS: tuple[TimeLoop, ...] = ("innermost", "outermost")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unrolling:
+    """What the array computes in one cycle: M x N x S x V accumulations."""
+
+    output_channels: int  # M
+    output_columns: int  # N
+    timesteps: int  # S
+    input_channels: int  # V
+
+    @property
+    def num_elements(self) -> int:
+        return self.output_channels * self.output_columns * self.timesteps * self.input_channels
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataflow:
+    """The order of the loops.
+
+    Attributes:
+        time_loop: the frame loop is innermost of the outer loops, as printed, so that membrane potentials
+            stay in the array; or outermost, and they go to the membrane buffer and back.
+        fold: a pass of F < S frames lets floor(S / F) groups of columns share the S lanes.
+    """
+
+    time_loop: TimeLoop = "innermost"
+    fold: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopNest:
+    """Bounds of one pass; channels are per group.
+
+    Attributes:
+        frames: F.
+        sum_frames: frames are bit planes that are shifted and added up to one sum; else each has its own.
+        node_steps: firing steps of the node unit: T_l, or 1 for the quantizer of an ANN.
+        adds_sums: adds to the sums that an earlier pass has left (residual join).
+        fires: the node unit fires on the sums; else they are written.
+        unit_weights: every weight is 1 and none is read (sum pool).
+    """
+
+    groups: int
+    output_channels: int  # C_o / groups
+    input_channels: int  # C_i / groups
+    rows: int  # H_o
+    columns: int  # W_o
+    kernel: Pair  # K_h, K_w
+    stride: Pair
+    padding: Pair
+    input_size: Pair  # H_i, W_i
+    frames: int
+    sum_frames: bool
+    node_steps: int
+    adds_sums: bool
+    fires: bool
+    unit_weights: bool
+
+    def __post_init__(self) -> None:
+        assert self.sum_frames or not self.fires or self.node_steps == self.frames
+
+    @property
+    def num_neurons(self) -> int:
+        return self.groups * self.output_channels * self.rows * self.columns
+
+    @property
+    def sums_per_neuron(self) -> int:
+        """Partial sums that a neuron has at the end of the pass: one a frame, or one of all planes."""
+        return 1 if self.sum_frames else self.frames
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tiling:
+    """A nest cut into tiles: their largest sizes, N and S after folding."""
+
+    nest: LoopNest
+    output_channels: int
+    columns: int
+    frames: int
+    input_channels: int
+
+    @property
+    def num_channel_tiles(self) -> int:
+        return ceil(self.nest.output_channels / self.output_channels)
+
+    @property
+    def num_column_tiles(self) -> int:
+        return ceil(self.nest.columns / self.columns)
+
+    @property
+    def num_frame_tiles(self) -> int:
+        return ceil(self.nest.frames / self.frames)
+
+    @property
+    def num_input_tiles(self) -> int:
+        return ceil(self.nest.input_channels / self.input_channels)
+
+    @property
+    def cycles_per_window(self) -> int:
+        """Iterations of the innermost loops for one tile of outputs and frames."""
+        return prod(self.nest.kernel) * self.num_input_tiles
+
+    @property
+    def firing_cycles(self) -> int:
+        """Cycles of the node unit for a group that fires; it has the S lanes of the array.
+
+        Timesteps that are frames have a tile of their own for every S of them.
+        """
+        return ceil(self.nest.node_steps / self.frames) if self.nest.sum_frames else 1
+
+
+def tiling_of(nest: LoopNest, unrolling: Unrolling, dataflow: Dataflow) -> Tiling:
+    """The tiles of a pass on an array."""
+    column_groups = 1
+    if dataflow.fold and nest.frames < unrolling.timesteps:
+        column_groups = unrolling.timesteps // nest.frames
+    return Tiling(
+        nest=nest,
+        output_channels=unrolling.output_channels,
+        columns=unrolling.output_columns * column_groups,
+        frames=unrolling.timesteps if column_groups == 1 else nest.frames,
+        input_channels=unrolling.input_channels,
+    )
+
+
+def tiles(size: int, tile: int) -> Iterator[range]:
+    """Index ranges of at most ``tile`` that cover ``size``; the last may be a tail."""
+    return (range(start, min(start + tile, size)) for start in range(0, size, tile))

@@ -1,0 +1,97 @@
+"""The loops of Algorithm 2 walked as printed, one iteration at a time: the proof of the closed form."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from hw_models.pe_array.closed_form import LoopCounters
+from hw_models.pe_array.loop_nest import (
+    Dataflow,
+    LoopNest,
+    Tiling,
+    Unrolling,
+    tiles,
+    tiling_of,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TileIndices:
+    """One turn of the outer loops."""
+
+    group: int
+    channels: range
+    row: int
+    columns: range
+    frames: range
+
+
+def outer_loops(tiling: Tiling, dataflow: Dataflow) -> Iterator[TileIndices]:
+    """Every turn of the loops around the accumulation, in the order of the dataflow."""
+    nest = tiling.nest
+    frame_tiles = list(tiles(nest.frames, tiling.frames))
+    around = frame_tiles if dataflow.time_loop == "outermost" else [None]
+    for group in range(nest.groups):
+        for outer_frames in around:
+            for channels in tiles(nest.output_channels, tiling.output_channels):
+                for row in range(nest.rows):
+                    for columns in tiles(nest.columns, tiling.columns):
+                        within = frame_tiles if outer_frames is None else [outer_frames]
+                        for frames in within:
+                            yield TileIndices(
+                                group=group,
+                                channels=channels,
+                                row=row,
+                                columns=columns,
+                                frames=frames,
+                            )
+
+
+def trace_loops(nest: LoopNest, unrolling: Unrolling, dataflow: Dataflow) -> LoopCounters:
+    """Counters by visiting every iteration of every loop."""
+    tiling = tiling_of(nest, unrolling, dataflow)
+    count: Counter[str] = Counter()
+    node_busy = accumulated = 0  # cycles the node unit still needs; cycles of this group so far
+    for tile in outer_loops(tiling, dataflow):
+        m, n, s = len(tile.channels), len(tile.columns), len(tile.frames)
+        first_tile, last_tile = tile.frames.start == 0, tile.frames.stop == nest.frames
+        for k_h in range(nest.kernel[0]):
+            for k_w in range(nest.kernel[1]):
+                in_range = sum(_reads(nest, tile.row, column, k_h, k_w) for column in tile.columns)
+                for inputs in tiles(nest.input_channels, tiling.input_channels):
+                    v = len(inputs)
+                    accumulated += 1
+                    count["cycles"] += 1
+                    count["accumulations"] += m * n * s * v
+                    count["weight_reads"] += 0 if nest.unit_weights else m * v
+                    count["input_reads"] += in_range * s * v
+        in_one_bank = nest.sum_frames and dataflow.time_loop == "innermost"
+        if in_one_bank and not last_tile:
+            continue
+        sums = m * n if nest.sum_frames else m * n * s
+        completes = last_tile or not nest.sum_frames
+        begins = first_tile or in_one_bank or not nest.sum_frames
+        count["psum_reads"] += sums if nest.adds_sums or not begins else 0
+        count["psum_writes"] += 0 if nest.fires and completes else sums
+        if nest.fires and not nest.sum_frames and dataflow.time_loop == "outermost":
+            count["membrane_reads"] += 0 if first_tile else m * n
+            count["membrane_writes"] += 0 if last_tile else m * n
+        # the array goes on to the other bank as soon as the node unit has left it
+        count["node_stall_cycles"] += max(0, node_busy - accumulated)
+        node_busy, accumulated = 1, 0
+        if nest.fires and completes:
+            steps = nest.node_steps if nest.sum_frames else s
+            count["node_updates"] += m * n * steps
+            count["output_writes"] += m * n * steps
+            node_busy = len(list(tiles(steps, tiling.frames)))
+    fields = LoopCounters.__dataclass_fields__
+    return LoopCounters(**{name: count[name] for name in fields})
+
+
+def _reads(nest: LoopNest, row: int, column: int, k_h: int, k_w: int) -> bool:
+    """The kernel offset meets the map, not its zero padding."""
+    input_row = row * nest.stride[0] + k_h - nest.padding[0]
+    input_column = column * nest.stride[1] + k_w - nest.padding[1]
+    return 0 <= input_row < nest.input_size[0] and 0 <= input_column < nest.input_size[1]

@@ -1,0 +1,252 @@
+"""The passes of a network in the RTL, each held against the Python model and the network's own integers.
+
+Every pass gets what it reads in a run of the network that is known to be right. So each stands for itself,
+and where a network is too large to simulate whole, the passes that are left out say nothing about the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from hw_models.pe_array.array_description import PeArray
+from hw_models.pe_array.closed_form import LoopCounters, count_loops
+from hw_models.pe_array.layer_passes import LayerPass, Mode
+from hw_models.pe_array.loop_nest import tiling_of
+from hw_models.pe_array.operands import frame_operand, pass_values, sums_of_entries
+from hw_models.pe_array.rtl_run import (
+    NeuronParameters,
+    PassData,
+    RtlPassRun,
+    expected_total_cycles,
+    memory_words_for,
+    run_pass,
+)
+from hw_models.pe_array.rtl_simulator import RtlArray, SimulatorName, compile_rtl
+from toolchain.integer_network import IntegerNetwork, IntegerReadout, IntegerSpiking
+
+LEAST_MEMORY_WORDS = 1 << 14
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PassInNetwork:
+    """A pass with the integers of one sample.
+
+    Attributes:
+        data: what the RTL computes with.
+        sums: expected with all that is added to them, int64 ``(frames or 1, C_o, H_o, W_o)``.
+        spikes: expected, bool ``(T_l, C_o, H_o, W_o)``; None where the pass does not fire, or where
+            nothing is known of them.
+        counters: of the Python model.
+    """
+
+    mode: Mode
+    layer: LayerPass
+    data: PassData
+    sums: np.ndarray
+    spikes: np.ndarray | None
+    counters: LoopCounters
+
+    def __str__(self) -> str:
+        return f"{self.mode}, {self.layer.name}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RtlVerification:
+    """What was simulated.
+
+    Attributes:
+        cycles: of the passes that were simulated, from start to done.
+        left_out: passes over the limit, and the cycles that each would take.
+        difference: the first one found, or None.
+    """
+
+    simulator: SimulatorName
+    num_passes: int
+    cycles: int
+    left_out: Mapping[str, int]
+    difference: str | None
+
+
+def network_passes(
+    network: IntegerNetwork,
+    array: PeArray,
+    mode: Mode,
+    pixels: np.ndarray,
+    counts: Mapping[str, np.ndarray],
+    trains: Mapping[str, np.ndarray],
+) -> Iterator[PassInNetwork]:
+    """Every pass of one sample under a schedule.
+
+    Args:
+        mode: ``snn_temporal`` or ``snn_bit_planes``.
+        pixels, counts, trains: of one sample, see ``pass_values``; read as the passes are taken, so that
+            they may grow with each. A population without its train has no expected spikes.
+    """
+    assert mode in ("snn_temporal", "snn_bit_planes")
+    joined: np.ndarray | None = None
+    for layer, values in pass_values(network, mode, pixels, counts, trains):
+        nest, target = layer.nest, network[layer.target]
+        assert isinstance(target, IntegerSpiking | IntegerReadout)
+        earlier = joined if nest.adds_sums else None
+        sums = _frame_sums(layer, values) << layer.exponent
+        if earlier is not None:
+            sums = sums + earlier
+        joined = sums
+        ends_population = layer.ending in ("fires", "reads_out")
+        yield PassInNetwork(
+            mode=mode,
+            layer=layer,
+            data=PassData(
+                weight=layer.weight,
+                operands=_operands(layer, values),
+                exponent=layer.exponent,
+                signed=layer.signed,
+                earlier_sums=earlier,
+                parameters=_parameters(target) if ends_population else None,
+            ),
+            sums=sums + np.broadcast_to(target.bias, target.shape) if ends_population else sums,
+            spikes=_train(trains, target.name) if nest.fires else None,
+            counters=count_loops(nest, array.unrolling, array.dataflow),
+        )
+
+
+def verify_in_rtl(
+    passes: Sequence[PassInNetwork],
+    array: PeArray,
+    simulator: SimulatorName,
+    *,
+    cycle_limit: int,
+    cache: Path | None = None,
+    progress: Callable[[str], None] = lambda stage: None,
+) -> RtlVerification:
+    """Simulate passes, the shortest first, as many as the limit on their cycles takes.
+
+    Raises:
+        RtlError: the simulator is missing or fails, or a value does not fit the array's words.
+    """
+    chosen: list[PassInNetwork] = []
+    left_out: dict[str, int] = {}
+    cycles = 0
+    for one in sorted(passes, key=lambda one: one.counters.cycles):
+        takes = expected_total_cycles(one.layer.nest, array.unrolling, array.dataflow)
+        if cycles + takes > cycle_limit:
+            left_out[str(one)] = takes
+        else:
+            chosen.append(one)
+            cycles += takes
+    verified = partial(
+        RtlVerification,
+        simulator=simulator,
+        num_passes=len(chosen),
+        cycles=cycles,
+        left_out=left_out,
+    )
+    if not chosen:
+        return verified(difference=None)
+    progress(f"compiling the RTL with {simulator}")
+    compiled = compile_rtl(rtl_array_for(chosen, array), simulator, cache=cache)
+    for done, one in enumerate(chosen):
+        progress(f"RTL: {one} ({done + 1} of {len(chosen)} passes)")
+        run = run_pass(compiled, one.layer.nest, array.dataflow, one.data)
+        difference = pass_difference(one, run, array)
+        if difference is not None:
+            return verified(difference=f"{one}: {difference}")
+    return verified(difference=None)
+
+
+def rtl_array_for(passes: Sequence[PassInNetwork], array: PeArray) -> RtlArray:
+    """The array, with operands and memories that hold those of every pass."""
+    signed = any(one.data.operands.min(initial=0) < 0 for one in passes)
+    words = LEAST_MEMORY_WORDS
+    for one in passes:
+        tiling = tiling_of(one.layer.nest, array.unrolling, array.dataflow)
+        while words < memory_words_for(tiling, len(one.data.operands)):
+            words *= 2
+    return RtlArray(
+        unrolling=array.unrolling,
+        operand_bits=max(_operand_bits(one.data.operands, signed) for one in passes),
+        signed_operands=signed,
+        weight_bits=array.weight_bits,
+        sum_bits=max(array.sum_bits, array.potential_bits),
+        memory_words=words,
+    )
+
+
+def pass_difference(expected: PassInNetwork, run: RtlPassRun, array: PeArray) -> str | None:
+    """The first integer or counter of a run that differs, or None."""
+    nest = expected.layer.nest
+    cycles = expected_total_cycles(nest, array.unrolling, array.dataflow)
+    if run.counters.total_cycles != cycles:
+        return f"{run.counters.total_cycles:,} cycles in the RTL, {cycles:,} in the model"
+    for name in PORT_COUNTERS:
+        found, counted = getattr(run.counters, name), getattr(expected.counters, name)
+        if found != counted:
+            return f"{name} is {found:,} in the RTL, {counted:,} in the model"
+    if expected.spikes is not None:
+        assert run.spikes is not None
+        return _first_difference(
+            "spike at (step, channel, row, column)", run.spikes, expected.spikes
+        )
+    assert run.sums is not None
+    return _first_difference("sum at (frame, channel, row, column)", run.sums, expected.sums)
+
+
+PORT_COUNTERS = (
+    "weight_reads",
+    "input_reads",
+    "psum_reads",
+    "psum_writes",
+    "membrane_reads",
+    "membrane_writes",
+    "output_writes",
+)
+"""Counters that the RTL's testbench and the Python model both have."""
+
+
+def _first_difference(what: str, found: np.ndarray, expected: np.ndarray) -> str | None:
+    different = np.argwhere(found != expected)
+    if not len(different):
+        return None
+    at = tuple(int(index) for index in different[0])
+    return f"{what} = {at} is {int(found[at]):,} in the RTL, must be {int(expected[at]):,}"
+
+
+def _frame_sums(layer: LayerPass, values: np.ndarray) -> np.ndarray:
+    """Sums of the frames of a pass on one sample, or the one sum of all planes."""
+    by_entry = sums_of_entries(layer, values)[0]
+    if layer.nest.sum_frames:
+        return by_entry[:1]
+    nothing = np.zeros_like(by_entry[0])
+    return np.stack([nothing if entry is None else by_entry[entry] for entry in layer.selection])
+
+
+def _operands(layer: LayerPass, values: np.ndarray) -> np.ndarray:
+    """What each frame reads, or one frame where all read the same."""
+    selection = layer.selection[:1] if len(set(layer.selection)) == 1 else layer.selection
+    return np.stack([frame_operand(layer, values, entry)[0] for entry in selection])
+
+
+def _operand_bits(operands: np.ndarray, signed: bool) -> int:
+    low, high = int(operands.min(initial=0)), int(operands.max(initial=1))
+    return max(high.bit_length(), (-low - 1).bit_length() if low < 0 else 0) + signed
+
+
+def _train(trains: Mapping[str, np.ndarray], name: str) -> np.ndarray | None:
+    return trains[name][0].astype(bool) if name in trains else None
+
+
+def _parameters(target: IntegerSpiking | IntegerReadout) -> NeuronParameters:
+    channels = (target.shape[0], 1, 1)
+    if isinstance(target, IntegerReadout):
+        zeros = np.zeros(channels, np.int64)
+        return NeuronParameters(bias=target.bias, threshold=zeros, initial_potential=zeros)
+    return NeuronParameters(
+        bias=target.bias,
+        threshold=target.threshold,
+        initial_potential=target.initial_potential,
+    )

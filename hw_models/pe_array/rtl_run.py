@@ -1,0 +1,247 @@
+"""One pass of the array in its RTL: memories and registers in, sums or spikes and counters out."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from hw_models.pe_array.closed_form import count_loops
+from hw_models.pe_array.loop_nest import Dataflow, LoopNest, Tiling, Unrolling, tiling_of
+from hw_models.pe_array.rtl_memories import (
+    load_words,
+    neuron_values,
+    neuron_words,
+    operand_words,
+    require_width,
+    save_words,
+    weight_words,
+    word_lines,
+)
+from hw_models.pe_array.rtl_registers import (
+    PassSettings,
+    num_neuron_words,
+    num_operand_words,
+    num_weight_words,
+    pass_registers,
+)
+from hw_models.pe_array.rtl_simulator import RtlSimulator
+from toolchain.errors import RtlError
+
+PIPELINE_CYCLES = 2  # after a group's last operands are asked for: multiply and add, combine
+
+
+@dataclass(frozen=True, kw_only=True)
+class RtlCounters:
+    """What the testbench counted at the ports of the array.
+
+    Attributes:
+        total_cycles: from the clock edge that sees ``start`` to the one that sees ``done``.
+        weight_reads, input_reads: weights and operands.
+        parameter_reads: neurons whose bias, threshold and initial potential were read.
+        psum_reads, psum_writes: partial sums.
+        membrane_reads, membrane_writes: membrane potentials.
+        output_writes: spikes, also those that are 0.
+    """
+
+    total_cycles: int
+    weight_reads: int
+    input_reads: int
+    parameter_reads: int
+    psum_reads: int
+    psum_writes: int
+    membrane_reads: int
+    membrane_writes: int
+    output_writes: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class NeuronParameters:
+    """Int64 arrays that broadcast to ``(C_o, 1, 1)`` or to ``(C_o, H_o, W_o)``; a readout has a bias only."""
+
+    bias: np.ndarray
+    threshold: np.ndarray
+    initial_potential: np.ndarray
+
+    @property
+    def per_neuron(self) -> bool:
+        values = (self.bias, self.threshold, self.initial_potential)
+        return any(value.shape[1:] != (1, 1) for value in values)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PassData:
+    """What a pass computes with.
+
+    Attributes:
+        weight: shape ``(groups, C_o, C_i, K_h, K_w)``, channels per group.
+        operands: shape ``(F, groups * C_i, H_i, W_i)``, or one frame that all F read.
+        exponent: sums are shifted left by it.
+        signed: operands are two's complement numbers, or bit planes of such.
+        earlier_sums: of a join, ``(frames or 1, C_o, H_o, W_o)``; None unless the pass adds to them.
+        parameters: of the target, where this is the last pass into it.
+    """
+
+    weight: np.ndarray
+    operands: np.ndarray
+    exponent: int = 0
+    signed: bool = False
+    earlier_sums: np.ndarray | None = None
+    parameters: NeuronParameters | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RtlPassRun:
+    """Result of a pass; the frames of sums are F, or 1 where bit planes are added up.
+
+    Attributes:
+        sums: int64 ``(frames, C_o, H_o, W_o)``; None where the pass fires.
+        spikes: bool ``(T_l, C_o, H_o, W_o)``; None where it does not.
+        potentials: int64, the membrane potential after each step, as the spikes.
+    """
+
+    counters: RtlCounters
+    sums: np.ndarray | None
+    spikes: np.ndarray | None
+    potentials: np.ndarray | None
+
+
+def expected_total_cycles(nest: LoopNest, unrolling: Unrolling, dataflow: Dataflow) -> int:
+    """Cycles of a pass from start to done, by the Python model.
+
+    Those of the loops, those that the array waits for the node unit, and what is left when the last
+    operands of the pass are asked for: the pipeline, and the node unit on the last group.
+    """
+    counters = count_loops(nest, unrolling, dataflow)
+    last_group = tiling_of(nest, unrolling, dataflow).firing_cycles if nest.fires else 1
+    return counters.cycles + counters.node_stall_cycles + PIPELINE_CYCLES + last_group
+
+
+def memory_words_for(tiling: Tiling, stored_frames: int) -> int:
+    """Words of the largest memory that a pass needs."""
+    nest = tiling.nest
+    outputs = max(nest.sums_per_neuron, nest.node_steps if nest.fires else 1)
+    return max(
+        num_weight_words(tiling),
+        num_operand_words(tiling, stored_frames),
+        num_neuron_words(tiling, outputs),
+    )
+
+
+def run_pass(
+    simulator: RtlSimulator, nest: LoopNest, dataflow: Dataflow, data: PassData
+) -> RtlPassRun:
+    """Simulate a pass from start to done.
+
+    Raises:
+        RtlError: values do not fit the array's words, or the simulation fails.
+    """
+    array = simulator.array
+    tiling = tiling_of(nest, array.unrolling, dataflow)
+    registers = pass_registers(
+        nest,
+        array.unrolling,
+        dataflow,
+        PassSettings(
+            exponent=data.exponent,
+            signed_planes=data.signed and nest.sum_frames,
+            same_frames=len(data.operands) == 1,
+            adds_bias=data.parameters is not None,
+            parameters_per_neuron=data.parameters is not None and data.parameters.per_neuron,
+        ),
+    )
+    with tempfile.TemporaryDirectory(prefix="qac-deploy-rtl-") as name:
+        folder = Path(name)
+        loaded = _save_memories(folder, simulator, tiling, data)
+        spike_words = num_neuron_words(tiling, nest.node_steps) if nest.fires else 0
+        sum_words = 0 if nest.fires else num_neuron_words(tiling, nest.sums_per_neuron)
+        # between tiles of frames, sums of planes are kept where the sums of a join are
+        kept = num_neuron_words(tiling, 1) if nest.sum_frames else 0
+        plusargs = {
+            **registers,
+            **{f"num_{memory}": words for memory, words in loaded.items()},
+            "save_sum": max(sum_words, kept),
+            "save_spike": spike_words,
+            "save_potential": spike_words,
+            "max_cycles": _cycle_limit(nest, tiling),
+        }
+        printed = simulator.run(folder, plusargs)
+        _check_read_back(folder, loaded)
+        counters = _counters(printed)
+        if not nest.fires:
+            words = load_words(folder / "sum.out.hex", tiling.output_channels, array.sum_bits)
+            sums = neuron_values(words, tiling, nest.sums_per_neuron)
+            return RtlPassRun(counters=counters, sums=sums, spikes=None, potentials=None)
+        spikes = load_words(folder / "spike.out.hex", tiling.output_channels, 1)
+        potentials = load_words(
+            folder / "potential.out.hex", tiling.output_channels, array.sum_bits
+        )
+        return RtlPassRun(
+            counters=counters,
+            sums=None,
+            spikes=neuron_values(spikes, tiling, nest.node_steps).astype(bool),
+            potentials=neuron_values(potentials, tiling, nest.node_steps),
+        )
+
+
+def _save_memories(
+    folder: Path, simulator: RtlSimulator, tiling: Tiling, data: PassData
+) -> dict[str, int]:
+    """Words of each memory that was written."""
+    array, nest = simulator.array, tiling.nest
+    operand_bits, signed = array.operand_bits, array.signed_operands
+    require_width("operand", data.operands, operand_bits, signed=signed)
+    contents = {"input": (operand_words(data.operands, tiling), operand_bits)}
+    if not nest.unit_weights:
+        require_width("weight", data.weight, array.weight_bits, signed=True)
+        contents["weight"] = (weight_words(data.weight, tiling), array.weight_bits)
+    if data.earlier_sums is not None:
+        frames = nest.sums_per_neuron
+        shape = (frames, *data.earlier_sums.shape[1:])
+        require_width("partial sum", data.earlier_sums, array.sum_bits, signed=True)
+        sums = neuron_words(np.broadcast_to(data.earlier_sums, shape), tiling)
+        contents["sum"] = (sums, array.sum_bits)
+    if (parameters := data.parameters) is not None:
+        channels = nest.groups * nest.output_channels
+        size = (nest.rows, nest.columns) if parameters.per_neuron else (1, 1)
+        for memory, values in (
+            ("bias", parameters.bias),
+            ("threshold", parameters.threshold),
+            ("initial_potential", parameters.initial_potential),
+        ):
+            require_width(memory.replace("_", " "), values, array.sum_bits, signed=True)
+            whole = np.broadcast_to(values, (channels, *size))[None]
+            contents[memory] = (neuron_words(whole, tiling), array.sum_bits)
+    for memory, (words, bits) in contents.items():
+        if len(words) > array.memory_words:
+            raise RtlError(
+                f"{memory} memory: {len(words):,} words do not fit the {array.memory_words:,} that the "
+                "simulation was compiled with"
+            )
+        save_words(folder / f"{memory}.hex", words, bits)
+    return {memory: len(words) for memory, (words, _) in contents.items()}
+
+
+def _check_read_back(folder: Path, loaded: dict[str, int]) -> None:
+    """The simulator holds what was written: some drop the last word of a file."""
+    for memory, num_words in loaded.items():
+        written = word_lines(folder / f"{memory}.hex")
+        if written != word_lines(folder / f"{memory}.read_back.hex"):
+            raise RtlError(
+                f"{memory} memory: the simulator has not read the {num_words:,} words of its file"
+            )
+
+
+def _cycle_limit(nest: LoopNest, tiling: Tiling) -> int:
+    """More than any pass can take, so that a fault in the RTL ends."""
+    groups = num_neuron_words(tiling, tiling.num_frame_tiles) + 1
+    return 10 * groups * (tiling.cycles_per_window + nest.node_steps) + 100
+
+
+def _counters(printed: dict[str, int]) -> RtlCounters:
+    names = {"psum_reads": "sum_reads", "psum_writes": "sum_writes"}
+    return RtlCounters(
+        **{field: printed[names.get(field, field)] for field in RtlCounters.__dataclass_fields__}
+    )

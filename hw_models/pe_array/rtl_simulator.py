@@ -1,0 +1,208 @@
+"""The RTL compiled for one array by Verilator or Icarus Verilog, and kept for the next time."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from hw_models.pe_array.loop_nest import Unrolling
+from toolchain.errors import RtlError
+
+SimulatorName: TypeAlias = Literal["verilator", "icarus"]
+
+SOURCE_FOLDER = Path(__file__).parent / "rtl"
+DESIGN_FILES = (
+    "array_pkg.sv",
+    "loop_counter.sv",
+    "lane_offsets.sv",
+    "processing_element.sv",
+    "loop_controller.sv",
+    "combine_sums.sv",
+    "firing_steps.sv",
+    "node.sv",
+    "node_unit.sv",
+    "pe_array.sv",
+)
+TESTBENCH = "pe_array_testbench"
+CACHE_VARIABLE = "QAC_DEPLOY_RTL_CACHE"
+
+_PROGRAMS: dict[SimulatorName, tuple[str, ...]] = {
+    "verilator": ("verilator", "make", "g++"),
+    "icarus": ("iverilog", "vvp"),
+}
+_TAIL_LINES = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class RtlArray:
+    """Parameters of the RTL, fixed when it is compiled.
+
+    Attributes:
+        signed_operands: operands are two's complement numbers.
+        sum_bits: width of partial sums, membrane potentials, biases and thresholds.
+        memory_words: words of every memory of the testbench.
+    """
+
+    unrolling: Unrolling
+    operand_bits: int
+    signed_operands: bool
+    weight_bits: int
+    sum_bits: int
+    memory_words: int
+
+    @property
+    def parameters(self) -> dict[str, int]:
+        """By their names in the sources."""
+        return {
+            "M": self.unrolling.output_channels,
+            "N": self.unrolling.output_columns,
+            "S": self.unrolling.timesteps,
+            "V": self.unrolling.input_channels,
+            "OPERAND_BITS": self.operand_bits,
+            "OPERAND_SIGNED": int(self.signed_operands),
+            "WEIGHT_BITS": self.weight_bits,
+            "ACC_BITS": self.sum_bits,
+            "DEPTH": self.memory_words,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class RtlSimulator:
+    """A compiled simulation; one serves every pass that its memories hold."""
+
+    array: RtlArray
+    command: tuple[str, ...]
+
+    def run(self, folder: Path, plusargs: Mapping[str, int]) -> dict[str, int]:
+        """Run the testbench in a folder; returns the counters that it prints.
+
+        Raises:
+            RtlError: it stops with an error.
+        """
+        arguments = [f"+{name}={value}" for name, value in plusargs.items()]
+        said = _run([*self.command, f"+folder={folder}", *arguments], "the RTL simulation failed")
+        pairs = (line.partition("=") for line in said.splitlines() if "=" in line)
+        return {name: int(value) for name, _, value in pairs}
+
+
+def available_simulators() -> tuple[SimulatorName, ...]:
+    """Those whose programs are all on the PATH, the faster first."""
+    return tuple(name for name, needs in _PROGRAMS.items() if all(map(shutil.which, needs)))
+
+
+def preferred_simulator() -> SimulatorName:
+    """Verilator, else Icarus Verilog.
+
+    Raises:
+        RtlError: neither is there.
+    """
+    for name in available_simulators():
+        return name
+    raise RtlError(
+        "no simulator of hardware descriptions was found (verilator with make and g++, or iverilog); "
+        "run `apt install verilator iverilog`"
+    )
+
+
+def default_cache() -> Path:
+    """Where compiled simulations are kept: the user's cache folder, or ``QAC_DEPLOY_RTL_CACHE``."""
+    if chosen := os.environ.get(CACHE_VARIABLE):
+        return Path(chosen).expanduser().absolute()
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "qac-deploy" / "rtl"
+
+
+def compile_rtl(
+    array: RtlArray,
+    name: SimulatorName,
+    *,
+    cache: Path | None = None,
+    sources: Path = SOURCE_FOLDER,
+) -> RtlSimulator:
+    """Compile the RTL for an array, unless that has been done before.
+
+    Args:
+        cache: folder of compiled simulations.
+        sources: folder of the RTL.
+
+    Raises:
+        RtlError: the simulator is missing, or does not take the sources.
+    """
+    for program in _PROGRAMS[name]:
+        if shutil.which(program) is None:
+            raise RtlError(f"{program} was not found; run `apt install verilator iverilog`")
+    files = [sources / file for file in (*DESIGN_FILES, f"{TESTBENCH}.sv")]
+    cache = cache or default_cache()
+    cache.mkdir(parents=True, exist_ok=True, mode=0o700)
+    compiled = cache / _key(array, name, files)
+    with _lock(cache / f"{compiled.name}.lock"):
+        if not compiled.exists():
+            with tempfile.TemporaryDirectory(dir=cache) as unfinished:
+                _compile(array, name, files, Path(unfinished))
+                (Path(unfinished) / "simulation").rename(compiled)
+    run = ("vvp", "-n") if name == "icarus" else ()
+    return RtlSimulator(array=array, command=(*run, str(compiled)))
+
+
+def _compile(array: RtlArray, name: SimulatorName, files: Sequence[Path], folder: Path) -> None:
+    """Leaves the file ``simulation`` in the folder."""
+    parameters = array.parameters.items()
+    out = folder / "simulation"
+    if name == "icarus":
+        command = ["iverilog", "-g2012", "-s", TESTBENCH, "-o", str(out)]
+        command += [f"-P{TESTBENCH}.{parameter}={value}" for parameter, value in parameters]
+    else:
+        command = ["verilator", "--binary", "--timing", "-O3", "--top-module", TESTBENCH]
+        command += [
+            "-Wno-fatal",
+            "-j",
+            str(os.cpu_count() or 1),
+            "--Mdir",
+            str(folder / "objects"),
+            "-o",
+            str(out),
+        ]
+        command += [f"-G{parameter}={value}" for parameter, value in parameters]
+    _run([*command, *map(str, files)], f"{name} cannot compile the RTL")
+
+
+def _key(array: RtlArray, name: SimulatorName, files: Sequence[Path]) -> str:
+    digest = hashlib.sha256(f"{array.parameters} {_version(name)}".encode())
+    for file in files:
+        digest.update(file.read_bytes())
+    return f"{name}-{digest.hexdigest()[:20]}"
+
+
+def _version(name: SimulatorName) -> str:
+    option = {"verilator": "--version", "icarus": "-V"}[name]
+    command = [_PROGRAMS[name][0], option]
+    return subprocess.run(command, capture_output=True, text=True).stdout.partition("\n")[0]
+
+
+def _run(command: Sequence[str], failure: str) -> str:
+    """What a command prints."""
+    try:
+        run = subprocess.run(command, capture_output=True, text=True, errors="replace")
+    except OSError as error:
+        raise RtlError(f"{failure}: {command[0]} cannot be started ({error})") from error
+    if run.returncode != 0:
+        said = [line for line in (run.stdout + run.stderr).splitlines() if line.strip()]
+        raise RtlError(f"{failure}\n" + "\n".join(said[-_TAIL_LINES:]))
+    return run.stdout
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    """One process at a time compiles a simulation; others wait for it."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,168 @@
+"""Bytes that each tile of a pass moves between the buffers and off chip.
+
+The *row tile* (group, frame tile where time is outermost, channel tile, row) is what the array works on
+while the next one is fetched and the one before is stored. Weights and parameters per channel belong to a
+*phase*, the row tiles that share a tile of output channels: they are fetched during the phase before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+
+from hw_models.pe_array.array_description import PeArray
+from hw_models.pe_array.buffer_plan import (
+    BufferPlan,
+    carries_membranes,
+    carries_sums,
+    potential_word_bits,
+)
+from hw_models.pe_array.closed_form import in_range_pairs
+from hw_models.pe_array.layer_passes import LayerPass
+from hw_models.pe_array.loop_nest import Tiling, tiles, tiling_of
+
+OPERANDS = ("output", "psum", "membrane", "parameter", "weight", "input")
+"""In the order in which the transfers of a row tile take the bus: stores, then loads."""
+
+PHASE_OPERANDS = ("parameter", "weight")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TileTransfers:
+    """Bytes by operand; an operand that never moves is left out.
+
+    Attributes:
+        loads, stores: of each row tile in the order they run, int64 ``(phases, rows)``.
+        phase_loads: of each phase, int64 ``(phases,)``.
+    """
+
+    loads: Mapping[str, np.ndarray]
+    stores: Mapping[str, np.ndarray]
+    phase_loads: Mapping[str, np.ndarray]
+
+
+def tile_transfers(layer: LayerPass, array: PeArray, plan: BufferPlan) -> TileTransfers:
+    """What each row tile and each phase moves.
+
+    Arrays below have the axes (group, frame tile, channel tile, row); without outermost time there is one
+    frame tile, of all frames.
+    """
+    nest, tiling = layer.nest, tiling_of(layer.nest, array.unrolling, array.dataflow)
+    frame_tiles = [range(nest.frames)]
+    if array.dataflow.time_loop == "outermost":
+        frame_tiles = list(tiles(nest.frames, tiling.frames))
+    phases = (nest.groups, len(frame_tiles), tiling.num_channel_tiles)
+    channels = tile_sizes(nest.output_channels, tiling.output_channels)[:, None]
+    neurons = channels * nest.columns
+    loads, stores, phase_loads = {}, {}, {}
+
+    loads["input"] = _input_bits(layer, tiling, plan, frame_tiles)
+    weight_bits = channels * nest.input_channels * prod(nest.kernel) * array.weight_bits
+    is_first = _by_frame_tile([index == 0 for index in range(len(frame_tiles))])
+    is_last = _by_frame_tile([index == len(frame_tiles) - 1 for index in range(len(frame_tiles))])
+    if plan.weight == "streamed":
+        turns = tiling.num_column_tiles
+        if len(frame_tiles) == 1 and array.dataflow.time_loop == "innermost":
+            turns *= tiling.num_frame_tiles
+        loads["weight"] = weight_bits * turns
+    elif plan.weight != "none":
+        phase_loads["weight"] = weight_bits * (is_first if plan.weight == "kept" else 1)
+
+    completes = is_last if nest.sum_frames else np.ones_like(is_last)
+    if layer.channel_parameters:
+        words = channels * layer.channel_parameters
+        phase_loads["parameter"] = words * array.potential_bits * completes
+    if layer.neuron_parameters:
+        words = neurons * layer.neuron_parameters
+        loads["parameter"] = words * array.potential_bits * completes
+
+    sums_of_tile = _by_frame_tile([1 if nest.sum_frames else len(t) for t in frame_tiles])
+    sum_bits = neurons * sums_of_tile * array.sum_bits
+    carried_in = carries_sums(layer, array, tiling) & ~is_first
+    carried_out = carries_sums(layer, array, tiling) & ~is_last
+    if plan.psum == "spilled":
+        reads = carried_in | nest.adds_sums
+        writes = carried_out | (layer.ending == "joins")
+        loads["psum"], stores["psum"] = sum_bits * reads, sum_bits * writes
+    if plan.membrane == "spilled":
+        assert carries_membranes(layer, array, tiling)
+        potentials = neurons * potential_word_bits(layer, array)
+        loads["membrane"], stores["membrane"] = potentials * ~is_first, potentials * ~is_last
+    if layer.ending == "fires":
+        stored = neurons * layer.stored_bits * is_last
+        if layer.stores_frames:
+            stored = neurons * _by_frame_tile([len(t) for t in frame_tiles])
+        stores["output"] = stored
+    elif layer.ending == "reads_out":
+        stores["output"] = sum_bits * completes
+    elif layer.ending == "maps":
+        per_sum = layer.stored_bits // nest.sums_per_neuron
+        stores["output"] = neurons * sums_of_tile * per_sum * completes
+    rows = (*phases, nest.rows)
+    return TileTransfers(
+        loads={name: _bytes(bits, rows).reshape(-1, nest.rows) for name, bits in loads.items()},
+        stores={name: _bytes(bits, rows).reshape(-1, nest.rows) for name, bits in stores.items()},
+        phase_loads={
+            name: _bytes(bits, (*phases, 1)).reshape(-1) for name, bits in phase_loads.items()
+        },
+    )
+
+
+def tile_sizes(size: int, tile: int) -> np.ndarray:
+    """Sizes of the tiles that cover an axis, int64."""
+    starts = np.arange(0, size, tile)
+    return np.minimum(tile, size - starts)
+
+
+def _input_bits(
+    layer: LayerPass, tiling: Tiling, plan: BufferPlan, frame_tiles: list[range]
+) -> np.ndarray:
+    """Bits of the input map that each row tile fetches."""
+    nest = layer.nest
+    tops = np.arange(nest.rows) * nest.stride[0] - nest.padding[0]
+    first = np.clip(tops, 0, nest.input_size[0])
+    stop = np.maximum(first, np.clip(tops + nest.kernel[0], 0, nest.input_size[0]))
+    entries = [{layer.selection[frame] for frame in tile} - {None} for tile in frame_tiles]
+    by_frame = [len(e) for e in entries]
+    if plan.input == "window":
+        lefts = np.arange(0, nest.columns, tiling.columns)
+        rights = np.minimum(lefts + tiling.columns, nest.columns) - 1
+        left = np.clip(lefts * nest.stride[1] - nest.padding[1], 0, nest.input_size[1])
+        right = rights * nest.stride[1] - nest.padding[1] + nest.kernel[1]
+        columns = np.maximum(0, np.clip(right, 0, nest.input_size[1]) - left).sum()
+        rows = stop - first
+    elif plan.input == "streamed":
+        columns, rows = in_range_pairs(nest, axis=1), stop - first
+        by_frame = [
+            sum(layer.loaded_bits(tile) for tile in tiles_of(outer, tiling.frames))
+            // layer.entry_bits
+            for outer in frame_tiles
+        ]
+    else:
+        columns = nest.input_size[1]
+        held = np.concatenate([[0], stop[:-1]])  # rows up to here are in the buffer
+        rows = np.maximum(0, stop - np.maximum(first, held))
+    if plan.input == "map":
+        by_frame = [len(e.difference(*entries[:index])) for index, e in enumerate(entries)]
+    bits = _by_frame_tile(by_frame) * layer.entry_bits * nest.input_channels * columns * rows
+    if plan.input == "map":
+        is_first_channel_tile = np.arange(tiling.num_channel_tiles) == 0
+        bits = bits * is_first_channel_tile[:, None]
+    return bits
+
+
+def tiles_of(frames: range, tile: int) -> list[range]:
+    """A range of frames in tiles."""
+    return [frames[part.start : part.stop] for part in tiles(len(frames), tile)]
+
+
+def _by_frame_tile(values: list) -> np.ndarray:
+    """One value a frame tile, on the axes (frame tile, channel tile, row)."""
+    return np.array(values)[:, None, None]
+
+
+def _bytes(bits: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    return np.broadcast_to(-(-bits // 8), shape)

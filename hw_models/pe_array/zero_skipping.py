@@ -1,0 +1,217 @@
+"""Cycles that zero operands save, counted on the operands themselves and never from an average rate.
+
+A turn of the innermost loop reads an operand for each of N columns, S frames and V input channels. A
+*lane* is one column and frame: V operands that one dot product of the array takes at a time.
+
+- ``lockstep``: a turn is skipped when all its N x S x V operands are zero. The lanes stay together, as
+  where a window of timesteps without a spike is skipped (parallel time batching: Lee, Zhang and Li, HPCA
+  2022).
+- ``per_lane``: each of the N x S lanes skips its turns of V zeros on its own; the group ends with its
+  slowest lane. Every lane needs weights of its own address (Cnvlutin: Albericio et al., ISCA 2016).
+- ``compacted``: the non-zero operands of a lane's whole window are packed, V a turn; the group ends with
+  its slowest lane (processing spikes only: SpinalFlow, Narayanan et al., ISCA 2020; SparTen, Gondimalla et
+  al., MICRO 2019).
+
+Zero padding counts as zero. That the zeros are known beforehand is taken for granted: flags beside the
+operands, written with them, are not charged, nor are the ports that lanes with addresses of their own need.
+Lanes run from frame tile to frame tile without waiting where bit planes are added up inside the frame loop.
+
+Which operands are zero does not depend on the output channel, so each count is one over the map and is
+repeated for every tile of channels: an OR over V channels, over the columns of a tile, and sums of those
+over the kernel window.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+
+from hw_models.pe_array.array_description import PeArray
+from hw_models.pe_array.group_times import Turns
+from hw_models.pe_array.layer_passes import LayerPass
+from hw_models.pe_array.loop_nest import Tiling, tiles, tiling_of
+from hw_models.pe_array.operands import frame_operand
+from hw_models.pe_array.tile_transfers import tile_sizes
+
+Skipping: TypeAlias = Literal["lockstep", "per_lane", "compacted"]
+SKIPPINGS: tuple[Skipping, ...] = ("lockstep", "per_lane", "compacted")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SkippedWork:
+    """What is left of a pass on one sample.
+
+    Attributes:
+        turns: of the innermost loop, for ``time_pass``.
+        accumulations, weight_reads, input_reads: as in ``LoopCounters``, over what is left.
+    """
+
+    turns: Turns
+    accumulations: int
+    weight_reads: int
+    input_reads: int
+
+
+def skip_zeros(
+    layer: LayerPass, array: PeArray, values: np.ndarray, skipping: Skipping
+) -> SkippedWork:
+    """What is left of a pass when zeros are skipped.
+
+    Args:
+        values: what the pass reads on one sample, ``(1, entries, C, H, W)``, see ``pass_values``.
+    """
+    tiling = tiling_of(layer.nest, array.unrolling, array.dataflow)
+    is_outermost = array.dataflow.time_loop == "outermost"
+    grouped = (layer.nest.groups, -1, *layer.nest.input_size)
+    nonzero: _ByEntry = {
+        entry: frame_operand(layer, values, entry).reshape(grouped) != 0
+        for entry in set(layer.selection)
+    }
+    if skipping == "lockstep":
+        return _lockstep(layer, tiling, nonzero, is_outermost)
+    if skipping == "per_lane":
+        sizes = tile_sizes(layer.nest.input_channels, tiling.input_channels)
+        blocks = {entry: _any_of_tile(mask, tiling) for entry, mask in nonzero.items()}
+        lanes = {entry: _window_sums(layer, mask.sum(axis=1)) for entry, mask in blocks.items()}
+        read = {
+            entry: _window_sums(layer, np.einsum("gihw,i->ghw", mask, sizes))
+            for entry, mask in blocks.items()
+        }
+    else:
+        read = {entry: _window_sums(layer, mask.sum(axis=1)) for entry, mask in nonzero.items()}
+        lanes = {entry: -(-count // tiling.input_channels) for entry, count in read.items()}
+    operands = sum(int(read[entry].sum()) for entry in layer.selection)
+    accumulations = operands * layer.nest.output_channels
+    slowest = _slowest_lanes(layer, tiling, lanes, is_outermost)
+    return SkippedWork(
+        turns=Turns(full=slowest, tail=np.zeros((1,) * 6, np.int64)),
+        accumulations=accumulations,
+        weight_reads=0 if layer.nest.unit_weights else accumulations,
+        input_reads=operands * tiling.num_channel_tiles,
+    )
+
+
+_ByEntry: TypeAlias = dict[int | None, np.ndarray]
+"""For each entry of the operands (None: a frame without input), an array ``(groups, ...)``."""
+
+
+def _lockstep(
+    layer: LayerPass, tiling: Tiling, nonzero: _ByEntry, is_outermost: bool
+) -> SkippedWork:
+    nest = layer.nest
+    columns = tile_sizes(nest.columns, tiling.columns)
+    sizes = tile_sizes(nest.input_channels, tiling.input_channels)
+    num_full = int((sizes == sizes[0]).sum())
+    known: dict[frozenset[int | None], tuple[np.ndarray, np.ndarray]] = {}
+    turns, operands, weights, reads = [], 0, 0, 0
+    for frames in tiles(nest.frames, tiling.frames):
+        together = frozenset(layer.selection[frame] for frame in frames)
+        if together not in known:
+            any_frame = np.logical_or.reduce([nonzero[entry] for entry in together])
+            known[together] = _common_turns(layer, tiling, _any_of_tile(any_frame, tiling))
+        counts, in_range = known[together]
+        turns.append(counts)
+        by_input_tile = counts.sum(axis=(0, 2))  # (input tiles, column tiles)
+        operands += int(sizes @ by_input_tile @ columns) * len(frames)
+        weights += int(sizes @ by_input_tile.sum(axis=1))
+        reads += int(sizes @ in_range) * len(frames)
+    left = np.stack(turns)
+    return SkippedWork(
+        turns=Turns(
+            full=_six_axes(left[:, :, :num_full].sum(axis=2), is_outermost),
+            tail=_six_axes(left[:, :, num_full:].sum(axis=2), is_outermost),
+        ),
+        accumulations=operands * nest.output_channels,
+        weight_reads=0 if nest.unit_weights else weights * nest.output_channels,
+        input_reads=reads * tiling.num_channel_tiles,
+    )
+
+
+def _common_turns(
+    layer: LayerPass, tiling: Tiling, blocks: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Turns that lanes together cannot skip.
+
+    Args:
+        blocks: an input tile has a non-zero operand, bool ``(groups, input tiles, H, W)``.
+
+    Returns:
+        Turns ``(groups, input tiles, rows, column tiles)``, and over all of them the columns that are not
+        in the zero padding, ``(input tiles,)``.
+    """
+    nest = layer.nest
+    starts = np.arange(0, nest.columns, tiling.columns)
+    turns = np.zeros((*blocks.shape[:3], len(starts)), np.int32)
+    columns_read = np.zeros_like(turns)
+    for k_w in range(nest.kernel[1]):
+        reads = np.arange(nest.columns) * nest.stride[1] + k_w - nest.padding[1]
+        in_range = (reads >= 0) & (reads < nest.input_size[1])
+        lanes = np.zeros((*blocks.shape[:3], nest.columns), bool)
+        lanes[..., in_range] = blocks[..., reads[in_range]]
+        left = np.logical_or.reduceat(lanes, starts, axis=3)
+        turns += left
+        columns_read += left * np.add.reduceat(in_range.astype(np.int32), starts)
+    return _kernel_rows(layer, turns), _kernel_rows(layer, columns_read).sum(axis=(0, 2, 3))
+
+
+def _slowest_lanes(
+    layer: LayerPass, tiling: Tiling, lanes: _ByEntry, is_outermost: bool
+) -> np.ndarray:
+    """Turns of the slowest lane of each group, on the six axes.
+
+    Args:
+        lanes: turns of the lane of each output column, ``(groups, rows, columns)``.
+    """
+    nest = layer.nest
+    starts = np.arange(0, nest.columns, tiling.columns)
+    frame_tiles = list(tiles(nest.frames, tiling.frames))
+    if nest.sum_frames and not is_outermost:
+        own: list[np.ndarray] = [
+            np.sum([lanes[layer.selection[f]] for f in range(lane, nest.frames, tiling.frames)], 0)
+            for lane in range(len(frame_tiles[0]))
+        ]
+        slowest = [np.maximum.reduce(own)]
+    else:
+        slowest = [
+            np.maximum.reduce([lanes[layer.selection[frame]] for frame in frames])
+            for frames in frame_tiles
+        ]
+    by_tile = np.stack([np.maximum.reduceat(turns, starts, axis=2) for turns in slowest])
+    return _six_axes(by_tile, is_outermost)
+
+
+def _six_axes(turns: np.ndarray, is_outermost: bool) -> np.ndarray:
+    """From ``(frame tiles, groups, rows, column tiles)`` to the axes of ``group_times``."""
+    if is_outermost:
+        return turns.transpose(1, 0, 2, 3)[:, :, None, :, :, None].astype(np.int64)
+    return turns.transpose(1, 2, 3, 0)[:, None, None].astype(np.int64)
+
+
+def _any_of_tile(mask: np.ndarray, tiling: Tiling) -> np.ndarray:
+    """An OR over the V channels of each input tile, ``(groups, input tiles, H, W)``."""
+    starts = np.arange(0, mask.shape[1], tiling.input_channels)
+    return np.logical_or.reduceat(mask, starts, axis=1)
+
+
+def _window_sums(layer: LayerPass, values: np.ndarray) -> np.ndarray:
+    """Sums over the kernel window of each output, ``(groups, rows, columns)``, zero padding included."""
+    nest = layer.nest
+    sums = np.zeros((*values.shape[:2], nest.columns), np.int64)
+    for k_w in range(nest.kernel[1]):
+        reads = np.arange(nest.columns) * nest.stride[1] + k_w - nest.padding[1]
+        in_range = (reads >= 0) & (reads < nest.input_size[1])
+        sums[..., in_range] += values[..., reads[in_range]]
+    return _kernel_rows(layer, sums[:, None])[:, 0]
+
+
+def _kernel_rows(layer: LayerPass, by_row: np.ndarray) -> np.ndarray:
+    """Sums over the kernel's rows: from ``(groups, tiles, H, columns)`` to one row an output row."""
+    nest = layer.nest
+    sums = np.zeros((*by_row.shape[:2], nest.rows, by_row.shape[3]), np.int64)
+    for k_h in range(nest.kernel[0]):
+        reads = np.arange(nest.rows) * nest.stride[0] + k_h - nest.padding[0]
+        in_range = (reads >= 0) & (reads < nest.input_size[0])
+        sums[:, :, in_range] += by_row[:, :, reads[in_range]]
+    return sums

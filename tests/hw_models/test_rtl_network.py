@@ -1,0 +1,185 @@
+"""Whole networks in the RTL: spikes fed from pass to pass, counts and logits of the stepped engine."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from strategies import integer_networks, random_pixels
+
+from hw_models.pe_array.array_description import load_array
+from hw_models.pe_array.layer_passes import modes_of
+from hw_models.pe_array.loop_nest import TIME_LOOPS, Dataflow, Unrolling
+from hw_models.pe_array.rtl_network import (
+    network_passes,
+    pass_difference,
+    rtl_array_for,
+    verify_in_rtl,
+)
+from hw_models.pe_array.rtl_run import run_pass
+from sim.stepped import run_stepped
+from toolchain.integer_network import (
+    IntegerInput,
+    IntegerNetwork,
+    IntegerReadout,
+    IntegerSpiking,
+    IntegerSynapse,
+)
+from toolchain.linear_maps import Convolution, Dense, SumPool
+
+pytestmark = pytest.mark.rtl
+
+ARRAY = replace(
+    load_array("pe-array"),
+    unrolling=Unrolling(output_channels=2, output_columns=2, timesteps=2, input_channels=3),
+    sum_bits=40,  # random thresholds and weights are larger than a compiled network's
+)
+
+
+def residual_network() -> IntegerNetwork:
+    """Stem, a block with a strided shortcut, a depthwise layer behind a pool, and a pooled readout."""
+    rng = np.random.default_rng(0)
+
+    def weights(*shape):
+        return rng.integers(-20, 21, shape, dtype=np.int8)
+
+    def spiking(name, shape, timesteps, threshold):
+        channels = (shape[0], 1, 1)
+        return IntegerSpiking(
+            name=name,
+            shape=shape,
+            timesteps=timesteps,
+            threshold=rng.integers(threshold // 2, threshold, channels),
+            initial_potential=rng.integers(0, threshold // 2, channels),
+            bias=rng.integers(-20, 60, channels),
+        )
+
+    def synapse(source, target, *maps, exponent=0):
+        return IntegerSynapse(source=source, target=target, maps=maps, exponent=exponent)
+
+    same = {"stride": (1, 1), "padding": (1, 1)}
+    return IntegerNetwork.build(
+        [
+            IntegerInput(name="input", shape=(2, 7, 6), max_value=15, unit=1.0),
+            spiking("stem", (5, 7, 6), 3, 300),
+            spiking("inner", (4, 4, 3), 2, 200),
+            spiking("join", (4, 4, 3), 5, 400),
+            spiking("wide", (8, 2, 1), 4, 150),
+            IntegerReadout(
+                name="logits", shape=(3, 1, 1), bias=np.array([[[5]], [[0]], [[-7]]]), unit=1.0
+            ),
+        ],
+        [
+            synapse("input", "stem", Convolution(weight=weights(5, 2, 3, 3), **same)),
+            synapse(
+                "stem",
+                "inner",
+                Convolution(weight=weights(4, 5, 3, 3), stride=(2, 2), padding=(1, 1)),
+            ),
+            synapse("inner", "join", Convolution(weight=weights(4, 4, 3, 3), **same), exponent=1),
+            synapse("stem", "join", Convolution(weight=weights(4, 5, 1, 1), stride=(2, 2))),
+            synapse(
+                "join",
+                "wide",
+                SumPool(kernel=(2, 2), stride=(2, 2)),
+                Convolution(weight=weights(8, 1, 3, 3), **same, groups=4),
+            ),
+            synapse(
+                "wide", "logits", SumPool(kernel=(2, 1), stride=(2, 1)), Dense(weight=weights(3, 8))
+            ),
+            synapse("inner", "logits", Dense(weight=weights(3, 48))),
+        ],
+    )
+
+
+def hold_network(network, array, mode, pixels, compiled):
+    """Every pass of one sample, each fed with what the RTL has computed before."""
+    reference = run_stepped(network, pixels)
+    expected = list(
+        network_passes(network, array, mode, pixels, reference.counts, reference.trains)
+    )
+    simulator = compiled(rtl_array_for(expected, array), "icarus")
+    counts, trains, logits, steps = {}, {}, None, 0
+    for one in network_passes(network, array, mode, pixels, counts, trains):
+        run = run_pass(simulator, one.layer.nest, array.dataflow, one.data)
+        assert pass_difference(expected[steps], run, array) is None
+        steps += 1
+        if run.spikes is not None:
+            trains[one.layer.target] = run.spikes[None]
+            counts[one.layer.target] = run.spikes[None].sum(1)
+        elif one.layer.ending == "reads_out":
+            frames = network[one.layer.target].timesteps if one.layer.nest.sum_frames else 1
+            logits = run.sums.sum(0).reshape(1, -1) * frames
+    assert steps == len(expected)
+    for name, train in reference.trains.items():
+        np.testing.assert_array_equal(trains[name], train)
+        np.testing.assert_array_equal(counts[name], reference.counts[name])
+    np.testing.assert_array_equal(logits, reference.logits)
+
+
+@pytest.mark.parametrize("mode", ["snn_temporal", "snn_bit_planes"])
+@pytest.mark.parametrize("time_loop", TIME_LOOPS)
+def test_a_residual_network_pass_by_pass(compiled, mode, time_loop):
+    network = residual_network()
+    array = replace(ARRAY, dataflow=Dataflow(time_loop=time_loop, fold=time_loop == "innermost"))
+    pixels = random_pixels(network, seed=1, samples=3)[2:]
+    counts = run_stepped(network, pixels).counts
+    for name, count in counts.items():  # every layer has something to do
+        assert 0 < count.sum() < count.size * network[name].timesteps
+    hold_network(network, array, mode, pixels, compiled)
+
+
+@pytest.mark.slow
+@settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+@given(
+    integer_networks(alignments=("average", "replicate", "truncate"), any_potential=True),
+    st.sampled_from(TIME_LOOPS),
+    st.booleans(),
+    st.integers(0, 2**32 - 1),
+)
+def test_random_networks_pass_by_pass(compiled, network, time_loop, fold, seed):
+    array = replace(ARRAY, dataflow=Dataflow(time_loop=time_loop, fold=fold))
+    pixels = random_pixels(network, seed)[-1:]
+    for mode in modes_of(network):
+        if mode.startswith("snn"):
+            hold_network(network, array, mode, pixels, compiled)
+
+
+def residual_passes(mode="snn_temporal"):
+    network = residual_network()
+    pixels = random_pixels(network, seed=1, samples=3)[2:]
+    reference = run_stepped(network, pixels)
+    return list(network_passes(network, ARRAY, mode, pixels, reference.counts, reference.trains))
+
+
+def test_the_shortest_passes_are_simulated_within_the_limit(rtl_cache):
+    passes = residual_passes()
+    shortest = sorted(passes, key=lambda one: one.counters.cycles)[:2]
+    limit = sum(one.counters.cycles for one in shortest) + 6
+    result = verify_in_rtl(passes, ARRAY, "icarus", cycle_limit=limit, cache=rtl_cache)
+    assert (result.num_passes, result.cycles, result.difference) == (2, limit, None)
+    assert result.left_out == {
+        str(one): one.counters.cycles + 3 for one in passes if one not in shortest
+    }
+    nothing = verify_in_rtl(passes, ARRAY, "icarus", cycle_limit=1, cache=rtl_cache)
+    assert (nothing.num_passes, nothing.cycles, nothing.difference) == (0, 0, None)
+
+
+def test_a_difference_names_the_pass_and_both_values(rtl_cache):
+    *_, wide, _, _, _ = passes = residual_passes()
+    spikes = wide.spikes.copy()
+    spikes[2, 3, 1, 0] ^= True
+    wrong = [replace(one, spikes=spikes) if one is wide else one for one in passes]
+    result = verify_in_rtl(wrong, ARRAY, "icarus", cycle_limit=10**6, cache=rtl_cache)
+    assert result.difference == (
+        "snn_temporal, join -> wide: spike at (step, channel, row, column) = (2, 3, 1, 0) is "
+        f"{int(not spikes[2, 3, 1, 0])} in the RTL, must be {int(spikes[2, 3, 1, 0])}"
+    )
+    miscounted = replace(wide, counters=replace(wide.counters, input_reads=1))
+    result = verify_in_rtl([miscounted], ARRAY, "icarus", cycle_limit=10**6, cache=rtl_cache)
+    assert result.difference == (
+        f"snn_temporal, join -> wide: input_reads is {wide.counters.input_reads:,} in the RTL, 1 in the model"
+    )

@@ -1,0 +1,118 @@
+"""Seeded random passes and arrays for the PE array: small, with tails, strides, padding and groups."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import numpy as np
+
+from hw_models.pe_array.array_description import PeArray
+from hw_models.pe_array.layer_passes import LayerPass
+from hw_models.pe_array.loop_nest import TIME_LOOPS, Dataflow, LoopNest, Unrolling
+from toolchain.linear_maps import window_positions
+
+
+def random_unrolling(rng: random.Random) -> Unrolling:
+    return Unrolling(
+        output_channels=rng.randint(1, 5),
+        output_columns=rng.randint(1, 4),
+        timesteps=rng.randint(1, 5),
+        input_channels=rng.randint(1, 5),
+    )
+
+
+def random_dataflow(rng: random.Random) -> Dataflow:
+    return Dataflow(time_loop=rng.choice(TIME_LOOPS), fold=rng.random() < 0.5)
+
+
+def random_nest(rng: random.Random) -> LoopNest:
+    """A convolution, depthwise map, pool or dense layer, anywhere in a network, in any mode."""
+    (height, width), (kernel, stride, padding) = _window(rng)
+    fires, sum_frames = rng.random() < 0.7, rng.random() < 0.5
+    frames = rng.randint(1, 6)
+    return LoopNest(
+        groups=rng.choice([1, 1, 1, 2, 3]),
+        output_channels=rng.randint(1, 6),
+        input_channels=rng.randint(1, 7),
+        rows=window_positions(height, kernel[0], stride[0], padding[0]),
+        columns=window_positions(width, kernel[1], stride[1], padding[1]),
+        kernel=kernel,
+        stride=stride,
+        padding=padding,
+        input_size=(height, width),
+        frames=frames,
+        sum_frames=sum_frames,
+        node_steps=rng.randint(1, 8) if sum_frames or not fires else frames,
+        adds_sums=rng.random() < 0.3,
+        fires=fires,
+        unit_weights=rng.random() < 0.2,
+    )
+
+
+def _window(rng):
+    """Map size, and a kernel, stride and padding along both axes that fit it."""
+    size = rng.randint(1, 5), rng.randint(1, 6)
+    kernel = tuple(rng.randint(1, min(3, length)) for length in size)
+    padding = tuple(rng.randint(0, length - 1) for length in kernel)
+    stride = rng.randint(1, 3), rng.randint(1, 3)
+    return size, (kernel, stride, padding)
+
+
+def random_layer(rng: random.Random) -> LayerPass:
+    """A pass in its place in a network: what it reads, and what becomes of its sums."""
+    nest = random_nest(rng)
+    ending = "fires" if nest.fires else rng.choice(["joins", "maps", "reads_out"])
+    entries = rng.randint(1, nest.frames)
+    selection = range(nest.frames) if nest.sum_frames else (rng.randrange(entries),) * nest.frames
+    if not nest.sum_frames and rng.random() < 0.5:
+        selection = [rng.choice([None, *range(entries)]) for _ in range(nest.frames)]
+    operand_bits = 1 if nest.sum_frames else rng.randint(1, 5)
+    stores_frames = nest.fires and not nest.sum_frames and rng.random() < 0.5
+    per_neuron = rng.choice([0, 0, 2]) if ending in ("fires", "reads_out") else 0
+    stored_bits = nest.frames if stores_frames else rng.randint(1, 4)
+    return LayerPass(
+        name="source -> target",
+        source="source",
+        target="target",
+        map_index=0,
+        nest=nest,
+        weight=np.broadcast_to(
+            np.int8(1), (nest.groups, nest.output_channels, nest.input_channels, *nest.kernel)
+        ),
+        input_shape=(nest.groups * nest.input_channels, *nest.input_size),
+        selection=tuple(selection),
+        operand_bits=operand_bits,
+        signed=False,
+        entry_bits=rng.randint(operand_bits, 6),
+        exponent=0,
+        ending=ending,
+        stored_bits={"fires": stored_bits, "maps": nest.sums_per_neuron * 5}.get(ending, 0),
+        stores_frames=stores_frames,
+        output_bits=rng.choice([1, stored_bits]),
+        requantizes=False,
+        channel_parameters=3 - per_neuron if ending in ("fires", "reads_out") else 0,
+        neuron_parameters=per_neuron,
+    )
+
+
+def random_array(rng: random.Random, base: PeArray) -> PeArray:
+    """Small buffers and narrow ports, so that each kind of plan and of stall comes up."""
+    return replace(
+        base,
+        unrolling=random_unrolling(rng),
+        dataflow=random_dataflow(rng),
+        weight_bits=rng.choice([2, 8]),
+        sum_bits=rng.choice([5, 24]),
+        potential_bits=rng.choice([5, 24]),
+        off_chip_bytes_per_cycle=rng.choice([1, 2, 3, 8, 100]),
+        buffers={
+            name: replace(
+                buffer,
+                size_bytes=round(2 ** rng.uniform(2, 11)),
+                port_bytes=rng.choice([1, 2, 8, 64]),
+                copies=rng.choice([1, 2, 2]),
+            )
+            for name, buffer in base.buffers.items()
+        },
+    )
