@@ -135,15 +135,9 @@ def test_compare_shows_both_designs_and_equal_integers(compiled, qac_deploy):
     _, build = compiled
     process = qac_deploy("compare", build)
     assert process.returncode == 0, process.stderr
-<<<<<<< HEAD
-    assert "PE array = stepped engine on every count and logit" in process.stdout
+    assert "PE array = stepped engine on every count, spike and logit" in process.stdout
     assert "loihi-sim, davies2018 " in process.stdout
     assert "loihi-sim, sanafe, no barrier" in process.stdout
-=======
-    assert "PE array = stepped engine on every count, spike and logit" in process.stdout
-    assert "loihi-sim pipeline (davies2018)" in process.stdout
-    assert "loihi-sim pipeline (sanafe)" in process.stdout
->>>>>>> 3308c43 (PE array: two schedules, dataflow as data, every counter in closed form and by a literal trace)
 
 
 def test_report_shows_the_summary_again(compiled, qac_deploy):
