@@ -31,3 +31,7 @@ class DataError(QacDeployError):
 
 class LavaError(QacDeployError):
     """No usable Lava interpreter was found, or a Lava run failed."""
+
+
+class SanafeError(QacDeployError):
+    """SANA-FE is not installed, or a run in it failed."""
