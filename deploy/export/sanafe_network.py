@@ -40,6 +40,7 @@ from deploy.export.sanafe_architecture import (
     SOMA,
     architecture_document,
 )
+from hw_models.multicore.connectivity import is_convolution
 from hw_models.multicore.mapping import CoreAssignment, Mapping
 from hw_models.multicore.pipeline import Pipeline
 from hw_models.multicore.pipeline_ticks import Schedule, schedule_pipeline
@@ -54,7 +55,6 @@ from toolchain.integer_network import (
     input_population,
 )
 from toolchain.integer_network.accumulator_bounds import potential_interval, window_sum_bound
-from toolchain.linear_maps import Dense
 
 FORMAT = "qac-deploy SANA-FE run"
 VERSION = 1
@@ -176,10 +176,9 @@ def tile_number(core: CoreAssignment, mesh: Mesh) -> int:
 
 
 def synapse_unit(network: IntegerNetwork, population: str) -> str:
-    """SANA-FE's unit for the synapses of a population's cores: by what their weights are."""
-    maps = [linear_map for s in network.incoming(population) for linear_map in s.maps]
-    kind = "dense" if any(isinstance(linear_map, Dense) for linear_map in maps) else "conv"
-    return f"loihi_{kind}_synapse"
+    """SANA-FE's unit for the synapses of a population; a neuron's file entry has room for one."""
+    shared = all(is_convolution(synapse) for synapse in network.incoming(population))
+    return "loihi_conv_synapse" if shared else "loihi_sparse_synapse"
 
 
 def _check(network: IntegerNetwork) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from hw_models.multicore.connectivity import connectivity
+from hw_models.multicore.connectivity import connectivity, is_convolution
 from hw_models.multicore.mapping import Mapping, Route
 from hw_models.multicore.pipeline_ticks import Schedule
 from hw_models.multicore.tile_grid import block_sums
@@ -26,9 +26,13 @@ class Events:
     """Event counts of each core in each tick, int64 of shape ``(cores, ticks)``.
 
     A message that leaves its chip counts as one crossing, however many chips lie between, and no hops.
+
+    Attributes:
+        synaptic: of dense layers; those of convolutions, whose synapse lists pixels share, are apart.
     """
 
     synaptic: np.ndarray
+    convolution: np.ndarray
     active_updates: np.ndarray
     inactive_updates: np.ndarray
     spikes: np.ndarray
@@ -79,12 +83,13 @@ def count_events(
         ]
         reaching = [(matrix > 0).astype(np.int64) for matrix in synapses]
         synaptic, messages = _sums(frames, synapses), _sums(frames, reaching)
+        kind = events.convolution if is_convolution(synapse) else events.synaptic
         # the buffer's compartments integrate: one update a neuron for each frame that arrives
         neurons = np.array([tile.neurons for tile in grid.tiles])
         updates = np.multiply.outer(neurons, np.ones_like(integrated))
         for _, replica, own in mapping.senders(synapse):
             rows = _rows(mapping, synapse.target, replica)
-            _add(events.synaptic, rows, sent[own], synaptic[:, own])
+            _add(kind, rows, sent[own], synaptic[:, own])
             _add(events.messages_in, rows, sent[own], messages[:, own])
             _add(events.active_updates, rows, integrated[own], updates[:, own])
     for route in mapping.routes():

@@ -21,6 +21,7 @@ from strategies import integer_networks, random_pixels
 
 from deploy.export import sanafe_network
 from deploy.export.explicit_synapses import explicit_synapses, tile_inputs
+from deploy.export.sanafe_architecture import loihi_file
 from deploy.export.sanafe_network import copies_in_flight, to_sanafe, write_sanafe
 from hw_models.multicore.mapping import map_network
 from hw_models.multicore.pipeline import pipeline_of, uniform_slots
@@ -128,6 +129,45 @@ def test_every_neuron_is_on_the_core_of_the_mapping(compiled, exported):
         compartments += core["compartments"]
         assert sum(p == expected for p in placed.values()) == core["compartments"]
     assert sum(soma == "loihi_lif[0]" for _, soma in placed.values()) == compartments
+
+
+@pytest.mark.sanafe
+def test_our_cost_profile_has_the_figures_of_sana_fes_loihi():
+    architecture = loihi_file()["architecture"]
+    (tile,) = architecture["tile"]
+    (core,) = tile["core"]
+    units = {
+        e["name"]: e["attributes"] for part in core.values() if isinstance(part, list) for e in part
+    }
+    soma, profile = units["loihi_lif"], LOIHI.cost_profiles["sanafe"]
+    joules = {
+        "synaptic_event_pj": units["loihi_sparse_synapse"]["energy_process_spike"],
+        "convolution_event_pj": units["loihi_conv_synapse"]["energy_process_spike"],
+        "active_update_pj": soma["energy_access_neuron"] + soma["energy_update_neuron"],
+        "inactive_update_pj": soma["energy_access_neuron"],
+        "spike_pj": soma["energy_spike_out"],
+        "message_out_pj": units["loihi_out"]["energy_message_out"],
+        "hop_east_west_pj": tile["attributes"]["energy_east_hop"],
+        "hop_north_south_pj": tile["attributes"]["energy_north_hop"],
+    }
+    seconds = {
+        "synaptic_event_ns": units["loihi_sparse_synapse"]["latency_process_spike"],
+        "convolution_event_ns": units["loihi_conv_synapse"]["latency_process_spike"],
+        "active_update_ns": soma["latency_access_neuron"] + soma["latency_update_neuron"],
+        "inactive_update_ns": soma["latency_access_neuron"],
+        "spike_ns": soma["latency_spike_out"],
+        "message_out_ns": units["loihi_out"]["latency_message_out"],
+        "message_in_ns": units["loihi_in"]["latency_message_in"],
+    }
+    for figures, unit in ((joules, 1e12), (seconds, 1e9)):
+        for name, value in figures.items():
+            assert getattr(profile, name) == pytest.approx(value * unit), name
+    for tiles, latency in architecture["attributes"]["latency_sync"].items():
+        assert profile.barrier_duration_ns(tiles) == pytest.approx(latency * 1e9)
+    assert units["loihi_in"]["energy_message_in"] == 0  # no coefficient of ours stands for it
+    assert (
+        units["loihi_dendrites"]["energy_update"] == units["loihi_dendrites"]["latency_update"] == 0
+    )
 
 
 @pytest.mark.sanafe

@@ -61,6 +61,7 @@ def test_events_are_those_of_every_single_spike(small_chips, network, seed, is_s
     expected = dict.fromkeys(
         (
             "synaptic event",
+            "convolution event",
             "active update",
             "spike",
             "message out",
@@ -88,6 +89,8 @@ def test_events_are_those_of_every_single_spike(small_chips, network, seed, is_s
         else:
             events = trains[synapse.source].sum(axis=1).reshape(len(pixels), -1)
         links = dense_synapses(network, synapse)
+        is_dense = any(isinstance(linear_map, Dense) for linear_map in synapse.maps)
+        kind = "synaptic event" if is_dense else "convolution event"
         senders, receivers = len(core_of[synapse.source]), len(core_of[synapse.target])
         for sample, spikes_of_sample in enumerate(events):
             own = sample % senders
@@ -98,7 +101,7 @@ def test_events_are_those_of_every_single_spike(small_chips, network, seed, is_s
             expected["active update"] += links.shape[0] * source.timesteps * len(reached)
             for neuron, spikes in enumerate(spikes_of_sample):
                 targets = links[:, neuron]
-                expected["synaptic event"] += spikes * targets.sum() * len(reached)
+                expected[kind] += spikes * targets.sum() * len(reached)
                 if isinstance(source, IntegerInput):
                     continue  # the host injects pixels; no core sends them
                 home = mapping.cores[core_of[synapse.source][own, neuron]]
