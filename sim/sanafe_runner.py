@@ -66,7 +66,11 @@ def run_sanafe(folder: Path) -> SanafeRun:
                 f"{folder}: the run in SANA-FE failed with exit code {process.returncode}\n{tail}"
             )
         with np.load(result, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
+            return sanafe_run({name: archive[name] for name in archive.files})
+
+
+def sanafe_run(arrays: Mapping[str, np.ndarray]) -> SanafeRun:
+    """The result of ``run.py``, array by array, under all of ``TIMING_MODELS``."""
     first = TIMING_MODELS[0]  # counts and energies are the same under each
 
     def group(prefix: str) -> dict[str, np.ndarray]:

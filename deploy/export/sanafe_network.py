@@ -18,7 +18,7 @@ import shutil
 from collections import defaultdict
 from collections.abc import Iterator
 from collections.abc import Mapping as ReadOnlyDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -117,6 +117,7 @@ def to_sanafe(mapping: Mapping, pipeline: Pipeline, pixels: np.ndarray) -> Sanaf
         UnsupportedNetworkError: the current of a window varies, or is too large for SANA-FE.
     """
     network, mesh = mapping.network, mapping.target.mesh
+    num_chips, mapping = mapping.num_chips, one_mesh(mapping)
     _check(network)
     schedule = schedule_pipeline(pipeline, len(pixels))
     copies = copies_in_flight(network, schedule)
@@ -129,7 +130,7 @@ def to_sanafe(mapping: Mapping, pipeline: Pipeline, pixels: np.ndarray) -> Sanaf
     ]
     return SanafeNetwork(
         architecture=architecture_document(
-            width=mesh.width * mapping.num_chips,
+            width=mesh.width * num_chips,
             height=mesh.height,
             cores_per_tile=mesh.cores_per_tile,
             neurons_per_core=places.most(SOMA),
@@ -152,7 +153,7 @@ def to_sanafe(mapping: Mapping, pipeline: Pipeline, pixels: np.ndarray) -> Sanaf
         copies=copies,
         plan=_plan(network, schedule, groups, inputs),
         arrays=_arrays(network, pixels, inputs, copies),
-        losses=list(_losses(mapping, copies)),
+        losses=list(_losses(mapping, num_chips, copies)),
     )
 
 
@@ -169,10 +170,20 @@ def copies_in_flight(network: IntegerNetwork, schedule: Schedule) -> int:
     return next((n for n in range(1, schedule.num_samples) if enough(n)), schedule.num_samples)
 
 
+def one_mesh(mapping: Mapping) -> Mapping:
+    """The same mapping with all chips beside each other on one mesh: SANA-FE knows one chip."""
+    width = mapping.target.mesh.width
+    cores = (
+        replace(c, chip_index=0, position=(c.chip_index * width + c.position[0], c.position[1]))
+        for c in mapping.cores
+    )
+    return replace(mapping, cores=tuple(cores))
+
+
 def tile_number(core: CoreAssignment, mesh: Mesh) -> int:
-    """SANA-FE's number of a core's tile: column by column, the chips beside each other."""
+    """SANA-FE's number of the tile of a core of one mesh: column by column."""
     x, y = core.position
-    return (core.chip_index * mesh.width + x) * mesh.height + y
+    return x * mesh.height + y
 
 
 def synapse_unit(network: IntegerNetwork, population: str) -> str:
@@ -203,7 +214,7 @@ def _check(network: IntegerNetwork) -> None:
                 )
 
 
-def _losses(mapping: Mapping, copies: int) -> Iterator[str]:
+def _losses(mapping: Mapping, num_chips: int, copies: int) -> Iterator[str]:
     mesh = mapping.target.mesh
     yield (
         "firing windows and initial potentials: SANA-FE has none; run.py opens and closes the neurons "
@@ -213,10 +224,10 @@ def _losses(mapping: Mapping, copies: int) -> Iterator[str]:
     more = sum(max(copies * c.use.neurons - c.use.compartments, 0) for c in mapping.cores)
     if more:
         yield f"limits of a core: the copies take {more:,} compartments more than it has"
-    if mapping.num_chips > 1:
+    if num_chips > 1:
         yield (
-            f"{mapping.num_chips} chips: one mesh of {mesh.width * mapping.num_chips} x {mesh.height} "
-            f"tiles, where a message between chips takes hops"
+            f"{num_chips} chips: one mesh of {mesh.width * num_chips} x {mesh.height} tiles, where a "
+            f"message between chips takes hops"
         )
 
 
