@@ -8,6 +8,7 @@ from our events to the last digit. Only its detailed timing model, with queues i
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from deploy.export.sanafe_network import one_mesh, tile_number, to_sanafe, write_sanafe
+from deploy.export.explicit_synapses import num_explicit_synapses
+from deploy.export.sanafe_network import copies_in_flight, to_sanafe, write_sanafe
+from deploy.export.sanafe_places import one_mesh, tile_number
 from deploy.sanafe_events import SanafeEvents, energies_j, sanafe_events, simple_tick_ns
 from deploy.verification import Build
 from hw_models.multicore.event_counts import Events, count_events
@@ -24,7 +27,7 @@ from hw_models.multicore.pipeline_ticks import Schedule, schedule_pipeline
 from hw_models.multicore.tick_cost import lookups_ns, neurons_ns, run_cost
 from hw_models.target_description import CostProfile
 from sim.sanafe_runner import SanafeRun, run_sanafe
-from toolchain.errors import TargetError
+from toolchain.errors import SanafeError, TargetError
 
 PROFILE = "sanafe"
 ROUNDING = 1e-6
@@ -32,6 +35,9 @@ ROUNDING = 1e-6
 
 TIME_TOLERANCE, ENERGY_TOLERANCE = 0.243, 0.117
 """SANA-FE's own error against a Loihi board, as its authors report it (Boyle et al., IEEE TCAD 2025)."""
+
+BYTES_PER_SYNAPSE = 2_000
+"""Memory that SANA-FE 2.2.9 takes for one while it loads a network (measured: 1,300 to 2,200)."""
 
 _REASONS = {
     "hops east-west": "between chips, too",
@@ -141,6 +147,7 @@ def cross_check(build: Build, on_stage: Callable[[str], None] = lambda stage: No
             cost profile of SANA-FE's.
     """
     _profile(build)
+    _check_memory(build)
     on_stage("writing the network for SANA-FE")
     export = to_sanafe(build.mapping, build.pipeline, build.pixels)
     with tempfile.TemporaryDirectory(prefix="qac-deploy-sanafe-") as folder:
@@ -194,6 +201,21 @@ def _profile(build: Build) -> CostProfile:
             f"for a target that has one, such as loihi-sim"
         )
     return build.target.cost_profiles[PROFILE]
+
+
+def _check_memory(build: Build) -> None:
+    """Refuse what would end in the system ending the run."""
+    schedule = schedule_pipeline(build.pipeline, len(build.pixels))
+    copies = copies_in_flight(build.network, schedule)
+    num_synapses = copies * num_explicit_synapses(build.network)
+    needed = num_synapses * BYTES_PER_SYNAPSE
+    present = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > present:
+        raise SanafeError(
+            f"SANA-FE lists every synapse: {num_synapses:,} in {copies} copies of the network, about "
+            f"{needed / 1e9:,.0f} GB, and this machine has {present / 1e9:,.0f}; use a narrower network "
+            f"(train --width) or --samples 1"
+        )
 
 
 def _spike_difference(build: Build, schedule: Schedule, copies: int, run: SanafeRun) -> str | None:

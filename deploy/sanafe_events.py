@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deploy.export.sanafe_network import one_mesh, synapse_unit
+from deploy.export.sanafe_places import one_mesh, synapse_unit
 from hw_models.multicore.connectivity import connectivity
 from hw_models.multicore.event_counts import count_events
 from hw_models.multicore.mapping import Mapping

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 
@@ -45,6 +46,17 @@ def explicit_synapses(network: IntegerNetwork, synapse: IntegerSynapse) -> Synap
         target=_flat(after, out, row, column),
         weight=weight.reshape(-1) << synapse.exponent,
     )
+
+
+def num_explicit_synapses(network: IntegerNetwork) -> int:
+    """How many there are in all, with those of the pixels once a bit plane."""
+    total = 0
+    for synapse in network.synapses:
+        source = network[synapse.source]
+        links = connectivity(synapse, source.shape)
+        counts = map(np.count_nonzero, (links.channels, links.rows, links.columns))
+        total += bit_planes(source) * prod(int(count) for count in counts)
+    return total
 
 
 def _flat(

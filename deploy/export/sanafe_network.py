@@ -15,10 +15,9 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections import defaultdict
 from collections.abc import Iterator
 from collections.abc import Mapping as ReadOnlyDict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -33,18 +32,18 @@ from deploy.export.explicit_synapses import (
     explicit_synapses,
     tile_inputs,
 )
-from deploy.export.sanafe_architecture import (
-    DENDRITE,
-    HOST_SOMA,
-    NEURONS_PER_UNIT,
-    SOMA,
-    architecture_document,
+from deploy.export.sanafe_architecture import HOST_SOMA, SOMA, architecture_document
+from deploy.export.sanafe_places import (
+    Places,
+    host_groups,
+    host_places,
+    one_mesh,
+    population_places,
+    tile_number,
 )
-from hw_models.multicore.connectivity import is_convolution
-from hw_models.multicore.mapping import CoreAssignment, Mapping
+from hw_models.multicore.mapping import Mapping
 from hw_models.multicore.pipeline import Pipeline
 from hw_models.multicore.pipeline_ticks import Schedule, schedule_pipeline
-from hw_models.target_description import Mesh
 from toolchain.errors import UnsupportedNetworkError
 from toolchain.integer_network import (
     IntegerInput,
@@ -66,6 +65,9 @@ NEVER = 2**30
 
 LARGEST_POTENTIAL = 2**25 - 1
 """SANA-FE's Loihi neuron rounds its potential to a 32-bit number of steps of 1/64."""
+
+LARGEST_INITIAL = 2**23 - 1
+"""SANA-FE's Python interface takes a number with a half as a float of 24 bits."""
 
 _CLOSED = {
     "reset_mode": "soft",
@@ -123,10 +125,10 @@ def to_sanafe(mapping: Mapping, pipeline: Pipeline, pixels: np.ndarray) -> Sanaf
     copies = copies_in_flight(network, schedule)
     inputs = tile_inputs(mapping, lambda core: tile_number(core, mesh))
     groups = _group_names(network, copies)
-    places = _Places()
+    places = Places()
     mapped = [
-        *_population_places(mapping, groups, places),
-        *_host_places(inputs, copies, mesh, places),
+        *population_places(mapping, groups, places),
+        *host_places(inputs, copies, mesh, places),
     ]
     return SanafeNetwork(
         architecture=architecture_document(
@@ -170,28 +172,6 @@ def copies_in_flight(network: IntegerNetwork, schedule: Schedule) -> int:
     return next((n for n in range(1, schedule.num_samples) if enough(n)), schedule.num_samples)
 
 
-def one_mesh(mapping: Mapping) -> Mapping:
-    """The same mapping with all chips beside each other on one mesh: SANA-FE knows one chip."""
-    width = mapping.target.mesh.width
-    cores = (
-        replace(c, chip_index=0, position=(c.chip_index * width + c.position[0], c.position[1]))
-        for c in mapping.cores
-    )
-    return replace(mapping, cores=tuple(cores))
-
-
-def tile_number(core: CoreAssignment, mesh: Mesh) -> int:
-    """SANA-FE's number of the tile of a core of one mesh: column by column."""
-    x, y = core.position
-    return x * mesh.height + y
-
-
-def synapse_unit(network: IntegerNetwork, population: str) -> str:
-    """SANA-FE's unit for the synapses of a population; a neuron's file entry has room for one."""
-    shared = all(is_convolution(synapse) for synapse in network.incoming(population))
-    return "loihi_conv_synapse" if shared else "loihi_sparse_synapse"
-
-
 def _check(network: IntegerNetwork) -> None:
     if not has_constant_current(network):
         raise UnsupportedNetworkError(
@@ -206,12 +186,19 @@ def _check(network: IntegerNetwork) -> None:
         for quantity, bound, limit in (
             ("potential", potential_interval(network, name).magnitude, LARGEST_POTENTIAL),
             ("current", window_sum_bound(network, name), NEVER - 1),
+            ("initial potential", _largest_initial_potential(population), LARGEST_INITIAL),
         ):
             if bound > limit:
                 raise UnsupportedNetworkError(
                     f"{name}: the {quantity} can reach {bound:,}, but SANA-FE's Loihi neuron is exact "
                     f"only up to {limit:,}; use a target with a narrower state"
                 )
+
+
+def _largest_initial_potential(population: IntegerSpiking | IntegerReadout) -> int:
+    if isinstance(population, IntegerReadout):
+        return 0
+    return int(np.abs(population.initial_potential).max())
 
 
 def _losses(mapping: Mapping, num_chips: int, copies: int) -> Iterator[str]:
@@ -246,70 +233,6 @@ def _group_names(network: IntegerNetwork, copies: int) -> dict[str, list[str]]:
     return names
 
 
-def _host_groups(inputs: ReadOnlyDict[int, TileInput], copy: int) -> list[str]:
-    return [f"pixels/{tile}@{copy}" for tile in inputs]
-
-
-class _Places:
-    """Neurons put on cores so far, and which unit of the core holds each."""
-
-    def __init__(self) -> None:
-        self.occupied: dict[tuple[str, str], int] = defaultdict(int)  # by soma and core
-        self.idle = 0
-
-    def put(
-        self, group: str, first: int, count: int, core: str, soma: str, **units: str
-    ) -> Iterator[str]:
-        """Lines of the mapping section for neurons of a group, unit by unit."""
-        while count > 0:
-            number, used = divmod(self.occupied[soma, core], NEURONS_PER_UNIT)
-            part = min(count, NEURONS_PER_UNIT - used)
-            where = {
-                "core": core,
-                "soma": f"{soma}[{number}]",
-                "dendrite": f"{DENDRITE}[{number}]",
-                **units,
-            }
-            yield json.dumps({f"{group}.{first}..{first + part - 1}": where})
-            self.occupied[soma, core] += part
-            first, count = first + part, count - part
-
-    def most(self, soma: str) -> int:
-        """Most neurons on one core."""
-        return max(n for (kind, _), n in self.occupied.items() if kind == soma)
-
-
-def _population_places(
-    mapping: Mapping, groups: ReadOnlyDict[str, list[str]], places: _Places
-) -> Iterator[str]:
-    """Each neuron on the core of the mapping; what is left of its compartments to the idle group."""
-    mesh = mapping.target.mesh
-    for core in mapping.cores:
-        name = core.tile.population
-        address = f"{tile_number(core, mesh)}.{core.core_index % mesh.cores_per_tile}"
-        shape = mapping.network[name].shape
-        neurons = np.arange(prod(shape)).reshape(shape)[core.tile.slices].reshape(-1)
-        runs = np.split(neurons, np.flatnonzero(np.diff(neurons) > 1) + 1)
-        unit = synapse_unit(mapping.network, name)
-        for group in groups[name]:
-            for run in runs:
-                yield from places.put(group, int(run[0]), len(run), address, SOMA, synapse=unit)
-        idle = max(core.use.compartments - places.occupied[SOMA, address], 0)
-        yield from places.put("idle", places.idle, idle, address, SOMA)
-        places.idle += idle
-
-
-def _host_places(
-    inputs: ReadOnlyDict[int, TileInput], copies: int, mesh: Mesh, places: _Places
-) -> Iterator[str]:
-    for copy in range(copies):
-        for group, (tile, tile_input) in zip(
-            _host_groups(inputs, copy), inputs.items(), strict=True
-        ):
-            core = f"{tile}.{mesh.cores_per_tile}"  # the tile's last one
-            yield from places.put(group, 0, tile_input.num_neurons, core, HOST_SOMA)
-
-
 def _groups(
     network: IntegerNetwork,
     groups: ReadOnlyDict[str, list[str]],
@@ -321,7 +244,7 @@ def _groups(
         for group in copies:
             yield _group(group, prod(network[name].shape), logged | _CLOSED)
     for copy in range(len(next(iter(groups.values())))):
-        for group, tile_input in zip(_host_groups(inputs, copy), inputs.values(), strict=True):
+        for group, tile_input in zip(host_groups(inputs, copy), inputs.values(), strict=True):
             yield _group(group, tile_input.num_neurons, {"log_spikes": True})
     if num_idle:
         yield _group("idle", num_idle, {})
@@ -343,7 +266,7 @@ def _edges(
             for source, target in zip(groups[synapse.source], groups[synapse.target], strict=True):
                 yield f"{{{json.dumps(f'{source} -> {target}')}: {table}}}"
     for copy in range(len(next(iter(groups.values())))):
-        for group, tile_input in zip(_host_groups(inputs, copy), inputs.values(), strict=True):
+        for group, tile_input in zip(host_groups(inputs, copy), inputs.values(), strict=True):
             for target, synapses in tile_input.by_bit_plane():
                 edge = json.dumps(f"{group} -> {groups[target][copy]}")
                 yield f"{{{edge}: {_edge_attributes(synapses)}}}"
@@ -372,7 +295,7 @@ def _plan(
         "copies": copies,
         "input": {
             "ticks": schedule.step_ticks[source][:, 0].tolist(),
-            "groups": [_host_groups(inputs, copy) for copy in range(copies)],
+            "groups": [host_groups(inputs, copy) for copy in range(copies)],
         },
         "populations": [
             {
@@ -406,7 +329,7 @@ def _arrays(
             whole = np.broadcast_to(values, population.shape).reshape(-1)
             arrays[f"{population.name}/{field}"] = whole
     for copy in range(copies):
-        for group, tile_input in zip(_host_groups(inputs, copy), inputs.values(), strict=True):
+        for group, tile_input in zip(host_groups(inputs, copy), inputs.values(), strict=True):
             arrays[f"{group}/pixel"] = np.repeat(tile_input.pixels, tile_input.planes)
             arrays[f"{group}/bit"] = np.tile(np.arange(tile_input.planes), len(tile_input.pixels))
     return arrays

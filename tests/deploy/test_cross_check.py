@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -23,8 +25,10 @@ from deploy.cross_check import cross_check, hold_sanafe_run
 from hw_models.multicore.pipeline import uniform_slots
 from hw_models.target_description import load_target
 from sim.sanafe_runner import run_sanafe
+from sim.stepped import _currents, _integrate_and_fire
 from toolchain.conversion import convert
 from toolchain.errors import MappingError, SanafeError, TargetError, UnsupportedNetworkError
+from toolchain.integer_network import IntegerSpiking
 from toolchain.model_zoo import build_model
 from toolchain.passes import lower_to_integers
 from toolchain.quantize_activations import balance_thresholds, quantize_activations
@@ -207,6 +211,21 @@ def test_a_target_without_sana_fes_figures_is_refused(residual):
         cross_check(build)
 
 
+def test_a_network_larger_than_the_memory_is_refused(residual, monkeypatch):
+    # per copy: 4 bit planes of 200 synapses from pixels, 400 and 32 and 400 between, 96 to the readout
+    per_copy = 4 * 2 * 10**2 + 2 * (4 * 10**2) + 32 + 3 * 32
+    needed = 2 * per_copy * deploy.cross_check.BYTES_PER_SYNAPSE
+    monkeypatch.setattr(os, "sysconf", lambda name: needed // 4 if name == "SC_PHYS_PAGES" else 4)
+    deploy.cross_check._check_memory(residual)
+    monkeypatch.setattr(
+        os, "sysconf", lambda name: needed // 4 - 1 if name == "SC_PHYS_PAGES" else 4
+    )
+    with pytest.raises(
+        SanafeError, match=rf"every synapse: {2 * per_copy:,} in 2 copies of the network"
+    ):
+        cross_check(residual)
+
+
 def test_a_run_that_fails_says_what_sana_fe_said(residual, tmp_path):
     export = export_build(residual)
     run_export(tmp_path, export)
@@ -235,19 +254,38 @@ def test_the_command_shows_both_sides_and_fails_where_they_differ(
         assert f"{check.num_spikes} spikes of every neuron in every tick" in result.output
 
 
+def with_spikes_everywhere(network, pixels):
+    """The same weights, each threshold at a positive current that its population is given."""
+    source, *others = network.populations
+    frames, populations = {source.name: pixels[:, None]}, [source]
+    for population in others:
+        if isinstance(population, IntegerSpiking):
+            currents = _currents(network, population, frames)
+            level = max(int(np.quantile(currents[currents > 0], 0.7)), 1)
+            threshold = np.full_like(population.threshold, level)
+            population = replace(population, threshold=threshold, initial_potential=threshold // 2)
+            frames[population.name], _ = _integrate_and_fire(population, currents)
+        populations.append(population)
+    return type(network).build(populations, network.synapses)
+
+
 @pytest.mark.slow
-def test_resnet_20_at_a_quarter_of_its_width():
-    """Random weights, T_l of 1 to 4 in turn; several chips."""
+def test_resnet_20_at_a_quarter_of_its_width_on_two_chips():
+    """Random weights, T_l of 1 to 4 in turn."""
     torch.manual_seed(0)
     module = quantize_activations(
         build_model("resnet-20", (1, 28, 28), 10, width=0.25), TimestepQuantizer
     )
-    balance_thresholds(module, torch.rand(4, 1, 28, 28), quantile=0.7)
+    balance_thresholds(module, torch.rand(4, 1, 28, 28))
     for index, quantizer in enumerate(quantizers(module).values()):
         quantizer.t.data.fill_(1 + index % 4)
     network = lower_to_integers(convert(module, (1, 28, 28), 255), LOIHI.widths)
     pixels = np.random.default_rng(0).integers(0, 256, (1, 1, 28, 28))
+    network = with_spikes_everywhere(network, pixels)
     build = as_build(network, LOIHI, uniform_slots(network, 2), pixels)
+    assert build.mapping.num_chips == 2
+    assert all(train.any() for train in build.reference.trains.values())
     check = cross_check(build)
     assert check.disagreements == []
-    assert check.num_spikes > 1_000
+    hops = next(q for q in check.events if q.name == "hops east-west")
+    assert hops.theirs > hops.ours  # spikes cross from one chip to the other

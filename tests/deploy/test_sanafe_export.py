@@ -247,17 +247,22 @@ def test_frames_that_are_selected_one_by_one_are_refused():
 
 
 @pytest.mark.sanafe
-def test_potentials_up_to_sana_fes_limit_are_taken_and_none_beyond(monkeypatch):
+@pytest.mark.parametrize(
+    ("limit", "quantity"),
+    [("LARGEST_POTENTIAL", "potential"), ("LARGEST_INITIAL", "initial potential")],
+)
+def test_what_reaches_sana_fes_limits_is_taken_and_nothing_beyond(monkeypatch, limit, quantity):
     mapping, pipeline = mapped(residual_network())
     pixels = random_pixels(mapping.network, 0)
-    largest = max(
-        potential_interval(mapping.network, p.name).magnitude
-        for p in mapping.network.populations[1:]
-    )
-    monkeypatch.setattr(sanafe_network, "LARGEST_POTENTIAL", largest)
+    names = [population.name for population in mapping.network.populations[1:]]
+    largest = {
+        "potential": max(potential_interval(mapping.network, name).magnitude for name in names),
+        "initial potential": 450,  # half of stem's threshold
+    }[quantity]
+    monkeypatch.setattr(sanafe_network, limit, largest)
     to_sanafe(mapping, pipeline, pixels)
-    monkeypatch.setattr(sanafe_network, "LARGEST_POTENTIAL", largest - 1)
-    with pytest.raises(UnsupportedNetworkError, match=f"the potential can reach {largest:,}, but"):
+    monkeypatch.setattr(sanafe_network, limit, largest - 1)
+    with pytest.raises(UnsupportedNetworkError, match=f"the {quantity} can reach {largest:,}, but"):
         to_sanafe(mapping, pipeline, pixels)
 
 
