@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile, ZipInfo
+
+import numpy as np
 
 from toolchain.errors import ModelFileError
 from toolchain.integer_network.serialize import DOCUMENT
@@ -18,18 +21,22 @@ MODEL = "model.pt"  # the file that was compiled, so that a build can be verifie
 
 
 @contextmanager
-def whole_folder(destination: Path) -> Iterator[Path]:
+def whole_folder(
+    destination: Path, *, kind: str = "a build folder", known_by: str = DOCUMENT
+) -> Iterator[Path]:
     """A temporary folder beside ``destination`` that takes its place when the block ends well.
 
     On any error or interrupt the temporary folder is removed and what was there before stays.
 
+    Args:
+        known_by: a file that every folder of this kind holds; only such a folder is replaced.
+
     Raises:
-        ModelFileError: the destination is not a build of ours, or cannot be written.
+        ModelFileError: the destination is not of that kind, or cannot be written.
     """
-    if destination.exists() and not _is_replaceable(destination):
+    if destination.exists() and not _is_replaceable(destination, known_by):
         raise ModelFileError(
-            f"{destination}: exists and is not a build folder, so it is not replaced; choose another "
-            f"with --out"
+            f"{destination}: exists and is not {kind}, so it is not replaced; choose another with --out"
         )
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)
@@ -54,8 +61,8 @@ def whole_folder(destination: Path) -> Iterator[Path]:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def _is_replaceable(folder: Path) -> bool:
-    return folder.is_dir() and ((folder / DOCUMENT).is_file() or not any(folder.iterdir()))
+def _is_replaceable(folder: Path, known_by: str) -> bool:
+    return folder.is_dir() and ((folder / known_by).is_file() or not any(folder.iterdir()))
 
 
 def _cannot_write(destination: Path, error: OSError) -> ModelFileError:
@@ -65,6 +72,16 @@ def _cannot_write(destination: Path, error: OSError) -> ModelFileError:
 def write_json(path: Path, document: Any) -> None:
     """Readable JSON with a final newline; the same document gives the same bytes."""
     path.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n")
+
+
+def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Like ``numpy.savez``, with the time stamps left at the format's zero."""
+    with ZipFile(path, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(ZipInfo(f"{name}.npy"), "w", force_zip64=True) as file:
+                np.lib.format.write_array(
+                    file, np.ascontiguousarray(array), version=(1, 0), allow_pickle=False
+                )
 
 
 def load_report(build: Path) -> dict[str, Any]:

@@ -72,11 +72,14 @@ class CostProfile:
     """Energy and time of each event, from one source; profiles are never mixed.
 
     Attributes:
+        convolution_event_pj, convolution_event_ns: of a synaptic event where pixels share synapse lists.
         barrier_ns: (number of tiles, duration of the barrier), ascending.
     """
 
     synaptic_event_pj: float
     synaptic_event_ns: float
+    convolution_event_pj: float
+    convolution_event_ns: float
     active_update_pj: float
     active_update_ns: float
     inactive_update_pj: float

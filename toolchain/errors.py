@@ -35,3 +35,7 @@ class LavaError(QacDeployError):
 
 class RtlError(QacDeployError):
     """No simulator of hardware descriptions was found, or a simulation of the array's RTL failed."""
+
+
+class SanafeError(QacDeployError):
+    """SANA-FE is not installed, or a run in it failed."""

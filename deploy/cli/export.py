@@ -4,60 +4,55 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
 
 from deploy.cli.console import JsonOption, console, print_json
 
-if TYPE_CHECKING:
-    from toolchain.integer_network import IntegerNetwork
+SANAFE_SAMPLES = 2
+"""Test samples in an export to SANA-FE; `cross-check` takes any number."""
 
 
 def export_command(
     build: Annotated[Path, typer.Argument(help="Build folder, as `qac-deploy compile` writes it.")],
-    form: Annotated[str, typer.Option("--format", help="nir or netx.")] = "nir",
+    form: Annotated[str, typer.Option("--format", help="nir, netx or sanafe.")] = "nir",
     out: Annotated[
-        Path | None, typer.Option(help="File to write (default: network.nir, network.net).")
+        Path | None,
+        typer.Option(
+            help="File to write, a folder for sanafe (default: network.nir, network.net, sanafe)."
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write the integer network in another tool's format, and say what that format cannot express.
+    """Write the network in another tool's format, and say what that format cannot express.
 
-    nir: a NIR graph; needs the package nir: pip install 'qac-deploy[nir]'.
+    nir: the integers as a NIR graph; needs the package nir: pip install 'qac-deploy[nir]'.
     netx: layers for lava-dl, of networks without joins; needs h5py: pip install 'qac-deploy[netx]'. With
     one timestep everywhere (compile --max-timesteps 1) lava-dl computes the same spikes.
+    sanafe: the mapped network as SANA-FE's architecture and network files, with two test samples and a
+    script that runs them there; needs the package sanafe: pip install 'qac-deploy[sanafe]'.
 
     Example: [bold]qac-deploy export build/ --format netx --out network.net[/bold]
     """
     from toolchain.errors import ModelFileError
-    from toolchain.integer_network.serialize import load_integer_network
 
     if form not in _WRITERS:
         raise typer.BadParameter(
             f"must be one of {', '.join(_WRITERS)}, not '{form}'", param_hint="--format"
         )
-    suffix, write = _WRITERS[form]
-    out = out or Path(f"network{suffix}")
-    network = load_integer_network(build)
+    default, write = _WRITERS[form]
+    out = out or Path(default)
     try:
-        handle, part = tempfile.mkstemp(dir=out.parent, prefix=f".{out.name}.")
-        os.close(handle)
-        try:
-            record, summary = write(network, Path(part))
-            os.replace(part, out)
-        except BaseException:
-            os.unlink(part)
-            raise
+        record, summary = write(build, out)
     except ImportError as error:
         raise ModelFileError(
             f"the package {error.name} is not installed; run `pip install 'qac-deploy[{form}]'`"
         ) from error
-    except OSError as error:
-        raise ModelFileError(f"{out}: cannot be written ({error}); nothing was changed") from error
     if as_json:
         print_json({"file": str(out), "format": form, **record})
         return
@@ -66,23 +61,45 @@ def export_command(
         console.print(f"  not expressed: {escape(loss)}")
 
 
-def _write_nir(network: IntegerNetwork, path: Path) -> tuple[dict[str, Any], str]:
+@contextmanager
+def _whole_file(out: Path) -> Iterator[Path]:
+    """A file beside ``out`` that takes its place when the block ends well."""
+    from toolchain.errors import ModelFileError
+
+    try:
+        handle, part = tempfile.mkstemp(dir=out.parent, prefix=f".{out.name}.")
+        os.close(handle)
+        try:
+            yield Path(part)
+            os.replace(part, out)
+        except BaseException:
+            os.unlink(part)
+            raise
+    except OSError as error:
+        raise ModelFileError(f"{out}: cannot be written ({error}); nothing was changed") from error
+
+
+def _write_nir(build: Path, out: Path) -> tuple[dict[str, Any], str]:
     import nir
 
     from deploy.export.nir_graph import to_nir
+    from toolchain.integer_network.serialize import load_integer_network
 
-    export = to_nir(network)
-    nir.write(path, export.graph)
+    export = to_nir(load_integer_network(build))
+    with _whole_file(out) as path:
+        nir.write(path, export.graph)
     nodes = len(export.graph.nodes)
     summary = f"{nodes} nodes, the integers unchanged; what NIR does not say is in their metadata"
     return {"nodes": nodes, "losses": export.losses}, summary
 
 
-def _write_netx(network: IntegerNetwork, path: Path) -> tuple[dict[str, Any], str]:
+def _write_netx(build: Path, out: Path) -> tuple[dict[str, Any], str]:
     from deploy.export.netx_file import to_netx, write_netx
+    from toolchain.integer_network.serialize import load_integer_network
 
-    export = to_netx(network)
-    write_netx(path, export.layers)
+    export = to_netx(load_integer_network(build))
+    with _whole_file(out) as path:
+        write_netx(path, export.layers)
     bits = export.input_message_bits
     record = {
         "layers": len(export.layers),
@@ -96,8 +113,30 @@ def _write_netx(network: IntegerNetwork, path: Path) -> tuple[dict[str, Any], st
     )
 
 
-_WRITERS: dict[str, tuple[str, Callable[[IntegerNetwork, Path], tuple[dict[str, Any], str]]]] = {
-    "nir": (".nir", _write_nir),
-    "netx": (".net", _write_netx),
+def _write_sanafe(build: Path, out: Path) -> tuple[dict[str, Any], str]:
+    from deploy.build_folder import whole_folder
+    from deploy.export.sanafe_network import PLAN, to_sanafe, write_sanafe
+    from deploy.verification import load_build
+
+    loaded = load_build(build, SANAFE_SAMPLES)
+    export = to_sanafe(loaded.mapping, loaded.pipeline, loaded.pixels)
+    with whole_folder(out, kind="an export to SANA-FE", known_by=PLAN) as folder:
+        write_sanafe(export, folder)
+    record = {
+        "samples": len(loaded.pixels),
+        "copies": export.copies,
+        "ticks": export.plan["num_ticks"],
+        "losses": export.losses,
+    }
+    return record, (
+        f"{record['samples']} samples in {record['ticks']} ticks, the integers unchanged; run it with "
+        f"python {escape(str(out / 'run.py'))}"
+    )
+
+
+_WRITERS: dict[str, tuple[str, Callable[[Path, Path], tuple[dict[str, Any], str]]]] = {
+    "nir": ("network.nir", _write_nir),
+    "netx": ("network.net", _write_netx),
+    "sanafe": ("sanafe", _write_sanafe),
 }
-"""For each format, the suffix of its file, and what writes it and tells about it."""
+"""For each format, what it is written to, and what writes it from a build and tells about it."""

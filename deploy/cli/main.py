@@ -10,6 +10,7 @@ from deploy.cli.calibrate import calibrate_command
 from deploy.cli.compare import compare
 from deploy.cli.compile import compile_command
 from deploy.cli.convert import convert_command
+from deploy.cli.cross_check import cross_check_command
 from deploy.cli.doctor import doctor
 from deploy.cli.export import export_command
 from deploy.cli.report import report
@@ -35,6 +36,7 @@ app.command("simulate")(simulate)
 app.command("verify")(verify_command)
 app.command("report")(report)
 app.command("compare")(compare)
+app.command("cross-check")(cross_check_command)
 app.command("export")(export_command)
 app.command("reproduce")(reproduce_command)
 app.command("doctor")(doctor)

@@ -7,10 +7,10 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from zipfile import ZipFile, ZipInfo
 
 import numpy as np
 
+from deploy.build_folder import write_npz
 from hw_models.multicore.pipeline import UNREPLICATED, Replicas
 from toolchain.integer_network import IntegerNetwork
 from toolchain.integer_network.network import step_frames
@@ -88,14 +88,4 @@ def emit_bundle(
         shutil.copyfile(source, directory / source.name)
     (directory / "README.md").write_text(_README)
     (directory / "network.json").write_text(json.dumps(document, indent=1) + "\n")
-    _write_npz(directory / "weights.npz", arrays)
-
-
-def _write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Like ``numpy.savez``, with the time stamps left at the format's zero."""
-    with ZipFile(path, "w") as archive:
-        for name, array in arrays.items():
-            with archive.open(ZipInfo(f"{name}.npy"), "w", force_zip64=True) as file:
-                np.lib.format.write_array(
-                    file, np.ascontiguousarray(array), version=(1, 0), allow_pickle=False
-                )
+    write_npz(directory / "weights.npz", arrays)

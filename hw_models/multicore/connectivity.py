@@ -101,6 +101,11 @@ def kernel(synapse: IntegerSynapse, source_shape: Shape) -> np.ndarray:
     raise AssertionError("exactly one map of a synapse carries a weight")
 
 
+def is_convolution(synapse: IntegerSynapse) -> bool:
+    """Whether source pixels share synapse lists: all maps are the same everywhere but dense ones."""
+    return not any(isinstance(linear_map, Dense) for linear_map in synapse.maps)
+
+
 def _fingerprints(taps: np.ndarray) -> np.ndarray:
     """A random positive number for each tap: sums of products collide with negligible probability."""
     numbers = np.random.default_rng(0).integers(1, 1 << 40, len(taps), dtype=np.int64)

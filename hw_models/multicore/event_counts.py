@@ -1,6 +1,7 @@
 """Events of every core in every tick, exact, from the spike trains of real samples.
 
-Spikes of a step are sent in that step's tick and integrated by the target's alignment buffer in the next.
+Spikes of a step are sent in that step's tick, and reach their synapses in it: the barrier waits for what is
+in flight. The target's alignment buffer integrates their sum in the next.
 A frame that reaches a replica which works on other samples is dropped there, and costs what one that is
 kept does: its messages, the synaptic events of their lists, and one update a neuron to discard the sum.
 """
@@ -13,7 +14,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from hw_models.multicore.connectivity import connectivity
+from hw_models.multicore.connectivity import connectivity, is_convolution
 from hw_models.multicore.mapping import Mapping, Route
 from hw_models.multicore.pipeline_ticks import Schedule
 from hw_models.multicore.tile_grid import block_sums
@@ -25,9 +26,13 @@ class Events:
     """Event counts of each core in each tick, int64 of shape ``(cores, ticks)``.
 
     A message that leaves its chip counts as one crossing, however many chips lie between, and no hops.
+
+    Attributes:
+        synaptic: of dense layers; those of convolutions, whose synapse lists pixels share, are apart.
     """
 
     synaptic: np.ndarray
+    convolution: np.ndarray
     active_updates: np.ndarray
     inactive_updates: np.ndarray
     spikes: np.ndarray
@@ -67,7 +72,8 @@ def count_events(
     for synapse in mapping.network.synapses:
         grid = mapping.grids[synapse.target]
         frames = _frames(mapping, synapse, pixels, trains)
-        arrived = np.minimum(schedule.step_ticks[synapse.source] + 1, schedule.num_ticks - 1)
+        sent = schedule.step_ticks[synapse.source]
+        integrated = np.minimum(sent + 1, schedule.num_ticks - 1)
         links = connectivity(synapse, mapping.network[synapse.source].shape)
         synapses = [
             block_sums((matrix != 0).astype(np.int64), edges)
@@ -77,14 +83,15 @@ def count_events(
         ]
         reaching = [(matrix > 0).astype(np.int64) for matrix in synapses]
         synaptic, messages = _sums(frames, synapses), _sums(frames, reaching)
+        kind = events.convolution if is_convolution(synapse) else events.synaptic
         # the buffer's compartments integrate: one update a neuron for each frame that arrives
         neurons = np.array([tile.neurons for tile in grid.tiles])
-        updates = np.multiply.outer(neurons, np.ones_like(arrived))
-        for _, replica, sent in mapping.senders(synapse):
+        updates = np.multiply.outer(neurons, np.ones_like(integrated))
+        for _, replica, own in mapping.senders(synapse):
             rows = _rows(mapping, synapse.target, replica)
-            _add(events.synaptic, rows, arrived[sent], synaptic[:, sent])
-            _add(events.messages_in, rows, arrived[sent], messages[:, sent])
-            _add(events.active_updates, rows, arrived[sent], updates[:, sent])
+            _add(kind, rows, sent[own], synaptic[:, own])
+            _add(events.messages_in, rows, sent[own], messages[:, own])
+            _add(events.active_updates, rows, integrated[own], updates[:, own])
     for route in mapping.routes():
         _add_messages(events, mapping, schedule, route, trains[route.synapse.source])
     compartments = np.array([core.use.compartments for core in mapping.cores])

@@ -76,6 +76,7 @@ def run_cost(mapping: Mapping, profile: CostProfile, schedule: Schedule, events:
     done_s = tick_ends_s[schedule.completion_ticks - 1]
     amounts = {
         "synaptic event": (events.synaptic, profile.synaptic_event_pj),
+        "convolution event": (events.convolution, profile.convolution_event_pj),
         "active update": (events.active_updates, profile.active_update_pj),
         "inactive update": (events.inactive_updates, profile.inactive_update_pj),
         "spike": (events.spikes, profile.spike_pj),
@@ -103,12 +104,24 @@ def run_cost(mapping: Mapping, profile: CostProfile, schedule: Schedule, events:
 
 def computing_ns(profile: CostProfile, events: Events) -> np.ndarray:
     """What each core computes in each tick, one event after another; shape ``(cores, ticks)``."""
+    return neurons_ns(profile, events) + lookups_ns(profile, events)
+
+
+def neurons_ns(profile: CostProfile, events: Events) -> np.ndarray:
+    """The part that services compartments and sends their spikes, shape ``(cores, ticks)``."""
     return (
-        events.synaptic * profile.synaptic_event_ns
-        + events.active_updates * profile.active_update_ns
+        events.active_updates * profile.active_update_ns
         + events.inactive_updates * profile.inactive_update_ns
         + events.spikes * profile.spike_ns
         + events.messages_out * profile.message_out_ns
+    )
+
+
+def lookups_ns(profile: CostProfile, events: Events) -> np.ndarray:
+    """The part that receives spikes and looks up their synapses, shape ``(cores, ticks)``."""
+    return (
+        events.synaptic * profile.synaptic_event_ns
+        + events.convolution * profile.convolution_event_ns
         + events.messages_in * profile.message_in_ns
     )
 

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 import pytest
 from installed_command import run_command
+
+
+def pytest_runtest_setup(item):
+    if item.get_closest_marker("sanafe") and importlib.util.find_spec("sanafe") is None:
+        pytest.skip("needs SANA-FE: pip install 'qac-deploy[sanafe]'")
 
 
 @pytest.fixture

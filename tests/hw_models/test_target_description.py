@@ -29,8 +29,18 @@ def test_loihi_limits():
 
 
 def test_barrier_durations_are_interpolated():
+    profile = load_target("loihi-sim").cost_profiles["davies2018"]
+    assert [profile.barrier_duration_ns(n) for n in (1, 32)] == [113, 465]
+    assert profile.barrier_duration_ns(16) == pytest.approx(113 + 15 / 31 * (465 - 113))
+
+
+def test_the_barrier_of_sana_fe_is_its_table_in_steps():
+    """Its LookupTable takes the largest entry that is not above the number of tiles."""
     profile = load_target("loihi-sim").cost_profiles["sanafe"]
-    assert [profile.barrier_duration_ns(n) for n in (1, 3, 4, 32)] == [600, 1200, 1400, 1800]
+    table = {1: 600, 2: 1000, 4: 1400, 29: 1800}
+    for tiles in range(1, 129):
+        expected = table[max(entry for entry in table if entry <= tiles)]
+        assert profile.barrier_duration_ns(tiles) == expected, tiles
 
 
 def changed(tmp_path, change):

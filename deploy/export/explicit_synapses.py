@@ -1,0 +1,127 @@
+"""Every synapse one by one, for formats that list them; and those from the host's pixels, tile by tile."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+
+from hw_models.multicore.connectivity import connectivity, kernel
+from hw_models.multicore.mapping import CoreAssignment, Mapping
+from hw_models.multicore.partition import bit_planes
+from toolchain.integer_network import IntegerNetwork, IntegerSynapse, input_population
+
+
+@dataclass(frozen=True, eq=False)
+class SynapseTable:
+    """Synapses between two populations: flat indices of both neurons, and the weight; each ``(E,)``."""
+
+    source: np.ndarray
+    target: np.ndarray
+    weight: np.ndarray
+
+    def __getitem__(self, chosen: np.ndarray) -> SynapseTable:
+        return SynapseTable(self.source[chosen], self.target[chosen], self.weight[chosen])
+
+
+def explicit_synapses(network: IntegerNetwork, synapse: IntegerSynapse) -> SynapseTable:
+    """All synapses, exponent multiplied in; zero weights too, which a core looks up like any other."""
+    before, after = network[synapse.source].shape, network[synapse.target].shape
+    links = connectivity(synapse, before)
+    (out, into), (row, source_row), (column, source_column) = (
+        np.nonzero(matrix) for matrix in (links.channels, links.rows, links.columns)
+    )
+    weight = np.einsum(
+        "pkl,kq,ls->pqs",
+        kernel(synapse, before)[out, into],
+        links.row_taps[:, row, source_row],
+        links.column_taps[:, column, source_column],
+        optimize=True,
+    )
+    return SynapseTable(
+        source=_flat(before, into, source_row, source_column),
+        target=_flat(after, out, row, column),
+        weight=weight.reshape(-1) << synapse.exponent,
+    )
+
+
+def num_explicit_synapses(network: IntegerNetwork) -> int:
+    """How many there are in all, with those of the pixels once a bit plane."""
+    total = 0
+    for synapse in network.synapses:
+        source = network[synapse.source]
+        links = connectivity(synapse, source.shape)
+        counts = map(np.count_nonzero, (links.channels, links.rows, links.columns))
+        total += bit_planes(source) * prod(int(count) for count in counts)
+    return total
+
+
+def _flat(
+    shape: tuple[int, int, int], channels: np.ndarray, rows: np.ndarray, columns: np.ndarray
+) -> np.ndarray:
+    """Flat indices of every combination, columns last."""
+    _, height, width = shape
+    of_row = np.add.outer(channels * height, rows)
+    return np.add.outer(of_row * width, columns).reshape(-1)
+
+
+@dataclass(frozen=True, eq=False)
+class TileInput:
+    """What the host sends to the cores of one tile, a bit plane at a time.
+
+    Attributes:
+        pixels: flat indices of those that reach the tile, ascending.
+        planes: bits of a pixel.
+        synapses: by target population; their sources are pixels.
+    """
+
+    pixels: np.ndarray
+    planes: int
+    synapses: dict[str, SynapseTable]
+
+    @property
+    def num_neurons(self) -> int:
+        """One for each bit of each pixel, pixel by pixel."""
+        return len(self.pixels) * self.planes
+
+    def by_bit_plane(self) -> Iterator[tuple[str, SynapseTable]]:
+        """(target population, synapses from those neurons): a bit counts what it is worth."""
+        bits = np.arange(self.planes)
+        for target, table in self.synapses.items():
+            first = np.searchsorted(self.pixels, table.source) * self.planes
+            yield (
+                target,
+                SynapseTable(
+                    source=np.add.outer(first, bits).reshape(-1),
+                    target=np.repeat(table.target, self.planes),
+                    weight=np.multiply.outer(table.weight, 1 << bits).reshape(-1),
+                ),
+            )
+
+
+def tile_inputs(
+    mapping: Mapping, tile_number: Callable[[CoreAssignment], int]
+) -> dict[int, TileInput]:
+    """The input of every tile that pixels reach, by tile number."""
+    network = mapping.network
+    source = input_population(network)
+    by_tile: dict[int, dict[str, SynapseTable]] = defaultdict(dict)
+    for synapse in network.outgoing(source.name):
+        table = explicit_synapses(network, synapse)
+        tile_of = np.empty(network[synapse.target].shape, np.int64)
+        for core in mapping.cores_of(synapse.target):
+            tile_of[core.tile.slices] = tile_number(core)
+        reached = tile_of.reshape(-1)[table.target]
+        for tile in np.unique(reached).tolist():
+            by_tile[tile][synapse.target] = table[reached == tile]
+    return {
+        tile: TileInput(
+            pixels=np.unique(np.concatenate([table.source for table in tables.values()])),
+            planes=bit_planes(source),
+            synapses=tables,
+        )
+        for tile, tables in sorted(by_tile.items())
+    }

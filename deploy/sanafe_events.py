@@ -1,0 +1,143 @@
+"""What SANA-FE must count and estimate by its own rules, from our spike trains."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping as ReadOnlyDict
+from dataclasses import dataclass
+
+import numpy as np
+
+from deploy.export.sanafe_places import one_mesh, synapse_unit
+from hw_models.multicore.connectivity import connectivity
+from hw_models.multicore.event_counts import count_events
+from hw_models.multicore.mapping import Mapping
+from hw_models.multicore.pipeline_ticks import Schedule
+from hw_models.target_description import CostProfile
+from toolchain.integer_network import IntegerInput, IntegerPopulation, IntegerSynapse
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SanafeEvents:
+    """Counts of each core in each tick, int64 of shape ``(cores, ticks)``.
+
+    Attributes:
+        serviced: neurons that the core has, each serviced once a tick.
+        updates: of neurons in their window, or that a spike of the tick before reached.
+    """
+
+    synaptic: np.ndarray
+    serviced: np.ndarray
+    updates: np.ndarray
+    spikes: np.ndarray
+    messages_out: np.ndarray
+    messages_in: np.ndarray
+    hops_east_west: np.ndarray
+    hops_north_south: np.ndarray
+
+
+def sanafe_events(
+    mapping: Mapping,
+    schedule: Schedule,
+    pixels: np.ndarray,
+    trains: ReadOnlyDict[str, np.ndarray],
+    copies: int,
+) -> SanafeEvents:
+    """Count by SANA-FE's rules.
+
+    Args:
+        pixels, trains: as for ``count_events``.
+        copies: of each neuron.
+    """
+    events = count_events(one_mesh(mapping), schedule, pixels, trains)
+    neurons = [max(core.use.compartments, copies * core.use.neurons) for core in mapping.cores]
+    return SanafeEvents(
+        synaptic=events.synaptic + events.convolution,
+        serviced=np.repeat(np.array(neurons)[:, None], schedule.num_ticks, axis=1),
+        updates=_updates(mapping, schedule, pixels, trains, copies),
+        spikes=events.spikes,
+        messages_out=events.messages_out,
+        messages_in=events.messages_in,
+        hops_east_west=events.hops_east_west,
+        hops_north_south=events.hops_north_south,
+    )
+
+
+def _updates(
+    mapping: Mapping,
+    schedule: Schedule,
+    pixels: np.ndarray,
+    trains: ReadOnlyDict[str, np.ndarray],
+    copies: int,
+) -> np.ndarray:
+    network = mapping.network
+    updates = np.zeros((len(mapping.cores), schedule.num_ticks), np.int64)
+    for name, grid in mapping.grids.items():
+        population = network[name]
+        updated = np.zeros((schedule.num_ticks, copies, *population.shape), bool)
+        for (sample, _), tick in np.ndenumerate(schedule.step_ticks[name]):
+            updated[tick, sample % copies] = True
+        for synapse in network.incoming(name):
+            source = network[synapse.source]
+            frames = pixels[:, None] if isinstance(source, IntegerInput) else trains[source.name]
+            reached = _reached(synapse, source, frames > 0)
+            for (sample, step), tick in np.ndenumerate(schedule.step_ticks[source.name]):
+                updated[tick + 1, sample % copies] |= reached[sample, step]
+        first = mapping.first_core[name]
+        for row, tile in enumerate(grid.tiles, first):
+            of_core = updated[(slice(None), slice(None), *tile.slices)]
+            updates[row] = of_core.sum(axis=(1, 2, 3, 4))
+    return updates
+
+
+def _reached(synapse: IntegerSynapse, source: IntegerPopulation, frames: np.ndarray) -> np.ndarray:
+    """Neurons with a synapse from a neuron that is set, bool ``(K, T, C, H, W)`` on both sides."""
+    links = connectivity(synapse, source.shape)
+    matrices = [
+        (matrix != 0).astype(np.float64) for matrix in (links.channels, links.rows, links.columns)
+    ]
+    spikes = frames.astype(np.float64)
+    return np.einsum("oi,Rr,Cc,ktirc->ktoRC", *matrices, spikes, optimize=True) > 0
+
+
+def energies_j(
+    mapping: Mapping, profile: CostProfile, events: SanafeEvents
+) -> dict[str, np.ndarray]:
+    """Joules of each tick by SANA-FE's categories, each of shape ``(ticks,)``."""
+    update_pj = profile.active_update_pj - profile.inactive_update_pj
+    per_core_pj = {
+        "synapse": events.synaptic * _of_unit(mapping, profile)[:, :1],
+        "soma": events.serviced * profile.inactive_update_pj
+        + events.updates * update_pj
+        + events.spikes * profile.spike_pj,
+        "network": events.messages_out * profile.message_out_pj
+        + events.hops_east_west * profile.hop_east_west_pj
+        + events.hops_north_south * profile.hop_north_south_pj,
+    }
+    return {name: amount.sum(axis=0) * 1e-12 for name, amount in per_core_pj.items()}
+
+
+def simple_tick_ns(mapping: Mapping, profile: CostProfile, events: SanafeEvents) -> np.ndarray:
+    """SANA-FE's simple timing model: the slowest core's neurons or lookups, whichever take longer."""
+    update_ns = profile.active_update_ns - profile.inactive_update_ns
+    neurons = (
+        events.serviced * profile.inactive_update_ns
+        + events.updates * update_ns
+        + events.spikes * profile.spike_ns
+        + events.messages_out * profile.message_out_ns
+    )
+    lookups = (
+        events.synaptic * _of_unit(mapping, profile)[:, 1:]
+        + events.messages_in * profile.message_in_ns
+    )
+    barrier_ns = profile.barrier_duration_ns(mapping.num_tiles)
+    return np.maximum(neurons, lookups).max(axis=0) + barrier_ns
+
+
+def _of_unit(mapping: Mapping, profile: CostProfile) -> np.ndarray:
+    """Picojoules and nanoseconds of a synaptic event on each core, ``(cores, 2)``."""
+    costs = {
+        "loihi_sparse_synapse": (profile.synaptic_event_pj, profile.synaptic_event_ns),
+        "loihi_conv_synapse": (profile.convolution_event_pj, profile.convolution_event_ns),
+    }
+    units = {name: synapse_unit(mapping.network, name) for name in mapping.grids}
+    return np.array([costs[units[core.tile.population]] for core in mapping.cores])

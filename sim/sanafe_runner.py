@@ -1,0 +1,91 @@
+"""Run an export to SANA-FE in a process of its own and read its result."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from toolchain.errors import SanafeError
+
+TIMING_MODELS = ("simple", "detailed")
+_TAIL_LINES = 12
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SanafeRun:
+    """What SANA-FE computed and estimated in each of R ticks.
+
+    Attributes:
+        spikes: of each population, rows (tick, copy, neuron), int64.
+        pixel_spikes: sent by the host in each tick, shape ``(R,)``.
+        logits: shape ``(K, classes)``.
+        messages: rows (tick, source tile, core in it, target tile, core in it, synapses, hops east-west,
+            hops north-south), int64.
+        counts: ``fired``, ``updated``, ``spikes`` (synaptic events), ``hops``; each of shape ``(R,)``.
+        energy_j: ``synapse``, ``dendrite``, ``soma``, ``network``, ``total``; each of shape ``(R,)``.
+        tick_s: duration of each tick under each timing model, shape ``(R,)``.
+    """
+
+    spikes: Mapping[str, np.ndarray]
+    pixel_spikes: np.ndarray
+    logits: np.ndarray
+    messages: np.ndarray
+    counts: Mapping[str, np.ndarray]
+    energy_j: Mapping[str, np.ndarray]
+    tick_s: Mapping[str, np.ndarray]
+
+
+def run_sanafe(folder: Path) -> SanafeRun:
+    """Run an exported folder's ``run.py`` under all of ``TIMING_MODELS``.
+
+    Raises:
+        SanafeError: the run failed; the message has SANA-FE's own.
+    """
+    with tempfile.TemporaryDirectory(prefix="qac-deploy-sanafe-") as scratch:
+        result = Path(scratch) / "result.npz"
+        script = Path(folder).resolve() / "run.py"
+        command = [sys.executable, "-I", str(script), "--out", str(result)]
+        process = subprocess.run(
+            [*command, "--timing", *TIMING_MODELS],
+            cwd=scratch,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+        if process.returncode != 0 or not result.exists():
+            tail = "\n".join(process.stderr.strip().splitlines()[-_TAIL_LINES:])
+            raise SanafeError(
+                f"{folder}: the run in SANA-FE failed with exit code {process.returncode}\n{tail}"
+            )
+        with np.load(result, allow_pickle=False) as archive:
+            return sanafe_run({name: archive[name] for name in archive.files})
+
+
+def sanafe_run(arrays: Mapping[str, np.ndarray]) -> SanafeRun:
+    """The result of ``run.py``, array by array, under all of ``TIMING_MODELS``."""
+    first = TIMING_MODELS[0]  # counts and energies are the same under each
+
+    def group(prefix: str) -> dict[str, np.ndarray]:
+        return {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
+
+    return SanafeRun(
+        spikes=group("spikes/"),
+        pixel_spikes=arrays["pixel_spikes"],
+        logits=arrays["logits"],
+        messages=arrays["messages"],
+        counts={name: arrays[f"{first}/{name}"] for name in ("fired", "updated", "spikes", "hops")},
+        energy_j={
+            name.removesuffix("_energy"): values
+            for name, values in group(f"{first}/").items()
+            if name.endswith("_energy")
+        },
+        tick_s={timing: arrays[f"{timing}/sim_time"] for timing in TIMING_MODELS},
+    )

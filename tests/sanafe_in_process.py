@@ -1,0 +1,46 @@
+"""Run an export to SANA-FE in this process: no start-up for each of many small networks."""
+
+from __future__ import annotations
+
+import importlib.util
+from types import SimpleNamespace
+
+from deploy.export.sanafe_network import to_sanafe, write_sanafe
+from hw_models.multicore.mapping import map_network
+from hw_models.multicore.pipeline import pipeline_of
+from sim.sanafe_runner import TIMING_MODELS, sanafe_run
+from sim.stepped import run_stepped
+
+
+def as_build(network, target, slots, pixels):
+    """What a cross-check needs of a build."""
+    return SimpleNamespace(
+        network=network,
+        target=target,
+        mapping=map_network(network, target, slots),
+        pipeline=pipeline_of(network, slots, target.link_ticks),
+        pixels=pixels,
+        reference=run_stepped(network, pixels),
+    )
+
+
+def run_export(folder, export):
+    """Write an export and run its own script; returns the ``SanafeRun``."""
+    import sanafe
+
+    write_sanafe(export, folder)
+    spec = importlib.util.spec_from_file_location("exported_run", folder / "run.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    architecture = sanafe.load_arch(folder / "architecture.yaml")
+    network = sanafe.load_net(folder / "network.yaml", architecture)
+    result = {}
+    for timing in TIMING_MODELS:
+        chip = sanafe.SpikingChip(architecture)
+        chip.load(network)
+        result |= script.run(chip, export.plan, export.arrays, timing)
+    return sanafe_run(result)
+
+
+def export_build(build):
+    return to_sanafe(build.mapping, build.pipeline, build.pixels)
