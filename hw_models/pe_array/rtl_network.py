@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from hw_models.pe_array.array_description import PeArray
-from hw_models.pe_array.closed_form import LoopCounters, count_loops
+from hw_models.pe_array.closed_form import LoopCounters, array_cycles, count_loops
 from hw_models.pe_array.layer_passes import LayerPass, Mode
 from hw_models.pe_array.loop_nest import tiling_of
 from hw_models.pe_array.operands import frame_operand, pass_values, sums_of_entries
@@ -22,7 +22,6 @@ from hw_models.pe_array.rtl_run import (
     NeuronParameters,
     PassData,
     RtlPassRun,
-    expected_total_cycles,
     memory_words_for,
     run_pass,
 )
@@ -133,7 +132,7 @@ def verify_in_rtl(
     left_out: dict[str, int] = {}
     cycles = 0
     for one in sorted(passes, key=lambda one: one.counters.cycles):
-        takes = expected_total_cycles(one.layer.nest, array.unrolling, array.dataflow)
+        takes = array_cycles(one.layer.nest, array.unrolling, array.dataflow)
         if cycles + takes > cycle_limit:
             left_out[str(one)] = takes
         else:
@@ -180,7 +179,7 @@ def rtl_array_for(passes: Sequence[PassInNetwork], array: PeArray) -> RtlArray:
 def pass_difference(expected: PassInNetwork, run: RtlPassRun, array: PeArray) -> str | None:
     """The first integer or counter of a run that differs, or None."""
     nest = expected.layer.nest
-    cycles = expected_total_cycles(nest, array.unrolling, array.dataflow)
+    cycles = array_cycles(nest, array.unrolling, array.dataflow)
     if run.counters.total_cycles != cycles:
         return f"{run.counters.total_cycles:,} cycles in the RTL, {cycles:,} in the model"
     for name in PORT_COUNTERS:

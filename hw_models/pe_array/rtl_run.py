@@ -8,8 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hw_models.pe_array.closed_form import count_loops
-from hw_models.pe_array.loop_nest import Dataflow, LoopNest, Tiling, Unrolling, tiling_of
+from hw_models.pe_array.loop_nest import Dataflow, LoopNest, Tiling, tiling_of
 from hw_models.pe_array.rtl_memories import (
     load_words,
     neuron_values,
@@ -29,8 +28,6 @@ from hw_models.pe_array.rtl_registers import (
 )
 from hw_models.pe_array.rtl_simulator import RtlSimulator
 from toolchain.errors import RtlError
-
-PIPELINE_CYCLES = 2  # after a group's last operands are asked for: multiply and add, combine
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,17 +103,6 @@ class RtlPassRun:
     sums: np.ndarray | None
     spikes: np.ndarray | None
     potentials: np.ndarray | None
-
-
-def expected_total_cycles(nest: LoopNest, unrolling: Unrolling, dataflow: Dataflow) -> int:
-    """Cycles of a pass from start to done, by the Python model.
-
-    Those of the loops, those that the array waits for the node unit, and what is left when the last
-    operands of the pass are asked for: the pipeline, and the node unit on the last group.
-    """
-    counters = count_loops(nest, unrolling, dataflow)
-    last_group = tiling_of(nest, unrolling, dataflow).firing_cycles if nest.fires else 1
-    return counters.cycles + counters.node_stall_cycles + PIPELINE_CYCLES + last_group
 
 
 def memory_words_for(tiling: Tiling, stored_frames: int) -> int:
