@@ -6,16 +6,15 @@ and where a network is too large to simulate whole, the passes that are left out
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from hw_models.pe_array.array_description import PeArray
 from hw_models.pe_array.closed_form import LoopCounters, array_cycles, count_loops
-from hw_models.pe_array.layer_passes import LayerPass, Mode
+from hw_models.pe_array.layer_passes import LayerPass, Mode, layer_passes, modes_of
 from hw_models.pe_array.loop_nest import tiling_of
 from hw_models.pe_array.operands import frame_operand, pass_values, sums_of_entries
 from hw_models.pe_array.rtl_run import (
@@ -78,84 +77,139 @@ def network_passes(
     pixels: np.ndarray,
     counts: Mapping[str, np.ndarray],
     trains: Mapping[str, np.ndarray],
+    wanted: Collection[int] | None = None,
 ) -> Iterator[PassInNetwork]:
-    """Every pass of one sample under a schedule.
+    """The passes of one sample under a schedule.
 
     Args:
         mode: ``snn_temporal`` or ``snn_bit_planes``.
         pixels, counts, trains: of one sample, see ``pass_values``; read as the passes are taken, so that
             they may grow with each. A population without its train has no expected spikes.
+        wanted: positions in the order of ``layer_passes``; all by default.
     """
     assert mode in ("snn_temporal", "snn_bit_planes")
+    layers = layer_passes(network, mode)
+    if wanted is None:
+        wanted = range(len(layers))
+    joining = {layers[position].target for position in wanted if layers[position].nest.adds_sums}
     joined: np.ndarray | None = None
-    for layer, values in pass_values(network, mode, pixels, counts, trains):
-        nest, target = layer.nest, network[layer.target]
+    for position, (layer, values) in enumerate(pass_values(network, mode, pixels, counts, trains)):
+        target = network[layer.target]
         assert isinstance(target, IntegerSpiking | IntegerReadout)
-        earlier = joined if nest.adds_sums else None
+        if position not in wanted and not (layer.ending == "joins" and target.name in joining):
+            continue
+        earlier = joined if layer.nest.adds_sums else None
         sums = _frame_sums(layer, values) << layer.exponent
-        if earlier is not None:
-            sums = sums + earlier
-        joined = sums
-        ends_population = layer.ending in ("fires", "reads_out")
-        yield PassInNetwork(
-            mode=mode,
-            layer=layer,
-            data=PassData(
-                weight=layer.weight,
-                operands=_operands(layer, values),
-                exponent=layer.exponent,
-                signed=layer.signed,
-                earlier_sums=earlier,
-                parameters=_parameters(target) if ends_population else None,
-            ),
-            sums=sums + np.broadcast_to(target.bias, target.shape) if ends_population else sums,
-            spikes=_train(trains, target.name) if nest.fires else None,
-            counters=count_loops(nest, array.unrolling, array.dataflow),
-        )
+        joined = sums if earlier is None else sums + earlier
+        if position in wanted:
+            yield _in_network(layer, mode, array, target, values, earlier, joined, trains)
+
+
+def _in_network(
+    layer: LayerPass,
+    mode: Mode,
+    array: PeArray,
+    target: IntegerSpiking | IntegerReadout,
+    values: np.ndarray,
+    earlier_sums: np.ndarray | None,
+    sums: np.ndarray,
+    trains: Mapping[str, np.ndarray],
+) -> PassInNetwork:
+    ends_population = layer.ending in ("fires", "reads_out")
+    spikes = trains.get(target.name) if layer.nest.fires else None
+    return PassInNetwork(
+        mode=mode,
+        layer=layer,
+        data=PassData(
+            weight=layer.weight,
+            operands=_operands(layer, values),
+            exponent=layer.exponent,
+            signed=layer.signed,
+            earlier_sums=earlier_sums,
+            parameters=_parameters(target) if ends_population else None,
+        ),
+        sums=sums + np.broadcast_to(target.bias, target.shape) if ends_population else sums,
+        spikes=None if spikes is None else spikes[0].astype(bool),
+        counters=count_loops(layer.nest, array.unrolling, array.dataflow),
+    )
 
 
 def verify_in_rtl(
-    passes: Sequence[PassInNetwork],
+    network: IntegerNetwork,
     array: PeArray,
-    simulator: SimulatorName,
+    pixels: np.ndarray,
+    counts: Mapping[str, np.ndarray],
+    trains: Mapping[str, np.ndarray],
     *,
+    simulator: SimulatorName,
     cycle_limit: int,
     cache: Path | None = None,
     progress: Callable[[str], None] = lambda stage: None,
 ) -> RtlVerification:
-    """Simulate passes, the shortest first, as many as the limit on their cycles takes.
+    """Simulate the passes of one sample under every schedule that the network allows.
+
+    Args:
+        pixels, counts, trains: of one sample, from a run that is known to be right.
+        cycle_limit: as many passes as it takes, the shortest first.
 
     Raises:
         RtlError: the simulator is missing or fails, or a value does not fit the array's words.
     """
-    chosen: list[PassInNetwork] = []
-    left_out: dict[str, int] = {}
-    cycles = 0
-    for one in sorted(passes, key=lambda one: one.counters.cycles):
-        takes = array_cycles(one.layer.nest, array.unrolling, array.dataflow)
-        if cycles + takes > cycle_limit:
-            left_out[str(one)] = takes
-        else:
-            chosen.append(one)
-            cycles += takes
-    verified = partial(
-        RtlVerification,
+    wanted, left_out = _within_limit(network, array, cycle_limit)
+    progress("RTL: what each pass reads")
+    passes = [
+        one
+        for mode, positions in wanted.items()
+        for one in network_passes(network, array, mode, pixels, counts, trains, positions)
+    ]
+    difference = _first_in_rtl(passes, array, simulator, cache, progress) if passes else None
+    return RtlVerification(
         simulator=simulator,
-        num_passes=len(chosen),
-        cycles=cycles,
+        num_passes=len(passes),
+        cycles=sum(array_cycles(one.layer.nest, array.unrolling, array.dataflow) for one in passes),
         left_out=left_out,
+        difference=difference,
     )
-    if not chosen:
-        return verified(difference=None)
-    progress(f"compiling the RTL with {simulator}")
-    compiled = compile_rtl(rtl_array_for(chosen, array), simulator, cache=cache)
-    for done, one in enumerate(chosen):
-        progress(f"RTL: {one} ({done + 1} of {len(chosen)} passes)")
+
+
+def _within_limit(
+    network: IntegerNetwork, array: PeArray, cycle_limit: int
+) -> tuple[dict[Mode, set[int]], dict[str, int]]:
+    """Positions of the shortest passes of each schedule, and the cycles of those left out."""
+    modes = [mode for mode in modes_of(network) if mode in ("snn_temporal", "snn_bit_planes")]
+    every = [
+        (array_cycles(layer.nest, array.unrolling, array.dataflow), mode, position, layer.name)
+        for mode in modes
+        for position, layer in enumerate(layer_passes(network, mode))
+    ]
+    wanted: dict[Mode, set[int]] = {mode: set() for mode in modes}
+    left_out: dict[str, int] = {}
+    total = 0
+    for cycles, mode, position, name in sorted(every, key=lambda entry: entry[0]):
+        total += cycles
+        if total > cycle_limit:
+            left_out[f"{mode}, {name}"] = cycles
+        else:
+            wanted[mode].add(position)
+    return wanted, left_out
+
+
+def _first_in_rtl(
+    passes: Sequence[PassInNetwork],
+    array: PeArray,
+    simulator: SimulatorName,
+    cache: Path | None,
+    progress: Callable[[str], None],
+) -> str | None:
+    """The first difference of some passes."""
+    progress(f"RTL: compiling it with {simulator}")
+    compiled = compile_rtl(rtl_array_for(passes, array), simulator, cache=cache)
+    for done, one in enumerate(passes):
+        progress(f"RTL: {one} ({done + 1} of {len(passes)} passes)")
         run = run_pass(compiled, one.layer.nest, array.dataflow, one.data)
-        difference = pass_difference(one, run, array)
-        if difference is not None:
-            return verified(difference=f"{one}: {difference}")
-    return verified(difference=None)
+        if (difference := pass_difference(one, run, array)) is not None:
+            return f"{one}: {difference}"
+    return None
 
 
 def rtl_array_for(passes: Sequence[PassInNetwork], array: PeArray) -> RtlArray:
@@ -233,10 +287,6 @@ def _operands(layer: LayerPass, values: np.ndarray) -> np.ndarray:
 def _operand_bits(operands: np.ndarray, signed: bool) -> int:
     low, high = int(operands.min(initial=0)), int(operands.max(initial=1))
     return max(high.bit_length(), (-low - 1).bit_length() if low < 0 else 0) + signed
-
-
-def _train(trains: Mapping[str, np.ndarray], name: str) -> np.ndarray | None:
-    return trains[name][0].astype(bool) if name in trains else None
 
 
 def _parameters(target: IntegerSpiking | IntegerReadout) -> NeuronParameters:

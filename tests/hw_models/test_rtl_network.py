@@ -148,38 +148,66 @@ def test_random_networks_pass_by_pass(compiled, network, time_loop, fold, seed):
             hold_network(network, array, mode, pixels, compiled)
 
 
-def residual_passes(mode="snn_temporal"):
+def verify_residual(rtl_cache, *, cycle_limit, train_of_wide=None):
     network = residual_network()
     pixels = random_pixels(network, seed=1, samples=3)[2:]
     reference = run_stepped(network, pixels)
-    return list(network_passes(network, ARRAY, mode, pixels, reference.counts, reference.trains))
+    trains = dict(reference.trains)
+    if train_of_wide is not None:
+        trains["wide"] = train_of_wide(trains["wide"])
+    return verify_in_rtl(
+        network,
+        ARRAY,
+        pixels,
+        reference.counts,
+        trains,
+        simulator="icarus",
+        cycle_limit=cycle_limit,
+        cache=rtl_cache,
+    )
 
 
 def test_the_shortest_passes_are_simulated_within_the_limit(rtl_cache):
-    passes = residual_passes()
-    shortest = sorted(passes, key=lambda one: one.counters.cycles)[:2]
-    limit = sum(one.counters.cycles for one in shortest) + 6
-    result = verify_in_rtl(passes, ARRAY, "icarus", cycle_limit=limit, cache=rtl_cache)
-    assert (result.num_passes, result.cycles, result.difference) == (2, limit, None)
-    assert result.left_out == {
-        str(one): one.counters.cycles + 3 for one in passes if one not in shortest
-    }
-    nothing = verify_in_rtl(passes, ARRAY, "icarus", cycle_limit=1, cache=rtl_cache)
+    every = verify_residual(rtl_cache, cycle_limit=10**6)
+    assert (every.num_passes, every.left_out, every.difference) == (18, {}, None)
+    nothing = verify_residual(rtl_cache, cycle_limit=1)
     assert (nothing.num_passes, nothing.cycles, nothing.difference) == (0, 0, None)
+    assert sum(nothing.left_out.values()) == every.cycles
+    shortest = sorted(nothing.left_out.values())[:3]
+    some = verify_residual(rtl_cache, cycle_limit=sum(shortest))
+    assert (some.num_passes, some.cycles, some.difference) == (3, sum(shortest), None)
+    assert some.left_out.items() <= nothing.left_out.items()
+    assert sum(some.left_out.values()) + some.cycles == every.cycles
 
 
 def test_a_difference_names_the_pass_and_both_values(rtl_cache):
-    *_, wide, _, _, _ = passes = residual_passes()
-    spikes = wide.spikes.copy()
-    spikes[2, 3, 1, 0] ^= True
-    wrong = [replace(one, spikes=spikes) if one is wide else one for one in passes]
-    result = verify_in_rtl(wrong, ARRAY, "icarus", cycle_limit=10**6, cache=rtl_cache)
+    at = (2, 3, 1, 0)
+    changed = []
+
+    def change(train):
+        wrong = train.copy()
+        wrong[(0, *at)] ^= True
+        changed.append(int(wrong[(0, *at)]))
+        return wrong
+
+    result = verify_residual(rtl_cache, cycle_limit=10**6, train_of_wide=change)
     assert result.difference == (
         "snn_temporal, join -> wide: spike at (step, channel, row, column) = (2, 3, 1, 0) is "
-        f"{int(not spikes[2, 3, 1, 0])} in the RTL, must be {int(spikes[2, 3, 1, 0])}"
+        f"{1 - changed[0]} in the RTL, must be {changed[0]}"
     )
-    miscounted = replace(wide, counters=replace(wide.counters, input_reads=1))
-    result = verify_in_rtl([miscounted], ARRAY, "icarus", cycle_limit=10**6, cache=rtl_cache)
-    assert result.difference == (
-        f"snn_temporal, join -> wide: input_reads is {wide.counters.input_reads:,} in the RTL, 1 in the model"
+
+
+def test_a_miscount_names_the_pass_and_both_numbers(compiled):
+    network = residual_network()
+    pixels = random_pixels(network, seed=1, samples=1)
+    reference = run_stepped(network, pixels)
+    stem, *_ = network_passes(
+        network, ARRAY, "snn_temporal", pixels, reference.counts, reference.trains
+    )
+    simulator = compiled(rtl_array_for([stem], ARRAY), "icarus")
+    run = run_pass(simulator, stem.layer.nest, ARRAY.dataflow, stem.data)
+    assert pass_difference(stem, run, ARRAY) is None
+    miscounted = replace(stem, counters=replace(stem.counters, input_reads=1))
+    assert pass_difference(miscounted, run, ARRAY) == (
+        f"input_reads is {stem.counters.input_reads:,} in the RTL, 1 in the model"
     )
