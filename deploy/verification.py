@@ -21,6 +21,8 @@ from hw_models.multicore.pipeline_ticks import schedule_pipeline
 from hw_models.pe_array.array_description import PeArray, load_array
 from hw_models.pe_array.functional import run_on_array
 from hw_models.pe_array.layer_passes import modes_of
+from hw_models.pe_array.rtl_network import verify_in_rtl
+from hw_models.pe_array.rtl_simulator import preferred_simulator
 from hw_models.target_description import TargetDescription, load_target
 from sim.exact import run_exact
 from sim.lava_runner import LavaRun, run_lava
@@ -96,11 +98,16 @@ def verify(
     build: Build,
     lava_python: Callable[[], Path],
     on_stage: Callable[[str], None] = lambda stage: None,
+    rtl_cycle_limit: int | None = None,
 ) -> Iterator[Rung]:
     """Climb the ladder; each rung is held against the one the judge stands on.
 
     Args:
         lava_python: finds the interpreter for Lava, or raises LavaError.
+        rtl_cycle_limit: cycles to simulate of the PE array's RTL; without it there is no such rung.
+
+    Raises:
+        RtlError: the RTL is asked for and cannot be simulated.
     """
     on_stage("lowering the model again")
     yield _model_to_integers(build)
@@ -113,6 +120,8 @@ def verify(
     yield _lava(build, lava_python)
     on_stage("PE array")
     yield _pe_array(build)
+    if rtl_cycle_limit is not None:
+        yield _rtl(build, rtl_cycle_limit, on_stage)
 
 
 def hold_lava_run(build: Build, run: LavaRun) -> str | None:
@@ -246,6 +255,35 @@ def _pe_array(build: Build) -> Rung:
     schedules = sum(mode.startswith("snn") for mode in modes_of(build.network))
     compared = f"counts, trains and logits of {len(build.pixels)} samples, {schedules} schedules"
     return _rung(name, difference, compared)
+
+
+def _rtl(build: Build, cycle_limit: int, on_stage: Callable[[str], None]) -> Rung:
+    """The first sample: the array's cycles do not depend on what it computes."""
+    name = "PE array -> its RTL"
+    run = verify_in_rtl(
+        build.network,
+        build.array,
+        build.pixels[:1],
+        {name: count[:1] for name, count in build.reference.counts.items()},
+        {name: train[:1] for name, train in build.reference.trains.items()},
+        simulator=preferred_simulator(),
+        cycle_limit=cycle_limit,
+        progress=on_stage,
+    )
+    num_left_out, cycles_left_out = len(run.left_out), sum(run.left_out.values())
+    over = ""
+    if run.left_out:
+        over = (
+            f"; {num_left_out} longer ones over the limit of {cycle_limit:,} cycles left out "
+            f"({cycles_left_out:,} cycles: --rtl-cycles {run.cycles + cycles_left_out})"
+        )
+    if run.num_passes == 0:
+        return Rung(name=name, status="skipped", detail=f"no pass{over}")
+    compared = (
+        f"cycles, port accesses, sums and spikes of {run.num_passes} passes on one sample, {run.cycles:,} "
+        f"cycles in {run.simulator}{over}"
+    )
+    return _rung(name, run.difference, compared)
 
 
 def _array_difference(expected: dict[str, np.ndarray], found: dict[str, np.ndarray]) -> str | None:

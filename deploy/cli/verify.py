@@ -24,25 +24,45 @@ def verify_command(
     lava_python: Annotated[
         Path | None, typer.Option(help="Python 3.10 interpreter that has lava-nc.")
     ] = None,
+    rtl: Annotated[
+        bool,
+        typer.Option(
+            "--rtl",
+            help="Also simulate the PE array's SystemVerilog in Verilator or Icarus; its first compilation "
+            "takes about a minute.",
+        ),
+    ] = False,
+    rtl_cycles: Annotated[
+        int, typer.Option(min=1, help="Cycles of the RTL to simulate, the shortest passes first.")
+    ] = 1_000_000,
     as_json: JsonOption = False,
 ) -> None:
     """Check every step from the model file to each engine, integer by integer.
 
     The model is lowered again; every core computes from its own axons, synapse lists and buffer slots;
-    the Lava bundle is read back and run; the PE array computes in its own loop order. Exit code 1 where
-    a rung differs, with the first difference: population, neuron, timestep, both values.
+    the Lava bundle is read back and run; the PE array computes in its own loop order, and with --rtl in
+    hardware, cycle by cycle. Exit code 1 where a rung differs, with the first difference: population,
+    neuron, timestep, both values.
 
-    Example: [bold]qac-deploy verify build/[/bold]
+    Example: [bold]qac-deploy verify build/ --rtl[/bold]
     """
     from deploy.lava_environment import find_lava_python
     from deploy.verification import load_build, verify
+    from hw_models.pe_array.rtl_simulator import preferred_simulator
 
+    if rtl:
+        preferred_simulator()  # refuse at once what would be refused after all other rungs
     rungs = []
     with console.status("reading the build") as status:
         if as_json:
             status.stop()
         loaded = load_build(build, samples)
-        for rung in verify(loaded, lambda: find_lava_python(lava_python), status.update):
+        for rung in verify(
+            loaded,
+            lambda: find_lava_python(lava_python),
+            status.update,
+            rtl_cycle_limit=rtl_cycles if rtl else None,
+        ):
             rungs.append(rung)
             if not as_json:
                 console.print(
