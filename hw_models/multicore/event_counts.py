@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping as ReadOnlyDict
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from math import prod
 
 import numpy as np
 
@@ -137,8 +138,8 @@ def _sums(frames: np.ndarray, weights: Sequence[np.ndarray]) -> np.ndarray:
     sums = frames.astype(np.float64)  # integers below 2^53, so exact
     for weight in weights:
         sums = np.tensordot(sums, weight.astype(np.float64), axes=(2, 1))  # to the end
-    samples, steps = sums.shape[:2]
-    return sums.reshape(samples, steps, -1).transpose(2, 0, 1).astype(np.int64)
+    samples, steps, *blocks = sums.shape  # a replica may have no sample
+    return sums.reshape(samples, steps, prod(blocks)).transpose(2, 0, 1).astype(np.int64)
 
 
 def _frames(

@@ -55,7 +55,7 @@ def cost_of_run(network, pixels, profile="sanafe", target=LOIHI, replicas=UNREPL
 def test_events_are_those_of_every_single_spike(small_chips, network, seed, is_small, data):
     network = within_exponents(network)
     replicas = {p.name: data.draw(st.sampled_from([1, 1, 2, 3])) for p in network.populations[1:]}
-    pixels = random_pixels(network, seed, samples=5)
+    pixels = random_pixels(network, seed, samples=data.draw(st.integers(1, 5)))
     target = small_chips if is_small else LOIHI
     mapping, _, trains, cost = cost_of_run(network, pixels, target=target, replicas=replicas)
     expected = dict.fromkeys(
