@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from deploy.export.explicit_synapses import num_explicit_synapses
-from deploy.export.sanafe_network import copies_in_flight, to_sanafe, write_sanafe
-from deploy.export.sanafe_places import one_mesh, tile_number
+from deploy.export.sanafe_network import to_sanafe, write_sanafe
+from deploy.export.sanafe_places import copies_in_flight, one_mesh, receivers, tile_number
 from deploy.sanafe_events import SanafeEvents, energies_j, sanafe_events, simple_tick_ns
 from deploy.verification import Build
 from hw_models.multicore.event_counts import Events, count_events
@@ -206,8 +206,12 @@ def _profile(build: Build) -> CostProfile:
 def _check_memory(build: Build) -> None:
     """Refuse what would end in the system ending the run."""
     schedule = schedule_pipeline(build.pipeline, len(build.pixels))
-    copies = copies_in_flight(build.network, schedule)
-    num_synapses = copies * num_explicit_synapses(build.network)
+    copies = copies_in_flight(build.mapping, schedule)
+    num_synapses = sum(
+        num_explicit_synapses(build.network, synapse)
+        * sum(1 + len(receivers(build.mapping, synapse, copy)[1]) for copy in range(copies))
+        for synapse in build.network.synapses
+    )
     needed = num_synapses * BYTES_PER_SYNAPSE
     present = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if needed > present:

@@ -7,10 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deploy.export.sanafe_places import one_mesh, synapse_unit
+from deploy.export.sanafe_places import (
+    copies_of,
+    dropping,
+    one_mesh,
+    receivers,
+    synapse_unit,
+)
 from hw_models.multicore.connectivity import connectivity
 from hw_models.multicore.event_counts import count_events
-from hw_models.multicore.mapping import Mapping
+from hw_models.multicore.mapping import CoreAssignment, Mapping
 from hw_models.multicore.pipeline_ticks import Schedule
 from hw_models.target_description import CostProfile
 from toolchain.integer_network import IntegerInput, IntegerPopulation, IntegerSynapse
@@ -49,7 +55,9 @@ def sanafe_events(
         copies: of each neuron.
     """
     events = count_events(one_mesh(mapping), schedule, pixels, trains)
-    neurons = [max(core.use.compartments, copies * core.use.neurons) for core in mapping.cores]
+    neurons = [
+        max(core.use.compartments, _neurons(mapping, core, copies)) for core in mapping.cores
+    ]
     return SanafeEvents(
         synaptic=events.synaptic + events.convolution,
         serviced=np.repeat(np.array(neurons)[:, None], schedule.num_ticks, axis=1),
@@ -62,6 +70,13 @@ def sanafe_events(
     )
 
 
+def _neurons(mapping: Mapping, core: CoreAssignment, copies: int) -> int:
+    """Neurons on a core: those of its copies, and those that drop frames."""
+    name = core.tile.population
+    kept = len(copies_of(mapping, name, core.replica, copies))
+    return core.use.neurons * (kept + (core.replica in dropping(mapping, name, copies)))
+
+
 def _updates(
     mapping: Mapping,
     schedule: Schedule,
@@ -71,21 +86,26 @@ def _updates(
 ) -> np.ndarray:
     network = mapping.network
     updates = np.zeros((len(mapping.cores), schedule.num_ticks), np.int64)
-    for name, grid in mapping.grids.items():
-        population = network[name]
-        updated = np.zeros((schedule.num_ticks, copies, *population.shape), bool)
+    for name in mapping.grids:
+        shape = network[name].shape
+        kept = np.zeros((schedule.num_ticks, copies, *shape), bool)
+        dropped = np.zeros((schedule.num_ticks, mapping.num_replicas(name), *shape), bool)
         for (sample, _), tick in np.ndenumerate(schedule.step_ticks[name]):
-            updated[tick, sample % copies] = True
+            kept[tick, sample % copies] = True
         for synapse in network.incoming(name):
             source = network[synapse.source]
             frames = pixels[:, None] if isinstance(source, IntegerInput) else trains[source.name]
             reached = _reached(synapse, source, frames > 0)
             for (sample, step), tick in np.ndenumerate(schedule.step_ticks[source.name]):
-                updated[tick + 1, sample % copies] |= reached[sample, step]
-        first = mapping.first_core[name]
-        for row, tile in enumerate(grid.tiles, first):
-            of_core = updated[(slice(None), slice(None), *tile.slices)]
-            updates[row] = of_core.sum(axis=(1, 2, 3, 4))
+                kept[tick + 1, sample % copies] |= reached[sample, step]
+                for replica in receivers(mapping, synapse, sample % copies)[1]:
+                    dropped[tick + 1, replica] |= reached[sample, step]
+        for row, core in enumerate(mapping.cores):
+            if core.tile.population == name:
+                own = kept[:, copies_of(mapping, name, core.replica, copies)]
+                here = np.concatenate([own, dropped[:, [core.replica]]], axis=1)
+                of_core = here[(slice(None), slice(None), *core.tile.slices)]
+                updates[row] = of_core.sum(axis=(1, 2, 3, 4))
     return updates
 
 

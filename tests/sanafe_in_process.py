@@ -7,18 +7,18 @@ from types import SimpleNamespace
 
 from deploy.export.sanafe_network import to_sanafe, write_sanafe
 from hw_models.multicore.mapping import map_network
-from hw_models.multicore.pipeline import pipeline_of
+from hw_models.multicore.pipeline import UNREPLICATED, pipeline_of
 from sim.sanafe_runner import TIMING_MODELS, sanafe_run
 from sim.stepped import run_stepped
 
 
-def as_build(network, target, slots, pixels):
+def as_build(network, target, slots, pixels, replicas=UNREPLICATED):
     """What a cross-check needs of a build."""
     return SimpleNamespace(
         network=network,
         target=target,
-        mapping=map_network(network, target, slots),
-        pipeline=pipeline_of(network, slots, target.link_ticks),
+        mapping=map_network(network, target, slots, replicas),
+        pipeline=pipeline_of(network, slots, target.link_ticks, replicas),
         pixels=pixels,
         reference=run_stepped(network, pixels),
     )

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from math import prod
 
 import numpy as np
 
 from hw_models.multicore.connectivity import connectivity, kernel
-from hw_models.multicore.mapping import CoreAssignment, Mapping
+from hw_models.multicore.mapping import CoreAssignment
 from hw_models.multicore.partition import bit_planes
 from toolchain.integer_network import IntegerNetwork, IntegerSynapse, input_population
 
@@ -48,15 +48,12 @@ def explicit_synapses(network: IntegerNetwork, synapse: IntegerSynapse) -> Synap
     )
 
 
-def num_explicit_synapses(network: IntegerNetwork) -> int:
-    """How many there are in all, with those of the pixels once a bit plane."""
-    total = 0
-    for synapse in network.synapses:
-        source = network[synapse.source]
-        links = connectivity(synapse, source.shape)
-        counts = map(np.count_nonzero, (links.channels, links.rows, links.columns))
-        total += bit_planes(source) * prod(int(count) for count in counts)
-    return total
+def num_explicit_synapses(network: IntegerNetwork, synapse: IntegerSynapse) -> int:
+    """How many there are; those of the pixels once a bit plane."""
+    source = network[synapse.source]
+    links = connectivity(synapse, source.shape)
+    counts = map(np.count_nonzero, (links.channels, links.rows, links.columns))
+    return bit_planes(source) * prod(int(count) for count in counts)
 
 
 def _flat(
@@ -103,18 +100,23 @@ class TileInput:
 
 
 def tile_inputs(
-    mapping: Mapping, tile_number: Callable[[CoreAssignment], int]
+    network: IntegerNetwork,
+    cores: Iterable[CoreAssignment],
+    tile_number: Callable[[CoreAssignment], int],
 ) -> dict[int, TileInput]:
-    """The input of every tile that pixels reach, by tile number."""
-    network = mapping.network
+    """The input of every tile that pixels reach, by tile number.
+
+    Args:
+        cores: each population's hold each of its neurons once.
+    """
     source = input_population(network)
+    tiles = {p.name: np.empty(p.shape, np.int64) for p in network.populations}
+    for core in cores:
+        tiles[core.tile.population][core.tile.slices] = tile_number(core)
     by_tile: dict[int, dict[str, SynapseTable]] = defaultdict(dict)
     for synapse in network.outgoing(source.name):
         table = explicit_synapses(network, synapse)
-        tile_of = np.empty(network[synapse.target].shape, np.int64)
-        for core in mapping.cores_of(synapse.target):
-            tile_of[core.tile.slices] = tile_number(core)
-        reached = tile_of.reshape(-1)[table.target]
+        reached = tiles[synapse.target].reshape(-1)[table.target]
         for tile in np.unique(reached).tolist():
             by_tile[tile][synapse.target] = table[reached == tile]
     return {

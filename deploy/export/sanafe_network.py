@@ -16,7 +16,6 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
-from collections.abc import Mapping as ReadOnlyDict
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -35,10 +34,12 @@ from deploy.export.explicit_synapses import (
 from deploy.export.sanafe_architecture import HOST_SOMA, SOMA, architecture_document
 from deploy.export.sanafe_places import (
     Places,
-    host_groups,
+    copies_in_flight,
+    dropping,
     host_places,
     one_mesh,
     population_places,
+    receivers,
     tile_number,
 )
 from hw_models.multicore.mapping import Mapping
@@ -118,58 +119,38 @@ def to_sanafe(mapping: Mapping, pipeline: Pipeline, pixels: np.ndarray) -> Sanaf
     Raises:
         UnsupportedNetworkError: the current of a window varies, or is too large for SANA-FE.
     """
-    network, mesh = mapping.network, mapping.target.mesh
-    num_chips, mapping = mapping.num_chips, one_mesh(mapping)
-    _check(network)
+    _check(mapping.network)
+    num_chips, mesh = mapping.num_chips, mapping.target.mesh
     schedule = schedule_pipeline(pipeline, len(pixels))
-    copies = copies_in_flight(network, schedule)
-    inputs = tile_inputs(mapping, lambda core: tile_number(core, mesh))
-    groups = _group_names(network, copies)
+    layout = _Layout.of(one_mesh(mapping), copies_in_flight(mapping, schedule))
     places = Places()
-    mapped = [
-        *population_places(mapping, groups, places),
-        *host_places(inputs, copies, mesh, places),
-    ]
+    mapped = list(population_places(layout.mapping, layout.groups, layout.dropped, places))
+    for hosts in layout.hosts:
+        mapped += host_places(hosts, mesh, places)
     return SanafeNetwork(
         architecture=architecture_document(
             width=mesh.width * num_chips,
             height=mesh.height,
             cores_per_tile=mesh.cores_per_tile,
             neurons_per_core=places.most(SOMA),
-            host_tiles=set(inputs),
+            host_tiles={tile for hosts in layout.hosts for tile, _ in hosts.values()},
             neurons_per_host=places.most(HOST_SOMA),
         ),
         network=[
             "network:",
             "  name: qac-deploy",
             "  groups:",
-            *(
-                f"    - {json.dumps(group)}"
-                for group in _groups(network, groups, inputs, places.idle)
-            ),
+            *(f"    - {json.dumps(group)}" for group in _groups(layout, places.idle)),
             "  edges:",
-            *(f"    - {edge}" for edge in _edges(network, groups, inputs)),
+            *(f"    - {edge}" for edge in _edges(layout)),
             "mappings:",
             *(f"  - {line}" for line in mapped),
         ],
-        copies=copies,
-        plan=_plan(network, schedule, groups, inputs),
-        arrays=_arrays(network, pixels, inputs, copies),
-        losses=list(_losses(mapping, num_chips, copies)),
+        copies=layout.copies,
+        plan=_plan(layout, schedule),
+        arrays=_arrays(layout, pixels),
+        losses=list(_losses(layout, places, num_chips)),
     )
-
-
-def copies_in_flight(network: IntegerNetwork, schedule: Schedule) -> int:
-    """Fewest copies of each neuron so that no sample arrives at one that still works on another."""
-
-    def enough(copies: int) -> bool:
-        for name, ticks in schedule.step_ticks.items():
-            sources = [schedule.step_ticks[s.source][copies:, 0] for s in network.incoming(name)]
-            if sources and (np.min(sources, axis=0) + 1 <= ticks[:-copies, -1]).any():
-                return False
-        return True
-
-    return next((n for n in range(1, schedule.num_samples) if enough(n)), schedule.num_samples)
 
 
 def _check(network: IntegerNetwork) -> None:
@@ -201,16 +182,57 @@ def _largest_initial_potential(population: IntegerSpiking | IntegerReadout) -> i
     return int(np.abs(population.initial_potential).max())
 
 
-def _losses(mapping: Mapping, num_chips: int, copies: int) -> Iterator[str]:
-    mesh = mapping.target.mesh
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Layout:
+    """Groups of neurons.
+
+    Attributes:
+        mapping: on one mesh.
+        groups: by population on the chip, one a copy.
+        dropped: by population, the neurons that drop frames on the cores of a replica.
+        hosts: for each copy, the pixels' neurons by group, with their tile.
+    """
+
+    mapping: Mapping
+    copies: int
+    groups: dict[str, list[str]]
+    dropped: dict[str, dict[int, str]]
+    hosts: list[dict[str, tuple[int, TileInput]]]
+
+    @classmethod
+    def of(cls, mapping: Mapping, copies: int) -> _Layout:
+        groups: dict[str, list[str]] = {}
+        dropped: dict[str, dict[int, str]] = {}
+        taken: set[str] = set()
+        for name in mapping.grids:
+            plain = re.sub(r"\W", "_", name)  # nothing that means something in SANA-FE's files
+            while plain in taken:
+                plain += "_"
+            taken.add(plain)
+            groups[name] = [f"{plain}@{copy}" for copy in range(copies)]
+            replicas = dropping(mapping, name, copies)
+            dropped[name] = {replica: f"{plain}@dropped{replica}" for replica in replicas}
+        hosts = [_hosts(mapping, copy) for copy in range(copies)]
+        return cls(mapping=mapping, copies=copies, groups=groups, dropped=dropped, hosts=hosts)
+
+
+def _hosts(mapping: Mapping, copy: int) -> dict[str, tuple[int, TileInput]]:
+    cores = [
+        c for c in mapping.cores if c.replica == copy % mapping.num_replicas(c.tile.population)
+    ]
+    inputs = tile_inputs(mapping.network, cores, lambda c: tile_number(c, mapping.target.mesh))
+    return {f"pixels/{tile}@{copy}": (tile, tile_input) for tile, tile_input in inputs.items()}
+
+
+def _losses(layout: _Layout, places: Places, num_chips: int) -> Iterator[str]:
+    mesh = layout.mapping.target.mesh
     yield (
         "firing windows and initial potentials: SANA-FE has none; run.py opens and closes the neurons "
         "between timesteps"
     )
-    yield f"alignment buffers: the input currents of {copies} copies of each neuron"
-    more = sum(max(copies * c.use.neurons - c.use.compartments, 0) for c in mapping.cores)
-    if more:
-        yield f"limits of a core: the copies take {more:,} compartments more than it has"
+    yield f"alignment buffers: the input currents of {layout.copies} copies of each neuron"
+    if places.missing:
+        yield f"limits of a core: the copies take {places.missing:,} compartments more than there are"
     if num_chips > 1:
         yield (
             f"{num_chips} chips: one mesh of {mesh.width * num_chips} x {mesh.height} tiles, where a "
@@ -218,33 +240,17 @@ def _losses(mapping: Mapping, num_chips: int, copies: int) -> Iterator[str]:
         )
 
 
-def _group_names(network: IntegerNetwork, copies: int) -> dict[str, list[str]]:
-    """One group a copy of each population on the chip; no characters that mean something in the files."""
-    names: dict[str, list[str]] = {}
-    taken: set[str] = set()
-    for population in network.populations:
-        if isinstance(population, IntegerInput):
-            continue
-        plain = re.sub(r"\W", "_", population.name)
-        while plain in taken:
-            plain += "_"
-        taken.add(plain)
-        names[population.name] = [f"{plain}@{copy}" for copy in range(copies)]
-    return names
-
-
-def _groups(
-    network: IntegerNetwork,
-    groups: ReadOnlyDict[str, list[str]],
-    inputs: ReadOnlyDict[int, TileInput],
-    num_idle: int,
-) -> Iterator[dict[str, Any]]:
-    for name, copies in groups.items():
+def _groups(layout: _Layout, num_idle: int) -> Iterator[dict[str, Any]]:
+    network = layout.mapping.network
+    for name, groups in layout.groups.items():
+        neurons = prod(network[name].shape)
         logged = {"log_spikes": True, "log_potential": isinstance(network[name], IntegerReadout)}
-        for group in copies:
-            yield _group(group, prod(network[name].shape), logged | _CLOSED)
-    for copy in range(len(next(iter(groups.values())))):
-        for group, tile_input in zip(host_groups(inputs, copy), inputs.values(), strict=True):
+        for group in groups:
+            yield _group(group, neurons, logged | _CLOSED)
+        for group in layout.dropped[name].values():
+            yield _group(group, neurons, _CLOSED | {"input_decay": 0.0})
+    for hosts in layout.hosts:
+        for group, (_, tile_input) in hosts.items():
             yield _group(group, tile_input.num_neurons, {"log_spikes": True})
     if num_idle:
         yield _group("idle", num_idle, {})
@@ -254,21 +260,23 @@ def _group(name: str, neurons: int, attributes: dict[str, Any]) -> dict[str, Any
     return {"name": name, "attributes": attributes, "neurons": [{f"0..{neurons - 1}": {}}]}
 
 
-def _edges(
-    network: IntegerNetwork,
-    groups: ReadOnlyDict[str, list[str]],
-    inputs: ReadOnlyDict[int, TileInput],
-) -> Iterator[str]:
+def _edges(layout: _Layout) -> Iterator[str]:
     """Every synapse once a copy, and from the pixels' neurons once a bit plane."""
-    for synapse in network.synapses:
-        if synapse.source in groups:
-            table = _edge_attributes(explicit_synapses(network, synapse))
-            for source, target in zip(groups[synapse.source], groups[synapse.target], strict=True):
-                yield f"{{{json.dumps(f'{source} -> {target}')}: {table}}}"
-    for copy in range(len(next(iter(groups.values())))):
-        for group, tile_input in zip(host_groups(inputs, copy), inputs.values(), strict=True):
+    mapping = layout.mapping
+    for synapse in mapping.network.synapses:
+        if synapse.source not in layout.groups:
+            continue
+        attributes = _edge_attributes(explicit_synapses(mapping.network, synapse))
+        for copy, group in enumerate(layout.groups[synapse.source]):
+            targets = [layout.groups[synapse.target][copy]]
+            for replica in receivers(mapping, synapse, copy)[1]:
+                targets.append(layout.dropped[synapse.target][replica])
+            for target in targets:
+                yield f"{{{json.dumps(f'{group} -> {target}')}: {attributes}}}"
+    for copy, hosts in enumerate(layout.hosts):
+        for group, (_, tile_input) in hosts.items():
             for target, synapses in tile_input.by_bit_plane():
-                edge = json.dumps(f"{group} -> {groups[target][copy]}")
+                edge = json.dumps(f"{group} -> {layout.groups[target][copy]}")
                 yield f"{{{edge}: {_edge_attributes(synapses)}}}"
 
 
@@ -279,57 +287,46 @@ def _edge_attributes(synapses: SynapseTable) -> str:
     )
 
 
-def _plan(
-    network: IntegerNetwork,
-    schedule: Schedule,
-    groups: ReadOnlyDict[str, list[str]],
-    inputs: ReadOnlyDict[int, TileInput],
-) -> dict[str, Any]:
+def _plan(layout: _Layout, schedule: Schedule) -> dict[str, Any]:
     """When each population's windows open, for ``run.json``."""
+    network = layout.mapping.network
     source = input_population(network).name
-    copies = len(next(iter(groups.values())))
     return {
         "format": FORMAT,
         "version": VERSION,
         "num_ticks": schedule.num_ticks,
-        "copies": copies,
+        "copies": layout.copies,
         "input": {
             "ticks": schedule.step_ticks[source][:, 0].tolist(),
-            "groups": [host_groups(inputs, copy) for copy in range(copies)],
+            "groups": [list(hosts) for hosts in layout.hosts],
         },
         "populations": [
             {
                 "name": name,
                 "readout": isinstance(network[name], IntegerReadout),
                 "timesteps": network[name].timesteps,
-                "groups": names,
+                "groups": groups,
                 "first_ticks": schedule.step_ticks[name][:, 0].tolist(),
             }
-            for name, names in groups.items()
+            for name, groups in layout.groups.items()
         ],
     }
 
 
-def _arrays(
-    network: IntegerNetwork,
-    pixels: np.ndarray,
-    inputs: ReadOnlyDict[int, TileInput],
-    copies: int,
-) -> dict[str, np.ndarray]:
+def _arrays(layout: _Layout, pixels: np.ndarray) -> dict[str, np.ndarray]:
     """The samples, what the neurons of each population are opened with, and the pixels' neurons."""
     arrays = {"pixels": pixels.astype(np.int64)}
-    for population in network.populations:
-        if isinstance(population, IntegerInput):
-            continue
+    for name in layout.groups:
+        population = layout.mapping.network[name]
+        assert isinstance(population, IntegerSpiking | IntegerReadout)
         initial, threshold = np.array(0), np.array(NEVER)
         if isinstance(population, IntegerSpiking):
             initial, threshold = population.initial_potential, population.threshold
         fields = {"initial": initial, "threshold": threshold, "bias": population.bias}
         for field, values in fields.items():
-            whole = np.broadcast_to(values, population.shape).reshape(-1)
-            arrays[f"{population.name}/{field}"] = whole
-    for copy in range(copies):
-        for group, tile_input in zip(host_groups(inputs, copy), inputs.values(), strict=True):
+            arrays[f"{name}/{field}"] = np.broadcast_to(values, population.shape).reshape(-1)
+    for hosts in layout.hosts:
+        for group, (_, tile_input) in hosts.items():
             arrays[f"{group}/pixel"] = np.repeat(tile_input.pixels, tile_input.planes)
             arrays[f"{group}/bit"] = np.tile(np.arange(tile_input.planes), len(tile_input.pixels))
     return arrays

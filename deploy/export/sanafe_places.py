@@ -1,4 +1,9 @@
-"""Where SANA-FE has each neuron: the tile and core of our mapping, and the unit of the core."""
+"""Where SANA-FE has each neuron: the tile and core of our mapping, and the unit of the core.
+
+Copy c of a population with R replicas is on the cores of replica c mod R, as are the samples that it works
+on. A frame that a core sends to a replica of others as well ends there in neurons that drop it: they forget
+their current in every step.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from collections.abc import Mapping as ReadOnlyDict
 from dataclasses import replace
-from math import prod
+from math import lcm, prod
 
 import numpy as np
 
@@ -15,8 +20,9 @@ from deploy.export.explicit_synapses import TileInput
 from deploy.export.sanafe_architecture import DENDRITE, HOST_SOMA, NEURONS_PER_UNIT, SOMA
 from hw_models.multicore.connectivity import is_convolution
 from hw_models.multicore.mapping import CoreAssignment, Mapping
+from hw_models.multicore.pipeline_ticks import Schedule
 from hw_models.target_description import Mesh
-from toolchain.integer_network import IntegerNetwork
+from toolchain.integer_network import IntegerNetwork, IntegerSynapse
 
 
 def one_mesh(mapping: Mapping) -> Mapping:
@@ -41,16 +47,65 @@ def synapse_unit(network: IntegerNetwork, population: str) -> str:
     return "loihi_conv_synapse" if shared else "loihi_sparse_synapse"
 
 
-def host_groups(inputs: ReadOnlyDict[int, TileInput], copy: int) -> list[str]:
-    return [f"pixels/{tile}@{copy}" for tile in inputs]
+def copies_of(mapping: Mapping, population: str, replica: int, copies: int) -> range:
+    """The copies that are on a replica's cores."""
+    return range(replica, copies, mapping.num_replicas(population))
+
+
+def receivers(mapping: Mapping, synapse: IntegerSynapse, copy: int) -> tuple[int, list[int]]:
+    """Replica of the target that works on what a copy of the source sends, and those that drop it."""
+    own = copy % mapping.num_replicas(synapse.target)
+    if synapse.source not in mapping.grids:
+        return own, []  # the host chooses
+    source = copy % mapping.num_replicas(synapse.source)
+    reached = [target for sender, target, _ in mapping.senders(synapse) if sender == source]
+    return own, [replica for replica in reached if replica != own]
+
+
+def dropping(mapping: Mapping, population: str, copies: int) -> list[int]:
+    """Replicas of a population that are sent frames of other replicas' samples."""
+    return sorted(
+        {
+            replica
+            for synapse in mapping.network.incoming(population)
+            for copy in range(copies)
+            for replica in receivers(mapping, synapse, copy)[1]
+        }
+    )
+
+
+def copies_in_flight(mapping: Mapping, schedule: Schedule) -> int:
+    """Fewest copies of each neuron so that no sample arrives at one that still works on another.
+
+    A multiple of every population's replicas, or a copy a sample.
+    """
+
+    def enough(copies: int) -> bool:
+        for name, ticks in schedule.step_ticks.items():
+            incoming = mapping.network.incoming(name)
+            sources = [schedule.step_ticks[s.source][copies:, 0] for s in incoming]
+            if sources and (np.min(sources, axis=0) + 1 <= ticks[:-copies, -1]).any():
+                return False
+        return True
+
+    step = lcm(*(mapping.num_replicas(name) for name in mapping.grids))
+    tried = range(step, schedule.num_samples, step)
+    return next((copies for copies in tried if enough(copies)), schedule.num_samples)
 
 
 class Places:
-    """Neurons put on cores so far, and which unit of the core holds each."""
+    """Neurons put on cores so far, and which unit of the core holds each.
+
+    Attributes:
+        occupied: neurons by kind of soma and core.
+        idle: compartments that nothing is put on.
+        missing: neurons that a core has no compartment for.
+    """
 
     def __init__(self) -> None:
-        self.occupied: dict[tuple[str, str], int] = defaultdict(int)  # by soma and core
+        self.occupied: dict[tuple[str, str], int] = defaultdict(int)
         self.idle = 0
+        self.missing = 0
 
     def put(
         self, group: str, first: int, count: int, core: str, soma: str, **units: str
@@ -75,9 +130,17 @@ class Places:
 
 
 def population_places(
-    mapping: Mapping, groups: ReadOnlyDict[str, list[str]], places: Places
+    mapping: Mapping,
+    groups: ReadOnlyDict[str, list[str]],
+    dropped: ReadOnlyDict[str, ReadOnlyDict[int, str]],
+    places: Places,
 ) -> Iterator[str]:
-    """Each neuron on the core of the mapping; what is left of its compartments to the idle group."""
+    """Each neuron on the cores of the mapping; what is left of their compartments to the idle group.
+
+    Args:
+        groups: the copies of each population.
+        dropped: its neurons that drop frames, by replica.
+    """
     mesh = mapping.target.mesh
     for core in mapping.cores:
         name = core.tile.population
@@ -86,20 +149,23 @@ def population_places(
         neurons = np.arange(prod(shape)).reshape(shape)[core.tile.slices].reshape(-1)
         runs = np.split(neurons, np.flatnonzero(np.diff(neurons) > 1) + 1)
         unit = synapse_unit(mapping.network, name)
-        for group in groups[name]:
+        copies = copies_of(mapping, name, core.replica, len(groups[name]))
+        here = [groups[name][copy] for copy in copies]
+        if core.replica in dropped[name]:
+            here.append(dropped[name][core.replica])
+        for group in here:
             for run in runs:
                 yield from places.put(group, int(run[0]), len(run), address, SOMA, synapse=unit)
-        idle = max(core.use.compartments - places.occupied[SOMA, address], 0)
-        yield from places.put("idle", places.idle, idle, address, SOMA)
-        places.idle += idle
+        spare = core.use.compartments - places.occupied[SOMA, address]
+        yield from places.put("idle", places.idle, max(spare, 0), address, SOMA)
+        places.idle += max(spare, 0)
+        places.missing += max(-spare, 0)
 
 
 def host_places(
-    inputs: ReadOnlyDict[int, TileInput], copies: int, mesh: Mesh, places: Places
+    groups: ReadOnlyDict[str, tuple[int, TileInput]], mesh: Mesh, places: Places
 ) -> Iterator[str]:
-    for copy in range(copies):
-        for group, (tile, tile_input) in zip(
-            host_groups(inputs, copy), inputs.items(), strict=True
-        ):
-            core = f"{tile}.{mesh.cores_per_tile}"  # the tile's last one
-            yield from places.put(group, 0, tile_input.num_neurons, core, HOST_SOMA)
+    """The pixels' neurons on the last core of their tile."""
+    for group, (tile, tile_input) in groups.items():
+        core = f"{tile}.{mesh.cores_per_tile}"
+        yield from places.put(group, 0, tile_input.num_neurons, core, HOST_SOMA)

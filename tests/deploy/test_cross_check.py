@@ -81,9 +81,15 @@ def test_the_trained_network_agrees_in_everything(qac_deploy, compiled):
 )
 def test_random_networks_agree(tmp_path_factory, network, seed, data):
     network = within_exponents(network)
-    slots = {edge: data.draw(st.integers(1, 3)) for edge in uniform_slots(network, 1)}
+    names = [population.name for population in network.populations[1:]]
+    replicas = {name: data.draw(st.sampled_from([1, 1, 1, 2, 3])) for name in names}
+    slots = {
+        edge: count * data.draw(st.integers(1, 3))
+        for edge, count in uniform_slots(network, 1, replicas).items()
+    }
+    pixels = random_pixels(network, seed, samples=data.draw(st.integers(1, 5)))
     try:
-        build = as_build(network, LOIHI, slots, random_pixels(network, seed, samples=4))
+        build = as_build(network, LOIHI, slots, pixels, replicas)
         export = export_build(build)
     except (MappingError, UnsupportedNetworkError):
         reject()
@@ -125,6 +131,27 @@ def test_copies_that_a_core_has_no_compartments_for_are_counted(tmp_path):
     more = 32 * (4 - 3) + 32 * (4 - 3) + 3 * (4 - 1)
     assert serviced.theirs - serviced.ours == more * check.num_ticks
     assert serviced.reason == "copies that no compartment is left for"
+
+
+def test_a_replica_is_sent_what_it_drops_and_that_is_counted(tmp_path):
+    """``inner.0`` takes samples in turn; ``stem`` cannot choose, so each replica hears all of them."""
+    network, replicas = residual_network(), {"inner.0": 2}
+    slots = uniform_slots(network, 2, replicas)
+    pixels = random_pixels(network, 3, samples=6)
+    build = as_build(network, LOIHI, slots, pixels, replicas)
+    export = export_build(build)
+    assert export.copies % 2 == 0
+    text = "".join(export.network)
+    for copy in range(export.copies):
+        assert f'"stem@{copy} -> inner_0@{copy}"' in text
+        assert f'"stem@{copy} -> inner_0@dropped{1 - copy % 2}"' in text
+        assert f'"stem@{copy} -> inner_0@dropped{copy % 2}"' not in text
+    check = hold_sanafe_run(build, export.copies, run_export(tmp_path, export))
+    assert check.disagreements == []
+    alone = as_build(network, LOIHI, uniform_slots(network, 2), pixels)
+    (events,) = (q for q in check.events if q.name == "synaptic events")
+    (fewer,) = (q for q in held(alone, tmp_path).events if q.name == "synaptic events")
+    assert events.theirs > fewer.theirs
 
 
 def change_array(name, at, amount):

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from math import lcm
 
 import numpy as np
 import pytest
@@ -22,7 +23,8 @@ from strategies import integer_networks, random_pixels
 from deploy.export import sanafe_network
 from deploy.export.explicit_synapses import explicit_synapses, tile_inputs
 from deploy.export.sanafe_architecture import loihi_file
-from deploy.export.sanafe_network import copies_in_flight, to_sanafe, write_sanafe
+from deploy.export.sanafe_network import to_sanafe, write_sanafe
+from deploy.export.sanafe_places import copies_in_flight
 from hw_models.multicore.mapping import map_network
 from hw_models.multicore.pipeline import pipeline_of, uniform_slots
 from hw_models.multicore.pipeline_ticks import schedule_pipeline
@@ -73,7 +75,8 @@ def test_the_bit_planes_sent_to_all_tiles_add_up_to_the_pixels_currents(network)
     source = network.populations[0].name
     for synapse in network.outgoing(source):
         current = np.zeros(int(np.prod(network[synapse.target].shape)), np.int64)
-        for tile_input in tile_inputs(mapping, lambda core: core.core_index // 4).values():
+        tiles = tile_inputs(network, mapping.cores, lambda core: core.core_index // 4)
+        for tile_input in tiles.values():
             bits = np.arange(tile_input.planes)
             sent = (pixels.reshape(-1)[tile_input.pixels, None] >> bits & 1).reshape(-1)
             assert len(sent) == tile_input.num_neurons
@@ -84,9 +87,13 @@ def test_the_bit_planes_sent_to_all_tiles_add_up_to_the_pixels_currents(network)
 
 
 @settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
-@given(integer_networks(), st.integers(1, 4), st.integers(0, 1))
-def test_copies_are_enough_and_no_fewer_would_be(network, slots, link_ticks):
-    pipeline = pipeline_of(network, uniform_slots(network, slots), link_ticks)
+@given(integer_networks(), st.integers(1, 4), st.data())
+def test_copies_are_enough_and_no_fewer_would_be(network, slots, data):
+    network = within_exponents(network)
+    names = [population.name for population in network.populations[1:]]
+    replicas = {name: data.draw(st.sampled_from([1, 1, 1, 2, 3])) for name in names}
+    depth = uniform_slots(network, slots, replicas)
+    pipeline = pipeline_of(network, depth, data.draw(st.integers(0, 1)), replicas)
     schedule = schedule_pipeline(pipeline, 7)
 
     def meet(copies):
@@ -98,9 +105,12 @@ def test_copies_are_enough_and_no_fewer_would_be(network, slots, link_ticks):
             for later in range(k + copies, 7, copies)
         )
 
-    copies = copies_in_flight(network, schedule)
+    copies = copies_in_flight(map_network(network, LOIHI, depth, replicas), schedule)
+    step = lcm(*replicas.values())
+    assert copies == 7 or copies % step == 0
     assert not meet(copies)
-    assert copies == 1 or meet(copies - 1)
+    fewer = (copies - 1) // step * step
+    assert fewer == 0 or meet(fewer)
 
 
 @pytest.mark.sanafe
@@ -285,9 +295,3 @@ def test_a_folder_of_something_else_is_not_replaced(qac_deploy, compiled, tmp_pa
     assert process.returncode == 2
     assert "thesis: exists and is not an export to SANA-FE, so it is not replaced" in process.stderr
     assert (tmp_path / "thesis" / "chapter1.tex").read_text() == "x"
-
-
-def test_an_unknown_format_names_the_known_ones(qac_deploy, compiled):
-    process = qac_deploy("export", compiled[1], "--format", "onnx")
-    assert process.returncode == 2
-    assert "must be one of nir, netx, sanafe" in process.stderr
