@@ -38,7 +38,7 @@ def _layers(report: dict[str, Any]) -> Table:
     """Cycles of each pass in each mode, beside what the pipeline does in that layer."""
     modes = report["pe_array"]["estimates"]
     interval = report["pipeline"]["interval_ticks"]
-    timesteps = {p["name"]: p["timesteps"] for p in report["populations"]}
+    populations = {p["name"]: p for p in report["populations"]}
     table = _table(
         "layer by layer: cycles on the array, stalls included (share of elements in use)"
     )
@@ -48,11 +48,11 @@ def _layers(report: dict[str, Any]) -> Table:
     for mode in modes:
         table.add_column(mode["mode"], justify="right")
     for layers in zip(*(mode["layers"] for mode in modes), strict=True):
-        target = layers[0]["target"]
+        target = populations[layers[0]["target"]]
         table.add_row(
             escape(layers[0]["name"]),
-            str(timesteps[target]),
-            per_cent(1 - timesteps[target] / interval),
+            str(target["timesteps"]),
+            per_cent(1 - target["timesteps"] / (interval * target["replicas"])),
             *(f"{layer['total_cycles']:,} ({per_cent(layer['utilisation'])})" for layer in layers),
         )
     totals = (f"{mode['total_cycles']:,} ({per_cent(mode['utilisation'])})" for mode in modes)
