@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from hw_models.multicore.initiation_interval import initiation_interval
 from hw_models.multicore.pipeline import BufferSlots, Pipeline, pipeline_of
 from hw_models.multicore.pipeline_ticks import schedule_pipeline
 from sim.any_alignment import run_any_alignment
-from sim.exact import run_exact
+from sim.exact import ExactEngine, run_exact
 from sim.simulation import Simulation
 from toolchain.datasets import Dataset
 from toolchain.errors import DataError, IntegerWidthError
@@ -80,9 +81,12 @@ def measure_fidelity(graph: LayerGraph, network: IntegerNetwork, dataset: Datase
         )
     float_classes, integer_classes = [], []
     differing: Counter[str] = Counter()
+    run: Callable[[np.ndarray], Simulation] = partial(run_any_alignment, network)
+    if has_constant_current(network):
+        run = ExactEngine(network).run
     for start in range(0, len(pixels), SAMPLES_PER_BATCH):
         batch = pixels[start : start + SAMPLES_PER_BATCH]
-        integers, floats = simulate(network, batch), run_float_snn(graph, batch, with_counts=True)
+        integers, floats = run(batch), run_float_snn(graph, batch, with_counts=True)
         float_classes.append(floats.logits.argmax(1))
         integer_classes.append(integers.predictions)
         for name, counts in integers.counts.items():

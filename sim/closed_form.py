@@ -1,6 +1,12 @@
 """Spike counts and trains of soft-reset integrate-and-fire neurons under a constant current.
 
-No time loop: the number of spikes after t steps is a formula in V0, the current and the threshold.
+No time loop: the number of spikes after t steps is a formula in V0, the current and the threshold. It is
+here twice: in int64 for any integers whatever, and in floating point, in place, for the usual case.
+
+Floating point is exact as long as every operand is an integer below ``EXACT_INTEGERS`` of its type, with p
+bits of mantissa. A quotient x / Theta that is no integer is at least 1 / Theta below the next integer n,
+which is more than half a unit in the last place of n, because n * Theta < 2^p. So rounding it never
+reaches n, and the floor of the rounded quotient is the floor of the quotient.
 """
 
 from __future__ import annotations
@@ -40,3 +46,58 @@ def spike_train(timesteps: int, current: Tensor, threshold: Tensor, initial: Ten
 
 def _floor_div(numerator: Tensor, denominator: Tensor) -> Tensor:
     return torch.div(numerator, denominator, rounding_mode="floor")
+
+
+def counts_of_window_sums(timesteps: int, window_sums: Tensor, threshold: Tensor) -> Tensor:
+    """``clip(floor((V0 + T A) / Theta), 0, T)`` for ``0 <= V0 < Theta``.
+
+    Args:
+        window_sums: ``V0 + T A``, floating point; used up.
+        threshold: Theta in the same type.
+
+    Returns:
+        the counts, in the same type and memory.
+    """
+    return window_sums.div_(threshold).clamp_(0, timesteps).floor_()
+
+
+def bytes_of_window_sums(timesteps: int, window_sums: Tensor, threshold: Tensor) -> Tensor:
+    """The same in unsigned bytes, for T up to 255."""
+    return _truncate(window_sums.div_(threshold).clamp_(0, timesteps), timesteps)
+
+
+def _truncate(quotients: Tensor, most: int) -> Tensor:
+    """Floor of values ``0..most`` as unsigned bytes."""
+    if most <= 127:
+        return quotients.to(torch.int8).view(torch.uint8)
+    return quotients.to(torch.int32).to(torch.uint8)  # torch is slow from floats to uint8
+
+
+def trains_of_currents(
+    timesteps: int, currents: Tensor, threshold: Tensor, initial: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Counts and spikes of each step for ``0 <= V0 < Theta`` and T up to 255.
+
+    With the current cut to 0..Theta first, which changes no spike, ``floor((V0 + t A) / Theta)`` needs
+    no clipping: one quotient a step, and a spike wherever it grew.
+
+    Args:
+        currents: A, floating point, shape ``(B, C, H, W)``; used up.
+        threshold, initial: Theta and V0 in the same type, broadcastable to ``(C, H, W)``.
+
+    Returns:
+        Counts in unsigned bytes ``(B, C, H, W)``, and spikes, bool ``(B, T, C, H, W)``. The spikes lie
+        in memory by step, sample, row and column, channels last.
+    """
+    torch.minimum(currents.clamp_(min=0), threshold, out=currents)
+    batch, channels, rows, columns = currents.shape
+    spikes = currents.new_empty((timesteps, batch, rows, columns, channels), dtype=torch.uint8)
+    sums, before = torch.empty_like(currents), None
+    for step in range(1, timesteps + 1):
+        torch.add(initial, currents, alpha=step, out=sums)
+        after = _truncate(sums.div_(threshold), step)
+        plane = spikes[step - 1].permute(0, 3, 1, 2)
+        before = plane.copy_(after) if before is None else torch.sub(after, before, out=plane)
+        before = after
+    assert before is not None
+    return before, spikes.view(torch.bool).permute(1, 0, 4, 2, 3)

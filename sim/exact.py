@@ -1,191 +1,221 @@
 """The exact engine: one integer-valued linear pass per synapse, whatever T_l is.
 
 With averaging alignment the current is constant over a firing window, so counts are a closed form of
-the accumulator. Convolutions run in float32 where the compile-time bound proves that every partial
-sum is an integer below 2^24, else in float64 (below 2^53): the result is exact either way.
+the accumulator: no time axis exists unless spike trains are asked for. Counts travel from layer to layer
+in bytes where they fit; ``sim.linear_kernels`` says in which arithmetic, and why it is exact.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from math import prod
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from sim.closed_form import spike_train, spikes_after
-from sim.simulation import Simulation, check_pixels
-from toolchain.errors import UnsupportedNetworkError
-from toolchain.integer_network import (
-    IntegerInput,
-    IntegerNetwork,
-    IntegerReadout,
-    IntegerSpiking,
-    IntegerSynapse,
-    has_constant_current,
+from sim.closed_form import (
+    bytes_of_window_sums,
+    counts_of_window_sums,
+    spike_train,
+    spikes_after,
+    trains_of_currents,
 )
-from toolchain.integer_network.accumulator_bounds import window_sum_bound
-from toolchain.linear_maps import Convolution, Dense, LinearMap, Scale, SumPool
+from sim.exact_layers import (
+    LayerOptions,
+    ReadoutLayer,
+    SpikingLayer,
+    prepare_layers,
+    travels_in_bytes,
+)
+from sim.linear_kernels import LARGEST_BYTE, check_float_arithmetic, exact_arithmetic, int8_is_exact
+from sim.simulation import CompactIntegers, Simulation, check_pixels
+from toolchain.errors import DeviceError, UnsupportedNetworkError
+from toolchain.integer_network import IntegerNetwork, has_constant_current, input_population
 
-EXACT_INTEGERS = {torch.float32: 2**24 - 1, torch.float64: 2**53 - 1}
-"""Largest integer up to which sums, products and floored quotients of each type are exact."""
+ACCUMULATOR_BYTES = 8 * 2**20
+"""Largest accumulator of a batch: about what a processor's caches keep from a convolution to its count."""
 
 
 def run_exact(
     network: IntegerNetwork,
     pixels: np.ndarray,
     *,
+    with_counts: bool = True,
     with_trains: bool = False,
-    batch_size: int = 256,
-    progress: Callable[[int], None] = lambda samples: None,
+    batch_size: int | None = None,
+    device: str = "cpu",
 ) -> Simulation:
     """Simulate by closed form.
 
     Args:
         pixels: integers of shape ``(B, C, H, W)``.
+        with_counts: keep the counts of every population.
         with_trains: also derive every spike train; costs time and memory in proportion to T.
-        batch_size: samples computed at once; bounds memory, never changes a result.
-        progress: called with the number of samples done after each batch.
+        batch_size: samples computed at once, never changes a result; what suits the processor's caches
+            when None.
+        device: where torch computes, such as ``cpu`` or ``cuda``.
 
     Raises:
         UnsupportedNetworkError: a synapse does not average, so no closed form holds.
         DataError: the pixels are not what the input population holds.
+        DeviceError: the device is not there or does not compute exactly.
     """
-    if not has_constant_current(network):
-        raise UnsupportedNetworkError(
-            "the exact engine needs 'average' alignment on every synapse: with 'replicate' or "
-            "'truncate' the current varies and no closed form holds; use the stepped engine or Lava"
-        )
-    pixels = check_pixels(network, pixels)
-    engine = _prepare(network)
-    batches = []
-    # NNPACK's Winograd transform divides: its sums are not integers, so it must stay off
-    with torch.inference_mode(), torch.backends.nnpack.flags(enabled=False):
-        for start in range(0, max(len(pixels), 1), batch_size):
-            batches.append(_run_batch(engine, pixels[start : start + batch_size], with_trains))
-            progress(min(start + batch_size, len(pixels)))
-    return Simulation(
-        logits=np.concatenate([b.logits for b in batches]),
-        counts=_concatenate([b.counts for b in batches]),
-        trains=_concatenate([b.trains for b in batches]),
-    )
+    engine = ExactEngine(network, with_counts=with_counts, with_trains=with_trains, device=device)
+    size = batch_size or engine.samples_per_batch
+    starts = range(0, max(len(pixels), 1), size)
+    return _concatenate([engine.run(pixels[start : start + size]) for start in starts])
 
 
-@dataclass(frozen=True, eq=False)
-class _Layer:
-    """One population with its weights as tensors of the type that is exact for it."""
+class ExactEngine:
+    """A network prepared for simulation: weights packed once, for any number of batches.
 
-    population: IntegerSpiking | IntegerReadout
-    dtype: torch.dtype
-    synapses: list[tuple[str, list[tuple[LinearMap, Tensor | None]]]]
-    bias: Tensor
-    in_normal_range: bool  # 0 <= V0 < Theta everywhere
+    Args:
+        with_counts, with_trains, device: as for ``run_exact``.
+        int8: whether to use 8-bit arithmetic; wherever it is exact when None.
 
+    Raises:
+        UnsupportedNetworkError, DeviceError: as ``run_exact``.
+    """
 
-def _prepare(network: IntegerNetwork) -> list[_Layer]:
-    layers = []
-    for population in network.populations:
-        if isinstance(population, IntegerInput):
-            continue
-        bound = window_sum_bound(network, population.name)
-        dtype = next((d for d, limit in EXACT_INTEGERS.items() if bound <= limit), None)
-        if dtype is None:
+    def __init__(
+        self,
+        network: IntegerNetwork,
+        *,
+        with_counts: bool = True,
+        with_trains: bool = False,
+        device: str = "cpu",
+        int8: bool | None = None,
+    ) -> None:
+        if not has_constant_current(network):
             raise UnsupportedNetworkError(
-                f"{population.name}: accumulator bound {bound:,} exceeds 2^53, the largest integer the "
-                f"exact engine can hold; use the stepped engine"
+                "the exact engine needs 'average' alignment on every synapse: with 'replicate' or "
+                "'truncate' the current varies and no closed form holds; use the stepped engine or Lava"
             )
-        layers.append(
-            _Layer(
-                population=population,
-                dtype=dtype,
-                synapses=[
-                    (s.source, _maps_as_tensors(s, dtype))
-                    for s in network.incoming(population.name)
-                ],
-                bias=torch.from_numpy(population.bias).to(dtype),
-                in_normal_range=isinstance(population, IntegerSpiking)
-                and bool(
-                    (
-                        (population.initial_potential >= 0)
-                        & (population.initial_potential < population.threshold)
-                    ).all()
-                ),
-            )
+        self._network = network
+        self._with_counts = with_counts
+        place = _device(device)
+        check_float_arithmetic(place)
+        if int8 is None:
+            int8 = place.type == "cpu" and int8_is_exact()
+        self._options = LayerOptions(device=place, int8=int8, with_trains=with_trains)
+        with exact_arithmetic():
+            self._layers = prepare_layers(network, self._options)
+        self._unread_after = _unread_after(self._layers)
+
+    @property
+    def samples_per_batch(self) -> int:
+        """Samples whose largest accumulator takes ``ACCUMULATOR_BYTES``; at least 8."""
+        largest = max(prod(layer.population.shape) for layer in self._layers)
+        return max(8, ACCUMULATOR_BYTES // (4 * largest))
+
+    def run(
+        self, pixels: np.ndarray, on_counts: Callable[[str, Tensor], None] | None = None
+    ) -> Simulation:
+        """Simulate one batch of integers of shape ``(B, C, H, W)``.
+
+        Args:
+            on_counts: called with each spiking population's name and counts ``(B, C, H, W)``, of any
+                type, as soon as they are known: what is to be reduced need not be kept.
+
+        Raises:
+            DataError: the pixels are not what the input population holds.
+        """
+        source = input_population(self._network)
+        values = {source.name: self._frames(check_pixels(self._network, pixels), source.max_value)}
+        counts: dict[str, np.ndarray] = {}
+        trains: dict[str, np.ndarray] = {}
+        logits = np.empty(0)
+        with exact_arithmetic():
+            for layer, unread in zip(self._layers, self._unread_after, strict=True):
+                name = layer.population.name
+                sums = _accumulate(layer, values)
+                for source_name in unread:
+                    del values[source_name]
+                if isinstance(layer, ReadoutLayer):
+                    logits = sums.reshape(len(pixels), -1).to(torch.int64).cpu().numpy()
+                    continue
+                if self._options.with_trains:
+                    values[name], spikes = _trains(layer, sums)
+                    trains[name] = spikes.cpu().numpy()
+                else:
+                    values[name] = _counts(layer, sums)
+                if on_counts is not None:
+                    on_counts(name, values[name])
+                if self._with_counts:
+                    counts[name] = _as_stored(values[name], layer.population.timesteps)
+        return Simulation(logits=logits, counts=CompactIntegers(counts), trains=trains)
+
+    def _frames(self, pixels: np.ndarray, max_value: int) -> Tensor:
+        in_bytes = travels_in_bytes(max_value, self._options)
+        frames = torch.from_numpy(pixels.astype(np.uint8) if in_bytes else pixels)
+        return frames.to(self._options.device).contiguous(memory_format=torch.channels_last)
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise DeviceError(
+            f"device '{name}' cannot be used: {str(error).splitlines()[0]}; 'cpu' always can"
+        ) from None
+    return device
+
+
+def _unread_after(layers: Sequence[SpikingLayer | ReadoutLayer]) -> list[list[str]]:
+    """For each layer, the sources that no later layer reads."""
+    last_reader = {source: i for i, layer in enumerate(layers) for source, _ in layer.edges}
+    return [[s for s, last in last_reader.items() if last == i] for i in range(len(layers))]
+
+
+def _accumulate(layer: SpikingLayer | ReadoutLayer, values: dict[str, Tensor]) -> Tensor:
+    total: Tensor | None = None
+    for source, kernels in layer.edges:
+        added = values[source]
+        for kernel in kernels:
+            added = kernel(added)
+        total = added if total is None else total.add_(added)
+    assert total is not None
+    return total if layer.constant is None else total.add_(layer.constant)
+
+
+def _counts(layer: SpikingLayer, sums: Tensor) -> Tensor:
+    steps = layer.population.timesteps
+    if not layer.holds_window_sum:
+        counts = spikes_after(
+            steps, sums.to(torch.int64), layer.threshold.long(), layer.initial.long()
         )
-    return layers
+        return counts.to(torch.uint8 if layer.in_bytes else sums.dtype)
+    if layer.in_bytes:
+        return bytes_of_window_sums(steps, sums, layer.threshold)
+    return counts_of_window_sums(steps, sums, layer.threshold)
 
 
-def _maps_as_tensors(
-    synapse: IntegerSynapse, dtype: torch.dtype
-) -> list[tuple[LinearMap, Tensor | None]]:
-    """Weights with the exponent multiplied in: ``2^x_e W_e`` is still exact under the bound."""
-    prepared: list[tuple[LinearMap, Tensor | None]] = []
-    for linear_map in synapse.maps:
-        if isinstance(linear_map, Convolution | Dense | Scale):
-            weight = torch.from_numpy(linear_map.weight).to(dtype) * 2**synapse.exponent
-            prepared.append((linear_map, weight))
-        else:
-            prepared.append((linear_map, None))
-    return prepared
+def _trains(layer: SpikingLayer, currents: Tensor) -> tuple[Tensor, Tensor]:
+    """Counts in the layer's storage, and spikes."""
+    steps = layer.population.timesteps
+    if layer.is_usual and steps <= LARGEST_BYTE:
+        counts, spikes = trains_of_currents(steps, currents, layer.threshold, layer.initial)
+    else:
+        spikes = spike_train(
+            steps, currents.to(torch.int64), layer.threshold.long(), layer.initial.long()
+        )
+        counts = spikes.sum(dim=1)
+    return counts.to(torch.uint8 if layer.in_bytes else currents.dtype), spikes
 
 
-def _run_batch(engine: list[_Layer], pixels: np.ndarray, with_trains: bool) -> Simulation:
-    outputs: dict[str, Tensor] = {}
-    pixel_tensor = torch.from_numpy(pixels)
-    counts: dict[str, np.ndarray] = {}
-    trains: dict[str, np.ndarray] = {}
-    logits = np.empty(0)
-    for layer in engine:
-        population = layer.population
-        current = layer.bias
-        for source, maps in layer.synapses:
-            current = current + _transmit(maps, outputs.get(source, pixel_tensor).to(layer.dtype))
-        if isinstance(population, IntegerReadout):
-            logits = (
-                (current.reshape(len(pixels), -1) * population.timesteps).to(torch.int64).numpy()
-            )
-            continue
-        outputs[population.name] = _count(layer, population, current)
-        counts[population.name] = outputs[population.name].to(torch.int64).numpy()
-        if with_trains:
-            trains[population.name] = spike_train(
-                population.timesteps,
-                current.to(torch.int64),
-                torch.from_numpy(population.threshold),
-                torch.from_numpy(population.initial_potential),
-            ).numpy()
-    return Simulation(logits=logits, counts=counts, trains=trains)
+def _as_stored(counts: Tensor, most: int) -> np.ndarray:
+    narrow = torch.uint8 if most <= LARGEST_BYTE else torch.int64
+    return counts.to(narrow).cpu().numpy()
 
 
-def _transmit(maps: list[tuple[LinearMap, Tensor | None]], values: Tensor) -> Tensor:
-    for linear_map, weight in maps:
-        match linear_map:
-            case Convolution(stride=stride, padding=padding, groups=groups):
-                assert weight is not None
-                values = F.conv2d(values, weight, stride=stride, padding=padding, groups=groups)
-            case Dense():
-                assert weight is not None
-                values = F.linear(values.flatten(1), weight)[:, :, None, None]
-            case Scale():
-                assert weight is not None
-                values = values * weight[:, None, None]
-            case SumPool(kernel=kernel, stride=stride, padding=padding):
-                values = F.avg_pool2d(values, kernel, stride, padding, divisor_override=1)
-    return values
-
-
-def _count(layer: _Layer, population: IntegerSpiking, current: Tensor) -> Tensor:
-    threshold = torch.from_numpy(population.threshold)
-    initial = torch.from_numpy(population.initial_potential)
-    steps = population.timesteps
-    if not layer.in_normal_range:
-        return spikes_after(steps, current.to(torch.int64), threshold, initial)
-    # both operands are integers below EXACT_INTEGERS, so the floor of the rounded quotient is exact
-    reached = current.mul(steps).add_(initial.to(layer.dtype))
-    return reached.div_(threshold.to(layer.dtype)).floor_().clamp_(0, steps)
-
-
-def _concatenate(parts: list) -> dict[str, np.ndarray]:
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+def _concatenate(parts: list[Simulation]) -> Simulation:
+    if len(parts) == 1:
+        return parts[0]
+    counts = [part.counts for part in parts]
+    return Simulation(
+        logits=np.concatenate([part.logits for part in parts]),
+        counts=CompactIntegers.concatenate(counts),
+        trains={n: np.concatenate([part.trains[n] for part in parts]) for n in parts[0].trains},
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -18,9 +18,10 @@ class Simulation:
 
     Attributes:
         logits: int64, shape ``(B, classes)``.
-        counts: per spiking population, int64 spike counts of shape ``(B, C, H, W)``.
-        trains: per spiking population, bool spikes of shape ``(B, T_l, C, H, W)``; empty when the
-            engine was asked for counts only.
+        counts: per spiking population, int64 spike counts of shape ``(B, C, H, W)``; empty when the
+            engine was asked for logits only.
+        trains: per spiking population, bool spikes of shape ``(B, T_l, C, H, W)``; empty unless the
+            engine was asked for them.
     """
 
     logits: np.ndarray
@@ -31,6 +32,28 @@ class Simulation:
     def predictions(self) -> np.ndarray:
         """Class of each sample, the first of equals; shape ``(B,)``."""
         return self.logits.argmax(axis=1)
+
+
+class CompactIntegers(Mapping[str, np.ndarray]):
+    """Arrays by name, kept in the narrow integers they came in and handed out as int64."""
+
+    def __init__(self, arrays: Mapping[str, np.ndarray]) -> None:
+        self._arrays = dict(arrays)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self._arrays[name].astype(np.int64)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._arrays)
+
+    def __len__(self) -> int:
+        return len(self._arrays)
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Mapping[str, np.ndarray]]) -> CompactIntegers:
+        """The samples of all parts, in order; at least one part."""
+        arrays = [part._arrays if isinstance(part, cls) else part for part in parts]
+        return cls({name: np.concatenate([part[name] for part in arrays]) for name in arrays[0]})
 
 
 def check_pixels(network: IntegerNetwork, pixels: np.ndarray) -> np.ndarray:

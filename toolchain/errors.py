@@ -39,3 +39,11 @@ class RtlError(QacDeployError):
 
 class SanafeError(QacDeployError):
     """SANA-FE is not installed, or a run in it failed."""
+
+
+class DeviceError(QacDeployError):
+    """A device is not there, or computes with fewer bits than exact integers need."""
+
+
+class ClusterError(QacDeployError):
+    """Dask is not installed, or its scheduler or workers cannot be used."""

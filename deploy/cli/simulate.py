@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -12,7 +14,9 @@ from deploy.cli.console import JsonOption, console, print_json, progress_bar
 if TYPE_CHECKING:
     import numpy as np
 
+    from deploy.simulate_dataset import DatasetRun, EngineName
     from sim.simulation import Simulation
+    from toolchain.datasets import PixelSource
     from toolchain.integer_network import IntegerNetwork
 
 ENGINES = ("exact", "stepped", "lava")
@@ -27,6 +31,19 @@ def simulate(
     samples: Annotated[
         int | None, typer.Option(min=1, help="Test samples (default: all; 16 for lava).")
     ] = None,
+    workers: Annotated[
+        int, typer.Option(min=1, help="Processes to spread the samples over (Dask, if above 1).")
+    ] = 1,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(help="Address of a Dask scheduler whose workers compute, on any machine."),
+    ] = None,
+    device: Annotated[
+        str, typer.Option(help="Where the exact engine computes: cpu or cuda.")
+    ] = "cpu",
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from where an interrupted run stopped.")
+    ] = False,
     lava_python: Annotated[
         Path | None, typer.Option(help="Python 3.10 interpreter that has lava-nc.")
     ] = None,
@@ -37,13 +54,16 @@ def simulate(
     The Lava engine runs the emitted processes and holds every count, spike train, logit and stall
     counter against the stepped engine and the tick model; any difference is an error (exit code 1).
 
+    The other engines take any number of samples in bounded memory. What is finished is kept beside the
+    build folder until the run ends, and an interrupted run goes on with --resume. However the samples
+    are spread over processes and machines, every integer is the same: compare logits_sha256 of --json.
+
     Example: [bold]qac-deploy simulate build/ --engine lava --samples 16[/bold]
     """
     from deploy.build_folder import load_report
-    from sim.exact import run_exact
-    from sim.stepped import run_stepped
     from toolchain.datasets import load_dataset
     from toolchain.errors import DataError
+    from toolchain.integer_network import spiking_populations
     from toolchain.integer_network.serialize import load_integer_network
 
     if engine not in ENGINES:
@@ -63,33 +83,95 @@ def simulate(
         raise DataError(
             f"data set '{name}' has {len(dataset.test_pixels)} test samples, not {count}"
         )
-    pixels, labels = dataset.test_pixels[:count], dataset.test_labels[:count]
+    labels = dataset.test_labels[:count]
     checks: dict[str, Any] = {}
+    spikes: dict[str, int]
     if engine == "lava":
-        run, checks = _run_lava(build, network, report, pixels, lava_python, as_json)
-    elif engine == "stepped":
-        run = run_stepped(network, pixels)
+        pixels = dataset.test_pixels[:count]
+        lava, checks = _run_lava(build, network, report, pixels, lava_python, as_json)
+        predictions = lava.predictions
+        spikes = {name: int(counts.sum()) for name, counts in lava.counts.items()}
     else:
-        with progress_bar(hidden=as_json) as progress:
-            task = progress.add_task("simulating", total=count, note="")
-            run = run_exact(
-                network, pixels, progress=lambda done: progress.update(task, completed=done)
-            )
+        run = _run_dataset(
+            build, network, name, dataset.test_pixels, labels,
+            engine=cast("EngineName", engine), workers=workers, scheduler=scheduler, device=device,
+            resume=resume, hide_progress=as_json,
+        )  # fmt: skip
+        predictions, spikes, checks = run.predictions, run.spikes, {}
+        checks["logits_sha256"] = run.logits_sha256
     result = {
         "engine": engine,
         "data": name,
         "samples": count,
-        "accuracy": float((run.predictions == labels).mean()),
-        "predictions": run.predictions.tolist(),
-        "mean_spikes_per_neuron": {n: float(counts.mean()) for n, counts in run.counts.items()},
+        "accuracy": float((predictions == labels).mean()),
+        "predictions": predictions.tolist(),
+        "mean_spikes_per_neuron": {
+            p.name: spikes[p.name] / (count * prod(p.shape)) for p in spiking_populations(network)
+        },
         **checks,
     }
     if as_json:
         print_json(result)
     else:
         _show(result)
-    if checks and not all(checks["equal"].values()):
+    if not all(checks.get("equal", {}).values()):
         raise typer.Exit(1)
+
+
+def _run_dataset(
+    build: Path,
+    network: IntegerNetwork,
+    data: str,
+    pixels: PixelSource,
+    labels: np.ndarray,
+    *,
+    engine: EngineName,
+    workers: int,
+    scheduler: str | None,
+    device: str,
+    resume: bool,
+    hide_progress: bool,
+) -> DatasetRun:
+    """As many samples as there are labels, with progress; an interrupt ends with exit code 130."""
+    from deploy.simulate_dataset import (
+        CHUNK_SAMPLES,
+        ChunkSimulator,
+        Spread,
+        in_this_process,
+        simulate_dataset,
+    )
+    from deploy.simulation_cluster import Cluster
+    from deploy.simulation_journal import Journal, describe_run
+
+    spread: Spread = in_this_process
+    if workers > 1 or scheduler is not None:
+        spread = Cluster(processes=workers, scheduler=scheduler)
+    state = build.resolve()
+    journal = Journal(
+        state.with_name(f"{state.name}.simulation"),
+        describe_run(network, engine, data, labels, CHUNK_SAMPLES),
+        resume=resume,
+    )
+    finished = False
+    with progress_bar(hidden=hide_progress) as progress:
+        task = progress.add_task("simulating", total=len(labels), note="")
+        try:
+            run = simulate_dataset(
+                ChunkSimulator(network=network, engine=engine, device=device),
+                pixels,
+                num_samples=len(labels),
+                spread=spread,
+                journal=journal,
+                on_progress=lambda done: progress.update(task, completed=done),
+            )
+            finished = True
+        except KeyboardInterrupt:
+            progress.stop()
+            print("interrupted; the same command with --resume goes on from here", file=sys.stderr)
+            raise typer.Exit(130) from None
+        finally:
+            journal.close(finished=finished)
+    return run
 
 
 def _run_lava(

@@ -9,7 +9,8 @@ from strategies import integer_networks, random_pixels
 
 from sim.any_alignment import run_any_alignment
 from sim.closed_form import spikes_after
-from sim.exact import run_exact
+from sim.exact import ExactEngine, run_exact
+from sim.linear_kernels import int8_is_exact
 from sim.simulation import first_divergence
 from sim.stepped import run_stepped
 from toolchain.errors import UnsupportedNetworkError
@@ -17,20 +18,32 @@ from toolchain.errors import UnsupportedNetworkError
 many = settings(deadline=None, suppress_health_check=list(HealthCheck))
 
 
+ARITHMETICS = [True, False] if int8_is_exact() else [False]  # int8, float
+DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+
+
+def assert_exact_equals_stepped(network, pixels):
+    """Counts with trains and, by another path, without, in every arithmetic and on every device."""
+    expected = run_stepped(network, pixels)
+    for device in DEVICES:
+        for int8 in ARITHMETICS if device == "cpu" else [False]:
+            options = {"device": device, "int8": int8}
+            with_trains = ExactEngine(network, with_trains=True, **options).run(pixels)
+            assert with_trains.trains.keys() == expected.trains.keys()
+            assert first_divergence(expected, with_trains) is None
+            assert first_divergence(expected, ExactEngine(network, **options).run(pixels)) is None
+
+
 @settings(many, max_examples=2_000)
 @given(integer_networks(), st.integers(0, 2**32 - 1))
 def test_exact_equals_stepped(network, seed):
-    pixels = random_pixels(network, seed)
-    expected = run_stepped(network, pixels)
-    assert first_divergence(expected, run_exact(network, pixels, with_trains=True)) is None
+    assert_exact_equals_stepped(network, random_pixels(network, seed))
 
 
 @settings(many, max_examples=500)
 @given(integer_networks(any_potential=True), st.integers(0, 2**32 - 1))
 def test_exact_equals_stepped_for_any_initial_potential(network, seed):
-    pixels = random_pixels(network, seed)
-    expected = run_stepped(network, pixels)
-    assert first_divergence(expected, run_exact(network, pixels, with_trains=True)) is None
+    assert_exact_equals_stepped(network, random_pixels(network, seed))
 
 
 @settings(many, max_examples=500)

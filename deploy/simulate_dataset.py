@@ -1,0 +1,179 @@
+"""Whole data sets through an engine: chunk by chunk, here or on many workers, and on after an interrupt.
+
+What is kept of a chunk is what a data set is asked for: classes, spikes of each population, and a digest
+of the logits. Memory does not grow with the data set, and two runs can be compared by every logit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from deploy.simulation_journal import Journal
+from sim.exact import ExactEngine
+from sim.stepped import run_stepped
+from toolchain.datasets import PixelSource
+from toolchain.integer_network import IntegerNetwork
+
+EngineName: TypeAlias = Literal["exact", "stepped"]
+
+CHUNK_SAMPLES = 256
+"""Samples that are computed, sent and written down as one; the last chunk may be smaller."""
+
+STEPPED_BATCH_SAMPLES = 16
+"""The stepped engine keeps every step of every population; of so many samples at once."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChunkResult:
+    """What is kept of consecutive samples.
+
+    Attributes:
+        predictions: class of each sample.
+        spikes: sum of all counts of each population.
+        logits_sha256: of the logits as little-endian int64, sample by sample.
+    """
+
+    predictions: list[int]
+    spikes: dict[str, int]
+    logits_sha256: str
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DatasetRun:
+    """What is kept of a data set.
+
+    Attributes:
+        predictions: class of each sample, int64.
+        spikes: sum of all counts of each population.
+        logits_sha256: over the digests of all chunks: equal for equal logits.
+    """
+
+    predictions: np.ndarray
+    spikes: dict[str, int]
+    logits_sha256: str
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ChunkSimulator:
+    """What to do with each chunk; the same object on whatever worker."""
+
+    network: IntegerNetwork
+    engine: EngineName = "exact"
+    device: str = "cpu"
+
+    def __call__(self, pixels: np.ndarray) -> ChunkResult:
+        simulate = _simulate_exact if self.engine == "exact" else _simulate_stepped
+        return simulate(self, pixels)
+
+
+Spread: TypeAlias = Callable[
+    [ChunkSimulator, Iterator[tuple[int, np.ndarray]]], Iterator[tuple[int, ChunkResult]]
+]
+"""Numbered chunks to numbered results, in any order."""
+
+
+def in_this_process(
+    simulator: ChunkSimulator, chunks: Iterator[tuple[int, np.ndarray]]
+) -> Iterator[tuple[int, ChunkResult]]:
+    """One chunk after another."""
+    return ((index, simulator(pixels)) for index, pixels in chunks)
+
+
+def simulate_dataset(
+    simulator: ChunkSimulator,
+    pixels: PixelSource,
+    *,
+    num_samples: int | None = None,
+    spread: Spread = in_this_process,
+    journal: Journal | None = None,
+    on_progress: Callable[[int], None] = lambda samples: None,
+) -> DatasetRun:
+    """Simulate samples; the result is the same however their chunks are spread.
+
+    Args:
+        num_samples: the first so many; all when None.
+        spread: who computes the chunks.
+        journal: keeps what is finished, and has what an earlier run finished.
+        on_progress: called with the number of samples done.
+
+    Raises:
+        DataError: the pixels are not what the network's input population holds.
+        UnsupportedNetworkError: the engine cannot run the network.
+    """
+    finished = {} if journal is None else {i: ChunkResult(**r) for i, r in journal.finished.items()}
+    end = len(pixels) if num_samples is None else num_samples
+    starts = range(0, end, CHUNK_SAMPLES)
+    missing = (
+        (index, pixels[start : min(start + CHUNK_SAMPLES, end)])
+        for index, start in enumerate(starts)
+        if index not in finished
+    )
+    on_progress(sum(len(result.predictions) for result in finished.values()))
+    for index, result in spread(simulator, missing):
+        finished[index] = result
+        if journal is not None:
+            journal.write(index, result)
+        on_progress(sum(len(result.predictions) for result in finished.values()))
+    return _joined([finished[index] for index in range(len(starts))])
+
+
+def _joined(chunks: list[ChunkResult]) -> DatasetRun:
+    spikes: Counter[str] = Counter()
+    for chunk in chunks:
+        spikes.update(chunk.spikes)
+    digests = "".join(chunk.logits_sha256 for chunk in chunks)
+    return DatasetRun(
+        predictions=np.array([c for chunk in chunks for c in chunk.predictions], np.int64),
+        spikes=dict(spikes),
+        logits_sha256=hashlib.sha256(digests.encode()).hexdigest(),
+    )
+
+
+def _simulate_exact(simulator: ChunkSimulator, pixels: np.ndarray) -> ChunkResult:
+    engine = _prepared(simulator)
+    spikes: Counter[str] = Counter()
+
+    def add(name: str, counts: Tensor) -> None:
+        # a sample's own sum fits 32 bits, which torch adds twice as fast; then 64
+        spikes[name] += int(counts.sum(dim=(1, 2, 3), dtype=torch.int32).sum())
+
+    size = engine.samples_per_batch
+    logits = np.concatenate(
+        [
+            engine.run(pixels[start : start + size], add).logits
+            for start in range(0, len(pixels), size)
+        ]
+    )
+    return _result(logits, spikes)
+
+
+def _simulate_stepped(simulator: ChunkSimulator, pixels: np.ndarray) -> ChunkResult:
+    logits, spikes = [], Counter[str]()
+    for start in range(0, len(pixels), STEPPED_BATCH_SAMPLES):
+        run = run_stepped(simulator.network, pixels[start : start + STEPPED_BATCH_SAMPLES])
+        logits.append(run.logits)
+        spikes.update({name: int(counts.sum()) for name, counts in run.counts.items()})
+    return _result(np.concatenate(logits), spikes)
+
+
+def _result(logits: np.ndarray, spikes: Counter[str]) -> ChunkResult:
+    return ChunkResult(
+        predictions=logits.argmax(axis=1).tolist(),
+        spikes=dict(spikes),
+        logits_sha256=hashlib.sha256(np.ascontiguousarray(logits, "<i8").data).hexdigest(),
+    )
+
+
+@lru_cache(maxsize=1)
+def _prepared(simulator: ChunkSimulator) -> ExactEngine:
+    """The engine of the simulator at work, prepared once a process."""
+    return ExactEngine(simulator.network, with_counts=False, device=simulator.device)

@@ -1,0 +1,91 @@
+"""Chunks of a data set on the workers of a Dask cluster, here or on other machines."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from deploy.simulate_dataset import ChunkResult, ChunkSimulator
+from toolchain.errors import ClusterError
+
+CONNECT_TIMEOUT_S = 10
+
+CHUNKS_A_WORKER = 2
+"""Chunks on their way to a worker: one at work, one waiting, so that neither it nor memory waits."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cluster:
+    """A ``Spread`` over Dask workers, each with the engine prepared once.
+
+    Attributes:
+        processes: workers to start on this machine, each on one core, if there is no scheduler.
+        scheduler: address of a running scheduler, such as ``tcp://10.0.0.1:8786``; its workers need
+            the same version of this program.
+    """
+
+    processes: int
+    scheduler: str | None = None
+
+    def __call__(
+        self, simulator: ChunkSimulator, chunks: Iterator[tuple[int, np.ndarray]]
+    ) -> Iterator[tuple[int, ChunkResult]]:
+        """Raises:
+        ClusterError: Dask is not installed, or the scheduler cannot be reached or has no worker.
+        """
+        try:
+            import distributed
+        except ImportError:
+            raise ClusterError(
+                "several workers need Dask: pip install 'qac-deploy[cluster]'; --workers 1 does not"
+            ) from None
+        with ExitStack() as until_done:
+            client = until_done.enter_context(self._client(distributed, until_done))
+            num_workers = len(client.ncores())
+            if not num_workers:
+                raise ClusterError(
+                    f"the Dask scheduler at {self.scheduler} has no worker; start some with "
+                    f"`dask worker {self.scheduler}`"
+                )
+            (shared,) = client.scatter([simulator], broadcast=True, hash=False)
+            running: dict[Any, int] = {}
+            finished = distributed.as_completed(loop=client.loop)
+            while True:
+                while len(running) < CHUNKS_A_WORKER * num_workers:
+                    if (chunk := next(chunks, None)) is None:
+                        break
+                    task = client.submit(_simulate, shared, chunk[1], pure=False)
+                    running[task] = chunk[0]
+                    finished.add(task)
+                if not running:
+                    return
+                task = next(finished)
+                yield running.pop(task), task.result()
+
+    def _client(self, distributed: Any, until_done: ExitStack) -> Any:
+        address: Any = self.scheduler
+        if address is None:
+            address = until_done.enter_context(
+                distributed.LocalCluster(
+                    n_workers=self.processes,
+                    threads_per_worker=1,
+                    dashboard_address=None,
+                    silence_logs=logging.ERROR,
+                )
+            )
+        try:
+            return distributed.Client(address, set_as_default=False, timeout=CONNECT_TIMEOUT_S)
+        except (OSError, ValueError) as error:
+            raise ClusterError(
+                f"no Dask scheduler answers at {self.scheduler}: {error}; start one with "
+                f"`dask scheduler`"
+            ) from None
+
+
+def _simulate(simulator: ChunkSimulator, pixels: np.ndarray) -> ChunkResult:
+    return simulator(pixels)

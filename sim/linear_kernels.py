@@ -1,0 +1,214 @@
+"""Linear maps as torch computes them, with sums that are the exact integers.
+
+Two arithmetics, and why neither rounds:
+
+- **int8**: counts in unsigned bytes, weights in signed bytes, 32-bit accumulators, through oneDNN. A
+  processor with VNNI adds four products into 32 bits without saturation, so the sum is an integer and its
+  conversion to float32 is exact below 2^24. Several times as fast as float32.
+- **float**: every product and partial sum is an integer that the type can hold (``EXACT_INTEGERS``), in
+  whatever order it is added. That excludes algorithms that compute sums of another kind: Winograd and
+  Fourier transforms (NNPACK, cuDNN) and reduced precision (TF32, bfloat16). oneDNN's convolution is asked
+  for the direct algorithm by torch, and never transforms.
+
+``exact_arithmetic`` switches off what torch lets one switch off; ``check_float_arithmetic`` and
+``int8_is_exact`` try the rest on the hardest integers before anything relies on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import cache, partial
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from toolchain.errors import DeviceError
+from toolchain.linear_maps import Convolution, Dense, Pair, Scale, Shape, SumPool
+
+EXACT_INTEGERS = {torch.float32: 2**24 - 1, torch.float64: 2**53 - 1}
+"""Largest integer up to which sums, products and floored quotients of each type are exact."""
+
+LARGEST_BYTE = 255
+
+Kernel: TypeAlias = Callable[[Tensor], Tensor]
+"""Values of shape ``(B, C, H, W)`` to values of the map's output shape."""
+
+
+@contextmanager
+def exact_arithmetic() -> Iterator[None]:
+    """No gradients, and no algorithm that transforms or shortens its operands."""
+    with ExitStack() as settings:
+        settings.enter_context(torch.inference_mode())
+        settings.enter_context(torch.backends.nnpack.flags(enabled=False))
+        if torch.cuda.is_available():
+            # without cuDNN a convolution is a matrix product of gathered windows, or a direct sum
+            settings.enter_context(torch.backends.cudnn.flags(enabled=False, allow_tf32=False))
+            allowed = torch.backends.cuda.matmul.allow_tf32
+            torch.backends.cuda.matmul.allow_tf32 = False
+            settings.callback(setattr, torch.backends.cuda.matmul, "allow_tf32", allowed)
+        yield
+
+
+def convolution_kernel(
+    convolution: Convolution,
+    *,
+    factor: int,
+    bias: np.ndarray | None,
+    dtype: torch.dtype,
+    int8: bool,
+    device: torch.device,
+) -> Kernel:
+    """``factor * conv(W, N) + bias`` in ``dtype``.
+
+    Args:
+        bias: integers of shape ``(out,)``, or None.
+        int8: the values are unsigned bytes, and ``dtype`` is float32.
+    """
+    geometry = convolution.stride, convolution.padding, convolution.groups
+    if int8:
+        return _int8_convolution(convolution.weight, float(factor), bias, geometry, dtype)
+    weight = _tensor(convolution.weight, dtype, device) * factor
+    weight = weight.contiguous(memory_format=torch.channels_last)
+    offset = None if bias is None else _tensor(bias, dtype, device)
+    stride, padding, groups = geometry
+    return lambda values: F.conv2d(
+        values.to(dtype), weight, offset, stride=stride, padding=padding, groups=groups
+    )
+
+
+def scale_kernel(scale: Scale, shape: Shape, **options: Any) -> Kernel:
+    """A scale as the depthwise 1x1 convolution that it is; options as ``convolution_kernel``."""
+    weight = scale.weight.reshape(-1, 1, 1, 1)
+    return convolution_kernel(Convolution(weight=weight, groups=shape[0]), **options)
+
+
+def dense_kernel(
+    dense: Dense,
+    shape: Shape,
+    *,
+    factor: int,
+    bias: np.ndarray | None,
+    dtype: torch.dtype,
+    int8: bool,
+    device: torch.device,
+) -> Kernel:
+    """``factor * W N + bias`` over the flattened feature map, channels last as they lie in memory."""
+    weight = dense.weight.reshape(-1, *shape).transpose(0, 2, 3, 1).reshape(len(dense.weight), -1)
+    if int8:
+        product = _int8_product(weight, float(factor), bias)
+    else:
+        matrix = _tensor(weight, dtype, device) * factor
+        offset = None if bias is None else _tensor(bias, dtype, device)
+
+        def product(values: Tensor) -> Tensor:
+            return F.linear(values.to(dtype), matrix, offset)
+
+    return lambda values: product(values.permute(0, 2, 3, 1).flatten(1))[:, :, None, None]
+
+
+def pool_kernel(pool: SumPool, channels: int, *, dtype: torch.dtype, int8: bool) -> Kernel:
+    """Sums over windows; with ``int8``, unsigned bytes in and out as a depthwise convolution of ones."""
+    if int8:
+        ones = np.ones((channels, 1, *pool.kernel), np.int8)
+        return _int8_convolution(
+            ones, 1.0, None, (pool.stride, pool.padding, channels), torch.uint8
+        )
+    return lambda values: F.avg_pool2d(
+        values.to(dtype), pool.kernel, pool.stride, pool.padding, divisor_override=1
+    )
+
+
+def _int8_convolution(
+    weight: np.ndarray,
+    factor: float,
+    bias: np.ndarray | None,
+    geometry: tuple[Pair, Pair, int],
+    dtype: torch.dtype,
+) -> Kernel:
+    stride, padding, groups = list(geometry[0]), list(geometry[1]), geometry[2]
+    scales, zeros = _scales(len(weight), factor)
+    packed = torch.ops.onednn.qconv_prepack(
+        _tensor(weight, torch.int8), scales, 1.0, 0, stride, padding, [1, 1], groups, None
+    )
+    offset = None if bias is None else _tensor(bias, torch.float32)
+    return lambda values: torch.ops.onednn.qconv2d_pointwise(
+        values, 1.0, 0, packed, scales, zeros, offset, stride, padding, [1, 1], groups,
+        1.0, 0, dtype, "none", [], "",
+    )  # fmt: skip
+
+
+def _int8_product(weight: np.ndarray, factor: float, bias: np.ndarray | None) -> Kernel:
+    scales, zeros = _scales(len(weight), factor)
+    packed = torch.ops.onednn.qlinear_prepack(_tensor(weight, torch.int8), None)
+    offset = None if bias is None else _tensor(bias, torch.float32)
+    return lambda values: torch.ops.onednn.qlinear_pointwise(
+        values, 1.0, 0, packed, scales, zeros, offset, 1.0, 0, torch.float32, "none", [], ""
+    )
+
+
+def _scales(channels: int, factor: float) -> tuple[Tensor, Tensor]:
+    return torch.full((channels,), factor), torch.zeros(channels, dtype=torch.int64)
+
+
+def _tensor(array: np.ndarray, dtype: torch.dtype, device: torch.device | str = "cpu") -> Tensor:
+    return torch.from_numpy(np.require(array, requirements=["C", "W"])).to(
+        device=device, dtype=dtype
+    )
+
+
+@cache
+def int8_is_exact() -> bool:
+    """Whether this processor and this torch add bytes without saturation, tried on the largest ones."""
+    if not getattr(torch.cpu, "_is_vnni_supported", bool)():
+        return False
+    cpu = torch.device("cpu")
+    rng = np.random.default_rng(0)
+    try:
+        with exact_arithmetic():
+            # every sum stays below 2^24: 48 * 9 * 255 * 127 + 2^20 is 15 million
+            for channels, groups, kernel in ((3, 1, 3), (48, 1, 3), (64, 1, 1), (32, 32, 3)):
+                shape = (32, channels // groups, kernel, kernel)
+                weight = rng.choice(np.array([-127, 127, 126], np.int8), shape)
+                values = torch.from_numpy(rng.integers(254, 256, (2, channels, 9, 9), np.uint8))
+                bias = rng.integers(-(2**20), 2**20, 32)
+                case = Convolution(weight=weight, groups=groups, padding=(1, 1))
+                make = partial(convolution_kernel, case, factor=1, bias=bias, device=cpu)
+                if not _same(make, values):
+                    return False
+            dense = Dense(weight=np.full((10, 256), 127, np.int8))
+            make = partial(dense_kernel, dense, (4, 8, 8), factor=2, bias=None, device=cpu)
+            return _same(make, torch.full((2, 4, 8, 8), LARGEST_BYTE, dtype=torch.uint8))
+    except (AttributeError, NotImplementedError, RuntimeError):
+        return False  # a torch with other operators, or built without oneDNN
+
+
+def _same(make: Callable[..., Kernel], values: Tensor) -> bool:
+    bytes_, doubles = make(dtype=torch.float32, int8=True), make(dtype=torch.float64, int8=False)
+    return torch.equal(bytes_(values).double(), doubles(values))
+
+
+def check_float_arithmetic(device: torch.device) -> None:
+    """Try sums just below the limits of ``EXACT_INTEGERS``.
+
+    Raises:
+        DeviceError: something shortens the operands.
+    """
+    with exact_arithmetic():
+        for dtype, limit in EXACT_INTEGERS.items():
+            # 4,095 * 4,097 = 2^24 - 1: any operand with fewer bits than its own gives another product
+            factors = (4095, 4097) if dtype == torch.float32 else (6361 * 69431, 20394401)
+            assert factors[0] * factors[1] == limit
+            values = torch.full((1, 1, 3, 3), factors[0], dtype=dtype, device=device)
+            weight = torch.zeros((2, 1, 3, 3), dtype=dtype, device=device)
+            weight[:, :, 1, 2] = factors[1]
+            sums = F.conv2d(values, weight, padding=1)[:, :, 1, 1]
+            products = F.linear(values.flatten(1), weight.flatten(1))
+            if (sums != limit).any() or (products != limit).any():
+                raise DeviceError(
+                    f"{dtype} sums on {device.type} are not exact: something shortens the operands; "
+                    f"unset ONEDNN_DEFAULT_FPMATH_MODE, and leave torch's float32 precision at 'highest'"
+                )

@@ -1,0 +1,205 @@
+"""Whole data sets: the same integers in chunks, on workers, and after an interrupt."""
+
+import json
+import sys
+
+import distributed
+import numpy as np
+import pytest
+
+from deploy import simulation_cluster
+from deploy.simulate_dataset import (
+    CHUNK_SAMPLES,
+    ChunkSimulator,
+    in_this_process,
+    simulate_dataset,
+)
+from deploy.simulation_cluster import Cluster
+from deploy.simulation_journal import Journal, describe_run
+from sim.stepped import run_stepped
+from toolchain.errors import ClusterError, ModelFileError
+from toolchain.integer_network import (
+    IntegerInput,
+    IntegerNetwork,
+    IntegerReadout,
+    IntegerSpiking,
+    IntegerSynapse,
+)
+from toolchain.linear_maps import Convolution, Dense
+
+SAMPLES = 2 * CHUNK_SAMPLES + 7
+
+
+@pytest.fixture(scope="module")
+def network():
+    rng = np.random.default_rng(3)
+    weight = rng.integers(-127, 128, (4, 1, 3, 3), dtype=np.int8)
+    head = rng.integers(-127, 128, (5, 4 * 16), dtype=np.int8)
+    threshold = np.full((4, 1, 1), 60_000, np.int64)
+    return IntegerNetwork.build(
+        [
+            IntegerInput(name="input", shape=(1, 4, 4), max_value=255, unit=1.0),
+            IntegerSpiking(
+                name="hidden", shape=(4, 4, 4), timesteps=3, threshold=threshold,
+                initial_potential=threshold // 2, bias=np.zeros((4, 1, 1), np.int64),
+            ),
+            IntegerReadout(
+                name="logits", shape=(5, 1, 1), bias=np.zeros((5, 1, 1), np.int64), unit=1.0
+            ),
+        ],
+        [
+            IntegerSynapse(
+                source="input", target="hidden", maps=(Convolution(weight=weight, padding=(1, 1)),),
+                exponent=0,
+            ),
+            IntegerSynapse(
+                source="hidden", target="logits", maps=(Dense(weight=head),), exponent=2
+            ),
+        ],
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def pixels():
+    return np.random.default_rng(0).integers(0, 256, (SAMPLES, 1, 4, 4), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def whole(network, pixels):
+    return simulate_dataset(ChunkSimulator(network=network), pixels)
+
+
+def assert_same(ours, theirs):
+    assert np.array_equal(ours.predictions, theirs.predictions)
+    assert ours.spikes == theirs.spikes
+    assert ours.logits_sha256 == theirs.logits_sha256
+
+
+def test_a_data_set_in_chunks_is_the_stepped_run_of_all_samples(network, pixels, whole):
+    run = run_stepped(network, pixels)
+    assert len(np.unique(run.counts["hidden"])) == 4
+    assert np.array_equal(whole.predictions, run.predictions)
+    assert whole.spikes == {"hidden": int(run.counts["hidden"].sum())}
+    assert_same(simulate_dataset(ChunkSimulator(network=network, engine="stepped"), pixels), whole)
+
+
+def test_another_logit_is_another_digest(network, pixels, whole):
+    changed = pixels.copy()
+    changed[-1] = 0
+    other = simulate_dataset(ChunkSimulator(network=network), changed)
+    assert other.logits_sha256 != whole.logits_sha256
+
+
+def test_the_first_samples_only(network, pixels, whole):
+    run = simulate_dataset(ChunkSimulator(network=network), pixels, num_samples=CHUNK_SAMPLES + 1)
+    assert np.array_equal(run.predictions, whole.predictions[: CHUNK_SAMPLES + 1])
+
+
+def backwards(simulator, chunks):
+    return in_this_process(simulator, reversed(list(chunks)))
+
+
+def test_the_order_in_which_chunks_finish_does_not_matter(network, pixels, whole):
+    assert_same(simulate_dataset(ChunkSimulator(network=network), pixels, spread=backwards), whole)
+
+
+def run_of(network):
+    return describe_run(network, "exact", "noise", np.arange(SAMPLES), CHUNK_SAMPLES)
+
+
+@pytest.fixture
+def interrupted(network, pixels, tmp_path):
+    """The journal of a run that was interrupted after its first chunk."""
+    path = tmp_path / "build.simulation"
+    journal = Journal(path, run_of(network), resume=False)
+
+    def interrupt(done):
+        if done:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        simulate_dataset(
+            ChunkSimulator(network=network), pixels, journal=journal, on_progress=interrupt
+        )
+    journal.close(finished=False)
+    return path
+
+
+def resumed(path, network, pixels):
+    """The run that goes on, and the chunks it computed."""
+    computed = []
+
+    def counting(simulator, chunks):
+        for index, result in in_this_process(simulator, chunks):
+            computed.append(index)
+            yield index, result
+
+    journal = Journal(path, run_of(network), resume=True)
+    run = simulate_dataset(
+        ChunkSimulator(network=network), pixels, spread=counting, journal=journal
+    )
+    journal.close(finished=True)
+    return run, computed
+
+
+def test_an_interrupted_run_goes_on(interrupted, network, pixels, whole):
+    run, computed = resumed(interrupted, network, pixels)
+    assert computed == [1, 2]
+    assert_same(run, whole)
+    assert not interrupted.exists()
+
+
+def test_a_chunk_cut_off_while_it_was_written_is_computed_again(
+    interrupted, network, pixels, whole
+):
+    interrupted.write_text(interrupted.read_text()[:-3])
+    run, computed = resumed(interrupted, network, pixels)
+    assert computed == [0, 1, 2]
+    assert_same(run, whole)
+
+
+def test_the_state_of_another_run_is_refused(interrupted, network):
+    other = run_of(network) | {"data": "digits"}
+    with pytest.raises(
+        ModelFileError, match=r"is of another run: its data differs; run without --resume"
+    ):
+        Journal(interrupted, other, resume=True)
+
+
+def test_a_damaged_state_is_refused(interrupted, network):
+    interrupted.write_text(json.dumps({"format": 1}) + "\nnot json\n")
+    with pytest.raises(ModelFileError, match="not the state of a simulation"):
+        Journal(interrupted, run_of(network), resume=True)
+
+
+def test_where_nothing_can_be_written(network, pixels, tmp_path):
+    journal = Journal(tmp_path / "missing" / "file", run_of(network), resume=False)
+    with pytest.raises(ModelFileError, match=r"cannot be written: .*finished samples are kept"):
+        simulate_dataset(ChunkSimulator(network=network), pixels, journal=journal)
+
+
+def test_workers_give_the_same_bits(network, pixels, whole):
+    cluster = Cluster(processes=2)
+    assert_same(simulate_dataset(ChunkSimulator(network=network), pixels, spread=cluster), whole)
+
+
+def test_the_workers_of_a_scheduler_somewhere(network, pixels, whole):
+    with distributed.LocalCluster(
+        n_workers=1, processes=False, dashboard_address=None
+    ) as elsewhere:
+        cluster = Cluster(processes=1, scheduler=elsewhere.scheduler_address)
+        run = simulate_dataset(ChunkSimulator(network=network), pixels, spread=cluster)
+    assert_same(run, whole)
+
+
+def test_without_dask_the_error_says_what_to_install(network, pixels, monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(ClusterError, match=r"pip install 'qac-deploy\[cluster\]'"):
+        simulate_dataset(ChunkSimulator(network=network), pixels, spread=Cluster(processes=2))
+
+
+def test_no_scheduler_at_the_address(network, pixels, monkeypatch):
+    monkeypatch.setattr(simulation_cluster, "CONNECT_TIMEOUT_S", 1)
+    cluster = Cluster(processes=1, scheduler="tcp://127.0.0.1:1")
+    with pytest.raises(ClusterError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:1"):
+        simulate_dataset(ChunkSimulator(network=network), pixels, spread=cluster)
