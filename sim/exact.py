@@ -14,13 +14,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sim.closed_form import (
-    bytes_of_window_sums,
-    counts_of_window_sums,
-    spike_train,
-    spikes_after,
-    trains_of_currents,
-)
 from sim.exact_layers import (
     LayerOptions,
     ReadoutLayer,
@@ -98,7 +91,9 @@ class ExactEngine:
         check_float_arithmetic(place)
         if int8 is None:
             int8 = place.type == "cpu" and int8_is_exact()
-        self._options = LayerOptions(device=place, int8=int8, with_trains=with_trains)
+        self._options = LayerOptions(
+            device=place, bytes_between=int8, int8=int8, with_trains=with_trains
+        )
         with exact_arithmetic():
             self._layers = prepare_layers(network, self._options)
         self._unread_after = _unread_after(self._layers)
@@ -129,17 +124,16 @@ class ExactEngine:
         with exact_arithmetic():
             for layer, unread in zip(self._layers, self._unread_after, strict=True):
                 name = layer.population.name
-                sums = _accumulate(layer, values)
-                for source_name in unread:
-                    del values[source_name]
                 if isinstance(layer, ReadoutLayer):
-                    logits = sums.reshape(len(pixels), -1).to(torch.int64).cpu().numpy()
+                    logits = layer.logits(values).cpu().numpy()
                     continue
                 if self._options.with_trains:
-                    values[name], spikes = _trains(layer, sums)
+                    values[name], spikes = layer.counts_and_spikes(values)
                     trains[name] = spikes.cpu().numpy()
                 else:
-                    values[name] = _counts(layer, sums)
+                    values[name] = layer.counts(values)
+                for source_name in unread:
+                    del values[source_name]
                 if on_counts is not None:
                     on_counts(name, values[name])
                 if self._with_counts:
@@ -167,42 +161,6 @@ def _unread_after(layers: Sequence[SpikingLayer | ReadoutLayer]) -> list[list[st
     """For each layer, the sources that no later layer reads."""
     last_reader = {source: i for i, layer in enumerate(layers) for source, _ in layer.edges}
     return [[s for s, last in last_reader.items() if last == i] for i in range(len(layers))]
-
-
-def _accumulate(layer: SpikingLayer | ReadoutLayer, values: dict[str, Tensor]) -> Tensor:
-    total: Tensor | None = None
-    for source, kernels in layer.edges:
-        added = values[source]
-        for kernel in kernels:
-            added = kernel(added)
-        total = added if total is None else total.add_(added)
-    assert total is not None
-    return total if layer.constant is None else total.add_(layer.constant)
-
-
-def _counts(layer: SpikingLayer, sums: Tensor) -> Tensor:
-    steps = layer.population.timesteps
-    if not layer.holds_window_sum:
-        counts = spikes_after(
-            steps, sums.to(torch.int64), layer.threshold.long(), layer.initial.long()
-        )
-        return counts.to(torch.uint8 if layer.in_bytes else sums.dtype)
-    if layer.in_bytes:
-        return bytes_of_window_sums(steps, sums, layer.threshold)
-    return counts_of_window_sums(steps, sums, layer.threshold)
-
-
-def _trains(layer: SpikingLayer, currents: Tensor) -> tuple[Tensor, Tensor]:
-    """Counts in the layer's storage, and spikes."""
-    steps = layer.population.timesteps
-    if layer.is_usual and steps <= LARGEST_BYTE:
-        counts, spikes = trains_of_currents(steps, currents, layer.threshold, layer.initial)
-    else:
-        spikes = spike_train(
-            steps, currents.to(torch.int64), layer.threshold.long(), layer.initial.long()
-        )
-        counts = spikes.sum(dim=1)
-    return counts.to(torch.uint8 if layer.in_bytes else currents.dtype), spikes
 
 
 def _as_stored(counts: Tensor, most: int) -> np.ndarray:

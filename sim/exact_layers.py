@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from sim.closed_form import (
+    bytes_of_window_sums,
+    counts_of_window_sums,
+    spike_train,
+    spikes_after,
+    trains_of_currents,
+)
+from sim.fused_counts import fused_scale_and_offset
 from sim.linear_kernels import (
     EXACT_INTEGERS,
     LARGEST_BYTE,
     Kernel,
+    as_convolution,
     convolution_kernel,
+    counting_kernel,
     dense_kernel,
+    int8_is_trusted,
     pool_kernel,
-    scale_kernel,
+    sum_as_convolution,
 )
 from toolchain.errors import UnsupportedNetworkError
 from toolchain.integer_network import (
@@ -25,32 +39,60 @@ from toolchain.integer_network import (
     IntegerSpiking,
     IntegerSynapse,
 )
-from toolchain.integer_network.accumulator_bounds import window_sum_bound
+from toolchain.integer_network.accumulator_bounds import synapse_interval, window_sum_bound
 from toolchain.integer_network.network import largest_source_value
-from toolchain.linear_maps import Convolution, Dense, Scale, SumPool
+from toolchain.linear_maps import Convolution, Dense, Scale, Shape, SumPool
+
+PROBE_SAMPLES = 8
+
+Edges: TypeAlias = list[tuple[str, list[Kernel]]]
+"""Source and kernels of each synapse; the outputs add up."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SpikingLayer:
-    """A spiking population with kernels that give its window sum or its current.
+    """A spiking population with kernels that give its counts, its window sum or its current.
 
     Attributes:
-        edges: source and kernels of each synapse; their outputs add up.
-        constant: what is added to that sum; None where a kernel adds it.
-        holds_window_sum: the sum is ``V0 + T A``, else A.
+        constant: what is added to the sum over edges; None where a kernel adds it.
+        holds: what that sum is then: the counts themselves, ``V0 + T A``, or A.
         is_usual: ``0 <= V0 < Theta`` for every neuron, so the floating-point forms hold.
         in_bytes: counts go on as unsigned bytes, else in the layer's type.
         threshold, initial: Theta and V0 in the layer's type.
     """
 
     population: IntegerSpiking
-    edges: list[tuple[str, list[Kernel]]]
+    edges: Edges
     constant: Tensor | None
-    holds_window_sum: bool
+    holds: Literal["counts", "window sum", "current"]
     is_usual: bool
     in_bytes: bool
     threshold: Tensor
     initial: Tensor
+
+    def counts(self, values: Mapping[str, Tensor]) -> Tensor:
+        """Counts ``(B, C, H, W)`` from those of the sources."""
+        sums, steps = _accumulate(self, values), self.population.timesteps
+        if self.holds == "counts":
+            return sums
+        if self.holds == "current":
+            integers = sums.long(), self.threshold.long(), self.initial.long()
+            counts = spikes_after(steps, *integers)
+            return counts.to(torch.uint8 if self.in_bytes else sums.dtype)
+        if self.in_bytes:
+            return bytes_of_window_sums(steps, sums, self.threshold)
+        return counts_of_window_sums(steps, sums, self.threshold)
+
+    def counts_and_spikes(self, values: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """The same, and the spikes of each step, bool ``(B, T, C, H, W)``; for layers that hold A."""
+        currents, steps = _accumulate(self, values), self.population.timesteps
+        if self.is_usual and steps <= LARGEST_BYTE:
+            counts, spikes = trains_of_currents(steps, currents, self.threshold, self.initial)
+        else:
+            integers = currents.long(), self.threshold.long(), self.initial.long()
+            spikes = spike_train(steps, *integers)
+            counts = spikes.sum(dim=1)
+        return counts.to(torch.uint8 if self.in_bytes else currents.dtype), spikes
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -58,15 +100,25 @@ class ReadoutLayer:
     """The readout population; its kernels and constant add up to the logits."""
 
     population: IntegerReadout
-    edges: list[tuple[str, list[Kernel]]]
+    edges: Edges
     constant: Tensor | None
+
+    def logits(self, values: Mapping[str, Tensor]) -> Tensor:
+        """int64 ``(B, classes)`` from the counts of the sources."""
+        return _accumulate(self, values).flatten(1).to(torch.int64)
 
 
 @dataclass(frozen=True, kw_only=True)
 class LayerOptions:
-    """What the layers are prepared for."""
+    """What the layers are prepared for.
+
+    Attributes:
+        bytes_between: counts travel in unsigned bytes where they fit.
+        int8: 8-bit arithmetic wherever a kernel's sources are bytes.
+    """
 
     device: torch.device
+    bytes_between: bool
     int8: bool
     with_trains: bool
 
@@ -76,45 +128,154 @@ def prepare_layers(
 ) -> list[SpikingLayer | ReadoutLayer]:
     """All populations but the input, in topological order.
 
+    A layer in 8-bit arithmetic is tried against the same layer in floating point, on random values of
+    its own shape, and gives way to it if they differ: what a library computes is not ours to prove.
+
     Raises:
         UnsupportedNetworkError: a population's bound is past what doubles can hold.
     """
-    return [
-        _prepare(network, population, options)
-        for population in network.populations
-        if not isinstance(population, IntegerInput)
-    ]
+    layers = []
+    for population in network.populations:
+        if isinstance(population, IntegerInput):
+            continue
+        layer = _prepare(network, population, options)
+        if options.int8:
+            plain = _prepare(network, population, replace(options, int8=False))
+            layer = layer if _agree(network, layer, plain, options) else plain
+        layers.append(layer)
+    return layers
+
+
+def _agree(
+    network: IntegerNetwork,
+    layer: SpikingLayer | ReadoutLayer,
+    plain: SpikingLayer | ReadoutLayer,
+    options: LayerOptions,
+) -> bool:
+    rng = np.random.default_rng(0)
+    values = {}
+    for synapse in network.incoming(layer.population.name):
+        largest = largest_source_value(network, synapse)
+        shape = (PROBE_SAMPLES, *network[synapse.source].shape)
+        probe = torch.from_numpy(rng.integers(0, largest + 1, shape))
+        in_bytes = travels_in_bytes(largest, options)
+        probe = probe.to(torch.uint8 if in_bytes else torch.float64)
+        values[synapse.source] = probe.contiguous(memory_format=torch.channels_last)
+    if isinstance(layer, ReadoutLayer):
+        assert isinstance(plain, ReadoutLayer)
+        return torch.equal(layer.logits(values), plain.logits(values))
+    assert isinstance(plain, SpikingLayer)
+    if options.with_trains:
+        ours, theirs = layer.counts_and_spikes(values), plain.counts_and_spikes(values)
+        return all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+    return torch.equal(layer.counts(values), plain.counts(values))
+
+
+def _accumulate(layer: SpikingLayer | ReadoutLayer, values: Mapping[str, Tensor]) -> Tensor:
+    total: Tensor | None = None
+    for source, kernels in layer.edges:
+        added = values[source]
+        for kernel in kernels:
+            added = kernel(added)
+        total = added if total is None else total.add_(added)
+    assert total is not None
+    return total if layer.constant is None else total.add_(layer.constant)
 
 
 def travels_in_bytes(largest_value: int, options: LayerOptions) -> bool:
     """Whether a population's counts or pixels go to its readers as unsigned bytes."""
-    return options.int8 and largest_value <= LARGEST_BYTE
+    return options.bytes_between and largest_value <= LARGEST_BYTE
 
 
 def _prepare(
     network: IntegerNetwork, population: IntegerSpiking | IntegerReadout, options: LayerOptions
 ) -> SpikingLayer | ReadoutLayer:
-    dtype = _exact_type(network, population.name)
     if isinstance(population, IntegerReadout):
-        edges, constant = _edges(
-            network, population, population.timesteps, np.zeros(1, np.int64), dtype, options
-        )
+        dtype = _exact_type(network, population.name)
+        zero = np.zeros(1, np.int64)
+        edges, constant = _edges(network, population, population.timesteps, zero, dtype, options)
         return ReadoutLayer(population=population, edges=edges, constant=constant)
     start, threshold = population.initial_potential, population.threshold
     is_usual = bool(((start >= 0) & (start < threshold)).all())
-    holds_window_sum = is_usual and not options.with_trains
-    steps, offset = (population.timesteps, start) if holds_window_sum else (1, start * 0)
-    edges, constant = _edges(network, population, steps, offset, dtype, options)
+    in_bytes = travels_in_bytes(population.timesteps, options)
+    holds: Literal["counts", "window sum", "current"] = "current"
+    kernels, constant = None, None
+    if is_usual and not options.with_trains:
+        if in_bytes and options.int8:
+            kernels = _counting_kernels(network, population, options)
+        holds = "window sum" if kernels is None else "counts"
+    if kernels is not None:
+        dtype, edges = torch.float32, [(network.incoming(population.name)[0].source, kernels)]
+    else:
+        dtype = _exact_type(network, population.name)
+        steps, offset = (1, start * 0) if holds == "current" else (population.timesteps, start)
+        edges, constant = _edges(network, population, steps, offset, dtype, options)
     return SpikingLayer(
         population=population,
         edges=edges,
         constant=constant,
-        holds_window_sum=holds_window_sum,
+        holds=holds,
         is_usual=is_usual,
-        in_bytes=travels_in_bytes(population.timesteps, options),
-        threshold=torch.from_numpy(threshold).to(options.device, dtype),
-        initial=torch.from_numpy(start).to(options.device, dtype),
+        in_bytes=in_bytes,
+        threshold=_along_rows(threshold, population.shape, dtype, options.device),
+        initial=_along_rows(start, population.shape, dtype, options.device),
     )
+
+
+def _along_rows(
+    values: np.ndarray, shape: Shape, dtype: torch.dtype, device: torch.device
+) -> Tensor:
+    """One row of neurons where all rows are alike: torch runs over it at full width, channels last."""
+    whole = np.broadcast_to(values, shape if values.shape[1] > 1 else (shape[0], 1, shape[2]))
+    rows_last = np.require(whole.transpose(1, 2, 0), requirements=["C", "W"])
+    return torch.from_numpy(rows_last).to(device, dtype).permute(2, 0, 1)
+
+
+def _counting_kernels(
+    network: IntegerNetwork, population: IntegerSpiking, options: LayerOptions
+) -> list[Kernel] | None:
+    """Kernels from a single source's bytes to the counts, if there are such."""
+    synapse, *others = network.incoming(population.name)
+    if others or not all(_on_bytes(network, synapse, options)):
+        return None
+    *pools, last = synapse.maps
+    if not isinstance(last, Convolution | Scale):
+        return None
+    sums = synapse_interval(network, synapse)
+    if (fused := fused_scale_and_offset(population, synapse.exponent, sums)) is None:
+        return None
+    kernels = []
+    for pool in pools:
+        assert isinstance(pool, SumPool)  # a synapse has one weighted map
+        kernels.append(pool_kernel(pool, network[synapse.source].shape[0], int8=True))
+    convolution = as_convolution(last) if isinstance(last, Scale) else last
+    return [*kernels, counting_kernel(convolution, *fused, population.timesteps)]
+
+
+def _on_bytes(
+    network: IntegerNetwork, synapse: IntegerSynapse, options: LayerOptions
+) -> list[bool]:
+    """For each map, whether it can read bytes in 8-bit arithmetic."""
+    shape, largest = network[synapse.source].shape, largest_source_value(network, synapse)
+    possible, on_bytes = options.int8 and travels_in_bytes(largest, options), []
+    for linear_map in synapse.maps:
+        match linear_map:
+            case Convolution():
+                on_bytes.append(possible and int8_is_trusted(linear_map, shape))
+                possible = False  # sums are wider
+            case Scale():
+                on_bytes.append(possible and int8_is_trusted(as_convolution(linear_map), shape))
+                possible = False
+            case Dense():
+                on_bytes.append(possible)
+                possible = False
+            case SumPool():
+                largest *= prod(linear_map.kernel)
+                ones = sum_as_convolution(linear_map, shape[0])
+                possible = possible and largest <= LARGEST_BYTE and int8_is_trusted(ones, shape)
+                on_bytes.append(possible)
+        shape = linear_map.output_shape(shape)
+    return on_bytes
 
 
 def _exact_type(network: IntegerNetwork, name: str) -> torch.dtype:
@@ -135,7 +296,7 @@ def _edges(
     offset: np.ndarray,
     dtype: torch.dtype,
     options: LayerOptions,
-) -> tuple[list[tuple[str, list[Kernel]]], Tensor | None]:
+) -> tuple[Edges, Tensor | None]:
     """Kernels and a constant that add up to ``steps * A + offset``; the first edge adds it if it can."""
     constant = steps * population.bias + offset
     incoming = network.incoming(population.name)
@@ -159,29 +320,24 @@ def _kernels(
     """``steps * 2^x_e * op(W, N) + bias``, in bytes as far as they hold the values."""
     kernels: list[Kernel] = []
     shape = network[synapse.source].shape
-    largest = largest_source_value(network, synapse)
-    in_bytes = travels_in_bytes(largest, options)
     weighted = {
         "factor": steps * 2**synapse.exponent,
         "bias": bias,
         "dtype": dtype,
         "device": options.device,
     }
-    for linear_map in synapse.maps:
-        int8 = in_bytes and dtype == torch.float32
+    on_bytes = _on_bytes(network, synapse, options)
+    for linear_map, reads_bytes in zip(synapse.maps, on_bytes, strict=True):
+        int8 = reads_bytes and dtype == torch.float32
         match linear_map:
             case Convolution():
                 kernels.append(convolution_kernel(linear_map, **weighted, int8=int8))
-                in_bytes = False
             case Scale():
-                kernels.append(scale_kernel(linear_map, shape, **weighted, int8=int8))
-                in_bytes = False
+                as_conv = as_convolution(linear_map)
+                kernels.append(convolution_kernel(as_conv, **weighted, int8=int8))
             case Dense():
                 kernels.append(dense_kernel(linear_map, shape, **weighted, int8=int8))
-                in_bytes = False
-            case SumPool(kernel=window):
-                largest *= window[0] * window[1]
-                in_bytes = in_bytes and largest <= LARGEST_BYTE
-                kernels.append(pool_kernel(linear_map, shape[0], dtype=dtype, int8=in_bytes))
+            case SumPool():
+                kernels.append(pool_kernel(linear_map, shape[0], dtype=dtype, int8=reads_bytes))
         shape = linear_map.output_shape(shape)
     return kernels
