@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cache, partial
+from operator import attrgetter
 from typing import TypeAlias
 
 import numpy as np
@@ -46,11 +47,23 @@ def exact_arithmetic() -> Iterator[None]:
         settings.enter_context(torch.backends.nnpack.flags(enabled=False))
         if torch.cuda.is_available():
             # without cuDNN a convolution is a matrix product of gathered windows, or a direct sum
-            settings.enter_context(torch.backends.cudnn.flags(enabled=False, allow_tf32=False))
-            allowed = torch.backends.cuda.matmul.allow_tf32
-            torch.backends.cuda.matmul.allow_tf32 = False
-            settings.callback(setattr, torch.backends.cuda.matmul, "allow_tf32", allowed)
+            settings.enter_context(torch.backends.cudnn.flags(enabled=False))
+        for place in ("mkldnn.matmul", "mkldnn.conv", "cuda.matmul"):
+            _set(settings, place, "fp32_precision", "ieee")
+        if not hasattr(torch.backends.cuda.matmul, "fp32_precision"):  # torch before 2.9
+            _set(settings, "cuda.matmul", "allow_tf32", False)
         yield
+
+
+def _set(settings: ExitStack, place: str, attribute: str, value: object) -> None:
+    """Set what this torch has of it, until the settings are undone."""
+    try:
+        owner = attrgetter(place)(torch.backends)
+        before = getattr(owner, attribute)
+    except AttributeError:
+        return
+    setattr(owner, attribute, value)
+    settings.callback(setattr, owner, attribute, before)
 
 
 def convolution_kernel(
@@ -255,6 +268,6 @@ def check_float_arithmetic(device: torch.device) -> None:
             products = F.linear(values.flatten(1), weight.flatten(1))
             if (sums != limit).any() or (products != limit).any():
                 raise DeviceError(
-                    f"{dtype} sums on {device.type} are not exact: something shortens the operands; "
-                    f"unset ONEDNN_DEFAULT_FPMATH_MODE, and leave torch's float32 precision at 'highest'"
+                    f"{dtype} sums on {device} are not exact: something shortens the operands; unset "
+                    f"ONEDNN_DEFAULT_FPMATH_MODE and NVIDIA_TF32_OVERRIDE"
                 )

@@ -1,0 +1,142 @@
+"""Both arithmetics give the integers, for any geometry; what cannot is noticed."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from sim import linear_kernels
+from sim.exact import ExactEngine
+from sim.linear_kernels import (
+    check_float_arithmetic,
+    convolution_kernel,
+    exact_arithmetic,
+    int8_is_exact,
+    int8_is_trusted,
+)
+from toolchain.errors import DeviceError
+from toolchain.integer_network import (
+    IntegerInput,
+    IntegerNetwork,
+    IntegerReadout,
+    IntegerSynapse,
+)
+from toolchain.linear_maps import Convolution, Dense
+
+CPU = torch.device("cpu")
+
+
+@st.composite
+def geometries(draw):
+    """A convolution, and samples that it takes."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    groups = draw(st.sampled_from([1, 1, 1, 2, 3, 16]))
+    per_group = draw(st.sampled_from([1, 1, 2, 3, 4, 5, 16, 17]))
+    out = groups * draw(st.sampled_from([1, 2, 3, 8, 17]))
+    rows, columns = draw(st.integers(1, 9)), draw(st.integers(1, 9))
+    kernel = draw(st.integers(1, min(4, rows))), draw(st.integers(1, min(4, columns)))
+    padding = tuple(draw(st.integers(0, size // 2)) for size in kernel)
+    stride = draw(st.integers(1, 3)), draw(st.integers(1, 3))
+    weight = rng.integers(-127, 128, (out, per_group, *kernel), dtype=np.int8)
+    convolution = Convolution(weight=weight, stride=stride, padding=padding, groups=groups)
+    shape = (draw(st.integers(1, 9)), groups * per_group, rows, columns)
+    return convolution, rng.integers(0, 256, shape, np.uint8)
+
+
+@pytest.mark.skipif(not int8_is_exact(), reason="no 8-bit arithmetic on this processor")
+@settings(deadline=None, max_examples=1_000, suppress_health_check=list(HealthCheck))
+@given(geometries(), st.sampled_from([1, 3, 64]))
+def test_bytes_and_floats_give_the_sums_of_doubles(geometry, factor):
+    convolution, values = geometry
+    tensor = torch.from_numpy(values).contiguous(memory_format=torch.channels_last)
+    bias = np.arange(len(convolution.weight)) - 1_000
+
+    def sums(dtype, int8):
+        with exact_arithmetic():
+            return convolution_kernel(
+                convolution, factor=factor, bias=bias, dtype=dtype, int8=int8, device=CPU
+            )(tensor).double()
+
+    expected = sums(torch.float64, False)
+    assume(expected.abs().max() < 2**24)
+    assert torch.equal(sums(torch.float32, False), expected)
+    if int8_is_trusted(convolution, values.shape[1:]):
+        assert torch.equal(sums(torch.float32, True), expected)
+
+
+def test_what_onednn_computes_wrongly_is_not_left_to_it():
+    """One input channel a group, a horizontal stride, one output column; not if it is depthwise."""
+
+    def trusted(out, per_group, groups, stride, columns):
+        weight = np.zeros((out, per_group, 1, 3), np.int8)
+        convolution = Convolution(weight=weight, stride=stride, groups=groups)
+        return int8_is_trusted(convolution, (per_group * groups, 3, columns))
+
+    assert not trusted(6, 1, 3, (1, 2), 4)
+    assert not trusted(4, 1, 1, (1, 2), 4)
+    assert trusted(3, 1, 3, (1, 2), 4)
+    assert trusted(6, 2, 3, (1, 2), 4)
+    assert trusted(6, 1, 3, (2, 1), 3)
+    assert trusted(6, 1, 3, (1, 2), 5)
+
+
+def test_settings_are_undone():
+    with exact_arithmetic():
+        assert torch.backends.nnpack.set_flags(False) == (False,)
+        if hasattr(torch.backends.mkldnn.matmul, "fp32_precision"):
+            assert torch.backends.mkldnn.matmul.fp32_precision == "ieee"
+        assert torch.is_inference_mode_enabled()
+    assert torch.backends.nnpack.set_flags(True) == (True,)
+    assert not torch.is_inference_mode_enabled()
+
+
+def test_arithmetic_that_shortens_its_operands_is_refused(monkeypatch):
+    check_float_arithmetic(CPU)
+    whole = torch.nn.functional.linear
+    monkeypatch.setattr(
+        linear_kernels.F,
+        "linear",
+        lambda values, weight: whole(values.bfloat16().to(values.dtype), weight),
+    )
+    with pytest.raises(DeviceError, match=r"torch\.float32 sums on cpu are not exact: something"):
+        check_float_arithmetic(CPU)
+
+
+@pytest.fixture
+def small_network():
+    return IntegerNetwork.build(
+        [
+            IntegerInput(name="input", shape=(1, 2, 2), max_value=255, unit=1.0),
+            IntegerReadout(
+                name="logits", shape=(2, 1, 1), bias=np.zeros((2, 1, 1), np.int64), unit=1.0
+            ),
+        ],
+        [
+            IntegerSynapse(
+                source="input",
+                target="logits",
+                maps=(Dense(weight=np.array([[1, 2, 3, 4], [-1, 0, 0, 1]], np.int8)),),
+                exponent=1,
+            )
+        ],
+    )
+
+
+def test_a_device_that_is_not_there(small_network):
+    with pytest.raises(DeviceError, match=r"device 'tpu' cannot be used: .*; 'cpu' always can"):
+        ExactEngine(small_network, device="tpu")
+
+
+@pytest.mark.skipif(not int8_is_exact(), reason="no 8-bit arithmetic on this processor")
+def test_a_kernel_that_errs_gives_way(small_network, monkeypatch):
+    """The dense layer's 8-bit product is off by one: the engine notices and uses floats."""
+    right = linear_kernels._int8_product
+    monkeypatch.setattr(
+        linear_kernels,
+        "_int8_product",
+        lambda *options: lambda values: right(*options)(values) + 1,
+    )
+    pixels = np.array([[[[1, 10], [100, 200]]]])
+    logits = ExactEngine(small_network, int8=True).run(pixels).logits
+    assert logits.tolist() == [[2 * (1 + 20 + 300 + 800), 2 * 199]]
