@@ -43,14 +43,16 @@ def synapse_interval(network: IntegerNetwork, synapse: IntegerSynapse) -> Interv
                 pair = np.stack([low * weight, high * weight])
                 low, high = pair.min(0), pair.max(0)
             case Convolution(weight=weight, groups=groups):
-                out, per_group = weight.shape[:2]
-                group_of = np.arange(out) // (out // groups)
-                inputs = group_of[:, None] * per_group + np.arange(per_group)
-                low, high = _weighted(
-                    weight.reshape(out, per_group, -1),
-                    low[inputs][..., None],
-                    high[inputs][..., None],
-                )
+                taps = prod(weight.shape[2:])
+                parts = [
+                    _weighted(
+                        rows.reshape(len(rows), -1), np.repeat(least, taps), np.repeat(most, taps)
+                    )
+                    for rows, least, most in zip(
+                        *(np.split(array, groups) for array in (weight, low, high)), strict=True
+                    )
+                ]
+                low, high = (np.concatenate(ends) for ends in zip(*parts, strict=True))
                 # zero padding presents 0, which the interval of a later map must still contain
                 low, high = np.minimum(low, 0), np.maximum(high, 0)
             case Dense(weight=weight):
@@ -62,15 +64,24 @@ def synapse_interval(network: IntegerNetwork, synapse: IntegerSynapse) -> Interv
     return Interval(low=low, high=high)
 
 
+_ROWS_AT_ONCE = 64  # of a weight: what is read from memory once stays in the cache
+
+
 def _weighted(
     weight: np.ndarray, low: np.ndarray, high: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    wide = weight.astype(np.int64)
-    positive, negative = np.maximum(wide, 0), np.minimum(wide, 0)
-    axes = tuple(range(1, weight.ndim))
-    return (positive * low + negative * high).sum(axes), (positive * high + negative * low).sum(
-        axes
-    )
+    """Bounds of ``W x`` for ``low <= x <= high``: W of shape ``(out, in)``, the bounds ``(in,)``."""
+    largest = max(abs(int(low.min())), abs(int(high.max()))) * (len(low) << weight.itemsize * 8)
+    number = np.float64 if largest < 2**53 else np.int64  # doubles are exact, and far faster
+    at_positive = np.stack([low, high], axis=1).astype(number)
+    at_negative = at_positive[:, ::-1]
+    ends = []
+    for start in range(0, len(weight), _ROWS_AT_ONCE):
+        rows = weight[start : start + _ROWS_AT_ONCE].astype(number)
+        positive = np.maximum(rows, 0)
+        ends.append(positive @ at_positive + (rows - positive) @ at_negative)
+    both = np.concatenate(ends).astype(np.int64)
+    return both[:, 0], both[:, 1]
 
 
 def accumulator_interval(network: IntegerNetwork, name: str) -> Interval:

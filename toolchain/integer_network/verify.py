@@ -80,7 +80,7 @@ def verify_integer_widths(network: IntegerNetwork, widths: IntegerWidths) -> Int
     """
     for synapse in network.synapses:
         (weight,) = (m.weight for m in synapse.maps if isinstance(m, Convolution | Dense | Scale))
-        largest = int(np.abs(weight.astype(np.int64)).max())
+        largest = max(int(weight.max()), -int(weight.min()))
         if largest > widths.max_weight:
             raise IntegerWidthError(
                 f"{synapse}: weight {largest} exceeds {widths.weight_bits} bits "

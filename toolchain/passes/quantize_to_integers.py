@@ -165,13 +165,26 @@ def _range_per_channel(synapse: Synapse, channels: int, max_weight: int) -> np.n
 
     At 8 bits that is nearly the largest weight; at 2 or 4 bits, clipping the few largest pays.
     """
-    weight = np.abs(_weighted_map(synapse).weight).reshape(channels, -1)
+    weight = _weighted_map(synapse).weight.reshape(channels, -1)
+    rows = max(1, _VALUES_AT_ONCE // weight.shape[1])
+    parts = [np.abs(weight[start : start + rows]) for start in range(0, channels, rows)]
+    return np.concatenate([_range_per_row(part, max_weight) for part in parts])
+
+
+_VALUES_AT_ONCE = 2**15  # of a weight: every fraction is tried while they are in the cache
+
+
+def _range_per_row(weight: np.ndarray, max_weight: int) -> np.ndarray:
     largest = weight.max(axis=1)
-    best, least_error = largest, np.full(channels, np.inf)
+    best, least_error = largest, np.full(len(weight), np.inf)
+    rounded = np.empty_like(weight)
     for fraction in CLIPPING_FRACTIONS:
         step = np.maximum(largest * fraction / max_weight, np.finfo(float).tiny)[:, None]
-        rounded = np.minimum(np.floor(weight / step + 0.5), max_weight) * step
-        error = ((rounded - weight) ** 2).sum(axis=1)
+        np.divide(weight, step, out=rounded)
+        np.floor(np.add(rounded, 0.5, out=rounded), out=rounded)
+        np.multiply(np.minimum(rounded, max_weight, out=rounded), step, out=rounded)
+        np.square(np.subtract(rounded, weight, out=rounded), out=rounded)
+        error = rounded.sum(axis=1)
         better = error < least_error
         best = np.where(better, largest * fraction, best)
         least_error = np.where(better, error, least_error)
