@@ -9,13 +9,12 @@ kept does: its messages, the synaptic events of their lists, and one update a ne
 from __future__ import annotations
 
 from collections.abc import Mapping as ReadOnlyDict
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from math import prod
 
 import numpy as np
 
 from hw_models.multicore.connectivity import connectivity, is_convolution
+from hw_models.multicore.frame_sums import frame_sums
 from hw_models.multicore.mapping import Mapping, Route
 from hw_models.multicore.pipeline_ticks import Schedule
 from hw_models.multicore.tile_grid import block_sums
@@ -68,7 +67,7 @@ def count_events(
             updates = np.multiply.outer(neurons, np.ones_like(ticks))
             _add(events.active_updates, rows, ticks, updates)
             if name in trains:
-                spikes = _sums(trains[name][own].astype(np.int64), members)
+                spikes = frame_sums(trains[name][own], members)
                 _add(events.spikes, rows, ticks, spikes)
     for synapse in mapping.network.synapses:
         grid = mapping.grids[synapse.target]
@@ -83,7 +82,7 @@ def count_events(
             )
         ]
         reaching = [(matrix > 0).astype(np.int64) for matrix in synapses]
-        synaptic, messages = _sums(frames, synapses), _sums(frames, reaching)
+        synaptic, messages = frame_sums(frames, synapses), frame_sums(frames, reaching)
         kind = events.convolution if is_convolution(synapse) else events.synaptic
         # the buffer's compartments integrate: one update a neuron for each frame that arrives
         neurons = np.array([tile.neurons for tile in grid.tiles])
@@ -107,7 +106,7 @@ def _add_messages(
     """One message for each spike and core it is sent to."""
     ticks = schedule.step_ticks[route.synapse.source][route.samples]
     reaching = [axis.reaching.astype(np.int64) for axis in route.axes]
-    messages = _sums(train[route.samples].astype(np.int64), reaching)
+    messages = frame_sums(train[route.samples], reaching)
     hops_x, hops_y = mapping.hops(route.source, route.target)
     _add(events.messages_out, route.source, ticks, messages)
     _add(events.hops_east_west, route.source, ticks, messages * hops_x[:, None, None])
@@ -125,33 +124,16 @@ def _membership(edges: tuple[int, ...]) -> np.ndarray:
     return block_sums(np.eye(edges[-1], dtype=np.int64), edges)
 
 
-def _sums(frames: np.ndarray, weights: Sequence[np.ndarray]) -> np.ndarray:
-    """Weighted sums over channels, rows and columns for every combination of blocks.
-
-    Args:
-        frames: ``(K, T, C, H, W)``.
-        weights: ``(a, C)``, ``(b, H)`` and ``(c, W)``.
-
-    Returns:
-        int64 ``(a b c, K, T)``.
-    """
-    sums = frames.astype(np.float64)  # integers below 2^53, so exact
-    for weight in weights:
-        sums = np.tensordot(sums, weight.astype(np.float64), axes=(2, 1))  # to the end
-    samples, steps, *blocks = sums.shape  # a replica may have no sample
-    return sums.reshape(samples, steps, prod(blocks)).transpose(2, 0, 1).astype(np.int64)
-
-
 def _frames(
     mapping: Mapping,
     synapse: IntegerSynapse,
     pixels: np.ndarray,
     trains: ReadOnlyDict[str, np.ndarray],
 ) -> np.ndarray:
-    """Axon events of each source neuron and step, int64 ``(K, T, C, H, W)``: for a pixel, its set bits."""
+    """Axon events of each source neuron and step, ``(K, T, C, H, W)``: for a pixel, its set bits."""
     source = mapping.network[synapse.source]
     if not isinstance(source, IntegerInput):
-        return trains[synapse.source].astype(np.int64)
+        return trains[synapse.source]
     planes = np.arange(source.max_value.bit_length()).reshape(-1, 1, 1, 1, 1)
     return ((pixels >> planes) & 1).sum(axis=0)[:, None]
 
