@@ -1,4 +1,4 @@
-"""How fast the PE array model is: VGG-16 at ImageNet size, and one layer beside SCALE-Sim.
+"""VGG-16 at ImageNet size on the PE array: dataflows, and how fast the model is, beside SCALE-Sim too.
 
     python benchmarks/pe_array_speed.py
     QAC_DEPLOY_PEERS_PYTHON=.venv-peers/bin/python python benchmarks/pe_array_speed.py
@@ -23,7 +23,7 @@ from sklearn.datasets import load_sample_image
 from hw_models.pe_array.array_description import load_array
 from hw_models.pe_array.estimate import estimate_array
 from hw_models.pe_array.layer_passes import MODES, LayerPass, layer_passes
-from hw_models.pe_array.loop_nest import Unrolling
+from hw_models.pe_array.loop_nest import Dataflow, Unrolling
 from hw_models.pe_array.operands import pass_values
 from hw_models.pe_array.pass_timing import time_pass
 from hw_models.pe_array.zero_skipping import SKIPPINGS, skip_zeros
@@ -50,8 +50,33 @@ def main() -> None:
             estimate = estimate_array(network, array, mode)
             seconds.append(time.perf_counter() - start)
         print(f"  {mode:15} {estimate.total_cycles:12,} cycles in {min(seconds):.3f} s")
+    _dataflows(network)
     _skipping()
     _beside_scalesim()
+
+
+def _dataflows(network: IntegerNetwork) -> None:
+    array = load_array("pe-array")
+    print("the same under each dataflow:")
+    for mode in MODES:
+        for dataflow in (
+            Dataflow(),
+            Dataflow(time_loop="outermost"),
+            Dataflow(fold=True),
+        ):
+            estimate = estimate_array(network, replace(array, dataflow=dataflow), mode)
+            carried = sum(
+                moved[operand]
+                for layer in estimate.layers
+                for moved in (layer.timing.loaded_bytes, layer.timing.stored_bytes)
+                for operand in ("membrane", "psum")
+            )
+            fold = ", folded" if dataflow.fold else ""
+            print(
+                f"  {mode:15} time {dataflow.time_loop + fold:18} {estimate.total_cycles:12,} cycles, "
+                f"{estimate.off_chip_bytes / 1e6:6.1f} MB off chip, of it potentials and sums "
+                f"{carried / 1e6:5.1f}, {sum(estimate.energy_pj.values()) / 1e9:6.1f} mJ"
+            )
 
 
 def _skipping() -> None:
@@ -126,4 +151,5 @@ def _one_layer() -> LayerPass:
     return layer_passes(network, "ann_multiplier")[0]
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -44,7 +44,8 @@ def findings(on_array: dict[str, Any]) -> list[str]:
         f"the counts takes {_times(planes, cycles['snn_temporal'])} the cycles of T passes.",
         f"The quantized ANN computes the same counts. Bit-serial it makes the same turns of the array as "
         f"the bit planes ({_times(cycles['ann_bit_serial'], planes)} their cycles); with multipliers it "
-        f"takes {_times(cycles['ann_multiplier'], planes)} their cycles.",
+        f"takes {_times(cycles['ann_multiplier'], planes)} their cycles. The modes have as many elements, "
+        f"not the same area: a multiplier is larger than an AND gate.",
         f"Fewest cycles: {fastest}. Least energy, by these figures: {leanest}, "
         f"{_times(energy[leanest], energy['snn_bit_planes'])} that of snn_bit_planes.",
     ]
@@ -60,7 +61,7 @@ def silicon(on_array: dict[str, Any]) -> str:
     chips = ", ".join(
         f"{chip} {number(pj)}" for chip, pj in on_array["published_silicon_pj"].items()
     )
-    text = f"pJ an accumulation, memory included: {ours}."
+    text = f"pJ an accumulation, zeros and memory included: {ours}."
     return f"{text} Reported of spiking chips, per synaptic operation: {chips}." if chips else text
 
 

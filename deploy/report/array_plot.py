@@ -47,7 +47,8 @@ def draw_comparison(report: dict[str, Any], sweeps: list[dict[str, Any]], path: 
 
     style: Any = {"svg.hashsalt": "qac-deploy", "font.size": 9}
     with matplotlib.rc_context(style):
-        heights = [2.6, 2.8, 3.6] + ([4.2] if sweeps else [])
+        num_rows = len(report["comparison"])
+        heights = [1 + 0.27 * num_rows, 2.8, 3.8] + ([4.2] if sweeps else [])
         figure = pyplot.figure(figsize=(11, sum(heights)), layout="constrained")
         parts = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
         interval, energy = parts[0].subplots(1, 2, sharey=True)
@@ -135,7 +136,11 @@ def _layers(axes: Axes, on_array: dict[str, Any]) -> None:
             color=_MODES[mode["mode"]],
             label=mode["mode"],
         )
-    axes.set_xticks(range(len(names)), names, rotation=30, ha="right", fontsize=8)
+    many = len(names) > 14
+    axes.set_xticks(
+        range(len(names)), names, rotation=90 if many else 30, ha="center" if many else "right"
+    )
+    axes.tick_params(axis="x", labelsize=7 if many else 8)
     axes.set(ylabel="cycles", title="layer by layer", xlim=(-0.6, len(names) - 0.4))
     axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     axes.spines[["top", "right"]].set_visible(False)
