@@ -22,7 +22,7 @@ from hw_models.pe_array.array_description import PeArray, load_array
 from hw_models.pe_array.functional import run_on_array
 from hw_models.pe_array.layer_passes import modes_of
 from hw_models.pe_array.rtl_network import verify_in_rtl
-from hw_models.pe_array.rtl_simulator import preferred_simulator
+from hw_models.pe_array.rtl_simulator import SimulatorName
 from hw_models.target_description import TargetDescription, load_target
 from sim.exact import run_exact
 from sim.lava_runner import LavaRun, run_lava
@@ -34,6 +34,9 @@ from toolchain.datasets import load_dataset
 from toolchain.errors import DataError, LavaError, ModelFileError
 from toolchain.integer_network import IntegerNetwork, has_constant_current, input_population
 from toolchain.integer_network.serialize import describe_network, load_integer_network
+
+# about 20 s each at the default array's 1,024 elements
+RTL_CYCLES: dict[SimulatorName, int] = {"verilator": 1_000_000, "icarus": 500}
 
 Status = Literal["equal", "different", "skipped"]
 
@@ -49,6 +52,14 @@ class Rung:
     name: str
     status: Status
     detail: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RtlLimit:
+    """How much of the PE array's RTL to simulate, and with what."""
+
+    simulator: SimulatorName
+    cycles: int
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -98,13 +109,13 @@ def verify(
     build: Build,
     lava_python: Callable[[], Path],
     on_stage: Callable[[str], None] = lambda stage: None,
-    rtl_cycle_limit: int | None = None,
+    rtl: RtlLimit | None = None,
 ) -> Iterator[Rung]:
     """Climb the ladder; each rung is held against the one the judge stands on.
 
     Args:
         lava_python: finds the interpreter for Lava, or raises LavaError.
-        rtl_cycle_limit: cycles to simulate of the PE array's RTL; without it there is no such rung.
+        rtl: what to simulate of the PE array's RTL; without it there is no such rung.
 
     Raises:
         RtlError: the RTL is asked for and cannot be simulated.
@@ -120,8 +131,8 @@ def verify(
     yield _lava(build, lava_python)
     on_stage("PE array")
     yield _pe_array(build)
-    if rtl_cycle_limit is not None:
-        yield _rtl(build, rtl_cycle_limit, on_stage)
+    if rtl is not None:
+        yield _rtl(build, rtl, on_stage)
 
 
 def hold_lava_run(build: Build, run: LavaRun) -> str | None:
@@ -257,7 +268,7 @@ def _pe_array(build: Build) -> Rung:
     return _rung(name, difference, compared)
 
 
-def _rtl(build: Build, cycle_limit: int, on_stage: Callable[[str], None]) -> Rung:
+def _rtl(build: Build, limit: RtlLimit, on_stage: Callable[[str], None]) -> Rung:
     """The first sample: the array's cycles do not depend on what it computes."""
     name = "PE array -> its RTL"
     run = verify_in_rtl(
@@ -266,15 +277,15 @@ def _rtl(build: Build, cycle_limit: int, on_stage: Callable[[str], None]) -> Run
         build.pixels[:1],
         {name: count[:1] for name, count in build.reference.counts.items()},
         {name: train[:1] for name, train in build.reference.trains.items()},
-        simulator=preferred_simulator(),
-        cycle_limit=cycle_limit,
+        simulator=limit.simulator,
+        cycle_limit=limit.cycles,
         progress=on_stage,
     )
     num_left_out, cycles_left_out = len(run.left_out), sum(run.left_out.values())
     over = ""
     if run.left_out:
         over = (
-            f"; {num_left_out} longer ones over the limit of {cycle_limit:,} cycles left out "
+            f"; {num_left_out} longer ones over the limit of {limit.cycles:,} cycles left out "
             f"({cycles_left_out:,} cycles: --rtl-cycles {run.cycles + cycles_left_out})"
         )
     if run.num_passes == 0:

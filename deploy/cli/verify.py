@@ -33,8 +33,12 @@ def verify_command(
         ),
     ] = False,
     rtl_cycles: Annotated[
-        int, typer.Option(min=1, help="Cycles of the RTL to simulate, the shortest passes first.")
-    ] = 1_000_000,
+        int | None,
+        typer.Option(
+            min=1,
+            help="Cycles of the RTL to simulate, the shortest passes first; about 20 s by default.",
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Check every step from the model file to each engine, integer by integer.
@@ -47,11 +51,13 @@ def verify_command(
     Example: [bold]qac-deploy verify build/ --rtl[/bold]
     """
     from deploy.lava_environment import find_lava_python
-    from deploy.verification import load_build, verify
+    from deploy.verification import RTL_CYCLES, RtlLimit, load_build, verify
     from hw_models.pe_array.rtl_simulator import preferred_simulator
 
-    if rtl:
-        preferred_simulator()  # refuse at once what would be refused after all other rungs
+    limit = None
+    if rtl or rtl_cycles is not None:
+        simulator = preferred_simulator()  # or refuse before all other rungs have run
+        limit = RtlLimit(simulator=simulator, cycles=rtl_cycles or RTL_CYCLES[simulator])
     rungs = []
     with console.status("reading the build") as status:
         if as_json:
@@ -61,7 +67,7 @@ def verify_command(
             loaded,
             lambda: find_lava_python(lava_python),
             status.update,
-            rtl_cycle_limit=rtl_cycles if rtl else None,
+            limit,
         ):
             rungs.append(rung)
             if not as_json:

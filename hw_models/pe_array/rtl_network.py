@@ -27,7 +27,9 @@ from hw_models.pe_array.rtl_run import (
 from hw_models.pe_array.rtl_simulator import RtlArray, SimulatorName, compile_rtl
 from toolchain.integer_network import IntegerNetwork, IntegerReadout, IntegerSpiking
 
-LEAST_MEMORY_WORDS = 1 << 14
+# at least these, so that one compilation serves most networks
+LEAST_OPERAND_BITS = 8
+LEAST_MEMORY_WORDS = 1 << 16
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -215,6 +217,7 @@ def _first_in_rtl(
 def rtl_array_for(passes: Sequence[PassInNetwork], array: PeArray) -> RtlArray:
     """The array, with operands and memories that hold those of every pass."""
     signed = any(one.data.operands.min(initial=0) < 0 for one in passes)
+    operand_bits = max(_operand_bits(one.data.operands, signed) for one in passes)
     words = LEAST_MEMORY_WORDS
     for one in passes:
         tiling = tiling_of(one.layer.nest, array.unrolling, array.dataflow)
@@ -222,7 +225,7 @@ def rtl_array_for(passes: Sequence[PassInNetwork], array: PeArray) -> RtlArray:
             words *= 2
     return RtlArray(
         unrolling=array.unrolling,
-        operand_bits=max(_operand_bits(one.data.operands, signed) for one in passes),
+        operand_bits=max(operand_bits, LEAST_OPERAND_BITS),
         signed_operands=signed,
         weight_bits=array.weight_bits,
         sum_bits=max(array.sum_bits, array.potential_bits),
