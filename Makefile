@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test slow netx peers lint environment lava clean
+.PHONY: demo test slow netx peers lint environment lava simulators clean
 
 demo: environment lava
 	$(BIN)/qac-deploy train --data digits --out model.pt
@@ -14,10 +14,10 @@ demo: environment lava
 	$(BIN)/qac-deploy compare build
 	@echo; echo "open build/report.html in a browser"
 
-test: environment lava
+test: environment lava simulators
 	$(BIN)/python -m pytest -n 2
 
-slow: environment lava  # the paper's networks at full width, in Lava too
+slow: environment lava simulators  # the paper's networks at full width, in Lava too
 	$(BIN)/python -m pytest -m slow
 
 netx: environment  # exported NetX files, read and run by lava-dl itself (6 GB of packages)
@@ -49,6 +49,11 @@ $(VENV)/installed: pyproject.toml
 
 lava: environment
 	$(BIN)/qac-deploy doctor --create-lava-env
+
+simulators:  # Verilator and Icarus, for the PE array's RTL; without root, only a look whether they are there
+	@command -v verilator >/dev/null && command -v iverilog >/dev/null || if [ "$$(id -u)" = 0 ]; \
+	then apt-get update -qq && apt-get install -y -qq verilator iverilog; \
+	else echo "the tests of the PE array's RTL need: apt install verilator iverilog" >&2; exit 1; fi
 
 clean:
 	rm -rf $(VENV) .venv-peers build model.pt

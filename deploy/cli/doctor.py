@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+import shutil
 from pathlib import Path
 from typing import Annotated
 
@@ -67,6 +68,10 @@ def doctor(
         except LavaError as error:
             optional = " (optional: reads exported NetX files)" if environment is LAVA_DL else ""
             rows.append((environment.package, "", f"{error}{optional}"))
+    for program in ("verilator", "iverilog"):
+        found = shutil.which(program) or ""
+        remedy = f"apt install {program} (optional: the PE array's RTL)"
+        rows.append((program, found, "" if found else remedy))
     if as_json:
         print_json([{"name": n, "found": f or None, "remedy": r or None} for n, f, r in rows])
         return

@@ -45,8 +45,8 @@ def verify_command(
 
     The model is lowered again; every core computes from its own axons, synapse lists and buffer slots;
     the Lava bundle is read back and run; the PE array computes in its own loop order, and with --rtl in
-    hardware, cycle by cycle. Exit code 1 where a rung differs, with the first difference: population,
-    neuron, timestep, both values.
+    its SystemVerilog, cycle by cycle. Exit code 1 where a rung differs, with the first difference:
+    population, neuron, timestep, both values.
 
     Example: [bold]qac-deploy verify build/ --rtl[/bold]
     """

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
+
+import hw_models
 
 RUNGS = [
     "quantized ANN -> integer network",
@@ -102,3 +106,58 @@ def test_cores_that_do_not_hold_the_network_are_refused(qac_deploy, build):
     process = qac_deploy("verify", build, "--samples", 1)
     assert process.returncode == 2
     assert "mapping.json: the cores of 'stem' must hold each of its neurons once" in process.stderr
+
+
+@pytest.fixture
+def small_array(build, tmp_path):
+    """The build's PE array with 16 elements: quick to compile."""
+    text = (Path(hw_models.__file__).parent / "targets" / "pe-array.yaml").read_text()
+    for name in ("output_channels", "output_columns", "timesteps", "input_channels"):
+        text = re.sub(rf"({name}: {{value:) \d+", r"\1 2", text)
+    (tmp_path / "small.yaml").write_text(text)
+    change_json(
+        build / "report.json",
+        lambda report: report["options"].update(array=str(tmp_path / "small.yaml")),
+    )
+    return build
+
+
+@pytest.mark.rtl
+def test_the_rtl_is_a_rung_where_it_is_asked_for(qac_deploy, small_array, tmp_path):
+    process = qac_deploy(
+        *("verify", small_array, "--samples", 1, "--lava-python", "no", "--json"),
+        *("--rtl", "--rtl-cycles", 20_000),
+        QAC_DEPLOY_RTL_CACHE=str(tmp_path / "cache"),
+    )
+    assert process.returncode == 0, process.stderr
+    rung = rungs_of(process)["PE array -> its RTL"]
+    assert rung["status"] == "equal"
+    found = re.fullmatch(
+        r"cycles, port accesses, sums and spikes of (\d+) passes on one sample, ([\d,]+) cycles in "
+        r"verilator; (\d+) longer ones over the limit of 20,000 cycles left out "
+        r"\(([\d,]+) cycles: --rtl-cycles (\d+)\)",
+        rung["detail"],
+    )
+    passes, cycles, left_out, over, whole = (int(n.replace(",", "")) for n in found.groups())
+    assert passes + left_out == 16
+    assert cycles <= 20_000 < cycles + over == whole
+
+
+@pytest.mark.rtl
+def test_a_limit_that_no_pass_meets_skips_the_rung(qac_deploy, small_array):
+    process = qac_deploy(
+        *("verify", small_array, "--samples", 1, "--lava-python", "no", "--json", "--rtl-cycles", 1)
+    )
+    assert process.returncode == 0, process.stderr
+    rung = rungs_of(process)["PE array -> its RTL"]
+    assert rung["status"] == "skipped"
+    assert rung["detail"].startswith(
+        "no pass; 16 longer ones over the limit of 1 cycles left out ("
+    )
+
+
+def test_the_rtl_without_a_simulator_is_refused_with_the_remedy(qac_deploy, build, tmp_path):
+    process = qac_deploy("verify", build, "--rtl", PATH=str(tmp_path))
+    assert process.returncode == 2
+    assert "no simulator of hardware descriptions was found" in process.stderr
+    assert "run `apt install verilator iverilog`" in process.stderr
