@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from hw_models.multicore.connectivity import connectivity
-from hw_models.multicore.partition import LIMITS, CoreUse, partition
+from hw_models.multicore.core_resources import LIMITS, CoreUse
+from hw_models.multicore.partition import partition
 from hw_models.multicore.pipeline import UNREPLICATED, BufferSlots, Replicas, replica_pairs
 from hw_models.multicore.placement import ORDERS, core_number, position
 from hw_models.multicore.tile_grid import BlockPairs, Tile, TileGrid, block_pairs

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from hw_models.multicore.core_resources import LIMITS, CoreUse
 from hw_models.multicore.mapping import CoreAssignment, Mapping
-from hw_models.multicore.partition import LIMITS, CoreUse
 from hw_models.multicore.tile_grid import Tile, TileGrid
 from hw_models.target_description import TargetDescription
 from toolchain.errors import ModelFileError

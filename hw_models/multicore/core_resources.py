@@ -1,0 +1,272 @@
+"""What a tile uses of a core, counted as Loihi stores feature maps.
+
+A *population axon* belongs to one source pixel and carries the channel as its atom, so it serves all
+channels up to the target's atom count. Source pixels that see the same kernel taps share one synapse
+list, at different compartment bases. (After nengo-loihi's ``Synapse``: ``axon_to_weight_map`` and
+``axon_compartment_bases``.)
+
+An axon's route is fixed, so a replica sends all of its spikes to every replica of the target that works
+on any of its samples, and each drops the frames of the others' samples. Spikes of two source replicas
+may arrive in one tick; the axon tells which is which, so each source replica has axons of its own, into
+the same synapse lists. The host sends an image only to the replica that works on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import pairwise
+from math import gcd
+
+import numpy as np
+
+from hw_models.multicore.connectivity import Connectivity, connectivity
+from hw_models.multicore.core_profiles import (
+    bit_planes,
+    compartment_profiles,
+    synapse_formats,
+    threshold_profiles,
+    weight_bits,
+)
+from hw_models.multicore.pipeline import BufferSlots, Replicas
+from hw_models.multicore.tile_grid import TileGrid, block_sums
+from hw_models.target_description import TargetDescription
+from toolchain.integer_network import (
+    IntegerInput,
+    IntegerNetwork,
+    IntegerPopulation,
+    IntegerReadout,
+    IntegerSynapse,
+)
+
+LIMITS = (
+    "compartments", "synapse_words", "input_axons", "output_axons", "compartment_bases",
+    "threshold_profiles", "compartment_profiles", "synapse_formats",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class CoreUse:
+    """What a tile uses of a core.
+
+    Attributes:
+        compartments: one a neuron (none for the readout, which only accumulates), and one a neuron
+            for each slot of each alignment buffer in front of it.
+        synapse_words: memory of the synapse lists, shared where source pixels see the same taps.
+        input_axons: one for each source pixel, block of atoms and source replica; a pixel of the image
+            counts once a bit plane.
+        output_axons: entries for each own pixel, block of atoms and core it sends to.
+        compartment_bases: pixels of the tile, which shared lists are shifted by.
+        threshold_profiles: different thresholds, and one for the slots of alignment buffers.
+        compartment_profiles: kinds of compartment.
+        synapse_formats: different widths and exponents of weights.
+    """
+
+    neurons: int
+    compartments: int
+    synapse_words: int
+    input_axons: int
+    output_axons: int
+    compartment_bases: int
+    threshold_profiles: int
+    compartment_profiles: int
+    synapse_formats: int
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkOnTarget:
+    """A network with its buffers and replicas on a target, and what all ways to cut it share."""
+
+    network: IntegerNetwork
+    target: TargetDescription
+    slots: BufferSlots
+    replicas: Replicas
+    _known: dict[tuple[str, str, int, tuple[int, ...]], np.ndarray] = field(default_factory=dict)
+
+    @cached_property
+    def connections(self) -> dict[tuple[str, str], Connectivity]:
+        return {
+            (s.source, s.target): connectivity(s, self.network[s.source].shape)
+            for s in self.network.synapses
+        }
+
+    def reached(self, synapse: IntegerSynapse, axis: int, edges: tuple[int, ...]) -> np.ndarray:
+        """Connected targets of each source in each block along an axis, int64 ``(blocks, sources)``."""
+        key = synapse.source, synapse.target, axis, edges
+        if key not in self._known:
+            links = self.connections[synapse.source, synapse.target]
+            matrix = (links.channels, links.rows, links.columns)[axis]
+            self._known[key] = block_sums((matrix != 0).astype(np.int64), edges)
+        return self._known[key]
+
+    @cached_property
+    def weight_bits(self) -> dict[tuple[str, str], int]:
+        return {(s.source, s.target): weight_bits(s) for s in self.network.synapses}
+
+    @cached_property
+    def synapse_formats(self) -> dict[str, int]:
+        return {p.name: synapse_formats(self.network, p.name) for p in self.network.populations}
+
+    def available(self, limit: str) -> int:
+        return int(getattr(self.target.core, limit))
+
+    def num_replicas(self, population: str) -> int:
+        return self.replicas.get(population, 1)
+
+    def num_cores(self, grids: Mapping[str, TileGrid]) -> dict[str, int]:
+        return {name: len(grid) * self.num_replicas(name) for name, grid in grids.items()}
+
+    def source_replicas(self, synapse: IntegerSynapse) -> int:
+        """Replicas of the source that one of the target hears, on axons of their own."""
+        if isinstance(self.network[synapse.source], IntegerInput):
+            return 1
+        count = self.num_replicas(synapse.source)
+        return count // gcd(count, self.num_replicas(synapse.target))
+
+    def target_replicas(self, synapse: IntegerSynapse) -> int:
+        """Replicas of the target that one of the source sends to."""
+        count = self.num_replicas(synapse.target)
+        return count // gcd(count, self.num_replicas(synapse.source))
+
+
+def core_uses(
+    context: NetworkOnTarget,
+    population: IntegerPopulation,
+    grid: TileGrid,
+    consumers: Mapping[str, TileGrid],
+    *,
+    distinct: bool = False,
+) -> list[CoreUse]:
+    """Use of each tile; with ``distinct``, of one tile for each combination that differs.
+
+    All counts are products of one count along each axis, so they are computed per block and combined.
+    """
+    network, name = context.network, population.name
+    words = np.zeros(grid.shape, np.int64)
+    input_axons = np.zeros(grid.shape, np.int64)
+    for synapse in network.incoming(name):
+        planes = bit_planes(network[synapse.source])
+        words += planes * _synapse_words(context, synapse, grid)
+        blocks, rows, columns = (context.reached(synapse, a, grid.edges[a]) for a in range(3))
+        blocks = _reached_atom_blocks(blocks, context.target.atoms)
+        rows, columns = (rows > 0).sum(axis=1), (columns > 0).sum(axis=1)
+        axons = np.multiply.outer(np.multiply.outer(blocks, rows), columns)
+        input_axons += planes * context.source_replicas(synapse) * axons
+    output_axons = np.zeros(grid.shape, np.int64)
+    for synapse in network.outgoing(name):
+        output_axons += (
+            context.target.slots_per_axon
+            * context.target_replicas(synapse)
+            * _output_axons(context, synapse, grid, consumers[synapse.target])
+        )
+    sizes = [np.diff(axis) for axis in grid.edges]
+    positions = np.multiply.outer(np.ones_like(sizes[0]), np.multiply.outer(sizes[1], sizes[2]))
+    neurons = sizes[0][:, None, None] * positions
+    compartments = neurons * compartments_per_neuron(context, population)
+    thresholds = threshold_profiles(population, grid)
+    columns_of_use = np.stack(
+        [
+            a.reshape(-1)
+            for a in (
+                neurons, compartments, words, input_axons, output_axons, positions, thresholds
+            )
+        ],
+        axis=1,
+    )  # fmt: skip
+    if distinct:
+        columns_of_use = np.unique(columns_of_use, axis=0)
+    return [
+        CoreUse(
+            neurons=n,
+            compartments=c,
+            synapse_words=w,
+            input_axons=i,
+            output_axons=o,
+            compartment_bases=p,
+            threshold_profiles=t,
+            compartment_profiles=compartment_profiles(population),
+            synapse_formats=context.synapse_formats[name],
+        )
+        for n, c, w, i, o, p, t in columns_of_use.tolist()
+    ]
+
+
+def compartments_per_neuron(context: NetworkOnTarget, population: IntegerPopulation) -> int:
+    incoming = context.network.incoming(population.name)
+    slots = sum(context.slots[s.source, s.target] for s in incoming)
+    buffers = slots // context.num_replicas(population.name)
+    return buffers + (0 if isinstance(population, IntegerReadout) else 1)
+
+
+def excess(context: NetworkOnTarget, uses: Sequence[CoreUse]) -> dict[str, int]:
+    """By how much the tiles exceed each limit that one of them exceeds."""
+    worst = {n: max(getattr(use, n) for use in uses) - context.available(n) for n in LIMITS}
+    return {name: amount for name, amount in worst.items() if amount > 0}
+
+
+def fullest_limit(target: TargetDescription, uses: Sequence[CoreUse]) -> str:
+    """The limit that a core of a population comes closest to: what keeps its tiles small."""
+    return max(
+        LIMITS, key=lambda limit: max(getattr(u, limit) for u in uses) / getattr(target.core, limit)
+    )
+
+
+def _synapse_words(context: NetworkOnTarget, synapse: IntegerSynapse, grid: TileGrid) -> np.ndarray:
+    """Memory of the lists of each tile, ``grid.shape``: one list for each pattern and atom block."""
+    bits = context.weight_bits[synapse.source, synapse.target]
+    atoms = context.target.atoms
+    links = context.connections[synapse.source, synapse.target]
+    fan_out = context.reached(synapse, 0, grid.edges[0])
+    starts = np.arange(0, fan_out.shape[1], atoms)
+    per_atom_block = np.add.reduceat(fan_out, starts, axis=1)  # synapses a target pixel
+    row_patterns = [_patterns(links.rows[a:b]) for a, b in pairwise(grid.edges[1])]
+    column_patterns = [_patterns(links.columns[a:b]) for a, b in pairwise(grid.edges[2])]
+    words = np.empty(grid.shape, np.int64)
+    known: dict[tuple[tuple[int, ...], ...], int] = {}
+    for c, synapses in enumerate(map(tuple, per_atom_block.tolist())):
+        for r, row in enumerate(row_patterns):
+            for k, column in enumerate(column_patterns):
+                key = (synapses, row, column)
+                if key not in known:
+                    pixels = np.multiply.outer(np.array(row), np.array(column)).reshape(-1)
+                    lengths = np.multiply.outer(np.array(synapses), pixels)
+                    known[key] = int(context.target.synapse_memory.words(lengths, bits).sum())
+                words[c, r, k] = known[key]
+    return words
+
+
+def _patterns(taps: np.ndarray) -> tuple[int, ...]:
+    """Targets of each distinct pattern of taps along one axis, over all sources that reach a block.
+
+    Two sources have the same pattern if their taps are equal after a shift of the target.
+    """
+    patterns = set()
+    for source in taps.T:
+        reached = np.flatnonzero(source)
+        if len(reached):
+            patterns.add(tuple(source[reached[0] : reached[-1] + 1].tolist()))
+    return tuple(sorted(sum(tap != 0 for tap in pattern) for pattern in patterns))
+
+
+def _reached_atom_blocks(fan_out: np.ndarray, atoms: int) -> np.ndarray:
+    """Blocks of source channels that each target block hears from."""
+    starts = np.arange(0, fan_out.shape[1], atoms)
+    return (np.add.reduceat(fan_out > 0, starts, axis=1) > 0).sum(axis=1)
+
+
+def _output_axons(
+    context: NetworkOnTarget, synapse: IntegerSynapse, grid: TileGrid, consumer: TileGrid
+) -> np.ndarray:
+    """Axons of each tile into all tiles of a consumer: atom blocks times rows times columns."""
+    counts = []
+    for axis in range(3):
+        reached = context.reached(synapse, axis, consumer.edges[axis]) > 0
+        own = np.array(grid.edges[axis][:-1])
+        if axis == 0:  # an axon serves all channels of one atom block
+            parts = np.union1d(own, np.arange(0, reached.shape[1], context.target.atoms))
+            reached = np.add.reduceat(reached, parts, axis=1) > 0
+            own = np.searchsorted(parts, own)
+        counts.append(np.add.reduceat(reached.sum(axis=0), own))
+    channels, rows, columns = counts
+    return np.multiply.outer(np.multiply.outer(channels, rows), columns)
