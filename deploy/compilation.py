@@ -21,7 +21,7 @@ from toolchain.checkpoint import Checkpoint
 from toolchain.integer_network import IntegerNetwork
 from toolchain.layer_graph import AlignmentMethod, LayerGraph
 
-Objective: TypeAlias = Literal["stalls", "cores", "latency", "energy"]
+Objective: TypeAlias = Literal["stalls", "cores", "latency", "energy", "time"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +80,8 @@ class DesignPoint:
         replicas: R of the replicated populations.
         stall_share: part of the steady state a stage does not fire, mean over stages.
         accuracy: on held-out training images; None without a data set.
-        energy_nj: energy a sample under each cost profile; empty without a data set.
+        interval_us, energy_nj: time between results and energy a sample under each cost profile; empty
+            without a data set.
     """
 
     change: str
@@ -94,6 +95,7 @@ class DesignPoint:
     num_chips: int
     num_slots: int
     accuracy: float | None
+    interval_us: Mapping[str, float]
     energy_nj: Mapping[str, float]
 
 

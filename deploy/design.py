@@ -6,7 +6,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from deploy.compilation import CompileOptions, Design
+from hw_models.multicore.core_resources import MostEvents
 from hw_models.multicore.mapping import map_network
+from hw_models.multicore.partition import AS_LARGE_AS_FIT
 from hw_models.multicore.pipeline import (
     UNREPLICATED,
     BufferSlots,
@@ -45,14 +47,15 @@ def map_design(
     target: TargetDescription,
     slots: BufferSlots,
     replicas: Replicas = UNREPLICATED,
+    most_events: MostEvents = AS_LARGE_AS_FIT,
 ) -> Design:
-    """The same integers with buffers of any depth and replicas of any population."""
+    """The same integers with buffers of any depth, replicas of any population, or finer tiles."""
     pipeline = pipeline_of(network, slots, target.link_ticks, replicas)
     return Design(
         options=options,
         graph=graph,
         network=network,
-        mapping=map_network(network, target, slots, replicas),
+        mapping=map_network(network, target, slots, replicas, most_events),
         pipeline=pipeline,
     )
 

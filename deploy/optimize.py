@@ -1,10 +1,10 @@
 """Better designs for one objective, each step measured, so that a user sees what it buys.
 
-Five kinds of step: buffers as shallow as an interval allows (proved by the bound), a single slot
+Six kinds of step: buffers as shallow as an interval allows (proved by the bound), a single slot
 everywhere, a cap on the longest firing windows, another temporal alignment, replicas of the populations
-with the longest windows. A cap and an alignment change the integers and are kept only within the user's
-accuracy budget, measured on training images that are held out here; the report then measures the result
-on test images.
+with the longest windows, finer tiles of those whose cores set the pace of a tick. A cap and an alignment
+change the integers and are kept only within the user's accuracy budget, measured on training images that
+are held out here; the report then measures the result on test images.
 
 Alignments are tried on the whole network first, then on one population after another (``deploy.realign``).
 """
@@ -21,6 +21,7 @@ import numpy as np
 from deploy.compilation import CompileOptions, Design, DesignPoint
 from deploy.design import build_design, lowering, map_design
 from deploy.fidelity import simulate
+from deploy.finer_tiles import finer_tiles
 from deploy.realign import realign
 from hw_models.multicore.buffer_depths import least_depths, steady_stall_share
 from hw_models.multicore.event_counts import count_events
@@ -31,10 +32,11 @@ from hw_models.multicore.initiation_interval import (
 )
 from hw_models.multicore.pipeline import Replicas, uniform_slots
 from hw_models.multicore.pipeline_ticks import schedule_pipeline
+from hw_models.multicore.steady_pace import SteadyPace, steady_pace, steady_schedule
 from hw_models.multicore.tick_cost import run_cost
 from hw_models.target_description import TargetDescription
 from toolchain.datasets import Dataset
-from toolchain.errors import IntegerWidthError, MappingError
+from toolchain.errors import DataError, IntegerWidthError, MappingError
 from toolchain.integer_network import (
     IntegerNetwork,
     spiking_populations,
@@ -46,7 +48,15 @@ TUNING_SAMPLES = 1_000
 """Training images, the last ones, on which accuracy is measured while searching."""
 
 COST_SAMPLES = 8
-"""Samples whose events give each design's energy."""
+"""Samples whose events give each design's energy and time."""
+
+
+@dataclass(frozen=True)
+class _Cost:
+    """Under one cost profile."""
+
+    energy_nj: float
+    pace: SteadyPace
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,10 +66,12 @@ class _Search:
     dataset: Dataset | None
     on_stage: Callable[[str], None]
     accuracies: dict[int, tuple[IntegerNetwork, float]] = field(default_factory=dict)
+    known_costs: dict[int, tuple[Design, dict[str, _Cost]]] = field(default_factory=dict)
 
     def measure(self, design: Design, change: str, verdict: str = "kept") -> DesignPoint:
         self.on_stage(f"measuring: {change}")
         ticks = initiation_interval(design.pipeline).ticks
+        costs = self.costs(design)
         return DesignPoint(
             change=change,
             verdict=verdict,
@@ -72,7 +84,8 @@ class _Search:
             num_chips=design.mapping.num_chips,
             num_slots=sum(design.mapping.slots.values()),
             accuracy=self.accuracy(design.network),
-            energy_nj=self.energy_nj(design),
+            interval_us={name: 1e6 * cost.pace.interval_s for name, cost in costs.items()},
+            energy_nj={name: cost.energy_nj for name, cost in costs.items()},
         )
 
     def accuracy(self, network: IntegerNetwork) -> float | None:
@@ -91,17 +104,28 @@ class _Search:
         last = slice(-TUNING_SAMPLES, None)
         return np.asarray(dataset.train_pixels[last]), dataset.train_labels[last]
 
-    def energy_nj(self, design: Design) -> dict[str, float]:
+    def costs(self, design: Design) -> dict[str, _Cost]:
+        """Of a few samples in the steady state, under each cost profile, once for each design."""
         if self.dataset is None:
             return {}
+        if id(design) in self.known_costs:
+            return self.known_costs[id(design)][1]
         pixels = np.asarray(self.dataset.train_pixels[-COST_SAMPLES:])
         trains = simulate(design.network, pixels, with_trains=True).trains
-        schedule = schedule_pipeline(design.pipeline, len(pixels))
+        schedule = steady_schedule(design.pipeline, len(pixels))
         events = count_events(design.mapping, schedule, pixels, trains)
-        return {
-            name: 1e9 * run_cost(design.mapping, profile, schedule, events).energy_per_sample_j
+        costs = {
+            name: _Cost(
+                1e9 * run_cost(design.mapping, profile, schedule, events).energy_per_sample_j,
+                steady_pace(design.mapping, profile, schedule, events),
+            )
             for name, profile in self.target.cost_profiles.items()
         }
+        self.known_costs[id(design)] = design, costs
+        return costs
+
+    def paces(self, design: Design) -> list[SteadyPace]:
+        return [cost.pace for cost in self.costs(design).values()]
 
 
 def optimize_design(
@@ -118,7 +142,12 @@ def optimize_design(
 
     Raises:
         MappingError: a design does not fit the target.
+        DataError: time is the objective, and there are no samples to measure it on.
     """
+    if first.options.optimize == "time" and dataset is None:
+        raise DataError(
+            "--optimize time measures ticks on real samples, but no data set is known; choose one with --data"
+        )
     search = _Search(model, target, dataset, on_stage)
     best, points = first, [search.measure(first, "as compiled")]
 
@@ -129,6 +158,8 @@ def optimize_design(
         refusal = _refusal(kept[0], kept[-1], point, first.options)
         if refusal is None and design.mapping.replicas != best.mapping.replicas:
             refusal = _more_chips(kept[-1], point, first.options)
+        if refusal is None and design.mapping.most_events and point.num_chips > kept[-1].num_chips:
+            refusal = f"{point.num_chips} chips in place of {kept[-1].num_chips}"
         points.append(replace(point, verdict=refusal or "kept"))
         if refusal is None:
             best = design
@@ -150,6 +181,9 @@ def optimize_design(
                 break
     for change, design in _replicated(search, best):
         keep(change, design)
+    if first.options.optimize == "time":
+        for change, design in finer_tiles(target, lambda: best, search.paces):
+            keep(change, design)
     points += [search.measure(d, change, "for comparison") for change, d in _uniform(search, first)]
     return best, points
 
@@ -169,7 +203,7 @@ def _buffers(search: _Search, first: Design) -> Iterator[tuple[str, Design]]:
             first.options, first.graph, first.network, search.target, single, first.mapping.replicas
         )
         yield "one slot in every buffer", design
-    elif first.options.optimize == "stalls":
+    elif first.options.optimize in ("stalls", "time"):
         change = f"fewest slots for one result every {aim} ticks"
         change += ", the longest window" if aim == ideal else ""
         yield change, _with_least_slots(search, first, aim)
@@ -221,10 +255,10 @@ def _alignments(search: _Search, first: Design) -> Iterator[tuple[str, Design]]:
 
 
 def _capped(search: _Search, design: Design, most: int) -> Design:
-    """Shorter windows, with buffers for their own interval where stalls are the objective."""
+    """Shorter windows, with buffers for their own interval where that is the objective."""
     options = replace(design.options, max_timesteps=most)
     capped = build_design(search.model, search.target, options)
-    if options.optimize == "stalls":
+    if options.optimize in ("stalls", "time"):
         return _with_least_slots(search, capped, ideal_interval_ticks(capped.pipeline))
     slots, replicas = design.mapping.slots, design.mapping.replicas
     return map_design(options, capped.graph, capped.network, search.target, slots, replicas)
@@ -245,6 +279,7 @@ def _refusal(
         "cores": kept.num_cores - point.num_cores,
         "latency": kept.first_latency_ticks - point.first_latency_ticks,
         "energy": _mean_energy(kept) - _mean_energy(point),
+        "time": min((kept.interval_us[n] - us for n, us in point.interval_us.items()), default=0),
     }[options.optimize or "stalls"]
     return None if gain > 0 else f"no gain in {options.optimize}"
 

@@ -94,6 +94,7 @@ def _changes(design: Design, target: TargetDescription) -> Iterator[tuple[str, f
 
 def _mapped(design: Design, target: TargetDescription, slots: BufferSlots) -> Mapping | None:
     try:
-        return map_network(design.network, target, slots, design.mapping.replicas)
+        mapping = design.mapping
+        return map_network(design.network, target, slots, mapping.replicas, mapping.most_events)
     except (MappingError, TargetError):
         return None

@@ -57,7 +57,8 @@ def compile_command(
         int | None, typer.Option(min=1, help="Cap on every T_l (default: as trained).")
     ] = None,
     optimize: Annotated[
-        str | None, typer.Option(help="Search a better design: stalls, cores, latency or energy.")
+        str | None,
+        typer.Option(help="Search a better design: stalls, cores, latency, energy or time."),
     ] = None,
     interval: Annotated[
         int | None,

@@ -78,6 +78,7 @@ def designs(report: dict[str, Any]) -> Markup:
             p["num_chips"],
             p["num_slots"],
             "" if p["accuracy"] is None else f"{100 * p['accuracy']:.2f}",
+            *(number(p["interval_us"][profile]) for profile in profiles),
             *(f"{p['energy_nj'][profile]:,.0f}" for profile in profiles),
             p["verdict"],
         ]
@@ -90,15 +91,17 @@ def designs(report: dict[str, Any]) -> Markup:
         element(
             "p",
             f"Objective: {report['options']['optimize']}. Accuracy here is on the last training images, "
-            f"which the search may look at; energies are estimates. Uniform T is the same network with "
-            f"one T for all. Replicas of a population work on samples in turn, on cores of their own.",
+            f"which the search may look at; times and energies are estimates. Uniform T is the same network "
+            f"with one T for all. Replicas of a population work on samples in turn, on cores of their own.",
             class_="quiet",
         ),
         scrolling(
             table(
                 [
                     "Step", "mean T", "ticks between results", "first result, ticks", "stalled",
-                    "cores", "chips", "slots", "correct, %", *(f"nJ, {profile}" for profile in profiles),
+                    "cores", "chips", "slots", "correct, %",
+                    *(f"µs between results, {profile}" for profile in profiles),
+                    *(f"nJ, {profile}" for profile in profiles),
                     "Verdict",
                 ],
                 rows,

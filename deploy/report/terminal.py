@@ -79,14 +79,17 @@ def _pace(profile: str, cost: dict[str, Any]) -> str:
 
 def _designs(report: dict[str, Any]) -> Table:
     """What each step of --optimize bought."""
+    title = f"what each step of the search for {report['options']['optimize']} bought"
+    if profiles := report["design_points"][0]["interval_us"]:
+        title += f"; us between results: {', '.join(profiles)}"
     table = Table(
-        title=f"what each step of the search for {report['options']['optimize']} bought",
+        title=title,
         title_justify="left",
         box=None,
         padding=(0, 2, 0, 0),
     )
     table.add_column("step", min_width=20)
-    for column in ("T", "ticks", "first", "stalled", "cores", "slots", "correct"):
+    for column in ("T", "ticks", "us", "first", "stalled", "cores", "slots", "correct"):
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("verdict")
     for point in report["design_points"]:
@@ -95,6 +98,7 @@ def _designs(report: dict[str, Any]) -> Table:
             escape(point["change"]),
             f"{point['mean_timesteps']:.2f}",
             f"{point['interval_ticks']:g}",
+            "\n".join(f"{us:,.1f}" for us in point["interval_us"].values()) or "-",
             str(point["first_latency_ticks"]),
             f"{point['stall_share']:.0%}",
             f"{point['num_cores']:,}",

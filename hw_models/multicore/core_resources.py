@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 from math import gcd
+from typing import TypeAlias
 
 import numpy as np
 
@@ -74,14 +75,23 @@ class CoreUse:
     synapse_formats: int
 
 
+MostEvents: TypeAlias = Mapping[str, int]
+"""For populations that are to be cut finer than their cores could hold: most ``events`` of a tile."""
+
+
 @dataclass(frozen=True, eq=False)
 class NetworkOnTarget:
-    """A network with its buffers and replicas on a target, and what all ways to cut it share."""
+    """A network with its buffers and replicas on a target, and what all ways to cut it share.
+
+    Attributes:
+        most_events: beyond what a core holds, how much work a tile may be.
+    """
 
     network: IntegerNetwork
     target: TargetDescription
     slots: BufferSlots
     replicas: Replicas
+    most_events: MostEvents
     _known: dict[tuple[str, str, int, tuple[int, ...]], np.ndarray] = field(default_factory=dict)
 
     @cached_property
@@ -190,6 +200,17 @@ def core_uses(
         )
         for n, c, w, i, o, p, t in columns_of_use.tolist()
     ]
+
+
+def events(context: NetworkOnTarget, name: str, grid: TileGrid) -> int:
+    """Work of a population's busiest tile: if every source neuron spiked once, arrivals and synapses."""
+    total = np.zeros(grid.shape, np.int64)
+    for synapse in context.network.incoming(name):
+        reached = [context.reached(synapse, axis, grid.edges[axis]) for axis in range(3)]
+        for counts in (reached, [(matrix > 0).astype(np.int64) for matrix in reached]):
+            channels, rows, columns = (matrix.sum(axis=1) for matrix in counts)
+            total += np.multiply.outer(np.multiply.outer(channels, rows), columns)
+    return int(total.max())
 
 
 def compartments_per_neuron(context: NetworkOnTarget, population: IntegerPopulation) -> int:

@@ -52,9 +52,10 @@ def count_events(
     """Count the events of a scheduled run.
 
     Args:
-        pixels: the run's samples, shape ``(K, C, H, W)``.
+        pixels: the run's samples, shape ``(K, C, H, W)``; where they are fewer, they come again in turn.
         trains: their spike trains, bool of shape ``(K, T_l, C, H, W)`` by population.
     """
+    shown = np.arange(schedule.num_samples) % len(pixels)
     shape = (len(mapping.cores), schedule.num_ticks)
     events = Events(*(np.zeros(shape, np.int64) for _ in fields(Events)))
     for name, grid in mapping.grids.items():
@@ -67,8 +68,8 @@ def count_events(
             updates = np.multiply.outer(neurons, np.ones_like(ticks))
             _add(events.active_updates, rows, ticks, updates)
             if name in trains:
-                spikes = frame_sums(trains[name][own], members)
-                _add(events.spikes, rows, ticks, spikes)
+                spikes = frame_sums(trains[name], members)
+                _add(events.spikes, rows, ticks, spikes[:, shown[own]])
     for synapse in mapping.network.synapses:
         grid = mapping.grids[synapse.target]
         frames = _frames(mapping, synapse, pixels, trains)
@@ -89,11 +90,11 @@ def count_events(
         updates = np.multiply.outer(neurons, np.ones_like(integrated))
         for _, replica, own in mapping.senders(synapse):
             rows = _rows(mapping, synapse.target, replica)
-            _add(kind, rows, sent[own], synaptic[:, own])
-            _add(events.messages_in, rows, sent[own], messages[:, own])
+            _add(kind, rows, sent[own], synaptic[:, shown[own]])
+            _add(events.messages_in, rows, sent[own], messages[:, shown[own]])
             _add(events.active_updates, rows, integrated[own], updates[:, own])
     for route in mapping.routes():
-        _add_messages(events, mapping, schedule, route, trains[route.synapse.source])
+        _add_messages(events, mapping, schedule, route, trains[route.synapse.source], shown)
     compartments = np.array([core.use.compartments for core in mapping.cores])
     idle = np.maximum(compartments[:, None] - events.active_updates, 0)
     events.inactive_updates[:] = idle
@@ -101,12 +102,17 @@ def count_events(
 
 
 def _add_messages(
-    events: Events, mapping: Mapping, schedule: Schedule, route: Route, train: np.ndarray
+    events: Events,
+    mapping: Mapping,
+    schedule: Schedule,
+    route: Route,
+    train: np.ndarray,
+    shown: np.ndarray,
 ) -> None:
     """One message for each spike and core it is sent to."""
     ticks = schedule.step_ticks[route.synapse.source][route.samples]
     reaching = [axis.reaching.astype(np.int64) for axis in route.axes]
-    messages = frame_sums(train[route.samples], reaching)
+    messages = frame_sums(train, reaching)[:, shown[route.samples]]
     hops_x, hops_y = mapping.hops(route.source, route.target)
     _add(events.messages_out, route.source, ticks, messages)
     _add(events.hops_east_west, route.source, ticks, messages * hops_x[:, None, None])

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from hw_models.multicore.connectivity import connectivity
-from hw_models.multicore.core_resources import LIMITS, CoreUse
-from hw_models.multicore.partition import partition
+from hw_models.multicore.core_resources import LIMITS, CoreUse, MostEvents
+from hw_models.multicore.partition import AS_LARGE_AS_FIT, partition
 from hw_models.multicore.pipeline import UNREPLICATED, BufferSlots, Replicas, replica_pairs
 from hw_models.multicore.placement import ORDERS, core_number, position
 from hw_models.multicore.tile_grid import BlockPairs, Tile, TileGrid, block_pairs
@@ -62,6 +62,7 @@ class Mapping:
 
     Attributes:
         grids: of each population; its replicas are cut alike.
+        most_events: what some of the grids were cut finer for.
     """
 
     target: TargetDescription
@@ -70,6 +71,7 @@ class Mapping:
     grids: ReadOnlyDict[str, TileGrid]
     cores: tuple[CoreAssignment, ...]
     replicas: Replicas = field(default_factory=dict)
+    most_events: MostEvents = field(default_factory=dict)
 
     def num_replicas(self, population: str) -> int:
         return self.replicas.get(population, 1)
@@ -222,6 +224,7 @@ def map_network(
     target: TargetDescription,
     slots: BufferSlots,
     replicas: Replicas = UNREPLICATED,
+    most_events: MostEvents = AS_LARGE_AS_FIT,
 ) -> Mapping:
     """Partition a network and place its tiles where the least traffic goes far.
 
@@ -230,7 +233,7 @@ def map_network(
     Raises:
         MappingError: it does not fit; the message says which limit, by how much, and what would fit.
     """
-    parts = partition(network, target, slots, replicas)
+    parts = partition(network, target, slots, replicas, most_events)
     grids = {grid.population: grid for grid, _ in parts}
     stages = [grid for grid, _ in parts for _ in range(replicas.get(grid.population, 1))]
     placed = [
@@ -241,6 +244,7 @@ def map_network(
             grids=grids,
             cores=place(parts, order(stages), target.mesh, replicas),
             replicas=replicas,
+            most_events=most_events,
         )
         for order in ORDERS
     ]

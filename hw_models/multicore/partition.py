@@ -10,13 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from math import ceil
+from types import MappingProxyType
 
 from hw_models.multicore.core_profiles import bit_planes
 from hw_models.multicore.core_resources import (
     CoreUse,
+    MostEvents,
     NetworkOnTarget,
     compartments_per_neuron,
     core_uses,
+    events,
     excess,
     fullest_limit,
 )
@@ -31,23 +34,27 @@ from toolchain.integer_network import (
     input_population,
 )
 
+AS_LARGE_AS_FIT: MostEvents = MappingProxyType({})
+
 
 def partition(
     network: IntegerNetwork,
     target: TargetDescription,
     slots: BufferSlots,
     replicas: Replicas = UNREPLICATED,
+    most_events: MostEvents = AS_LARGE_AS_FIT,
 ) -> list[tuple[TileGrid, list[CoreUse]]]:
     """A grid of tiles for each population but the input, in topological order: that of each replica.
 
     Each has few tiles: every way to cut rows and columns is tried, with channel blocks by bisection.
+    With ``most_events`` a population's tiles are smaller, so that none is more work than that.
 
     Raises:
         MappingError: a single neuron exceeds a core, or all tiles together exceed all chips; the message
             names the limit, by how much, and what would fit.
     """
     _check_bit_planes(network, target)
-    context = NetworkOnTarget(network, target, slots, replicas)
+    context = NetworkOnTarget(network, target, slots, replicas, most_events)
     grids, uses = _all_grids(context)
     if sum(context.num_cores(grids).values()) > target.num_cores:
         raise MappingError(_too_many_cores(context, grids, uses))
@@ -101,6 +108,7 @@ def _fewest_tiles(
     channels, rows, columns = population.shape
     most = context.available("compartments") // max(compartments_per_neuron(context, population), 1)
     bases = context.available("compartment_bases")
+    most_events = context.most_events.get(population.name)
     best: TileGrid | None = None
     for row_blocks, column_blocks in sorted(
         ((r, c) for r in _block_counts(rows) for c in _block_counts(columns)),
@@ -115,6 +123,8 @@ def _fewest_tiles(
 
         def fits(blocks: int, r: int = row_blocks, c: int = column_blocks) -> bool:
             grid = cut(population.name, population.shape, (blocks, r, c))
+            if most_events is not None and events(context, population.name, grid) > most_events:
+                return False
             return not excess(
                 context, core_uses(context, population, grid, consumers, distinct=True)
             )
@@ -128,6 +138,10 @@ def _fewest_tiles(
     if best is not None:
         return best
     single = cut(population.name, population.shape, population.shape)
+    if most_events is not None and events(context, population.name, single) > most_events:
+        raise MappingError(
+            f"{population.name}: a tile of one neuron is more than the {most_events:,} events it may be"
+        )
     over = excess(context, core_uses(context, population, single, consumers))
     limit, amount = max(over.items(), key=lambda item: item[1] / context.available(item[0]))
     raise MappingError(

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 
 import pytest
 from small_targets import small_target
+
+from toolchain.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +143,7 @@ def test_an_accuracy_budget_is_kept_and_spent_on_shorter_windows(qac_deploy, mod
 def test_an_unknown_objective_is_refused(qac_deploy, model):
     process = qac_deploy("compile", model, "--optimize", "beauty")
     assert process.returncode == 2
-    assert "must be one of stalls, cores, latency, energy, not 'beauty'" in process.stderr
+    assert "must be one of stalls, cores, latency, energy, time, not 'beauty'" in process.stderr
 
 
 def test_max_timesteps_caps_every_window(qac_deploy, model):
@@ -158,3 +161,33 @@ def test_thresholds_are_shared_by_channels(qac_deploy, model):
     }
     assert all(low == high for low, high in (p["threshold_range"] for p in spiking[1]))
     assert any(low < high for low, high in (p["threshold_range"] for p in spiking["target's"]))
+
+
+def test_time_falls_by_finer_tiles_of_those_that_set_the_pace(qac_deploy, model):
+    report = designs(qac_deploy, model, "--optimize", "time")
+    steps = kept(report)
+    assert len(steps) > 3
+    for before, after in pairwise(steps):
+        assert before["interval_us"].keys() == {"davies2018", "sanafe"}
+        assert all(after["interval_us"][n] < us for n, us in before["interval_us"].items())
+        assert after["num_chips"] == before["num_chips"] == 1
+        assert after["accuracy"] == before["accuracy"]
+    split = [step for step in steps if step["change"].startswith("tiles: ")]
+    assert all(step["interval_ticks"] == split[0]["interval_ticks"] for step in split)
+    assert split[-1]["num_cores"] > steps[0]["num_cores"]
+    assert report["mapping"]["num_cores"] == steps[-1]["num_cores"]
+    refused = [p["verdict"] for p in report["design_points"] if p["verdict"] != "kept"]
+    assert set(refused) <= {"2 chips in place of 1", "no gain in time", "for comparison"}
+    verified = qac_deploy("verify", "build", "--samples", 1, "--lava-python", "no")
+    assert verified.returncode == 0, verified.stdout
+
+
+def test_time_without_samples_is_refused(qac_deploy, model, tmp_path):
+    checkpoint = load_checkpoint(model)
+    save_checkpoint(tmp_path / "bare.pt", Checkpoint(checkpoint.graph, {}))
+    process = qac_deploy("compile", "bare.pt", "--optimize", "time")
+    assert process.returncode == 2
+    assert process.stderr.strip().endswith(
+        "error: --optimize time measures ticks on real samples, but no data set is known; choose one with "
+        "--data"
+    )

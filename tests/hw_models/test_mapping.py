@@ -15,10 +15,12 @@ from small_targets import small_target
 from strategies import integer_networks
 
 from hw_models.multicore.connectivity import connectivity
+from hw_models.multicore.core_resources import NetworkOnTarget, events
 from hw_models.multicore.mapping import Mapping, map_network, place
 from hw_models.multicore.partition import partition
 from hw_models.multicore.pipeline import uniform_slots
 from hw_models.multicore.placement import ORDERS, core_number, position
+from hw_models.multicore.tile_grid import cut
 from hw_models.target_description import load_target
 from toolchain.conversion import convert
 from toolchain.errors import MappingError
@@ -292,6 +294,44 @@ def test_more_weight_formats_than_a_core_has_are_refused(tmp_path):
         "logits: one neuron needs 8 synapse formats, 1 more than the 7 of a core of small; use pixels of "
         "fewer bits, or fewer synapses into it"
     )
+
+
+def events_of(network, core):
+    """Arrivals and synapses of a core if every source neuron spiked once, synapse by synapse."""
+    total = 0
+    shape = network[core.tile.population].shape
+    mine = np.zeros(shape, bool)
+    mine[core.tile.slices] = True
+    for synapse in network.incoming(core.tile.population):
+        links = dense_synapses(network, synapse)[mine.reshape(-1)]
+        total += links.sum() + links.any(axis=0).sum()
+    return total
+
+
+@settings(deadline=None, max_examples=80, suppress_health_check=list(HealthCheck))
+@given(integer_networks(), st.data())
+def test_finer_tiles_are_no_more_work_than_asked(network, data):
+    network = within_exponents(network)
+    slots = uniform_slots(network, 2)
+    before = map_network(network, LOIHI, slots)
+    name = data.draw(st.sampled_from(list(before.grids)))
+    most = max(events_of(network, core) for core in before.cores_of(name))
+    context = NetworkOnTarget(network, LOIHI, slots, {}, {})
+    assert events(context, name, before.grids[name]) == most
+    asked = data.draw(st.integers(1, int(most)))
+    single = cut(name, network[name].shape, network[name].shape)
+    if events(context, name, single) > asked:
+        message = f"{name}: a tile of one neuron is more than the {asked:,} events it may be"
+        with pytest.raises(MappingError, match=message):
+            map_network(network, LOIHI, slots, most_events={name: asked})
+        return
+    after = map_network(network, LOIHI, slots, most_events={name: asked})
+    assert max(events_of(network, core) for core in after.cores_of(name)) <= asked
+    assert len(after.cores_of(name)) >= len(before.cores_of(name))
+    for population in after.grids:
+        assert all(used <= limit for used, limit in after.highest_use(population).values())
+        if population != name:
+            assert len(after.cores_of(population)) >= len(before.cores_of(population))
 
 
 def test_a_network_that_needs_it_goes_on_the_next_chip(tmp_path):
