@@ -21,7 +21,7 @@ from toolchain.checkpoint import Checkpoint
 from toolchain.integer_network import IntegerNetwork
 from toolchain.layer_graph import AlignmentMethod, LayerGraph
 
-Objective: TypeAlias = Literal["stalls", "cores", "latency", "energy", "time"]
+Objective: TypeAlias = Literal["stalls", "cores", "latency", "energy", "time", "traffic"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +79,7 @@ class DesignPoint:
         verdict: ``kept``, or why it was not.
         replicas: R of the replicated populations.
         stall_share: part of the steady state a stage does not fire, mean over stages.
+        traffic_hops: hops if every neuron spiked once; leaving a chip counts as crossing all of its mesh.
         accuracy: on held-out training images; None without a data set.
         interval_us, energy_nj: time between results and energy a sample under each cost profile; empty
             without a data set.
@@ -94,6 +95,7 @@ class DesignPoint:
     num_cores: int
     num_chips: int
     num_slots: int
+    traffic_hops: int
     accuracy: float | None
     interval_us: Mapping[str, float]
     energy_nj: Mapping[str, float]

@@ -1,10 +1,10 @@
 """Better designs for one objective, each step measured, so that a user sees what it buys.
 
-Six kinds of step: buffers as shallow as an interval allows (proved by the bound), a single slot
+Seven kinds of step: buffers as shallow as an interval allows (proved by the bound), a single slot
 everywhere, a cap on the longest firing windows, another temporal alignment, replicas of the populations
-with the longest windows, finer tiles of those whose cores set the pace of a tick. A cap and an alignment
-change the integers and are kept only within the user's accuracy budget, measured on training images that
-are held out here; the report then measures the result on test images.
+with the longest windows, finer tiles of those whose cores set the pace of a tick, cores that change
+places. A cap and an alignment change the integers and are kept only within the user's accuracy budget,
+measured on training images that are held out here; the report then measures the result on test images.
 
 Alignments are tried on the whole network first, then on one population after another (``deploy.realign``).
 """
@@ -32,6 +32,7 @@ from hw_models.multicore.initiation_interval import (
 )
 from hw_models.multicore.pipeline import Replicas, uniform_slots
 from hw_models.multicore.pipeline_ticks import schedule_pipeline
+from hw_models.multicore.placement_search import with_less_traffic
 from hw_models.multicore.steady_pace import SteadyPace, steady_pace, steady_schedule
 from hw_models.multicore.tick_cost import run_cost
 from hw_models.target_description import TargetDescription
@@ -83,6 +84,7 @@ class _Search:
             num_cores=len(design.mapping.cores),
             num_chips=design.mapping.num_chips,
             num_slots=sum(design.mapping.slots.values()),
+            traffic_hops=design.mapping.traffic_cost,
             accuracy=self.accuracy(design.network),
             interval_us={name: 1e6 * cost.pace.interval_s for name, cost in costs.items()},
             energy_nj={name: cost.energy_nj for name, cost in costs.items()},
@@ -181,6 +183,11 @@ def optimize_design(
                 break
     for change, design in _replicated(search, best):
         keep(change, design)
+    if first.options.optimize == "traffic":
+        on_stage("exchanging cores")
+        nearer = replace(best, mapping=with_less_traffic(best.mapping))
+        hops = best.mapping.traffic_cost, nearer.mapping.traffic_cost
+        keep(f"cores that change places: {hops[0]:,} hops to {hops[1]:,}", nearer)
     if first.options.optimize == "time":
         for change, design in finer_tiles(target, lambda: best, search.paces):
             keep(change, design)
@@ -195,15 +202,16 @@ def _buffers(search: _Search, first: Design) -> Iterator[tuple[str, Design]]:
         ideal_interval_ticks(first.pipeline),
     )
     aim = max(ideal, Fraction(first.options.interval or 1))
-    if first.options.optimize == "cores":
+    if first.options.optimize in ("cores", "traffic"):
         change = f"fewest slots that keep one result every {interval} ticks"
         yield change, _with_least_slots(search, first, interval)
+    if first.options.optimize == "cores":
         single = uniform_slots(first.network, 1, first.mapping.replicas)
         design = map_design(
             first.options, first.graph, first.network, search.target, single, first.mapping.replicas
         )
         yield "one slot in every buffer", design
-    elif first.options.optimize in ("stalls", "time"):
+    if first.options.optimize in ("stalls", "time"):
         change = f"fewest slots for one result every {aim} ticks"
         change += ", the longest window" if aim == ideal else ""
         yield change, _with_least_slots(search, first, aim)
@@ -279,6 +287,7 @@ def _refusal(
         "cores": kept.num_cores - point.num_cores,
         "latency": kept.first_latency_ticks - point.first_latency_ticks,
         "energy": _mean_energy(kept) - _mean_energy(point),
+        "traffic": kept.traffic_hops - point.traffic_hops,
         "time": min((kept.interval_us[n] - us for n, us in point.interval_us.items()), default=0),
     }[options.optimize or "stalls"]
     return None if gain > 0 else f"no gain in {options.optimize}"

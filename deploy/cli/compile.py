@@ -58,7 +58,9 @@ def compile_command(
     ] = None,
     optimize: Annotated[
         str | None,
-        typer.Option(help="Search a better design: stalls, cores, latency, energy or time."),
+        typer.Option(
+            help="Search a better design: stalls, cores, latency, energy, time or traffic."
+        ),
     ] = None,
     interval: Annotated[
         int | None,

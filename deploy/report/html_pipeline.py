@@ -77,6 +77,7 @@ def designs(report: dict[str, Any]) -> Markup:
             f"{p['num_cores']:,}",
             p["num_chips"],
             p["num_slots"],
+            f"{p['traffic_hops']:,}",
             "" if p["accuracy"] is None else f"{100 * p['accuracy']:.2f}",
             *(number(p["interval_us"][profile]) for profile in profiles),
             *(f"{p['energy_nj'][profile]:,.0f}" for profile in profiles),
@@ -92,14 +93,15 @@ def designs(report: dict[str, Any]) -> Markup:
             "p",
             f"Objective: {report['options']['optimize']}. Accuracy here is on the last training images, "
             f"which the search may look at; times and energies are estimates. Uniform T is the same network "
-            f"with one T for all. Replicas of a population work on samples in turn, on cores of their own.",
+            f"with one T for all. Hops are those of one spike of every neuron, a chip's whole mesh for each "
+            f"that leaves it. Replicas of a population work on samples in turn, on cores of their own.",
             class_="quiet",
         ),
         scrolling(
             table(
                 [
                     "Step", "mean T", "ticks between results", "first result, ticks", "stalled",
-                    "cores", "chips", "slots", "correct, %",
+                    "cores", "chips", "slots", "hops", "correct, %",
                     *(f"µs between results, {profile}" for profile in profiles),
                     *(f"nJ, {profile}" for profile in profiles),
                     "Verdict",

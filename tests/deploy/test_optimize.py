@@ -143,7 +143,10 @@ def test_an_accuracy_budget_is_kept_and_spent_on_shorter_windows(qac_deploy, mod
 def test_an_unknown_objective_is_refused(qac_deploy, model):
     process = qac_deploy("compile", model, "--optimize", "beauty")
     assert process.returncode == 2
-    assert "must be one of stalls, cores, latency, energy, time, not 'beauty'" in process.stderr
+    assert (
+        "must be one of stalls, cores, latency, energy, time, traffic, not 'beauty'"
+        in process.stderr
+    )
 
 
 def test_max_timesteps_caps_every_window(qac_deploy, model):
@@ -191,3 +194,14 @@ def test_time_without_samples_is_refused(qac_deploy, model, tmp_path):
         "error: --optimize time measures ticks on real samples, but no data set is known; choose one with "
         "--data"
     )
+
+
+def test_traffic_falls_by_cores_that_change_places(qac_deploy, model):
+    report = designs(qac_deploy, model, "--optimize", "traffic")
+    first, last = kept(report)[0], kept(report)[-1]
+    assert last["change"].startswith("cores that change places: ")
+    assert last["traffic_hops"] < first["traffic_hops"]
+    assert last["accuracy"] == first["accuracy"]
+    assert last["interval_ticks"] <= first["interval_ticks"]
+    verified = qac_deploy("verify", "build", "--samples", 1, "--lava-python", "no")
+    assert verified.returncode == 0, verified.stdout
