@@ -1,7 +1,8 @@
 """Time between results once the pipeline is full, and whose cores set it.
 
 A run begins with an empty pipeline and ends with one that empties. Where as many samples as the pipeline can
-hold come before and after, the middle of a run is the steady state.
+hold come before and after, the middle of a run is the steady state, but for what is left of the transient.
+It is an estimate like all seconds; the closed-form interval in ticks is exact.
 """
 
 from __future__ import annotations
