@@ -1,10 +1,15 @@
 """Time of a run without a global barrier: every core keeps in step only with those it talks to.
 
 A core starts its next tick when it and all cores that it exchanges frames or credits with have finished
-theirs (the local synchronizer "alpha" of Awerbuch, J. ACM 32(4), 1985). A frame or credit is then there
-when its tick begins, so ticks, integers and stalls are those of the barrier; only seconds change::
+theirs (the local synchronizer "alpha" of Awerbuch, J. ACM 32(4), 1985), and ends it when its sources have
+sent their spikes of the same tick. Ticks, integers and stalls are those of the barrier; only seconds
+change::
 
-    end_i(n) = computing_i(n) + max(end_i(n - 1), end_j(n - 1) of every neighbour j)
+    start_i(n) = max(end_i(n - 1), end_j(n - 1) of every neighbour j)
+    end_i(n)   = max(start_i(n) + computing_i(n), start_j(n) + sending_j(n) of every source j)
+
+where sending is the part of computing up to the last spike: synapses are looked up beside it, as under the
+barrier.
 
 A slow core delays its neighbours, theirs a tick later, and so on, instead of the whole chip at once.
 The handshakes are taken to cost nothing beside the messages, so this bounds what a chip without a
@@ -20,7 +25,7 @@ import numpy as np
 from hw_models.multicore.event_counts import Events
 from hw_models.multicore.mapping import Mapping
 from hw_models.multicore.pipeline_ticks import Schedule
-from hw_models.multicore.tick_cost import computing_ns, interval_between
+from hw_models.multicore.tick_cost import computing_ns, interval_between, neurons_ns
 from hw_models.target_description import CostProfile
 from toolchain.integer_network import readout_population
 
@@ -42,7 +47,7 @@ def asynchronous_time(
     mapping: Mapping, profile: CostProfile, schedule: Schedule, events: Events
 ) -> AsynchronousTime:
     """Seconds of a scheduled run whose events were counted."""
-    ends_s = _tick_ends(mapping, computing_ns(profile, events)) * 1e-9
+    ends_s = _tick_ends(mapping, computing_ns(profile, events), neurons_ns(profile, events)) * 1e-9
     readout = [
         row
         for row, core in enumerate(mapping.cores)
@@ -56,24 +61,46 @@ def asynchronous_time(
     )
 
 
-def _tick_ends(mapping: Mapping, per_core_ns: np.ndarray) -> np.ndarray:
+def _tick_ends(mapping: Mapping, computing: np.ndarray, sending: np.ndarray) -> np.ndarray:
     """When each core ends each tick, ns, shape ``(cores, ticks)``."""
-    of, waits_for = _neighbours(mapping)
-    first_of_core = np.searchsorted(of, np.arange(len(per_core_ns)))
-    ends = np.empty_like(per_core_ns)
-    before = np.zeros(len(per_core_ns))
-    for tick in range(per_core_ns.shape[1]):
-        starts = np.maximum.reduceat(before[waits_for], first_of_core)
-        before = ends[:, tick] = starts + per_core_ns[:, tick]
+    sources, targets = _talking(mapping)
+    neighbours = _Groups.of(np.concatenate([targets, sources]), np.concatenate([sources, targets]))
+    senders = _Groups.of(targets, sources)
+    ends = np.empty_like(computing)
+    before = np.zeros(len(computing))
+    for tick in range(computing.shape[1]):
+        starts = neighbours.latest(before)
+        sent = senders.latest(starts + sending[:, tick])
+        before = ends[:, tick] = np.maximum(starts + computing[:, tick], sent)
     return ends
 
 
-def _neighbours(mapping: Mapping) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs (core, core it waits for), rows of ``Mapping.cores`` sorted by the first; itself included."""
+def _talking(mapping: Mapping) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs (source, target) of cores, rows of ``Mapping.cores``; each core with itself, too."""
     itself = np.arange(len(mapping.cores))
     routes = [(route.source, route.target) for route in mapping.routes()]
-    ahead = np.concatenate([itself, *(source for source, _ in routes)])
-    behind = np.concatenate([itself, *(target for _, target in routes)])
-    of, waits_for = np.concatenate([behind, ahead]), np.concatenate([ahead, behind])
-    order = np.argsort(of, kind="stable")
-    return of[order], waits_for[order]
+    sources = np.concatenate([itself, *(source for source, _ in routes)])
+    targets = np.concatenate([itself, *(target for _, target in routes)])
+    return sources, targets
+
+
+@dataclass(frozen=True, eq=False)
+class _Groups:
+    """For each core the cores it waits for, one core after another.
+
+    Attributes:
+        first: where each core's own begin in ``members``; none is empty.
+    """
+
+    first: np.ndarray
+    members: np.ndarray
+
+    @classmethod
+    def of(cls, waiting: np.ndarray, waited_for: np.ndarray) -> _Groups:
+        order = np.argsort(waiting, kind="stable")
+        first = np.searchsorted(waiting[order], np.arange(waiting.max() + 1))
+        return cls(first, waited_for[order])
+
+    def latest(self, values: np.ndarray) -> np.ndarray:
+        """The largest value of each core's group."""
+        return np.maximum.reduceat(values[self.members], self.first)

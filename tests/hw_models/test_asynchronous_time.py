@@ -16,7 +16,7 @@ from hw_models.multicore.event_counts import Events, count_events
 from hw_models.multicore.mapping import map_network
 from hw_models.multicore.pipeline import pipeline_of, uniform_slots
 from hw_models.multicore.pipeline_ticks import schedule_pipeline
-from hw_models.multicore.tick_cost import computing_ns, run_cost
+from hw_models.multicore.tick_cost import computing_ns, neurons_ns, run_cost
 from hw_models.target_description import load_target
 from sim.stepped import run_stepped
 from toolchain.integer_network import (
@@ -37,9 +37,9 @@ def mapped_run(network, num_samples):
     return map_network(network, LOIHI, slots), schedule
 
 
-def talking_cores(mapping):
-    """Each core with those that hold a source or target neuron of one of its own, synapse by synapse."""
-    talks = {row: {row} for row in range(len(mapping.cores))}
+def sources_of_cores(mapping):
+    """For each core those that hold a source neuron of one of its own, synapse by synapse."""
+    sources = {row: set() for row in range(len(mapping.cores))}
     homes = {}
     for population in mapping.network.populations:
         home = np.full(population.shape, -1)
@@ -51,10 +51,8 @@ def talking_cores(mapping):
         if isinstance(mapping.network[synapse.source], IntegerInput):
             continue
         for target, source in np.argwhere(dense_synapses(mapping.network, synapse)):
-            a, b = homes[synapse.source][source], homes[synapse.target][target]
-            talks[a].add(b)
-            talks[b].add(a)
-    return talks
+            sources[homes[synapse.target][target]].add(homes[synapse.source][source])
+    return sources
 
 
 @settings(deadline=None, max_examples=50, suppress_health_check=list(HealthCheck))
@@ -65,12 +63,22 @@ def test_every_core_waits_for_its_neighbours_only(network, seed, profile_name):
     mapping, schedule = mapped_run(network, len(pixels))
     events = count_events(mapping, schedule, pixels, run_stepped(network, pixels).trains)
     profile = LOIHI.cost_profiles[profile_name]
-    durations = computing_ns(profile, events)
-    ends = dict.fromkeys(range(len(mapping.cores)), 0.0)
-    talks, readout_ends = talking_cores(mapping), []
+    durations, sending = computing_ns(profile, events), neurons_ns(profile, events)
+    sources = sources_of_cores(mapping)
+    talks = {
+        core: {core, *own, *(other for other in sources if core in sources[other])}
+        for core, own in sources.items()
+    }
+    ends, readout_ends = dict.fromkeys(sources, 0.0), []
     for tick in range(schedule.num_ticks):
+        starts = {core: max(ends[other] for other in talks[core]) for core in ends}
         ends = {
-            core: max(ends[other] for other in talks[core]) + durations[core, tick] for core in ends
+            core: max(
+                start + durations[core, tick],
+                *(starts[source] + sending[source, tick] for source in sources[core]),
+                0.0,
+            )
+            for core, start in starts.items()
         }
         readout_ends.append(
             max(e for row, e in ends.items() if mapping.cores[row].tile.population == "logits")
@@ -88,9 +96,9 @@ def test_every_core_waits_for_its_neighbours_only(network, seed, profile_name):
 def test_cores_that_do_not_talk_do_not_wait():
     """Two branches from the same pixels; ``left`` is slow in tick 0, ``right`` in tick 1.
 
-    Each population has one core, and every tick takes 1 ns but these two, which take 100. With a barrier
-    the two add up. Without, ``right`` waits in tick 1 for ``join`` alone, which ended tick 0 after 1 ns:
-    both branches end tick 1 after 101 ns, and the five ticks left take 1 ns each.
+    Each population has one core, every tick takes 1 ns to send spikes, and these two 99 ns more to look up
+    synapses. With a barrier the two add up. Without, ``right`` waits in tick 1 for ``join`` alone, which
+    ended tick 0 after 1 ns: both branches end tick 1 after 101 ns, and the five ticks left take 1 ns each.
     """
     one = np.ones((1, 1), np.int8)
 
@@ -122,7 +130,7 @@ def test_cores_that_do_not_talk_do_not_wait():
     counts = {f.name: np.zeros((4, schedule.num_ticks)) for f in fields(Events)}
     profile = LOIHI.cost_profiles["sanafe"]
     counts["spikes"][:] = 1 / profile.spike_ns
-    counts["spikes"][0, 0] = counts["spikes"][1, 1] = 100 / profile.spike_ns
+    counts["messages_in"][0, 0] = counts["messages_in"][1, 1] = 99 / profile.message_in_ns
     events = Events(**counts)
     found = asynchronous_time(mapping, profile, schedule, events)
     assert schedule.num_ticks == 7
