@@ -2,7 +2,7 @@
 
 Where a synapse averages, its current is the same in every step and computed once; where it selects
 frames, once for each frame that some step reads. Neurons then fire step by step. Sums are of integers
-that the type holds (see ``sim.exact``), so the result is exact.
+that the type holds (see ``sim.linear_kernels``), so the result is exact.
 
 A search over alignments runs nearly the same network again and again: populations whose spike trains are
 known from an earlier run need not be computed.
@@ -14,11 +14,12 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from sim.exact_layers import exact_type
+from sim.linear_kernels import exact_arithmetic
 from sim.simulation import Simulation, check_pixels
-from toolchain.errors import UnsupportedNetworkError
+from toolchain.float_snn import transmit
 from toolchain.integer_network import (
     IntegerInput,
     IntegerNetwork,
@@ -26,11 +27,7 @@ from toolchain.integer_network import (
     IntegerSpiking,
     IntegerSynapse,
 )
-from toolchain.integer_network.accumulator_bounds import window_sum_bound
 from toolchain.integer_network.network import step_frames
-from toolchain.linear_maps import Convolution, Dense, Scale, SumPool
-
-_EXACT_INTEGERS = {torch.float32: 2**24 - 1, torch.float64: 2**53 - 1}
 
 
 def run_any_alignment(
@@ -54,8 +51,7 @@ def run_any_alignment(
     """
     pixels, known = check_pixels(network, pixels), known or {}
     batches = []
-    # NNPACK's Winograd transform divides: its sums are not integers, so it must stay off
-    with torch.inference_mode(), torch.backends.nnpack.flags(enabled=False):
+    with exact_arithmetic():
         for start in range(0, max(len(pixels), 1), batch_size):
             batch = slice(start, start + batch_size)
             trains = {name: train[batch] for name, train in known.items()}
@@ -96,7 +92,7 @@ def _currents(
     network: IntegerNetwork, target: IntegerSpiking | IntegerReadout, frames: Mapping[str, Tensor]
 ) -> Tensor:
     """Input current of each step of the target's window, ``(B, T, C, H, W)``."""
-    dtype = _exact_type(network, target.name)
+    dtype = exact_type(network, target.name)
     batch = len(next(iter(frames.values())))
     bias = torch.from_numpy(target.bias).to(dtype)
     currents = bias.expand(batch, target.timesteps, *target.shape).clone()
@@ -114,35 +110,9 @@ def _currents(
     return currents
 
 
-def _exact_type(network: IntegerNetwork, name: str) -> torch.dtype:
-    bound = window_sum_bound(
-        network, name
-    )  # of one step's current times T where frames are selected
-    dtype = next((d for d, limit in _EXACT_INTEGERS.items() if bound <= limit), None)
-    if dtype is None:
-        raise UnsupportedNetworkError(
-            f"{name}: accumulator bound {bound:,} exceeds 2^53, the largest integer that doubles hold; use "
-            f"the stepped engine"
-        )
-    return dtype
-
-
 def _transmit(synapse: IntegerSynapse, values: Tensor) -> Tensor:
     """``2^x_e * op_e(W_e, values)`` for values of shape ``(B, C, H, W)``."""
-    for linear_map in synapse.maps:
-        match linear_map:
-            case Convolution(stride=stride, padding=padding, groups=groups):
-                weight = torch.from_numpy(linear_map.weight).to(values.dtype)
-                values = F.conv2d(values, weight, stride=stride, padding=padding, groups=groups)
-            case Dense():
-                weight = torch.from_numpy(linear_map.weight).to(values.dtype)
-                values = F.linear(values.flatten(1), weight)[:, :, None, None]
-            case Scale():
-                weight = torch.from_numpy(linear_map.weight).to(values.dtype)
-                values = values * weight[:, None, None]
-            case SumPool(kernel=kernel, stride=stride, padding=padding):
-                values = F.avg_pool2d(values, kernel, stride, padding, divisor_override=1)
-    return values * 2**synapse.exponent
+    return transmit(synapse.maps, values) * 2**synapse.exponent
 
 
 def _fire(population: IntegerSpiking, currents: Tensor) -> Tensor:

@@ -24,10 +24,10 @@ from sim.linear_kernels import (
     LARGEST_BYTE,
     Kernel,
     as_convolution,
+    channels_last_is_trusted,
     convolution_kernel,
     counting_kernel,
     dense_kernel,
-    int8_is_trusted,
     pool_kernel,
     sum_as_convolution,
 )
@@ -191,7 +191,7 @@ def _prepare(
     network: IntegerNetwork, population: IntegerSpiking | IntegerReadout, options: LayerOptions
 ) -> SpikingLayer | ReadoutLayer:
     if isinstance(population, IntegerReadout):
-        dtype = _exact_type(network, population.name)
+        dtype = exact_type(network, population.name)
         zero = np.zeros(1, np.int64)
         edges, constant = _edges(network, population, population.timesteps, zero, dtype, options)
         return ReadoutLayer(population=population, edges=edges, constant=constant)
@@ -207,7 +207,7 @@ def _prepare(
     if kernels is not None:
         dtype, edges = torch.float32, [(network.incoming(population.name)[0].source, kernels)]
     else:
-        dtype = _exact_type(network, population.name)
+        dtype = exact_type(network, population.name)
         steps, offset = (1, start * 0) if holds == "current" else (population.timesteps, start)
         edges, constant = _edges(network, population, steps, offset, dtype, options)
     return SpikingLayer(
@@ -261,10 +261,12 @@ def _on_bytes(
     for linear_map in synapse.maps:
         match linear_map:
             case Convolution():
-                on_bytes.append(possible and int8_is_trusted(linear_map, shape))
+                on_bytes.append(possible and channels_last_is_trusted(linear_map, shape))
                 possible = False  # sums are wider
             case Scale():
-                on_bytes.append(possible and int8_is_trusted(as_convolution(linear_map), shape))
+                on_bytes.append(
+                    possible and channels_last_is_trusted(as_convolution(linear_map), shape)
+                )
                 possible = False
             case Dense():
                 on_bytes.append(possible)
@@ -272,19 +274,26 @@ def _on_bytes(
             case SumPool():
                 largest *= prod(linear_map.kernel)
                 ones = sum_as_convolution(linear_map, shape[0])
-                possible = possible and largest <= LARGEST_BYTE and int8_is_trusted(ones, shape)
+                possible = (
+                    possible and largest <= LARGEST_BYTE and channels_last_is_trusted(ones, shape)
+                )
                 on_bytes.append(possible)
         shape = linear_map.output_shape(shape)
     return on_bytes
 
 
-def _exact_type(network: IntegerNetwork, name: str) -> torch.dtype:
+def exact_type(network: IntegerNetwork, name: str) -> torch.dtype:
+    """The narrowest float type that holds every sum of a population's firing window.
+
+    Raises:
+        UnsupportedNetworkError: the bound is past what doubles hold.
+    """
     bound = window_sum_bound(network, name)
     dtype = next((d for d, limit in EXACT_INTEGERS.items() if bound <= limit), None)
     if dtype is None:
         raise UnsupportedNetworkError(
-            f"{name}: accumulator bound {bound:,} exceeds 2^53, the largest integer the "
-            f"exact engine can hold; use the stepped engine"
+            f"{name}: accumulator bound {bound:,} exceeds 2^53, the largest integer that doubles hold; use "
+            f"the stepped engine"
         )
     return dtype
 
@@ -331,10 +340,10 @@ def _kernels(
         int8 = reads_bytes and dtype == torch.float32
         match linear_map:
             case Convolution():
-                kernels.append(convolution_kernel(linear_map, **weighted, int8=int8))
+                kernels.append(convolution_kernel(linear_map, shape, **weighted, int8=int8))
             case Scale():
                 as_conv = as_convolution(linear_map)
-                kernels.append(convolution_kernel(as_conv, **weighted, int8=int8))
+                kernels.append(convolution_kernel(as_conv, shape, **weighted, int8=int8))
             case Dense():
                 kernels.append(dense_kernel(linear_map, shape, **weighted, int8=int8))
             case SumPool():

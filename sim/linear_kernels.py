@@ -68,6 +68,7 @@ def _set(settings: ExitStack, place: str, attribute: str, value: object) -> None
 
 def convolution_kernel(
     convolution: Convolution,
+    shape: Shape,
     *,
     factor: int,
     bias: np.ndarray | None,
@@ -78,6 +79,7 @@ def convolution_kernel(
     """``factor * conv(W, N) + bias`` in ``dtype``.
 
     Args:
+        shape: of the feature map.
         bias: integers of shape ``(out,)``, or None.
         int8: the values are unsigned bytes, and ``dtype`` is float32.
     """
@@ -86,11 +88,22 @@ def convolution_kernel(
         scales = torch.full(convolution.weight.shape[:1], float(factor))
         return _int8_convolution(convolution, scales, offset, dtype)
     weight = _tensor(convolution.weight, dtype, device) * factor
-    weight = weight.contiguous(memory_format=torch.channels_last)
+    order = _channels_first
+    if channels_last_is_trusted(convolution, shape):
+        weight, order = weight.contiguous(memory_format=torch.channels_last), _as_it_lies
     stride, padding, groups = convolution.stride, convolution.padding, convolution.groups
     return lambda values: F.conv2d(
-        values.to(dtype), weight, offset, stride=stride, padding=padding, groups=groups
+        order(values.to(dtype)), weight, offset, stride=stride, padding=padding, groups=groups
     )
+
+
+def _as_it_lies(values: Tensor) -> Tensor:
+    return values
+
+
+def _channels_first(values: Tensor) -> Tensor:
+    """Channel after channel, by its strides too: to torch a single channel lies both ways."""
+    return values.contiguous().flatten(1).view(values.shape)
 
 
 def counting_kernel(
@@ -105,11 +118,12 @@ def counting_kernel(
     return _int8_convolution(convolution, scales, offsets, torch.uint8, most)
 
 
-def int8_is_trusted(convolution: Convolution, shape: Shape) -> bool:
-    """Whether oneDNN computes it rightly on a feature map of that shape.
+def channels_last_is_trusted(convolution: Convolution, shape: Shape) -> bool:
+    """Whether oneDNN computes it rightly on a feature map of that shape with channels last in memory.
 
-    Release 3.12 reads wrong rows where a group has one input channel, the stride is horizontal and the
-    output one column wide, for some numbers of samples; its kernel for depthwise convolutions does not.
+    Release 3.12 reads wrong rows, of bytes and of float32 alike, where a group has one input channel, the
+    stride is horizontal and the output one column wide, for some numbers of samples; its kernel for
+    depthwise convolutions does not.
     """
     out, per_group = convolution.weight.shape[:2]
     is_depthwise = per_group == 1 and out == convolution.groups > 1
@@ -231,7 +245,9 @@ def int8_is_exact() -> bool:
                 values = torch.from_numpy(rng.integers(254, 256, (2, channels, 9, 9), np.uint8))
                 bias = rng.integers(-(2**20), 2**20, 32)
                 case = Convolution(weight=weight, groups=groups, padding=(1, 1))
-                make = partial(convolution_kernel, case, factor=1, bias=bias, device=cpu)
+                make = partial(
+                    convolution_kernel, case, (channels, 9, 9), factor=1, bias=bias, device=cpu
+                )
                 sums = make(dtype=torch.float64, int8=False)(values)
                 if not torch.equal(make(dtype=torch.float32, int8=True)(values).double(), sums):
                     return False

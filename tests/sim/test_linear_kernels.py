@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from sim import linear_kernels
 from sim.exact import ExactEngine
 from sim.linear_kernels import (
+    channels_last_is_trusted,
     check_float_arithmetic,
     convolution_kernel,
     exact_arithmetic,
     int8_is_exact,
-    int8_is_trusted,
 )
 from toolchain.errors import DeviceError
 from toolchain.integer_network import (
@@ -49,19 +49,26 @@ def geometries(draw):
 @given(geometries(), st.sampled_from([1, 3, 64]))
 def test_bytes_and_floats_give_the_sums_of_doubles(geometry, factor):
     convolution, values = geometry
-    tensor = torch.from_numpy(values).contiguous(memory_format=torch.channels_last)
+    # channels last by its strides, also where a single channel leaves torch the choice
+    tensor = torch.from_numpy(values.transpose(0, 2, 3, 1).copy()).permute(0, 3, 1, 2)
     bias = np.arange(len(convolution.weight)) - 1_000
 
     def sums(dtype, int8):
         with exact_arithmetic():
             return convolution_kernel(
-                convolution, factor=factor, bias=bias, dtype=dtype, int8=int8, device=CPU
+                convolution,
+                values.shape[1:],
+                factor=factor,
+                bias=bias,
+                dtype=dtype,
+                int8=int8,
+                device=CPU,
             )(tensor).double()
 
     expected = sums(torch.float64, False)
     assume(expected.abs().max() < 2**24)
     assert torch.equal(sums(torch.float32, False), expected)
-    if int8_is_trusted(convolution, values.shape[1:]):
+    if channels_last_is_trusted(convolution, values.shape[1:]):
         assert torch.equal(sums(torch.float32, True), expected)
 
 
@@ -71,7 +78,7 @@ def test_what_onednn_computes_wrongly_is_not_left_to_it():
     def trusted(out, per_group, groups, stride, columns):
         weight = np.zeros((out, per_group, 1, 3), np.int8)
         convolution = Convolution(weight=weight, stride=stride, groups=groups)
-        return int8_is_trusted(convolution, (per_group * groups, 3, columns))
+        return channels_last_is_trusted(convolution, (per_group * groups, 3, columns))
 
     assert not trusted(6, 1, 3, (1, 2), 4)
     assert not trusted(4, 1, 1, (1, 2), 4)
@@ -79,6 +86,21 @@ def test_what_onednn_computes_wrongly_is_not_left_to_it():
     assert trusted(6, 2, 3, (1, 2), 4)
     assert trusted(6, 1, 3, (2, 1), 3)
     assert trusted(6, 1, 3, (1, 2), 5)
+
+
+@pytest.mark.parametrize("samples", range(1, 10))
+def test_a_single_channel_is_convolved_from_the_right_rows(samples):
+    """Where oneDNN reads wrong rows: 1x3 windows, two columns apart, of which one fits in each row."""
+    values = np.arange(samples * 24, dtype=np.uint8).reshape(samples, 6, 4, 1)
+    weight = np.array([[[[1, 2, 3]]]], np.int8)
+    convolution = Convolution(weight=weight, stride=(1, 2))
+    kernel = convolution_kernel(
+        convolution, (1, 6, 4), factor=1, bias=None, dtype=torch.float32, int8=False, device=CPU
+    )
+    with exact_arithmetic():
+        sums = kernel(torch.from_numpy(values).permute(0, 3, 1, 2)).numpy()
+    wide = values[..., 0].astype(int)
+    assert np.array_equal(sums[:, 0, :, 0], wide[..., 0] + 2 * wide[..., 1] + 3 * wide[..., 2])
 
 
 def test_settings_are_undone():
