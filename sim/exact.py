@@ -55,9 +55,7 @@ def run_exact(
         DeviceError: the device is not there or does not compute exactly.
     """
     engine = ExactEngine(network, with_counts=with_counts, with_trains=with_trains, device=device)
-    size = batch_size or engine.samples_per_batch
-    starts = range(0, max(len(pixels), 1), size)
-    return _concatenate([engine.run(pixels[start : start + size]) for start in starts])
+    return engine.run_in_batches(pixels, batch_size)
 
 
 class ExactEngine:
@@ -103,6 +101,12 @@ class ExactEngine:
         """Samples whose largest accumulator takes ``ACCUMULATOR_BYTES``; at least 8."""
         largest = max(prod(layer.population.shape) for layer in self._layers)
         return max(8, ACCUMULATOR_BYTES // (4 * largest))
+
+    def run_in_batches(self, pixels: np.ndarray, batch_size: int | None = None) -> Simulation:
+        """Simulate any number of samples, ``batch_size`` or ``samples_per_batch`` at once."""
+        size = batch_size or self.samples_per_batch
+        starts = range(0, max(len(pixels), 1), size)
+        return _concatenate([self.run(pixels[start : start + size]) for start in starts])
 
     def run(
         self, pixels: np.ndarray, on_counts: Callable[[str, Tensor], None] | None = None

@@ -1,0 +1,183 @@
+"""What is timed: each subject is prepared once, then runs the same samples again and again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from networks import MODEL, float_network, random_pixels
+from peers import Convolve, Outputs, snntorch_network, spikingjelly_network
+from torch.fx.experimental.optimization import fuse
+
+from deploy.compilation import CompileOptions
+from deploy.design import build_design
+from deploy.lava_emitter.emit_bundle import emit_bundle
+from deploy.lava_environment import find_lava_python
+from hw_models.multicore.event_counts import count_events
+from hw_models.multicore.pipeline_ticks import schedule_pipeline
+from hw_models.target_description import load_target
+from sim.exact import ExactEngine
+from sim.lava_runner import LavaRun, run_lava
+from sim.simulation import Simulation
+from sim.stepped import run_stepped
+from toolchain.checkpoint import load_checkpoint
+from toolchain.integer_network.serialize import load_integer_network
+
+Integers: TypeAlias = Mapping[str, np.ndarray]
+"""Counts of each population and ``logits``: what two computations must share to be the same."""
+
+LOGITS = "logits"
+
+ONE_THRESHOLD = CompileOptions(thresholds=1)  # as ``write_network`` lowers them
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A subject ready to run.
+
+    Attributes:
+        run: simulates all samples once; this is what is timed.
+        integers: of what ``run`` returned; None of a float network, which has none.
+    """
+
+    run: Callable[[], Any]
+    integers: Callable[[Any], Integers | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What a subject is given.
+
+    Attributes:
+        folder: holds the integer network and its model file.
+    """
+
+    architecture: str
+    folder: Path
+    samples: int
+    device: str
+
+
+Prepare: TypeAlias = Callable[[Setting], Prepared]
+
+
+def float_ann(setting: Setting) -> Prepared:
+    """As torch runs it: batch normalization in evaluation mode, channels first."""
+    module = float_network(setting.architecture).to(setting.device)
+    return _float(module, setting, torch.contiguous_format)
+
+
+def float_ann_tuned(setting: Setting) -> Prepared:
+    """Batch normalization folded into the convolutions, channels last."""
+    module = fuse(float_network(setting.architecture)).to(setting.device)
+    return _float(module.to(memory_format=torch.channels_last), setting, torch.channels_last)
+
+
+def _float(
+    module: torch.nn.Module, setting: Setting, memory_format: torch.memory_format
+) -> Prepared:
+    images = torch.from_numpy(random_pixels(setting.samples)).float() / 255
+    images = images.contiguous(memory_format=memory_format)
+
+    @torch.inference_mode()
+    def run() -> np.ndarray:
+        return module(images.to(setting.device)).cpu().numpy()
+
+    return Prepared(run=run, integers=lambda logits: None)
+
+
+def exact(setting: Setting) -> Prepared:
+    """Logits and the counts of every population."""
+    return _exact(setting)
+
+
+def exact_logits(setting: Setting) -> Prepared:
+    """Logits alone, as a data set is run."""
+    return _exact(setting, with_counts=False)
+
+
+def exact_trains(setting: Setting) -> Prepared:
+    """Logits, counts and the spikes of each step."""
+    return _exact(setting, with_trains=True)
+
+
+def exact_events(setting: Setting) -> Prepared:
+    """Counts, trains and, as the cost model wants them, the events of every core in every tick."""
+    graph, target = load_checkpoint(setting.folder / MODEL).graph, load_target("loihi-sim")
+    design = build_design(graph, target, ONE_THRESHOLD)
+    schedule = schedule_pipeline(design.pipeline, setting.samples)
+    engine = ExactEngine(design.network, with_trains=True, device=setting.device)
+    pixels = random_pixels(setting.samples)
+
+    def run() -> Simulation:
+        simulation = engine.run_in_batches(pixels)
+        count_events(design.mapping, schedule, pixels, simulation.trains)
+        return simulation
+
+    return Prepared(run=run, integers=_of_simulation)
+
+
+def exact_float32(setting: Setting) -> Prepared:
+    """Logits and counts without 8-bit arithmetic."""
+    return _exact(setting, int8=False)
+
+
+def _exact(setting: Setting, **options: Any) -> Prepared:
+    network = load_integer_network(setting.folder)
+    engine = ExactEngine(network, device=setting.device, **options)
+    pixels = random_pixels(setting.samples)
+    return Prepared(run=lambda: engine.run_in_batches(pixels), integers=_of_simulation)
+
+
+def stepped(setting: Setting) -> Prepared:
+    network, pixels = load_integer_network(setting.folder), random_pixels(setting.samples)
+    return Prepared(run=lambda: run_stepped(network, pixels), integers=_of_simulation)
+
+
+def _of_simulation(simulation: Simulation) -> Integers:
+    return {**simulation.counts, LOGITS: simulation.logits}
+
+
+def spikingjelly(setting: Setting, convolve: Convolve = "each step") -> Prepared:
+    network = load_integer_network(setting.folder)
+    return _peer(spikingjelly_network(network, convolve, setting.device), setting)
+
+
+def snntorch(setting: Setting, convolve: Convolve = "each step") -> Prepared:
+    network = load_integer_network(setting.folder)
+    return _peer(snntorch_network(network, convolve, setting.device), setting)
+
+
+def _peer(run: Callable[[np.ndarray], Outputs], setting: Setting) -> Prepared:
+    pixels = random_pixels(setting.samples)
+
+    def outputs() -> Integers:
+        logits, counts = run(pixels)
+        return {LOGITS: logits.cpu().numpy()} | {n: c.cpu().numpy() for n, c in counts.items()}
+
+    return Prepared(run=outputs, integers=lambda integers: integers)
+
+
+def lava(setting: Setting) -> Prepared:
+    """The emitted Lava processes on lava-nc's CPU backend, from its start to its results."""
+    graph, target = load_checkpoint(setting.folder / MODEL).graph, load_target("loihi-sim")
+    design = build_design(graph, target, ONE_THRESHOLD)
+    schedule = schedule_pipeline(design.pipeline, setting.samples)
+    bundle = setting.folder / "lava"
+    emit_bundle(
+        design.network,
+        bundle,
+        buffer_slots=design.mapping.slots,
+        link_ticks=target.link_ticks,
+        cores=design.mapping.cores_by_population(),
+    )
+    python, pixels = find_lava_python(), random_pixels(setting.samples)
+
+    def run() -> LavaRun:
+        return run_lava(bundle, pixels, num_ticks=schedule.num_ticks, python=python)
+
+    return Prepared(run=run, integers=lambda result: _of_simulation(result.simulation))

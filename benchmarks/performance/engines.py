@@ -1,0 +1,109 @@
+"""Engines and peers on the same networks and the same samples: time, memory, and whether they agree."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import engine_subjects as subjects
+from machine import this_machine
+from networks import MIXED, write_network
+from workers import Measurement, Subject, measure
+
+NETWORKS = ("resnet-18", "vgg-16")
+BATCH = 64
+FLAT = (1, 2, 4, 8, 16, 32)
+"""T of the networks that the exact engine runs to show that it does not depend on it."""
+
+PEERS_AT = (4, 16)
+ROUNDS, SLOW_ROUNDS = 9, 3
+FEW_SAMPLES = {"stepped": 2, "lava": 2}
+"""Engines that take seconds a sample get so many; the exact engine then runs as many beside them."""
+
+FLOAT = "float ANN"
+TUNED = "float ANN, folded, channels last"
+EXACT = "exact engine"
+
+
+def time_engines(device: str, on_progress: Callable[[str], None]) -> dict[str, Any]:
+    """Measure all of them; one JSON-able document.
+
+    Raises:
+        RuntimeError: one of them does not compute what the exact engine does.
+    """
+    rows = []
+    with tempfile.TemporaryDirectory(prefix="qac-deploy-benchmark-") as scratch:
+        for architecture in NETWORKS:
+            folder = Path(scratch) / architecture
+            on_progress(f"{architecture}: converting")
+            networks = {
+                label: write_network(architecture, steps, folder / label)
+                for label, steps in {"mixed": MIXED, **{str(t): (t,) for t in FLAT}}.items()
+            }
+            total_steps = {
+                label: sum(p.timesteps for p in network.populations[1:-1]) / (len(network.populations) - 2)
+                for label, network in networks.items()
+            }
+            lines = list(_subjects(architecture, folder, device))
+            measured = measure(lines, lambda said: on_progress(f"{architecture}, {said}"))
+            for subject in lines:
+                rows.append(_row(subject, total_steps, measured[subject.name]))
+    return {"machine": this_machine(device), "batch": BATCH, "rows": rows}
+
+
+def _row(
+    subject: Subject, mean_timesteps: dict[str, float], measurement: Measurement
+) -> dict[str, Any]:
+    setting = subject.setting
+    return {
+        "network": setting.architecture,
+        "subject": subject.name.split(" | ")[0],
+        "timesteps": setting.folder.name,
+        "mean_timesteps": mean_timesteps[setting.folder.name],
+        "samples": setting.samples,
+        **asdict(measurement),
+    }
+
+
+def _subjects(architecture: str, folder: Path, device: str) -> Iterator[Subject]:
+    def subject(
+        name: str,
+        prepare: subjects.Prepare,
+        label: str = "mixed",
+        samples: int = BATCH,
+        rounds: int = ROUNDS,
+        has_integers: bool = True,
+    ) -> Subject:
+        return Subject(
+            name=f"{name} | T {label}, {samples} samples",
+            prepare=prepare,
+            setting=subjects.Setting(
+                architecture=architecture, folder=folder / label, samples=samples, device=device
+            ),
+            rounds=rounds,
+            reference=f"{EXACT} | T {label}, {samples} samples" if has_integers else None,
+        )
+
+    yield subject(FLOAT, subjects.float_ann, has_integers=False)
+    yield subject(TUNED, subjects.float_ann_tuned, has_integers=False)
+    for label in ("mixed", *map(str, FLAT)):
+        yield subject(EXACT, subjects.exact, label)
+    yield subject(f"{EXACT}, logits alone", subjects.exact_logits)
+    yield subject(f"{EXACT}, float32", subjects.exact_float32)
+    for label in ("mixed", *map(str, PEERS_AT)):
+        yield subject(f"{EXACT}, spike trains", subjects.exact_trains, label)
+    yield subject(f"{EXACT}, trains and events", subjects.exact_events, rounds=SLOW_ROUNDS)
+    for label in map(str, PEERS_AT):
+        for name, peer in (("SpikingJelly", subjects.spikingjelly), ("snnTorch", subjects.snntorch)):
+            yield subject(name, peer, label, rounds=SLOW_ROUNDS)
+            summed = partial(peer, convolve="the sum")
+            yield subject(f"{name}, told of averaging", summed, label, rounds=SLOW_ROUNDS)
+    if device == "cpu":
+        for samples in set(FEW_SAMPLES.values()):
+            yield subject(EXACT, subjects.exact, "4", samples)
+        yield subject("stepped engine", subjects.stepped, "4", FEW_SAMPLES["stepped"], SLOW_ROUNDS)
+        yield subject("Lava on the CPU", subjects.lava, "4", FEW_SAMPLES["lava"], SLOW_ROUNDS)

@@ -1,0 +1,66 @@
+"""Networks of the paper's shapes at 32x32: random weights, thresholds balanced so that neurons do spike.
+
+Speed does not depend on what a network has learned, but an all-silent one would prove nothing about the
+engines' agreement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import cycle
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from hw_models.target_description import load_target
+from toolchain.checkpoint import Checkpoint, save_checkpoint
+from toolchain.conversion import convert
+from toolchain.integer_network import IntegerNetwork
+from toolchain.integer_network.serialize import save_integer_network
+from toolchain.model_zoo import build_model
+from toolchain.passes import lower_to_integers
+from toolchain.quantize_activations import average_pooled, balance_thresholds, quantize_activations
+from toolchain.quantizers import TimestepQuantizer, quantizers
+
+SHAPE, CLASSES = (3, 32, 32), 10
+MIXED = (2, 4, 6)
+"""T_l of the mixed-timestep networks, over and over; the mean is 4, or what the last layers leave of it."""
+
+MODEL = "model.pt"
+
+
+def random_pixels(samples: int) -> np.ndarray:
+    """Integers ``0..255`` of shape ``(samples, *SHAPE)``."""
+    return np.random.default_rng(0).integers(0, 256, (samples, *SHAPE))
+
+
+def float_network(architecture: str) -> nn.Module:
+    """The plain ANN: convolutions, batch normalization, ReLU, average pools."""
+    torch.manual_seed(0)
+    return average_pooled(build_model(architecture, SHAPE, CLASSES)).eval()
+
+
+def write_network(architecture: str, timesteps: Sequence[int], folder: Path) -> IntegerNetwork:
+    """Convert the same ANN and write its model file and its integer network.
+
+    Args:
+        timesteps: T_l of the spiking populations, in order and over and over.
+
+    Each population has one threshold for all its channels, as SpikingJelly's neurons take no more.
+    """
+    torch.manual_seed(0)
+    module = quantize_activations(build_model(architecture, SHAPE, CLASSES), TimestepQuantizer)
+    for quantizer, steps in zip(quantizers(module).values(), cycle(timesteps), strict=False):
+        nn.init.constant_(quantizer.t, steps)
+    balance_thresholds(module, torch.rand(4, *SHAPE))
+    graph = convert(module, SHAPE, max_value=255)
+    network = lower_to_integers(
+        graph, replace(load_target("loihi-sim").widths, distinct_thresholds=1)
+    )
+    folder.mkdir(parents=True)
+    save_checkpoint(folder / MODEL, Checkpoint(graph, {}))
+    save_integer_network(network, folder)
+    return network

@@ -1,0 +1,166 @@
+"""Each subject in a process of its own, so that its memory can be told from the others'; timed in turns.
+
+In every round each subject runs once, so a slow minute of the machine falls on all of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+import os
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+Digests: TypeAlias = dict[str, str]
+"""SHA-256 of each population's counts and of the logits, as int64."""
+
+STATUS = Path("/proc/self/status")
+FORGET_PEAK = Path("/proc/self/clear_refs")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """One line of the benchmark.
+
+    Attributes:
+        prepare, setting: a function and what it is called with, in the subject's own process.
+        rounds: how often it is timed.
+        reference: the subject whose integers must be the same; None where there are none.
+    """
+
+    name: str
+    prepare: Callable[[Any], Any]
+    setting: Any
+    rounds: int
+    reference: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """What one subject took.
+
+    Attributes:
+        seconds: of each run.
+        memory_bytes: most that a run held, above what the process held after its imports; device memory
+            on an accelerator.
+        same: whether its integers were the reference's; None where there are none.
+    """
+
+    seconds: list[float] = field(default_factory=list)
+    memory_bytes: int = 0
+    same: bool | None = None
+
+
+def measure(
+    subjects: Sequence[Subject], on_progress: Callable[[str], None]
+) -> dict[str, Measurement]:
+    """Prepare all subjects, compare their integers, then time them in turns.
+
+    Raises:
+        RuntimeError: a subject failed, or computes something else than its reference.
+    """
+    with ExitStack() as stack:
+        workers, memory, digests = {}, {}, {}
+        for subject in subjects:
+            on_progress(f"{subject.name}: first run")
+            workers[subject.name] = worker = stack.enter_context(_Worker(subject))
+            memory[subject.name], digests[subject.name] = worker.ask("first run")
+        same = {s.name: _same(s, digests) for s in subjects}
+        seconds: dict[str, list[float]] = {s.name: [] for s in subjects}
+        for number in range(max(s.rounds for s in subjects)):
+            for subject in subjects:
+                if number < subject.rounds:
+                    on_progress(f"round {number + 1}: {subject.name}")
+                    seconds[subject.name].append(workers[subject.name].ask("run"))
+    return {
+        name: Measurement(seconds=seconds[name], memory_bytes=memory[name], same=same[name])
+        for name in workers
+    }
+
+
+def _same(subject: Subject, digests: dict[str, Digests | None]) -> bool | None:
+    if subject.reference is None:
+        return None
+    ours, theirs = digests[subject.reference], digests[subject.name]
+    assert ours is not None
+    assert theirs is not None
+    different = [name for name in theirs if theirs[name] != ours[name]]
+    if different:
+        raise RuntimeError(
+            f"{subject.name} does not compute what {subject.reference} does: {different[0]} differs, "
+            f"so its time means nothing"
+        )
+    return True
+
+
+class _Worker:
+    """A process that runs one subject when asked to."""
+
+    def __init__(self, subject: Subject) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._subject = subject
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, subject), daemon=True)
+
+    def __enter__(self) -> _Worker:
+        self._process.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._process.terminate()
+        self._process.join()
+
+    def ask(self, request: str) -> Any:
+        self._connection.send(request)
+        while not self._connection.poll(1):
+            if not self._process.is_alive():
+                raise RuntimeError(f"{self._subject.name}: its process ended, see above")
+        return self._connection.recv()
+
+
+def _serve(connection: Connection, subject: Subject) -> None:
+    imported = _resident()["VmRSS"]
+    prepared = subject.prepare(subject.setting)
+    FORGET_PEAK.write_text("5")  # from here on the peak is a run's
+    while True:
+        request = connection.recv()
+        start = time.perf_counter()
+        result = prepared.run()
+        seconds = time.perf_counter() - start
+        if request == "run":
+            connection.send(seconds)
+            continue
+        held = _device_peak(subject.setting.device) or _resident()["VmHWM"] - imported
+        integers = prepared.integers(result)
+        connection.send((held, None if integers is None else _digests(integers)))
+
+
+def _digests(integers: dict[str, np.ndarray]) -> Digests:
+    def digest(values: np.ndarray) -> str:
+        as_integers = np.ascontiguousarray(values).astype("<i8")
+        if not np.array_equal(as_integers, values):
+            raise RuntimeError("counts that are no integers")
+        return hashlib.sha256(as_integers.tobytes()).hexdigest()
+
+    return {name: digest(values) for name, values in integers.items()}
+
+
+def _resident() -> dict[str, int]:
+    """Bytes in memory now and at most, as Linux counts them."""
+    lines = (line.split() for line in STATUS.read_text().splitlines())
+    return {words[0].rstrip(":"): int(words[1]) * 1024 for words in lines if words[-1] == "kB"}
+
+
+def _device_peak(device: str) -> int:
+    if device == "cpu":
+        return 0
+    import torch
+
+    return torch.cuda.max_memory_allocated(device)
