@@ -1,0 +1,73 @@
+"""What a person waits for at the command line: help, and compiling ResNet-18."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from machine import this_machine
+from networks import CLASSES, MIXED, MODEL, random_pixels, write_network
+
+HELP_ROUNDS, COMPILE_ROUNDS = 11, 3
+TEST_IMAGES = 1000
+
+
+def time_start_up(on_progress: Callable[[str], None]) -> dict[str, Any]:
+    """Time whole commands; one JSON-able document."""
+    command = str(Path(sys.executable).with_name("qac-deploy"))
+    with tempfile.TemporaryDirectory(prefix="qac-deploy-benchmark-") as scratch:
+        folder = Path(scratch)
+        write_network("resnet-18", MIXED, folder / "network")
+        _write_images(folder / "images.npz")
+        compiling = [
+            command, "compile", str(folder / "network" / MODEL), "--target", "loihi-sim",
+            "--data", str(folder / "images.npz"), "--out", str(folder / "build"),
+        ]  # fmt: skip
+        lines = {
+            "qac-deploy --help": ([command, "--help"], HELP_ROUNDS),
+            "qac-deploy compile, ResNet-18": (compiling, COMPILE_ROUNDS),
+        }
+        taken: dict[str, list[tuple[float, int]]] = {name: [] for name in lines}
+        for number in range(HELP_ROUNDS):
+            for name, (arguments, rounds) in lines.items():
+                if number < rounds:
+                    on_progress(f"start-up, round {number + 1}: {name}")
+                    taken[name].append(_time(arguments))
+    rows = [
+        {
+            "command": name,
+            "seconds": [seconds for seconds, _ in runs],
+            "memory_bytes": max(held for _, held in runs),
+        }
+        for name, runs in taken.items()
+    ]
+    return {"machine": this_machine(), "test_images": TEST_IMAGES, "rows": rows}
+
+
+def _write_images(path: Path) -> None:
+    """Random ones, which is enough to count events and compare classes."""
+    images = random_pixels(TEST_IMAGES).astype(np.uint8)
+    labels = np.arange(TEST_IMAGES) % CLASSES
+    np.savez(
+        path, train_images=images, train_labels=labels, test_images=images, test_labels=labels
+    )
+
+
+def _time(arguments: list[str]) -> tuple[float, int]:
+    """Seconds of a whole process, and the most bytes that it held."""
+    start = time.perf_counter()
+    process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    assert process.stderr is not None
+    said = process.stderr.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise RuntimeError(f"{' '.join(arguments)} failed:\n{said.decode()}")
+    return time.perf_counter() - start, usage.ru_maxrss * 1024
