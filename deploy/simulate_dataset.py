@@ -19,9 +19,10 @@ from torch import Tensor
 
 from deploy.simulation_journal import Journal
 from sim.exact import ExactEngine
+from sim.linear_kernels import LARGEST_BYTE
 from sim.stepped import run_stepped
 from toolchain.datasets import PixelSource
-from toolchain.integer_network import IntegerNetwork
+from toolchain.integer_network import IntegerNetwork, spiking_populations
 
 EngineName: TypeAlias = Literal["exact", "stepped"]
 
@@ -141,10 +142,10 @@ def _joined(chunks: list[ChunkResult]) -> DatasetRun:
 def _simulate_exact(simulator: ChunkSimulator, pixels: np.ndarray) -> ChunkResult:
     engine = _prepared(simulator)
     spikes: Counter[str] = Counter()
+    most = {p.name: p.timesteps for p in spiking_populations(simulator.network)}
 
     def add(name: str, counts: Tensor) -> None:
-        # a sample's own sum fits 32 bits, which torch adds twice as fast; then 64
-        spikes[name] += int(counts.sum(dim=(1, 2, 3), dtype=torch.int32).sum())
+        spikes[name] += _total(counts, most[name])
 
     size = engine.samples_per_batch
     logits = np.concatenate(
@@ -154,6 +155,18 @@ def _simulate_exact(simulator: ChunkSimulator, pixels: np.ndarray) -> ChunkResul
         ]
     )
     return _result(logits, spikes)
+
+
+def _total(counts: Tensor, most: int) -> int:
+    """Sum of counts ``0..most`` of shape ``(B, C, H, W)``.
+
+    Bytes are added eight at once, as one 64-bit integer, so many samples that none of them overflows.
+    """
+    samples = counts.permute(0, 2, 3, 1).flatten(1)  # as they lie in memory
+    if counts.dtype != torch.uint8 or samples.shape[1] % 8:
+        return int(counts.sum(dtype=torch.int64))
+    lanes = samples.view(torch.int64).split(LARGEST_BYTE // most)
+    return sum(int(some.sum(dim=0).view(torch.uint8).sum(dtype=torch.int64)) for some in lanes)
 
 
 def _simulate_stepped(simulator: ChunkSimulator, pixels: np.ndarray) -> ChunkResult:

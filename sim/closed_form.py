@@ -66,6 +66,11 @@ def bytes_of_window_sums(timesteps: int, window_sums: Tensor, threshold: Tensor)
     return _truncate(window_sums.div_(threshold).clamp_(0, timesteps), timesteps)
 
 
+def bytes_of_levels(timesteps: int, levels: Tensor) -> Tensor:
+    """``floor(clip(y, 0, T))`` in unsigned bytes, for T up to 255; the levels are used up."""
+    return _truncate(levels.clamp_(0, timesteps), timesteps)
+
+
 def _truncate(quotients: Tensor, most: int) -> Tensor:
     """Floor of values ``0..most`` as unsigned bytes."""
     if most <= 127:

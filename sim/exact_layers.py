@@ -12,13 +12,14 @@ import torch
 from torch import Tensor
 
 from sim.closed_form import (
+    bytes_of_levels,
     bytes_of_window_sums,
     counts_of_window_sums,
     spike_train,
     spikes_after,
     trains_of_currents,
 )
-from sim.fused_counts import fused_scale_and_offset
+from sim.fused_counts import fused_counts
 from sim.linear_kernels import (
     EXACT_INTEGERS,
     LARGEST_BYTE,
@@ -26,9 +27,9 @@ from sim.linear_kernels import (
     as_convolution,
     channels_last_is_trusted,
     convolution_kernel,
-    counting_kernel,
     dense_kernel,
     pool_kernel,
+    scaling_kernel,
     sum_as_convolution,
 )
 from toolchain.errors import UnsupportedNetworkError
@@ -49,13 +50,17 @@ Edges: TypeAlias = list[tuple[str, list[Kernel]]]
 """Source and kernels of each synapse; the outputs add up."""
 
 
+Holds: TypeAlias = Literal["counts", "levels", "window sum", "current"]
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SpikingLayer:
     """A spiking population with kernels that give its counts, its window sum or its current.
 
     Attributes:
         constant: what is added to the sum over edges; None where a kernel adds it.
-        holds: what that sum is then: the counts themselves, ``V0 + T A``, or A.
+        holds: what that sum is then: the counts themselves, levels that count when they are cut off,
+            ``V0 + T A``, or A.
         is_usual: ``0 <= V0 < Theta`` for every neuron, so the floating-point forms hold.
         in_bytes: counts go on as unsigned bytes, else in the layer's type.
         threshold, initial: Theta and V0 in the layer's type.
@@ -64,7 +69,7 @@ class SpikingLayer:
     population: IntegerSpiking
     edges: Edges
     constant: Tensor | None
-    holds: Literal["counts", "window sum", "current"]
+    holds: Holds
     is_usual: bool
     in_bytes: bool
     threshold: Tensor
@@ -75,6 +80,8 @@ class SpikingLayer:
         sums, steps = _accumulate(self, values), self.population.timesteps
         if self.holds == "counts":
             return sums
+        if self.holds == "levels":
+            return bytes_of_levels(steps, sums)
         if self.holds == "current":
             integers = sums.long(), self.threshold.long(), self.initial.long()
             counts = spikes_after(steps, *integers)
@@ -198,14 +205,15 @@ def _prepare(
     start, threshold = population.initial_potential, population.threshold
     is_usual = bool(((start >= 0) & (start < threshold)).all())
     in_bytes = travels_in_bytes(population.timesteps, options)
-    holds: Literal["counts", "window sum", "current"] = "current"
-    kernels, constant = None, None
+    holds: Holds = "current"
+    fused: Edges | None = None
     if is_usual and not options.with_trains:
+        holds = "window sum"
         if in_bytes and options.int8:
-            kernels = _counting_kernels(network, population, options)
-        holds = "window sum" if kernels is None else "counts"
-    if kernels is not None:
-        dtype, edges = torch.float32, [(network.incoming(population.name)[0].source, kernels)]
+            fused = _fused_edges(network, population, options)
+    if fused is not None:
+        holds = "counts" if len(fused) == 1 else "levels"
+        dtype, edges, constant = torch.float32, fused, None
     else:
         dtype = exact_type(network, population.name)
         steps, offset = (1, start * 0) if holds == "current" else (population.timesteps, start)
@@ -231,25 +239,33 @@ def _along_rows(
     return torch.from_numpy(rows_last).to(device, dtype).permute(2, 0, 1)
 
 
-def _counting_kernels(
+def _fused_edges(
     network: IntegerNetwork, population: IntegerSpiking, options: LayerOptions
-) -> list[Kernel] | None:
-    """Kernels from a single source's bytes to the counts, if there are such."""
-    synapse, *others = network.incoming(population.name)
-    if others or not all(_on_bytes(network, synapse, options)):
+) -> Edges | None:
+    """Kernels from bytes to the counts or levels of ``sim.fused_counts``, or None."""
+    synapses = network.incoming(population.name)
+    if not all(
+        all(_on_bytes(network, s, options)) and isinstance(s.maps[-1], Convolution | Scale)
+        for s in synapses
+    ):
         return None
-    *pools, last = synapse.maps
-    if not isinstance(last, Convolution | Scale):
+    sums = [synapse_interval(network, s) for s in synapses]
+    fused = fused_counts(population, [s.exponent for s in synapses], sums)
+    if fused is None:
         return None
-    sums = synapse_interval(network, synapse)
-    if (fused := fused_scale_and_offset(population, synapse.exponent, sums)) is None:
-        return None
-    kernels = []
-    for pool in pools:
-        assert isinstance(pool, SumPool)  # a synapse has one weighted map
-        kernels.append(pool_kernel(pool, network[synapse.source].shape[0], int8=True))
-    convolution = as_convolution(last) if isinstance(last, Scale) else last
-    return [*kernels, counting_kernel(convolution, *fused, population.timesteps)]
+    most = population.timesteps if len(synapses) == 1 else None
+    edges: Edges = []
+    for synapse, scale in zip(synapses, fused.scales, strict=True):
+        *pools, last = synapse.maps
+        kernels = []
+        for pool in pools:
+            assert isinstance(pool, SumPool)  # a synapse has one weighted map
+            kernels.append(pool_kernel(pool, network[synapse.source].shape[0], int8=True))
+        assert isinstance(last, Convolution | Scale)
+        convolution = as_convolution(last) if isinstance(last, Scale) else last
+        offset = None if edges else fused.offset
+        edges.append((synapse.source, [*kernels, scaling_kernel(convolution, scale, offset, most)]))
+    return edges
 
 
 def _on_bytes(

@@ -1,21 +1,30 @@
-"""Counts straight out of an 8-bit convolution, where rounding provably gives the integers.
+"""Counts straight out of 8-bit convolutions, where rounding provably gives the integers.
 
-oneDNN turns a 32-bit sum a into a byte as ``round(clip(s a + b, 0, T))``, in float32. A population with one
-synapse, ``A = 2^x a + B``, reaches its k-th spike at the smallest integer a = L_k with
+oneDNN turns a 32-bit sum a_e into ``s_e a_e + b`` in float32, and adds the next convolution's to it. Cut to
+``0..T``, the result becomes a byte. A population with synapses e, of which x is the least exponent,
 
-    V0 + T (2^x a + B) >= k Theta
+    A = sum_e 2^x_e a_e + B = 2^x m + B
 
-so s and b are right if ``s a + b``, with whatever error float32 makes of it, is below k - 1/2 for every
-a < L_k and above it for every a >= L_k. It grows with a, so the two integers at each level decide. The error
-of a product and a sum, in either order, fused or not, is at most
+reaches its k-th spike at the smallest integer m = L_k with ``V0 + T (2^x m + B) >= k Theta``. Let s be the
+float32 number next to ``2^x T / Theta``, and ``s_e = 2^(x_e - x) s``, which is exact. Then the result is
+``y = s m + b``, but for what float32 makes of it, and grows with m. So s and b are right if at each level
+the two integers L_k - 1 and L_k fall on their sides of it: of k - 1/2 where the byte is rounded (one
+synapse), of k where it is cut off (more).
 
-    2^-24 (2 |s a + b| + |s a| + |b|)
+Rounded are the products, b (or b / s, and then a product of the sum), and each of E sums in turn. Let c be
+the sum of all ``|s_e a_e|`` but the largest, at most. Then that one is at most |y| + |b| + c, as they add up
+to y, and no partial sum is larger. Together the error is at most
 
-where the last two terms are the rounded product and the rounded b (or b / s). Where a level has no room for
-it, there is no s and b, and the engine divides instead.
+    2^-24 (E + 3) (|y| + |b| + c)
+
+in whatever order, fused or not. Where a level has no room for it, there is no s and b, and the engine
+divides instead.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -27,50 +36,63 @@ _UNIT_ROUNDOFF = 2.0**-24 * (
 )  # the excess covers errors of errors, and of doubles here
 
 
-def fused_scale_and_offset(
-    population: IntegerSpiking, exponent: int, sums: Interval
-) -> tuple[np.ndarray, np.ndarray] | None:
-    """The s and b of each channel, or None where some channel has none.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FusedCounts:
+    """Scales of the synapses' sums, and an offset, that together give the counts.
+
+    Attributes:
+        scales: s_e of each synapse, float32 of shape ``(channels,)``.
+        offset: b, float32 of shape ``(channels,)``.
+    """
+
+    scales: list[np.ndarray]
+    offset: np.ndarray
+
+
+def fused_counts(
+    population: IntegerSpiking, exponents: Sequence[int], sums: Sequence[Interval]
+) -> FusedCounts | None:
+    """The s_e and b of each channel, or None where some channel has none.
 
     Args:
         population: with ``0 <= V0 < Theta``.
-        exponent: x of its one synapse.
-        sums: bounds of a.
-
-    Returns:
-        float32 of shape ``(channels,)`` each.
+        exponents: x_e of its synapses.
+        sums: bounds of a_e.
     """
     fields = (population.threshold, population.initial_potential, population.bias)
-    if any(field.shape[1:] != (1, 1) for field in fields) or sums.magnitude >= 2**24:
+    if any(field.shape[1:] != (1, 1) for field in fields):
+        return None
+    if any(interval.magnitude >= 2**24 for interval in sums):
         return None
     threshold, start, bias = (
         np.broadcast_to(field.reshape(-1), population.shape[:1])[:, None] for field in fields
     )
-    steps = population.timesteps
-    levels = np.arange(1, steps + 1)  # k, along the second axis
-    first = -((start + steps * bias - levels * threshold) // (steps << exponent))  # L_k
-    scale = (steps * 2.0**exponent / threshold).astype(np.float32)
+    steps, least = population.timesteps, min(exponents)
+    spikes = np.arange(1, steps + 1)  # k, along the second axis
+    levels = spikes - (0.5 if len(sums) == 1 else 0.0)
+    first = -((start + steps * bias - spikes * threshold) // (steps << least))  # L_k
+    scale = (steps * 2.0**least / threshold).astype(np.float32)
     wide = scale.astype(np.float64)
-    lowest = (levels - 0.5 - wide * first).max(axis=1, keepdims=True)
-    highest = (levels - 0.5 - wide * (first - 1)).min(axis=1, keepdims=True)
+    lowest = (levels - wide * first).max(axis=1, keepdims=True)
+    highest = (levels - wide * (first - 1)).min(axis=1, keepdims=True)
     offset = ((lowest + highest) / 2).astype(np.float32)
-    low, high = sums.low[:, None], sums.high[:, None]
-    below, above = np.minimum(first - 1, high), np.maximum(first, low)
-    is_below = _upper(wide, offset, below) < levels - 0.5
-    is_above = _lower(wide, offset, above) > levels - 0.5
-    if (is_below | (first <= low)).all() and (is_above | (first > high)).all():
-        return scale[:, 0], offset[:, 0]
-    return None
 
+    factors = [2 ** (exponent - least) for exponent in exponents]
+    low = sum(f * s.low for f, s in zip(factors, sums, strict=True))[:, None]
+    high = sum(f * s.high for f, s in zip(factors, sums, strict=True))[:, None]
+    products = [
+        wide[:, 0] * f * np.maximum(-s.low, s.high) for f, s in zip(factors, sums, strict=True)
+    ]
+    all_but_largest = (np.sum(products, axis=0) - np.max(products, axis=0))[:, None]
 
-def _upper(scale: np.ndarray, offset: np.ndarray, sums: np.ndarray) -> np.ndarray:
-    return scale * sums + offset + _error(scale, offset, sums)
+    def error(values: np.ndarray) -> np.ndarray:
+        size = np.abs(values) + np.abs(offset) + all_but_largest
+        return _UNIT_ROUNDOFF * (len(sums) + 3) * size
 
-
-def _lower(scale: np.ndarray, offset: np.ndarray, sums: np.ndarray) -> np.ndarray:
-    return scale * sums + offset - _error(scale, offset, sums)
-
-
-def _error(scale: np.ndarray, offset: np.ndarray, sums: np.ndarray) -> np.ndarray:
-    product, value = np.abs(scale * sums), np.abs(scale * sums + offset)
-    return _UNIT_ROUNDOFF * (2 * value + product + np.abs(offset))
+    below = wide * np.minimum(first - 1, high) + offset
+    above = wide * np.maximum(first, low) + offset
+    is_below = below + error(below) < levels
+    is_above = above - error(above) > levels
+    if not ((is_below | (first <= low)) & (is_above | (first > high))).all():
+        return None
+    return FusedCounts(scales=[scale[:, 0] * np.float32(f) for f in factors], offset=offset[:, 0])

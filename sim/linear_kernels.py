@@ -106,16 +106,18 @@ def _channels_first(values: Tensor) -> Tensor:
     return values.contiguous().flatten(1).view(values.shape)
 
 
-def counting_kernel(
-    convolution: Convolution, scale: np.ndarray, offset: np.ndarray, most: int
+def scaling_kernel(
+    convolution: Convolution, scale: np.ndarray, offset: np.ndarray | None, most: int | None = None
 ) -> Kernel:
-    """``round(clip(scale * conv(W, N) + offset, 0, most))``, unsigned bytes in and out.
+    """``scale * conv(W, N) + offset`` of unsigned bytes, in float32; see ``sim.fused_counts``.
 
     Args:
-        scale, offset: float32 of shape ``(out,)``; see ``sim.fused_counts``.
+        scale, offset: float32 of shape ``(out,)``.
+        most: if given, the result is cut to ``0..most`` and rounded to unsigned bytes.
     """
-    scales, offsets = torch.from_numpy(scale), torch.from_numpy(offset)
-    return _int8_convolution(convolution, scales, offsets, torch.uint8, most)
+    offsets = None if offset is None else torch.from_numpy(offset)
+    dtype = torch.float32 if most is None else torch.uint8
+    return _int8_convolution(convolution, torch.from_numpy(scale), offsets, dtype, most)
 
 
 def channels_last_is_trusted(convolution: Convolution, shape: Shape) -> bool:
@@ -253,7 +255,7 @@ def int8_is_exact() -> bool:
                     return False
                 # a scale of 2^-13 and halves: nothing rounds but the counts, and those to even
                 scale, offset = np.full(32, 2.0**-13, np.float32), np.full(32, 0.5, np.float32)
-                counts = counting_kernel(case, scale, offset, 200)(values)
+                counts = scaling_kernel(case, scale, offset, 200)(values)
                 bare = (sums - torch.from_numpy(bias)[:, None, None]) * 2.0**-13 + 0.5
                 if not torch.equal(counts.double(), bare.clamp(0, 200).round()):
                     return False

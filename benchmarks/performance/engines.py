@@ -7,12 +7,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import engine_subjects as subjects
 from machine import this_machine
 from networks import MIXED, write_network
 from workers import Measurement, Subject, measure
+
+from toolchain.integer_network import spiking_populations
 
 NETWORKS = ("resnet-18", "vgg-16")
 BATCH = 64
@@ -38,21 +41,21 @@ def time_engines(device: str, on_progress: Callable[[str], None]) -> dict[str, A
     rows = []
     with tempfile.TemporaryDirectory(prefix="qac-deploy-benchmark-") as scratch:
         for architecture in NETWORKS:
-            folder = Path(scratch) / architecture
-            on_progress(f"{architecture}: converting")
-            networks = {
-                label: write_network(architecture, steps, folder / label)
-                for label, steps in {"mixed": MIXED, **{str(t): (t,) for t in FLAT}}.items()
-            }
-            total_steps = {
-                label: sum(p.timesteps for p in network.populations[1:-1]) / (len(network.populations) - 2)
-                for label, network in networks.items()
-            }
-            lines = list(_subjects(architecture, folder, device))
-            measured = measure(lines, lambda said: on_progress(f"{architecture}, {said}"))
-            for subject in lines:
-                rows.append(_row(subject, total_steps, measured[subject.name]))
+            rows += _time_network(architecture, Path(scratch) / architecture, device, on_progress)
     return {"machine": this_machine(device), "batch": BATCH, "rows": rows}
+
+
+def _time_network(
+    architecture: str, folder: Path, device: str, on_progress: Callable[[str], None]
+) -> list[dict[str, Any]]:
+    on_progress(f"{architecture}: converting")
+    mean_timesteps = {}
+    for label, steps in {"mixed": MIXED, **{str(t): (t,) for t in FLAT}}.items():
+        network = write_network(architecture, steps, folder / label)
+        mean_timesteps[label] = mean(p.timesteps for p in spiking_populations(network))
+    lines = list(_subjects(architecture, folder, device))
+    measured = measure(lines, lambda said: on_progress(f"{architecture}, {said}"))
+    return [_row(subject, mean_timesteps, measured[subject.name]) for subject in lines]
 
 
 def _row(
@@ -98,7 +101,10 @@ def _subjects(architecture: str, folder: Path, device: str) -> Iterator[Subject]
         yield subject(f"{EXACT}, spike trains", subjects.exact_trains, label)
     yield subject(f"{EXACT}, trains and events", subjects.exact_events, rounds=SLOW_ROUNDS)
     for label in map(str, PEERS_AT):
-        for name, peer in (("SpikingJelly", subjects.spikingjelly), ("snnTorch", subjects.snntorch)):
+        for name, peer in (
+            ("SpikingJelly", subjects.spikingjelly),
+            ("snnTorch", subjects.snntorch),
+        ):
             yield subject(name, peer, label, rounds=SLOW_ROUNDS)
             summed = partial(peer, convolve="the sum")
             yield subject(f"{name}, told of averaging", summed, label, rounds=SLOW_ROUNDS)

@@ -55,9 +55,7 @@ def _write_images(path: Path) -> None:
     """Random ones, which is enough to count events and compare classes."""
     images = random_pixels(TEST_IMAGES).astype(np.uint8)
     labels = np.arange(TEST_IMAGES) % CLASSES
-    np.savez(
-        path, train_images=images, train_labels=labels, test_images=images, test_labels=labels
-    )
+    np.savez(path, train_images=images, train_labels=labels, test_images=images, test_labels=labels)
 
 
 def _time(arguments: list[str]) -> tuple[float, int]:
