@@ -21,13 +21,22 @@ from sim.exact_layers import (
     prepare_layers,
     travels_in_bytes,
 )
-from sim.linear_kernels import LARGEST_BYTE, check_float_arithmetic, exact_arithmetic, int8_is_exact
+from sim.linear_kernels import (
+    LARGEST_BYTE,
+    check_float_arithmetic,
+    exact_arithmetic,
+    is_processor,
+    largest_factor,
+)
 from sim.simulation import CompactIntegers, Simulation, check_pixels
 from toolchain.errors import DeviceError, UnsupportedNetworkError
 from toolchain.integer_network import IntegerNetwork, has_constant_current, input_population
 
 ACCUMULATOR_BYTES = 8 * 2**20
 """Largest accumulator of a batch: about what a processor's caches keep from a convolution to its count."""
+
+ACCELERATOR_BYTES = 256 * 2**20
+"""The same on an accelerator: enough to keep all of it at work."""
 
 
 def run_exact(
@@ -63,7 +72,7 @@ class ExactEngine:
 
     Args:
         with_counts, with_trains, device: as for ``run_exact``.
-        int8: whether to use 8-bit arithmetic; wherever it is exact when None.
+        int8: whether to use 8-bit arithmetic wherever it is exact.
 
     Raises:
         UnsupportedNetworkError, DeviceError: as ``run_exact``.
@@ -76,7 +85,7 @@ class ExactEngine:
         with_counts: bool = True,
         with_trains: bool = False,
         device: str = "cpu",
-        int8: bool | None = None,
+        int8: bool = True,
     ) -> None:
         if not has_constant_current(network):
             raise UnsupportedNetworkError(
@@ -87,10 +96,10 @@ class ExactEngine:
         self._with_counts = with_counts
         place = _device(device)
         check_float_arithmetic(place)
-        if int8 is None:
-            int8 = place.type == "cpu" and int8_is_exact()
         self._options = LayerOptions(
-            device=place, bytes_between=int8, int8=int8, with_trains=with_trains
+            device=place,
+            largest_factor=largest_factor(place) if int8 else 0,
+            with_trains=with_trains,
         )
         with exact_arithmetic():
             self._layers = prepare_layers(network, self._options)
@@ -98,9 +107,10 @@ class ExactEngine:
 
     @property
     def samples_per_batch(self) -> int:
-        """Samples whose largest accumulator takes ``ACCUMULATOR_BYTES``; at least 8."""
+        """Samples whose largest accumulator takes what suits the device; at least 8."""
         largest = max(prod(layer.population.shape) for layer in self._layers)
-        return max(8, ACCUMULATOR_BYTES // (4 * largest))
+        held = ACCUMULATOR_BYTES if is_processor(self._options.device) else ACCELERATOR_BYTES
+        return max(8, held // (4 * largest))
 
     def run_in_batches(self, pixels: np.ndarray, batch_size: int | None = None) -> Simulation:
         """Simulate any number of samples, ``batch_size`` or ``samples_per_batch`` at once."""

@@ -120,13 +120,11 @@ class LayerOptions:
     """What the layers are prepared for.
 
     Attributes:
-        bytes_between: counts travel in unsigned bytes where they fit.
-        int8: 8-bit arithmetic wherever a kernel's sources are bytes.
+        largest_factor: largest value that 8-bit arithmetic takes; 0 for floating point alone.
     """
 
     device: torch.device
-    bytes_between: bool
-    int8: bool
+    largest_factor: int
     with_trains: bool
 
 
@@ -146,8 +144,8 @@ def prepare_layers(
         if isinstance(population, IntegerInput):
             continue
         layer = _prepare(network, population, options)
-        if options.int8:
-            plain = _prepare(network, population, replace(options, int8=False))
+        if options.largest_factor:
+            plain = _prepare(network, population, replace(options, largest_factor=0))
             layer = layer if _agree(network, layer, plain, options) else plain
         layers.append(layer)
     return layers
@@ -166,7 +164,7 @@ def _agree(
         shape = (PROBE_SAMPLES, *network[synapse.source].shape)
         probe = torch.from_numpy(rng.integers(0, largest + 1, shape))
         in_bytes = travels_in_bytes(largest, options)
-        probe = probe.to(torch.uint8 if in_bytes else torch.float64)
+        probe = probe.to(options.device, torch.uint8 if in_bytes else torch.float64)
         values[synapse.source] = probe.contiguous(memory_format=torch.channels_last)
     if isinstance(layer, ReadoutLayer):
         assert isinstance(plain, ReadoutLayer)
@@ -191,7 +189,7 @@ def _accumulate(layer: SpikingLayer | ReadoutLayer, values: Mapping[str, Tensor]
 
 def travels_in_bytes(largest_value: int, options: LayerOptions) -> bool:
     """Whether a population's counts or pixels go to its readers as unsigned bytes."""
-    return options.bytes_between and largest_value <= LARGEST_BYTE
+    return options.largest_factor > 0 and largest_value <= LARGEST_BYTE
 
 
 def _prepare(
@@ -209,7 +207,7 @@ def _prepare(
     fused: Edges | None = None
     if is_usual and not options.with_trains:
         holds = "window sum"
-        if in_bytes and options.int8:
+        if in_bytes:
             fused = _fused_edges(network, population, options)
     if fused is not None:
         holds = "counts" if len(fused) == 1 else "levels"
@@ -257,14 +255,16 @@ def _fused_edges(
     edges: Edges = []
     for synapse, scale in zip(synapses, fused.scales, strict=True):
         *pools, last = synapse.maps
-        kernels = []
+        kernels: list[Kernel] = []
         for pool in pools:
             assert isinstance(pool, SumPool)  # a synapse has one weighted map
-            kernels.append(pool_kernel(pool, network[synapse.source].shape[0], int8=True))
+            channels = network[synapse.source].shape[0]
+            kernels.append(pool_kernel(pool, channels, int8=True, device=options.device))
         assert isinstance(last, Convolution | Scale)
         convolution = as_convolution(last) if isinstance(last, Scale) else last
         offset = None if edges else fused.offset
-        edges.append((synapse.source, [*kernels, scaling_kernel(convolution, scale, offset, most)]))
+        kernels.append(scaling_kernel(convolution, scale, offset, most, device=options.device))
+        edges.append((synapse.source, kernels))
     return edges
 
 
@@ -273,7 +273,7 @@ def _on_bytes(
 ) -> list[bool]:
     """For each map, whether it can read bytes in 8-bit arithmetic."""
     shape, largest = network[synapse.source].shape, largest_source_value(network, synapse)
-    possible, on_bytes = options.int8 and travels_in_bytes(largest, options), []
+    possible, on_bytes = largest <= options.largest_factor, []
     for linear_map in synapse.maps:
         match linear_map:
             case Convolution():
@@ -290,9 +290,8 @@ def _on_bytes(
             case SumPool():
                 largest *= prod(linear_map.kernel)
                 ones = sum_as_convolution(linear_map, shape[0])
-                possible = (
-                    possible and largest <= LARGEST_BYTE and channels_last_is_trusted(ones, shape)
-                )
+                possible = possible and largest <= options.largest_factor
+                possible = possible and channels_last_is_trusted(ones, shape)
                 on_bytes.append(possible)
         shape = linear_map.output_shape(shape)
     return on_bytes
@@ -363,6 +362,10 @@ def _kernels(
             case Dense():
                 kernels.append(dense_kernel(linear_map, shape, **weighted, int8=int8))
             case SumPool():
-                kernels.append(pool_kernel(linear_map, shape[0], dtype=dtype, int8=reads_bytes))
+                kernels.append(
+                    pool_kernel(
+                        linear_map, shape[0], dtype=dtype, int8=reads_bytes, device=options.device
+                    )
+                )
         shape = linear_map.output_shape(shape)
     return kernels

@@ -2,16 +2,17 @@
 
 Two arithmetics, and why neither rounds:
 
-- **int8**: counts in unsigned bytes, weights in signed bytes, 32-bit accumulators, through oneDNN. A
-  processor with VNNI adds four products into 32 bits without saturation, so the sum is an integer and its
-  conversion to float32 is exact below 2^24. Several times as fast as float32.
+- **int8**: counts and weights in bytes, 32-bit accumulators, so the sum is an integer and its conversion to
+  float32 is exact below 2^24. On a processor through oneDNN, if it has VNNI, which adds four products into
+  32 bits without saturation; on an accelerator as products of matrices (``sim.gathered_kernels``). Several
+  times as fast as float32.
 - **float**: every product and partial sum is an integer that the type can hold (``EXACT_INTEGERS``), in
   whatever order it is added. That excludes algorithms that compute sums of another kind: Winograd and
   Fourier transforms (NNPACK, cuDNN) and reduced precision (TF32, bfloat16). oneDNN's convolution is asked
   for the direct algorithm by torch, and never transforms.
 
 ``exact_arithmetic`` switches off what torch lets one switch off; ``check_float_arithmetic`` and
-``int8_is_exact`` try the rest on the hardest integers before anything relies on it.
+``largest_factor`` try the rest on the hardest integers before anything relies on it.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sim.gathered_kernels import LARGEST_SIGNED_BYTE, gathered_convolution, matrix_product
 from toolchain.errors import DeviceError
 from toolchain.linear_maps import Convolution, Dense, Scale, Shape, SumPool
 
@@ -39,6 +41,11 @@ Kernel: TypeAlias = Callable[[Tensor], Tensor]
 """Values of shape ``(B, C, H, W)`` to values of the map's output shape."""
 
 
+def is_processor(device: torch.device) -> bool:
+    """Whether oneDNN computes there; elsewhere it is matrix products of gathered windows."""
+    return device.type == "cpu"
+
+
 @contextmanager
 def exact_arithmetic() -> Iterator[None]:
     """No gradients, and no algorithm that transforms or shortens its operands."""
@@ -46,7 +53,7 @@ def exact_arithmetic() -> Iterator[None]:
         settings.enter_context(torch.inference_mode())
         settings.enter_context(torch.backends.nnpack.flags(enabled=False))
         if torch.cuda.is_available():
-            # without cuDNN a convolution is a matrix product of gathered windows, or a direct sum
+            # without cuDNN a grouped convolution is a direct sum; others are products of matrices
             settings.enter_context(torch.backends.cudnn.flags(enabled=False))
         for place in ("mkldnn.matmul", "mkldnn.conv", "cuda.matmul"):
             _set(settings, place, "fp32_precision", "ieee")
@@ -81,12 +88,15 @@ def convolution_kernel(
     Args:
         shape: of the feature map.
         bias: integers of shape ``(out,)``, or None.
-        int8: the values are unsigned bytes, and ``dtype`` is float32.
+        int8: the values are unsigned bytes up to ``largest_factor``, and ``dtype`` is float32.
     """
     offset = None if bias is None else _tensor(bias, dtype, device)
     if int8:
-        scales = torch.full(convolution.weight.shape[:1], float(factor))
+        scales = torch.full(convolution.weight.shape[:1], float(factor), device=device)
         return _int8_convolution(convolution, scales, offset, dtype)
+    if convolution.groups == 1 and not is_processor(device):
+        convolve = gathered_convolution(convolution, dtype, device)
+        return lambda values: _scaled(convolve(values), float(factor), offset)
     weight = _tensor(convolution.weight, dtype, device) * factor
     order = _channels_first
     if channels_last_is_trusted(convolution, shape):
@@ -107,7 +117,12 @@ def _channels_first(values: Tensor) -> Tensor:
 
 
 def scaling_kernel(
-    convolution: Convolution, scale: np.ndarray, offset: np.ndarray | None, most: int | None = None
+    convolution: Convolution,
+    scale: np.ndarray,
+    offset: np.ndarray | None,
+    most: int | None = None,
+    *,
+    device: torch.device,
 ) -> Kernel:
     """``scale * conv(W, N) + offset`` of unsigned bytes, in float32; see ``sim.fused_counts``.
 
@@ -115,9 +130,9 @@ def scaling_kernel(
         scale, offset: float32 of shape ``(out,)``.
         most: if given, the result is cut to ``0..most`` and rounded to unsigned bytes.
     """
-    offsets = None if offset is None else torch.from_numpy(offset)
+    offsets = None if offset is None else torch.from_numpy(offset).to(device)
     dtype = torch.float32 if most is None else torch.uint8
-    return _int8_convolution(convolution, torch.from_numpy(scale), offsets, dtype, most)
+    return _int8_convolution(convolution, torch.from_numpy(scale).to(device), offsets, dtype, most)
 
 
 def channels_last_is_trusted(convolution: Convolution, shape: Shape) -> bool:
@@ -161,7 +176,7 @@ def dense_kernel(
     """``factor * W N + bias`` over the flattened feature map, channels last as they lie in memory."""
     weight = dense.weight.reshape(-1, *shape).transpose(0, 2, 3, 1).reshape(len(dense.weight), -1)
     if int8:
-        product = _int8_product(weight, float(factor), bias)
+        product = _int8_product(weight, float(factor), bias, device)
     else:
         matrix = _tensor(weight, dtype, device) * factor
         offset = None if bias is None else _tensor(bias, dtype, device)
@@ -173,15 +188,24 @@ def dense_kernel(
 
 
 def pool_kernel(
-    pool: SumPool, channels: int, *, int8: bool, dtype: torch.dtype = torch.float32
+    pool: SumPool,
+    channels: int,
+    *,
+    int8: bool,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device,
 ) -> Kernel:
     """Sums over windows; with ``int8``, unsigned bytes in and out."""
-    if int8:
+    if int8 and is_processor(device):
         convolution = sum_as_convolution(pool, channels)
         return _int8_convolution(convolution, torch.ones(channels), None, torch.uint8)
-    return lambda values: F.avg_pool2d(
-        values.to(dtype), pool.kernel, pool.stride, pool.padding, divisor_override=1
-    )
+
+    def sums(values: Tensor) -> Tensor:
+        return F.avg_pool2d(
+            values.to(dtype), pool.kernel, pool.stride, pool.padding, divisor_override=1
+        )
+
+    return (lambda values: sums(values).to(torch.uint8)) if int8 else sums
 
 
 def _int8_convolution(
@@ -192,6 +216,8 @@ def _int8_convolution(
     most: int | None = None,
 ) -> Kernel:
     """``scales * conv(W, N) + offset`` in ``dtype``, cut to ``0..most`` if that is given."""
+    if not is_processor(scales.device):
+        return _scaled_on_accelerator(convolution, scales, offset, dtype, most)
     stride, padding, groups = (
         list(convolution.stride),
         list(convolution.padding),
@@ -216,10 +242,49 @@ def _int8_convolution(
     )  # fmt: skip
 
 
-def _int8_product(weight: np.ndarray, factor: float, bias: np.ndarray | None) -> Kernel:
+def _scaled_on_accelerator(
+    convolution: Convolution,
+    scales: Tensor,
+    offset: Tensor | None,
+    dtype: torch.dtype,
+    most: int | None,
+) -> Kernel:
+    """The same, where torch has no 8-bit convolution: one group in bytes, several in float32."""
+    per_channel = scales[:, None, None]
+    constants = None if offset is None else offset[:, None, None]
+    if convolution.groups == 1:
+        convolve = gathered_convolution(convolution, torch.int8, scales.device)
+    else:
+        weight = _tensor(convolution.weight, torch.float32, scales.device)
+        stride, padding, groups = convolution.stride, convolution.padding, convolution.groups
+
+        def convolve(values: Tensor) -> Tensor:
+            return F.conv2d(values.float(), weight, None, stride, padding, groups=groups)
+
+    def kernel(values: Tensor) -> Tensor:
+        result = convolve(values) * per_channel
+        if constants is not None:
+            result.add_(constants)
+        return result.to(dtype) if most is None else result.clamp_(0, most).round_().to(dtype)
+
+    return kernel
+
+
+def _scaled(sums: Tensor, factor: float, offset: Tensor | None) -> Tensor:
+    scaled = sums.mul_(factor)
+    return scaled if offset is None else scaled.add_(offset[:, None, None])
+
+
+def _int8_product(
+    weight: np.ndarray, factor: float, bias: np.ndarray | None, device: torch.device
+) -> Kernel:
+    offset = None if bias is None else _tensor(bias, torch.float32, device)
+    if not is_processor(device):
+        product = matrix_product(weight, torch.int8, device)
+        constants = 0.0 if offset is None else offset
+        return lambda values: product(values) * factor + constants
     scales, zeros = torch.full((len(weight),), factor), torch.zeros(len(weight), dtype=torch.int64)
     packed = torch.ops.onednn.qlinear_prepack(_tensor(weight, torch.int8), None)
-    offset = None if bias is None else _tensor(bias, torch.float32)
     return lambda values: torch.ops.onednn.qlinear_pointwise(
         values, 1.0, 0, packed, scales, zeros, offset, 1.0, 0, torch.float32, "none", [], ""
     )
@@ -232,11 +297,18 @@ def _tensor(array: np.ndarray, dtype: torch.dtype, device: torch.device | str = 
 
 
 @cache
-def int8_is_exact() -> bool:
-    """Whether this processor and this torch add bytes without saturation, tried on the largest ones."""
-    if not getattr(torch.cpu, "_is_vnni_supported", bool)():
-        return False
-    cpu = torch.device("cpu")
+def largest_factor(device: torch.device) -> int:
+    """Largest value that 8-bit arithmetic takes on a device; 0 if it has none that is exact."""
+    if is_processor(device):
+        has_it = getattr(torch.cpu, "_is_vnni_supported", bool)()
+        largest = LARGEST_BYTE
+    else:
+        has_it, largest = hasattr(torch, "_int_mm"), LARGEST_SIGNED_BYTE
+    return largest if has_it and _adds_bytes_exactly(device, largest) else 0
+
+
+def _adds_bytes_exactly(device: torch.device, largest: int) -> bool:
+    """Whether this device and this torch add without saturation, tried on the largest values."""
     rng = np.random.default_rng(0)
     try:
         with exact_arithmetic():
@@ -244,24 +316,26 @@ def int8_is_exact() -> bool:
             for channels, groups, kernel in ((3, 1, 3), (48, 1, 3), (64, 1, 1), (32, 32, 3)):
                 shape = (32, channels // groups, kernel, kernel)
                 weight = rng.choice(np.array([-127, 127, 126], np.int8), shape)
-                values = torch.from_numpy(rng.integers(254, 256, (2, channels, 9, 9), np.uint8))
+                pixels = rng.integers(largest - 1, largest + 1, (2, channels, 9, 9), np.uint8)
+                values = torch.from_numpy(pixels).to(device)
+                values = values.contiguous(memory_format=torch.channels_last)
                 bias = rng.integers(-(2**20), 2**20, 32)
                 case = Convolution(weight=weight, groups=groups, padding=(1, 1))
                 make = partial(
-                    convolution_kernel, case, (channels, 9, 9), factor=1, bias=bias, device=cpu
+                    convolution_kernel, case, (channels, 9, 9), factor=1, bias=bias, device=device
                 )
                 sums = make(dtype=torch.float64, int8=False)(values)
                 if not torch.equal(make(dtype=torch.float32, int8=True)(values).double(), sums):
                     return False
                 # a scale of 2^-13 and halves: nothing rounds but the counts, and those to even
                 scale, offset = np.full(32, 2.0**-13, np.float32), np.full(32, 0.5, np.float32)
-                counts = scaling_kernel(case, scale, offset, 200)(values)
-                bare = (sums - torch.from_numpy(bias)[:, None, None]) * 2.0**-13 + 0.5
+                counts = scaling_kernel(case, scale, offset, 200, device=device)(values)
+                bare = (sums - _tensor(bias, torch.float64, device)[:, None, None]) * 2.0**-13 + 0.5
                 if not torch.equal(counts.double(), bare.clamp(0, 200).round()):
                     return False
             dense = Dense(weight=np.full((10, 256), 127, np.int8))
-            make = partial(dense_kernel, dense, (4, 8, 8), factor=2, bias=None, device=cpu)
-            full = torch.full((2, 4, 8, 8), LARGEST_BYTE, dtype=torch.uint8)
+            make = partial(dense_kernel, dense, (4, 8, 8), factor=2, bias=None, device=device)
+            full = torch.full((2, 4, 8, 8), largest, dtype=torch.uint8, device=device)
             sums = make(dtype=torch.float64, int8=False)(full)
             return torch.equal(make(dtype=torch.float32, int8=True)(full).double(), sums)
     except (AttributeError, NotImplementedError, RuntimeError):

@@ -1,5 +1,7 @@
 """Every engine gives the integers of the stepped engine, on random networks."""
 
+from unittest import mock
+
 import numpy as np
 import pytest
 import torch
@@ -7,10 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from strategies import integer_networks, random_pixels
 
+from sim import linear_kernels
 from sim.any_alignment import run_any_alignment
 from sim.closed_form import spikes_after
 from sim.exact import ExactEngine, run_exact
-from sim.linear_kernels import int8_is_exact
 from sim.simulation import first_divergence
 from sim.stepped import run_stepped
 from toolchain.errors import UnsupportedNetworkError
@@ -18,15 +20,14 @@ from toolchain.errors import UnsupportedNetworkError
 many = settings(deadline=None, suppress_health_check=list(HealthCheck))
 
 
-ARITHMETICS = [True, False] if int8_is_exact() else [False]  # int8, float
 DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
 
 
 def assert_exact_equals_stepped(network, pixels):
-    """Counts with trains and, by another path, without, in every arithmetic and on every device."""
+    """Counts with trains and, by another path, without, in both arithmetics and on every device."""
     expected = run_stepped(network, pixels)
     for device in DEVICES:
-        for int8 in ARITHMETICS if device == "cpu" else [False]:
+        for int8 in (True, False):
             options = {"device": device, "int8": int8}
             with_trains = ExactEngine(network, with_trains=True, **options).run(pixels)
             assert with_trains.trains.keys() == expected.trains.keys()
@@ -38,6 +39,17 @@ def assert_exact_equals_stepped(network, pixels):
 @given(integer_networks(), st.integers(0, 2**32 - 1))
 def test_exact_equals_stepped(network, seed):
     assert_exact_equals_stepped(network, random_pixels(network, seed))
+
+
+@settings(many, max_examples=500)
+@given(integer_networks(), st.integers(0, 2**32 - 1))
+def test_exact_equals_stepped_in_an_accelerators_kernels(network, seed):
+    """Products of gathered windows, which a processor computes, too, if it is asked to."""
+    linear_kernels.largest_factor.cache_clear()
+    with mock.patch.object(linear_kernels, "is_processor", return_value=False):
+        assert linear_kernels.largest_factor(torch.device("cpu")) == 127
+        assert_exact_equals_stepped(network, random_pixels(network, seed))
+    linear_kernels.largest_factor.cache_clear()
 
 
 @settings(many, max_examples=500)

@@ -13,7 +13,7 @@ from sim.linear_kernels import (
     check_float_arithmetic,
     convolution_kernel,
     exact_arithmetic,
-    int8_is_exact,
+    largest_factor,
 )
 from toolchain.errors import DeviceError
 from toolchain.integer_network import (
@@ -44,7 +44,7 @@ def geometries(draw):
     return convolution, rng.integers(0, 256, shape, np.uint8)
 
 
-@pytest.mark.skipif(not int8_is_exact(), reason="no 8-bit arithmetic on this processor")
+@pytest.mark.skipif(not largest_factor(CPU), reason="no 8-bit arithmetic on this processor")
 @settings(deadline=None, max_examples=1_000, suppress_health_check=list(HealthCheck))
 @given(geometries(), st.sampled_from([1, 3, 64]))
 def test_bytes_and_floats_give_the_sums_of_doubles(geometry, factor):
@@ -150,7 +150,7 @@ def test_a_device_that_is_not_there(small_network):
         ExactEngine(small_network, device="tpu")
 
 
-@pytest.mark.skipif(not int8_is_exact(), reason="no 8-bit arithmetic on this processor")
+@pytest.mark.skipif(not largest_factor(CPU), reason="no 8-bit arithmetic on this processor")
 def test_a_kernel_that_errs_gives_way(small_network, monkeypatch):
     """The dense layer's 8-bit product is off by one: the engine notices and uses floats."""
     right = linear_kernels._int8_product

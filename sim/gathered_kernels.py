@@ -1,0 +1,77 @@
+"""Convolutions on an accelerator: windows gathered into rows, then one matrix product.
+
+cuDNN chooses its algorithms itself, and some of them transform. A matrix product does not: in bytes it runs
+on tensor cores with 32-bit accumulators, in floating point with products as wide as their operands, as
+``exact_arithmetic`` asks for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from toolchain.linear_maps import Convolution
+
+LARGEST_SIGNED_BYTE = 127
+"""Largest value that a product of bytes takes: both factors are signed."""
+
+_FEWEST_ROWS, _MULTIPLE = 17, 8  # what torch asks of a product of bytes
+
+
+def gathered_convolution(
+    convolution: Convolution, dtype: torch.dtype, device: torch.device
+) -> Callable[[Tensor], Tensor]:
+    """``conv(W, N)`` for one group, of values ``(B, C, H, W)``, channels last in memory.
+
+    Args:
+        dtype: a floating-point type, also of the result; or int8 for values ``0..127`` and a result in
+            int32.
+    """
+    weight = convolution.weight.transpose(0, 2, 3, 1).reshape(len(convolution.weight), -1)
+    product = matrix_product(weight, dtype, device)
+
+    def convolve(values: Tensor) -> Tensor:
+        _, rows, columns = convolution.output_shape((values.shape[1], *values.shape[2:]))
+        sums = product(_windows(values, convolution))
+        return sums.reshape(len(values), rows, columns, -1).permute(0, 3, 1, 2)
+
+    return convolve
+
+
+def matrix_product(
+    weight: np.ndarray, dtype: torch.dtype, device: torch.device
+) -> Callable[[Tensor], Tensor]:
+    """``values W^T`` for values of shape ``(rows, in)`` and a weight of shape ``(out, in)``; as above."""
+    if dtype != torch.int8:
+        matrix = torch.from_numpy(np.ascontiguousarray(weight)).to(device, dtype)
+        return lambda values: values.to(dtype) @ matrix.T
+    out, inputs = weight.shape
+    more_out, more_inputs = -out % _MULTIPLE, -inputs % _MULTIPLE
+    padded = np.pad(weight, ((0, more_out), (0, more_inputs)))
+    packed = torch.from_numpy(np.ascontiguousarray(padded, np.int8)).to(device)
+
+    def multiply(values: Tensor) -> Tensor:
+        rows = len(values)
+        more_rows = max(0, _FEWEST_ROWS - rows)
+        signed = values.view(torch.int8)
+        if more_rows or more_inputs:
+            signed = F.pad(signed, (0, more_inputs, 0, more_rows))
+        return torch._int_mm(signed, packed.T)[:rows, :out]
+
+    return multiply
+
+
+def _windows(values: Tensor, convolution: Convolution) -> Tensor:
+    """What each output pixel reads: ``(B * rows * columns, kernel height * kernel width * C)``."""
+    frames = values.permute(0, 2, 3, 1)
+    (down, right), (height, width) = convolution.padding, convolution.kernel
+    if down or right:
+        frames = F.pad(frames, (0, 0, right, right, down, down))
+    windows = frames.unfold(1, height, convolution.stride[0]).unfold(
+        2, width, convolution.stride[1]
+    )
+    return windows.permute(0, 1, 2, 4, 5, 3).reshape(-1, height * width * frames.shape[3])
