@@ -71,7 +71,11 @@ def _windows(values: Tensor, convolution: Convolution) -> Tensor:
     (down, right), (height, width) = convolution.padding, convolution.kernel
     if down or right:
         frames = F.pad(frames, (0, 0, right, right, down, down))
+    dtype, channels = frames.dtype, frames.shape[3]
+    if frames.element_size() == 1 and channels % 8 == 0 and frames.is_contiguous():
+        frames = frames.view(torch.int64)  # eight channels are copied as one number
     windows = frames.unfold(1, height, convolution.stride[0]).unfold(
         2, width, convolution.stride[1]
     )
-    return windows.permute(0, 1, 2, 4, 5, 3).reshape(-1, height * width * frames.shape[3])
+    rows = windows.permute(0, 1, 2, 4, 5, 3).flatten(3).flatten(0, 2)
+    return rows.view(dtype)

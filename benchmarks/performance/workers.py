@@ -66,11 +66,12 @@ def measure(
         RuntimeError: a subject failed, or computes something else than its reference.
     """
     with ExitStack() as stack:
-        workers, memory, digests = {}, {}, {}
+        on_progress("starting")
+        workers = {s.name: stack.enter_context(_Worker(s)) for s in subjects}
+        memory, digests = {}, {}
         for subject in subjects:
             on_progress(f"{subject.name}: first run")
-            workers[subject.name] = worker = stack.enter_context(_Worker(subject))
-            memory[subject.name], digests[subject.name] = worker.ask("first run")
+            memory[subject.name], digests[subject.name] = workers[subject.name].ask("first run")
         same = {s.name: _same(s, digests) for s in subjects}
         seconds: dict[str, list[float]] = {s.name: [] for s in subjects}
         for number in range(max(s.rounds for s in subjects)):

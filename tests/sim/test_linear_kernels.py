@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from sim import linear_kernels
 from sim.exact import ExactEngine
+from sim.gathered_kernels import LARGEST_SIGNED_BYTE, gathered_convolution
 from sim.linear_kernels import (
     channels_last_is_trusted,
     check_float_arithmetic,
@@ -70,6 +72,23 @@ def test_bytes_and_floats_give_the_sums_of_doubles(geometry, factor):
     assert torch.equal(sums(torch.float32, False), expected)
     if channels_last_is_trusted(convolution, values.shape[1:]):
         assert torch.equal(sums(torch.float32, True), expected)
+
+
+@settings(deadline=None, max_examples=300, suppress_health_check=list(HealthCheck))
+@given(geometries())
+def test_gathered_windows_give_the_sums_of_doubles(geometry):
+    convolution, values = geometry
+    assume(convolution.groups == 1)
+    values %= LARGEST_SIGNED_BYTE + 1
+    tensor = torch.from_numpy(values.transpose(0, 2, 3, 1).copy()).permute(0, 3, 1, 2)
+    weight = torch.from_numpy(convolution.weight).double()
+    expected = F.conv2d(
+        tensor.double(), weight, stride=convolution.stride, padding=convolution.padding
+    )
+    for dtype in (torch.int8, torch.float32, torch.float64):
+        sums = gathered_convolution(convolution, dtype, CPU)(tensor)
+        assert sums.dtype == (torch.int32 if dtype == torch.int8 else dtype)
+        assert torch.equal(sums.double(), expected)
 
 
 def test_what_onednn_computes_wrongly_is_not_left_to_it():

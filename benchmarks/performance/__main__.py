@@ -1,0 +1,53 @@
+"""Measure how fast the exact engine is, beside its peers, and write the page that says so.
+
+    python benchmarks/performance --model rn20.pt        # all of it, 25 minutes on 2 cores
+    python benchmarks/performance --only engines --device cuda
+
+Each part leaves a JSON file in ``docs/performance/``; the page and its plots are made of what is there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from dataset import time_dataset
+from engines import time_engines
+from page import write_page
+from start_up import time_start_up
+
+PARTS = ("engines", "dataset", "start-up", "page")
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--only", choices=PARTS, help="one part of it")
+    parser.add_argument("--model", type=Path, help="a trained model, for the part 'dataset'")
+    parser.add_argument("--device", default="cpu", help="where torch computes, such as cuda")
+    parser.add_argument("--docs", type=Path, default=DOCS, help="where the page goes")
+    arguments = parser.parse_args()
+    parts = PARTS if arguments.only is None else (arguments.only,)
+    if "dataset" in parts and arguments.model is None:
+        parser.error("--model is missing: the part 'dataset' runs a trained network")
+    measure: dict[str, tuple[str, Callable[..., dict[str, Any]]]] = {
+        "engines": (f"engines-{arguments.device}", partial(time_engines, arguments.device)),
+        "dataset": ("dataset", partial(time_dataset, arguments.model)),
+        "start-up": ("start-up", time_start_up),
+    }
+    folder = arguments.docs / "performance"
+    folder.mkdir(parents=True, exist_ok=True)
+    for part in parts:
+        if part in measure:
+            name, run = measure[part]
+            document = run(on_progress=lambda said: print(said, flush=True))
+            (folder / f"{name}.json").write_text(json.dumps(document, indent=1) + "\n")
+    print(write_page(folder))
+
+
+if __name__ == "__main__":
+    main()
