@@ -99,7 +99,8 @@ def _subjects(architecture: str, folder: Path, device: str) -> Iterator[Subject]
     yield subject(f"{EXACT}, float32", subjects.exact_float32)
     for label in ("mixed", *map(str, PEERS_AT)):
         yield subject(f"{EXACT}, spike trains", subjects.exact_trains, label)
-    yield subject(f"{EXACT}, trains and events", subjects.exact_events, rounds=SLOW_ROUNDS)
+    if device == "cpu":  # events are counted there in any case
+        yield subject(f"{EXACT}, trains and events", subjects.exact_events, rounds=SLOW_ROUNDS)
     for label in map(str, PEERS_AT):
         for name, peer in (
             ("SpikingJelly", subjects.spikingjelly),
