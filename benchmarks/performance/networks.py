@@ -40,7 +40,17 @@ def random_pixels(samples: int) -> np.ndarray:
 def float_network(architecture: str) -> nn.Module:
     """The plain ANN: convolutions, batch normalization, ReLU, average pools."""
     torch.manual_seed(0)
-    return average_pooled(build_model(architecture, SHAPE, CLASSES)).eval()
+    module = average_pooled(build_model(architecture, SHAPE, CLASSES))
+    for layer in module.modules():  # so that signals reach the last layer
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(layer.weight)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+        elif isinstance(layer, nn.BatchNorm2d):
+            layer.momentum = None  # statistics of the one batch that follows
+    with torch.no_grad():
+        module(torch.rand(64, *SHAPE))
+    return module.eval()
 
 
 def write_network(architecture: str, timesteps: Sequence[int], folder: Path) -> IntegerNetwork:
@@ -51,8 +61,7 @@ def write_network(architecture: str, timesteps: Sequence[int], folder: Path) -> 
 
     Each population has one threshold for all its channels, as SpikingJelly's neurons take no more.
     """
-    torch.manual_seed(0)
-    module = quantize_activations(build_model(architecture, SHAPE, CLASSES), TimestepQuantizer)
+    module = quantize_activations(float_network(architecture), TimestepQuantizer)
     for quantizer, steps in zip(quantizers(module).values(), cycle(timesteps), strict=False):
         nn.init.constant_(quantizer.t, steps)
     balance_thresholds(module, torch.rand(4, *SHAPE))
