@@ -8,17 +8,25 @@ kept does: its messages, the synaptic events of their lists, and one update a ne
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Mapping as ReadOnlyDict
 from dataclasses import dataclass, fields
+from functools import partial
 
 import numpy as np
 
 from hw_models.multicore.connectivity import connectivity, is_convolution
-from hw_models.multicore.frame_sums import frame_sums
+from hw_models.multicore.frame_sums import BlockSums, Weights, frame_sums
 from hw_models.multicore.mapping import Mapping, Route
 from hw_models.multicore.pipeline_ticks import Schedule
-from hw_models.multicore.tile_grid import block_sums
-from toolchain.integer_network import IntegerInput, IntegerSynapse
+from hw_models.multicore.tile_grid import TileGrid, block_sums, memberships
+from toolchain.integer_network import (
+    IntegerInput,
+    IntegerPopulation,
+    IntegerReadout,
+    IntegerSynapse,
+)
+from toolchain.linear_maps import Shape
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,94 +66,136 @@ def count_events(
     shown = np.arange(schedule.num_samples) % len(pixels)
     shape = (len(mapping.cores), schedule.num_ticks)
     events = Events(*(np.zeros(shape, np.int64) for _ in fields(Events)))
-    for name, grid in mapping.grids.items():
-        neurons = np.array([tile.neurons for tile in grid.tiles])
-        members = [_membership(edges) for edges in grid.edges]
-        count = mapping.num_replicas(name)
-        for replica in range(count):
-            own = slice(replica, None, count)
-            rows, ticks = _rows(mapping, name, replica), schedule.step_ticks[name][own]
-            updates = np.multiply.outer(neurons, np.ones_like(ticks))
-            _add(events.active_updates, rows, ticks, updates)
-            if name in trains:
-                spikes = frame_sums(trains[name], members)
-                _add(events.spikes, rows, ticks, spikes[:, shown[own]])
-    for synapse in mapping.network.synapses:
-        grid = mapping.grids[synapse.target]
-        frames = _frames(mapping, synapse, pixels, trains)
-        sent = schedule.step_ticks[synapse.source]
-        integrated = np.minimum(sent + 1, schedule.num_ticks - 1)
-        links = connectivity(synapse, mapping.network[synapse.source].shape)
-        synapses = [
-            block_sums((matrix != 0).astype(np.int64), edges)
-            for matrix, edges in zip(
-                (links.channels, links.rows, links.columns), grid.edges, strict=True
-            )
-        ]
-        reaching = [(matrix > 0).astype(np.int64) for matrix in synapses]
-        synaptic, messages = frame_sums(frames, synapses), frame_sums(frames, reaching)
-        kind = events.convolution if is_convolution(synapse) else events.synaptic
-        # the buffer's compartments integrate: one update a neuron for each frame that arrives
-        neurons = np.array([tile.neurons for tile in grid.tiles])
-        updates = np.multiply.outer(neurons, np.ones_like(integrated))
-        for _, replica, own in mapping.senders(synapse):
-            rows = _rows(mapping, synapse.target, replica)
-            _add(kind, rows, sent[own], synaptic[:, shown[own]])
-            _add(events.messages_in, rows, sent[own], messages[:, shown[own]])
-            _add(events.active_updates, rows, integrated[own], updates[:, own])
-    for route in mapping.routes():
-        _add_messages(events, mapping, schedule, route, trains[route.synapse.source], shown)
+    run = _Run(mapping, schedule, shown, events)
+    run.add_updates()
+    for population in mapping.network.populations:
+        if isinstance(population, IntegerReadout):
+            continue  # sends nothing
+        asked, adds = zip(*run.counts(population), strict=True)
+        sums = frame_sums(_frames(population, pixels, trains), asked)
+        for add, sums_of_one in zip(adds, sums, strict=True):
+            add(sums_of_one)
     compartments = np.array([core.use.compartments for core in mapping.cores])
-    idle = np.maximum(compartments[:, None] - events.active_updates, 0)
-    events.inactive_updates[:] = idle
+    np.maximum(compartments[:, None] - events.active_updates, 0, out=events.inactive_updates)
     return events
 
 
-def _add_messages(
-    events: Events,
-    mapping: Mapping,
-    schedule: Schedule,
-    route: Route,
-    train: np.ndarray,
-    shown: np.ndarray,
-) -> None:
-    """One message for each spike and core it is sent to."""
-    ticks = schedule.step_ticks[route.synapse.source][route.samples]
-    reaching = [axis.reaching.astype(np.int64) for axis in route.axes]
-    messages = frame_sums(train, reaching)[:, shown[route.samples]]
-    hops_x, hops_y = mapping.hops(route.source, route.target)
-    _add(events.messages_out, route.source, ticks, messages)
-    _add(events.hops_east_west, route.source, ticks, messages * hops_x[:, None, None])
-    _add(events.hops_north_south, route.source, ticks, messages * hops_y[:, None, None])
-    away = mapping.chips[route.source] != mapping.chips[route.target]
-    _add(events.chip_crossings, route.source, ticks, messages * away[:, None, None])
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """A run whose events are added up.
+
+    Attributes:
+        shown: the sample that each one of the schedule shows, shape ``(schedule.num_samples,)``.
+    """
+
+    mapping: Mapping
+    schedule: Schedule
+    shown: np.ndarray
+    events: Events
+
+    def add_updates(self) -> None:
+        """Active updates: of each neuron in its steps, and in its buffer for each frame that arrives."""
+        for name in self.mapping.grids:
+            count = self.mapping.num_replicas(name)
+            for replica in range(count):
+                ticks = self.schedule.step_ticks[name][replica::count]
+                self._update(name, replica, ticks)
+        for synapse in self.mapping.network.synapses:
+            sent = self.schedule.step_ticks[synapse.source]
+            integrated = np.minimum(sent + 1, self.schedule.num_ticks - 1)
+            for _, replica, own in self.mapping.senders(synapse):
+                self._update(synapse.target, replica, integrated[own])
+
+    def _update(self, population: str, replica: int, ticks: np.ndarray) -> None:
+        """One update of each neuron in each of the ticks, which may repeat."""
+        rows = self.mapping.rows_of(population, replica)
+        neurons = np.array([tile.neurons for tile in self.mapping.grids[population].tiles])
+        times = np.bincount(ticks.reshape(-1), minlength=self.schedule.num_ticks)
+        self.events.active_updates[rows.start : rows.stop] += np.multiply.outer(neurons, times)
+
+    def counts(
+        self, population: IntegerPopulation
+    ) -> Iterator[tuple[Weights, Callable[[BlockSums], None]]]:
+        """What is asked of a population's frames, and what adds the answer to the events."""
+        name = population.name
+        if name in self.mapping.grids:
+            own = [memberships(edges) for edges in self.mapping.grids[name].edges]
+            yield own, partial(self._add_spikes, name)
+        for synapse in self.mapping.network.synapses:
+            if synapse.source != name:
+                continue
+            synapses = _synapses(synapse, population.shape, self.mapping.grids[synapse.target])
+            kind = self.events.convolution if is_convolution(synapse) else self.events.synaptic
+            yield synapses, partial(self._add_arrivals, synapse, kind)
+            reaching = [counts > 0 for counts in synapses]
+            yield reaching, partial(self._add_arrivals, synapse, self.events.messages_in)
+            routes = list(self.mapping.routes_of(synapse))
+            if routes:  # all along the same axes
+                axes = [axis.reaching for axis in routes[0].axes]
+                yield axes, partial(self._add_messages, synapse, routes)
+
+    def _add_spikes(self, population: str, spikes: BlockSums) -> None:
+        count = self.mapping.num_replicas(population)
+        amounts = spikes.of_combinations()
+        for replica in range(count):
+            rows, own = self.mapping.rows_of(population, replica), slice(replica, None, count)
+            self._add(self.events.spikes, rows, population, own, amounts)
+
+    def _add_arrivals(
+        self, synapse: IntegerSynapse, totals: np.ndarray, arrivals: BlockSums
+    ) -> None:
+        amounts = arrivals.of_combinations()
+        for _, replica, own in self.mapping.senders(synapse):
+            rows = self.mapping.rows_of(synapse.target, replica)
+            self._add(totals, rows, synapse.source, own, amounts)
+
+    def _add_messages(
+        self, synapse: IntegerSynapse, routes: Sequence[Route], messages: BlockSums
+    ) -> None:
+        """One message for each spike and core it is sent to."""
+        mapping, events = self.mapping, self.events
+        kinds = (
+            events.messages_out,
+            events.hops_east_west,
+            events.hops_north_south,
+            events.chip_crossings,
+        )
+        for (replica, _, own), route in zip(mapping.senders(synapse), routes, strict=True):
+            rows = mapping.rows_of(synapse.source, replica)
+            hops_x, hops_y = mapping.hops(route.source, route.target)
+            away = mapping.chips[route.source] != mapping.chips[route.target]
+            factors = np.array([np.ones_like(hops_x), hops_x, hops_y, away])
+            amounts = messages.of_groups(route.source - rows.start, len(rows), factors)
+            for totals, amount in zip(kinds, amounts, strict=True):
+                self._add(totals, rows, synapse.source, own, amount)
+
+    def _add(
+        self, totals: np.ndarray, rows: range, source: str, own: slice, amounts: np.ndarray
+    ) -> None:
+        """Add amounts ``(rows, K, T)`` of the own samples of one replica of a source.
+
+        No two fall in one tick, as a replica takes one step a tick: each place is added to once.
+        """
+        ticks = self.schedule.step_ticks[source][own]
+        totals[rows.start : rows.stop][:, ticks] += amounts[:, self.shown[own]]
 
 
-def _rows(mapping: Mapping, population: str, replica: int) -> np.ndarray:
-    return np.array(mapping.rows_of(population, replica))
-
-
-def _membership(edges: tuple[int, ...]) -> np.ndarray:
-    """Which indices each block holds, int64 ``(blocks, size)``."""
-    return block_sums(np.eye(edges[-1], dtype=np.int64), edges)
+def _synapses(synapse: IntegerSynapse, source_shape: Shape, target: TileGrid) -> Weights:
+    """How many indices of each target block the indices of the source reach, along each axis."""
+    links = connectivity(synapse, source_shape)
+    return [
+        block_sums(matrix != 0, edges)
+        for matrix, edges in zip(
+            (links.channels, links.rows, links.columns), target.edges, strict=True
+        )
+    ]
 
 
 def _frames(
-    mapping: Mapping,
-    synapse: IntegerSynapse,
-    pixels: np.ndarray,
-    trains: ReadOnlyDict[str, np.ndarray],
+    population: IntegerPopulation, pixels: np.ndarray, trains: ReadOnlyDict[str, np.ndarray]
 ) -> np.ndarray:
-    """Axon events of each source neuron and step, ``(K, T, C, H, W)``: for a pixel, its set bits."""
-    source = mapping.network[synapse.source]
-    if not isinstance(source, IntegerInput):
-        return trains[synapse.source]
-    planes = np.arange(source.max_value.bit_length()).reshape(-1, 1, 1, 1, 1)
+    """Axon events of each neuron and step, ``(K, T, C, H, W)``: for a pixel, its set bits."""
+    if not isinstance(population, IntegerInput):
+        return trains[population.name]
+    planes = np.arange(population.max_value.bit_length()).reshape(-1, 1, 1, 1, 1)
     return ((pixels >> planes) & 1).sum(axis=0)[:, None]
-
-
-def _add(totals: np.ndarray, rows: np.ndarray, ticks: np.ndarray, amounts: np.ndarray) -> None:
-    """Add amounts of shape (R, K, T) to rows, which may repeat, at ticks (K, T), which may too."""
-    flat = (rows[:, None] * totals.shape[1] + ticks.reshape(1, -1)).reshape(-1)
-    added = np.bincount(flat, weights=amounts.reshape(-1), minlength=totals.size)
-    totals += added.astype(np.int64).reshape(totals.shape)

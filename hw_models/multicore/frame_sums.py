@@ -1,44 +1,98 @@
 """Sums of frames over blocks of neurons: the innermost work of counting events.
 
-Blocks repeat: most target blocks of a convolution hear from a source with equal weights. Each distinct row
-of weights is summed once. The axis that lies innermost in memory goes first, in one matrix product, which
-leaves little for the others.
+All sums of one population's frames are asked for at once, so that its frames are read once. What leaves
+little to multiply:
+
+- Blocks repeat: most target blocks of a convolution hear from a source with equal weights. Each distinct
+  row of weights is summed once, and each sum is held once.
+- Neighbouring rows of a frame, and neighbouring columns, mostly have equal weights in all that is asked:
+  a population is cut into few blocks. Such a run is added up first, in bytes as long as the sum fits.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from math import prod
+from typing import TypeAlias
 
 import numpy as np
 
 _CHANNELS = 2  # axis of the frames; rows and columns follow
 
+Weights: TypeAlias = Sequence[np.ndarray]
+"""A row for each block along channels, rows and columns: ``(a, C)``, ``(b, H)`` and ``(c, W)``, bool or
+integers that are not negative."""
 
-def frame_sums(frames: np.ndarray, weights: Sequence[np.ndarray]) -> np.ndarray:
+
+@dataclass(frozen=True, eq=False)
+class BlockSums:
+    """Weighted sums of frames for every combination of blocks; right below 2^53.
+
+    Attributes:
+        distinct: every sum that occurs, whole numbers, float64 of shape ``(D, K, T)``.
+        index: the sum of each combination, channels first, columns last, shape ``(a b c,)``.
+    """
+
+    distinct: np.ndarray
+    index: np.ndarray
+
+    def of_combinations(self) -> np.ndarray:
+        """The sums written out, int64 ``(a b c, K, T)``."""
+        return self.distinct.astype(np.int64)[self.index]
+
+    def of_groups(self, groups: np.ndarray, count: int, factors: np.ndarray) -> np.ndarray:
+        """Totals over groups of combinations.
+
+        Args:
+            groups: of each combination, ``0 <= group < count``, shape ``(a b c,)``.
+            factors: how often each combination counts, for each of N totals, shape ``(N, a b c)``.
+
+        Returns:
+            int64 ``(N, count, K, T)``.
+        """
+        num_distinct, *steps = self.distinct.shape
+        sums = self.distinct.reshape(num_distinct, prod(steps))
+        pairs = groups * num_distinct + self.index
+        taken = np.array([np.bincount(pairs, row, count * num_distinct) for row in factors])
+        taken = taken.reshape(len(factors), count, num_distinct)
+        # most groups take few of the sums: a small product for each, not a large one full of zeros
+        of_group, chosen = np.nonzero(taken.any(axis=0))
+        edges = np.searchsorted(of_group, np.arange(count + 1)).tolist()
+        totals = np.empty((len(factors), count, prod(steps)), np.int64)
+        for group, (start, stop) in enumerate(pairwise(edges)):
+            own = chosen[start:stop]
+            totals[:, group] = taken[:, group, own] @ sums[own]
+        return totals.reshape(len(factors), count, *steps)
+
+
+def frame_sums(frames: np.ndarray, asked: Sequence[Weights]) -> list[BlockSums]:
     """Weighted sums over channels, rows and columns for every combination of blocks.
 
     Args:
         frames: integers or bool ``(K, T, C, H, W)``, not negative, in any order in memory.
-        weights: integers ``(a, C)``, ``(b, H)`` and ``(c, W)``, not negative.
+        asked: the weights of each set of sums, at least one.
 
     Returns:
-        int64 ``(a b c, K, T)``; right below 2^53.
+        the sums with each of the weights.
     """
-    blocks = [len(weight) for weight in weights]
-    if not frames.size:
-        return np.zeros((int(np.prod(blocks)), *frames.shape[:2]), np.int64)
-    distinct = [_distinct_rows(weight) for weight in weights]
+    if frames.dtype == bool:
+        frames = frames.view(np.uint8)  # which numpy adds up without a cast
     order = _memory_order(frames)
-    outer, middle, inner = (distinct[axis - _CHANNELS][0] for axis in order[2:])
-    sums = _along_last(frames.transpose(order), inner, int(frames.max()))
-    sums = np.matmul(middle.astype(np.float64), sums)
-    leading, last = sums.shape[:3], sums.shape[3:]
-    sums = np.matmul(outer.astype(np.float64), sums.reshape(*leading, -1))
-    sums = sums.reshape(*leading[:2], len(outer), *last)
-    channels, rows, columns = (index for _, index in distinct)
-    sums = sums.transpose(np.argsort(order)).astype(np.int64)
-    every = sums[:, :, channels[:, None, None], rows[:, None], columns]
-    return every.reshape(*frames.shape[:2], -1).transpose(2, 0, 1)
+    distinct = [[_distinct_rows(weight) for weight in weights] for weights in asked]
+    products = _products(
+        frames.transpose(order),
+        [[rows[axis - _CHANNELS][0] for axis in order[_CHANNELS:]] for rows in distinct],
+    )
+    blocks_first = np.argsort(order)[[2, 3, 4, 0, 1]]
+    results = []
+    for product, rows in zip(products, distinct, strict=True):
+        sums = np.ascontiguousarray(product.transpose(blocks_first), np.float64)
+        num_distinct = prod(sums.shape[:3])
+        index = np.arange(num_distinct).reshape(sums.shape[:3])[np.ix_(*(i for _, i in rows))]
+        results.append(BlockSums(sums.reshape(num_distinct, *sums.shape[3:]), index.reshape(-1)))
+    return results
 
 
 def _distinct_rows(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -57,10 +111,54 @@ def _memory_order(frames: np.ndarray) -> tuple[int, ...]:
     return order if set(order[:2]) == {0, 1} else (0, 1, 2, 3, 4)
 
 
-def _along_last(frames: np.ndarray, weight: np.ndarray, largest: int) -> np.ndarray:
-    """Products with each row of the weight along the last axis, float64; integers, so exact."""
-    fits = largest * int(weight.sum(axis=1).max()) < 2**24
-    number = np.float32 if fits else np.float64
-    flat = np.ascontiguousarray(frames, number).reshape(-1, frames.shape[-1])
-    sums = flat @ weight.T.astype(number)
-    return sums.reshape(*frames.shape[:-1], len(weight)).astype(np.float64)
+def _products(frames: np.ndarray, asked: Sequence[Weights]) -> list[np.ndarray]:
+    """Products with each of the weights along the last three axes; integers, so exact.
+
+    Only the outer two of them are narrowed: adding up runs of the innermost takes many short steps.
+    """
+    outer, middle, inner = (list(rows) for rows in zip(*asked, strict=True))
+    frames, outer = _add_up_runs(frames, 2, outer)
+    frames, middle = _add_up_runs(frames, 3, middle)
+    narrowed = list(zip(outer, middle, inner, strict=True))
+    largest = _largest(frames) * max(
+        prod(int(rows.sum(axis=1).max(initial=0)) for rows in weights) for weights in narrowed
+    )
+    frames = np.ascontiguousarray(frames, np.float32 if largest < 2**24 else np.float64)
+    return [_product(frames, weights) for weights in narrowed]
+
+
+def _add_up_runs(
+    frames: np.ndarray, axis: int, weights: list[np.ndarray]
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Frames and weights with each run of indices that all weights treat alike as one index."""
+    stacked = np.concatenate(weights)
+    changes = (stacked[:, 1:] != stacked[:, :-1]).any(axis=0)
+    if changes.all():
+        return frames, weights
+    edges = np.flatnonzero(np.concatenate([[True], changes, [True]]))
+    number = np.min_scalar_type(_largest(frames) * int(np.diff(edges).max()))
+    shape = (*frames.shape[:axis], len(edges) - 1, *frames.shape[axis + 1 :])
+    sums = np.empty(shape, number)
+    along, runs = np.moveaxis(frames, axis, 0), np.moveaxis(sums, axis, 0)
+    for run, (start, stop) in zip(runs, pairwise(edges.tolist()), strict=True):
+        np.sum(along[start:stop], axis=0, dtype=number, out=run)
+    return sums, [weight[:, edges[:-1]] for weight in weights]
+
+
+def _largest(frames: np.ndarray) -> int:
+    return int(frames.max(initial=0))
+
+
+def _product(frames: np.ndarray, weights: Weights) -> np.ndarray:
+    """Products along the last three axes, first along the one that they shorten most."""
+    shape = list(frames.shape)
+    shares = [len(rows) / rows.shape[1] for rows in weights]
+    for axis in np.argsort(shares, kind="stable").tolist():
+        rows = weights[axis].astype(frames.dtype)
+        before, size, after = prod(shape[: 2 + axis]), shape[2 + axis], prod(shape[3 + axis :])
+        if after == 1:  # one product instead of many with a vector
+            frames = frames.reshape(before, size) @ rows.T
+        else:
+            frames = rows @ frames.reshape(before, size, after)
+        shape[2 + axis] = len(rows)
+    return frames.reshape(shape)

@@ -134,12 +134,14 @@ class Mapping:
         return np.array([core.chip_index for core in self.cores])
 
     def routes(self) -> Iterator[Route]:
-        """All synapses between cores; pixels come from the host and have none."""
+        """All synapses between cores."""
         for synapse in self.network.synapses:
-            if synapse.source in self.grids:
-                yield from self._routes(synapse)
+            yield from self.routes_of(synapse)
 
-    def _routes(self, synapse: IntegerSynapse) -> Iterator[Route]:
+    def routes_of(self, synapse: IntegerSynapse) -> Iterator[Route]:
+        """One for each of ``senders``, all along the same axes; pixels come from the host and have none."""
+        if synapse.source not in self.grids:
+            return
         links = connectivity(synapse, self.network[synapse.source].shape)
         source, target = self.grids[synapse.source], self.grids[synapse.target]
         channels, rows, columns = (

@@ -69,8 +69,17 @@ def cut(population: str, shape: Shape, blocks: tuple[int, int, int]) -> TileGrid
 
 
 def block_sums(matrix: np.ndarray, edges: tuple[int, ...]) -> np.ndarray:
-    """Sum the rows of a (target, source) matrix over each target block: ``(blocks, sources)``."""
-    return np.add.reduceat(matrix, edges[:-1], axis=0)
+    """Sum the rows of a (target, source) matrix over each target block: ``(blocks, sources)``.
+
+    Of a bool matrix it counts those that are set.
+    """
+    return np.array([matrix[start:stop].sum(axis=0) for start, stop in pairwise(edges)])
+
+
+def memberships(edges: tuple[int, ...]) -> np.ndarray:
+    """Which indices along an axis each block holds, bool ``(blocks, size)``."""
+    index, bounds = np.arange(edges[-1]), np.array(edges)[:, None]
+    return (index >= bounds[:-1]) & (index < bounds[1:])
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,10 +101,6 @@ def block_pairs(
 ) -> BlockPairs:
     """All connected pairs of blocks of a (target, source) matrix."""
     reached = block_sums(links != 0, target_edges) > 0
-    index = np.arange(links.shape[1])
-    own = (index >= np.array(source_edges[:-1])[:, None]) & (
-        index < np.array(source_edges[1:])[:, None]
-    )
-    both = own[:, None] & reached[None]
+    both = memberships(source_edges)[:, None] & reached[None]
     source, target = np.nonzero(both.any(axis=2))
     return BlockPairs(source, target, both[source, target])

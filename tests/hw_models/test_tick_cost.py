@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -10,7 +12,7 @@ from single_synapses import dense_synapses, within_exponents
 from small_targets import small_target
 from strategies import integer_networks, random_pixels
 
-from hw_models.multicore.event_counts import count_events
+from hw_models.multicore.event_counts import Events, count_events
 from hw_models.multicore.mapping import map_network
 from hw_models.multicore.pipeline import UNREPLICATED, pipeline_of, uniform_slots
 from hw_models.multicore.pipeline_ticks import schedule_pipeline
@@ -27,6 +29,17 @@ from toolchain.integer_network import (
 from toolchain.linear_maps import Dense
 
 LOIHI = load_target("loihi-sim")
+
+EVENT_NAMES = {
+    "synaptic event": "synaptic",
+    "convolution event": "convolution",
+    "active update": "active_updates",
+    "spike": "spikes",
+    "message out": "messages_out",
+    "hop east-west": "hops_east_west",
+    "hop north-south": "hops_north_south",
+    "chip crossing": "chip_crossings",
+}
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +63,70 @@ def cost_of_run(network, pixels, profile="sanafe", target=LOIHI, replicas=UNREPL
     return mapping, schedule, trains, cost
 
 
+def recounted(mapping, schedule, pixels, trains):
+    """Events added up spike by spike and synapse by synapse."""
+    network, last = mapping.network, schedule.num_ticks - 1
+    shape = (len(mapping.cores), schedule.num_ticks)
+    events = Events(*(np.zeros(shape, np.int64) for _ in fields(Events)))
+    core_of = {}  # of each neuron of each replica
+    for population in network.populations:
+        cores = np.full((mapping.num_replicas(population.name), *population.shape), -1)
+        for row, core in enumerate(mapping.cores):
+            if core.tile.population == population.name:
+                cores[core.replica][core.tile.slices] = row
+        core_of[population.name] = cores = cores.reshape(len(cores), -1)
+        if isinstance(population, IntegerInput):
+            continue
+        for (sample, step), tick in np.ndenumerate(schedule.step_ticks[population.name]):
+            own = cores[sample % len(cores)]
+            np.add.at(events.active_updates, (own, tick), 1)
+            if population.name in trains:
+                spikes = trains[population.name][sample, step].reshape(-1)
+                np.add.at(events.spikes, (own[spikes], tick), 1)
+    for synapse in network.synapses:
+        source = network[synapse.source]
+        if isinstance(source, IntegerInput):
+            frames = np.array([bin(int(p)).count("1") for p in pixels.reshape(-1)])
+        else:
+            frames = trains[synapse.source].astype(int)
+        frames = frames.reshape(len(pixels), source.timesteps, -1)
+        links = dense_synapses(network, synapse)
+        is_dense = any(isinstance(linear_map, Dense) for linear_map in synapse.maps)
+        kind = events.synaptic if is_dense else events.convolution
+        senders, receivers = core_of[synapse.source], core_of[synapse.target]
+        for (sample, step), tick in np.ndenumerate(schedule.step_ticks[synapse.source]):
+            own = sample % len(senders)
+            taken = range(own, 1000, len(senders))  # the samples of the replica that sends this one
+            reached = {k % len(receivers) for k in taken}
+            if isinstance(source, IntegerInput):
+                reached = {sample % len(receivers)}  # the host chooses
+            for replica in reached:
+                integrated = min(tick + 1, last)
+                np.add.at(events.active_updates, (receivers[replica], integrated), 1)
+            for neuron in np.flatnonzero(frames[sample, step]):
+                spikes = frames[sample, step, neuron]
+                targets = receivers[sorted(reached)][:, links[:, neuron]]
+                rows, synapses = np.unique(targets, return_counts=True)
+                kind[rows, tick] += spikes * synapses
+                events.messages_in[rows, tick] += spikes
+                if isinstance(source, IntegerInput):
+                    continue  # the host injects pixels; no core sends them
+                row = senders[own, neuron]
+                home = mapping.cores[row]
+                for core in (mapping.cores[target] for target in rows):
+                    events.messages_out[row, tick] += spikes
+                    if core.chip_index != home.chip_index:
+                        events.chip_crossings[row, tick] += spikes
+                        continue
+                    x, y = np.abs(np.subtract(home.position, core.position))
+                    events.hops_east_west[row, tick] += spikes * x
+                    events.hops_north_south[row, tick] += spikes * y
+    for row, core in enumerate(mapping.cores):
+        idle = core.use.compartments - events.active_updates[row]
+        events.inactive_updates[row] = np.maximum(idle, 0)
+    return events
+
+
 @settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
 @given(integer_networks(), st.integers(0, 2**32 - 1), st.booleans(), st.data())
 def test_events_are_those_of_every_single_spike(small_chips, network, seed, is_small, data):
@@ -57,66 +134,20 @@ def test_events_are_those_of_every_single_spike(small_chips, network, seed, is_s
     replicas = {p.name: data.draw(st.sampled_from([1, 1, 2, 3])) for p in network.populations[1:]}
     pixels = random_pixels(network, seed, samples=data.draw(st.integers(1, 5)))
     target = small_chips if is_small else LOIHI
-    mapping, _, trains, cost = cost_of_run(network, pixels, target=target, replicas=replicas)
-    expected = dict.fromkeys(
-        (
-            "synaptic event",
-            "convolution event",
-            "active update",
-            "spike",
-            "message out",
-            "hop east-west",
-            "hop north-south",
-            "chip crossing",
-        ),
-        0,
-    )
-    core_of = {}  # of each neuron of each replica
-    for population in network.populations:
-        cores = np.full((replicas.get(population.name, 1), *population.shape), -1)
-        for index, core in enumerate(mapping.cores):
-            if core.tile.population == population.name:
-                cores[core.replica][core.tile.slices] = index
-        core_of[population.name] = cores.reshape(len(cores), -1)
-        if not isinstance(population, IntegerInput):
-            updates = core_of[population.name].shape[1] * population.timesteps
-            expected["active update"] += updates * len(pixels)
-    for synapse in network.synapses:
-        source = network[synapse.source]
-        if isinstance(source, IntegerInput):
-            events = [bin(int(p)).count("1") for p in pixels.reshape(-1)]
-            events = np.array(events).reshape(len(pixels), -1)
-        else:
-            events = trains[synapse.source].sum(axis=1).reshape(len(pixels), -1)
-        links = dense_synapses(network, synapse)
-        is_dense = any(isinstance(linear_map, Dense) for linear_map in synapse.maps)
-        kind = "synaptic event" if is_dense else "convolution event"
-        senders, receivers = len(core_of[synapse.source]), len(core_of[synapse.target])
-        for sample, spikes_of_sample in enumerate(events):
-            own = sample % senders
-            taken = range(own, 1000, senders)  # the samples of the replica that sends this one
-            reached = {k % receivers for k in taken}
-            if isinstance(source, IntegerInput):
-                reached = {sample % receivers}  # the host chooses
-            expected["active update"] += links.shape[0] * source.timesteps * len(reached)
-            for neuron, spikes in enumerate(spikes_of_sample):
-                targets = links[:, neuron]
-                expected[kind] += spikes * targets.sum() * len(reached)
-                if isinstance(source, IntegerInput):
-                    continue  # the host injects pixels; no core sends them
-                home = mapping.cores[core_of[synapse.source][own, neuron]]
-                rows = {row for r in reached for row in core_of[synapse.target][r, targets]}
-                for core in (mapping.cores[row] for row in rows):
-                    expected["message out"] += spikes
-                    if core.chip_index != home.chip_index:
-                        expected["chip crossing"] += spikes
-                        continue
-                    x, y = np.abs(np.subtract(home.position, core.position))
-                    expected["hop east-west"] += spikes * x
-                    expected["hop north-south"] += spikes * y
-    expected["spike"] = sum(train.sum() for train in trains.values())
-    for name, count in expected.items():
-        assert cost.events_per_sample[name] == pytest.approx(count / len(pixels)), name
+    mapping, schedule, trains, cost = cost_of_run(network, pixels, target=target, replicas=replicas)
+    expected = recounted(mapping, schedule, pixels, trains)
+    channels_last = {
+        name: np.ascontiguousarray(train.transpose(1, 0, 3, 4, 2)).transpose(1, 0, 4, 2, 3)
+        for name, train in trains.items()
+    }
+    for layout in (trains, channels_last):
+        events = count_events(mapping, schedule, pixels, layout)
+        for field in fields(Events):
+            counted = getattr(events, field.name)
+            assert np.array_equal(counted, getattr(expected, field.name)), field.name
+    for name, kind in EVENT_NAMES.items():
+        total = getattr(expected, kind).sum() / len(pixels)
+        assert cost.events_per_sample[name] == pytest.approx(total), name
 
 
 @settings(deadline=None, max_examples=30, suppress_health_check=list(HealthCheck))
