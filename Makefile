@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test slow netx peers lint environment lava simulators clean
+.PHONY: demo test slow netx peers benchmark lint environment lava simulators clean
 
 demo: environment lava
 	$(BIN)/qac-deploy train --data digits --out model.pt
@@ -33,6 +33,14 @@ peers: environment .venv-peers/installed  # ZigZag and SCALE-Sim count the PE ar
 	.venv-peers/bin/python -m pip install --quiet $$($(BIN)/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['peers'])")
 	touch $@
 
+# docs/performance.md; about an hour on 2 cores, half of it training. Needs `apt install dataset-fashion-mnist`
+benchmark: environment lava resnet-20.pt
+	$(BIN)/python -m pip install --quiet "torch==2.13.0" -e ".[dev,benchmark]"
+	$(BIN)/python benchmarks/performance --model resnet-20.pt
+
+resnet-20.pt: $(VENV)/installed
+	$(BIN)/qac-deploy train --data fashion-mnist --arch resnet-20 --float-epochs 1 --epochs 3 --mean-timesteps 2.9 --out $@
+
 lint: environment
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -56,4 +64,4 @@ simulators:  # Verilator and Icarus, for the PE array's RTL; without root, only 
 	else echo "the tests of the PE array's RTL need: apt install verilator iverilog" >&2; exit 1; fi
 
 clean:
-	rm -rf $(VENV) .venv-peers build model.pt
+	rm -rf $(VENV) .venv-peers build model.pt resnet-20.pt

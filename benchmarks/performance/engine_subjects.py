@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from networks import MODEL, float_network, random_pixels
 from peers import Convolve, Outputs, snntorch_network, spikingjelly_network
-from torch.fx.experimental.optimization import fuse
 
 from deploy.compilation import CompileOptions
 from deploy.design import build_design
@@ -73,6 +72,8 @@ def float_ann(setting: Setting) -> Prepared:
 
 def float_ann_tuned(setting: Setting) -> Prepared:
     """Batch normalization folded into the convolutions, channels last."""
+    from torch.fx.experimental.optimization import fuse
+
     module = fuse(float_network(setting.architecture)).to(setting.device)
     return _float(module.to(memory_format=torch.channels_last), setting, torch.channels_last)
 
