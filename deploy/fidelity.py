@@ -40,7 +40,7 @@ ALIGNMENT_SAMPLES = (64, 256)
 MOST_ACCUMULATIONS = 150 * 10**9
 """Multiply-accumulates on all samples together: what keeps large networks to fewer of them."""
 
-BATCH_BYTES = 16 * 2**20
+BATCH_BYTES = 32 * 2**20
 """Largest spike train of a batch of the float network: what a processor's caches still hold."""
 
 

@@ -38,7 +38,7 @@ def run_any_alignment(
     known: Mapping[str, np.ndarray] | None = None,
     with_counts: bool = True,
     with_trains: bool = True,
-    batch_size: int = 16,
+    batch_size: int = 32,
 ) -> Simulation:
     """Simulate all populations but those whose spike trains are known.
 
