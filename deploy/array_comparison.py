@@ -14,6 +14,7 @@ from hw_models.pe_array.layer_passes import Mode, layer_passes, modes_of
 from hw_models.pe_array.roofline import Roofline, roofline
 from hw_models.pe_array.skipping_estimate import SkippedPass, estimate_skipping
 from hw_models.pe_array.zero_skipping import Skipping
+from sim.simulation import Simulation
 from toolchain.datasets import Dataset
 from toolchain.integer_network import IntegerNetwork, has_constant_current
 
@@ -59,19 +60,33 @@ def compare_on_array(
         TargetError: a buffer of the array cannot hold a row of a layer.
     """
     pixels = None if dataset is None else dataset.test_pixels[:SKIPPING_SAMPLES]
+    activity = None if pixels is None else _activity(network, pixels)
     return ArrayComparison(
         array=array,
-        modes={mode: _in_mode(network, array, mode, pixels) for mode in modes_of(network)},
+        modes={mode: _in_mode(network, array, mode, activity) for mode in modes_of(network)},
         samples=0 if pixels is None else len(pixels),
     )
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Activity:
+    """What the populations do on test samples: the same in every mode."""
+
+    pixels: np.ndarray
+    run: Simulation
+
+
+def _activity(network: IntegerNetwork, pixels: np.ndarray) -> _Activity:
+    needs_trains = not has_constant_current(network)
+    return _Activity(pixels=pixels, run=simulate(network, pixels, with_trains=needs_trains))
+
+
 def _in_mode(
-    network: IntegerNetwork, array: PeArray, mode: Mode, pixels: np.ndarray | None
+    network: IntegerNetwork, array: PeArray, mode: Mode, activity: _Activity | None
 ) -> ModeOnArray:
     skipping: Mapping[Skipping, tuple[SkippedPass, ...]] = {}
-    if pixels is not None:
-        run = simulate(network, pixels, with_trains=not has_constant_current(network))
+    if activity is not None:
+        pixels, run = activity.pixels, activity.run
         skipping = estimate_skipping(network, array, mode, pixels, run.counts, run.trains)
     return ModeOnArray(
         estimate=estimate_array(network, array, mode),

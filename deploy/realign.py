@@ -126,7 +126,7 @@ class _Realignment:
         for start in range(0, len(self.pixels), SAMPLES_PER_BATCH):
             batch = slice(start, start + SAMPLES_PER_BATCH)
             trains = {name: _unpacked(network, name, bits[batch]) for name, bits in known.items()}
-            run = run_any_alignment(network, self.pixels[batch], known=trains)
+            run = run_any_alignment(network, self.pixels[batch], known=trains, with_counts=False)
             correct += int((run.predictions == self.labels[batch]).sum())
             for name, parts in packed.items():
                 parts.append(np.packbits(run.trains[name].reshape(len(run.logits), -1), axis=1))

@@ -10,7 +10,8 @@ known from an earlier run need not be computed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -35,7 +36,9 @@ def run_any_alignment(
     pixels: np.ndarray,
     *,
     known: Mapping[str, np.ndarray] | None = None,
-    batch_size: int = 64,
+    with_counts: bool = True,
+    with_trains: bool = True,
+    batch_size: int = 32,
 ) -> Simulation:
     """Simulate all populations but those whose spike trains are known.
 
@@ -43,6 +46,7 @@ def run_any_alignment(
         pixels: integers of shape ``(B, C, H, W)``.
         known: spike trains ``(B, T_l, C, H, W)`` of populations that are the same in this network, with
             all that is upstream of them, as in the one they come from.
+        with_counts, with_trains: keep the counts and the spike trains of every population.
         batch_size: samples computed at once; bounds memory, never changes a result.
 
     Raises:
@@ -50,25 +54,36 @@ def run_any_alignment(
         DataError: the pixels are not what the input population holds.
     """
     pixels, known = check_pixels(network, pixels), known or {}
-    batches = []
+    logits: list[np.ndarray] = []
+    counts: dict[str, list[np.ndarray]] = defaultdict(list)
+    trains: dict[str, list[np.ndarray]] = defaultdict(list)
+
+    def keep(name: str, spikes: Tensor) -> None:
+        if with_counts:
+            counts[name].append(spikes.sum(dim=1).numpy())
+        if with_trains:
+            trains[name].append(spikes.numpy())
+
     with exact_arithmetic():
         for start in range(0, max(len(pixels), 1), batch_size):
             batch = slice(start, start + batch_size)
-            trains = {name: train[batch] for name, train in known.items()}
-            batches.append(_run_batch(network, pixels[batch], trains))
-    trains = {n: np.concatenate([b.trains[n] for b in batches]) for n in batches[0].trains}
+            from_known = {name: train[batch] for name, train in known.items()}
+            logits.append(_run_batch(network, pixels[batch], from_known, keep))
     return Simulation(
-        logits=np.concatenate([b.logits for b in batches]),
-        counts={name: train.sum(axis=1, dtype=np.int64) for name, train in trains.items()},
-        trains=trains,
+        logits=np.concatenate(logits),
+        counts={name: np.concatenate(parts) for name, parts in counts.items()},
+        trains={name: np.concatenate(parts) for name, parts in trains.items()},
     )
 
 
 def _run_batch(
-    network: IntegerNetwork, pixels: np.ndarray, known: Mapping[str, np.ndarray]
-) -> Simulation:
+    network: IntegerNetwork,
+    pixels: np.ndarray,
+    known: Mapping[str, np.ndarray],
+    on_spikes: Callable[[str, Tensor], None],
+) -> np.ndarray:
+    """Logits, int64 ``(B, classes)``; the spikes of each population, ``(B, T, C, H, W)``, are passed on."""
     frames: dict[str, Tensor] = {}  # per population, (B, T, C, H, W): what it sends in each step
-    trains: dict[str, np.ndarray] = {}
     logits = np.empty(0)
     for population in network.populations:
         name = population.name
@@ -76,16 +91,15 @@ def _run_batch(
             frames[name] = torch.from_numpy(pixels)[:, None]
             continue
         if name in known:
-            trains[name] = known[name]
+            frames[name] = torch.from_numpy(known[name])
         elif isinstance(population, IntegerReadout):
             sums = _currents(network, population, frames).sum(dim=1, dtype=torch.float64)
             logits = sums.reshape(len(pixels), -1).to(torch.int64).numpy()
             continue
         else:
-            currents = _currents(network, population, frames)
-            trains[name] = _fire(population, currents).numpy()
-        frames[name] = torch.from_numpy(trains[name])
-    return Simulation(logits=logits, counts={}, trains=trains)
+            frames[name] = _fire(population, _currents(network, population, frames))
+        on_spikes(name, frames[name])
+    return logits
 
 
 def _currents(
@@ -106,7 +120,9 @@ def _currents(
             if frame is not None:
                 read_by.setdefault(frame, []).append(step)
         for frame, steps in read_by.items():
-            currents[:, steps] += _transmit(synapse, source[:, frame].to(dtype))[:, None]
+            sent = _transmit(synapse, source[:, frame].to(dtype))
+            for step in steps:
+                currents[:, step] += sent
     return currents
 
 

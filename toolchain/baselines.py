@@ -71,13 +71,11 @@ def calibrate_biases(graph: LayerGraph, pixels: np.ndarray) -> LayerGraph:
     images = input_current(graph, pixels, torch.float32)
     activations = _float_activations(graph, images)
     for name, activation in activations.items():
-        trace = propagate(
-            graph, images, neuron_states(graph, torch.float32), heaviside, keep_spikes=True
-        )
+        rate = _firing_rates(graph, images)[name]
         population = graph[name]
         assert isinstance(population, SpikingPopulation)
-        rates = trace.spikes[name].mean(dim=1) * torch.from_numpy(population.threshold).float()
-        shift = (activation - rates).mean(dim=(0, 2, 3)).double().numpy()[:, None, None]
+        spiking = rate * torch.from_numpy(population.threshold).float()
+        shift = (activation - spiking).mean(dim=(0, 2, 3)).double().numpy()[:, None, None]
         populations = [
             replace(p, bias=p.bias + shift) if p is population else p for p in graph.populations
         ]
@@ -102,6 +100,17 @@ def silence_overfired(graph: LayerGraph, pixels: PixelSource, probe_steps: int) 
         trace = propagate(graph, images, neurons, heaviside, silenced=silenced)
         steps.append(trace.step_logits.numpy())
     return _running_mean(np.concatenate(steps))
+
+
+def _firing_rates(graph: LayerGraph, images: Tensor) -> dict[str, Tensor]:
+    """Spikes a step of every population, mean over its window, ``(B, C, H, W)``."""
+    rates: dict[str, Tensor] = {}
+
+    def note(name: str, spikes: Tensor) -> None:
+        rates[name] = spikes.mean(dim=1)
+
+    propagate(graph, images, neuron_states(graph, torch.float32), heaviside, on_spikes=note)
+    return rates
 
 
 def _running_mean(step_logits: np.ndarray) -> np.ndarray:

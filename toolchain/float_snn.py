@@ -6,6 +6,7 @@ is compared with. The hardware runs the integer network.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -59,12 +60,10 @@ class Trace:
 
     Attributes:
         step_logits: ``(B, T, classes)``.
-        spikes: 0 or 1 per population, ``(B, T, C, H, W)``; those of populations to be kept.
         final_potentials: membrane potential after the last step, ``(B, C, H, W)``.
     """
 
     step_logits: Tensor
-    spikes: dict[str, Tensor]
     final_potentials: dict[str, Tensor]
 
 
@@ -92,16 +91,20 @@ def run_float_snn(
         with_counts: also return every population's spike counts.
     """
     neurons = neuron_states(graph, dtype)
-    steps, counts = [], []
+    steps: list[np.ndarray] = []
+    counts: dict[str, list[np.ndarray]] = defaultdict(list)
+
+    def count(name: str, spikes: Tensor) -> None:
+        counts[name].append(spikes.sum(dim=1).to(torch.int32).numpy())
+
     for start in range(0, len(pixels), SAMPLES_PER_BATCH):
         images = input_current(graph, pixels[start : start + SAMPLES_PER_BATCH], dtype)
-        trace = propagate(graph, images, neurons, heaviside, keep_spikes=with_counts)
+        on_spikes = count if with_counts else None
+        trace = propagate(graph, images, neurons, heaviside, on_spikes=on_spikes)
         steps.append(trace.step_logits.numpy())
-        counts.append({n: s.sum(dim=1).to(torch.int32).numpy() for n, s in trace.spikes.items()})
-    names = counts[0] if counts else {}
     return FloatRun(
         step_logits=np.concatenate(steps),
-        counts={name: np.concatenate([batch[name] for batch in counts]) for name in names},
+        counts={name: np.concatenate(parts) for name, parts in counts.items()},
     )
 
 
@@ -128,7 +131,7 @@ def propagate(
     neurons: Mapping[str, NeuronState],
     spike: SpikeFunction,
     *,
-    keep_spikes: bool = False,
+    on_spikes: Callable[[str, Tensor], None] | None = None,
     silenced: Mapping[str, Tensor] | None = None,
 ) -> Trace:
     """All populations over all their steps, in topological order.
@@ -137,10 +140,11 @@ def propagate(
         images: real input values, ``(B, C, H, W)``.
         neurons: state of every spiking population.
         spike: Heaviside, or one with a surrogate gradient.
+        on_spikes: called with each population's name and spikes, 0 or 1, ``(B, T, C, H, W)``, as soon as
+            they are known: what is to be reduced need not be kept.
         silenced: per population, True for neurons that must not fire, ``(B, C, H, W)``.
     """
     frames: dict[str, Tensor] = {}  # (B, T, C, H, W), real values
-    spikes: dict[str, Tensor] = {}
     potentials: dict[str, Tensor] = {}
     step_logits = images.new_empty(0)
     last_reader = {s.source: s.target for p in graph.populations for s in graph.incoming(p.name)}
@@ -156,11 +160,11 @@ def propagate(
         mask = None if silenced is None else silenced[name]
         fired, potentials[name] = _fire(population, neurons[name], current, spike, mask)
         frames[name] = fired * neurons[name].threshold
-        if keep_spikes:
-            spikes[name] = fired
+        if on_spikes is not None:
+            on_spikes(name, fired)
         for source in [s for s, reader in last_reader.items() if reader == name]:
             del frames[source]
-    return Trace(step_logits, spikes, potentials)
+    return Trace(step_logits, potentials)
 
 
 def _fire(
@@ -178,7 +182,7 @@ def _fire(
         spikes = spike(potential, state.threshold)
         if silenced is not None:
             spikes = spikes.masked_fill(silenced, 0)
-        potential = potential - state.threshold * spikes
+        potential = torch.addcmul(potential, state.threshold, spikes, value=-1)
         fired.append(spikes)
     return torch.stack(fired, dim=1), potential
 

@@ -60,8 +60,8 @@ def _header(report: dict[str, Any]) -> Markup:
     measured = ""
     if fidelity:
         measured = (
-            f" Measured on {fidelity['samples']} test samples of {report['data']}; both networks choose "
-            f"the same class on {fidelity['same_argmax']}."
+            f" Measured on the first {fidelity['samples']} test samples of {report['data']}, the float "
+            f"network in single precision; both choose the same class on {fidelity['same_argmax']}."
         )
     return join(
         [

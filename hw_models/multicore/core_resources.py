@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import pairwise
+from itertools import pairwise, product
 from math import gcd
 from typing import TypeAlias
 
@@ -79,6 +79,10 @@ MostEvents: TypeAlias = Mapping[str, int]
 """For populations that are to be cut finer than their cores could hold: most ``events`` of a tile."""
 
 
+_Patterns: TypeAlias = list[tuple[int, ...]]
+_BlocksOfAxis: TypeAlias = tuple[str, str, int, tuple[int, ...]]  # source, target, axis, edges
+
+
 @dataclass(frozen=True, eq=False)
 class NetworkOnTarget:
     """A network with its buffers and replicas on a target, and what all ways to cut it share.
@@ -92,7 +96,8 @@ class NetworkOnTarget:
     slots: BufferSlots
     replicas: Replicas
     most_events: MostEvents
-    _known: dict[tuple[str, str, int, tuple[int, ...]], np.ndarray] = field(default_factory=dict)
+    _known: dict[_BlocksOfAxis, np.ndarray] = field(default_factory=dict)
+    _known_patterns: dict[_BlocksOfAxis, _Patterns] = field(default_factory=dict)
 
     @cached_property
     def connections(self) -> dict[tuple[str, str], Connectivity]:
@@ -109,6 +114,15 @@ class NetworkOnTarget:
             matrix = (links.channels, links.rows, links.columns)[axis]
             self._known[key] = block_sums((matrix != 0).astype(np.int64), edges)
         return self._known[key]
+
+    def patterns(self, synapse: IntegerSynapse, axis: int, edges: tuple[int, ...]) -> _Patterns:
+        """For each block along rows (axis 1) or columns (2), see ``_patterns``."""
+        key = synapse.source, synapse.target, axis, edges
+        if key not in self._known_patterns:
+            links = self.connections[synapse.source, synapse.target]
+            taps = links.rows if axis == 1 else links.columns
+            self._known_patterns[key] = [_patterns(taps[a:b]) for a, b in pairwise(edges)]
+        return self._known_patterns[key]
 
     @cached_property
     def weight_bits(self) -> dict[tuple[str, str], int]:
@@ -145,10 +159,30 @@ def core_uses(
     population: IntegerPopulation,
     grid: TileGrid,
     consumers: Mapping[str, TileGrid],
-    *,
-    distinct: bool = False,
 ) -> list[CoreUse]:
-    """Use of each tile; with ``distinct``, of one tile for each combination that differs.
+    """Use of each tile."""
+    return _as_uses(context, population, _counted_uses(context, population, grid, consumers))
+
+
+def highest_use(
+    context: NetworkOnTarget,
+    population: IntegerPopulation,
+    grid: TileGrid,
+    consumers: Mapping[str, TileGrid],
+) -> CoreUse:
+    """The most that any tile uses of each: what has to fit."""
+    counts = _counted_uses(context, population, grid, consumers)
+    (use,) = _as_uses(context, population, counts.max(axis=0, keepdims=True))
+    return use
+
+
+def _counted_uses(
+    context: NetworkOnTarget,
+    population: IntegerPopulation,
+    grid: TileGrid,
+    consumers: Mapping[str, TileGrid],
+) -> np.ndarray:
+    """What differs between tiles, int64 ``(tiles, 7)``, as ``_as_uses`` names it.
 
     All counts are products of one count along each axis, so they are computed per block and combined.
     """
@@ -175,7 +209,7 @@ def core_uses(
     neurons = sizes[0][:, None, None] * positions
     compartments = neurons * compartments_per_neuron(context, population)
     thresholds = threshold_profiles(population, grid)
-    columns_of_use = np.stack(
+    return np.stack(
         [
             a.reshape(-1)
             for a in (
@@ -184,8 +218,11 @@ def core_uses(
         ],
         axis=1,
     )  # fmt: skip
-    if distinct:
-        columns_of_use = np.unique(columns_of_use, axis=0)
+
+
+def _as_uses(
+    context: NetworkOnTarget, population: IntegerPopulation, counts: np.ndarray
+) -> list[CoreUse]:
     return [
         CoreUse(
             neurons=n,
@@ -196,9 +233,9 @@ def core_uses(
             compartment_bases=p,
             threshold_profiles=t,
             compartment_profiles=compartment_profiles(population),
-            synapse_formats=context.synapse_formats[name],
+            synapse_formats=context.synapse_formats[population.name],
         )
-        for n, c, w, i, o, p, t in columns_of_use.tolist()
+        for n, c, w, i, o, p, t in counts.tolist()
     ]
 
 
@@ -236,25 +273,26 @@ def fullest_limit(target: TargetDescription, uses: Sequence[CoreUse]) -> str:
 def _synapse_words(context: NetworkOnTarget, synapse: IntegerSynapse, grid: TileGrid) -> np.ndarray:
     """Memory of the lists of each tile, ``grid.shape``: one list for each pattern and atom block."""
     bits = context.weight_bits[synapse.source, synapse.target]
-    atoms = context.target.atoms
-    links = context.connections[synapse.source, synapse.target]
     fan_out = context.reached(synapse, 0, grid.edges[0])
-    starts = np.arange(0, fan_out.shape[1], atoms)
+    starts = np.arange(0, fan_out.shape[1], context.target.atoms)
     per_atom_block = np.add.reduceat(fan_out, starts, axis=1)  # synapses a target pixel
-    row_patterns = [_patterns(links.rows[a:b]) for a, b in pairwise(grid.edges[1])]
-    column_patterns = [_patterns(links.columns[a:b]) for a, b in pairwise(grid.edges[2])]
-    words = np.empty(grid.shape, np.int64)
-    known: dict[tuple[tuple[int, ...], ...], int] = {}
-    for c, synapses in enumerate(map(tuple, per_atom_block.tolist())):
-        for r, row in enumerate(row_patterns):
-            for k, column in enumerate(column_patterns):
-                key = (synapses, row, column)
-                if key not in known:
-                    pixels = np.multiply.outer(np.array(row), np.array(column)).reshape(-1)
-                    lengths = np.multiply.outer(np.array(synapses), pixels)
-                    known[key] = int(context.target.synapse_memory.words(lengths, bits).sum())
-                words[c, r, k] = known[key]
-    return words
+    synapses, channel_kinds = _kinds([tuple(row) for row in per_atom_block.tolist()])
+    rows, row_kinds = _kinds(context.patterns(synapse, 1, grid.edges[1]))
+    columns, column_kinds = _kinds(context.patterns(synapse, 2, grid.edges[2]))
+    words = np.empty((len(synapses), len(rows), len(columns)), np.int64)
+    for (c, r, k), (block, row, column) in zip(
+        np.ndindex(words.shape), product(synapses, rows, columns), strict=True
+    ):
+        pixels = np.multiply.outer(np.array(row), np.array(column)).reshape(-1)
+        lengths = np.multiply.outer(np.array(block), pixels)
+        words[c, r, k] = context.target.synapse_memory.words(lengths, bits).sum()
+    return words[np.ix_(channel_kinds, row_kinds, column_kinds)]
+
+
+def _kinds(blocks: list[tuple[int, ...]]) -> tuple[list[tuple[int, ...]], list[int]]:
+    """The different ones among blocks, few as they are, and which of them each is."""
+    numbers = {block: number for number, block in enumerate(dict.fromkeys(blocks))}
+    return list(numbers), [numbers[block] for block in blocks]
 
 
 def _patterns(taps: np.ndarray) -> tuple[int, ...]:

@@ -22,6 +22,7 @@ from hw_models.multicore.core_resources import (
     events,
     excess,
     fullest_limit,
+    highest_use,
 )
 from hw_models.multicore.pipeline import UNREPLICATED, BufferSlots, Replicas, uniform_slots
 from hw_models.multicore.tile_grid import TileGrid, cut
@@ -125,9 +126,7 @@ def _fewest_tiles(
             grid = cut(population.name, population.shape, (blocks, r, c))
             if most_events is not None and events(context, population.name, grid) > most_events:
                 return False
-            return not excess(
-                context, core_uses(context, population, grid, consumers, distinct=True)
-            )
+            return not excess(context, [highest_use(context, population, grid, consumers)])
 
         found = _fewest_that_fits(fewest, channels, fits)
         if found is None:

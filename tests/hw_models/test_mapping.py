@@ -15,7 +15,7 @@ from small_targets import small_target
 from strategies import integer_networks
 
 from hw_models.multicore.connectivity import connectivity
-from hw_models.multicore.core_resources import NetworkOnTarget, events
+from hw_models.multicore.core_resources import LIMITS, NetworkOnTarget, events, highest_use
 from hw_models.multicore.mapping import Mapping, map_network, place
 from hw_models.multicore.partition import partition
 from hw_models.multicore.pipeline import uniform_slots
@@ -174,6 +174,25 @@ def shared_samples(replicas, synapse):
     """(replica of the source, of the target) that both work on a sample; the host is one for all."""
     sources, targets = replicas.get(synapse.source, 1), replicas.get(synapse.target, 1)
     return {(sample % sources, sample % targets) for sample in range(sources * targets)}
+
+
+@settings(deadline=None, max_examples=50, suppress_health_check=list(HealthCheck))
+@given(integer_networks(), st.integers(1, 8))
+def test_the_highest_use_is_that_of_all_tiles_together(tmp_path_factory, network, compartments):
+    network = within_exponents(network)
+    core = {"compartments": compartments}
+    target = small_target(tmp_path_factory.mktemp("target"), core=core)
+    slots = uniform_slots(network, 1)
+    try:
+        parts = partition(network, target, slots)
+    except MappingError:
+        return
+    context = NetworkOnTarget(network, target, slots, {}, {})
+    grids = {grid.population: grid for grid, _ in parts}
+    for grid, uses in parts:
+        highest = highest_use(context, network[grid.population], grid, grids)
+        for limit in LIMITS:
+            assert getattr(highest, limit) == max(getattr(use, limit) for use in uses)
 
 
 def test_replicas_that_take_the_same_samples_talk_and_others_do_not(tmp_path):

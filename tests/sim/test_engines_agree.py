@@ -73,6 +73,10 @@ def test_any_alignment_equals_stepped_also_from_known_spike_trains(network, seed
         network, pixels, known={name: expected.trains[name] for name in known}
     )
     assert first_divergence(expected, from_known) is None
+    bare = run_any_alignment(network, pixels, with_counts=False, with_trains=False)
+    assert np.array_equal(bare.logits, expected.logits)
+    assert not bare.counts
+    assert not bare.trains
 
 
 def test_spikes_after_covers_every_small_case():

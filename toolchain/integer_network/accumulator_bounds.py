@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from toolchain.integer_network.network import (
     IntegerSynapse,
     largest_source_value,
 )
-from toolchain.linear_maps import AveragePool, Convolution, Dense, Scale, SumPool
+from toolchain.linear_maps import AveragePool, SumPool, WeightedMap
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -31,57 +32,35 @@ class Interval:
 
 def synapse_interval(network: IntegerNetwork, synapse: IntegerSynapse) -> Interval:
     """Bounds of ``op(W, N)`` before the exponent, for any N the source can present."""
-    channels = network[synapse.source].shape[0]
-    low = np.zeros(channels, np.int64)
-    high = np.full(channels, largest_source_value(network, synapse), np.int64)
-    shape = network[synapse.source].shape
+    most = largest_source_value(network, synapse)
+    weighted: WeightedMap | None = None
     for linear_map in synapse.maps:
         match linear_map:
-            case SumPool():
-                low, high = low * prod(linear_map.kernel), high * prod(linear_map.kernel)
-            case Scale(weight=weight):
-                pair = np.stack([low * weight, high * weight])
-                low, high = pair.min(0), pair.max(0)
-            case Convolution(weight=weight, groups=groups):
-                taps = prod(weight.shape[2:])
-                parts = [
-                    _weighted(
-                        rows.reshape(len(rows), -1), np.repeat(least, taps), np.repeat(most, taps)
-                    )
-                    for rows, least, most in zip(
-                        *(np.split(array, groups) for array in (weight, low, high)), strict=True
-                    )
-                ]
-                low, high = (np.concatenate(ends) for ends in zip(*parts, strict=True))
-                # zero padding presents 0, which the interval of a later map must still contain
-                low, high = np.minimum(low, 0), np.maximum(high, 0)
-            case Dense(weight=weight):
-                area = shape[1] * shape[2]
-                low, high = _weighted(weight, np.repeat(low, area), np.repeat(high, area))
+            case SumPool(kernel=kernel):
+                most *= prod(kernel)
             case AveragePool():
                 raise AssertionError("an integer synapse holds no average pool")
-        shape = linear_map.output_shape(shape)
-    return Interval(low=low, high=high)
+            case _:
+                assert weighted is None, "exactly one map of a synapse carries a weight"
+                weighted = linear_map
+    assert weighted is not None
+    low, high = _signed_sums(weighted)
+    return Interval(low=low * most, high=high * most)
 
 
-_ROWS_AT_ONCE = 64  # of a weight: what is read from memory once stays in the cache
+_known_sums: WeakKeyDictionary[WeightedMap, tuple[np.ndarray, np.ndarray]] = WeakKeyDictionary()
 
 
-def _weighted(
-    weight: np.ndarray, low: np.ndarray, high: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Bounds of ``W x`` for ``low <= x <= high``: W of shape ``(out, in)``, the bounds ``(in,)``."""
-    largest = max(abs(int(low.min())), abs(int(high.max()))) * (len(low) << weight.itemsize * 8)
-    number = np.float64 if largest < 2**53 else np.int64  # doubles are exact, and far faster
-    at_positive = np.stack([low, high], axis=1).astype(number)
-    at_negative = at_positive[:, ::-1]
-    ends = []
-    for start in range(0, len(weight), _ROWS_AT_ONCE):
-        rows = weight[start : start + _ROWS_AT_ONCE].astype(number)
-        positive = np.maximum(rows, 0)
-        ends.append(positive @ at_positive + (rows - positive) @ at_negative)
-    both = np.concatenate(ends).astype(np.int64)
-    return both[:, 0], both[:, 1]
+def _signed_sums(weighted: WeightedMap) -> tuple[np.ndarray, np.ndarray]:
+    """Sum of the negative and of the positive weights of each output channel, int64 ``(channels,)``.
+
+    Bounds are asked for at every exponent that is tried and by every engine, of the same weights.
+    """
+    if weighted not in _known_sums:
+        rows = weighted.weight.reshape(len(weighted.weight), -1)
+        positive = np.maximum(rows, 0).sum(axis=1, dtype=np.int64)
+        _known_sums[weighted] = rows.sum(axis=1, dtype=np.int64) - positive, positive
+    return _known_sums[weighted]
 
 
 def accumulator_interval(network: IntegerNetwork, name: str) -> Interval:

@@ -175,11 +175,19 @@ _VALUES_AT_ONCE = 2**15  # of a weight: every fraction is tried while they are i
 
 
 def _range_per_row(weight: np.ndarray, max_weight: int) -> np.ndarray:
+    """The same for magnitudes of weights, shape ``(rows, in)``.
+
+    Once the clipping of each row's largest weight alone is no better than the best so far, neither is
+    any narrower range.
+    """
     largest = weight.max(axis=1)
     best, least_error = largest, np.full(len(weight), np.inf)
     rounded = np.empty_like(weight)
     for fraction in CLIPPING_FRACTIONS:
-        step = np.maximum(largest * fraction / max_weight, np.finfo(float).tiny)[:, None]
+        step = np.maximum(largest * fraction / max_weight, np.finfo(float).tiny)
+        if (np.square(max_weight * step - largest) >= least_error).all():
+            break
+        step = step[:, None]
         np.divide(weight, step, out=rounded)
         np.floor(np.add(rounded, 0.5, out=rounded), out=rounded)
         np.multiply(np.minimum(rounded, max_weight, out=rounded), step, out=rounded)

@@ -1,0 +1,81 @@
+"""How many samples compile measures on, from the work that they are."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from deploy import fidelity
+from deploy.fidelity import accumulations, affordable_samples
+from toolchain.layer_graph import (
+    InputPopulation,
+    LayerGraph,
+    ReadoutPopulation,
+    SpikingPopulation,
+    Synapse,
+)
+from toolchain.linear_maps import Convolution, Dense
+from toolchain.passes.align_edges import align_edges
+
+
+@pytest.fixture
+def graph():
+    """3x3 convolution of 16 positions, 2 to 4 channels, then a dense readout of 3 classes."""
+    convolution = Convolution(weight=np.ones((4, 2, 3, 3)), padding=(1, 1))
+    one = np.ones((1, 1, 1))
+    return LayerGraph.build(
+        [
+            InputPopulation(name="input", shape=(2, 4, 4), max_value=255, unit=1 / 255),
+            SpikingPopulation(
+                name="hidden", shape=(4, 4, 4), timesteps=4, threshold=one,
+                initial_potential=one / 2, bias=one * 0,
+            ),
+            ReadoutPopulation(name="readout", shape=(3, 1, 1), bias=one * 0),
+        ],
+        [
+            Synapse(source="input", target="hidden", maps=(convolution,)),
+            Synapse(source="hidden", target="readout", maps=(Dense(weight=np.ones((3, 64))),)),
+        ],
+    )  # fmt: skip
+
+
+CONVOLUTION, DENSE = 4 * 16 * 2 * 9, 3 * 64
+
+
+def test_a_mean_is_sent_once_and_selected_frames_one_by_one(graph):
+    assert accumulations(graph) == CONVOLUTION + DENSE
+    assert accumulations(align_edges(graph, "replicate")) == CONVOLUTION + 4 * DENSE
+
+
+@pytest.mark.parametrize(
+    ("method", "timesteps", "frames"),
+    [("replicate", 2, 2), ("replicate", 6, 4), ("truncate", 2, 2), ("truncate", 6, 4)],
+)
+def test_a_frame_that_several_steps_read_is_sent_once(graph, method, timesteps, frames):
+    hidden_to_readout = graph.incoming("readout")[0]
+    populations = [
+        replace(p, timesteps=timesteps) if p.name == "readout" else p for p in graph.populations
+    ]
+    synapses = [*graph.incoming("hidden"), replace(hidden_to_readout, alignment=method)]
+    changed = LayerGraph.build(populations, synapses)
+    assert accumulations(changed) == CONVOLUTION + frames * DENSE
+
+
+@pytest.mark.parametrize(
+    ("affordable", "samples"), [(1, 128), (128, 128), (129, 129), (1_000, 1_000), (1_001, 1_000)]
+)
+def test_samples_are_as_many_as_the_work_allows_within_bounds(
+    graph, monkeypatch, affordable, samples
+):
+    monkeypatch.setattr(fidelity, "MOST_ACCUMULATIONS", affordable * accumulations(graph))
+    assert affordable_samples(graph, (128, 1_000)) == samples
+
+
+def test_one_multiplication_past_the_budget_is_one_sample_less(graph, monkeypatch):
+    monkeypatch.setattr(fidelity, "MOST_ACCUMULATIONS", 200 * accumulations(graph) - 1)
+    assert affordable_samples(graph, (128, 1_000)) == 199
+
+
+def test_small_networks_are_measured_on_all_of_the_samples(graph):
+    assert affordable_samples(graph, fidelity.MEASURED_SAMPLES) == 1_000
+    assert affordable_samples(align_edges(graph, "replicate"), fidelity.ALIGNMENT_SAMPLES) == 256
