@@ -26,7 +26,7 @@ from toolchain.integer_network import IntegerNetwork, spiking_populations
 
 EngineName: TypeAlias = Literal["exact", "stepped"]
 
-CHUNK_SAMPLES = 256
+CHUNK_SAMPLES = 320
 """Samples that are computed, sent and written down as one; the last chunk may be smaller."""
 
 STEPPED_BATCH_SAMPLES = 16
@@ -147,14 +147,7 @@ def _simulate_exact(simulator: ChunkSimulator, pixels: np.ndarray) -> ChunkResul
     def add(name: str, counts: Tensor) -> None:
         spikes[name] += _total(counts, most[name])
 
-    size = engine.samples_per_batch
-    logits = np.concatenate(
-        [
-            engine.run(pixels[start : start + size], add).logits
-            for start in range(0, len(pixels), size)
-        ]
-    )
-    return _result(logits, spikes)
+    return _result(engine.run_in_batches(pixels, on_counts=add).logits, spikes)
 
 
 def _total(counts: Tensor, most: int) -> int:
@@ -165,8 +158,12 @@ def _total(counts: Tensor, most: int) -> int:
     samples = counts.permute(0, 2, 3, 1).flatten(1)  # as they lie in memory
     if counts.dtype != torch.uint8 or samples.shape[1] % 8:
         return int(counts.sum(dtype=torch.int64))
-    lanes = samples.view(torch.int64).split(LARGEST_BYTE // most)
-    return sum(int(some.sum(dim=0).view(torch.uint8).sum(dtype=torch.int64)) for some in lanes)
+    lanes = samples.view(torch.int64)
+    groups = -(-len(lanes) // (LARGEST_BYTE // most))
+    grouped, left = lanes.split([len(lanes) // groups * groups, len(lanes) % groups])
+    sums = grouped.view(groups, -1, lanes.shape[1]).sum(dim=1)
+    parts = (sums, left) if len(left) else (sums,)
+    return sum(int(part.view(torch.uint8).sum(dtype=torch.int64)) for part in parts)
 
 
 def _simulate_stepped(simulator: ChunkSimulator, pixels: np.ndarray) -> ChunkResult:

@@ -53,7 +53,7 @@ def run_any_alignment(
         UnsupportedNetworkError: a bound is past what doubles hold.
         DataError: the pixels are not what the input population holds.
     """
-    pixels, known = check_pixels(network, pixels), known or {}
+    pixels, known = check_pixels(network, pixels).astype(np.int64), known or {}
     logits: list[np.ndarray] = []
     counts: dict[str, list[np.ndarray]] = defaultdict(list)
     trains: dict[str, list[np.ndarray]] = defaultdict(list)

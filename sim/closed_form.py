@@ -66,8 +66,14 @@ def bytes_of_window_sums(timesteps: int, window_sums: Tensor, threshold: Tensor)
     return _truncate(window_sums.div_(threshold).clamp_(0, timesteps), timesteps)
 
 
-def bytes_of_levels(timesteps: int, levels: Tensor) -> Tensor:
-    """``floor(clip(y, 0, T))`` in unsigned bytes, for T up to 255; the levels are used up."""
+def bytes_of_levels(timesteps: int, levels: Tensor, *, fit_bytes: bool) -> Tensor:
+    """``floor(clip(y, 0, T))`` in unsigned bytes, for T up to 255; the levels are used up.
+
+    Args:
+        fit_bytes: all levels fit a signed byte, so the bytes are clipped: a quarter of the memory.
+    """
+    if fit_bytes:
+        return levels.to(torch.int8).clamp_(0, timesteps).view(torch.uint8)
     return _truncate(levels.clamp_(0, timesteps), timesteps)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from math import prod
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -31,6 +32,8 @@ from sim.linear_kernels import (
 from sim.simulation import CompactIntegers, Simulation, check_pixels
 from toolchain.errors import DeviceError, UnsupportedNetworkError
 from toolchain.integer_network import IntegerNetwork, has_constant_current, input_population
+
+OnCounts: TypeAlias = Callable[[str, Tensor], None]
 
 ACCUMULATOR_BYTES = 8 * 2**20
 """Largest accumulator of a batch: about what a processor's caches keep from a convolution to its count."""
@@ -112,15 +115,19 @@ class ExactEngine:
         held = ACCUMULATOR_BYTES if is_processor(self._options.device) else ACCELERATOR_BYTES
         return max(8, held // (4 * largest))
 
-    def run_in_batches(self, pixels: np.ndarray, batch_size: int | None = None) -> Simulation:
-        """Simulate any number of samples, ``batch_size`` or ``samples_per_batch`` at once."""
+    def run_in_batches(
+        self,
+        pixels: np.ndarray,
+        batch_size: int | None = None,
+        on_counts: OnCounts | None = None,
+    ) -> Simulation:
+        """As ``run``, for any number of samples: ``batch_size`` or ``samples_per_batch`` at once."""
         size = batch_size or self.samples_per_batch
         starts = range(0, max(len(pixels), 1), size)
-        return _concatenate([self.run(pixels[start : start + size]) for start in starts])
+        with exact_arithmetic():
+            return _concatenate([self._run(pixels[i : i + size], on_counts) for i in starts])
 
-    def run(
-        self, pixels: np.ndarray, on_counts: Callable[[str, Tensor], None] | None = None
-    ) -> Simulation:
+    def run(self, pixels: np.ndarray, on_counts: OnCounts | None = None) -> Simulation:
         """Simulate one batch of integers of shape ``(B, C, H, W)``.
 
         Args:
@@ -130,33 +137,36 @@ class ExactEngine:
         Raises:
             DataError: the pixels are not what the input population holds.
         """
+        with exact_arithmetic():
+            return self._run(pixels, on_counts)
+
+    def _run(self, pixels: np.ndarray, on_counts: OnCounts | None) -> Simulation:
         source = input_population(self._network)
         values = {source.name: self._frames(check_pixels(self._network, pixels), source.max_value)}
         counts: dict[str, np.ndarray] = {}
         trains: dict[str, np.ndarray] = {}
         logits = np.empty(0)
-        with exact_arithmetic():
-            for layer, unread in zip(self._layers, self._unread_after, strict=True):
-                name = layer.population.name
-                if isinstance(layer, ReadoutLayer):
-                    logits = layer.logits(values).cpu().numpy()
-                    continue
-                if self._options.with_trains:
-                    values[name], spikes = layer.counts_and_spikes(values)
-                    trains[name] = spikes.cpu().numpy()
-                else:
-                    values[name] = layer.counts(values)
-                for source_name in unread:
-                    del values[source_name]
-                if on_counts is not None:
-                    on_counts(name, values[name])
-                if self._with_counts:
-                    counts[name] = _as_stored(values[name], layer.population.timesteps)
+        for layer, unread in zip(self._layers, self._unread_after, strict=True):
+            name = layer.population.name
+            if isinstance(layer, ReadoutLayer):
+                logits = layer.logits(values).cpu().numpy()
+                continue
+            if self._options.with_trains:
+                values[name], spikes = layer.counts_and_spikes(values)
+                trains[name] = spikes.cpu().numpy()
+            else:
+                values[name] = layer.counts(values)
+            for source_name in unread:
+                del values[source_name]
+            if on_counts is not None:
+                on_counts(name, values[name])
+            if self._with_counts:
+                counts[name] = _as_stored(values[name], layer.population.timesteps)
         return Simulation(logits=logits, counts=CompactIntegers(counts), trains=trains)
 
     def _frames(self, pixels: np.ndarray, max_value: int) -> Tensor:
         in_bytes = travels_in_bytes(max_value, self._options)
-        frames = torch.from_numpy(pixels.astype(np.uint8) if in_bytes else pixels)
+        frames = torch.from_numpy(pixels.astype(np.uint8 if in_bytes else np.int64))
         return frames.to(self._options.device).contiguous(memory_format=torch.channels_last)
 
 

@@ -50,7 +50,7 @@ Edges: TypeAlias = list[tuple[str, list[Kernel]]]
 """Source and kernels of each synapse; the outputs add up."""
 
 
-Holds: TypeAlias = Literal["counts", "levels", "window sum", "current"]
+Holds: TypeAlias = Literal["counts", "small levels", "levels", "window sum", "current"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -59,8 +59,8 @@ class SpikingLayer:
 
     Attributes:
         constant: what is added to the sum over edges; None where a kernel adds it.
-        holds: what that sum is then: the counts themselves, levels that count when they are cut off,
-            ``V0 + T A``, or A.
+        holds: what that sum is then: the counts themselves, levels that count when they are cut off (small
+            ones fit a signed byte), ``V0 + T A``, or A.
         is_usual: ``0 <= V0 < Theta`` for every neuron, so the floating-point forms hold.
         in_bytes: counts go on as unsigned bytes, else in the layer's type.
         threshold, initial: Theta and V0 in the layer's type.
@@ -80,8 +80,8 @@ class SpikingLayer:
         sums, steps = _accumulate(self, values), self.population.timesteps
         if self.holds == "counts":
             return sums
-        if self.holds == "levels":
-            return bytes_of_levels(steps, sums)
+        if self.holds in ("small levels", "levels"):
+            return bytes_of_levels(steps, sums, fit_bytes=self.holds == "small levels")
         if self.holds == "current":
             integers = sums.long(), self.threshold.long(), self.initial.long()
             counts = spikes_after(steps, *integers)
@@ -204,14 +204,14 @@ def _prepare(
     is_usual = bool(((start >= 0) & (start < threshold)).all())
     in_bytes = travels_in_bytes(population.timesteps, options)
     holds: Holds = "current"
-    fused: Edges | None = None
+    fused: tuple[Edges, Holds] | None = None
     if is_usual and not options.with_trains:
         holds = "window sum"
         if in_bytes:
             fused = _fused_edges(network, population, options)
     if fused is not None:
-        holds = "counts" if len(fused) == 1 else "levels"
-        dtype, edges, constant = torch.float32, fused, None
+        dtype, constant = torch.float32, None
+        edges, holds = fused
     else:
         dtype = exact_type(network, population.name)
         steps, offset = (1, start * 0) if holds == "current" else (population.timesteps, start)
@@ -239,19 +239,23 @@ def _along_rows(
 
 def _fused_edges(
     network: IntegerNetwork, population: IntegerSpiking, options: LayerOptions
-) -> Edges | None:
+) -> tuple[Edges, Holds] | None:
     """Kernels from bytes to the counts or levels of ``sim.fused_counts``, or None."""
-    synapses = network.incoming(population.name)
+    sums = {s: synapse_interval(network, s) for s in network.incoming(population.name)}
+    synapses = sorted(sums, key=lambda s: sums[s].magnitude << s.exponent)
     if not all(
         all(_on_bytes(network, s, options)) and isinstance(s.maps[-1], Convolution | Scale)
         for s in synapses
     ):
         return None
-    sums = [synapse_interval(network, s) for s in synapses]
-    fused = fused_counts(population, [s.exponent for s in synapses], sums)
+    exponents = [s.exponent for s in synapses]
+    fused = fused_counts(population, exponents, [sums[s] for s in synapses])
     if fused is None:
         return None
-    most = population.timesteps if len(synapses) == 1 else None
+    holds: Holds = "levels" if fused.limits is None else "small levels"
+    dtype, limits = torch.float32, fused.limits
+    if len(synapses) == 1:
+        holds, dtype, limits = "counts", torch.uint8, (0, population.timesteps)
     edges: Edges = []
     for synapse, scale in zip(synapses, fused.scales, strict=True):
         *pools, last = synapse.maps
@@ -261,11 +265,16 @@ def _fused_edges(
             channels = network[synapse.source].shape[0]
             kernels.append(pool_kernel(pool, channels, int8=True, device=options.device))
         assert isinstance(last, Convolution | Scale)
-        convolution = as_convolution(last) if isinstance(last, Scale) else last
-        offset = None if edges else fused.offset
-        kernels.append(scaling_kernel(convolution, scale, offset, most, device=options.device))
-        edges.append((synapse.source, kernels))
-    return edges
+        kernel = scaling_kernel(
+            as_convolution(last) if isinstance(last, Scale) else last,
+            scale,
+            None if edges else fused.offset,
+            limits if synapse is synapses[-1] else None,
+            dtype,
+            device=options.device,
+        )
+        edges.append((synapse.source, [*kernels, kernel]))
+    return edges, holds
 
 
 def _on_bytes(

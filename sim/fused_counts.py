@@ -19,12 +19,16 @@ to y, and no partial sum is larger. Together the error is at most
 
 in whatever order, fused or not. Where a level has no room for it, there is no s and b, and the engine
 divides instead.
+
+Whatever the synapses before it give, the last one's product decides once it is far enough below 0 or above
+T, and may be cut off there: if the sums are then so small, they fit a signed byte.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 
 import numpy as np
 
@@ -42,11 +46,13 @@ class FusedCounts:
 
     Attributes:
         scales: s_e of each synapse, float32 of shape ``(channels,)``.
-        offset: b, float32 of shape ``(channels,)``.
+        offset: b, float32 of shape ``(channels,)``, added to the first product.
+        limits: what the last product is cut to; None where the sums would still not fit a signed byte.
     """
 
     scales: list[np.ndarray]
     offset: np.ndarray
+    limits: tuple[int, int] | None
 
 
 def fused_counts(
@@ -56,7 +62,7 @@ def fused_counts(
 
     Args:
         population: with ``0 <= V0 < Theta``.
-        exponents: x_e of its synapses.
+        exponents: x_e of its synapses, the one with the widest sums best last.
         sums: bounds of a_e.
     """
     fields = (population.threshold, population.initial_potential, population.bias)
@@ -95,4 +101,17 @@ def fused_counts(
     is_above = above - error(above) > levels
     if not ((is_below | (first <= low)) & (is_above | (first > high))).all():
         return None
-    return FusedCounts(scales=[scale[:, 0] * np.float32(f) for f in factors], offset=offset[:, 0])
+    scales = [scale[:, 0] * np.float32(f) for f in factors]
+    before = list(zip(scales[:-1], sums[:-1], strict=True))
+    least_before = (offset[:, 0] + sum(s * a.low for s, a in before)).min()
+    most_before = (offset[:, 0] + sum(s * a.high for s, a in before)).max()
+    return FusedCounts(
+        scales=scales, offset=offset[:, 0], limits=_limits(steps, least_before, most_before)
+    )
+
+
+def _limits(steps: int, least_before: float, most_before: float) -> tuple[int, int] | None:
+    """A whole level beyond where the last product decides, so that no error matters."""
+    lowest, highest = -ceil(most_before) - 1, steps + 1 + ceil(-least_before)
+    fits = lowest + least_before > -128 and highest + most_before < 128
+    return (lowest, highest) if fits else None

@@ -120,19 +120,21 @@ def scaling_kernel(
     convolution: Convolution,
     scale: np.ndarray,
     offset: np.ndarray | None,
-    most: int | None = None,
+    limits: tuple[float, float] | None,
+    dtype: torch.dtype,
     *,
     device: torch.device,
 ) -> Kernel:
-    """``scale * conv(W, N) + offset`` of unsigned bytes, in float32; see ``sim.fused_counts``.
+    """``scale * conv(W, N) + offset`` of unsigned bytes, cut to limits; see ``sim.fused_counts``.
 
     Args:
         scale, offset: float32 of shape ``(out,)``.
-        most: if given, the result is cut to ``0..most`` and rounded to unsigned bytes.
+        dtype: float32, or uint8 to which the result is rounded.
     """
     offsets = None if offset is None else torch.from_numpy(offset).to(device)
-    dtype = torch.float32 if most is None else torch.uint8
-    return _int8_convolution(convolution, torch.from_numpy(scale).to(device), offsets, dtype, most)
+    return _int8_convolution(
+        convolution, torch.from_numpy(scale).to(device), offsets, dtype, limits
+    )
 
 
 def channels_last_is_trusted(convolution: Convolution, shape: Shape) -> bool:
@@ -213,11 +215,11 @@ def _int8_convolution(
     scales: Tensor,
     offset: Tensor | None,
     dtype: torch.dtype,
-    most: int | None = None,
+    limits: tuple[float, float] | None = None,
 ) -> Kernel:
-    """``scales * conv(W, N) + offset`` in ``dtype``, cut to ``0..most`` if that is given."""
+    """``scales * conv(W, N) + offset`` in ``dtype``, cut to limits if there are any."""
     if not is_processor(scales.device):
-        return _scaled_on_accelerator(convolution, scales, offset, dtype, most)
+        return _scaled_on_accelerator(convolution, scales, offset, dtype, limits)
     stride, padding, groups = (
         list(convolution.stride),
         list(convolution.padding),
@@ -235,10 +237,10 @@ def _int8_convolution(
         None,
     )
     zeros = torch.zeros(len(scales), dtype=torch.int64)
-    attribute, limits = ("none", []) if most is None else ("hardtanh", [0.0, float(most)])
+    attribute, ends = ("none", []) if limits is None else ("hardtanh", [float(x) for x in limits])
     return lambda values: torch.ops.onednn.qconv2d_pointwise(
         values, 1.0, 0, packed, scales, zeros, offset, stride, padding, [1, 1], groups,
-        1.0, 0, dtype, attribute, limits, "",
+        1.0, 0, dtype, attribute, ends, "",
     )  # fmt: skip
 
 
@@ -247,7 +249,7 @@ def _scaled_on_accelerator(
     scales: Tensor,
     offset: Tensor | None,
     dtype: torch.dtype,
-    most: int | None,
+    limits: tuple[float, float] | None,
 ) -> Kernel:
     """The same, where torch has no 8-bit convolution: one group in bytes, several in float32."""
     per_channel = scales[:, None, None]
@@ -265,7 +267,9 @@ def _scaled_on_accelerator(
         result = convolve(values) * per_channel
         if constants is not None:
             result.add_(constants)
-        return result.to(dtype) if most is None else result.clamp_(0, most).round_().to(dtype)
+        if limits is not None:
+            result.clamp_(*limits)
+        return result if dtype == result.dtype else result.round_().to(dtype)
 
     return kernel
 
@@ -329,7 +333,9 @@ def _adds_bytes_exactly(device: torch.device, largest: int) -> bool:
                     return False
                 # a scale of 2^-13 and halves: nothing rounds but the counts, and those to even
                 scale, offset = np.full(32, 2.0**-13, np.float32), np.full(32, 0.5, np.float32)
-                counts = scaling_kernel(case, scale, offset, 200, device=device)(values)
+                counts = scaling_kernel(case, scale, offset, (0, 200), torch.uint8, device=device)(
+                    values
+                )
                 bare = (sums - _tensor(bias, torch.float64, device)[:, None, None]) * 2.0**-13 + 0.5
                 if not torch.equal(counts.double(), bare.clamp(0, 200).round()):
                     return False

@@ -57,7 +57,7 @@ class CompactIntegers(Mapping[str, np.ndarray]):
 
 
 def check_pixels(network: IntegerNetwork, pixels: np.ndarray) -> np.ndarray:
-    """Pixels as int64 of shape ``(B, C, H, W)``.
+    """The same pixels, if they are integers of shape ``(B, C, H, W)`` that the network takes.
 
     Raises:
         DataError: shape or range is not what the network's input population holds.
@@ -74,7 +74,7 @@ def check_pixels(network: IntegerNetwork, pixels: np.ndarray) -> np.ndarray:
         raise DataError(
             f"pixels must be 0..{source.max_value}, but reach {pixels.min()}..{pixels.max()}"
         )
-    return pixels.astype(np.int64)
+    return pixels
 
 
 def first_divergence(reference: Simulation, other: Simulation) -> str | None:

@@ -47,7 +47,7 @@ def run_stepped(network: IntegerNetwork, pixels: np.ndarray) -> Simulation:
     for population in network.populations:
         match population:
             case IntegerInput():
-                frames[population.name] = check_pixels(network, pixels)[:, None]
+                frames[population.name] = check_pixels(network, pixels)[:, None].astype(np.int64)
             case IntegerSpiking():
                 currents = _currents(network, population, frames)
                 frames[population.name], _ = _integrate_and_fire(population, currents)

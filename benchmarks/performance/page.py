@@ -134,8 +134,7 @@ def _dataset(document: Document) -> str:
             f"images of {document['data']}, {document['accuracy']:.2%} of them right: "
             f"**{document['seconds_per_1000']:.3f} s** for 1,000 images "
             f"({_spread(document['seconds'])} s in all)",
-            f"- {document['share_outside_convolutions']:.0%} of that outside convolutions, under torch's "
-            f"profiler\n",
+            f"- **{document['share_outside_convolutions']:.0%}** of that outside convolutions\n",
         )
     )
 

@@ -34,12 +34,19 @@ def counts_by_rounding(fused, sums, timesteps):
     for start in starts:
         apart = together = start
         for more, factor in zip(sums[1:], fused.scales[1:], strict=True):
-            apart = apart + more.astype(np.float32) * factor[0]
+            is_last = factor is fused.scales[-1]
+            product = more.astype(np.float32) * factor[0]
+            if is_last and fused.limits is not None:
+                product = np.clip(product, *np.float32(fused.limits))
             together = (together + more * np.float64(factor[0])).astype(np.float32)
-        for values in (apart, together):
+            apart = apart + product
+        if len(sums) == 1:
+            yield np.rint(np.clip(start, 0, timesteps)).astype(np.int64)
+            continue
+        for values in (apart, together) if fused.limits is None else (apart,):
             assert values.dtype == np.float32
-            cut = np.clip(values, 0, timesteps)
-            yield (np.rint(cut) if len(sums) == 1 else np.floor(cut)).astype(np.int64)
+            assert fused.limits is None or np.abs(values).max() < 128
+            yield np.clip(np.trunc(values), 0, timesteps).astype(np.int64)
 
 
 def counts_by_definition(neurons, exponents, sums):
@@ -125,10 +132,11 @@ def test_a_residual_sum_has_room():
     """A convolution of 512 channels and a shortcut of one weight, as in ResNet-18's last join."""
     neurons = population(4, [600_000], [300_000], [-12_000])
     wide, narrow = interval([-2_300_000], [2_300_000]), interval([0], [127 * 6])
-    fused = fused_counts(neurons, [3, 7], [wide, narrow])
-    assert fused.scales[1] == 16 * fused.scales[0]
+    fused = fused_counts(neurons, [7, 3], [narrow, wide])
+    assert fused.scales[0] == 16 * fused.scales[1]
+    assert fused.limits == (-3, 5)  # the shortcut gives 0.42 to 1.07: below 2, and not below 0
     # cut off, not rounded: half a level more than by rounding
-    assert abs(fused.offset - (300_000 - 4 * 12_000) / 600_000) < fused.scales[0]
+    assert abs(fused.offset - (300_000 - 4 * 12_000) / 600_000) < fused.scales[1]
 
 
 def test_two_wide_sums_that_cancel_have_none():
