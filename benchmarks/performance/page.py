@@ -20,9 +20,10 @@ HEAD = """\
 # Performance
 
 Made by `make benchmark`; nothing here is written by hand, and the figures behind it are in `performance/`.
-Each line is a process of its own. They take turns, one run each a round, so a slow minute of the machine
-falls on all; given are the median and, in brackets, the extremes. Every engine and peer first runs the same
-samples, and the benchmark stops unless all its spike counts and logits are the exact engine's.
+Each line is a process of its own. They take turns, each a round one run to warm up and one by the clock, so
+a slow minute of the machine falls on all; given are the median and, in brackets, the extremes. Every engine
+and peer first runs the same samples, and the benchmark stops unless all its spike counts and logits are the
+exact engine's. Memory is the most that a run holds, less what the process held after its imports.
 """
 
 PEERS = """\
