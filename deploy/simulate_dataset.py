@@ -147,7 +147,7 @@ def _simulate_exact(simulator: ChunkSimulator, pixels: np.ndarray) -> ChunkResul
     def add(name: str, counts: Tensor) -> None:
         spikes[name] += _total(counts, most[name])
 
-    return _result(engine.run_in_batches(pixels, on_counts=add).logits, spikes)
+    return _result(engine.run(pixels, on_counts=add).logits, spikes)
 
 
 def _total(counts: Tensor, most: int) -> int:

@@ -38,10 +38,20 @@ def spikes_after(steps: int, current: Tensor, threshold: Tensor, initial: Tensor
     return torch.where(current < 0, backlog, torch.where(current > threshold, burst, plain))
 
 
-def spike_train(timesteps: int, current: Tensor, threshold: Tensor, initial: Tensor) -> Tensor:
-    """Spikes of each step, bool, shape ``(B, T, ...)`` for currents of shape ``(B, ...)``."""
-    after = [spikes_after(t, current, threshold, initial) for t in range(timesteps + 1)]
-    return torch.stack(after, dim=1).diff(dim=1).bool()
+def spike_train(
+    timesteps: int, current: Tensor, threshold: Tensor, initial: Tensor, spikes: Tensor
+) -> Tensor:
+    """Counts ``(B, C, H, W)`` of the whole window, int64; writes the spikes of each step.
+
+    Args:
+        spikes: bytes ``(T, B, H, W, C)`` to write 0 and 1 into.
+    """
+    before = torch.zeros_like(current)
+    for step in range(1, timesteps + 1):
+        after = spikes_after(step, current, threshold, initial)
+        spikes[step - 1].permute(0, 3, 1, 2).copy_(after - before)
+        before = after
+    return before
 
 
 def _floor_div(numerator: Tensor, denominator: Tensor) -> Tensor:
@@ -85,9 +95,9 @@ def _truncate(quotients: Tensor, most: int) -> Tensor:
 
 
 def trains_of_currents(
-    timesteps: int, currents: Tensor, threshold: Tensor, initial: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Counts and spikes of each step for ``0 <= V0 < Theta`` and T up to 255.
+    timesteps: int, currents: Tensor, threshold: Tensor, initial: Tensor, spikes: Tensor
+) -> Tensor:
+    """Counts for ``0 <= V0 < Theta`` and T up to 255, in unsigned bytes; writes the spikes of each step.
 
     With the current cut to 0..Theta first, which changes no spike, ``floor((V0 + t A) / Theta)`` needs
     no clipping: one quotient a step, and a spike wherever it grew.
@@ -95,20 +105,18 @@ def trains_of_currents(
     Args:
         currents: A, floating point, shape ``(B, C, H, W)``; used up.
         threshold, initial: Theta and V0 in the same type, broadcastable to ``(C, H, W)``.
-
-    Returns:
-        Counts in unsigned bytes ``(B, C, H, W)``, and spikes, bool ``(B, T, C, H, W)``. The spikes lie
-        in memory by step, sample, row and column, channels last.
+        spikes: bytes ``(T, B, H, W, C)`` to write 0 and 1 into, on whatever device.
     """
     torch.minimum(currents.clamp_(min=0), threshold, out=currents)
-    batch, channels, rows, columns = currents.shape
-    spikes = currents.new_empty((timesteps, batch, rows, columns, channels), dtype=torch.uint8)
     sums, before = torch.empty_like(currents), None
     for step in range(1, timesteps + 1):
         torch.add(initial, currents, alpha=step, out=sums)
         after = _truncate(sums.div_(threshold), step)
         plane = spikes[step - 1].permute(0, 3, 1, 2)
-        before = plane.copy_(after) if before is None else torch.sub(after, before, out=plane)
+        if before is None or plane.device != after.device:
+            plane.copy_(after if before is None else after - before)
+        else:
+            torch.sub(after, before, out=plane)
         before = after
     assert before is not None
-    return before, spikes.view(torch.bool).permute(1, 0, 4, 2, 3)
+    return before

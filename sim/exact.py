@@ -7,9 +7,8 @@ in bytes where they fit; ``sim.linear_kernels`` says in which arithmetic, and wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from math import prod
-from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -31,9 +30,13 @@ from sim.linear_kernels import (
 )
 from sim.simulation import CompactIntegers, Simulation, check_pixels
 from toolchain.errors import DeviceError, UnsupportedNetworkError
-from toolchain.integer_network import IntegerNetwork, has_constant_current, input_population
-
-OnCounts: TypeAlias = Callable[[str, Tensor], None]
+from toolchain.integer_network import (
+    IntegerNetwork,
+    IntegerReadout,
+    IntegerSpiking,
+    has_constant_current,
+    input_population,
+)
 
 ACCUMULATOR_BYTES = 8 * 2**20
 """Largest accumulator of a batch: about what a processor's caches keep from a convolution to its count."""
@@ -67,7 +70,7 @@ def run_exact(
         DeviceError: the device is not there or does not compute exactly.
     """
     engine = ExactEngine(network, with_counts=with_counts, with_trains=with_trains, device=device)
-    return engine.run_in_batches(pixels, batch_size)
+    return engine.run(pixels, batch_size)
 
 
 class ExactEngine:
@@ -113,56 +116,59 @@ class ExactEngine:
         """Samples whose largest accumulator takes what suits the device; at least 8."""
         largest = max(prod(layer.population.shape) for layer in self._layers)
         held = ACCUMULATOR_BYTES if is_processor(self._options.device) else ACCELERATOR_BYTES
+        if self._options.with_trains:  # each step's potentials are beside the currents
+            held //= 2
         return max(8, held // (4 * largest))
 
-    def run_in_batches(
+    def run(
         self,
         pixels: np.ndarray,
         batch_size: int | None = None,
-        on_counts: OnCounts | None = None,
+        on_counts: Callable[[str, Tensor], None] | None = None,
     ) -> Simulation:
-        """As ``run``, for any number of samples: ``batch_size`` or ``samples_per_batch`` at once."""
-        size = batch_size or self.samples_per_batch
-        starts = range(0, max(len(pixels), 1), size)
-        with exact_arithmetic():
-            return _concatenate([self._run(pixels[i : i + size], on_counts) for i in starts])
-
-    def run(self, pixels: np.ndarray, on_counts: OnCounts | None = None) -> Simulation:
-        """Simulate one batch of integers of shape ``(B, C, H, W)``.
+        """Simulate integers of shape ``(N, C, H, W)``.
 
         Args:
-            on_counts: called with each spiking population's name and counts ``(B, C, H, W)``, of any
-                type, as soon as they are known: what is to be reduced need not be kept.
+            batch_size: samples computed at once; ``samples_per_batch`` when None.
+            on_counts: called for each batch with each spiking population's name and counts
+                ``(B, C, H, W)``, of any type, as soon as they are known: what is to be reduced need not
+                be kept.
 
         Raises:
             DataError: the pixels are not what the input population holds.
         """
+        checked = check_pixels(self._network, pixels)
+        results = _Results(len(pixels))
+        size = batch_size or self.samples_per_batch
         with exact_arithmetic():
-            return self._run(pixels, on_counts)
+            for start in range(0, max(len(pixels), 1), size):
+                batch = slice(start, min(start + size, len(pixels)))
+                counts = self._run_batch(checked[batch], batch, results)
+                for name, values in counts:
+                    if on_counts is not None:
+                        on_counts(name, values)
+        return results.simulation()
 
-    def _run(self, pixels: np.ndarray, on_counts: OnCounts | None) -> Simulation:
+    def _run_batch(
+        self, pixels: np.ndarray, batch: slice, results: _Results
+    ) -> Iterator[tuple[str, Tensor]]:
+        """Each population's counts as they become known; those asked for go to the results."""
         source = input_population(self._network)
-        values = {source.name: self._frames(check_pixels(self._network, pixels), source.max_value)}
-        counts: dict[str, np.ndarray] = {}
-        trains: dict[str, np.ndarray] = {}
-        logits = np.empty(0)
+        values = {source.name: self._frames(pixels, source.max_value)}
         for layer, unread in zip(self._layers, self._unread_after, strict=True):
-            name = layer.population.name
             if isinstance(layer, ReadoutLayer):
-                logits = layer.logits(values).cpu().numpy()
+                results.logits(layer.population)[batch] = layer.logits(values)
                 continue
+            population, name = layer.population, layer.population.name
             if self._options.with_trains:
-                values[name], spikes = layer.counts_and_spikes(values)
-                trains[name] = spikes.cpu().numpy()
+                values[name] = layer.counts_and_spikes(values, results.spikes(population)[:, batch])
             else:
                 values[name] = layer.counts(values)
             for source_name in unread:
                 del values[source_name]
-            if on_counts is not None:
-                on_counts(name, values[name])
             if self._with_counts:
-                counts[name] = _as_stored(values[name], layer.population.timesteps)
-        return Simulation(logits=logits, counts=CompactIntegers(counts), trains=trains)
+                results.counts(population)[batch] = values[name].permute(0, 2, 3, 1)
+            yield name, values[name]
 
     def _frames(self, pixels: np.ndarray, max_value: int) -> Tensor:
         in_bytes = travels_in_bytes(max_value, self._options)
@@ -187,17 +193,48 @@ def _unread_after(layers: Sequence[SpikingLayer | ReadoutLayer]) -> list[list[st
     return [[s for s, last in last_reader.items() if last == i] for i in range(len(layers))]
 
 
-def _as_stored(counts: Tensor, most: int) -> np.ndarray:
-    narrow = torch.uint8 if most <= LARGEST_BYTE else torch.int64
-    return counts.to(narrow).cpu().numpy()
+class _Results:
+    """Integers of all samples in memory, made once, that one batch after another fills in.
 
+    Channels lie last in memory, steps first, as the engine computes them.
+    """
 
-def _concatenate(parts: list[Simulation]) -> Simulation:
-    if len(parts) == 1:
-        return parts[0]
-    counts = [part.counts for part in parts]
-    return Simulation(
-        logits=np.concatenate([part.logits for part in parts]),
-        counts=CompactIntegers.concatenate(counts),
-        trains={n: np.concatenate([part.trains[n] for part in parts]) for n in parts[0].trains},
-    )
+    def __init__(self, samples: int) -> None:
+        self._samples = samples
+        self._logits: Tensor | None = None
+        self._counts: dict[str, Tensor] = {}
+        self._spikes: dict[str, Tensor] = {}
+
+    def logits(self, population: IntegerReadout) -> Tensor:
+        """int64 ``(N, classes)``."""
+        if self._logits is None:
+            self._logits = torch.empty((self._samples, prod(population.shape)), dtype=torch.int64)
+        return self._logits
+
+    def counts(self, population: IntegerSpiking) -> Tensor:
+        """Bytes, or int64 where they do not suffice, ``(N, H, W, C)``."""
+        if population.name not in self._counts:
+            dtype = torch.uint8 if population.timesteps <= LARGEST_BYTE else torch.int64
+            self._counts[population.name] = self._frames(population, dtype)
+        return self._counts[population.name]
+
+    def spikes(self, population: IntegerSpiking) -> Tensor:
+        """0 and 1 in bytes, ``(T, N, H, W, C)``."""
+        if population.name not in self._spikes:
+            steps = population.timesteps
+            self._spikes[population.name] = self._frames(population, torch.uint8, steps)
+        return self._spikes[population.name]
+
+    def _frames(self, population: IntegerSpiking, dtype: torch.dtype, *steps: int) -> Tensor:
+        channels, rows, columns = population.shape
+        return torch.empty((*steps, self._samples, rows, columns, channels), dtype=dtype)
+
+    def simulation(self) -> Simulation:
+        assert self._logits is not None
+        counts = {n: c.permute(0, 3, 1, 2).numpy() for n, c in self._counts.items()}
+        trains = {
+            n: s.view(torch.bool).permute(1, 0, 4, 2, 3).numpy() for n, s in self._spikes.items()
+        }
+        return Simulation(
+            logits=self._logits.numpy(), counts=CompactIntegers(counts), trains=trains
+        )

@@ -90,16 +90,19 @@ class SpikingLayer:
             return bytes_of_window_sums(steps, sums, self.threshold)
         return counts_of_window_sums(steps, sums, self.threshold)
 
-    def counts_and_spikes(self, values: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """The same, and the spikes of each step, bool ``(B, T, C, H, W)``; for layers that hold A."""
+    def counts_and_spikes(self, values: Mapping[str, Tensor], spikes: Tensor) -> Tensor:
+        """The same, and writes what fires in each step; for layers that hold A.
+
+        Args:
+            spikes: bytes ``(T, B, H, W, C)`` to write 0 and 1 into, on whatever device.
+        """
         currents, steps = _accumulate(self, values), self.population.timesteps
         if self.is_usual and steps <= LARGEST_BYTE:
-            counts, spikes = trains_of_currents(steps, currents, self.threshold, self.initial)
+            counts = trains_of_currents(steps, currents, self.threshold, self.initial, spikes)
         else:
             integers = currents.long(), self.threshold.long(), self.initial.long()
-            spikes = spike_train(steps, *integers)
-            counts = spikes.sum(dim=1)
-        return counts.to(torch.uint8 if self.in_bytes else currents.dtype), spikes
+            counts = spike_train(steps, *integers, spikes)
+        return counts.to(torch.uint8 if self.in_bytes else currents.dtype)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -171,8 +174,11 @@ def _agree(
         return torch.equal(layer.logits(values), plain.logits(values))
     assert isinstance(plain, SpikingLayer)
     if options.with_trains:
-        ours, theirs = layer.counts_and_spikes(values), plain.counts_and_spikes(values)
-        return all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+        channels, rows, columns = layer.population.shape
+        frames = (layer.population.timesteps, PROBE_SAMPLES, rows, columns, channels)
+        ours, theirs = torch.empty((2, *frames), dtype=torch.uint8)
+        counts = layer.counts_and_spikes(values, ours), plain.counts_and_spikes(values, theirs)
+        return torch.equal(*counts) and torch.equal(ours, theirs)
     return torch.equal(layer.counts(values), plain.counts(values))
 
 

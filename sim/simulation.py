@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 
@@ -48,12 +48,6 @@ class CompactIntegers(Mapping[str, np.ndarray]):
 
     def __len__(self) -> int:
         return len(self._arrays)
-
-    @classmethod
-    def concatenate(cls, parts: Sequence[Mapping[str, np.ndarray]]) -> CompactIntegers:
-        """The samples of all parts, in order; at least one part."""
-        arrays = [part._arrays if isinstance(part, cls) else part for part in parts]
-        return cls({name: np.concatenate([part[name] for part in arrays]) for name in arrays[0]})
 
 
 def check_pixels(network: IntegerNetwork, pixels: np.ndarray) -> np.ndarray:

@@ -115,7 +115,7 @@ def exact_events(setting: Setting) -> Prepared:
     pixels = random_pixels(setting.samples)
 
     def run() -> Simulation:
-        simulation = engine.run_in_batches(pixels)
+        simulation = engine.run(pixels)
         count_events(design.mapping, schedule, pixels, simulation.trains)
         return simulation
 
@@ -131,7 +131,7 @@ def _exact(setting: Setting, **options: Any) -> Prepared:
     network = load_integer_network(setting.folder)
     engine = ExactEngine(network, device=setting.device, **options)
     pixels = random_pixels(setting.samples)
-    return Prepared(run=lambda: engine.run_in_batches(pixels), integers=_of_simulation)
+    return Prepared(run=lambda: engine.run(pixels), integers=_of_simulation)
 
 
 def stepped(setting: Setting) -> Prepared:
