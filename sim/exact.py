@@ -116,8 +116,6 @@ class ExactEngine:
         """Samples whose largest accumulator takes what suits the device; at least 8."""
         largest = max(prod(layer.population.shape) for layer in self._layers)
         held = ACCUMULATOR_BYTES if is_processor(self._options.device) else ACCELERATOR_BYTES
-        if self._options.with_trains:  # each step's potentials are beside the currents
-            held //= 2
         return max(8, held // (4 * largest))
 
     def run(
