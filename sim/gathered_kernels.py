@@ -71,9 +71,10 @@ def _windows(values: Tensor, convolution: Convolution) -> Tensor:
     (down, right), (height, width) = convolution.padding, convolution.kernel
     if down or right:
         frames = F.pad(frames, (0, 0, right, right, down, down))
-    dtype, channels = frames.dtype, frames.shape[3]
-    if frames.element_size() == 1 and channels % 8 == 0 and frames.is_contiguous():
-        frames = frames.view(torch.int64)  # eight channels are copied as one number
+    dtype, shape = frames.dtype, frames.shape
+    if frames.element_size() == 1 and shape[3] % 8 == 0:
+        # eight channels are copied as one number; flat, since an axis of one may have any stride
+        frames = frames.contiguous().flatten().view(torch.int64).view(*shape[:3], -1)
     windows = frames.unfold(1, height, convolution.stride[0]).unfold(
         2, width, convolution.stride[1]
     )
