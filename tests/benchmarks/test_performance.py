@@ -64,7 +64,7 @@ def test_a_page_of_what_was_measured(tmp_path):
     page = write_page(folder).read_text()
     assert "mean T 3.50: **0.25** x the float ANN's time (logits alone: 0.12 x), **0.50** x" in page
     assert "from T = 1 to T = 32: between +0% and +10% of the median" in page
-    assert "T = 16: **48** times as fast as SpikingJelly (3.0 T), 5 times when it is told" in page
+    assert "T = 16: **48** times as fast as SpikingJelly (3.0 T), 5.0 times when it is told" in page
     assert "T = 4, 2 samples: **2,000** times as fast as Lava on the CPU" in page
     assert "| float ANN |  | 64 | 6.25 [3.12, 12.5] | 200 |  |" in page
     assert (folder / "engines-cpu.png").stat().st_size > 10_000
