@@ -60,6 +60,7 @@ def _panel(panel: Axes, rows: list[Mapping[str, Any]], document: Mapping[str, An
             )  # fmt: skip
     panel.set_xscale("log", base=2)
     panel.set_yscale("log")
+    panel.yaxis.set_major_formatter("{x:g}")
     panel.set_xticks(FLAT, map(str, FLAT))
     panel.set_xlabel("timesteps T of every population")
     panel.grid(True, which="major", alpha=0.3)
