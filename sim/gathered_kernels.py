@@ -22,6 +22,45 @@ LARGEST_SIGNED_BYTE = 127
 _FEWEST_ROWS, _MULTIPLE = 17, 8  # what torch asks of a product of bytes
 
 
+def scaled_convolution(
+    convolution: Convolution,
+    scales: Tensor,
+    offset: Tensor | None,
+    *,
+    dtype: torch.dtype,
+    factors: torch.dtype,
+    limits: tuple[float, float] | None = None,
+) -> Callable[[Tensor], Tensor]:
+    """``scales * conv(W, N) + offset``, cut to limits if there are any, of values ``(B, C, H, W)``.
+
+    Args:
+        scales, offset: floating point of shape ``(out,)``, on the device that computes.
+        dtype: of the result, which is rounded if it is no floating-point type.
+        factors: what is multiplied: a floating-point type, or int8 for values ``0..127``; torch has no
+            convolution of several groups in bytes, so those are in the type of the scales.
+    """
+    per_channel = scales[:, None, None]
+    constants = None if offset is None else offset[:, None, None]
+    if convolution.groups == 1:
+        convolve = gathered_convolution(convolution, factors, scales.device)
+    else:
+        weight = torch.from_numpy(np.ascontiguousarray(convolution.weight)).to(per_channel)
+        stride, padding, groups = convolution.stride, convolution.padding, convolution.groups
+
+        def convolve(values: Tensor) -> Tensor:
+            return F.conv2d(values.to(weight), weight, None, stride, padding, groups=groups)
+
+    def kernel(values: Tensor) -> Tensor:
+        result = convolve(values) * per_channel
+        if constants is not None:
+            result.add_(constants)
+        if limits is not None:
+            result.clamp_(*limits)
+        return result if dtype == result.dtype else result.round_().to(dtype)
+
+    return kernel
+
+
 def gathered_convolution(
     convolution: Convolution, dtype: torch.dtype, device: torch.device
 ) -> Callable[[Tensor], Tensor]:

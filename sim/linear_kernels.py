@@ -28,7 +28,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sim.gathered_kernels import LARGEST_SIGNED_BYTE, gathered_convolution, matrix_product
+from sim.gathered_kernels import LARGEST_SIGNED_BYTE, matrix_product, scaled_convolution
 from toolchain.errors import DeviceError
 from toolchain.linear_maps import Convolution, Dense, Scale, Shape, SumPool
 
@@ -95,8 +95,8 @@ def convolution_kernel(
         scales = torch.full(convolution.weight.shape[:1], float(factor), device=device)
         return _int8_convolution(convolution, scales, offset, dtype)
     if convolution.groups == 1 and not is_processor(device):
-        convolve = gathered_convolution(convolution, dtype, device)
-        return lambda values: _scaled(convolve(values), float(factor), offset)
+        scales = torch.full(convolution.weight.shape[:1], factor, dtype=dtype, device=device)
+        return scaled_convolution(convolution, scales, offset, dtype=dtype, factors=dtype)
     weight = _tensor(convolution.weight, dtype, device) * factor
     order = _channels_first
     if channels_last_is_trusted(convolution, shape):
@@ -219,7 +219,9 @@ def _int8_convolution(
 ) -> Kernel:
     """``scales * conv(W, N) + offset`` in ``dtype``, cut to limits if there are any."""
     if not is_processor(scales.device):
-        return _scaled_on_accelerator(convolution, scales, offset, dtype, limits)
+        return scaled_convolution(
+            convolution, scales, offset, dtype=dtype, factors=torch.int8, limits=limits
+        )
     stride, padding, groups = (
         list(convolution.stride),
         list(convolution.padding),
@@ -242,41 +244,6 @@ def _int8_convolution(
         values, 1.0, 0, packed, scales, zeros, offset, stride, padding, [1, 1], groups,
         1.0, 0, dtype, attribute, ends, "",
     )  # fmt: skip
-
-
-def _scaled_on_accelerator(
-    convolution: Convolution,
-    scales: Tensor,
-    offset: Tensor | None,
-    dtype: torch.dtype,
-    limits: tuple[float, float] | None,
-) -> Kernel:
-    """The same, where torch has no 8-bit convolution: one group in bytes, several in float32."""
-    per_channel = scales[:, None, None]
-    constants = None if offset is None else offset[:, None, None]
-    if convolution.groups == 1:
-        convolve = gathered_convolution(convolution, torch.int8, scales.device)
-    else:
-        weight = _tensor(convolution.weight, torch.float32, scales.device)
-        stride, padding, groups = convolution.stride, convolution.padding, convolution.groups
-
-        def convolve(values: Tensor) -> Tensor:
-            return F.conv2d(values.float(), weight, None, stride, padding, groups=groups)
-
-    def kernel(values: Tensor) -> Tensor:
-        result = convolve(values) * per_channel
-        if constants is not None:
-            result.add_(constants)
-        if limits is not None:
-            result.clamp_(*limits)
-        return result if dtype == result.dtype else result.round_().to(dtype)
-
-    return kernel
-
-
-def _scaled(sums: Tensor, factor: float, offset: Tensor | None) -> Tensor:
-    scaled = sums.mul_(factor)
-    return scaled if offset is None else scaled.add_(offset[:, None, None])
 
 
 def _int8_product(
