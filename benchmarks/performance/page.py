@@ -32,9 +32,10 @@ linear work is then done once, like here, and what remains is what their neurons
 """
 
 ON_GPU = """\
-The same, where 64 samples are too few to keep the device at work: what a layer costs there is mostly to start
-its kernels. *All counts* brings them to the host's memory, which takes longer than to compute them; peers
-leave theirs on the device, and are compared with the exact engine's logits alone.
+The same, by `python benchmarks/performance --only engines --device cuda`. 64 samples are too few to keep the
+device at work: what a layer costs there is mostly to start its kernels. *All counts* brings them to the
+host's memory, which takes longer than to compute them; peers leave theirs on the device, and are compared
+with the exact engine's logits alone.
 """
 
 DEVICES = {"cpu": ("the CPU", PEERS), "cuda": ("a GPU", ON_GPU)}
