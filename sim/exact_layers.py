@@ -258,10 +258,9 @@ def _fused_edges(
     fused = fused_counts(population, exponents, [sums[s] for s in synapses])
     if fused is None:
         return None
-    holds: Holds = "levels" if fused.limits is None else "small levels"
-    dtype, limits = torch.float32, fused.limits
-    if len(synapses) == 1:
-        holds, dtype, limits = "counts", torch.uint8, (0, population.timesteps)
+    holds: Holds = "counts"
+    if len(synapses) > 1:
+        holds = "levels" if fused.limits is None else "small levels"
     edges: Edges = []
     for synapse, scale in zip(synapses, fused.scales, strict=True):
         *pools, last = synapse.maps
@@ -275,8 +274,8 @@ def _fused_edges(
             as_convolution(last) if isinstance(last, Scale) else last,
             scale,
             None if edges else fused.offset,
-            limits if synapse is synapses[-1] else None,
-            dtype,
+            fused.limits if synapse is synapses[-1] else None,
+            torch.uint8 if holds == "counts" else torch.float32,
             device=options.device,
         )
         edges.append((synapse.source, [*kernels, kernel]))

@@ -47,7 +47,8 @@ class FusedCounts:
     Attributes:
         scales: s_e of each synapse, float32 of shape ``(channels,)``.
         offset: b, float32 of shape ``(channels,)``, added to the first product.
-        limits: what the last product is cut to; None where the sums would still not fit a signed byte.
+        limits: what the last product is cut to, ``0..T`` where it is the only one; None where the sums
+            would still not fit a signed byte.
     """
 
     scales: list[np.ndarray]
@@ -102,16 +103,19 @@ def fused_counts(
     if not ((is_below | (first <= low)) & (is_above | (first > high))).all():
         return None
     scales = [scale[:, 0] * np.float32(f) for f in factors]
-    before = list(zip(scales[:-1], sums[:-1], strict=True))
-    least_before = (offset[:, 0] + sum(s * a.low for s, a in before)).min()
-    most_before = (offset[:, 0] + sum(s * a.high for s, a in before)).max()
     return FusedCounts(
-        scales=scales, offset=offset[:, 0], limits=_limits(steps, least_before, most_before)
+        scales=scales, offset=offset[:, 0], limits=_limits(steps, scales, offset[:, 0], sums)
     )
 
 
-def _limits(steps: int, least_before: float, most_before: float) -> tuple[int, int] | None:
+def _limits(
+    steps: int, scales: Sequence[np.ndarray], offset: np.ndarray, sums: Sequence[Interval]
+) -> tuple[int, int] | None:
     """A whole level beyond where the last product decides, so that no error matters."""
-    lowest, highest = -ceil(most_before) - 1, steps + 1 + ceil(-least_before)
-    fits = lowest + least_before > -128 and highest + most_before < 128
-    return (lowest, highest) if fits else None
+    if len(sums) == 1:
+        return 0, steps
+    before = list(zip(scales[:-1], sums[:-1], strict=True))
+    least = (offset + sum(scale * a.low for scale, a in before)).min()
+    most = (offset + sum(scale * a.high for scale, a in before)).max()
+    lowest, highest = -ceil(most) - 1, steps + 1 + ceil(-least)
+    return (lowest, highest) if lowest + least > -128 and highest + most < 128 else None

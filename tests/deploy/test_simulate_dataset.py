@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 
 import distributed
 import numpy as np
@@ -81,6 +82,16 @@ def test_a_data_set_in_chunks_is_the_stepped_run_of_all_samples(network, pixels,
     assert np.array_equal(whole.predictions, run.predictions)
     assert whole.spikes == {"hidden": int(run.counts["hidden"].sum())}
     assert_same(simulate_dataset(ChunkSimulator(network=network, engine="stepped"), pixels), whole)
+
+
+def test_neurons_that_fire_in_every_step_are_counted(network, pixels):
+    """As many spikes as eight counts in one 64-bit integer could overflow with."""
+    source, hidden, logits = network.populations
+    ones = np.ones_like(hidden.threshold)
+    restless = replace(hidden, threshold=ones, initial_potential=0 * ones, bias=10**6 * ones)
+    always = IntegerNetwork.build([source, restless, logits], network.synapses)
+    run = simulate_dataset(ChunkSimulator(network=always), pixels)
+    assert run.spikes == {"hidden": SAMPLES * 64 * 3}
 
 
 def test_another_logit_is_another_digest(network, pixels, whole):

@@ -41,6 +41,7 @@ def counts_by_rounding(fused, sums, timesteps):
             together = (together + more * np.float64(factor[0])).astype(np.float32)
             apart = apart + product
         if len(sums) == 1:
+            assert fused.limits == (0, timesteps)
             yield np.rint(np.clip(start, 0, timesteps)).astype(np.int64)
             continue
         for values in (apart, together) if fused.limits is None else (apart,):

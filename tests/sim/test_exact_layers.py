@@ -1,0 +1,77 @@
+"""Which arithmetic a layer gets: that the fast forms are there at all, where they must be."""
+
+import numpy as np
+import pytest
+import torch
+
+from sim.exact_layers import LayerOptions, SpikingLayer, prepare_layers
+from sim.linear_kernels import exact_arithmetic, largest_factor
+from toolchain.integer_network import (
+    IntegerInput,
+    IntegerNetwork,
+    IntegerReadout,
+    IntegerSpiking,
+    IntegerSynapse,
+)
+from toolchain.linear_maps import Convolution, Dense, Scale
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def residual():
+    """A stem, and a join of a convolution of it and of a shortcut from it."""
+    rng = np.random.default_rng(0)
+    ones = np.ones((4, 1, 1), np.int64)
+
+    def spiking(name, timesteps):
+        return IntegerSpiking(
+            name=name, shape=(4, 6, 6), timesteps=timesteps, threshold=20_000 * ones,
+            initial_potential=10_000 * ones, bias=0 * ones,
+        )  # fmt: skip
+
+    def convolution(channels):
+        weight = rng.integers(-127, 128, (4, channels, 3, 3), dtype=np.int8)
+        return (Convolution(weight=weight, padding=(1, 1)),)
+
+    populations = [
+        IntegerInput(name="input", shape=(1, 6, 6), max_value=255, unit=1.0),
+        spiking("stem", 3),
+        spiking("inner", 2),
+        spiking("join", 4),
+        IntegerReadout(name="logits", shape=(2, 1, 1), bias=np.zeros((2, 1, 1), np.int64), unit=1.0),
+    ]  # fmt: skip
+    shortcut = (Scale(weight=np.full(4, 90, np.int8)),)
+    head = (Dense(weight=rng.integers(-127, 128, (2, 144), dtype=np.int8)),)
+    edges = [
+        ("input", "stem", convolution(1), 0),
+        ("stem", "inner", convolution(4), 3),
+        ("inner", "join", convolution(4), 3),
+        ("stem", "join", shortcut, 5),
+        ("join", "logits", head, 0),
+    ]
+    synapses = [
+        IntegerSynapse(source=source, target=target, maps=maps, exponent=exponent)
+        for source, target, maps, exponent in edges
+    ]
+    return IntegerNetwork.build(populations, synapses)
+
+
+def forms(network, factor, with_trains=False):
+    options = LayerOptions(device=CPU, largest_factor=factor, with_trains=with_trains)
+    with exact_arithmetic():
+        layers = prepare_layers(network, options)
+    return [layer.holds for layer in layers if isinstance(layer, SpikingLayer)]
+
+
+@pytest.mark.skipif(not largest_factor(CPU), reason="no 8-bit arithmetic on this processor")
+def test_bytes_come_straight_out_of_convolutions_and_sums_of_them(residual):
+    assert forms(residual, largest_factor(CPU)) == ["counts", "counts", "small levels"]
+
+
+def test_floating_point_divides(residual):
+    assert forms(residual, 0) == ["window sum"] * 3
+
+
+def test_spike_trains_need_the_current(residual):
+    assert forms(residual, 0, with_trains=True) == ["current"] * 3
