@@ -33,7 +33,7 @@ peers: environment .venv-peers/installed  # ZigZag and SCALE-Sim count the PE ar
 	.venv-peers/bin/python -m pip install --quiet $$($(BIN)/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['peers'])")
 	touch $@
 
-# docs/performance.md; about an hour on 2 cores, half of it training. Needs `apt install dataset-fashion-mnist`
+# docs/performance.md; about half an hour on 2 cores, a third of it training. Needs `apt install dataset-fashion-mnist`
 benchmark: environment lava resnet-20.pt
 	$(BIN)/python -m pip install --quiet "torch==2.13.0" -e ".[dev,benchmark]"
 	$(BIN)/python benchmarks/performance --model resnet-20.pt

@@ -1,6 +1,6 @@
 """Measure how fast the exact engine is, beside its peers, and write the page that says so.
 
-    python benchmarks/performance --model rn20.pt        # all of it, 25 minutes on 2 cores
+    python benchmarks/performance --model rn20.pt        # all of it, a quarter of an hour on 2 cores
     python benchmarks/performance --only engines --device cuda
 
 Each part leaves a JSON file in ``docs/performance/``; the page and its plots are made of what is there.
@@ -12,11 +12,13 @@ import argparse
 import json
 from collections.abc import Callable
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from dataset import time_dataset
 from engines import time_engines
+from machine import PACKAGES
 from page import write_page
 from start_up import time_start_up
 
@@ -34,6 +36,11 @@ def main() -> None:
     parts = PARTS if arguments.only is None else (arguments.only,)
     if "dataset" in parts and arguments.model is None:
         parser.error("--model is missing: the part 'dataset' runs a trained network")
+    if "dataset" in parts and not arguments.model.is_file():
+        parser.error(f"--model {arguments.model}: no such file; `make resnet-20.pt` trains one")
+    missing = [package for package in PACKAGES if find_spec(package) is None]
+    if missing and parts != ("page",):
+        parser.error(f"{', '.join(missing)} missing: pip install -e '.[benchmark]'")
     measure: dict[str, tuple[str, Callable[..., dict[str, Any]]]] = {
         "engines": (f"engines-{arguments.device}", partial(time_engines, arguments.device)),
         "dataset": ("dataset", partial(time_dataset, arguments.model)),
