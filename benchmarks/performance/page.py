@@ -17,25 +17,26 @@ Document: TypeAlias = Mapping[str, Any]
 HEAD = """\
 # Performance
 
-Made by `make benchmark`; nothing here is written by hand, and the figures behind it are in `performance/`.
-Each line is a process of its own. They take turns, each a round one run to warm up and one by the clock, so
-a slow minute of the machine falls on all; given are the median and, in brackets, the extremes. Every engine
-and peer first runs the same samples, and the benchmark stops unless all its spike counts and logits are the
-exact engine's. Memory is the most that a run holds, less what the process held after its imports.
+`make benchmark` writes this page; the figures are in `performance/`. Each line was measured in a process of its
+own. The processes take turns: in each round, one run warms up and one run is timed, so a slow minute of the
+machine affects all of them. The tables give the median and, in brackets, the extremes. Every engine and peer
+first runs the same samples, and the benchmark stops unless all its spike counts and logits equal those of the
+exact engine. Memory is the peak of a run minus what the process held after its imports.
 """
 
 PEERS = """\
 SpikingJelly and snnTorch run the same integers in their own layers and neurons
-(`benchmarks/performance/peers.py`): each step's spikes through the convolution, as either is used. *Told of
-averaging*, they sum a window's spikes before the convolution, which only averaging alignment allows: the
-linear work is then done once, like here, and what remains is what their neurons cost step by step.
+(`benchmarks/performance/peers.py`), and pass the spikes of each step through the convolution, as both are
+normally used. *Told of averaging*, they sum the spikes of a window before the convolution, which only averaging
+alignment allows. The linear work is then done once, as in the exact engine, and the rest is the cost of their
+neurons step by step.
 """
 
 ON_GPU = """\
-The same, by `python benchmarks/performance --only engines --device cuda`. 64 samples are too few to keep the
-device at work: what a layer costs there is mostly to start its kernels. *All counts* brings them to the
-host's memory, which takes longer than to compute them; peers leave theirs on the device, and are compared
-with the exact engine's logits alone.
+Measured with `python benchmarks/performance --only engines --device cuda`. 64 samples are too few to keep the
+device busy: most of the time of a layer goes into starting its kernels. *All counts* copies them to the host's
+memory, which takes longer than computing them. Peers leave theirs on the device, so they are compared with the
+exact engine's logits alone.
 """
 
 DEVICES = {"cpu": ("the CPU", PEERS), "cuda": ("a GPU", ON_GPU)}
@@ -124,7 +125,7 @@ def _findings(rows: Sequence[Row], on_host: bool) -> str:
 
 def _table(rows: Iterable[Row]) -> str:
     return _markdown(
-        ("what", "T", "samples", "ms a sample", "memory, MB", "same integers"),
+        ("what", "T", "samples", "ms per sample", "memory, MB", "same integers"),
         (
             (
                 row["subject"],
@@ -145,7 +146,7 @@ def _dataset(document: Document) -> str:
             "## A trained network on a whole test set\n",
             _machine(document),
             f"- {document['model']} (mean T {document['mean_timesteps']:.2f}) on {document['samples']:,} "
-            f"images of {document['data']}, {document['accuracy']:.2%} of them right: "
+            f"images of {document['data']}, {document['accuracy']:.2%} of them correct: "
             f"**{document['seconds_per_1000']:.3f} s** for 1,000 images "
             f"({_spread(document['seconds'])} s in all)",
             f"- **{document['share_outside_convolutions']:.0%}** of that outside convolutions\n",
