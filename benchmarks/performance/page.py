@@ -17,26 +17,26 @@ Document: TypeAlias = Mapping[str, Any]
 HEAD = """\
 # Performance
 
-`make benchmark` writes this page; the figures are in `performance/`. Each line was measured in a process of its
-own. The processes take turns: in each round, one run warms up and one run is timed, so a slow minute of the
-machine affects all of them. The tables give the median and, in brackets, the extremes. Every engine and peer
-first runs the same samples, and the benchmark stops unless all its spike counts and logits equal those of the
-exact engine. Memory is the peak of a run minus what the process held after its imports.
+`make benchmark` writes this page; the figures are in `performance/`. Each line was measured in a process of
+its own. The processes take turns: in each round, one run warms up and one run is timed, so a slow minute of
+the machine affects all of them. The tables give the median and, in brackets, the extremes. Every engine and
+peer first runs the same samples, and the benchmark stops unless all its spike counts and logits equal those
+of the exact engine. Memory is the peak of a run minus what the process held after its imports.
 """
 
 PEERS = """\
 SpikingJelly and snnTorch run the same integers in their own layers and neurons
 (`benchmarks/performance/peers.py`), and pass the spikes of each step through the convolution, as both are
-normally used. *Told of averaging*, they sum the spikes of a window before the convolution, which only averaging
-alignment allows. The linear work is then done once, as in the exact engine, and the rest is the cost of their
-neurons step by step.
+normally used. *Told of averaging*, they sum the spikes of a window before the convolution, which only
+averaging alignment allows. The linear work is then done once, as in the exact engine, and the rest is the
+cost of their neurons step by step.
 """
 
 ON_GPU = """\
-Measured with `python benchmarks/performance --only engines --device cuda`. 64 samples are too few to keep the
-device busy: most of the time of a layer goes into starting its kernels. *All counts* copies them to the host's
-memory, which takes longer than computing them. Peers leave theirs on the device, so they are compared with the
-exact engine's logits alone.
+Measured with `python benchmarks/performance --only engines --device cuda`. 64 samples are too few to keep
+the device busy: most of the time of a layer goes into starting its kernels. *All counts* copies them to the
+host's memory, which takes longer than computing them. Peers leave theirs on the device, so they are
+compared with the exact engine's logits alone.
 """
 
 DEVICES = {"cpu": ("the CPU", PEERS), "cuda": ("a GPU", ON_GPU)}
