@@ -23,7 +23,7 @@ from toolchain.layer_graph import (
     verify_layer_graph,
 )
 from toolchain.linear_maps import Shape
-from toolchain.map_records import read_maps, write_maps
+from toolchain.map_records import read_maps, store_tensor, write_maps
 from toolchain.plain_torch_file import load_plain_zip
 from toolchain.record_reader import RecordReader
 
@@ -139,8 +139,7 @@ def _write_population(population: Population, tensors: dict[str, np.ndarray]) ->
             fields = ("bias",)
     record["timesteps"] = population.timesteps
     for field in fields:
-        record[field] = f"{population.name}/{field}"
-        tensors[record[field]] = getattr(population, field)
+        record[field] = store_tensor(getattr(population, field), tensors)
     return record
 
 
@@ -149,7 +148,7 @@ def _write_synapse(synapse: Synapse, tensors: dict[str, np.ndarray]) -> dict[str
         "source": synapse.source,
         "target": synapse.target,
         "alignment": synapse.alignment,
-        "maps": write_maps(f"{synapse.source}->{synapse.target}", synapse.maps, tensors),
+        "maps": write_maps(synapse.maps, tensors),
     }
 
 

@@ -39,6 +39,11 @@ def synapse(document, source, target):
     return next(s for s in document["synapses"] if (s["source"], s["target"]) == (source, target))
 
 
+def tensor(document, record, field):
+    """The tensor that a population's or map's field names."""
+    return document["tensors"][record[field]]
+
+
 def test_a_missing_file(qac_deploy):
     process = qac_deploy("compile", "nowhere.pt")
     assert process.returncode == 2
@@ -104,14 +109,17 @@ def test_timesteps_below_one_or_not_integer(document, refused, timesteps):
 
 
 def test_a_nan_weight(document, refused):
-    document["tensors"]["stem->inner/maps.0.weight"][0, 0, 0, 0] = float("nan")
+    stem_to_inner = synapse(document, "stem", "inner")
+    tensor(document, stem_to_inner["maps"][0], "weight")[0, 0, 0, 0] = float("nan")
+    index = document["synapses"].index(stem_to_inner)
     assert refused(document) == (
-        "error: bad.pt: tensor 'stem->inner/maps.0.weight' must be finite, but holds NaN or infinity"
+        f"error: bad.pt: the tensor of synapses[{index}].maps[0].weight must be finite, but holds NaN or "
+        f"infinity"
     )
 
 
 def test_a_weight_of_the_wrong_shape(document, refused):
-    name = "stem->inner/maps.0.weight"
+    name = synapse(document, "stem", "inner")["maps"][0]["weight"]
     document["tensors"][name] = document["tensors"][name][:, :3].clone()
     assert refused(document) == (
         "error: bad.pt: stem -> inner (conv 3x3, average): convolution weight of shape (16, 3, 3, 3) with "
@@ -120,7 +128,7 @@ def test_a_weight_of_the_wrong_shape(document, refused):
 
 
 def test_a_negative_threshold(document, refused):
-    document["tensors"]["join/threshold"] *= -1
+    tensor(document, population(document, "join"), "threshold").mul_(-1)
     message = refused(document)
     assert message.startswith("error: bad.pt: join: threshold must be positive, not -")
 
@@ -148,8 +156,22 @@ def test_a_batch_norm_is_explained(document, refused):
 
 
 def test_a_missing_tensor(document, refused):
-    del document["tensors"]["readout/bias"]
-    assert "bias must be the name of a tensor in the file, not 'readout/bias'" in refused(document)
+    name = population(document, "readout")["bias"]
+    del document["tensors"][name]
+    assert f"bias must be the name of a tensor that no other field names, not '{name}'" in refused(
+        document
+    )
+
+
+def test_two_fields_of_one_tensor(document, refused):
+    """As an earlier version wrote them where two names met: one tensor had taken another's place."""
+    stem, inner = population(document, "stem"), population(document, "inner")
+    inner["bias"] = stem["bias"]
+    index = document["populations"].index(inner)
+    assert refused(document) == (
+        f"error: bad.pt: populations[{index}].bias must be the name of a tensor that no other field names, "
+        f"not '{stem['bias']}'"
+    )
 
 
 def test_a_population_without_input(document, refused):
@@ -159,7 +181,7 @@ def test_a_population_without_input(document, refused):
 
 def test_weights_too_wide_for_the_target(document, refused):
     """A bias of many thresholds: no exponent brings the membrane potential into 24 bits."""
-    document["tensors"]["stem/bias"] += 1e6
+    tensor(document, population(document, "stem"), "bias").add_(1e6)
     message = refused(document)
     assert message.startswith("error: stem: ")
     assert "exceeds the 24-bit state" in message or "mantissa" in message
