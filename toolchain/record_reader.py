@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,7 +51,7 @@ class RecordReader:
 
     def positive_number(self, field: str) -> float:
         value = self.value(field)
-        if type(value) not in (int, float) or not np.isfinite(value) or value <= 0:
+        if type(value) not in (int, float) or not 0 < value <= sys.float_info.max:
             raise self.refuse(field, "a positive number", value)
         return float(value)
 

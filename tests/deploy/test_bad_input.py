@@ -133,6 +133,13 @@ def test_a_negative_threshold(document, refused):
     assert message.startswith("error: bad.pt: join: threshold must be positive, not -")
 
 
+def test_an_initial_potential_of_many_thresholds(document, refused):
+    tensor(document, population(document, "join"), "initial_potential").fill_(1e300)
+    assert refused(document) == (
+        "error: bad.pt: join: initial_potential must be at most 1e+12 in magnitude, not 1e+300"
+    )
+
+
 def test_a_cycle(document, refused):
     back = dict(synapse(document, "stem", "join"), source="join", target="inner", maps=[])
     document["synapses"].append(back)

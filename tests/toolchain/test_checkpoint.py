@@ -9,6 +9,7 @@ import pytest
 from small_networks import residual_network
 
 from toolchain.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from toolchain.errors import ModelFileError, UnsupportedNetworkError
 from toolchain.float_snn import run_float_snn
 from toolchain.integer_network import IntegerNetwork
 from toolchain.integer_network.serialize import (
@@ -23,6 +24,7 @@ from toolchain.layer_graph import (
     ReadoutPopulation,
     SpikingPopulation,
     Synapse,
+    verify_layer_graph,
 )
 from toolchain.linear_maps import Convolution, Dense
 
@@ -102,3 +104,88 @@ def test_names_of_populations_never_meet_in_an_integer_network(tmp_path, names):
     titles = array_titles(document)
     assert titles.keys() == arrays.keys()
     assert len(set(titles.values())) == len(titles)
+
+
+def per_population(value):
+    return np.full((1, 1, 1), value)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("threshold", 1e-300, "threshold must be at least 1e-12, not 1e-300"),
+        ("threshold", -1.0, "threshold must be positive, not -1"),
+        ("threshold", 2e12, "threshold must be at most 1e+12 in magnitude, not 2e+12"),
+        ("threshold", np.nan, "threshold must be finite, but holds NaN or infinity"),
+        (
+            "initial_potential",
+            1e300,
+            "initial_potential must be at most 1e+12 in magnitude, not 1e+300",
+        ),
+        ("initial_potential", -1.0, "initial_potential must be at least 0, not -1"),
+        ("initial_potential", 3.0, "initial_potential must be below the threshold, not 2 times it"),
+        ("initial_potential", 1.5, "initial_potential must be below the threshold, not 1 times it"),
+        ("bias", -1e13, "bias must be at most 1e+12 in magnitude, not 1e+13"),
+        ("bias", np.inf, "bias must be finite, but holds NaN or infinity"),
+    ],
+)
+def test_values_no_neuron_can_have_are_refused_by_name_and_limit(tmp_path, field, value, message):
+    graph = chain(spiking("hidden", **{field: per_population(value)}))
+    with pytest.raises(UnsupportedNetworkError) as refusal:
+        verify_layer_graph(graph)
+    assert str(refusal.value) == f"hidden: {message}"
+    save_checkpoint(tmp_path / "model.pt", Checkpoint(graph, {}))
+    with pytest.raises(ModelFileError, match=rf"^{tmp_path}/model.pt: .*{field}"):
+        load_checkpoint(tmp_path / "model.pt")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"timesteps": 65_537}, "hidden: timesteps must be an integer from 1 to 65,536, not 65537"),
+        (
+            {"shape": (1, 2**14, 2**14)},
+            "hidden: shape (1, 16384, 16384) has 268,435,456 neurons, above the limit of 134,217,728",
+        ),
+    ],
+)
+def test_populations_beyond_any_network_are_refused(changes, message):
+    with pytest.raises(UnsupportedNetworkError) as refusal:
+        verify_layer_graph(chain(spiking("hidden", **changes)))
+    assert str(refusal.value) == message
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("unit", 1e-300, "input: unit must be from 1e-12 to 1e+12, not 1e-300"),
+        ("unit", float("nan"), "input: unit must be from 1e-12 to 1e+12, not nan"),
+        ("max_value", 2**24 + 1, "input: max_value must be from 1 to 16,777,216, not 16777217"),
+    ],
+)
+def test_an_input_beyond_any_image_is_refused(field, value, message):
+    with pytest.raises(UnsupportedNetworkError) as refusal:
+        verify_layer_graph(chain(spiking("hidden"), **{field: value}))
+    assert str(refusal.value) == message
+
+
+@pytest.mark.parametrize(
+    ("value", "must_be"), [(2e12, "at most 1e\\+12 in magnitude, not 2e\\+12"), (np.nan, "finite")]
+)
+def test_a_huge_weight_is_refused_by_its_synapse(value, must_be):
+    graph = chain(spiking("hidden"))
+    (synapse,) = graph.incoming("hidden")
+    wrong = replace(synapse, maps=(Convolution(weight=np.full((1, 1, 1, 1), value)),))
+    others = [s for s in graph.synapses if s is not synapse]
+    with pytest.raises(
+        UnsupportedNetworkError, match=rf"^input -> hidden .*: weight must be {must_be}"
+    ):
+        verify_layer_graph(LayerGraph.build(graph.populations, [wrong, *others]))
+
+
+def test_the_limits_themselves_are_allowed():
+    at_limit = spiking(
+        "hidden", timesteps=65_536, threshold=per_population(1e-12), initial_potential=per_population(0.0),
+        bias=per_population(1e12),
+    )  # fmt: skip
+    verify_layer_graph(chain(at_limit, max_value=2**24, unit=1e12))
