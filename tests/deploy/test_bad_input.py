@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 import pickle
 import shutil
+import zipfile
+from contextlib import suppress
 
 import pytest
 import torch
+
+from toolchain.checkpoint import content_digests
 
 
 @pytest.fixture
@@ -18,9 +22,11 @@ def document(trained):
 
 @pytest.fixture
 def refused(qac_deploy, tmp_path):
-    """Compile a damaged document and return the error message."""
+    """Compile a document with wrong content, its digests as for right one; return the error message."""
 
     def compile_document(document):
+        with suppress(Exception):
+            document["digests"] = content_digests(document)
         torch.save(document, tmp_path / "bad.pt")
         process = qac_deploy("compile", "bad.pt")
         assert process.returncode == 2, process.stdout + process.stderr
@@ -93,9 +99,26 @@ def test_a_state_dict_is_not_a_model(refused):
 
 
 def test_a_newer_version(document, refused):
-    document["version"] = 2
+    document["version"] = 3
     assert refused(document) == (
-        "error: bad.pt: version must be 1; update qac-deploy or save the model again, not 2"
+        "error: bad.pt: version must be at most 2; update qac-deploy or save the model again, not 3"
+    )
+
+
+def test_a_flipped_bit(trained, qac_deploy, tmp_path):
+    """In the middle of the largest member: torch.load reads it as another weight."""
+    content = bytearray(trained[1].read_bytes())
+    with zipfile.ZipFile(trained[1]) as archive:
+        member = max(archive.infolist(), key=lambda m: m.file_size)
+        data = archive.read(member)
+    content[content.index(data) + len(data) // 2] ^= 0x40
+    (tmp_path / "bad.pt").write_bytes(content)
+    assert torch.load(tmp_path / "bad.pt", weights_only=True)["format"] == "qac-deploy model"
+    process = qac_deploy("compile", "bad.pt")
+    assert process.returncode == 2
+    assert process.stderr == (
+        f"error: bad.pt: damaged: the content of member '{member.filename}' does not match its checksum; "
+        f"save it again with `qac-deploy train` or toolchain.checkpoint.save_checkpoint\n"
     )
 
 

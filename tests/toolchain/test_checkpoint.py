@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import zipfile
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from small_networks import residual_network
 
 from toolchain.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -189,3 +191,97 @@ def test_the_limits_themselves_are_allowed():
         bias=per_population(1e12),
     )  # fmt: skip
     verify_layer_graph(chain(at_limit, max_value=2**24, unit=1e12))
+
+
+@pytest.fixture
+def model(tmp_path):
+    save_checkpoint(tmp_path / "model.pt", Checkpoint(chain(spiking("hidden")), {"epochs": 3}))
+    return tmp_path / "model.pt"
+
+
+def test_no_flipped_bit_changes_what_is_read(model):
+    """One bit of any byte: either refused by an error of ours, or of no consequence."""
+    content, original = model.read_bytes(), _values(load_checkpoint(model))
+    random = np.random.default_rng(0)
+    refused = 0
+    for position in random.choice(len(content), 400, replace=False):
+        damaged = bytearray(content)
+        damaged[position] ^= 1 << int(random.integers(8))
+        model.write_bytes(damaged)
+        try:
+            found = _values(load_checkpoint(model))
+        except ModelFileError:
+            refused += 1
+        else:
+            assert found == original, position
+    assert refused > 200
+
+
+def _values(checkpoint):
+    fields = [
+        (
+            p.name,
+            getattr(p, "threshold", np.zeros(1)).tolist(),
+            getattr(p, "bias", np.zeros(1)).tolist(),
+        )
+        for p in checkpoint.graph.populations
+    ]
+    weights = [m.weight.tolist() for s in checkpoint.graph.synapses for m in s.maps]
+    return fields, weights, checkpoint.training
+
+
+@pytest.mark.parametrize(
+    ("change", "part"),
+    [
+        (lambda d: d["tensors"]["0"].add_(1e-9), "tensor 0"),
+        (lambda d: d["tensors"].update({"3": d["tensors"]["3"].flip(0)}), "tensor 3"),
+        (lambda d: d["populations"][1].update(timesteps=4), "structure"),
+        (lambda d: d["digests"].pop("tensor 1"), "tensor 1"),
+    ],
+)
+def test_a_part_that_is_not_what_was_saved_is_named(model, change, part):
+    """The checksums of the members are right: something saved the file again."""
+    document = torch.load(model, weights_only=True)
+    change(document)
+    torch.save(document, model)
+    with pytest.raises(ModelFileError, match=f"damaged: {part} is not what was saved"):
+        load_checkpoint(model)
+
+
+def test_a_file_of_the_first_version_has_no_digests_and_is_read(model):
+    original = _values(load_checkpoint(model))
+    document = torch.load(model, weights_only=True)
+    del document["digests"]
+    torch.save(document | {"version": 1}, model)
+    assert _values(load_checkpoint(model)) == original
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        torch.zeros(1, 1, 1, requires_grad=True),
+        torch.zeros(1, 1, 1, dtype=torch.bfloat16),
+        torch.zeros(1, 1, 1, dtype=torch.int64),
+        torch.zeros(1, 1, 1, device="meta"),
+        torch.zeros(1, 1, 1).to_sparse(),
+        [1.0],
+    ],
+)
+def test_what_is_no_plain_tensor_is_refused(model, tensor):
+    document = torch.load(model, weights_only=True)
+    document["tensors"]["1"] = tensor
+    torch.save(document, model)
+    with pytest.raises(ModelFileError, match=r"tensors\.1 must be a plain dense tensor of float"):
+        load_checkpoint(model)
+
+
+def test_a_compressed_member_is_refused(model):
+    with zipfile.ZipFile(model) as archive:
+        members = {m.filename: archive.read(m) for m in archive.infolist()}
+    with zipfile.ZipFile(model, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    with pytest.raises(
+        ModelFileError, match=r"data\.pkl' is compressed, which torch does not write"
+    ):
+        load_checkpoint(model)
