@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
+from toolchain.datasets import PixelSource
 from toolchain.errors import UnsupportedNetworkError
 from toolchain.guard import TOLERANCE, compare_with_module, evaluation_copy, execute
 from toolchain.layer_graph import (
@@ -51,7 +52,7 @@ def convert(
     max_value: int,
     normalization: Normalization | None = None,
     *,
-    samples: np.ndarray | None = None,
+    samples: PixelSource | None = None,
 ) -> LayerGraph:
     """Convert a trained quantized network, in evaluation mode, to a layer graph.
 

@@ -20,7 +20,8 @@ import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
-from toolchain.errors import QacDeployError, UnsupportedNetworkError
+from toolchain.datasets import PixelSource
+from toolchain.errors import DataError, QacDeployError, UnsupportedNetworkError
 from toolchain.float_snn import input_current, transmit
 from toolchain.layer_graph import (
     InputPopulation,
@@ -112,7 +113,7 @@ def compare_with_module(
     judge: nn.Module,
     graph: LayerGraph,
     as_input: Callable[[Tensor], Tensor] = lambda values: values,
-    samples: np.ndarray | None = None,
+    samples: PixelSource | None = None,
 ) -> Agreement:
     """Execute a network, and compare every population of its layer graph and the logits.
 
@@ -128,7 +129,12 @@ def compare_with_module(
     (source,) = (p for p in graph.populations if isinstance(p, InputPopulation))
     pixels = probe_pixels(source.shape, source.max_value)
     if samples is not None:
-        pixels = np.concatenate([samples[: NUM_SAMPLES // 4], pixels[: -NUM_SAMPLES // 4]])
+        own = samples[: NUM_SAMPLES // 4]
+        if own.shape[1:] != source.shape:
+            raise DataError(
+                f"samples have shape {own.shape[1:]}, but the network's input is {source.shape}"
+            )
+        pixels = np.concatenate([own, pixels[: NUM_SAMPLES - len(own)]])
     values = input_current(graph, pixels, torch.float64)
     largest = max(int(np.prod(p.shape)) for p in graph.populations)
     comparison = _Comparison(graph, judge)

@@ -45,6 +45,10 @@ class OriginalComparison:
             self._original = original
             raise
 
+    def __getstate__(self) -> dict[str, Any]:
+        """A network that is written to a file is compared no more: the original stays behind."""
+        return {"_original": None, "_replaced": {}}
+
     def _transparent(self, network: fx.GraphModule) -> nn.Module:
         transparent = evaluation_copy(network)
         assert isinstance(transparent, fx.GraphModule)

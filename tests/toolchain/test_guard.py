@@ -13,7 +13,7 @@ from torch.nn.utils import parametrize
 
 import toolchain.conversion
 from toolchain.conversion import Normalization, convert
-from toolchain.errors import UnsupportedNetworkError
+from toolchain.errors import DataError, UnsupportedNetworkError
 from toolchain.float_snn import run_float_snn
 from toolchain.guard import compare_with_module, evaluation_copy
 from toolchain.layer_graph import LayerGraph, SpikingPopulation
@@ -460,6 +460,10 @@ def test_another_input_shape_is_refused(shape, message):
 def test_normalization_and_samples_are_part_of_the_comparison(judge, monkeypatch):
     normalization = Normalization(mean=(0.4,), std=(0.3,))
     convert(judge, SHAPE, 16, normalization, samples=PIXELS)
+    with pytest.raises(
+        DataError, match=r"^samples have shape \(3, 8, 8\), but the network's input is"
+    ):
+        convert(judge, SHAPE, 16, samples=np.zeros((4, 3, 8, 8), int))
     monkeypatch.setattr(toolchain.conversion._Converter, "_input", _without_mean)
     with pytest.raises(
         UnsupportedNetworkError, match=r"^relu: the converted network has another input"
