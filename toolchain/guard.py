@@ -262,9 +262,9 @@ class _Comparison:
         if isinstance(population, SpikingPopulation):
             floor = float(population.threshold.max())
         if (found := difference_of(current, given, floor)) is not None:
-            what = "logits" if isinstance(population, ReadoutPopulation) else "input"
+            what = "other logits" if isinstance(population, ReadoutPopulation) else "another input"
             raise UnsupportedNetworkError(
-                f"{population.name}: the converted network has another {what} than the network itself: "
+                f"{population.name}: the converted network has {what} than the network itself: "
                 f"{found}; {_REMEDY}"
             )
 

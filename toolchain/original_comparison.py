@@ -6,16 +6,14 @@ training step, in threshold balancing, or in conversion. It costs two passes of 
 
 from __future__ import annotations
 
-import copy
 from collections import defaultdict
-from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
 from toolchain.errors import UnsupportedNetworkError
-from toolchain.guard import difference_of, evaluation_copy, execute, require_repeatable
+from toolchain.guard import difference_of, execute, require_repeatable
 
 NUM_SAMPLES = 4
 
@@ -23,47 +21,29 @@ NUM_SAMPLES = 4
 class OriginalComparison:
     """A forward pre-hook of the new network.
 
+    It holds copies of both networks as they were made: what happens to the new one before its first input,
+    such as another head or a hook, is its user's own.
+
     Args:
         original: the user's network.
-        replaced: by name in the new network, what each replaced operation was: ReLU or max pooling.
+        transparent: the new one, with ReLU and max pooling where it has quantizers and average pooling.
     """
 
-    def __init__(self, original: nn.Module, replaced: Mapping[str, nn.Module]) -> None:
-        self._original: nn.Module | None = original
-        self._replaced = dict(replaced)
+    def __init__(self, original: nn.Module, transparent: nn.Module) -> None:
+        self._networks: tuple[nn.Module, nn.Module] | None = (original, transparent)
 
-    def __call__(self, network: fx.GraphModule, args: tuple[Any, ...]) -> None:
+    def __call__(self, network: nn.Module, args: tuple[Any, ...]) -> None:
         """Compare; raises UnsupportedNetworkError naming the first module that differs."""
-        original = self._original
-        if original is None or len(args) != 1 or not isinstance(args[0], Tensor):
+        if self._networks is None or len(args) != 1 or not isinstance(args[0], Tensor):
             return  # compared before, or traced
-        self._original = None  # the copies below are not compared again
-        try:
-            images = args[0][:NUM_SAMPLES].detach().to("cpu", torch.float64)
-            _compare(_with_weights_of(network, original), self._transparent(network), images)
-        except BaseException:
-            self._original = original
-            raise
+        images = args[0][:NUM_SAMPLES].detach().to("cpu", torch.float64)
+        original, transparent = (n.eval().to("cpu", torch.float64) for n in self._networks)
+        _compare(original, transparent, images)
+        self._networks = None
 
     def __getstate__(self) -> dict[str, Any]:
         """A network that is written to a file is compared no more: the original stays behind."""
-        return {"_original": None, "_replaced": {}}
-
-    def _transparent(self, network: fx.GraphModule) -> nn.Module:
-        transparent = evaluation_copy(network)
-        assert isinstance(transparent, fx.GraphModule)
-        for name, operation in self._replaced.items():
-            transparent.add_submodule(name, copy.deepcopy(operation).eval())
-        return transparent
-
-
-def _with_weights_of(network: nn.Module, original: nn.Module) -> nn.Module:
-    """The original as it is now trained: the new network has its tensors under the same names."""
-    judge = evaluation_copy(original)
-    state = network.state_dict()
-    own = {name: state.get(name, tensor) for name, tensor in judge.state_dict().items()}
-    judge.load_state_dict(own)
-    return judge
+        return {"_networks": None}
 
 
 def _compare(judge: nn.Module, transparent: nn.Module, images: Tensor) -> None:

@@ -84,7 +84,10 @@ def _rewritten(
     result.recompile()
     for name, child in result.named_modules():
         child.training = module.training if name in replaced else _mode(module, name)
-    result.register_forward_pre_hook(OriginalComparison(module, replaced))
+    transparent = copy.deepcopy(result)
+    for name, operation in replaced.items():
+        transparent.add_submodule(name, copy.deepcopy(operation))
+    result.register_forward_pre_hook(OriginalComparison(_copy(module), transparent))
     return result
 
 

@@ -312,6 +312,30 @@ def test_names_of_new_quantizers_never_replace_what_the_network_has():
     ]  # fmt: skip
 
 
+def test_what_is_changed_after_quantization_is_the_users_own():
+    torch.manual_seed(0)
+    module = quantize_activations(Net(), TimestepQuantizer)
+    module.f = nn.Linear(256, 7)
+    module.a.register_forward_hook(lambda *_: None)
+    assert convert(module, SHAPE, 16)["readout"].shape == (7, 1, 1)
+    module.register_forward_hook(lambda network, images, logits: logits + 1)
+    with pytest.raises(
+        UnsupportedNetworkError, match=r"^readout: the converted network has other logits"
+    ):
+        convert(module, SHAPE, 16)
+
+
+def test_a_difference_is_found_by_the_first_input_and_by_each_after_it():
+    torch.manual_seed(0)
+    module = quantize_activations(Net(aliased), TimestepQuantizer)
+    for _ in range(2):
+        with pytest.raises(UnsupportedNetworkError) as refusal:
+            module(torch.rand(1, *SHAPE))
+        assert str(refusal.value).startswith(
+            "Net computes something else in front of or in module 'f' as soon as its activations are modules"
+        )
+
+
 @pytest.fixture
 def judge():
     torch.manual_seed(0)
@@ -355,7 +379,7 @@ def scale_a_weight(graph):
         ),
         (
             lambda g: changed(g, "readout", bias=lambda b: b + 1e-6),
-            "readout: the converted network has another logits than the network itself: 1e-06 at most",
+            "readout: the converted network has other logits than the network itself: 1e-06 at most",
         ),
         (
             lambda g: changed(g, "relu_1", initial_potential=lambda v: v * 1.2),
