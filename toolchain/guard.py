@@ -61,17 +61,26 @@ def evaluation_copy(module: nn.Module) -> nn.Module:
     Raises:
         UnsupportedNetworkError: it cannot be copied.
     """
+    return faithful_copy(module).eval().to("cpu", torch.float64)
+
+
+def faithful_copy(module: nn.Module) -> nn.Module:
+    """A copy that computes what the module does, hooks included.
+
+    Raises:
+        UnsupportedNetworkError: it cannot be copied.
+    """
     try:
         copied = copy.deepcopy(module)
-        for ours, theirs in zip(copied.modules(), module.modules(), strict=True):
-            if isinstance(theirs, fx.GraphModule):
-                _restore_calls(ours, theirs)
-        return copied.eval().to("cpu", torch.float64)
-    except (RuntimeError, TypeError, NotImplementedError) as error:
+    except Exception as error:  # a user's own classes
         raise UnsupportedNetworkError(
-            f"{type(module).__name__} cannot be copied ({_first_line(error)}); remove what computes its "
-            f"weights anew, such as weight_norm, and keep tensors in parameters or buffers"
+            f"{type(module).__name__} cannot be copied ({_first_line(error)}); make pruning permanent with "
+            f"prune.remove, and use torch.nn.utils.parametrizations in place of weight_norm"
         ) from error
+    for ours, theirs in zip(copied.modules(), module.modules(), strict=True):
+        if isinstance(theirs, fx.GraphModule):
+            _restore_calls(ours, theirs)
+    return copied
 
 
 def _restore_calls(copied: nn.Module, module: fx.GraphModule) -> None:

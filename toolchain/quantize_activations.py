@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from toolchain.errors import UnsupportedNetworkError
+from toolchain.guard import faithful_copy
 from toolchain.original_comparison import OriginalComparison
 from toolchain.quantizers import ActivationQuantizer, quantizers
 from toolchain.tracing import trace
@@ -57,7 +58,7 @@ def average_pooled(module: nn.Module) -> nn.Module:
 def _rewritten(
     module: nn.Module, make_quantizer: Callable[[], ActivationQuantizer] | None
 ) -> nn.Module:
-    evaluated = _copy(module).eval()
+    evaluated = faithful_copy(module).eval()
     graph = trace(evaluated)
     dropping = _same_in_training(module, graph)
     result = copy.deepcopy(fx.GraphModule(evaluated, graph, type(module).__name__))
@@ -87,18 +88,8 @@ def _rewritten(
     transparent = copy.deepcopy(result)
     for name, operation in replaced.items():
         transparent.add_submodule(name, copy.deepcopy(operation))
-    result.register_forward_pre_hook(OriginalComparison(_copy(module), transparent))
+    result.register_forward_pre_hook(OriginalComparison(faithful_copy(module), transparent))
     return result
-
-
-def _copy(module: nn.Module) -> nn.Module:
-    try:
-        return copy.deepcopy(module)
-    except RuntimeError as error:  # tensors that are computed from others
-        raise UnsupportedNetworkError(
-            f"{type(module).__name__} cannot be copied; remove what computes its weights anew, such as "
-            f"weight_norm ({str(error).splitlines()[0][:160]})"
-        ) from error
 
 
 def _mode(module: nn.Module, name: str) -> bool:
@@ -116,7 +107,7 @@ def _same_in_training(module: nn.Module, evaluated: fx.Graph) -> dict[str, nn.Mo
         UnsupportedNetworkError: naming the first operation that training or evaluation has alone.
     """
     dropouts: dict[str, nn.Module] = {}
-    training = trace(_copy(module).train())
+    training = trace(faithful_copy(module).train())
     for ours, theirs in zip_longest(evaluated.nodes, training.nodes):
         pair = [None if n is None else _described(n) for n in (ours, theirs)]
         if pair[0] != pair[1]:

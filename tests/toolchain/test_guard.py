@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.nn.utils import parametrize
+from torch.nn.utils import parametrize, prune
 
 import toolchain.conversion
 from toolchain.conversion import Normalization, convert
@@ -250,6 +250,24 @@ def test_parametrized_and_shared_weights_are_converted():
     network = Net()
     network.c.weight = network.b.weight
     assert equal_or_refused(network) is None
+
+
+def test_a_pruned_network_is_refused_until_it_is_made_permanent():
+    network = Net()
+    prune.random_unstructured(network.c, "weight", 0.5)
+    refusal = equal_or_refused(network)
+    assert refusal.startswith("Net cannot be copied (")
+    assert "make pruning permanent with prune.remove" in refusal
+    prune.remove(network.c, "weight")
+    assert equal_or_refused(network) is None
+
+
+def test_a_forward_that_fails_is_refused_by_what_it_said():
+    class Failing(Net):
+        def forward(self, x):
+            return {}["no such key"]
+
+    assert equal_or_refused(Failing()).startswith("Failing cannot be traced: 'no such key'")
 
 
 def test_settings_that_evaluation_changes_are_those_of_evaluation():
