@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import replace
 
 import numpy as np
@@ -260,6 +261,19 @@ def test_a_pruned_network_is_refused_until_it_is_made_permanent():
     assert "make pruning permanent with prune.remove" in refusal
     prune.remove(network.c, "weight")
     assert equal_or_refused(network) is None
+
+
+def test_a_quantized_network_can_be_written_whatever_it_was_made_of():
+    class Local(Net):
+        pass
+
+    torch.manual_seed(0)
+    module = quantize_activations(Local(), TimestepQuantizer)
+    again = pickle.loads(pickle.dumps(module))
+    pairs = zip(
+        convert(module, SHAPE, 16).synapses, convert(again, SHAPE, 16).synapses, strict=True
+    )
+    assert all(str(ours) == str(theirs) for ours, theirs in pairs)
 
 
 def test_a_forward_that_fails_is_refused_by_what_it_said():
