@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from importlib import resources
@@ -37,6 +38,7 @@ from toolchain.passes.change_timesteps import scale_timesteps, use_uniform_times
 from toolchain.quantize_activations import balance_thresholds, quantize_activations
 from toolchain.quantizers import (
     FixedTimestepQuantizer,
+    SlipRelu,
     StepThresholdQuantizer,
     quantizers,
 )
@@ -294,7 +296,7 @@ def baselines(study: Study, samples: int) -> Experiment:
     timesteps = (1, 2, 4, 8, 16)
     longest = max(timesteps)
     qcfs = _converted(study, study.qcfs_network(LEVELS))
-    slip = _converted(study, study.sliprelu_network(LEVELS))
+    slip = _converted(study, _steps_alone(study.sliprelu_network(LEVELS)))
     opened = quantize_activations(study.continued_ann(), lambda: FixedTimestepQuantizer(LEVELS))
     held_out = study.dataset.train_pixels[:256]
     balance_thresholds(opened, as_input(held_out, study.dataset.max_value))
@@ -459,6 +461,15 @@ def _budgeted(study: Study, kind: str, limit: float) -> nn.Module:
 
 def _converted(study: Study, module: nn.Module) -> LayerGraph:
     return convert(module, study.dataset.input_shape, study.dataset.max_value)
+
+
+def _steps_alone(module: nn.Module) -> nn.Module:
+    """A SlipReLU network as its spiking one computes: conversion leaves the sloped part out."""
+    stepped = copy.deepcopy(module)
+    for quantizer in quantizers(stepped).values():
+        assert isinstance(quantizer, SlipRelu)
+        quantizer.slope = 0.0
+    return stepped
 
 
 def _test(study: Study, samples: int) -> tuple[np.ndarray, np.ndarray]:
