@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from math import prod
 from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
+from typing_extensions import assert_never
 
 from sim.closed_form import (
     bytes_of_levels,
@@ -24,13 +24,11 @@ from sim.linear_kernels import (
     EXACT_INTEGERS,
     LARGEST_BYTE,
     Kernel,
-    as_convolution,
     channels_last_is_trusted,
     convolution_kernel,
     dense_kernel,
     pool_kernel,
     scaling_kernel,
-    sum_as_convolution,
 )
 from toolchain.errors import UnsupportedNetworkError
 from toolchain.integer_network import (
@@ -42,7 +40,7 @@ from toolchain.integer_network import (
 )
 from toolchain.integer_network.accumulator_bounds import synapse_interval, window_sum_bound
 from toolchain.integer_network.network import largest_source_value
-from toolchain.linear_maps import Convolution, Dense, Scale, Shape, SumPool
+from toolchain.linear_maps import Convolution, Dense, Scale, Shape, SumPool, as_grouped_convolution
 
 PROBE_SAMPLES = 8
 
@@ -250,7 +248,9 @@ def _fused_edges(
     sums = {s: synapse_interval(network, s) for s in network.incoming(population.name)}
     synapses = sorted(sums, key=lambda s: sums[s].magnitude << s.exponent)
     if not all(
-        all(_on_bytes(network, s, options)) and isinstance(s.maps[-1], Convolution | Scale)
+        all(_on_bytes(network, s, options))
+        and isinstance(s.weighted, Convolution | Scale)
+        and not s.pools_after
         for s in synapses
     ):
         return None
@@ -263,15 +263,12 @@ def _fused_edges(
         holds = "levels" if fused.limits is None else "small levels"
     edges: Edges = []
     for synapse, scale in zip(synapses, fused.scales, strict=True):
-        *pools, last = synapse.maps
         kernels: list[Kernel] = []
-        for pool in pools:
-            assert isinstance(pool, SumPool)  # a synapse has one weighted map
+        for pool in synapse.pools_before:
             channels = network[synapse.source].shape[0]
             kernels.append(pool_kernel(pool, channels, int8=True, device=options.device))
-        assert isinstance(last, Convolution | Scale)
         kernel = scaling_kernel(
-            as_convolution(last) if isinstance(last, Scale) else last,
+            as_grouped_convolution(synapse.weighted, network[synapse.source].shape),
             scale,
             None if edges else fused.offset,
             fused.limits if synapse is synapses[-1] else None,
@@ -290,23 +287,21 @@ def _on_bytes(
     possible, on_bytes = largest <= options.largest_factor, []
     for linear_map in synapse.maps:
         match linear_map:
-            case Convolution():
-                on_bytes.append(possible and channels_last_is_trusted(linear_map, shape))
+            case Convolution() | Scale():
+                as_conv = as_grouped_convolution(linear_map, shape)
+                on_bytes.append(possible and channels_last_is_trusted(as_conv, shape))
                 possible = False  # sums are wider
-            case Scale():
-                on_bytes.append(
-                    possible and channels_last_is_trusted(as_convolution(linear_map), shape)
-                )
-                possible = False
             case Dense():
                 on_bytes.append(possible)
                 possible = False
             case SumPool():
-                largest *= prod(linear_map.kernel)
-                ones = sum_as_convolution(linear_map, shape[0])
+                largest *= linear_map.fan_in
+                ones = as_grouped_convolution(linear_map, shape)
                 possible = possible and largest <= options.largest_factor
                 possible = possible and channels_last_is_trusted(ones, shape)
                 on_bytes.append(possible)
+            case _:
+                assert_never(linear_map)
         shape = linear_map.output_shape(shape)
     return on_bytes
 
@@ -338,7 +333,7 @@ def _edges(
     """Kernels and a constant that add up to ``steps * A + offset``; the first edge adds it if it can."""
     constant = steps * population.bias + offset
     incoming = network.incoming(population.name)
-    in_kernel = constant.shape[1:] == (1, 1) and not isinstance(incoming[0].maps[-1], SumPool)
+    in_kernel = constant.shape[1:] == (1, 1) and not incoming[0].pools_after
     bias = np.broadcast_to(constant.reshape(-1), population.shape[:1]) if in_kernel else None
     edges = [
         (s.source, _kernels(network, s, steps, bias if s is incoming[0] else None, dtype, options))
@@ -368,10 +363,8 @@ def _kernels(
     for linear_map, reads_bytes in zip(synapse.maps, on_bytes, strict=True):
         int8 = reads_bytes and dtype == torch.float32
         match linear_map:
-            case Convolution():
-                kernels.append(convolution_kernel(linear_map, shape, **weighted, int8=int8))
-            case Scale():
-                as_conv = as_convolution(linear_map)
+            case Convolution() | Scale():
+                as_conv = as_grouped_convolution(linear_map, shape)
                 kernels.append(convolution_kernel(as_conv, shape, **weighted, int8=int8))
             case Dense():
                 kernels.append(dense_kernel(linear_map, shape, **weighted, int8=int8))
@@ -381,5 +374,7 @@ def _kernels(
                         linear_map, shape[0], dtype=dtype, int8=reads_bytes, device=options.device
                     )
                 )
+            case _:
+                assert_never(linear_map)
         shape = linear_map.output_shape(shape)
     return kernels

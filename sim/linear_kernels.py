@@ -30,7 +30,7 @@ from torch import Tensor
 
 from sim.gathered_kernels import LARGEST_SIGNED_BYTE, matrix_product, scaled_convolution
 from toolchain.errors import DeviceError
-from toolchain.linear_maps import Convolution, Dense, Scale, Shape, SumPool
+from toolchain.linear_maps import Convolution, Dense, Shape, SumPool, as_grouped_convolution
 
 EXACT_INTEGERS = {torch.float32: 2**24 - 1, torch.float64: 2**53 - 1}
 """Largest integer up to which sums, products and floored quotients of each type are exact."""
@@ -154,17 +154,6 @@ def channels_last_is_trusted(convolution: Convolution, shape: Shape) -> bool:
     )
 
 
-def as_convolution(scale: Scale) -> Convolution:
-    """A scale is a depthwise 1x1 convolution."""
-    return Convolution(weight=scale.weight.reshape(-1, 1, 1, 1), groups=len(scale.weight))
-
-
-def sum_as_convolution(pool: SumPool, channels: int) -> Convolution:
-    """A sum over windows is a depthwise convolution of ones."""
-    ones = np.ones((channels, 1, *pool.kernel), np.int8)
-    return Convolution(weight=ones, stride=pool.stride, padding=pool.padding, groups=channels)
-
-
 def dense_kernel(
     dense: Dense,
     shape: Shape,
@@ -199,7 +188,7 @@ def pool_kernel(
 ) -> Kernel:
     """Sums over windows; with ``int8``, unsigned bytes in and out."""
     if int8 and is_processor(device):
-        convolution = sum_as_convolution(pool, channels)
+        convolution = as_grouped_convolution(pool, (channels, 1, 1))
         return _int8_convolution(convolution, torch.ones(channels), None, torch.uint8)
 
     def sums(values: Tensor) -> Tensor:

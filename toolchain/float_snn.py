@@ -14,6 +14,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from typing_extensions import assert_never
 
 from toolchain.datasets import PixelSource
 from toolchain.layer_graph import (
@@ -227,4 +228,6 @@ def transmit(maps: tuple[LinearMap, ...], values: Tensor) -> Tensor:
                 values = F.avg_pool2d(values, kernel, stride, padding)
             case SumPool(kernel=kernel, stride=stride, padding=padding):
                 values = F.avg_pool2d(values, kernel, stride, padding, divisor_override=1)
+            case _:
+                assert_never(linear_map)
     return values

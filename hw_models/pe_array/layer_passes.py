@@ -37,14 +37,12 @@ from toolchain.integer_network import (
 )
 from toolchain.integer_network.network import largest_source_value, step_frames
 from toolchain.linear_maps import (
-    AveragePool,
-    Convolution,
     Dense,
     LinearMap,
     Pair,
-    Scale,
     Shape,
     SumPool,
+    as_grouped_convolution,
 )
 
 Mode: TypeAlias = Literal["snn_temporal", "snn_bit_planes", "ann_multiplier", "ann_bit_serial"]
@@ -177,8 +175,8 @@ def _synapse_passes(
     shape = network[synapse.source].shape
     for index, linear_map in enumerate(synapse.maps):
         is_last_map = index == len(synapse.maps) - 1
-        weight, stride, padding = _as_convolution(linear_map, shape)
         reads = (prod(shape), 1, 1) if isinstance(linear_map, Dense) else shape
+        weight, stride, padding = _as_convolution(linear_map, reads)
         out = linear_map.output_shape(shape)
         selection = tuple(wanted) if is_last_map else tuple(distinct)
         if index > 0:  # the map before has left one entry for each that is wanted, in order
@@ -287,14 +285,6 @@ def _parameters(population: IntegerSpiking | IntegerReadout) -> tuple[int, int]:
 
 def _as_convolution(linear_map: LinearMap, shape: Shape) -> tuple[np.ndarray, Pair, Pair]:
     """Weight with groups in front, stride and padding."""
-    match linear_map:
-        case Convolution(weight=weight, stride=stride, padding=padding, groups=groups):
-            return weight.reshape(groups, -1, *weight.shape[1:]), stride, padding
-        case Dense(weight=weight):
-            return weight[None, :, :, None, None], (1, 1), (0, 0)
-        case Scale(weight=weight):
-            return weight.reshape(-1, 1, 1, 1, 1), (1, 1), (0, 0)
-        case SumPool(kernel=kernel, stride=stride, padding=padding):
-            return np.ones((shape[0], 1, 1, *kernel), np.int8), stride, padding
-    assert not isinstance(linear_map, AveragePool)
-    raise AssertionError(f"no pass for {linear_map}")
+    convolution = as_grouped_convolution(linear_map, shape)
+    weight, groups = convolution.weight, convolution.groups
+    return weight.reshape(groups, -1, *weight.shape[1:]), convolution.stride, convolution.padding

@@ -49,11 +49,11 @@ def network():
             ),
         ],
         [
-            IntegerSynapse(
+            IntegerSynapse.of_maps(
                 source="input", target="hidden", maps=(Convolution(weight=weight, padding=(1, 1)),),
                 exponent=0,
             ),
-            IntegerSynapse(
+            IntegerSynapse.of_maps(
                 source="hidden", target="logits", maps=(Dense(weight=head),), exponent=2
             ),
         ],

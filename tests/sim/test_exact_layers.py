@@ -51,7 +51,7 @@ def residual():
         ("join", "logits", head, 0),
     ]
     synapses = [
-        IntegerSynapse(source=source, target=target, maps=maps, exponent=exponent)
+        IntegerSynapse.of_maps(source=source, target=target, maps=maps, exponent=exponent)
         for source, target, maps, exponent in edges
     ]
     return IntegerNetwork.build(populations, synapses)

@@ -154,7 +154,7 @@ def small_network():
             ),
         ],
         [
-            IntegerSynapse(
+            IntegerSynapse.of_maps(
                 source="input",
                 target="logits",
                 maps=(Dense(weight=np.array([[1, 2, 3, 4], [-1, 0, 0, 1]], np.int8)),),

@@ -48,7 +48,7 @@ def network(populations, synapses, shape=(1, 1, 1), readout_timesteps=1, classes
 
 
 def synapse(source, target, linear_map, exponent=0, alignment="average"):
-    return IntegerSynapse(
+    return IntegerSynapse.of_maps(
         source=source, target=target, maps=(linear_map,), exponent=exponent, alignment=alignment
     )
 
@@ -160,7 +160,7 @@ def test_a_sum_pool_adds_its_window():
     net = network(
         [],
         [
-            IntegerSynapse(
+            IntegerSynapse.of_maps(
                 source="input",
                 target="out",
                 exponent=0,

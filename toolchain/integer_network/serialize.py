@@ -87,17 +87,17 @@ def load_integer_network(directory: Path) -> IntegerNetwork:
     if root.integer("version", 1) != VERSION:
         raise root.refuse("version", f"{VERSION}; compile the model again", root.value("version"))
     populations = [_read_population(r, arrays) for r in root.record_list("populations")]
-    synapses = [
-        IntegerSynapse(
-            source=r.text("source"),
-            target=r.text("target"),
-            alignment=r.choice("alignment", ALIGNMENT_METHODS),
-            exponent=r.integer("exponent", 0),
-            maps=read_maps(r, arrays, np.int8),
-        )
-        for r in root.record_list("synapses")
-    ]
     try:
+        synapses = [
+            IntegerSynapse.of_maps(
+                source=r.text("source"),
+                target=r.text("target"),
+                alignment=r.choice("alignment", ALIGNMENT_METHODS),
+                exponent=r.integer("exponent", 0),
+                maps=read_maps(r, arrays, np.int8),
+            )
+            for r in root.record_list("synapses")
+        ]
         return verify_integer_network(IntegerNetwork.build(populations, synapses))
     except UnsupportedNetworkError as error:
         raise ModelFileError(f"{path}: {error}") from error

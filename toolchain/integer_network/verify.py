@@ -10,10 +10,9 @@ from toolchain.integer_network.integer_widths import IntegerWidths
 from toolchain.integer_network.network import (
     IntegerInput,
     IntegerNetwork,
-    IntegerReadout,
     IntegerSpiking,
 )
-from toolchain.linear_maps import AveragePool, Convolution, Dense, Scale, chain_output_shape
+from toolchain.linear_maps import IntegerPool, WeightedMap, chain_output_shape
 
 
 def verify_integer_network(network: IntegerNetwork) -> IntegerNetwork:
@@ -22,19 +21,23 @@ def verify_integer_network(network: IntegerNetwork) -> IntegerNetwork:
     Raises:
         UnsupportedNetworkError: naming the population or synapse, the field, and what it must be.
     """
-    for kind, noun in ((IntegerInput, "input"), (IntegerReadout, "readout")):
-        found = [p.name for p in network.populations if isinstance(p, kind)]
-        if len(found) != 1:
-            raise UnsupportedNetworkError(
-                f"an integer network must have exactly one {noun} population, not {len(found)}"
-            )
+    if not isinstance(network, IntegerNetwork):
+        raise TypeError(f"must be an IntegerNetwork, not {type(network).__name__}")
+    image, readout = network.input, network.readout
+    _require(
+        not network.incoming(image.name),
+        f"{image.name}: the input population must have no incoming synapse",
+    )
+    _require(image.max_value >= 1, f"{image.name}: max_value must be at least 1")
+    _require(
+        not network.outgoing(readout.name),
+        f"{readout.name}: the readout population must have no outgoing synapse",
+    )
     for population in network.populations:
         name = population.name
         _require(population.timesteps >= 1, f"{name}: timesteps must be at least 1")
         alignments = {s.alignment for s in network.incoming(name)}
         if isinstance(population, IntegerInput):
-            _require(not alignments, f"{name}: the input population must have no incoming synapse")
-            _require(population.max_value >= 1, f"{name}: max_value must be at least 1")
             continue
         _require(len(alignments) == 1, f"{name}: needs incoming synapses of one alignment")
         arrays = {"bias": population.bias}
@@ -59,14 +62,16 @@ def verify_integer_network(network: IntegerNetwork) -> IntegerNetwork:
                 f"{name}: threshold must be positive, not {population.threshold.min()}",
             )
     for synapse in network.synapses:
-        _require(synapse.exponent >= 0, f"{synapse}: exponent must be at least 0")
-        weighted = [m for m in synapse.maps if isinstance(m, Convolution | Dense | Scale)]
-        _require(len(weighted) == 1, f"{synapse}: exactly one map must carry a weight")
-        _require(weighted[0].weight.dtype == np.int8, f"{synapse}: weight must be int8")
         _require(
-            not any(isinstance(m, AveragePool) for m in synapse.maps),
-            f"{synapse}: an integer synapse must hold sum pools, not average pools",
+            isinstance(synapse.weighted, WeightedMap)
+            and all(
+                isinstance(m, IntegerPool) for m in (*synapse.pools_before, *synapse.pools_after)
+            ),
+            f"{synapse.source} -> {synapse.target}: an integer synapse must hold sum pools, one map with "
+            f"a weight, and sum pools, not {', '.join(type(m).__name__ for m in synapse.maps)}",
         )
+        _require(synapse.weighted.weight.dtype == np.int8, f"{synapse}: weight must be int8")
+        _require(synapse.exponent >= 0, f"{synapse}: exponent must be at least 0")
         shape = chain_output_shape(synapse.maps, network[synapse.source].shape)
         _require(shape == network[synapse.target].shape, f"{synapse}: gives shape {shape}")
     return network
@@ -79,7 +84,7 @@ def verify_integer_widths(network: IntegerNetwork, widths: IntegerWidths) -> Int
         IntegerWidthError: naming the layer, the bound, the limit and the remedy.
     """
     for synapse in network.synapses:
-        (weight,) = (m.weight for m in synapse.maps if isinstance(m, Convolution | Dense | Scale))
+        weight = synapse.weighted.weight
         largest = max(int(weight.max()), -int(weight.min()))
         if largest > widths.max_weight:
             raise IntegerWidthError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from typing_extensions import assert_never
 
 from toolchain.errors import UnsupportedNetworkError
 from toolchain.layer_graph.graph import LayerGraph
@@ -12,7 +13,7 @@ from toolchain.layer_graph.populations import (
     ReadoutPopulation,
     SpikingPopulation,
 )
-from toolchain.linear_maps import Convolution, Dense, Scale, Shape, chain_output_shape
+from toolchain.linear_maps import LinearMap, Shape, WeightedMap, chain_output_shape
 
 
 def verify_layer_graph(graph: LayerGraph) -> LayerGraph:
@@ -21,12 +22,17 @@ def verify_layer_graph(graph: LayerGraph) -> LayerGraph:
     Raises:
         UnsupportedNetworkError: naming the population or synapse, the field, and what it must be.
     """
-    for kind, noun in ((InputPopulation, "input"), (ReadoutPopulation, "readout")):
-        found = [p.name for p in graph.populations if isinstance(p, kind)]
-        if len(found) != 1:
-            raise UnsupportedNetworkError(
-                f"a network must have exactly one {noun} population, not {len(found)} {found or ''}"
-            )
+    if not isinstance(graph, LayerGraph):
+        raise TypeError(f"must be a LayerGraph, not {type(graph).__name__}")
+    image, readout = graph.input, graph.readout
+    _require(
+        not graph.incoming(image.name),
+        f"{image.name}: the input population must have no incoming synapse",
+    )
+    _require(
+        not graph.outgoing(readout.name),
+        f"{readout.name}: the readout population must have no outgoing synapse",
+    )
     for population in graph.populations:
         name = population.name
         _require(
@@ -40,9 +46,6 @@ def verify_layer_graph(graph: LayerGraph) -> LayerGraph:
         incoming, outgoing = graph.incoming(name), graph.outgoing(name)
         match population:
             case InputPopulation():
-                _require(
-                    not incoming, f"{name}: the input population must have no incoming synapse"
-                )
                 _require(
                     population.max_value >= 1
                     and np.isfinite(population.unit)
@@ -59,6 +62,10 @@ def verify_layer_graph(graph: LayerGraph) -> LayerGraph:
                     bool(np.all(population.threshold > 0)),
                     f"{name}: threshold must be positive, not {population.threshold.min():g}",
                 )
+            case ReadoutPopulation():
+                pass
+            case _:
+                assert_never(population)
         if not isinstance(population, InputPopulation):
             _check_values(name, "bias", population.bias, population.shape)
             _require(bool(incoming), f"{name}: no synapse reaches this population")
@@ -67,17 +74,21 @@ def verify_layer_graph(graph: LayerGraph) -> LayerGraph:
                 f"{name}: all synapses into one population must use the same alignment, "
                 f"not {', '.join(f'{s.source}: {s.alignment}' for s in incoming)}",
             )
-        if isinstance(population, ReadoutPopulation):
-            _require(not outgoing, f"{name}: the readout population must have no outgoing synapse")
-        else:
+        if population is not readout:
             _require(bool(outgoing), f"{name}: nothing reads this population; remove it")
     for synapse in graph.synapses:
+        for linear_map in synapse.maps:
+            _require(
+                isinstance(linear_map, LinearMap),
+                f"{synapse.source} -> {synapse.target}: {type(linear_map).__name__} is no linear map of a "
+                f"layer graph",
+            )
         _require(
             synapse.alignment in ALIGNMENT_METHODS,
             f"{synapse}: alignment must be one of {', '.join(ALIGNMENT_METHODS)}",
         )
         for linear_map in synapse.maps:
-            if isinstance(linear_map, Convolution | Dense | Scale):
+            if isinstance(linear_map, WeightedMap):
                 _require(
                     bool(np.all(np.isfinite(linear_map.weight))),
                     f"{synapse}: weight must be finite, but holds NaN or infinity",

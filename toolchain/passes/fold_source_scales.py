@@ -6,6 +6,7 @@ from dataclasses import replace
 from math import prod
 
 import numpy as np
+from typing_extensions import assert_never
 
 from toolchain.errors import UnsupportedNetworkError
 from toolchain.layer_graph import InputPopulation, LayerGraph, SpikingPopulation, Synapse
@@ -42,14 +43,10 @@ def _fold(graph: LayerGraph, synapse: Synapse) -> tuple[LinearMap, ...]:
     shape = source.shape
     for linear_map in synapse.maps:
         match linear_map:
-            case AveragePool():
+            case AveragePool() | SumPool():
                 scale = scale / linear_map.divisor
-                pool = SumPool(
-                    kernel=linear_map.kernel, stride=linear_map.stride, padding=linear_map.padding
-                )
-                (before if weighted is None else after).append(pool)
-            case SumPool():
-                (before if weighted is None else after).append(linear_map)
+                pools = before if weighted is None else after
+                pools.append(linear_map.without_divisor())
             case Scale():
                 scale = scale * linear_map.weight
             case Convolution() | Dense():
@@ -60,6 +57,8 @@ def _fold(graph: LayerGraph, synapse: Synapse) -> tuple[LinearMap, ...]:
                     )
                 weighted = _scale_input(linear_map, scale, shape)
                 scale = np.ones(linear_map.output_shape(shape)[0])
+            case _:
+                assert_never(linear_map)
         shape = linear_map.output_shape(shape)
     if weighted is None:
         weighted = Scale(weight=scale)
