@@ -17,6 +17,7 @@ from toolchain.layer_graph.populations import (
     SpikingPopulation,
     Synapse,
 )
+from toolchain.text_format import network_text
 
 
 class _Node(Protocol):
@@ -83,6 +84,9 @@ class PopulationGraph(Generic[P, S]):
             )
         order = nx.lexicographical_topological_sort(digraph, key=position.__getitem__)
         return cls(digraph, tuple(digraph.nodes[name]["population"] for name in order))
+
+    def __str__(self) -> str:
+        return network_text(self)
 
     def __getitem__(self, name: str) -> P:
         return self.digraph.nodes[name]["population"]
