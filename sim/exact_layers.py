@@ -9,7 +9,6 @@ from typing import Literal, TypeAlias
 import numpy as np
 import torch
 from torch import Tensor
-from typing_extensions import assert_never
 
 from sim.closed_form import (
     bytes_of_levels,
@@ -24,10 +23,10 @@ from sim.linear_kernels import (
     EXACT_INTEGERS,
     LARGEST_BYTE,
     Kernel,
-    channels_last_is_trusted,
     convolution_kernel,
     dense_kernel,
     pool_kernel,
+    reads_bytes_exactly,
     scaling_kernel,
 )
 from toolchain.errors import UnsupportedNetworkError
@@ -40,7 +39,14 @@ from toolchain.integer_network import (
 )
 from toolchain.integer_network.accumulator_bounds import synapse_interval, window_sum_bound
 from toolchain.integer_network.network import largest_source_value
-from toolchain.linear_maps import Convolution, Dense, Scale, Shape, SumPool, as_grouped_convolution
+from toolchain.linear_maps import (
+    Convolution,
+    Dense,
+    Scale,
+    Shape,
+    WeightedMap,
+    as_grouped_convolution,
+)
 
 PROBE_SAMPLES = 8
 
@@ -286,22 +292,11 @@ def _on_bytes(
     shape, largest = network[synapse.source].shape, largest_source_value(network, synapse)
     possible, on_bytes = largest <= options.largest_factor, []
     for linear_map in synapse.maps:
-        match linear_map:
-            case Convolution() | Scale():
-                as_conv = as_grouped_convolution(linear_map, shape)
-                on_bytes.append(possible and channels_last_is_trusted(as_conv, shape))
-                possible = False  # sums are wider
-            case Dense():
-                on_bytes.append(possible)
-                possible = False
-            case SumPool():
-                largest *= linear_map.fan_in
-                ones = as_grouped_convolution(linear_map, shape)
-                possible = possible and largest <= options.largest_factor
-                possible = possible and channels_last_is_trusted(ones, shape)
-                on_bytes.append(possible)
-            case _:
-                assert_never(linear_map)
+        if not isinstance(linear_map, WeightedMap):
+            largest *= linear_map.fan_in
+        possible = possible and largest <= options.largest_factor
+        on_bytes.append(possible and reads_bytes_exactly(linear_map, shape))
+        possible = on_bytes[-1] and linear_map is not synapse.weighted  # sums of weights are wider
         shape = linear_map.output_shape(shape)
     return on_bytes
 
@@ -368,13 +363,11 @@ def _kernels(
                 kernels.append(convolution_kernel(as_conv, shape, **weighted, int8=int8))
             case Dense():
                 kernels.append(dense_kernel(linear_map, shape, **weighted, int8=int8))
-            case SumPool():
+            case _:  # it has no weight
                 kernels.append(
                     pool_kernel(
                         linear_map, shape[0], dtype=dtype, int8=reads_bytes, device=options.device
                     )
                 )
-            case _:
-                assert_never(linear_map)
         shape = linear_map.output_shape(shape)
     return kernels

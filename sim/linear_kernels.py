@@ -27,10 +27,20 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from typing_extensions import assert_never
 
 from sim.gathered_kernels import LARGEST_SIGNED_BYTE, matrix_product, scaled_convolution
 from toolchain.errors import DeviceError
-from toolchain.linear_maps import Convolution, Dense, Shape, SumPool, as_grouped_convolution
+from toolchain.linear_maps import (
+    Convolution,
+    Dense,
+    IntegerMap,
+    IntegerPool,
+    Scale,
+    Shape,
+    SumPool,
+    as_grouped_convolution,
+)
 
 EXACT_INTEGERS = {torch.float32: 2**24 - 1, torch.float64: 2**53 - 1}
 """Largest integer up to which sums, products and floored quotients of each type are exact."""
@@ -154,6 +164,17 @@ def channels_last_is_trusted(convolution: Convolution, shape: Shape) -> bool:
     )
 
 
+def reads_bytes_exactly(linear_map: IntegerMap, shape: Shape) -> bool:
+    """Whether the kernel of a map may read bytes of a feature map of that shape."""
+    match linear_map:
+        case Convolution() | Scale() | SumPool():
+            return channels_last_is_trusted(as_grouped_convolution(linear_map, shape), shape)
+        case Dense():
+            return True
+        case _:
+            assert_never(linear_map)
+
+
 def dense_kernel(
     dense: Dense,
     shape: Shape,
@@ -179,24 +200,26 @@ def dense_kernel(
 
 
 def pool_kernel(
-    pool: SumPool,
+    pool: IntegerPool,
     channels: int,
     *,
     int8: bool,
     dtype: torch.dtype = torch.float32,
     device: torch.device,
 ) -> Kernel:
-    """Sums over windows; with ``int8``, unsigned bytes in and out."""
-    if int8 and is_processor(device):
-        convolution = as_grouped_convolution(pool, (channels, 1, 1))
-        return _int8_convolution(convolution, torch.ones(channels), None, torch.uint8)
+    """A map without a weight; with ``int8``, unsigned bytes in and out."""
+    match pool:
+        case SumPool(kernel=kernel, stride=stride, padding=padding):
+            if int8 and is_processor(device):
+                convolution = as_grouped_convolution(pool, (channels, 1, 1))
+                return _int8_convolution(convolution, torch.ones(channels), None, torch.uint8)
 
-    def sums(values: Tensor) -> Tensor:
-        return F.avg_pool2d(
-            values.to(dtype), pool.kernel, pool.stride, pool.padding, divisor_override=1
-        )
+            def sums(values: Tensor) -> Tensor:
+                return F.avg_pool2d(values.to(dtype), kernel, stride, padding, divisor_override=1)
 
-    return (lambda values: sums(values).to(torch.uint8)) if int8 else sums
+            return (lambda values: sums(values).to(torch.uint8)) if int8 else sums
+        case _:
+            assert_never(pool)
 
 
 def _int8_convolution(

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+from typing_extensions import assert_never
 
 from deploy.export.merged_maps import merged_convolution, merged_matrix
 from toolchain.errors import UnsupportedNetworkError
@@ -182,8 +183,10 @@ def _neuron_fields(
             threshold, bias = _single_decision(population, step, synapse_interval(network, synapse))
         case IntegerSpiking():
             threshold, bias = _literal(population, step), _nearest(population.bias, step)
+        case IntegerInput():
+            raise AssertionError("no synapse ends at the input")
         case _:
-            raise AssertionError(population)
+            assert_never(population)
     if np.abs(bias).max() > _MAX_BIAS:
         raise UnsupportedNetworkError(
             f"{population.name}: bias {int(np.abs(bias).max()):,}, in steps of its weights, exceeds NetX's "
