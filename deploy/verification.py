@@ -33,7 +33,11 @@ from toolchain.checkpoint import load_checkpoint
 from toolchain.datasets import load_dataset
 from toolchain.errors import DataError, LavaError, ModelFileError
 from toolchain.integer_network import IntegerNetwork, has_constant_current, input_population
-from toolchain.integer_network.serialize import describe_network, load_integer_network
+from toolchain.integer_network.serialize import (
+    array_titles,
+    describe_network,
+    load_integer_network,
+)
 
 # about 20 s each at the default array's 1,024 elements
 RTL_CYCLES: dict[SimulatorName, int] = {"verilator": 1_000_000, "icarus": 500}
@@ -191,7 +195,9 @@ def _model_to_integers(build: Build) -> Rung:
     network = lowering(build.target, build.options)(chosen_graph(checkpoint.graph, build.options))
     document, arrays = describe_network(network)
     found_document, found = describe_network(build.network)
-    difference = _array_difference(arrays, found) or _record_difference(document, found_document)
+    titles = array_titles(document)
+    difference = _array_difference(titles, arrays, found)
+    difference = difference or _record_difference(document, found_document)
     num_integers = sum(array.size for array in arrays.values())
     return _rung(name, difference, f"{num_integers:,} integers lowered again from the model")
 
@@ -240,7 +246,7 @@ def _bundle(build: Build) -> Rung:
             found = {name: archive[name] for name in archive.files}
     except (OSError, ValueError) as error:
         raise ModelFileError(f"{folder}: cannot be read ({error}); compile again") from error
-    difference = _array_difference(arrays, found)
+    difference = _array_difference(array_titles(document), arrays, found)
     difference = difference or _record_difference(json.loads(json.dumps(document)), found_document)
     return _rung("integer network -> Lava bundle", difference, "every array, slot and exponent")
 
@@ -297,16 +303,18 @@ def _rtl(build: Build, limit: RtlLimit, on_stage: Callable[[str], None]) -> Rung
     return _rung(name, run.difference, compared)
 
 
-def _array_difference(expected: dict[str, np.ndarray], found: dict[str, np.ndarray]) -> str | None:
-    """The first array entry that differs; array names begin with the population or synapse."""
+def _array_difference(
+    titles: dict[str, str], expected: dict[str, np.ndarray], found: dict[str, np.ndarray]
+) -> str | None:
+    """The first array entry that differs, by the title of its array: population or synapse, and field."""
     for name, array in expected.items():
-        other = found.get(name)
+        other, title = found.get(name), titles[name]
         if other is None or other.shape != array.shape:
-            return f"{name}: must be an array of shape {array.shape}"
+            return f"{title}: must be an array of shape {array.shape}"
         different = np.argwhere(other != array)
         if len(different):
             at = tuple(int(i) for i in different[0])
-            return f"{name} at {at} is {int(other[at]):,}, must be {int(array[at]):,}"
+            return f"{title} at {at} is {int(other[at]):,}, must be {int(array[at]):,}"
     return None
 
 

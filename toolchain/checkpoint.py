@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +26,13 @@ from toolchain.layer_graph import (
     verify_layer_graph,
 )
 from toolchain.linear_maps import Shape
-from toolchain.map_records import read_maps, write_maps
+from toolchain.map_records import read_maps, store_tensor, write_maps
 from toolchain.plain_torch_file import load_plain_zip
 from toolchain.record_reader import RecordReader
 
 FORMAT = "qac-deploy model"
-VERSION = 1
+VERSION = 2
+OLDEST_VERSION = 1  # without digests
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +58,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "tensors": {name: torch.tensor(array) for name, array in tensors.items()},
         "training": checkpoint.training,
     }
+    document["digests"] = content_digests(document)
     temporary = None
     try:
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".model", delete=False) as file:
@@ -81,13 +86,14 @@ def load_checkpoint(path: Path) -> Checkpoint:
     document = _open(path)
     root = RecordReader(path, "", document)
     root.choice("format", (FORMAT,))
-    if root.integer("version", 1) != VERSION:
+    version = root.integer("version", OLDEST_VERSION)
+    if version > VERSION:
         raise root.refuse(
-            "version",
-            f"{VERSION}; update qac-deploy or save the model again",
-            root.value("version"),
+            "version", f"at most {VERSION}; update qac-deploy or save the model again", version
         )
     tensors = _tensors(root)
+    if version > OLDEST_VERSION:
+        _check_digests(root)
     populations = [_read_population(r, tensors) for r in root.record_list("populations")]
     synapses = [_read_synapse(r, tensors) for r in root.record_list("synapses")]
     training = root.value("training")
@@ -109,6 +115,37 @@ def _open(path: Path) -> Any:
     )
 
 
+def content_digests(document: Mapping[str, Any]) -> dict[str, str]:
+    """SHA-256 of the structure, and of each tensor with its type and shape."""
+    structure = {field: document[field] for field in ("populations", "synapses")}
+    digests = {"structure": sha256(json.dumps(structure, sort_keys=True).encode()).hexdigest()}
+    for name, tensor in document["tensors"].items():
+        array = np.ascontiguousarray(tensor.numpy())
+        digest = sha256(f"{array.dtype.str} {array.shape}".encode())
+        digest.update(array.data)
+        digests[f"tensor {name}"] = digest.hexdigest()
+    return digests
+
+
+def _check_digests(root: RecordReader) -> None:
+    stored = root.value("digests")
+    try:
+        found = content_digests(root.record)
+    except (TypeError, ValueError, RecursionError):
+        raise root.refuse("populations and synapses", "plain records", "other objects") from None
+    if not isinstance(stored, dict):
+        raise root.refuse("digests", "a record of texts", stored)
+    for part, digest in found.items():
+        if stored.get(part) != digest:
+            raise ModelFileError(
+                f"{root.path}: damaged: {part} is not what was saved (its digest differs); save it again "
+                f"with `qac-deploy train` or toolchain.checkpoint.save_checkpoint"
+            )
+
+
+_FLOAT_TYPES = (torch.float16, torch.float32, torch.float64)
+
+
 def _tensors(root: RecordReader) -> dict[str, np.ndarray]:
     stored = root.value("tensors")
     if not isinstance(stored, dict):
@@ -118,8 +155,12 @@ def _tensors(root: RecordReader) -> dict[str, np.ndarray]:
             not isinstance(name, str)
             or type(tensor) is not torch.Tensor
             or tensor.layout != torch.strided
+            or tensor.is_nested
+            or tensor.is_meta
+            or tensor.requires_grad
+            or tensor.dtype not in _FLOAT_TYPES
         ):
-            raise root.refuse(f"tensors.{name}", "a plain dense tensor", tensor)
+            raise root.refuse(f"tensors.{name}", "a plain dense tensor of float numbers", tensor)
     return {name: tensor.numpy() for name, tensor in stored.items()}
 
 
@@ -139,8 +180,7 @@ def _write_population(population: Population, tensors: dict[str, np.ndarray]) ->
             fields = ("bias",)
     record["timesteps"] = population.timesteps
     for field in fields:
-        record[field] = f"{population.name}/{field}"
-        tensors[record[field]] = getattr(population, field)
+        record[field] = store_tensor(getattr(population, field), tensors)
     return record
 
 
@@ -149,7 +189,7 @@ def _write_synapse(synapse: Synapse, tensors: dict[str, np.ndarray]) -> dict[str
         "source": synapse.source,
         "target": synapse.target,
         "alignment": synapse.alignment,
-        "maps": write_maps(f"{synapse.source}->{synapse.target}", synapse.maps, tensors),
+        "maps": write_maps(synapse.maps, tensors),
     }
 
 

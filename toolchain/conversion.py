@@ -30,6 +30,7 @@ from toolchain.layer_graph import (
     Synapse,
     verify_layer_graph,
 )
+from toolchain.layer_graph.verify import MAX_TIMESTEPS
 from toolchain.linear_maps import (
     AveragePool,
     Convolution,
@@ -42,8 +43,6 @@ from toolchain.linear_maps import (
 )
 from toolchain.quantizers import ActivationQuantizer
 from toolchain.tracing import trace
-
-MAX_TIMESTEPS = 65_536  # a firing window longer than any in use; more means a diverged quantizer
 
 
 @dataclass(frozen=True, kw_only=True)

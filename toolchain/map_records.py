@@ -1,8 +1,8 @@
-"""Linear maps as plain records and named tensors, for model files and integer networks alike."""
+"""Linear maps as plain records and numbered tensors, for model files and integer networks alike."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, MutableMapping
 from typing import Any
 
 import numpy as np
@@ -13,16 +13,24 @@ from toolchain.record_reader import RecordReader
 _KINDS = ("convolution", "dense", "scale", "average_pool", "sum_pool")
 
 
-def write_maps(
-    prefix: str, maps: Iterable[LinearMap], tensors: dict[str, np.ndarray]
-) -> list[dict[str, Any]]:
-    """Describe maps as records, adding their weights to ``tensors`` under names with a prefix."""
+def store_tensor(array: np.ndarray, tensors: dict[str, np.ndarray]) -> str:
+    """Add a tensor under the next number; return that name.
+
+    Tensors are numbered and never named after populations: two names made from what a network calls its
+    parts can be equal, and one tensor would then take the place of another.
+    """
+    name = str(len(tensors))
+    tensors[name] = array
+    return name
+
+
+def write_maps(maps: Iterable[LinearMap], tensors: dict[str, np.ndarray]) -> list[dict[str, Any]]:
+    """Describe maps as records, adding their weights to ``tensors`` under numbers."""
     records: list[dict[str, Any]] = []
-    for index, linear_map in enumerate(maps):
+    for linear_map in maps:
         record: dict[str, Any] = {}
         if isinstance(linear_map, Convolution | Dense | Scale):
-            record["weight"] = f"{prefix}/maps.{index}.weight"
-            tensors[record["weight"]] = linear_map.weight
+            record["weight"] = store_tensor(linear_map.weight, tensors)
         match linear_map:
             case Convolution(stride=stride, padding=padding, groups=groups):
                 record |= {
@@ -51,9 +59,9 @@ def write_maps(
 
 
 def read_maps(
-    reader: RecordReader, tensors: Mapping[str, np.ndarray], dtype: type
+    reader: RecordReader, tensors: MutableMapping[str, np.ndarray], dtype: type
 ) -> tuple[LinearMap, ...]:
-    """The inverse of ``write_maps``, for a record's field ``maps``.
+    """The inverse of ``write_maps``, for a record's field ``maps``; takes their tensors out.
 
     Raises:
         ModelFileError: naming the file, the field and what it must be.
@@ -61,7 +69,9 @@ def read_maps(
     return tuple(_read_map(r, tensors, dtype) for r in reader.record_list("maps"))
 
 
-def _read_map(reader: RecordReader, tensors: Mapping[str, np.ndarray], dtype: type) -> LinearMap:
+def _read_map(
+    reader: RecordReader, tensors: MutableMapping[str, np.ndarray], dtype: type
+) -> LinearMap:
     if reader.value("kind") == "max_pool":
         raise reader.refuse(
             "kind",

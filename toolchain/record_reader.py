@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,17 +31,16 @@ class RecordReader:
         """The error for a bad field; raise it."""
         shown = repr(value)
         shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
-        where = (
-            f"{self.where}.{field}" if self.where and field else self.where or field or "content"
-        )
-        return ModelFileError(f"{self.path}: {where} must be {must_be}, not {shown}")
+        return ModelFileError(f"{self.path}: {self._path_of(field)} must be {must_be}, not {shown}")
+
+    def _path_of(self, field: str) -> str:
+        return f"{self.where}.{field}" if self.where and field else self.where or field or "content"
 
     def value(self, field: str) -> Any:
         if not isinstance(self.record, Mapping):
             raise self.refuse("", "a record with named fields", self.record)
         if field not in self.record:
-            where = f"{self.where}.{field}" if self.where else field
-            raise ModelFileError(f"{self.path}: {where} is missing")
+            raise ModelFileError(f"{self.path}: {self._path_of(field)} is missing")
         return self.record[field]
 
     def integer(self, field: str, minimum: int) -> int:
@@ -51,7 +51,7 @@ class RecordReader:
 
     def positive_number(self, field: str) -> float:
         value = self.value(field)
-        if type(value) not in (int, float) or not np.isfinite(value) or value <= 0:
+        if type(value) not in (int, float) or not 0 < value <= sys.float_info.max:
             raise self.refuse(field, "a positive number", value)
         return float(value)
 
@@ -81,28 +81,31 @@ class RecordReader:
         value = self.value(field)
         if not isinstance(value, list | tuple):
             raise self.refuse(field, "a list", value)
-        where = f"{self.where}.{field}" if self.where else field
+        where = self._path_of(field)
         return (RecordReader(self.path, f"{where}[{i}]", item) for i, item in enumerate(value))
 
     def sub_record(self, field: str) -> RecordReader:
-        where = f"{self.where}.{field}" if self.where else field
-        return RecordReader(self.path, where, self.value(field))
+        return RecordReader(self.path, self._path_of(field), self.value(field))
 
     def tensor(
-        self, field: str, tensors: Mapping[str, np.ndarray], num_dimensions: int, dtype: type
+        self, field: str, tensors: MutableMapping[str, np.ndarray], num_dimensions: int, dtype: type
     ) -> np.ndarray:
-        """The tensor whose name is the field's value; integers and finite floats only."""
+        """The tensor whose name is the field's value; integers and finite floats only.
+
+        It is taken out of ``tensors``: each tensor belongs to one field.
+        """
         name = self.text(field)
         if name not in tensors:
-            raise self.refuse(field, "the name of a tensor in the file", name)
-        array = tensors[name]
+            raise self.refuse(field, "the name of a tensor that no other field names", name)
+        array = tensors.pop(name)
         if not np.issubdtype(array.dtype, dtype) or array.ndim != num_dimensions or not array.size:
             raise ModelFileError(
-                f"{self.path}: tensor '{name}' must have {num_dimensions} dimensions and type "
-                f"{dtype.__name__}, not shape {array.shape} and type {array.dtype}"
+                f"{self.path}: the tensor of {self._path_of(field)} must have {num_dimensions} dimensions "
+                f"and type {dtype.__name__}, not shape {array.shape} and type {array.dtype}"
             )
         if np.issubdtype(dtype, np.floating) and not np.isfinite(array).all():
             raise ModelFileError(
-                f"{self.path}: tensor '{name}' must be finite, but holds NaN or infinity"
+                f"{self.path}: the tensor of {self._path_of(field)} must be finite, but holds NaN or "
+                f"infinity"
             )
         return array

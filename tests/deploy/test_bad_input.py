@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 import pickle
 import shutil
+import zipfile
+from contextlib import suppress
 
 import pytest
 import torch
+
+from toolchain.checkpoint import content_digests
 
 
 @pytest.fixture
@@ -18,9 +22,11 @@ def document(trained):
 
 @pytest.fixture
 def refused(qac_deploy, tmp_path):
-    """Compile a damaged document and return the error message."""
+    """Compile a document with wrong content, its digests as for right one; return the error message."""
 
     def compile_document(document):
+        with suppress(Exception):
+            document["digests"] = content_digests(document)
         torch.save(document, tmp_path / "bad.pt")
         process = qac_deploy("compile", "bad.pt")
         assert process.returncode == 2, process.stdout + process.stderr
@@ -37,6 +43,11 @@ def population(document, name):
 
 def synapse(document, source, target):
     return next(s for s in document["synapses"] if (s["source"], s["target"]) == (source, target))
+
+
+def tensor(document, record, field):
+    """The tensor that a population's or map's field names."""
+    return document["tensors"][record[field]]
 
 
 def test_a_missing_file(qac_deploy):
@@ -88,9 +99,26 @@ def test_a_state_dict_is_not_a_model(refused):
 
 
 def test_a_newer_version(document, refused):
-    document["version"] = 2
+    document["version"] = 3
     assert refused(document) == (
-        "error: bad.pt: version must be 1; update qac-deploy or save the model again, not 2"
+        "error: bad.pt: version must be at most 2; update qac-deploy or save the model again, not 3"
+    )
+
+
+def test_a_flipped_bit(trained, qac_deploy, tmp_path):
+    """In the middle of the largest member: torch.load reads it as another weight."""
+    content = bytearray(trained[1].read_bytes())
+    with zipfile.ZipFile(trained[1]) as archive:
+        member = max(archive.infolist(), key=lambda m: m.file_size)
+        data = archive.read(member)
+    content[content.index(data) + len(data) // 2] ^= 0x40
+    (tmp_path / "bad.pt").write_bytes(content)
+    assert torch.load(tmp_path / "bad.pt", weights_only=True)["format"] == "qac-deploy model"
+    process = qac_deploy("compile", "bad.pt")
+    assert process.returncode == 2
+    assert process.stderr == (
+        f"error: bad.pt: damaged: the content of member '{member.filename}' does not match its checksum; "
+        f"save it again with `qac-deploy train` or toolchain.checkpoint.save_checkpoint\n"
     )
 
 
@@ -104,14 +132,17 @@ def test_timesteps_below_one_or_not_integer(document, refused, timesteps):
 
 
 def test_a_nan_weight(document, refused):
-    document["tensors"]["stem->inner/maps.0.weight"][0, 0, 0, 0] = float("nan")
+    stem_to_inner = synapse(document, "stem", "inner")
+    tensor(document, stem_to_inner["maps"][0], "weight")[0, 0, 0, 0] = float("nan")
+    index = document["synapses"].index(stem_to_inner)
     assert refused(document) == (
-        "error: bad.pt: tensor 'stem->inner/maps.0.weight' must be finite, but holds NaN or infinity"
+        f"error: bad.pt: the tensor of synapses[{index}].maps[0].weight must be finite, but holds NaN or "
+        f"infinity"
     )
 
 
 def test_a_weight_of_the_wrong_shape(document, refused):
-    name = "stem->inner/maps.0.weight"
+    name = synapse(document, "stem", "inner")["maps"][0]["weight"]
     document["tensors"][name] = document["tensors"][name][:, :3].clone()
     assert refused(document) == (
         "error: bad.pt: stem -> inner (conv 3x3, average): convolution weight of shape (16, 3, 3, 3) with "
@@ -120,9 +151,16 @@ def test_a_weight_of_the_wrong_shape(document, refused):
 
 
 def test_a_negative_threshold(document, refused):
-    document["tensors"]["join/threshold"] *= -1
+    tensor(document, population(document, "join"), "threshold").mul_(-1)
     message = refused(document)
     assert message.startswith("error: bad.pt: join: threshold must be positive, not -")
+
+
+def test_an_initial_potential_of_many_thresholds(document, refused):
+    tensor(document, population(document, "join"), "initial_potential").fill_(1e300)
+    assert refused(document) == (
+        "error: bad.pt: join: initial_potential must be at most 1e+12 in magnitude, not 1e+300"
+    )
 
 
 def test_a_cycle(document, refused):
@@ -148,8 +186,22 @@ def test_a_batch_norm_is_explained(document, refused):
 
 
 def test_a_missing_tensor(document, refused):
-    del document["tensors"]["readout/bias"]
-    assert "bias must be the name of a tensor in the file, not 'readout/bias'" in refused(document)
+    name = population(document, "readout")["bias"]
+    del document["tensors"][name]
+    assert f"bias must be the name of a tensor that no other field names, not '{name}'" in refused(
+        document
+    )
+
+
+def test_two_fields_of_one_tensor(document, refused):
+    """As an earlier version wrote them where two names met: one tensor had taken another's place."""
+    stem, inner = population(document, "stem"), population(document, "inner")
+    inner["bias"] = stem["bias"]
+    index = document["populations"].index(inner)
+    assert refused(document) == (
+        f"error: bad.pt: populations[{index}].bias must be the name of a tensor that no other field names, "
+        f"not '{stem['bias']}'"
+    )
 
 
 def test_a_population_without_input(document, refused):
@@ -159,7 +211,7 @@ def test_a_population_without_input(document, refused):
 
 def test_weights_too_wide_for_the_target(document, refused):
     """A bias of many thresholds: no exponent brings the membrane potential into 24 bits."""
-    document["tensors"]["stem/bias"] += 1e6
+    tensor(document, population(document, "stem"), "bias").add_(1e6)
     message = refused(document)
     assert message.startswith("error: stem: ")
     assert "exceeds the 24-bit state" in message or "mantissa" in message

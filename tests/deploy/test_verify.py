@@ -12,6 +12,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import hw_models
+from toolchain.integer_network.serialize import array_titles
 
 RUNGS = [
     "quantized ANN -> integer network",
@@ -50,13 +51,20 @@ def test_without_lava_its_rung_is_skipped_and_says_why(qac_deploy, build, tmp_pa
     assert "--lava-python" in skipped["detail"]
 
 
-def flip(build, name, at, bit):
+def array_name(document, title):
+    (name,) = (n for n, t in array_titles(document).items() if t == title)
+    return name
+
+
+def flip(build, title, at, bit):
     arrays = load_file(build / "network.safetensors")
+    name = array_name(json.loads((build / "network.json").read_text()), title)
     arrays[name].reshape(-1)[at] ^= 1 << bit
     save_file(arrays, build / "network.safetensors")
 
 
-def change_bundle_array(build, name, at, change):
+def change_bundle_array(build, title, at, change):
+    name = array_name(json.loads((build / "lava" / "network.json").read_text()), title)
     with np.load(build / "lava" / "weights.npz") as archive:
         arrays = {n: archive[n] for n in archive.files}
     arrays[name].reshape(-1)[at] += change
@@ -70,22 +78,22 @@ def change_json(path, change):
 
 
 def test_a_flipped_bit_of_the_network_is_found_against_the_model(qac_deploy, build):
-    flip(build, "inner->join/maps.0.weight", 5, 0)
+    flip(build, "inner -> join: weight of map 0", 5, 0)
     process = qac_deploy("verify", build, "--samples", 1, "--lava-python", "no")
     assert process.returncode == 1
     assert (
-        "DIFFERENT  quantized ANN -> integer network: inner->join/maps.0.weight at (0, 0, 1, 2)"
+        "DIFFERENT  quantized ANN -> integer network: inner -> join: weight of map 0 at (0, 0, 1, 2)"
         in (process.stdout)
     )
 
 
 def test_an_off_by_one_threshold_of_the_bundle_is_named(qac_deploy, build):
-    change_bundle_array(build, "wide/threshold", 3, 1)
+    change_bundle_array(build, "wide: threshold", 3, 1)
     process = qac_deploy("verify", build, "--samples", 1, "--lava-python", "no", "--json")
     assert process.returncode == 1
     rung = rungs_of(process)["integer network -> Lava bundle"]
     assert rung["status"] == "different"
-    assert rung["detail"].startswith("wide/threshold at (3, 0, 0) is ")
+    assert rung["detail"].startswith("wide: threshold at (3, 0, 0) is ")
 
 
 def test_a_buffer_slot_too_many_in_the_bundle_is_named(qac_deploy, build):

@@ -22,17 +22,18 @@ from toolchain.integer_network.network import (
 from toolchain.integer_network.verify import verify_integer_network
 from toolchain.layer_graph.populations import ALIGNMENT_METHODS
 from toolchain.linear_maps import Shape
-from toolchain.map_records import read_maps, write_maps
+from toolchain.map_records import read_maps, store_tensor, write_maps
 from toolchain.record_reader import RecordReader
 
 FORMAT = "qac-deploy integer network"
 VERSION = 1
 DOCUMENT = "network.json"
 TENSORS = "network.safetensors"
+_FIELDS = ("threshold", "initial_potential", "bias")  # of a population, each an array
 
 
 def describe_network(network: IntegerNetwork) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """The network as one JSON-able document and its named arrays."""
+    """The network as one JSON-able document and its numbered arrays."""
     arrays: dict[str, np.ndarray] = {}
     document = {
         "format": FORMAT,
@@ -44,12 +45,28 @@ def describe_network(network: IntegerNetwork) -> tuple[dict[str, Any], dict[str,
                 "target": s.target,
                 "alignment": s.alignment,
                 "exponent": s.exponent,
-                "maps": write_maps(f"{s.source}->{s.target}", s.maps, arrays),
+                "maps": write_maps(s.maps, arrays),
             }
             for s in network.synapses
         ],
     }
     return document, arrays
+
+
+def array_titles(document: dict[str, Any]) -> dict[str, str]:
+    """What each array of a document is, for messages: ``wide: threshold``, ``a -> b: weight of map 0``."""
+    titles = {
+        record[field]: f"{record['name']}: {field}"
+        for record in document["populations"]
+        for field in _FIELDS
+        if field in record
+    }
+    for record in document["synapses"]:
+        for index, linear_map in enumerate(record["maps"]):
+            if "weight" in linear_map:
+                ends = f"{record['source']} -> {record['target']}"
+                titles[linear_map["weight"]] = f"{ends}: weight of map {index}"
+    return titles
 
 
 def save_integer_network(network: IntegerNetwork, directory: Path) -> None:
@@ -115,15 +132,14 @@ def _write_population(
             }  # fmt: skip
         case IntegerSpiking():
             record |= {"kind": "spiking", "timesteps": population.timesteps}
-            fields = ("threshold", "initial_potential", "bias")
+            fields = _FIELDS
         case IntegerReadout():
             record |= {
                 "kind": "readout", "timesteps": population.timesteps, "unit": population.unit,
             }  # fmt: skip
             fields = ("bias",)
     for field in fields:
-        record[field] = f"{population.name}/{field}"
-        arrays[record[field]] = getattr(population, field)
+        record[field] = store_tensor(getattr(population, field), arrays)
     return record
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
 from typing_extensions import assert_never
 
@@ -14,6 +16,14 @@ from toolchain.layer_graph.populations import (
     SpikingPopulation,
 )
 from toolchain.linear_maps import LinearMap, Shape, WeightedMap, chain_output_shape
+
+# Far outside of what any network needs, and near enough that products and sums of three of them stay
+# finite in float32 and their quotients nonzero.
+LARGEST_VALUE = 1e12
+SMALLEST_SCALE = 1e-12  # of a threshold and of the input's unit
+MAX_TIMESTEPS = 65_536  # a firing window longer than any in use
+MAX_PIXEL = 2**24  # the integers that float32 holds exactly
+MAX_NEURONS = 2**27  # of one population
 
 
 def verify_layer_graph(graph: LayerGraph) -> LayerGraph:
@@ -40,28 +50,28 @@ def verify_layer_graph(graph: LayerGraph) -> LayerGraph:
             f"{name}: shape must be three positive integers, not {population.shape}",
         )
         _require(
-            isinstance(population.timesteps, int) and population.timesteps >= 1,
-            f"{name}: timesteps must be an integer of at least 1, not {population.timesteps}",
+            prod(population.shape) <= MAX_NEURONS,
+            f"{name}: shape {population.shape} has {prod(population.shape):,} neurons, above the limit of "
+            f"{MAX_NEURONS:,}",
+        )
+        _require(
+            isinstance(population.timesteps, int) and 1 <= population.timesteps <= MAX_TIMESTEPS,
+            f"{name}: timesteps must be an integer from 1 to {MAX_TIMESTEPS:,}, not {population.timesteps}",
         )
         incoming, outgoing = graph.incoming(name), graph.outgoing(name)
         match population:
             case InputPopulation():
                 _require(
-                    population.max_value >= 1
-                    and np.isfinite(population.unit)
-                    and population.unit > 0,
-                    f"{name}: max_value must be at least 1 and unit positive, "
-                    f"not {population.max_value} and {population.unit}",
-                )
-            case SpikingPopulation():
-                _check_values(name, "threshold", population.threshold, population.shape)
-                _check_values(
-                    name, "initial_potential", population.initial_potential, population.shape
+                    1 <= population.max_value <= MAX_PIXEL,
+                    f"{name}: max_value must be from 1 to {MAX_PIXEL:,}, not {population.max_value}",
                 )
                 _require(
-                    bool(np.all(population.threshold > 0)),
-                    f"{name}: threshold must be positive, not {population.threshold.min():g}",
+                    SMALLEST_SCALE <= population.unit <= LARGEST_VALUE,
+                    f"{name}: unit must be from {SMALLEST_SCALE:g} to {LARGEST_VALUE:g}, not "
+                    f"{population.unit:g}",
                 )
+            case SpikingPopulation():
+                _check_neurons(population)
             case ReadoutPopulation():
                 pass
             case _:
@@ -89,10 +99,7 @@ def verify_layer_graph(graph: LayerGraph) -> LayerGraph:
         )
         for linear_map in synapse.maps:
             if isinstance(linear_map, WeightedMap):
-                _require(
-                    bool(np.all(np.isfinite(linear_map.weight))),
-                    f"{synapse}: weight must be finite, but holds NaN or infinity",
-                )
+                _check_magnitude(f"{synapse}: weight", linear_map.weight)
         try:
             shape = chain_output_shape(synapse.maps, graph[synapse.source].shape)
         except UnsupportedNetworkError as error:
@@ -115,4 +122,35 @@ def _check_values(name: str, field: str, values: np.ndarray, shape: Shape) -> No
     except ValueError:
         fits = False
     _require(fits, f"{name}: {field} of shape {values.shape} does not broadcast to {shape}")
-    _require(bool(np.all(np.isfinite(values))), f"{name}: {field} must be finite")
+    _check_magnitude(f"{name}: {field}", values)
+
+
+def _check_magnitude(what: str, values: np.ndarray) -> None:
+    _require(bool(np.isfinite(values).all()), f"{what} must be finite, but holds NaN or infinity")
+    largest = float(np.abs(values).max())
+    _require(
+        largest <= LARGEST_VALUE,
+        f"{what} must be at most {LARGEST_VALUE:g} in magnitude, not {largest:g}",
+    )
+
+
+def _check_neurons(population: SpikingPopulation) -> None:
+    """Threshold and v(0), which lies in ``[0, threshold)`` where the closed form of the count holds."""
+    name, threshold, start = population.name, population.threshold, population.initial_potential
+    _check_values(name, "threshold", threshold, population.shape)
+    _check_values(name, "initial_potential", start, population.shape)
+    smallest = float(threshold.min())
+    _require(smallest > 0, f"{name}: threshold must be positive, not {smallest:g}")
+    _require(
+        smallest >= SMALLEST_SCALE,
+        f"{name}: threshold must be at least {SMALLEST_SCALE:g}, not {smallest:g}",
+    )
+    _require(
+        bool((start >= 0).all()),
+        f"{name}: initial_potential must be at least 0, not {float(start.min()):g}",
+    )
+    share = start / threshold
+    _require(
+        bool((start < threshold).all()),
+        f"{name}: initial_potential must be below the threshold, not {float(share.max()):g} times it",
+    )
