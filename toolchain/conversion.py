@@ -30,7 +30,7 @@ from toolchain.layer_graph import (
     Synapse,
     verify_layer_graph,
 )
-from toolchain.layer_graph.verify import MAX_TIMESTEPS
+from toolchain.layer_graph.structure import MAX_TIMESTEPS
 from toolchain.linear_maps import (
     AveragePool,
     Convolution,

@@ -104,7 +104,7 @@ def test_the_float_verifier_refuses_an_unknown_map():
     )
     with pytest.raises(
         UnsupportedNetworkError,
-        match=r"^input -> logits: Upsample is no linear map of a layer graph",
+        match=r"^input -> logits: Upsample is no linear map of a network",
     ):
         verify_layer_graph(graph)
 
