@@ -2,7 +2,8 @@
 
 A synapse is a short chain of these maps, for example average pool then convolution. Feature maps are
 always three-dimensional, ``(channels, height, width)``; a dense layer's output is ``(features, 1, 1)``.
-The classes hold geometry and weights only. Engines decide how to compute them.
+The classes hold geometry and weights only, under field names that files use too. Engines decide how to
+compute them.
 
 A map without a weight acts on each channel alone and on rows and columns independently: two small integer
 matrices, ``axis_matrix``, say all that hardware models and exports need to know of it. What each kind can
@@ -15,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from math import prod
-from typing import TypeAlias, TypeVar
+from typing import ClassVar, TypeAlias, TypeVar, get_args
 
 import numpy as np
 from typing_extensions import assert_never
@@ -53,6 +54,8 @@ class Convolution:
         weight: shape ``(out, in / groups, kernel height, kernel width)``.
     """
 
+    kind: ClassVar[str] = "convolution"
+    weight_dimensions: ClassVar[int] = 4
     weight: np.ndarray
     stride: Pair = (1, 1)
     padding: Pair = (0, 0)
@@ -80,6 +83,8 @@ class Dense:
         weight: shape ``(out, channels * height * width)``, input in row-major order.
     """
 
+    kind: ClassVar[str] = "dense"
+    weight_dimensions: ClassVar[int] = 2
     weight: np.ndarray
 
     def output_shape(self, shape: Shape) -> Shape:
@@ -99,6 +104,8 @@ class Scale:
         weight: shape ``(channels,)``.
     """
 
+    kind: ClassVar[str] = "scale"
+    weight_dimensions: ClassVar[int] = 1
     weight: np.ndarray
 
     def output_shape(self, shape: Shape) -> Shape:
@@ -145,6 +152,8 @@ class _Pool:
 class SumPool(_Pool):
     """Sum over a window: the integer form of average pooling, its divisor folded elsewhere."""
 
+    kind: ClassVar[str] = "sum_pool"
+
     @property
     def divisor(self) -> int:
         return 1
@@ -156,6 +165,8 @@ class SumPool(_Pool):
 @dataclass(frozen=True, kw_only=True)
 class AveragePool(_Pool):
     """Mean over a window; padded zeros count, so the divisor is the same everywhere."""
+
+    kind: ClassVar[str] = "average_pool"
 
     @property
     def divisor(self) -> int:
@@ -171,6 +182,8 @@ IntegerPool: TypeAlias = SumPool  # every map without a weight that takes intege
 UnweightedMap: TypeAlias = IntegerPool | AveragePool
 IntegerMap: TypeAlias = WeightedMap | IntegerPool
 LinearMap: TypeAlias = WeightedMap | UnweightedMap
+MAP_KINDS: dict[str, type[LinearMap]] = {kind.kind: kind for kind in get_args(LinearMap)}
+"""Classes by the name that files give them."""
 _W = TypeVar("_W", bound=WeightedMap)
 
 

@@ -6,18 +6,16 @@ from dataclasses import replace
 from math import prod
 
 import numpy as np
-from typing_extensions import assert_never
 
 from toolchain.errors import UnsupportedNetworkError
 from toolchain.layer_graph import InputPopulation, LayerGraph, SpikingPopulation, Synapse
 from toolchain.linear_maps import (
-    AveragePool,
     Convolution,
     Dense,
     LinearMap,
     Scale,
     Shape,
-    SumPool,
+    UnweightedMap,
     with_weight,
 )
 
@@ -42,23 +40,20 @@ def _fold(graph: LayerGraph, synapse: Synapse) -> tuple[LinearMap, ...]:
     after: list[LinearMap] = []
     shape = source.shape
     for linear_map in synapse.maps:
-        match linear_map:
-            case AveragePool() | SumPool():
-                scale = scale / linear_map.divisor
-                pools = before if weighted is None else after
-                pools.append(linear_map.without_divisor())
-            case Scale():
-                scale = scale * linear_map.weight
-            case Convolution() | Dense():
-                if weighted is not None:
-                    raise UnsupportedNetworkError(
-                        f"{synapse}: two weighted maps follow each other with no spiking population "
-                        f"between; merge them into one, or put a quantizer between them"
-                    )
-                weighted = _scale_input(linear_map, scale, shape)
-                scale = np.ones(linear_map.output_shape(shape)[0])
-            case _:
-                assert_never(linear_map)
+        if isinstance(linear_map, UnweightedMap):
+            scale = scale / linear_map.divisor
+            pools = before if weighted is None else after
+            pools.append(linear_map.without_divisor())
+        elif isinstance(linear_map, Scale):
+            scale = scale * linear_map.weight
+        else:
+            if weighted is not None:
+                raise UnsupportedNetworkError(
+                    f"{synapse}: two weighted maps follow each other with no spiking population "
+                    f"between; merge them into one, or put a quantizer between them"
+                )
+            weighted = _scale_input(linear_map, scale, shape)
+            scale = np.ones(linear_map.output_shape(shape)[0])
         shape = linear_map.output_shape(shape)
     if weighted is None:
         weighted = Scale(weight=scale)
