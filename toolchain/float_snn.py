@@ -115,15 +115,13 @@ def neuron_states(graph: LayerGraph, dtype: torch.dtype) -> dict[str, NeuronStat
         p.name: NeuronState(
             torch.from_numpy(p.threshold).to(dtype), torch.from_numpy(p.initial_potential).to(dtype)
         )
-        for p in graph.populations
-        if isinstance(p, SpikingPopulation)
+        for p in graph.spiking
     }
 
 
 def input_current(graph: LayerGraph, pixels: np.ndarray, dtype: torch.dtype) -> Tensor:
     """Real values of pixel integers, shape ``(B, C, H, W)``."""
-    (source,) = (p for p in graph.populations if isinstance(p, InputPopulation))
-    return torch.from_numpy(np.ascontiguousarray(pixels)).to(dtype) * source.unit
+    return torch.from_numpy(np.ascontiguousarray(pixels)).to(dtype) * graph.input.unit
 
 
 def propagate(
