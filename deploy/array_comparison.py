@@ -16,7 +16,7 @@ from hw_models.pe_array.skipping_estimate import SkippedPass, estimate_skipping
 from hw_models.pe_array.zero_skipping import Skipping
 from sim.simulation import Simulation
 from toolchain.datasets import Dataset
-from toolchain.integer_network import IntegerNetwork, has_constant_current
+from toolchain.integer_network import IntegerNetwork
 
 SKIPPING_SAMPLES = 4
 """Test samples on which zero skipping is counted."""
@@ -77,7 +77,7 @@ class _Activity:
 
 
 def _activity(network: IntegerNetwork, pixels: np.ndarray) -> _Activity:
-    needs_trains = not has_constant_current(network)
+    needs_trains = not network.has_constant_current
     return _Activity(pixels=pixels, run=simulate(network, pixels, with_trains=needs_trains))
 
 

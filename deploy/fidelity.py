@@ -20,7 +20,7 @@ from sim.simulation import Simulation
 from toolchain.datasets import Dataset
 from toolchain.errors import DataError, IntegerWidthError
 from toolchain.float_snn import SAMPLES_PER_BATCH, run_float_snn
-from toolchain.integer_network import IntegerNetwork, has_constant_current
+from toolchain.integer_network import IntegerNetwork
 from toolchain.layer_graph import (
     ALIGNMENT_METHODS,
     AlignmentMethod,
@@ -79,7 +79,7 @@ def simulate(
     with_trains: bool = False,
 ) -> Simulation:
     """The fastest engine that has these integers: exact, or step by step where no closed form holds."""
-    if has_constant_current(network):
+    if network.has_constant_current:
         return run_exact(network, pixels, with_counts=with_counts, with_trains=with_trains)
     return run_any_alignment(network, pixels, with_counts=with_counts, with_trains=with_trains)
 
@@ -100,7 +100,7 @@ def measure_fidelity(graph: LayerGraph, network: IntegerNetwork, dataset: Datase
     float_classes, integer_classes = [], []
     differing: Counter[str] = Counter()
     run: Callable[[np.ndarray], Simulation] = partial(run_any_alignment, network, with_trains=False)
-    if has_constant_current(network):
+    if network.has_constant_current:
         run = ExactEngine(network).run
     size = _samples_per_batch(graph)
     for start in range(0, len(pixels), size):

@@ -40,7 +40,6 @@ from toolchain.datasets import Dataset
 from toolchain.errors import DataError, IntegerWidthError, MappingError
 from toolchain.integer_network import (
     IntegerNetwork,
-    spiking_populations,
 )
 from toolchain.layer_graph import AlignmentMethod, LayerGraph
 from toolchain.passes.change_timesteps import use_uniform_timesteps
@@ -339,5 +338,5 @@ def _uniform(search: _Search, first: Design) -> Iterator[tuple[str, Design]]:
 
 
 def _mean_timesteps(network: IntegerNetwork) -> float:
-    spiking = spiking_populations(network)
+    spiking = network.spiking
     return sum(p.timesteps for p in spiking) / len(spiking)

@@ -22,7 +22,7 @@ from sim.exact import ExactEngine
 from sim.linear_kernels import LARGEST_BYTE
 from sim.stepped import run_stepped
 from toolchain.datasets import PixelSource
-from toolchain.integer_network import IntegerNetwork, spiking_populations
+from toolchain.integer_network import IntegerNetwork
 
 EngineName: TypeAlias = Literal["exact", "stepped"]
 
@@ -142,7 +142,7 @@ def _joined(chunks: list[ChunkResult]) -> DatasetRun:
 def _simulate_exact(simulator: ChunkSimulator, pixels: np.ndarray) -> ChunkResult:
     engine = _prepared(simulator)
     spikes: Counter[str] = Counter()
-    most = {p.name: p.timesteps for p in spiking_populations(simulator.network)}
+    most = {p.name: p.timesteps for p in simulator.network.spiking}
 
     def add(name: str, counts: Tensor) -> None:
         spikes[name] += _total(counts, most[name])

@@ -13,7 +13,6 @@ from toolchain.checkpoint import Checkpoint, save_checkpoint
 from toolchain.conversion import convert
 from toolchain.datasets import load_dataset
 from toolchain.float_snn import run_float_snn
-from toolchain.layer_graph import SpikingPopulation
 from toolchain.model_zoo import build_model
 from toolchain.quantize_activations import (
     average_pooled,
@@ -98,7 +97,7 @@ def train_model(
     graph = convert(module, dataset.input_shape, dataset.max_value)
     quantized = ann_logits(module, dataset.test_pixels, dataset.max_value)
     spiking = run_float_snn(graph, dataset.test_pixels).logits
-    timesteps = {p.name: p.timesteps for p in graph.populations if isinstance(p, SpikingPopulation)}
+    timesteps = {p.name: p.timesteps for p in graph.spiking}
     budget = options.plan.budget
     used = 0.0 if budget is None else float(budget.usage(quantizers(module)).detach())
     training = {

@@ -32,7 +32,7 @@ from sim.stepped import run_stepped
 from toolchain.checkpoint import load_checkpoint
 from toolchain.datasets import load_dataset
 from toolchain.errors import DataError, LavaError, ModelFileError
-from toolchain.integer_network import IntegerNetwork, has_constant_current, input_population
+from toolchain.integer_network import IntegerNetwork
 from toolchain.integer_network.serialize import (
     array_titles,
     describe_network,
@@ -179,7 +179,7 @@ def _samples(network: IntegerNetwork, data: str | None, count: int) -> np.ndarra
 
 def random_pixels(network: IntegerNetwork, count: int) -> np.ndarray:
     """Pixels of any value the input population holds, ``(count, C, H, W)``; always the same ones."""
-    source = input_population(network)
+    source = network.input
     return np.random.default_rng(0).integers(0, source.max_value + 1, (count, *source.shape))
 
 
@@ -204,7 +204,7 @@ def _model_to_integers(build: Build) -> Rung:
 
 def _exact_engine(build: Build) -> Rung:
     name = "stepped engine -> exact engine"
-    if not has_constant_current(build.network):
+    if not build.network.has_constant_current:
         reason = "replicate and truncate have no closed form; the stepped engine is the only one"
         return Rung(name=name, status="skipped", detail=reason)
     exact = run_exact(build.network, build.pixels, with_trains=True)

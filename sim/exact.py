@@ -35,8 +35,6 @@ from toolchain.integer_network import (
     IntegerNetwork,
     IntegerReadout,
     IntegerSpiking,
-    has_constant_current,
-    input_population,
 )
 
 ACCUMULATOR_BYTES = 8 * 2**20
@@ -94,7 +92,7 @@ class ExactEngine:
         device: str = "cpu",
         int8: bool = True,
     ) -> None:
-        if not has_constant_current(network):
+        if not network.has_constant_current:
             raise UnsupportedNetworkError(
                 "the exact engine needs 'average' alignment on every synapse: with 'replicate' or "
                 "'truncate' the current varies and no closed form holds; use the stepped engine or Lava"
@@ -152,7 +150,7 @@ class ExactEngine:
         self, pixels: np.ndarray, batch: slice, results: _Results
     ) -> Iterator[tuple[str, Tensor]]:
         """Each population's counts as they become known; those asked for go to the results."""
-        source = input_population(self._network)
+        source = self._network.input
         values = {source.name: self._frames(pixels, source.max_value)}
         for layer, unread in zip(self._layers, self._unread_after, strict=True):
             if isinstance(layer, ReadoutLayer):

@@ -9,7 +9,7 @@ from math import prod
 import numpy as np
 
 from toolchain.errors import DataError
-from toolchain.integer_network import IntegerNetwork, input_population
+from toolchain.integer_network import IntegerNetwork
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -56,7 +56,7 @@ def check_pixels(network: IntegerNetwork, pixels: np.ndarray) -> np.ndarray:
     Raises:
         DataError: shape or range is not what the network's input population holds.
     """
-    source = input_population(network)
+    source = network.input
     if pixels.shape[1:] != source.shape:
         raise DataError(
             f"samples have shape {pixels.shape[1:]}, but the network's input population "

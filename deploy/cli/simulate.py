@@ -63,7 +63,6 @@ def simulate(
     from deploy.build_folder import load_report
     from toolchain.datasets import load_dataset
     from toolchain.errors import DataError
-    from toolchain.integer_network import spiking_populations
     from toolchain.integer_network.serialize import load_integer_network
 
     if engine not in ENGINES:
@@ -106,7 +105,7 @@ def simulate(
         "accuracy": float((predictions == labels).mean()),
         "predictions": predictions.tolist(),
         "mean_spikes_per_neuron": {
-            p.name: spikes[p.name] / (count * prod(p.shape)) for p in spiking_populations(network)
+            p.name: spikes[p.name] / (count * prod(p.shape)) for p in network.spiking
         },
         **checks,
     }

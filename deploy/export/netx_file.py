@@ -31,8 +31,6 @@ from toolchain.integer_network import (
     IntegerReadout,
     IntegerSpiking,
     IntegerSynapse,
-    input_population,
-    readout_population,
 )
 from toolchain.integer_network.accumulator_bounds import Interval, synapse_interval
 from toolchain.linear_maps import Shape
@@ -81,7 +79,7 @@ def to_netx(network: IntegerNetwork) -> NetxExport:
         UnsupportedNetworkError: NetX has no word for it; names the population or synapse and what to do.
     """
     _require_chain(network)
-    image = input_population(network)
+    image = network.input
     layers = [NetxLayer("input", image.shape, {})]
     for population in network.populations[1:]:
         (synapse,) = network.incoming(population.name)
@@ -298,7 +296,7 @@ def _rounding(network: IntegerNetwork, several: list[IntegerSpiking]) -> Iterato
     steps = {s.target: 1 << s.exponent for s in network.synapses}
     if rounded := [p for p in several if (p.threshold % steps[p.name]).any()]:
         yield f"thresholds of {_listed(rounded)}: rounded up to whole steps of their weights"
-    written: list[IntegerSpiking | IntegerReadout] = [*several, readout_population(network)]
+    written: list[IntegerSpiking | IntegerReadout] = [*several, network.readout]
     if biased := [p for p in written if (p.bias % steps[p.name]).any()]:
         yield f"biases of {_listed(biased)}: rounded to whole steps of their weights"
 

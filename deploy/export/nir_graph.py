@@ -24,7 +24,6 @@ from toolchain.integer_network import (
     IntegerReadout,
     IntegerSpiking,
     IntegerSynapse,
-    spiking_populations,
     verify_integer_network,
 )
 from toolchain.linear_maps import Convolution, Dense, IntegerMap, Scale, Shape, SumPool
@@ -162,14 +161,14 @@ def _scaled(weight: np.ndarray, exponent: int) -> np.ndarray:
 
 def _losses(network: IntegerNetwork) -> list[str]:
     losses = [_SOFT_RESET]
-    steps = sorted({p.timesteps for p in spiking_populations(network)})
+    steps = sorted({p.timesteps for p in network.spiking})
     if len(steps) > 1:
         losses.append(f"timesteps: NIR has one time base, the populations run {steps} of their own")
     if any(s.alignment == "average" for s in network.synapses):
         losses.append(
             "alignment buffers: NIR passes each spike on at once, here a window is summed"
         )
-    if any(np.any(p.initial_potential) for p in spiking_populations(network)):
+    if any(np.any(p.initial_potential) for p in network.spiking):
         losses.append("initial potentials: NIR's IF starts at 0")
     biased = [p.name for p in network.populations if np.any(getattr(p, "bias", 0))]
     if biased:

@@ -31,12 +31,8 @@ def report_document(compilation: Compilation) -> dict[str, Any]:
     """The report as plain data: deterministic, no host names, no times of day."""
     c = compilation
     on_array = array_document(c.on_array)
-    timesteps = {
-        p.name: p.timesteps for p in c.network.populations if isinstance(p, IntegerSpiking)
-    }
-    neurons = {
-        p.name: prod(p.shape) for p in c.network.populations if isinstance(p, IntegerSpiking)
-    }
+    timesteps = {p.name: p.timesteps for p in c.network.spiking}
+    neurons = {p.name: prod(p.shape) for p in c.network.spiking}
     return {
         "format": FORMAT,
         "version": VERSION,

@@ -33,7 +33,6 @@ from toolchain.integer_network import (
     IntegerReadout,
     IntegerSpiking,
     IntegerSynapse,
-    has_constant_current,
 )
 from toolchain.integer_network.network import largest_source_value, step_frames
 from toolchain.linear_maps import (
@@ -115,7 +114,7 @@ class _Operands:
 
 def modes_of(network: IntegerNetwork) -> tuple[Mode, ...]:
     """The modes that compute a network's integers: all, or Algorithm 2 as printed alone."""
-    return MODES if has_constant_current(network) else ("snn_temporal",)
+    return MODES if network.has_constant_current else ("snn_temporal",)
 
 
 def layer_passes(network: IntegerNetwork, mode: Mode) -> list[LayerPass]:
@@ -125,7 +124,7 @@ def layer_passes(network: IntegerNetwork, mode: Mode) -> list[LayerPass]:
         UnsupportedNetworkError: the mode needs inputs that stay the same from step to step, and a synapse
             does not average.
     """
-    if mode != "snn_temporal" and not has_constant_current(network):
+    if mode != "snn_temporal" and not network.has_constant_current:
         raise UnsupportedNetworkError(
             f"the PE array's mode {mode} needs 'average' alignment on every synapse; compile with "
             "--alignment average, or use snn_temporal"

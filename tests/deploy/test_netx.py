@@ -31,7 +31,6 @@ from toolchain.integer_network import (
     IntegerReadout,
     IntegerSpiking,
     IntegerSynapse,
-    input_population,
     verify_integer_network,
 )
 from toolchain.linear_maps import Convolution, Dense, Scale, SumPool, chain_output_shape
@@ -231,7 +230,7 @@ def test_a_single_decision_is_exact_for_every_input(network):
         assert np.abs(fields["bias"]).max() < 2**12
         bias = fields["bias"]
         bias = bias.transpose(2, 1, 0) if bias.ndim == 3 else bias.reshape(-1, 1, 1)
-        most = input_population(network).max_value if synapse.source == "input" else 1
+        most = network.input.max_value if synapse.source == "input" else 1
         source = network[synapse.source].shape
         assert_same_decisions(population, synapse, source, most, fields["neuron/vThMant"], bias)
 
@@ -403,7 +402,7 @@ def test_lava_dl_reads_and_computes_the_same_integers(tmp_path):
     networks = {}
     for seed in range(24):
         network = random_chain(seed)
-        image = input_population(network)
+        image = network.input
         pixels = np.random.default_rng(seed).integers(0, image.max_value + 1, (5, *image.shape))
         pixels[0] = image.max_value
         networks[f"chain{seed:02}"] = network, pixels
@@ -431,7 +430,7 @@ def test_lava_dl_reads_and_computes_the_same_integers(tmp_path):
                 continue
             bias = np.broadcast_to(read[f"bias_{index}"], read[f"spikes_{index}"].shape[1:])
             bias = in_our_order(bias[None].astype(int), population.shape)[0]
-            most = input_population(network).max_value if synapse.source == "input" else 1
+            most = network.input.max_value if synapse.source == "input" else 1
             source = network[synapse.source].shape
             assert_same_decisions(
                 population, synapse, source, most, int(read[f"threshold_{index}"]), bias

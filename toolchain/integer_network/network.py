@@ -180,22 +180,6 @@ class IntegerNetwork(PopulationGraph[IntegerPopulation, IntegerSynapse]):
         return all(synapse.alignment == "average" for synapse in self.synapses)
 
 
-def input_population(network: IntegerNetwork) -> IntegerInput:
-    return network.input
-
-
-def readout_population(network: IntegerNetwork) -> IntegerReadout:
-    return network.readout
-
-
-def spiking_populations(network: IntegerNetwork) -> tuple[IntegerSpiking, ...]:
-    return network.spiking
-
-
-def has_constant_current(network: IntegerNetwork) -> bool:
-    return network.has_constant_current
-
-
 def largest_source_value(network: IntegerNetwork, synapse: IntegerSynapse) -> int:
     """Largest integer one source neuron can present at once: its count, or one spike of a frame."""
     source = network[synapse.source]
