@@ -24,6 +24,7 @@ from toolchain.integer_network import IntegerNetwork, has_constant_current
 from toolchain.layer_graph import (
     ALIGNMENT_METHODS,
     AlignmentMethod,
+    InputPopulation,
     LayerGraph,
     Synapse,
 )
@@ -84,6 +85,33 @@ def simulate(
     return run_any_alignment(network, pixels, with_counts=with_counts, with_trains=with_trains)
 
 
+def check_fits(graph: LayerGraph, dataset: Dataset) -> None:
+    """Check that a network takes the samples of a data set and has its classes.
+
+    Raises:
+        DataError: shape, range or number of classes differ.
+    """
+    source, classes = graph.populations[0], graph.populations[-1].shape[0]
+    assert isinstance(source, InputPopulation)
+    if dataset.input_shape != source.shape:
+        raise DataError(
+            f"data set '{dataset.name}': samples have shape {dataset.input_shape}, but the network's "
+            f"input population '{source.name}' takes {source.shape}; choose the data set it was "
+            f"trained on with --data"
+        )
+    if dataset.max_value > source.max_value:
+        raise DataError(
+            f"data set '{dataset.name}': pixels are 0..{dataset.max_value}, but the network's input "
+            f"population '{source.name}' takes 0..{source.max_value}; choose the data set it was "
+            f"trained on with --data"
+        )
+    if classes != dataset.num_classes:
+        raise DataError(
+            f"the network has {classes} classes, but data set '{dataset.name}' has "
+            f"{dataset.num_classes}; choose the data set it was trained on with --data"
+        )
+
+
 def measure_fidelity(graph: LayerGraph, network: IntegerNetwork, dataset: Dataset) -> Fidelity:
     """Run both networks on the same test samples.
 
@@ -91,12 +119,7 @@ def measure_fidelity(graph: LayerGraph, network: IntegerNetwork, dataset: Datase
         DataError: the data set's samples are not what the network takes.
     """
     pixels, labels = _samples(dataset, affordable_samples(graph, MEASURED_SAMPLES))
-    classes = network.populations[-1].shape[0]
-    if classes != dataset.num_classes:
-        raise DataError(
-            f"the network has {classes} classes, but data set '{dataset.name}' has "
-            f"{dataset.num_classes}; choose the data set it was trained on with --data"
-        )
+    check_fits(graph, dataset)
     float_classes, integer_classes = [], []
     differing: Counter[str] = Counter()
     run: Callable[[np.ndarray], Simulation] = partial(run_any_alignment, network, with_trains=False)

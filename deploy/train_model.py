@@ -11,7 +11,7 @@ import torch
 
 from toolchain.checkpoint import Checkpoint, save_checkpoint
 from toolchain.conversion import convert
-from toolchain.datasets import load_dataset
+from toolchain.datasets import data_record, load_dataset
 from toolchain.float_snn import run_float_snn
 from toolchain.layer_graph import SpikingPopulation
 from toolchain.model_zoo import build_model
@@ -102,7 +102,7 @@ def train_model(
     budget = options.plan.budget
     used = 0.0 if budget is None else float(budget.usage(quantizers(module)).detach())
     training = {
-        "data": options.data,
+        **data_record(dataset, out),
         "architecture": options.architecture,
         "width": options.width,
         "quantizer_case": options.case,

@@ -30,7 +30,7 @@ from sim.partitioned import frames_and_probes, verify_cores
 from sim.simulation import Simulation, first_divergence
 from sim.stepped import run_stepped
 from toolchain.checkpoint import load_checkpoint
-from toolchain.datasets import load_dataset
+from toolchain.datasets import load_recorded
 from toolchain.errors import DataError, LavaError, ModelFileError
 from toolchain.integer_network import IntegerNetwork, has_constant_current, input_population
 from toolchain.integer_network.serialize import describe_network, load_integer_network
@@ -91,7 +91,7 @@ def load_build(folder: Path, num_samples: int) -> Build:
     network = load_integer_network(folder)
     target = load_target(options.target)
     mapping = load_mapping(folder, network, target)
-    pixels = _samples(network, report["data"], num_samples)
+    pixels = _samples(network, report, folder, num_samples)
     return Build(
         folder=folder,
         options=options,
@@ -164,10 +164,12 @@ def hold_array(network: IntegerNetwork, array: PeArray, pixels: np.ndarray) -> s
     return None
 
 
-def _samples(network: IntegerNetwork, data: str | None, count: int) -> np.ndarray:
-    if data is not None:
+def _samples(
+    network: IntegerNetwork, report: dict[str, Any], folder: Path, count: int
+) -> np.ndarray:
+    if report["data"] is not None:
         try:
-            return load_dataset(data).test_pixels[:count]
+            return load_recorded(report, folder)[0].test_pixels[:count]
         except DataError:
             pass  # its files are elsewhere: any pixels will do for an equality
     return random_pixels(network, count)

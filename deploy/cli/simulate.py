@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
+from rich.markup import escape
 
 from deploy.cli.console import JsonOption, console, print_json, progress_bar
 
@@ -61,7 +62,7 @@ def simulate(
     Example: [bold]qac-deploy simulate build/ --engine lava --samples 16[/bold]
     """
     from deploy.build_folder import load_report
-    from toolchain.datasets import load_dataset
+    from toolchain.datasets import load_dataset, load_recorded
     from toolchain.errors import DataError
     from toolchain.integer_network import spiking_populations
     from toolchain.integer_network.serialize import load_integer_network
@@ -72,12 +73,11 @@ def simulate(
         )
     network = load_integer_network(build)
     report = load_report(build)
-    name = data or report["data"]
-    if name is None:
-        raise DataError(
-            "the build names no data set; choose one with --data, such as --data digits"
-        )
-    dataset = load_dataset(name)
+    if data is not None:
+        dataset, changed = load_dataset(data), None
+    else:
+        dataset, changed = load_recorded(report, build)
+    name = dataset.name
     count = samples or (16 if engine == "lava" else len(dataset.test_pixels))
     if count > len(dataset.test_pixels):
         raise DataError(
@@ -108,6 +108,7 @@ def simulate(
         "mean_spikes_per_neuron": {
             p.name: spikes[p.name] / (count * prod(p.shape)) for p in spiking_populations(network)
         },
+        "data_note": changed,
         **checks,
     }
     if as_json:
@@ -225,6 +226,8 @@ def _show(result: dict[str, Any]) -> None:
         f"{result['engine']} engine: [bold]{result['accuracy']:.2%}[/bold] on {result['samples']} "
         f"test samples of {result['data']}"
     )
+    if result["data_note"]:
+        console.print(f"  [yellow]{escape(result['data_note'])}[/yellow]")
     for claim, holds in result.get("equal", {}).items():
         mark = "[green]equal[/green]" if holds else "[red]DIFFERENT[/red]"
         console.print(f"  {mark}  {claim}")
