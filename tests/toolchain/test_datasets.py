@@ -175,6 +175,12 @@ def test_an_image_folder_is_decoded_when_asked_for(tmp_path):
     assert dataset.test_labels.tolist() == [0, 0, 1, 1]
     assert dataset.test_pixels[np.array([0, 2])][:, :, 5, 5].tolist() == [[255, 0, 0], [0, 0, 255]]
     (tmp_path / "val" / "class1" / "a.png").write_bytes(b"no image")
+    with pytest.raises(
+        DataError, match=r"a.png: not an image in one of the formats JPEG, PNG, BMP"
+    ):
+        dataset.test_pixels[2:3]
+    whole = (tmp_path / "val" / "class0" / "a.png").read_bytes()
+    (tmp_path / "val" / "class1" / "a.png").write_bytes(whole[:-30])
     with pytest.raises(DataError, match=r"a.png: cannot be decoded"):
         dataset.test_pixels[2:3]
     (tmp_path / "val" / "class7").mkdir()
@@ -246,3 +252,21 @@ def test_one_changed_sample_is_noticed(tmp_path, change):
 def test_a_record_is_only_ever_read_as_a_data_set(tmp_path, name, message):
     with pytest.raises(DataError, match=message):
         load_recorded({"data": name}, tmp_path / "model.pt")
+
+
+@pytest.mark.parametrize("kind", ["EPS", "TIFF", "GIF"])
+def test_what_is_read_is_decided_by_the_content_and_not_by_the_name(tmp_path, monkeypatch, kind):
+    """An EPS file would be handed to Ghostscript, which runs what is in it."""
+    from PIL import EpsImagePlugin, Image
+
+    def fail(*arguments, **options):
+        raise AssertionError("Ghostscript was started")
+
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", fail)
+    write_images(tmp_path, (9, 8, 7))
+    Image.new("RGB", (8, 8)).save(tmp_path / "test" / "only" / "a.png", format=kind)
+    dataset = load_dataset(str(tmp_path))
+    with pytest.raises(
+        DataError, match=r"a.png: not an image in one of the formats JPEG, PNG, BMP"
+    ):
+        dataset.test_pixels[:1]
