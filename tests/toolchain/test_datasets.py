@@ -270,3 +270,14 @@ def test_what_is_read_is_decided_by_the_content_and_not_by_the_name(tmp_path, mo
         DataError, match=r"a.png: not an image in one of the formats JPEG, PNG, BMP"
     ):
         dataset.test_pixels[:1]
+
+
+def test_an_image_of_16_bits_is_refused(tmp_path):
+    """Conversion to 8 bits clips: all of it would be 255."""
+    from PIL import Image
+
+    write_images(tmp_path, (9, 8, 7))
+    grey = np.arange(64, dtype=np.uint16).reshape(8, 8) * 1_000
+    Image.fromarray(grey).save(tmp_path / "test" / "only" / "a.png")
+    with pytest.raises(DataError, match=r"a.png: has more than 8 bits per channel; save it with 8"):
+        load_dataset(str(tmp_path)).test_pixels[:1]

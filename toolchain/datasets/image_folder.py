@@ -87,6 +87,10 @@ def _decode(path: Path) -> np.ndarray:
         ) from None
     try:
         with Image.open(path, formats=_FORMATS) as opened:
+            if opened.mode.startswith(("I", "F")):  # conversion to RGB would clip them to 255
+                raise DataError(
+                    f"{path}: has more than 8 bits per channel; save it with 8 (Pillow: mode L or RGB)"
+                )
             image = opened.convert("RGB")
     except UnidentifiedImageError:
         raise DataError(
