@@ -11,6 +11,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
+from toolchain.datasets import PixelSource, samples_sha256
 from toolchain.errors import ModelFileError
 from toolchain.integer_network import IntegerNetwork
 from toolchain.integer_network.serialize import describe_network
@@ -18,7 +19,7 @@ from toolchain.integer_network.serialize import describe_network
 if TYPE_CHECKING:
     from deploy.simulate_dataset import ChunkResult
 
-_FORMAT = "qac-deploy simulation, version 1"
+_FORMAT = "qac-deploy simulation, version 2"
 
 
 class Journal:
@@ -74,9 +75,18 @@ class Journal:
 
 
 def describe_run(
-    network: IntegerNetwork, engine: str, data: str, labels: np.ndarray, chunk_samples: int
+    network: IntegerNetwork,
+    engine: str,
+    pixels: PixelSource,
+    labels: np.ndarray,
+    chunk_samples: int,
 ) -> dict[str, Any]:
-    """What two runs must have in common to share chunks."""
+    """What two runs must have in common to share chunks.
+
+    Args:
+        pixels: of the data set.
+        labels: of the samples that are run, which are the first.
+    """
     document, arrays = describe_network(network)
     digest = hashlib.sha256(json.dumps(document).encode())
     for name in sorted(arrays):
@@ -84,9 +94,8 @@ def describe_run(
     return {
         "network": digest.hexdigest(),
         "engine": engine,
-        "data": data,
         "samples": len(labels),
-        "labels": hashlib.sha256(np.ascontiguousarray(labels).data).hexdigest(),
+        "data": samples_sha256(pixels, labels),
         "chunk_samples": chunk_samples,
     }
 

@@ -71,6 +71,12 @@ def train_model(
     module = quantize_activations(ann, QUANTIZER_CASES[options.case])
     convert(module, dataset.input_shape, dataset.max_value)  # refuse now what conversion would
     accuracies, teacher = {}, None
+    settings = {
+        "architecture": options.architecture,
+        "width": options.width,
+        "case": options.case,
+        "float_epochs": options.float_epochs,
+    }
     if options.float_epochs:
         teacher = train(
             average_pooled(ann),
@@ -79,6 +85,7 @@ def train_model(
             lambda report: on_epoch("float", report),
             state_file=states["float"],
             resume=resume,
+            settings=settings,
         )
         logits = ann_logits(teacher, dataset.test_pixels, dataset.max_value)
         accuracies["float_ann_accuracy"] = accuracy(logits, dataset.test_labels)
@@ -92,6 +99,7 @@ def train_model(
         teacher=teacher,
         state_file=states["qac"],
         resume=resume,
+        settings=settings,
     )
     if not is_main_process():
         return None

@@ -93,7 +93,7 @@ def simulate(
         spikes = {name: int(counts.sum()) for name, counts in lava.counts.items()}
     else:
         run = _run_dataset(
-            build, network, name, dataset.test_pixels, labels,
+            build, network, dataset.test_pixels, labels,
             engine=cast("EngineName", engine), workers=workers, scheduler=scheduler, device=device,
             resume=resume, hide_progress=as_json,
         )  # fmt: skip
@@ -122,7 +122,6 @@ def simulate(
 def _run_dataset(
     build: Path,
     network: IntegerNetwork,
-    data: str,
     pixels: PixelSource,
     labels: np.ndarray,
     *,
@@ -150,7 +149,7 @@ def _run_dataset(
     state = build.resolve()
     journal = Journal(
         state.with_name(f"{state.name}.simulation"),
-        describe_run(network, engine, data, labels, CHUNK_SAMPLES),
+        describe_run(network, engine, pixels, labels, CHUNK_SAMPLES),
         resume=resume,
     )
     finished = False

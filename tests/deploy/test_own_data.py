@@ -11,6 +11,11 @@ import pytest
 import torch
 from installed_command import run_command
 
+from deploy.simulate_dataset import CHUNK_SAMPLES, ChunkSimulator
+from deploy.simulation_journal import Journal, describe_run
+from toolchain.datasets import load_dataset
+from toolchain.integer_network.serialize import load_integer_network
+
 
 @pytest.fixture(scope="session")
 def workplace(tmp_path_factory):
@@ -137,3 +142,23 @@ def test_why_nothing_is_measured_is_said_in_one_line(place, training, reason):
     assert report["data"] is None
     assert report["data_note"].startswith(line[:60])
     assert not (place / "pwned").exists()
+
+
+def test_a_simulation_does_not_go_on_with_other_pixels(place):
+    """The labels are the same; what was finished before is of the images before."""
+    assert run_command("compile", "models/model.pt", "--samples", 2, cwd=place).returncode == 0
+    network, dataset = load_integer_network(place / "build"), load_dataset(str(place / "own.npz"))
+    run = describe_run(network, "exact", dataset.test_pixels, dataset.test_labels, CHUNK_SAMPLES)
+    journal = Journal(place / "build.simulation", run, resume=False)
+    journal.write(0, ChunkSimulator(network=network)(dataset.test_pixels))
+    journal.close(finished=False)
+    state = (place / "build.simulation").read_bytes()
+    resume = ("simulate", "build", "--resume")
+    assert run_command(*resume, cwd=place).returncode == 0
+    (place / "build.simulation").write_bytes(state)
+    write_data(place / "own.npz", seed=1)
+    process = run_command(*resume, cwd=place)
+    assert process.returncode == 2
+    assert (
+        "is of another run: its data differs; run without --resume to start over" in process.stderr
+    )
