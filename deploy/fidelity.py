@@ -14,8 +14,8 @@ import torch
 from hw_models.multicore.initiation_interval import initiation_interval
 from hw_models.multicore.pipeline import BufferSlots, Pipeline, pipeline_of
 from hw_models.multicore.pipeline_ticks import schedule_pipeline
-from sim.any_alignment import run_any_alignment
 from sim.exact import ExactEngine, run_exact
+from sim.frame_by_frame import run_frame_by_frame
 from sim.simulation import Simulation
 from toolchain.datasets import Dataset
 from toolchain.errors import DataError, IntegerWidthError
@@ -82,7 +82,7 @@ def simulate(
     """The fastest engine that has these integers: exact, or step by step where no closed form holds."""
     if has_constant_current(network):
         return run_exact(network, pixels, with_counts=with_counts, with_trains=with_trains)
-    return run_any_alignment(network, pixels, with_counts=with_counts, with_trains=with_trains)
+    return run_frame_by_frame(network, pixels, with_counts=with_counts, with_trains=with_trains)
 
 
 def check_fits(graph: LayerGraph, dataset: Dataset) -> None:
@@ -122,7 +122,9 @@ def measure_fidelity(graph: LayerGraph, network: IntegerNetwork, dataset: Datase
     check_fits(graph, dataset)
     float_classes, integer_classes = [], []
     differing: Counter[str] = Counter()
-    run: Callable[[np.ndarray], Simulation] = partial(run_any_alignment, network, with_trains=False)
+    run: Callable[[np.ndarray], Simulation] = partial(
+        run_frame_by_frame, network, with_trains=False
+    )
     if has_constant_current(network):
         run = ExactEngine(network).run
     size = _samples_per_batch(graph)

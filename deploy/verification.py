@@ -24,9 +24,9 @@ from hw_models.pe_array.layer_passes import modes_of
 from hw_models.pe_array.rtl_network import verify_in_rtl
 from hw_models.pe_array.rtl_simulator import SimulatorName
 from hw_models.target_description import TargetDescription, load_target
+from sim.core_by_core import frames_and_probes, verify_cores
 from sim.exact import run_exact
 from sim.lava_runner import LavaRun, run_lava
-from sim.partitioned import frames_and_probes, verify_cores
 from sim.simulation import Simulation, first_divergence
 from sim.stepped import run_stepped
 from toolchain.checkpoint import load_checkpoint

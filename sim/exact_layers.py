@@ -21,7 +21,6 @@ from sim.closed_form import (
 )
 from sim.fused_counts import fused_counts
 from sim.linear_kernels import (
-    EXACT_INTEGERS,
     LARGEST_BYTE,
     Kernel,
     as_convolution,
@@ -32,7 +31,7 @@ from sim.linear_kernels import (
     scaling_kernel,
     sum_as_convolution,
 )
-from toolchain.errors import UnsupportedNetworkError
+from sim.torch_maps import exact_type
 from toolchain.integer_network import (
     IntegerInput,
     IntegerNetwork,
@@ -40,7 +39,7 @@ from toolchain.integer_network import (
     IntegerSpiking,
     IntegerSynapse,
 )
-from toolchain.integer_network.accumulator_bounds import synapse_interval, window_sum_bound
+from toolchain.integer_network.accumulator_bounds import synapse_interval
 from toolchain.integer_network.network import largest_source_value
 from toolchain.linear_maps import Convolution, Dense, Scale, Shape, SumPool
 
@@ -309,22 +308,6 @@ def _on_bytes(
                 on_bytes.append(possible)
         shape = linear_map.output_shape(shape)
     return on_bytes
-
-
-def exact_type(network: IntegerNetwork, name: str) -> torch.dtype:
-    """The narrowest float type that holds every sum of a population's firing window.
-
-    Raises:
-        UnsupportedNetworkError: the bound is past what doubles hold.
-    """
-    bound = window_sum_bound(network, name)
-    dtype = next((d for d, limit in EXACT_INTEGERS.items() if bound <= limit), None)
-    if dtype is None:
-        raise UnsupportedNetworkError(
-            f"{name}: accumulator bound {bound:,} exceeds 2^53, the largest integer that doubles hold; use "
-            f"the stepped engine"
-        )
-    return dtype
 
 
 def _edges(

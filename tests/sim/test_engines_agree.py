@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from strategies import integer_networks, random_pixels
 
 from sim import linear_kernels
-from sim.any_alignment import run_any_alignment
 from sim.closed_form import spikes_after
 from sim.exact import ExactEngine, run_exact
+from sim.frame_by_frame import run_frame_by_frame
 from sim.simulation import first_divergence
 from sim.stepped import run_stepped
 from toolchain.errors import UnsupportedNetworkError
@@ -67,13 +67,13 @@ def test_exact_equals_stepped_for_any_initial_potential(network, seed):
 def test_any_alignment_equals_stepped_also_from_known_spike_trains(network, seed, data):
     pixels = random_pixels(network, seed, samples=5)
     expected = run_stepped(network, pixels)
-    assert first_divergence(expected, run_any_alignment(network, pixels, batch_size=2)) is None
+    assert first_divergence(expected, run_frame_by_frame(network, pixels, batch_size=2)) is None
     known = data.draw(st.sets(st.sampled_from(sorted(expected.trains))))
-    from_known = run_any_alignment(
+    from_known = run_frame_by_frame(
         network, pixels, known={name: expected.trains[name] for name in known}
     )
     assert first_divergence(expected, from_known) is None
-    bare = run_any_alignment(network, pixels, with_counts=False, with_trains=False)
+    bare = run_frame_by_frame(network, pixels, with_counts=False, with_trains=False)
     assert np.array_equal(bare.logits, expected.logits)
     assert not bare.counts
     assert not bare.trains

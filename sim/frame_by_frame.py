@@ -1,4 +1,4 @@
-"""The integers of the stepped engine for any alignment, with the convolutions left to torch.
+"""The frame-by-frame engine: any alignment, with the convolutions left to torch.
 
 Where a synapse averages, its current is the same in every step and computed once; where it selects
 frames, once for each frame that some step reads. Neurons then fire step by step. Sums are of integers
@@ -17,21 +17,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sim.exact_layers import exact_type
 from sim.linear_kernels import exact_arithmetic
 from sim.simulation import Simulation, check_pixels
-from toolchain.float_snn import transmit
+from sim.torch_maps import exact_type, transmit
 from toolchain.integer_network import (
     IntegerInput,
     IntegerNetwork,
     IntegerReadout,
     IntegerSpiking,
-    IntegerSynapse,
 )
 from toolchain.integer_network.network import step_frames
 
 
-def run_any_alignment(
+def run_frame_by_frame(
     network: IntegerNetwork,
     pixels: np.ndarray,
     *,
@@ -113,22 +111,17 @@ def _currents(
     for synapse in network.incoming(target.name):
         source = frames[synapse.source]
         if synapse.alignment == "average":
-            currents += _transmit(synapse, source.sum(dim=1).to(dtype))[:, None]
+            currents += transmit(synapse, source.sum(dim=1).to(dtype))[:, None]
             continue
         read_by: dict[int, list[int]] = {}
         for step, frame in enumerate(step_frames(network, synapse)):
             if frame is not None:
                 read_by.setdefault(frame, []).append(step)
         for frame, steps in read_by.items():
-            sent = _transmit(synapse, source[:, frame].to(dtype))
+            sent = transmit(synapse, source[:, frame].to(dtype))
             for step in steps:
                 currents[:, step] += sent
     return currents
-
-
-def _transmit(synapse: IntegerSynapse, values: Tensor) -> Tensor:
-    """``2^x_e * op_e(W_e, values)`` for values of shape ``(B, C, H, W)``."""
-    return transmit(synapse.maps, values) * 2**synapse.exponent
 
 
 def _fire(population: IntegerSpiking, currents: Tensor) -> Tensor:
