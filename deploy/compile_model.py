@@ -16,7 +16,6 @@ from deploy.fidelity import (
     check_fits,
     compare_alignments,
     measure_fidelity,
-    simulate,
 )
 from deploy.lava_emitter.emit_bundle import emit_bundle
 from deploy.optimize import optimize_design
@@ -35,6 +34,7 @@ from hw_models.multicore.mapping_file import MAPPING, mapping_document
 from hw_models.multicore.pipeline_ticks import Schedule, schedule_pipeline
 from hw_models.pe_array.array_description import PeArray, load_array
 from hw_models.target_description import TargetDescription, load_target
+from sim.engines import simulate
 from toolchain.checkpoint import Checkpoint, load_checkpoint
 from toolchain.datasets import Dataset, data_record, load_dataset, load_recorded
 from toolchain.errors import DataError, TargetError

@@ -6,7 +6,6 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
@@ -14,13 +13,11 @@ import torch
 from hw_models.multicore.initiation_interval import initiation_interval
 from hw_models.multicore.pipeline import BufferSlots, Pipeline, pipeline_of
 from hw_models.multicore.pipeline_ticks import schedule_pipeline
-from sim.exact import ExactEngine, run_exact
-from sim.frame_by_frame import run_frame_by_frame
-from sim.simulation import Simulation
+from sim.engines import Request, fastest_engine, simulate
 from toolchain.datasets import Dataset
 from toolchain.errors import DataError, IntegerWidthError
 from toolchain.float_snn import SAMPLES_PER_BATCH, run_float_snn
-from toolchain.integer_network import IntegerNetwork, has_constant_current
+from toolchain.integer_network import IntegerNetwork
 from toolchain.layer_graph import (
     ALIGNMENT_METHODS,
     AlignmentMethod,
@@ -72,19 +69,6 @@ class AlignmentTrade:
     interval_ticks: float
 
 
-def simulate(
-    network: IntegerNetwork,
-    pixels: np.ndarray,
-    *,
-    with_counts: bool = True,
-    with_trains: bool = False,
-) -> Simulation:
-    """The fastest engine that has these integers: exact, or step by step where no closed form holds."""
-    if has_constant_current(network):
-        return run_exact(network, pixels, with_counts=with_counts, with_trains=with_trains)
-    return run_frame_by_frame(network, pixels, with_counts=with_counts, with_trains=with_trains)
-
-
 def check_fits(graph: LayerGraph, dataset: Dataset) -> None:
     """Check that a network takes the samples of a data set and has its classes.
 
@@ -122,11 +106,7 @@ def measure_fidelity(graph: LayerGraph, network: IntegerNetwork, dataset: Datase
     check_fits(graph, dataset)
     float_classes, integer_classes = [], []
     differing: Counter[str] = Counter()
-    run: Callable[[np.ndarray], Simulation] = partial(
-        run_frame_by_frame, network, with_trains=False
-    )
-    if has_constant_current(network):
-        run = ExactEngine(network).run
+    run = fastest_engine(network).prepare(network, Request())
     size = _samples_per_batch(graph)
     for start in range(0, len(pixels), size):
         batch = pixels[start : start + size]

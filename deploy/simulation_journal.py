@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -15,9 +14,6 @@ from toolchain.datasets import PixelSource, samples_sha256
 from toolchain.errors import ModelFileError
 from toolchain.integer_network import IntegerNetwork
 from toolchain.integer_network.serialize import describe_network
-
-if TYPE_CHECKING:
-    from deploy.simulate_dataset import ChunkResult
 
 _FORMAT = "qac-deploy simulation, version 2"
 
@@ -42,8 +38,8 @@ class Journal:
         self._file: IO[str] | None = None
         self.finished = _read(path, run) if resume and path.exists() else {}
 
-    def write(self, index: int, result: ChunkResult) -> None:
-        """Keep a finished chunk; it is out of this process when this returns.
+    def write(self, index: int, result: Mapping[str, Any]) -> None:
+        """Keep what a finished chunk gave, as plain values; it is out of this process on return.
 
         Raises:
             ModelFileError: the file cannot be written.
@@ -54,7 +50,7 @@ class Journal:
                 self._line({"format": _FORMAT, **self._run})
                 for earlier, kept in self.finished.items():
                     self._line({"chunk": earlier, **kept})
-            self._line({"chunk": index, **asdict(result)})
+            self._line({"chunk": index, **result})
             self._file.flush()
         except OSError as error:
             raise ModelFileError(

@@ -97,7 +97,8 @@ class ExactEngine:
         if not has_constant_current(network):
             raise UnsupportedNetworkError(
                 "the exact engine needs 'average' alignment on every synapse: with 'replicate' or "
-                "'truncate' the current varies and no closed form holds; use the stepped engine or Lava"
+                "'truncate' the current varies and no closed form holds; use the frame-by-frame or the "
+                "stepped engine, or Lava"
             )
         self._network = network
         self._with_counts = with_counts

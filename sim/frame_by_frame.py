@@ -36,6 +36,7 @@ def run_frame_by_frame(
     known: Mapping[str, np.ndarray] | None = None,
     with_counts: bool = True,
     with_trains: bool = True,
+    on_counts: Callable[[str, Tensor], None] | None = None,
     batch_size: int = 32,
 ) -> Simulation:
     """Simulate all populations but those whose spike trains are known.
@@ -45,6 +46,7 @@ def run_frame_by_frame(
         known: spike trains ``(B, T_l, C, H, W)`` of populations that are the same in this network, with
             all that is upstream of them, as in the one they come from.
         with_counts, with_trains: keep the counts and the spike trains of every population.
+        on_counts: called for each batch with each population's name and counts ``(B, C, H, W)``.
         batch_size: samples computed at once; bounds memory, never changes a result.
 
     Raises:
@@ -57,8 +59,12 @@ def run_frame_by_frame(
     trains: dict[str, list[np.ndarray]] = defaultdict(list)
 
     def keep(name: str, spikes: Tensor) -> None:
-        if with_counts:
-            counts[name].append(spikes.sum(dim=1).numpy())
+        if with_counts or on_counts is not None:
+            sums = spikes.sum(dim=1)
+            if on_counts is not None:
+                on_counts(name, sums)
+            if with_counts:
+                counts[name].append(sums.numpy())
         if with_trains:
             trains[name].append(spikes.numpy())
 

@@ -5,22 +5,23 @@ from __future__ import annotations
 import sys
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
 
 from deploy.cli.console import JsonOption, console, print_json, progress_bar
+from sim.engines import ENGINES
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from deploy.simulate_dataset import DatasetRun, EngineName
+    from deploy.simulate_dataset import DatasetRun
     from sim.simulation import Simulation
     from toolchain.datasets import PixelSource
     from toolchain.integer_network import IntegerNetwork
 
-ENGINES = ("exact", "stepped", "lava")
+ENGINE_NAMES = (*ENGINES, "lava")
 
 
 def simulate(
@@ -28,7 +29,7 @@ def simulate(
     data: Annotated[
         str | None, typer.Option(help="Data set (default: the one the build was measured on).")
     ] = None,
-    engine: Annotated[str, typer.Option(help="exact, stepped or lava.")] = "exact",
+    engine: Annotated[str, typer.Option(help=f"{', '.join(ENGINES)} or lava.")] = "exact",
     samples: Annotated[
         int | None, typer.Option(min=1, help="Test samples (default: all; 16 for lava).")
     ] = None,
@@ -67,9 +68,9 @@ def simulate(
     from toolchain.integer_network import spiking_populations
     from toolchain.integer_network.serialize import load_integer_network
 
-    if engine not in ENGINES:
+    if engine not in ENGINE_NAMES:
         raise typer.BadParameter(
-            f"must be one of {', '.join(ENGINES)}, not '{engine}'", param_hint="--engine"
+            f"must be one of {', '.join(ENGINE_NAMES)}, not '{engine}'", param_hint="--engine"
         )
     network = load_integer_network(build)
     report = load_report(build)
@@ -94,7 +95,7 @@ def simulate(
     else:
         run = _run_dataset(
             build, network, dataset.test_pixels, labels,
-            engine=cast("EngineName", engine), workers=workers, scheduler=scheduler, device=device,
+            engine=engine, workers=workers, scheduler=scheduler, device=device,
             resume=resume, hide_progress=as_json,
         )  # fmt: skip
         predictions, spikes, checks = run.predictions, run.spikes, {}
@@ -125,7 +126,7 @@ def _run_dataset(
     pixels: PixelSource,
     labels: np.ndarray,
     *,
-    engine: EngineName,
+    engine: str,
     workers: int,
     scheduler: str | None,
     device: str,
