@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import torch
 from torch import Tensor
+from typing_extensions import assert_never
 
 from sim.linear_kernels import exact_arithmetic
 from sim.simulation import Simulation, check_pixels
@@ -91,18 +92,20 @@ def _run_batch(
     logits = np.empty(0)
     for population in network.populations:
         name = population.name
-        if isinstance(population, IntegerInput):
-            frames[name] = torch.from_numpy(pixels)[:, None]
-            continue
-        if name in known:
-            frames[name] = torch.from_numpy(known[name])
-        elif isinstance(population, IntegerReadout):
-            sums = _currents(network, population, frames).sum(dim=1, dtype=torch.float64)
-            logits = sums.reshape(len(pixels), -1).to(torch.int64).numpy()
-            continue
-        else:
-            frames[name] = _fire(population, _currents(network, population, frames))
-        on_spikes(name, frames[name])
+        match population:
+            case IntegerInput():
+                frames[name] = torch.from_numpy(pixels)[:, None]
+            case IntegerSpiking():
+                if name in known:
+                    frames[name] = torch.from_numpy(known[name])
+                else:
+                    frames[name] = _fire(population, _currents(network, population, frames))
+                on_spikes(name, frames[name])
+            case IntegerReadout():
+                sums = _currents(network, population, frames).sum(dim=1, dtype=torch.float64)
+                logits = sums.reshape(len(pixels), -1).to(torch.int64).numpy()
+            case _:
+                assert_never(population)
     return logits
 
 

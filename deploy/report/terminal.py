@@ -31,7 +31,7 @@ def print_summary(report: dict[str, Any], console: Console) -> None:
             f"float {fidelity['float_accuracy']:.2%}, integer {fidelity['integer_accuracy']:.2%} "
             f"(drop {drop:.2f} points; same class on {fidelity['same_argmax']})"
         )
-    if note := report["data_note"]:
+    if note := report.get("data_note"):
         console.print(f"[yellow]{escape(note)}[/yellow]")
     console.print(_populations(report))
     legend = ", ".join(
