@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deploy.fidelity import simulate
 from hw_models.pe_array.array_description import PeArray
 from hw_models.pe_array.estimate import ArrayEstimate, estimate_array
 from hw_models.pe_array.layer_passes import Mode, layer_passes, modes_of
 from hw_models.pe_array.roofline import Roofline, roofline
 from hw_models.pe_array.skipping_estimate import SkippedPass, estimate_skipping
 from hw_models.pe_array.zero_skipping import Skipping
+from sim.engines import simulate
 from sim.simulation import Simulation
 from toolchain.datasets import Dataset
 from toolchain.integer_network import IntegerNetwork

@@ -20,7 +20,7 @@ from deploy.design import chosen_graph, lowering, map_design
 from hw_models.multicore.pipeline import Pipeline, pipeline_of
 from hw_models.multicore.pipeline_ticks import schedule_pipeline
 from hw_models.target_description import TargetDescription
-from sim.any_alignment import run_any_alignment
+from sim.frame_by_frame import run_frame_by_frame
 from toolchain.errors import IntegerWidthError
 from toolchain.integer_network import IntegerNetwork
 from toolchain.layer_graph import ALIGNMENT_METHODS, AlignmentMethod, LayerGraph
@@ -126,7 +126,7 @@ class _Realignment:
         for start in range(0, len(self.pixels), SAMPLES_PER_BATCH):
             batch = slice(start, start + SAMPLES_PER_BATCH)
             trains = {name: _unpacked(network, name, bits[batch]) for name, bits in known.items()}
-            run = run_any_alignment(network, self.pixels[batch], known=trains, with_counts=False)
+            run = run_frame_by_frame(network, self.pixels[batch], known=trains, with_counts=False)
             correct += int((run.predictions == self.labels[batch]).sum())
             for name, parts in packed.items():
                 parts.append(np.packbits(run.trains[name].reshape(len(run.logits), -1), axis=1))

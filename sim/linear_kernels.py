@@ -150,18 +150,14 @@ def scaling_kernel(
 def channels_last_is_trusted(convolution: Convolution, shape: Shape) -> bool:
     """Whether oneDNN computes it rightly on a feature map of that shape with channels last in memory.
 
-    Release 3.12 reads wrong rows, of bytes and of float32 alike, where a group has one input channel, the
-    stride is horizontal and the output one column wide, for some numbers of samples; its kernel for
-    depthwise convolutions does not.
+    Release 3.12 reads wrong rows where the stride is horizontal and the output one column wide: of bytes
+    and of float32 where a group has one input channel, for some numbers of samples; of bytes in any group on
+    processors with AMX, for outputs of five rows or more. Its kernel for depthwise convolutions does not.
     """
     out, per_group = convolution.weight.shape[:2]
     is_depthwise = per_group == 1 and out == convolution.groups > 1
-    return (
-        per_group > 1
-        or is_depthwise
-        or convolution.stride[1] == 1
-        or convolution.output_shape(shape)[2] > 1
-    )
+    one_column = convolution.output_shape(shape)[2] == 1
+    return is_depthwise or not (convolution.stride[1] > 1 and one_column)
 
 
 def reads_bytes_exactly(linear_map: IntegerMap, shape: Shape) -> bool:

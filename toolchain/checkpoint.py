@@ -42,7 +42,12 @@ POPULATIONS: dict[str, type[Population]] = {
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """A layer graph and what is known of its training (plain values, shown but never interpreted)."""
+    """A layer graph and what is known of its training.
+
+    Attributes:
+        training: plain values, shown but not interpreted, except for ``data`` and ``data_sha256``: the
+            data set that ``compile`` and ``calibrate`` use (see ``toolchain.datasets.data_record``).
+    """
 
     graph: LayerGraph
     training: dict[str, Any]

@@ -39,7 +39,8 @@ def report_document(compilation: Compilation) -> dict[str, Any]:
         "model": {"file": c.model.name, "training": c.checkpoint.training},
         "target": {"name": c.target.name, "description": c.target.description},
         "options": asdict(c.options),
-        "data": c.data_name,
+        **(c.data_record or {"data": None, "data_sha256": None}),
+        "data_note": c.data_note,
         "mean_timesteps": sum(timesteps.values()) / len(timesteps),
         "mean_timesteps_by_neurons": sum(t * neurons[n] for n, t in timesteps.items())
         / sum(neurons.values()),
