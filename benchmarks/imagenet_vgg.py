@@ -61,7 +61,9 @@ def imagenet_vgg16(weights: Weights = no_weights) -> IntegerNetwork:
             maps.append(Dense(weight=weights((units, source_channels * size * size))))
             size = 1
         populations.append(_spiking(name, (units, size, size), TIMESTEPS[index]))
-        synapses.append(IntegerSynapse(source=source, target=name, maps=tuple(maps), exponent=0))
+        synapses.append(
+            IntegerSynapse.of_maps(source=source, target=name, maps=tuple(maps), exponent=0)
+        )
         source, source_channels = name, units
     populations.append(
         IntegerReadout(
@@ -72,7 +74,9 @@ def imagenet_vgg16(weights: Weights = no_weights) -> IntegerNetwork:
         )
     )
     head = Dense(weight=weights((CLASSES, source_channels)))
-    synapses.append(IntegerSynapse(source=source, target="logits", maps=(head,), exponent=0))
+    synapses.append(
+        IntegerSynapse.of_maps(source=source, target="logits", maps=(head,), exponent=0)
+    )
     return verify_integer_network(IntegerNetwork.build(populations, synapses))
 
 

@@ -141,11 +141,11 @@ def _one_layer() -> LayerPass:
             IntegerReadout(name="logits", shape=(1, 1, 1), bias=np.zeros((1, 1, 1), np.int64), unit=1.0),
         ],
         [
-            IntegerSynapse(
+            IntegerSynapse.of_maps(
                 source="input", target="layer", maps=(Convolution(weight=weight, padding=(1, 1)),),
                 exponent=0,
             ),
-            IntegerSynapse(source="layer", target="logits", maps=(Dense(weight=head),), exponent=0),
+            IntegerSynapse.of_maps(source="layer", target="logits", maps=(Dense(weight=head),), exponent=0),
         ],
     )  # fmt: skip
     return layer_passes(network, "ann_multiplier")[0]

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deploy.fidelity import simulate
 from hw_models.pe_array.array_description import PeArray
 from hw_models.pe_array.estimate import ArrayEstimate, estimate_array
 from hw_models.pe_array.layer_passes import Mode, layer_passes, modes_of
 from hw_models.pe_array.roofline import Roofline, roofline
 from hw_models.pe_array.skipping_estimate import SkippedPass, estimate_skipping
 from hw_models.pe_array.zero_skipping import Skipping
+from sim.engines import simulate
 from sim.simulation import Simulation
 from toolchain.datasets import Dataset
-from toolchain.integer_network import IntegerNetwork, has_constant_current
+from toolchain.integer_network import IntegerNetwork
 
 SKIPPING_SAMPLES = 4
 """Test samples on which zero skipping is counted."""
@@ -77,7 +77,7 @@ class _Activity:
 
 
 def _activity(network: IntegerNetwork, pixels: np.ndarray) -> _Activity:
-    needs_trains = not has_constant_current(network)
+    needs_trains = not network.has_constant_current
     return _Activity(pixels=pixels, run=simulate(network, pixels, with_trains=needs_trains))
 
 

@@ -12,8 +12,7 @@ import torch
 
 from toolchain.calibration import CalibrationEpoch, CalibrationPlan, Granularity, calibrate
 from toolchain.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from toolchain.datasets import load_dataset
-from toolchain.errors import DataError
+from toolchain.datasets import data_record, load_dataset, load_recorded
 from toolchain.float_snn import run_float_snn
 from toolchain.layer_graph import AlignmentMethod
 from toolchain.passes.align_edges import align_edges
@@ -52,10 +51,10 @@ def calibrate_model(
         QacDeployError: whatever is wrong with the model or the data.
     """
     checkpoint = load_checkpoint(model)
-    name = options.data or checkpoint.training.get("data")
-    if not isinstance(name, str):
-        raise DataError(f"{model}: names no data set; choose one with --data")
-    dataset = load_dataset(name)
+    if options.data is not None:
+        dataset, changed = load_dataset(options.data), None
+    else:
+        dataset, changed = load_recorded(checkpoint.training, model)
     ann = align_edges(checkpoint.graph, "average")
     graph = checkpoint.graph
     if options.timesteps is not None:
@@ -81,6 +80,7 @@ def calibrate_model(
         "timesteps": options.timesteps,
         "granularity": options.granularity,
         "samples": len(pixels),
+        "data_note": changed,
         "epoch": result.epoch,
         "held_out_error_before": result.loss_before,
         "held_out_error_after": result.loss_after,
@@ -88,6 +88,6 @@ def calibrate_model(
         "accuracy_before": before,
         "accuracy_after": after,
     }
-    training = {**checkpoint.training, "data": name, "calibration": report}
+    training = {**checkpoint.training, **data_record(dataset, out), "calibration": report}
     save_checkpoint(out, Checkpoint(result.graph, training))
     return report

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from deploy.array_comparison import ArrayComparison
 from deploy.fidelity import AlignmentTrade, Fidelity
@@ -122,7 +122,13 @@ class Sensitivity:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Compilation:
-    """Everything a compile run found out; the report shows all of it."""
+    """Everything a compile run found out; the report shows all of it.
+
+    Attributes:
+        data_name: the data set that was measured on, as it was opened; None without one.
+        data_record: what the build remembers of it; see ``toolchain.datasets.data_record``.
+        data_note: why there is no data set, or that it has changed since the model was trained.
+    """
 
     model: Path
     options: CompileOptions
@@ -136,6 +142,8 @@ class Compilation:
     interval: InitiationInterval
     changes: list[Change]
     data_name: str | None
+    data_record: Mapping[str, Any] | None
+    data_note: str | None
     fidelity: Fidelity | None
     alignment_trade: list[AlignmentTrade]
     design_points: list[DesignPoint]

@@ -13,9 +13,9 @@ from deploy.build_folder import MODEL, REPORT, whole_folder, write_json
 from deploy.compilation import Compilation, CompileOptions, DesignPoint
 from deploy.design import build_design, lowering
 from deploy.fidelity import (
+    check_fits,
     compare_alignments,
     measure_fidelity,
-    simulate,
 )
 from deploy.lava_emitter.emit_bundle import emit_bundle
 from deploy.optimize import optimize_design
@@ -34,8 +34,9 @@ from hw_models.multicore.mapping_file import MAPPING, mapping_document
 from hw_models.multicore.pipeline_ticks import Schedule, schedule_pipeline
 from hw_models.pe_array.array_description import PeArray, load_array
 from hw_models.target_description import TargetDescription, load_target
+from sim.engines import simulate
 from toolchain.checkpoint import Checkpoint, load_checkpoint
-from toolchain.datasets import DATASETS, Dataset, load_dataset
+from toolchain.datasets import Dataset, data_record, load_dataset, load_recorded
 from toolchain.errors import DataError, TargetError
 from toolchain.integer_network import IntegerNetwork
 from toolchain.integer_network.serialize import save_integer_network
@@ -55,7 +56,7 @@ def compile_model(
     on_stage("reading the model")
     checkpoint = load_checkpoint(model)
     target, array = load_target(options.target), load_array(options.array)
-    dataset = _dataset(checkpoint, options)
+    dataset, data_note = _dataset(model, checkpoint, options)
     design = build_design(checkpoint.graph, target, options, on_stage)
     points: list[DesignPoint] = []
     if options.optimize is not None:
@@ -88,6 +89,8 @@ def compile_model(
         interval=initiation_interval(pipeline),
         changes=single_changes(pipeline),
         data_name=None if dataset is None else dataset.name,
+        data_record=None if dataset is None else data_record(dataset, out),
+        data_note=data_note,
         fidelity=fidelity,
         alignment_trade=trade,
         design_points=points,
@@ -101,15 +104,24 @@ def compile_model(
     return compilation
 
 
-def _dataset(checkpoint: Checkpoint, options: CompileOptions) -> Dataset | None:
-    """The data set asked for; without one, the model's own if it is known here and its files are."""
+def _dataset(
+    model: Path, checkpoint: Checkpoint, options: CompileOptions
+) -> tuple[Dataset | None, str | None]:
+    """The data set asked for, else the model's own; and one line if that cannot be used or has changed.
+
+    Raises:
+        DataError: the data set asked for cannot be used.
+    """
     if options.data is not None:
-        return load_dataset(options.data)
-    trained_on = checkpoint.training.get("data")
+        dataset = load_dataset(options.data)
+        check_fits(checkpoint.graph, dataset)
+        return dataset, None
     try:
-        return load_dataset(trained_on) if trained_on in DATASETS else None
-    except DataError:
-        return None
+        dataset, changed = load_recorded(checkpoint.training, model)
+        check_fits(checkpoint.graph, dataset)
+    except DataError as error:
+        return None, f"accuracy, energy and time are not measured: {error}"
+    return dataset, changed
 
 
 def _events(mapping: CoreMapping, schedule: Schedule, dataset: Dataset) -> Events:

@@ -6,7 +6,6 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
@@ -14,16 +13,15 @@ import torch
 from hw_models.multicore.initiation_interval import initiation_interval
 from hw_models.multicore.pipeline import BufferSlots, Pipeline, pipeline_of
 from hw_models.multicore.pipeline_ticks import schedule_pipeline
-from sim.any_alignment import run_any_alignment
-from sim.exact import ExactEngine, run_exact
-from sim.simulation import Simulation
+from sim.engines import Request, fastest_engine, simulate
 from toolchain.datasets import Dataset
 from toolchain.errors import DataError, IntegerWidthError
 from toolchain.float_snn import SAMPLES_PER_BATCH, run_float_snn
-from toolchain.integer_network import IntegerNetwork, has_constant_current
+from toolchain.integer_network import IntegerNetwork
 from toolchain.layer_graph import (
     ALIGNMENT_METHODS,
     AlignmentMethod,
+    InputPopulation,
     LayerGraph,
     Synapse,
 )
@@ -71,17 +69,31 @@ class AlignmentTrade:
     interval_ticks: float
 
 
-def simulate(
-    network: IntegerNetwork,
-    pixels: np.ndarray,
-    *,
-    with_counts: bool = True,
-    with_trains: bool = False,
-) -> Simulation:
-    """The fastest engine that has these integers: exact, or step by step where no closed form holds."""
-    if has_constant_current(network):
-        return run_exact(network, pixels, with_counts=with_counts, with_trains=with_trains)
-    return run_any_alignment(network, pixels, with_counts=with_counts, with_trains=with_trains)
+def check_fits(graph: LayerGraph, dataset: Dataset) -> None:
+    """Check that a network takes the samples of a data set and has its classes.
+
+    Raises:
+        DataError: shape, range or number of classes differ.
+    """
+    source, classes = graph.populations[0], graph.populations[-1].shape[0]
+    assert isinstance(source, InputPopulation)
+    if dataset.input_shape != source.shape:
+        raise DataError(
+            f"data set '{dataset.name}': samples have shape {dataset.input_shape}, but the network's "
+            f"input population '{source.name}' takes {source.shape}; choose the data set it was "
+            f"trained on with --data"
+        )
+    if dataset.max_value > source.max_value:
+        raise DataError(
+            f"data set '{dataset.name}': pixels are 0..{dataset.max_value}, but the network's input "
+            f"population '{source.name}' takes 0..{source.max_value}; choose the data set it was "
+            f"trained on with --data"
+        )
+    if classes != dataset.num_classes:
+        raise DataError(
+            f"the network has {classes} classes, but data set '{dataset.name}' has "
+            f"{dataset.num_classes}; choose the data set it was trained on with --data"
+        )
 
 
 def measure_fidelity(graph: LayerGraph, network: IntegerNetwork, dataset: Dataset) -> Fidelity:
@@ -91,17 +103,10 @@ def measure_fidelity(graph: LayerGraph, network: IntegerNetwork, dataset: Datase
         DataError: the data set's samples are not what the network takes.
     """
     pixels, labels = _samples(dataset, affordable_samples(graph, MEASURED_SAMPLES))
-    classes = network.populations[-1].shape[0]
-    if classes != dataset.num_classes:
-        raise DataError(
-            f"the network has {classes} classes, but data set '{dataset.name}' has "
-            f"{dataset.num_classes}; choose the data set it was trained on with --data"
-        )
+    check_fits(graph, dataset)
     float_classes, integer_classes = [], []
     differing: Counter[str] = Counter()
-    run: Callable[[np.ndarray], Simulation] = partial(run_any_alignment, network, with_trains=False)
-    if has_constant_current(network):
-        run = ExactEngine(network).run
+    run = fastest_engine(network).prepare(network, Request())
     size = _samples_per_batch(graph)
     for start in range(0, len(pixels), size):
         batch = pixels[start : start + size]

@@ -20,7 +20,6 @@ import numpy as np
 
 from deploy.compilation import CompileOptions, Design, DesignPoint
 from deploy.design import build_design, lowering, map_design
-from deploy.fidelity import simulate
 from deploy.finer_tiles import finer_tiles
 from deploy.realign import realign
 from hw_models.multicore.buffer_depths import least_depths, steady_stall_share
@@ -36,11 +35,11 @@ from hw_models.multicore.placement_search import with_less_traffic
 from hw_models.multicore.steady_pace import SteadyPace, steady_pace, steady_schedule
 from hw_models.multicore.tick_cost import run_cost
 from hw_models.target_description import TargetDescription
+from sim.engines import simulate
 from toolchain.datasets import Dataset
 from toolchain.errors import DataError, IntegerWidthError, MappingError
 from toolchain.integer_network import (
     IntegerNetwork,
-    spiking_populations,
 )
 from toolchain.layer_graph import AlignmentMethod, LayerGraph
 from toolchain.passes.change_timesteps import use_uniform_timesteps
@@ -339,5 +338,5 @@ def _uniform(search: _Search, first: Design) -> Iterator[tuple[str, Design]]:
 
 
 def _mean_timesteps(network: IntegerNetwork) -> float:
-    spiking = spiking_populations(network)
+    spiking = network.spiking
     return sum(p.timesteps for p in spiking) / len(spiking)

@@ -20,9 +20,9 @@ from deploy.design import chosen_graph, lowering, map_design
 from hw_models.multicore.pipeline import Pipeline, pipeline_of
 from hw_models.multicore.pipeline_ticks import schedule_pipeline
 from hw_models.target_description import TargetDescription
-from sim.any_alignment import run_any_alignment
+from sim.frame_by_frame import run_frame_by_frame
 from toolchain.errors import IntegerWidthError
-from toolchain.integer_network import IntegerNetwork, spiking_populations
+from toolchain.integer_network import IntegerNetwork
 from toolchain.layer_graph import ALIGNMENT_METHODS, AlignmentMethod, LayerGraph
 
 SAMPLES_PER_BATCH = 64
@@ -120,13 +120,13 @@ class _Realignment:
         """Accuracy and spike trains of a design, given the trains of what did not change."""
         network, known = design.network, known or {}
         packed: dict[str, list[np.ndarray]] = {
-            p.name: [] for p in spiking_populations(network) if p.name not in known
+            p.name: [] for p in network.spiking if p.name not in known
         }
         correct = 0
         for start in range(0, len(self.pixels), SAMPLES_PER_BATCH):
             batch = slice(start, start + SAMPLES_PER_BATCH)
             trains = {name: _unpacked(network, name, bits[batch]) for name, bits in known.items()}
-            run = run_any_alignment(network, self.pixels[batch], known=trains, with_counts=False)
+            run = run_frame_by_frame(network, self.pixels[batch], known=trains, with_counts=False)
             correct += int((run.predictions == self.labels[batch]).sum())
             for name, parts in packed.items():
                 parts.append(np.packbits(run.trains[name].reshape(len(run.logits), -1), axis=1))
@@ -149,7 +149,7 @@ class _Realignment:
 def _changes(design: Design) -> list[_Change]:
     """Every other method into each spiking population; of two that read the same frames, the first."""
     changes = []
-    for population in spiking_populations(design.network):
+    for population in design.network.spiking:
         synapses = design.network.incoming(population.name)
         current = synapses[0].alignment
         for method in ALIGNMENT_METHODS:

@@ -9,28 +9,22 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from deploy.simulation_journal import Journal
-from sim.exact import ExactEngine
+from sim.engines import ENGINES, PreparedEngine, Request
 from sim.linear_kernels import LARGEST_BYTE
-from sim.stepped import run_stepped
 from toolchain.datasets import PixelSource
-from toolchain.integer_network import IntegerNetwork, spiking_populations
-
-EngineName: TypeAlias = Literal["exact", "stepped"]
+from toolchain.integer_network import IntegerNetwork
 
 CHUNK_SAMPLES = 320
 """Samples that are computed, sent and written down as one; the last chunk may be smaller."""
-
-STEPPED_BATCH_SAMPLES = 16
-"""The stepped engine keeps every step of every population; of so many samples at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,15 +59,29 @@ class DatasetRun:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ChunkSimulator:
-    """What to do with each chunk; the same object on whatever worker."""
+    """What to do with each chunk; the same object on whatever worker.
+
+    Attributes:
+        engine: one of ``sim.engines.ENGINES``.
+    """
 
     network: IntegerNetwork
-    engine: EngineName = "exact"
+    engine: str = "exact"
     device: str = "cpu"
 
     def __call__(self, pixels: np.ndarray) -> ChunkResult:
-        simulate = _simulate_exact if self.engine == "exact" else _simulate_stepped
-        return simulate(self, pixels)
+        spikes: Counter[str] = Counter()
+        most = {p.name: p.timesteps for p in self.network.spiking}
+
+        def add(name: str, counts: Tensor) -> None:
+            spikes[name] += _total(counts, most[name])
+
+        logits = _prepared(self)(pixels, add).logits
+        return ChunkResult(
+            predictions=logits.argmax(axis=1).tolist(),
+            spikes=dict(spikes),
+            logits_sha256=hashlib.sha256(np.ascontiguousarray(logits, "<i8").data).hexdigest(),
+        )
 
 
 Spread: TypeAlias = Callable[
@@ -122,7 +130,7 @@ def simulate_dataset(
     for index, result in spread(simulator, missing):
         finished[index] = result
         if journal is not None:
-            journal.write(index, result)
+            journal.write(index, asdict(result))
         on_progress(sum(len(result.predictions) for result in finished.values()))
     return _joined([finished[index] for index in range(len(starts))])
 
@@ -137,17 +145,6 @@ def _joined(chunks: list[ChunkResult]) -> DatasetRun:
         spikes=dict(spikes),
         logits_sha256=hashlib.sha256(digests.encode()).hexdigest(),
     )
-
-
-def _simulate_exact(simulator: ChunkSimulator, pixels: np.ndarray) -> ChunkResult:
-    engine = _prepared(simulator)
-    spikes: Counter[str] = Counter()
-    most = {p.name: p.timesteps for p in spiking_populations(simulator.network)}
-
-    def add(name: str, counts: Tensor) -> None:
-        spikes[name] += _total(counts, most[name])
-
-    return _result(engine.run(pixels, on_counts=add).logits, spikes)
 
 
 def _total(counts: Tensor, most: int) -> int:
@@ -166,24 +163,8 @@ def _total(counts: Tensor, most: int) -> int:
     return sum(int(part.view(torch.uint8).sum(dtype=torch.int64)) for part in parts)
 
 
-def _simulate_stepped(simulator: ChunkSimulator, pixels: np.ndarray) -> ChunkResult:
-    logits, spikes = [], Counter[str]()
-    for start in range(0, len(pixels), STEPPED_BATCH_SAMPLES):
-        run = run_stepped(simulator.network, pixels[start : start + STEPPED_BATCH_SAMPLES])
-        logits.append(run.logits)
-        spikes.update({name: int(counts.sum()) for name, counts in run.counts.items()})
-    return _result(np.concatenate(logits), spikes)
-
-
-def _result(logits: np.ndarray, spikes: Counter[str]) -> ChunkResult:
-    return ChunkResult(
-        predictions=logits.argmax(axis=1).tolist(),
-        spikes=dict(spikes),
-        logits_sha256=hashlib.sha256(np.ascontiguousarray(logits, "<i8").data).hexdigest(),
-    )
-
-
 @lru_cache(maxsize=1)
-def _prepared(simulator: ChunkSimulator) -> ExactEngine:
-    """The engine of the simulator at work, prepared once a process."""
-    return ExactEngine(simulator.network, with_counts=False, device=simulator.device)
+def _prepared(simulator: ChunkSimulator) -> PreparedEngine:
+    """The engine of the simulator at work, prepared once per process."""
+    request = Request(with_counts=False, device=simulator.device)
+    return ENGINES[simulator.engine].prepare(simulator.network, request)

@@ -5,20 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 import numpy as np
 
+from toolchain.datasets import PixelSource, samples_sha256
 from toolchain.errors import ModelFileError
 from toolchain.integer_network import IntegerNetwork
 from toolchain.integer_network.serialize import describe_network
 
-if TYPE_CHECKING:
-    from deploy.simulate_dataset import ChunkResult
-
-_FORMAT = "qac-deploy simulation, version 1"
+_FORMAT = "qac-deploy simulation, version 2"
 
 
 class Journal:
@@ -41,8 +38,8 @@ class Journal:
         self._file: IO[str] | None = None
         self.finished = _read(path, run) if resume and path.exists() else {}
 
-    def write(self, index: int, result: ChunkResult) -> None:
-        """Keep a finished chunk; it is out of this process when this returns.
+    def write(self, index: int, result: Mapping[str, Any]) -> None:
+        """Keep what a finished chunk gave, as plain values; it is out of this process on return.
 
         Raises:
             ModelFileError: the file cannot be written.
@@ -53,7 +50,7 @@ class Journal:
                 self._line({"format": _FORMAT, **self._run})
                 for earlier, kept in self.finished.items():
                     self._line({"chunk": earlier, **kept})
-            self._line({"chunk": index, **asdict(result)})
+            self._line({"chunk": index, **result})
             self._file.flush()
         except OSError as error:
             raise ModelFileError(
@@ -74,9 +71,18 @@ class Journal:
 
 
 def describe_run(
-    network: IntegerNetwork, engine: str, data: str, labels: np.ndarray, chunk_samples: int
+    network: IntegerNetwork,
+    engine: str,
+    pixels: PixelSource,
+    labels: np.ndarray,
+    chunk_samples: int,
 ) -> dict[str, Any]:
-    """What two runs must have in common to share chunks."""
+    """What two runs must have in common to share chunks.
+
+    Args:
+        pixels: of the data set.
+        labels: of the samples that are run, which are the first.
+    """
     document, arrays = describe_network(network)
     digest = hashlib.sha256(json.dumps(document).encode())
     for name in sorted(arrays):
@@ -84,9 +90,8 @@ def describe_run(
     return {
         "network": digest.hexdigest(),
         "engine": engine,
-        "data": data,
         "samples": len(labels),
-        "labels": hashlib.sha256(np.ascontiguousarray(labels).data).hexdigest(),
+        "data": samples_sha256(pixels, labels),
         "chunk_samples": chunk_samples,
     }
 

@@ -11,9 +11,8 @@ import torch
 
 from toolchain.checkpoint import Checkpoint, save_checkpoint
 from toolchain.conversion import convert
-from toolchain.datasets import load_dataset
+from toolchain.datasets import data_record, load_dataset
 from toolchain.float_snn import run_float_snn
-from toolchain.layer_graph import SpikingPopulation
 from toolchain.model_zoo import build_model
 from toolchain.quantize_activations import (
     average_pooled,
@@ -71,6 +70,12 @@ def train_model(
     module = quantize_activations(ann, QUANTIZER_CASES[options.case])
     convert(module, dataset.input_shape, dataset.max_value)  # refuse now what conversion would
     accuracies, teacher = {}, None
+    settings = {
+        "architecture": options.architecture,
+        "width": options.width,
+        "case": options.case,
+        "float_epochs": options.float_epochs,
+    }
     if options.float_epochs:
         teacher = train(
             average_pooled(ann),
@@ -79,6 +84,7 @@ def train_model(
             lambda report: on_epoch("float", report),
             state_file=states["float"],
             resume=resume,
+            settings=settings,
         )
         logits = ann_logits(teacher, dataset.test_pixels, dataset.max_value)
         accuracies["float_ann_accuracy"] = accuracy(logits, dataset.test_labels)
@@ -92,17 +98,18 @@ def train_model(
         teacher=teacher,
         state_file=states["qac"],
         resume=resume,
+        settings=settings,
     )
     if not is_main_process():
         return None
     graph = convert(module, dataset.input_shape, dataset.max_value, samples=dataset.train_pixels)
     quantized = ann_logits(module, dataset.test_pixels, dataset.max_value)
     spiking = run_float_snn(graph, dataset.test_pixels).logits
-    timesteps = {p.name: p.timesteps for p in graph.populations if isinstance(p, SpikingPopulation)}
+    timesteps = {p.name: p.timesteps for p in graph.spiking}
     budget = options.plan.budget
     used = 0.0 if budget is None else float(budget.usage(quantizers(module)).detach())
     training = {
-        "data": options.data,
+        **data_record(dataset, out),
         "architecture": options.architecture,
         "width": options.width,
         "quantizer_case": options.case,

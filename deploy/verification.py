@@ -24,15 +24,15 @@ from hw_models.pe_array.layer_passes import modes_of
 from hw_models.pe_array.rtl_network import verify_in_rtl
 from hw_models.pe_array.rtl_simulator import SimulatorName
 from hw_models.target_description import TargetDescription, load_target
+from sim.core_by_core import frames_and_probes, verify_cores
 from sim.exact import run_exact
 from sim.lava_runner import LavaRun, run_lava
-from sim.partitioned import frames_and_probes, verify_cores
 from sim.simulation import Simulation, first_divergence
 from sim.stepped import run_stepped
 from toolchain.checkpoint import load_checkpoint
-from toolchain.datasets import load_dataset
+from toolchain.datasets import load_recorded
 from toolchain.errors import DataError, LavaError, ModelFileError
-from toolchain.integer_network import IntegerNetwork, has_constant_current, input_population
+from toolchain.integer_network import IntegerNetwork
 from toolchain.integer_network.serialize import (
     array_titles,
     describe_network,
@@ -95,7 +95,7 @@ def load_build(folder: Path, num_samples: int) -> Build:
     network = load_integer_network(folder)
     target = load_target(options.target)
     mapping = load_mapping(folder, network, target)
-    pixels = _samples(network, report["data"], num_samples)
+    pixels = _samples(network, report, folder, num_samples)
     return Build(
         folder=folder,
         options=options,
@@ -168,10 +168,12 @@ def hold_array(network: IntegerNetwork, array: PeArray, pixels: np.ndarray) -> s
     return None
 
 
-def _samples(network: IntegerNetwork, data: str | None, count: int) -> np.ndarray:
-    if data is not None:
+def _samples(
+    network: IntegerNetwork, report: dict[str, Any], folder: Path, count: int
+) -> np.ndarray:
+    if report["data"] is not None:
         try:
-            return load_dataset(data).test_pixels[:count]
+            return load_recorded(report, folder)[0].test_pixels[:count]
         except DataError:
             pass  # its files are elsewhere: any pixels will do for an equality
     return random_pixels(network, count)
@@ -179,7 +181,7 @@ def _samples(network: IntegerNetwork, data: str | None, count: int) -> np.ndarra
 
 def random_pixels(network: IntegerNetwork, count: int) -> np.ndarray:
     """Pixels of any value the input population holds, ``(count, C, H, W)``; always the same ones."""
-    source = input_population(network)
+    source = network.input
     return np.random.default_rng(0).integers(0, source.max_value + 1, (count, *source.shape))
 
 
@@ -204,7 +206,7 @@ def _model_to_integers(build: Build) -> Rung:
 
 def _exact_engine(build: Build) -> Rung:
     name = "stepped engine -> exact engine"
-    if not has_constant_current(build.network):
+    if not build.network.has_constant_current:
         reason = "replicate and truncate have no closed form; the stepped engine is the only one"
         return Rung(name=name, status="skipped", detail=reason)
     exact = run_exact(build.network, build.pixels, with_trains=True)

@@ -14,14 +14,10 @@ import numpy as np
 import torch
 from numpy.typing import DTypeLike
 from torch import Tensor
+from typing_extensions import assert_never
 
-from sim.exact_layers import (
-    LayerOptions,
-    ReadoutLayer,
-    SpikingLayer,
-    prepare_layers,
-    travels_in_bytes,
-)
+from sim.exact_layers import CountLayer, Layer, ReadoutLayer, TrainLayer, prepare_layers
+from sim.layer_sums import LayerOptions, travels_in_bytes
 from sim.linear_kernels import (
     LARGEST_BYTE,
     check_float_arithmetic,
@@ -35,8 +31,6 @@ from toolchain.integer_network import (
     IntegerNetwork,
     IntegerReadout,
     IntegerSpiking,
-    has_constant_current,
-    input_population,
 )
 
 ACCUMULATOR_BYTES = 8 * 2**20
@@ -94,10 +88,11 @@ class ExactEngine:
         device: str = "cpu",
         int8: bool = True,
     ) -> None:
-        if not has_constant_current(network):
+        if not network.has_constant_current:
             raise UnsupportedNetworkError(
                 "the exact engine needs 'average' alignment on every synapse: with 'replicate' or "
-                "'truncate' the current varies and no closed form holds; use the stepped engine or Lava"
+                "'truncate' the current varies and no closed form holds; use the frame-by-frame or the "
+                "stepped engine, or Lava"
             )
         self._network = network
         self._with_counts = with_counts
@@ -152,22 +147,27 @@ class ExactEngine:
         self, pixels: np.ndarray, batch: slice, results: _Results
     ) -> Iterator[tuple[str, Tensor]]:
         """Each population's counts as they become known; those asked for go to the results."""
-        source = input_population(self._network)
+        source = self._network.input
         values = {source.name: self._frames(pixels, source.max_value)}
         for layer, unread in zip(self._layers, self._unread_after, strict=True):
-            if isinstance(layer, ReadoutLayer):
-                results.logits(layer.population)[batch] = layer.logits(values)
-                continue
-            population, name = layer.population, layer.population.name
-            if self._options.with_trains:
-                values[name] = layer.counts_and_spikes(values, results.spikes(population)[:, batch])
-            else:
-                values[name] = layer.counts(values)
+            match layer:
+                case ReadoutLayer():
+                    results.logits(layer.population)[batch] = layer.logits(values)
+                    continue
+                case TrainLayer():
+                    spikes = results.spikes(layer.population)[:, batch]
+                    counts = layer.counts_and_spikes(values, spikes)
+                case CountLayer():
+                    counts = layer.counts(values)
+                case _:
+                    assert_never(layer)
             for source_name in unread:
                 del values[source_name]
+            name = layer.population.name
+            values[name] = counts
             if self._with_counts:
-                results.counts(population)[batch] = values[name].permute(0, 2, 3, 1)
-            yield name, values[name]
+                results.counts(layer.population)[batch] = counts.permute(0, 2, 3, 1)
+            yield name, counts
 
     def _frames(self, pixels: np.ndarray, max_value: int) -> Tensor:
         in_bytes = travels_in_bytes(max_value, self._options)
@@ -186,9 +186,9 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _unread_after(layers: Sequence[SpikingLayer | ReadoutLayer]) -> list[list[str]]:
+def _unread_after(layers: Sequence[Layer]) -> list[list[str]]:
     """For each layer, the sources that no later layer reads."""
-    last_reader = {source: i for i, layer in enumerate(layers) for source, _ in layer.edges}
+    last_reader = {source: i for i, layer in enumerate(layers) for source in layer.sums.sources}
     return [[s for s, last in last_reader.items() if last == i] for i in range(len(layers))]
 
 

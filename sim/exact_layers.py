@@ -1,15 +1,16 @@
-"""From the integer network to the layers that the exact engine runs: which arithmetic, where, and why."""
+"""From the integer network to the layers that the exact engine runs: sums, and what makes counts of them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from math import prod
-from typing import Literal, TypeAlias
+from enum import Enum
+from typing import TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
+from typing_extensions import assert_never
 
 from sim.closed_form import (
     bytes_of_levels,
@@ -19,121 +20,88 @@ from sim.closed_form import (
     spikes_after,
     trains_of_currents,
 )
-from sim.fused_counts import fused_counts
-from sim.linear_kernels import (
-    EXACT_INTEGERS,
-    LARGEST_BYTE,
-    Kernel,
-    as_convolution,
-    channels_last_is_trusted,
-    convolution_kernel,
-    dense_kernel,
-    pool_kernel,
-    scaling_kernel,
-    sum_as_convolution,
-)
-from toolchain.errors import UnsupportedNetworkError
+from sim.layer_sums import LayerOptions, Sums, fused_sums, integer_sums, travels_in_bytes
+from sim.linear_kernels import LARGEST_BYTE
+from sim.torch_maps import exact_type
 from toolchain.integer_network import (
     IntegerInput,
     IntegerNetwork,
     IntegerReadout,
     IntegerSpiking,
-    IntegerSynapse,
 )
-from toolchain.integer_network.accumulator_bounds import synapse_interval, window_sum_bound
 from toolchain.integer_network.network import largest_source_value
-from toolchain.linear_maps import Convolution, Dense, Scale, Shape, SumPool
+from toolchain.linear_maps import Shape
 
 PROBE_SAMPLES = 8
 
-Edges: TypeAlias = list[tuple[str, list[Kernel]]]
-"""Source and kernels of each synapse; the outputs add up."""
 
+class Form(Enum):
+    """What the sums of a layer are; for tests of which arithmetic is in use."""
 
-Holds: TypeAlias = Literal["counts", "small levels", "levels", "window sum", "current"]
+    COUNTS = "the counts themselves, in bytes"
+    SMALL_LEVELS = "levels that fit a signed byte; cut off, they are the counts"
+    LEVELS = "levels; cut off, they are the counts"
+    WINDOW_SUM = "V0 + T A"
+    CURRENT = "A"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class SpikingLayer:
-    """A spiking population with kernels that give its counts, its window sum or its current.
+class CountLayer:
+    """A spiking population of which the counts are asked for.
 
     Attributes:
-        constant: what is added to the sum over edges; None where a kernel adds it.
-        holds: what that sum is then: the counts themselves, levels that count when they are cut off (small
-            ones fit a signed byte), ``V0 + T A``, or A.
-        is_usual: ``0 <= V0 < Theta`` for every neuron, so the floating-point forms hold.
-        in_bytes: counts go on as unsigned bytes, else in the layer's type.
-        threshold, initial: Theta and V0 in the layer's type.
+        finish: counts from the sums, which it may use up.
+        form: what the sums are. Nothing but tests depends on it.
     """
 
     population: IntegerSpiking
-    edges: Edges
-    constant: Tensor | None
-    holds: Holds
-    is_usual: bool
-    in_bytes: bool
-    threshold: Tensor
-    initial: Tensor
+    sums: Sums
+    finish: Callable[[Tensor], Tensor]
+    form: Form
 
     def counts(self, values: Mapping[str, Tensor]) -> Tensor:
         """Counts ``(B, C, H, W)`` from those of the sources."""
-        sums, steps = _accumulate(self, values), self.population.timesteps
-        if self.holds == "counts":
-            return sums
-        if self.holds in ("small levels", "levels"):
-            return bytes_of_levels(steps, sums, fit_bytes=self.holds == "small levels")
-        if self.holds == "current":
-            integers = sums.long(), self.threshold.long(), self.initial.long()
-            counts = spikes_after(steps, *integers)
-            return counts.to(torch.uint8 if self.in_bytes else sums.dtype)
-        if self.in_bytes:
-            return bytes_of_window_sums(steps, sums, self.threshold)
-        return counts_of_window_sums(steps, sums, self.threshold)
+        return self.finish(self.sums(values))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TrainLayer:
+    """A spiking population of which the spike trains are asked for as well.
+
+    Attributes:
+        sums: the current A.
+        fire: counts from the current, which it may use up; writes the spikes of each step.
+    """
+
+    population: IntegerSpiking
+    sums: Sums
+    fire: Callable[[Tensor, Tensor], Tensor]
 
     def counts_and_spikes(self, values: Mapping[str, Tensor], spikes: Tensor) -> Tensor:
-        """The same, and writes what fires in each step; for layers that hold A.
+        """Counts ``(B, C, H, W)`` from those of the sources.
 
         Args:
             spikes: bytes ``(T, B, H, W, C)`` to write 0 and 1 into, on whatever device.
         """
-        currents, steps = _accumulate(self, values), self.population.timesteps
-        if self.is_usual and steps <= LARGEST_BYTE:
-            counts = trains_of_currents(steps, currents, self.threshold, self.initial, spikes)
-        else:
-            integers = currents.long(), self.threshold.long(), self.initial.long()
-            counts = spike_train(steps, *integers, spikes)
-        return counts.to(torch.uint8 if self.in_bytes else currents.dtype)
+        return self.fire(self.sums(values), spikes)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ReadoutLayer:
-    """The readout population; its kernels and constant add up to the logits."""
+    """The readout population; its sums are the logits."""
 
     population: IntegerReadout
-    edges: Edges
-    constant: Tensor | None
+    sums: Sums
 
     def logits(self, values: Mapping[str, Tensor]) -> Tensor:
         """int64 ``(B, classes)`` from the counts of the sources."""
-        return _accumulate(self, values).flatten(1).to(torch.int64)
+        return self.sums(values).flatten(1).to(torch.int64)
 
 
-@dataclass(frozen=True, kw_only=True)
-class LayerOptions:
-    """What the layers are prepared for.
-
-    Attributes:
-        largest_factor: largest value that 8-bit arithmetic takes; 0 for floating point alone.
-    """
-
-    device: torch.device
-    largest_factor: int
-    with_trains: bool
+Layer: TypeAlias = CountLayer | TrainLayer | ReadoutLayer
 
 
-def prepare_layers(
-    network: IntegerNetwork, options: LayerOptions
-) -> list[SpikingLayer | ReadoutLayer]:
+def prepare_layers(network: IntegerNetwork, options: LayerOptions) -> list[Layer]:
     """All populations but the input, in topological order.
 
     A layer in 8-bit arithmetic is tried against the same layer in floating point, on random values of
@@ -154,12 +122,8 @@ def prepare_layers(
     return layers
 
 
-def _agree(
-    network: IntegerNetwork,
-    layer: SpikingLayer | ReadoutLayer,
-    plain: SpikingLayer | ReadoutLayer,
-    options: LayerOptions,
-) -> bool:
+def _agree(network: IntegerNetwork, layer: Layer, plain: Layer, options: LayerOptions) -> bool:
+    """Whether both give the same integers for the same random values of their sources."""
     rng = np.random.default_rng(0)
     values = {}
     for synapse in network.incoming(layer.population.name):
@@ -169,69 +133,153 @@ def _agree(
         in_bytes = travels_in_bytes(largest, options)
         probe = probe.to(options.device, torch.uint8 if in_bytes else torch.float64)
         values[synapse.source] = probe.contiguous(memory_format=torch.channels_last)
-    if isinstance(layer, ReadoutLayer):
-        assert isinstance(plain, ReadoutLayer)
-        return torch.equal(layer.logits(values), plain.logits(values))
-    assert isinstance(plain, SpikingLayer)
-    if options.with_trains:
-        channels, rows, columns = layer.population.shape
-        frames = (layer.population.timesteps, PROBE_SAMPLES, rows, columns, channels)
-        ours, theirs = torch.empty((2, *frames), dtype=torch.uint8)
-        counts = layer.counts_and_spikes(values, ours), plain.counts_and_spikes(values, theirs)
-        return torch.equal(*counts) and torch.equal(ours, theirs)
-    return torch.equal(layer.counts(values), plain.counts(values))
+    ours, theirs = _integers(layer, values), _integers(plain, values)
+    return all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
 
 
-def _accumulate(layer: SpikingLayer | ReadoutLayer, values: Mapping[str, Tensor]) -> Tensor:
-    total: Tensor | None = None
-    for source, kernels in layer.edges:
-        added = values[source]
-        for kernel in kernels:
-            added = kernel(added)
-        total = added if total is None else total.add_(added)
-    assert total is not None
-    return total if layer.constant is None else total.add_(layer.constant)
-
-
-def travels_in_bytes(largest_value: int, options: LayerOptions) -> bool:
-    """Whether a population's counts or pixels go to its readers as unsigned bytes."""
-    return options.largest_factor > 0 and largest_value <= LARGEST_BYTE
+def _integers(layer: Layer, values: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
+    """All that a layer gives."""
+    match layer:
+        case ReadoutLayer():
+            return (layer.logits(values),)
+        case CountLayer():
+            return (layer.counts(values),)
+        case TrainLayer(population=population):
+            channels, rows, columns = population.shape
+            frames = (population.timesteps, PROBE_SAMPLES, rows, columns, channels)
+            spikes = torch.empty(frames, dtype=torch.uint8)
+            return layer.counts_and_spikes(values, spikes), spikes
+        case _:
+            assert_never(layer)
 
 
 def _prepare(
     network: IntegerNetwork, population: IntegerSpiking | IntegerReadout, options: LayerOptions
-) -> SpikingLayer | ReadoutLayer:
+) -> Layer:
     if isinstance(population, IntegerReadout):
         dtype = exact_type(network, population.name)
-        zero = np.zeros(1, np.int64)
-        edges, constant = _edges(network, population, population.timesteps, zero, dtype, options)
-        return ReadoutLayer(population=population, edges=edges, constant=constant)
-    start, threshold = population.initial_potential, population.threshold
-    is_usual = bool(((start >= 0) & (start < threshold)).all())
-    in_bytes = travels_in_bytes(population.timesteps, options)
-    holds: Holds = "current"
-    fused: tuple[Edges, Holds] | None = None
-    if is_usual and not options.with_trains:
-        holds = "window sum"
-        if in_bytes:
-            fused = _fused_edges(network, population, options)
-    if fused is not None:
-        dtype, constant = torch.float32, None
-        edges, holds = fused
-    else:
-        dtype = exact_type(network, population.name)
-        steps, offset = (1, start * 0) if holds == "current" else (population.timesteps, start)
-        edges, constant = _edges(network, population, steps, offset, dtype, options)
-    return SpikingLayer(
-        population=population,
-        edges=edges,
-        constant=constant,
-        holds=holds,
-        is_usual=is_usual,
-        in_bytes=in_bytes,
-        threshold=_along_rows(threshold, population.shape, dtype, options.device),
-        initial=_along_rows(start, population.shape, dtype, options.device),
+        sums = integer_sums(network, population, dtype, options, steps=population.timesteps)
+        return ReadoutLayer(population=population, sums=sums)
+    if options.with_trains:
+        return _train_layer(network, population, options)
+    if not _is_usual(population):
+        return _layer_of_currents(network, population, options)
+    return _fused_layer(network, population, options) or _layer_of_window_sums(
+        network, population, options
     )
+
+
+def _is_usual(population: IntegerSpiking) -> bool:
+    """``0 <= V0 < Theta`` for every neuron, so the floating-point forms hold."""
+    start = population.initial_potential
+    return bool(((start >= 0) & (start < population.threshold)).all())
+
+
+def _fused_layer(
+    network: IntegerNetwork, population: IntegerSpiking, options: LayerOptions
+) -> CountLayer | None:
+    """Counts or levels straight out of 8-bit convolutions, where they are exact."""
+    steps = population.timesteps
+    if not travels_in_bytes(steps, options):
+        return None
+    if (fused := fused_sums(network, population, options)) is None:
+        return None
+    sums, scaled = fused
+    if len(sums.edges) == 1:
+        return CountLayer(population=population, sums=sums, finish=_as_it_is, form=Form.COUNTS)
+    fit_bytes = scaled.limits is not None
+    return CountLayer(
+        population=population,
+        sums=sums,
+        finish=lambda levels: bytes_of_levels(steps, levels, fit_bytes=fit_bytes),
+        form=Form.SMALL_LEVELS if fit_bytes else Form.LEVELS,
+    )
+
+
+def _as_it_is(counts: Tensor) -> Tensor:
+    return counts
+
+
+def _layer_of_window_sums(
+    network: IntegerNetwork, population: IntegerSpiking, options: LayerOptions
+) -> CountLayer:
+    """One division per neuron."""
+    steps, dtype = population.timesteps, exact_type(network, population.name)
+    sums = integer_sums(
+        network, population, dtype, options, steps=steps, offset=population.initial_potential
+    )
+    threshold = _along_rows(population.threshold, population.shape, dtype, options.device)
+    in_bytes = travels_in_bytes(steps, options)
+    counts_of = bytes_of_window_sums if in_bytes else counts_of_window_sums
+    return CountLayer(
+        population=population,
+        sums=sums,
+        finish=lambda window_sums: counts_of(steps, window_sums, threshold),
+        form=Form.WINDOW_SUM,
+    )
+
+
+def _layer_of_currents(
+    network: IntegerNetwork, population: IntegerSpiking, options: LayerOptions
+) -> CountLayer:
+    """In int64, for any V0 whatever."""
+    neurons = _Neurons.of(network, population, options)
+    threshold, initial = neurons.threshold.long(), neurons.initial.long()
+    steps, sent = population.timesteps, neurons.sent
+    return CountLayer(
+        population=population,
+        sums=_currents(network, population, neurons, options),
+        finish=lambda currents: spikes_after(steps, currents.long(), threshold, initial).to(sent),
+        form=Form.CURRENT,
+    )
+
+
+def _train_layer(
+    network: IntegerNetwork, population: IntegerSpiking, options: LayerOptions
+) -> TrainLayer:
+    neurons = _Neurons.of(network, population, options)
+    threshold, initial = neurons.threshold, neurons.initial
+    steps, sent = population.timesteps, neurons.sent
+    if _is_usual(population) and steps <= LARGEST_BYTE:
+
+        def fire(currents: Tensor, spikes: Tensor) -> Tensor:
+            return trains_of_currents(steps, currents, threshold, initial, spikes).to(sent)
+    else:
+        integers = threshold.long(), initial.long()
+
+        def fire(currents: Tensor, spikes: Tensor) -> Tensor:
+            return spike_train(steps, currents.long(), *integers, spikes).to(sent)
+
+    sums = _currents(network, population, neurons, options)
+    return TrainLayer(population=population, sums=sums, fire=fire)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Neurons:
+    """Theta and V0 in a type that holds the sums, and the type in which counts go on."""
+
+    threshold: Tensor
+    initial: Tensor
+    sent: torch.dtype
+
+    @staticmethod
+    def of(network: IntegerNetwork, population: IntegerSpiking, options: LayerOptions) -> _Neurons:
+        dtype = exact_type(network, population.name)
+        threshold, initial = (
+            _along_rows(values, population.shape, dtype, options.device)
+            for values in (population.threshold, population.initial_potential)
+        )
+        in_bytes = travels_in_bytes(population.timesteps, options)
+        return _Neurons(
+            threshold=threshold, initial=initial, sent=torch.uint8 if in_bytes else dtype
+        )
+
+
+def _currents(
+    network: IntegerNetwork, population: IntegerSpiking, neurons: _Neurons, options: LayerOptions
+) -> Sums:
+    zeros = 0 * population.initial_potential  # of its shape, so that torch adds it in the same way
+    return integer_sums(network, population, neurons.threshold.dtype, options, offset=zeros)
 
 
 def _along_rows(
@@ -241,145 +289,3 @@ def _along_rows(
     whole = np.broadcast_to(values, shape if values.shape[1] > 1 else (shape[0], 1, shape[2]))
     rows_last = np.require(whole.transpose(1, 2, 0), requirements=["C", "W"])
     return torch.from_numpy(rows_last).to(device, dtype).permute(2, 0, 1)
-
-
-def _fused_edges(
-    network: IntegerNetwork, population: IntegerSpiking, options: LayerOptions
-) -> tuple[Edges, Holds] | None:
-    """Kernels from bytes to the counts or levels of ``sim.fused_counts``, or None."""
-    sums = {s: synapse_interval(network, s) for s in network.incoming(population.name)}
-    synapses = sorted(sums, key=lambda s: sums[s].magnitude << s.exponent)
-    if not all(
-        all(_on_bytes(network, s, options)) and isinstance(s.maps[-1], Convolution | Scale)
-        for s in synapses
-    ):
-        return None
-    exponents = [s.exponent for s in synapses]
-    fused = fused_counts(population, exponents, [sums[s] for s in synapses])
-    if fused is None:
-        return None
-    holds: Holds = "counts"
-    if len(synapses) > 1:
-        holds = "levels" if fused.limits is None else "small levels"
-    edges: Edges = []
-    for synapse, scale in zip(synapses, fused.scales, strict=True):
-        *pools, last = synapse.maps
-        kernels: list[Kernel] = []
-        for pool in pools:
-            assert isinstance(pool, SumPool)  # a synapse has one weighted map
-            channels = network[synapse.source].shape[0]
-            kernels.append(pool_kernel(pool, channels, int8=True, device=options.device))
-        assert isinstance(last, Convolution | Scale)
-        kernel = scaling_kernel(
-            as_convolution(last) if isinstance(last, Scale) else last,
-            scale,
-            None if edges else fused.offset,
-            fused.limits if synapse is synapses[-1] else None,
-            torch.uint8 if holds == "counts" else torch.float32,
-            device=options.device,
-        )
-        edges.append((synapse.source, [*kernels, kernel]))
-    return edges, holds
-
-
-def _on_bytes(
-    network: IntegerNetwork, synapse: IntegerSynapse, options: LayerOptions
-) -> list[bool]:
-    """For each map, whether it can read bytes in 8-bit arithmetic."""
-    shape, largest = network[synapse.source].shape, largest_source_value(network, synapse)
-    possible, on_bytes = largest <= options.largest_factor, []
-    for linear_map in synapse.maps:
-        match linear_map:
-            case Convolution():
-                on_bytes.append(possible and channels_last_is_trusted(linear_map, shape))
-                possible = False  # sums are wider
-            case Scale():
-                on_bytes.append(
-                    possible and channels_last_is_trusted(as_convolution(linear_map), shape)
-                )
-                possible = False
-            case Dense():
-                on_bytes.append(possible)
-                possible = False
-            case SumPool():
-                largest *= prod(linear_map.kernel)
-                ones = sum_as_convolution(linear_map, shape[0])
-                possible = possible and largest <= options.largest_factor
-                possible = possible and channels_last_is_trusted(ones, shape)
-                on_bytes.append(possible)
-        shape = linear_map.output_shape(shape)
-    return on_bytes
-
-
-def exact_type(network: IntegerNetwork, name: str) -> torch.dtype:
-    """The narrowest float type that holds every sum of a population's firing window.
-
-    Raises:
-        UnsupportedNetworkError: the bound is past what doubles hold.
-    """
-    bound = window_sum_bound(network, name)
-    dtype = next((d for d, limit in EXACT_INTEGERS.items() if bound <= limit), None)
-    if dtype is None:
-        raise UnsupportedNetworkError(
-            f"{name}: accumulator bound {bound:,} exceeds 2^53, the largest integer that doubles hold; use "
-            f"the stepped engine"
-        )
-    return dtype
-
-
-def _edges(
-    network: IntegerNetwork,
-    population: IntegerSpiking | IntegerReadout,
-    steps: int,
-    offset: np.ndarray,
-    dtype: torch.dtype,
-    options: LayerOptions,
-) -> tuple[Edges, Tensor | None]:
-    """Kernels and a constant that add up to ``steps * A + offset``; the first edge adds it if it can."""
-    constant = steps * population.bias + offset
-    incoming = network.incoming(population.name)
-    in_kernel = constant.shape[1:] == (1, 1) and not isinstance(incoming[0].maps[-1], SumPool)
-    bias = np.broadcast_to(constant.reshape(-1), population.shape[:1]) if in_kernel else None
-    edges = [
-        (s.source, _kernels(network, s, steps, bias if s is incoming[0] else None, dtype, options))
-        for s in incoming
-    ]
-    return edges, None if in_kernel else torch.from_numpy(constant).to(options.device, dtype)
-
-
-def _kernels(
-    network: IntegerNetwork,
-    synapse: IntegerSynapse,
-    steps: int,
-    bias: np.ndarray | None,
-    dtype: torch.dtype,
-    options: LayerOptions,
-) -> list[Kernel]:
-    """``steps * 2^x_e * op(W, N) + bias``, in bytes as far as they hold the values."""
-    kernels: list[Kernel] = []
-    shape = network[synapse.source].shape
-    weighted = {
-        "factor": steps * 2**synapse.exponent,
-        "bias": bias,
-        "dtype": dtype,
-        "device": options.device,
-    }
-    on_bytes = _on_bytes(network, synapse, options)
-    for linear_map, reads_bytes in zip(synapse.maps, on_bytes, strict=True):
-        int8 = reads_bytes and dtype == torch.float32
-        match linear_map:
-            case Convolution():
-                kernels.append(convolution_kernel(linear_map, shape, **weighted, int8=int8))
-            case Scale():
-                as_conv = as_convolution(linear_map)
-                kernels.append(convolution_kernel(as_conv, shape, **weighted, int8=int8))
-            case Dense():
-                kernels.append(dense_kernel(linear_map, shape, **weighted, int8=int8))
-            case SumPool():
-                kernels.append(
-                    pool_kernel(
-                        linear_map, shape[0], dtype=dtype, int8=reads_bytes, device=options.device
-                    )
-                )
-        shape = linear_map.output_shape(shape)
-    return kernels

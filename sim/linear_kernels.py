@@ -27,10 +27,20 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from typing_extensions import assert_never
 
 from sim.gathered_kernels import LARGEST_SIGNED_BYTE, matrix_product, scaled_convolution
 from toolchain.errors import DeviceError
-from toolchain.linear_maps import Convolution, Dense, Scale, Shape, SumPool
+from toolchain.linear_maps import (
+    Convolution,
+    Dense,
+    IntegerMap,
+    IntegerPool,
+    Scale,
+    Shape,
+    SumPool,
+    as_grouped_convolution,
+)
 
 EXACT_INTEGERS = {torch.float32: 2**24 - 1, torch.float64: 2**53 - 1}
 """Largest integer up to which sums, products and floored quotients of each type are exact."""
@@ -140,29 +150,25 @@ def scaling_kernel(
 def channels_last_is_trusted(convolution: Convolution, shape: Shape) -> bool:
     """Whether oneDNN computes it rightly on a feature map of that shape with channels last in memory.
 
-    Release 3.12 reads wrong rows, of bytes and of float32 alike, where a group has one input channel, the
-    stride is horizontal and the output one column wide, for some numbers of samples; its kernel for
-    depthwise convolutions does not.
+    Release 3.12 reads wrong rows where the stride is horizontal and the output one column wide: of bytes
+    and of float32 where a group has one input channel, for some numbers of samples; of bytes in any group on
+    processors with AMX, for outputs of five rows or more. Its kernel for depthwise convolutions does not.
     """
     out, per_group = convolution.weight.shape[:2]
     is_depthwise = per_group == 1 and out == convolution.groups > 1
-    return (
-        per_group > 1
-        or is_depthwise
-        or convolution.stride[1] == 1
-        or convolution.output_shape(shape)[2] > 1
-    )
+    one_column = convolution.output_shape(shape)[2] == 1
+    return is_depthwise or not (convolution.stride[1] > 1 and one_column)
 
 
-def as_convolution(scale: Scale) -> Convolution:
-    """A scale is a depthwise 1x1 convolution."""
-    return Convolution(weight=scale.weight.reshape(-1, 1, 1, 1), groups=len(scale.weight))
-
-
-def sum_as_convolution(pool: SumPool, channels: int) -> Convolution:
-    """A sum over windows is a depthwise convolution of ones."""
-    ones = np.ones((channels, 1, *pool.kernel), np.int8)
-    return Convolution(weight=ones, stride=pool.stride, padding=pool.padding, groups=channels)
+def reads_bytes_exactly(linear_map: IntegerMap, shape: Shape) -> bool:
+    """Whether the kernel of a map may read bytes of a feature map of that shape."""
+    match linear_map:
+        case Convolution() | Scale() | SumPool():
+            return channels_last_is_trusted(as_grouped_convolution(linear_map, shape), shape)
+        case Dense():
+            return True
+        case _:
+            assert_never(linear_map)
 
 
 def dense_kernel(
@@ -190,24 +196,26 @@ def dense_kernel(
 
 
 def pool_kernel(
-    pool: SumPool,
+    pool: IntegerPool,
     channels: int,
     *,
     int8: bool,
     dtype: torch.dtype = torch.float32,
     device: torch.device,
 ) -> Kernel:
-    """Sums over windows; with ``int8``, unsigned bytes in and out."""
-    if int8 and is_processor(device):
-        convolution = sum_as_convolution(pool, channels)
-        return _int8_convolution(convolution, torch.ones(channels), None, torch.uint8)
+    """A map without a weight; with ``int8``, unsigned bytes in and out."""
+    match pool:
+        case SumPool(kernel=kernel, stride=stride, padding=padding):
+            if int8 and is_processor(device):
+                convolution = as_grouped_convolution(pool, (channels, 1, 1))
+                return _int8_convolution(convolution, torch.ones(channels), None, torch.uint8)
 
-    def sums(values: Tensor) -> Tensor:
-        return F.avg_pool2d(
-            values.to(dtype), pool.kernel, pool.stride, pool.padding, divisor_override=1
-        )
+            def sums(values: Tensor) -> Tensor:
+                return F.avg_pool2d(values.to(dtype), kernel, stride, padding, divisor_override=1)
 
-    return (lambda values: sums(values).to(torch.uint8)) if int8 else sums
+            return (lambda values: sums(values).to(torch.uint8)) if int8 else sums
+        case _:
+            assert_never(pool)
 
 
 def _int8_convolution(

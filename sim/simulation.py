@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
 
 from toolchain.errors import DataError
-from toolchain.integer_network import IntegerNetwork, input_population
+from toolchain.integer_network import IntegerNetwork
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -32,6 +32,25 @@ class Simulation:
     def predictions(self) -> np.ndarray:
         """Class of each sample, the first of equals; shape ``(B,)``."""
         return self.logits.argmax(axis=1)
+
+    def only(self, *, counts: bool, trains: bool) -> Simulation:
+        """The same without its counts or without its spike trains."""
+        return replace(
+            self, counts=self.counts if counts else {}, trains=self.trains if trains else {}
+        )
+
+
+def joined(parts: Sequence[Simulation]) -> Simulation:
+    """One simulation of all samples from those of consecutive batches; at least one."""
+
+    def join(arrays: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+        return {name: np.concatenate([part[name] for part in arrays]) for name in arrays[0]}
+
+    return Simulation(
+        logits=np.concatenate([part.logits for part in parts]),
+        counts=join([part.counts for part in parts]),
+        trains=join([part.trains for part in parts]),
+    )
 
 
 class CompactIntegers(Mapping[str, np.ndarray]):
@@ -56,7 +75,7 @@ def check_pixels(network: IntegerNetwork, pixels: np.ndarray) -> np.ndarray:
     Raises:
         DataError: shape or range is not what the network's input population holds.
     """
-    source = input_population(network)
+    source = network.input
     if pixels.shape[1:] != source.shape:
         raise DataError(
             f"samples have shape {pixels.shape[1:]}, but the network's input population "

@@ -6,9 +6,10 @@ each loop of the definition (see ``toolchain.integer_network.network``), no clos
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
+from typing_extensions import assert_never
 
 from sim.simulation import Simulation, check_pixels
 from toolchain.integer_network import (
@@ -17,13 +18,12 @@ from toolchain.integer_network import (
     IntegerReadout,
     IntegerSpiking,
     IntegerSynapse,
-    readout_population,
 )
 from toolchain.integer_network.network import step_frames
 from toolchain.linear_maps import (
-    AveragePool,
     Convolution,
     Dense,
+    IntegerMap,
     Pair,
     Scale,
     SumPool,
@@ -40,25 +40,21 @@ def run_stepped(network: IntegerNetwork, pixels: np.ndarray) -> Simulation:
     Raises:
         DataError: the pixels are not what the input population holds.
     """
-    frames: dict[
-        str, np.ndarray
-    ] = {}  # per population, (B, T, C, H, W): what it sends in each step
-    logits = np.empty(0)
+    # per population, (B, T, C, H, W): what it sends in each step
+    frames: dict[str, np.ndarray] = {}
     for population in network.populations:
         match population:
             case IntegerInput():
                 frames[population.name] = check_pixels(network, pixels)[:, None].astype(np.int64)
             case IntegerSpiking():
-                currents = _currents(network, population, frames)
-                frames[population.name], _ = _integrate_and_fire(population, currents)
+                currents = input_currents(network, population, frames)
+                frames[population.name], _ = integrate_and_fire(population, currents)
             case IntegerReadout():
-                logits = _currents(network, population, frames).sum(axis=1).reshape(len(pixels), -1)
-    assert readout_population(network)
-    trains = {
-        p.name: frames[p.name].astype(bool)
-        for p in network.populations
-        if isinstance(p, IntegerSpiking)
-    }
+                pass
+            case _:
+                assert_never(population)
+    logits = input_currents(network, network.readout, frames).sum(axis=1).reshape(len(pixels), -1)
+    trains = {p.name: frames[p.name].astype(bool) for p in network.spiking}
     counts = {name: train.sum(axis=1, dtype=np.int64) for name, train in trains.items()}
     return Simulation(logits=logits, counts=counts, trains=trains)
 
@@ -76,13 +72,13 @@ def firing_window(
     Returns:
         int64 ``(B, T, C, H, W)``; of a readout, the accumulated logits.
     """
-    currents = _currents(network, population, frames)
+    currents = input_currents(network, population, frames)
     if isinstance(population, IntegerReadout):
         return np.cumsum(currents, axis=1)
-    return _integrate_and_fire(population, currents)[1]
+    return integrate_and_fire(population, currents)[1]
 
 
-def _integrate_and_fire(
+def integrate_and_fire(
     population: IntegerSpiking, currents: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Spikes and the potentials they leave, over one firing window; all ``(B, T, C, H, W)``."""
@@ -96,7 +92,7 @@ def _integrate_and_fire(
     return spikes, potentials
 
 
-def _currents(
+def input_currents(
     network: IntegerNetwork,
     target: IntegerSpiking | IntegerReadout,
     frames: Mapping[str, np.ndarray],
@@ -107,17 +103,22 @@ def _currents(
     for synapse in network.incoming(target.name):
         source = frames[synapse.source]
         if synapse.alignment == "average":
-            currents += _transmit(synapse, source.sum(axis=1))[:, None]
+            currents += transmit(synapse, source.sum(axis=1))[:, None]
             continue
         for step, frame in enumerate(step_frames(network, synapse)):
             if frame is not None:
-                currents[:, step] += _transmit(synapse, source[:, frame])
+                currents[:, step] += transmit(synapse, source[:, frame])
     return currents
 
 
-def _transmit(synapse: IntegerSynapse, values: np.ndarray) -> np.ndarray:
+def transmit(synapse: IntegerSynapse, values: np.ndarray) -> np.ndarray:
     """``2^x_e * op_e(W_e, values)`` for values of shape ``(B, C, H, W)``."""
-    for linear_map in synapse.maps:
+    return apply_maps(synapse.maps, values) << synapse.exponent
+
+
+def apply_maps(maps: Iterable[IntegerMap], values: np.ndarray) -> np.ndarray:
+    """A chain of maps on integers of shape ``(B, C, H, W)``."""
+    for linear_map in maps:
         match linear_map:
             case Convolution():
                 values = _convolve(linear_map, values)
@@ -128,9 +129,9 @@ def _transmit(synapse: IntegerSynapse, values: np.ndarray) -> np.ndarray:
                 values = values * weight.astype(np.int64)[:, None, None]
             case SumPool(kernel=kernel, stride=stride, padding=padding):
                 values = sum(window for _, _, window in _windows(values, kernel, stride, padding))
-            case AveragePool():
-                raise AssertionError("an integer synapse holds no average pool")
-    return values << synapse.exponent
+            case _:
+                assert_never(linear_map)
+    return values
 
 
 def _convolve(convolution: Convolution, values: np.ndarray) -> np.ndarray:

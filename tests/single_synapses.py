@@ -6,19 +6,16 @@ from dataclasses import replace
 
 import numpy as np
 
-from sim.stepped import _transmit
-from toolchain.linear_maps import Convolution, Dense, Scale, with_weight
+from sim.stepped import transmit
+from toolchain.linear_maps import with_weight
 
 
 def dense_synapses(network, synapse):
     """bool (targets, sources), by sending one spike at a time through positive weights."""
     source = network[synapse.source]
-    maps = tuple(
-        with_weight(m, np.ones_like(m.weight)) if isinstance(m, Convolution | Dense | Scale) else m
-        for m in synapse.maps
-    )
+    ones = with_weight(synapse.weighted, np.ones_like(synapse.weighted.weight))
     one_hot = np.eye(int(np.prod(source.shape)), dtype=np.int64).reshape(-1, *source.shape)
-    return _transmit(replace(synapse, maps=maps), one_hot).reshape(len(one_hot), -1).T > 0
+    return transmit(replace(synapse, weighted=ones), one_hot).reshape(len(one_hot), -1).T > 0
 
 
 def within_exponents(network):

@@ -34,7 +34,7 @@ def residual_network():
         )
 
     def synapse(source, target, *maps):
-        return IntegerSynapse(source=source, target=target, maps=maps, exponent=0)
+        return IntegerSynapse.of_maps(source=source, target=target, maps=maps, exponent=0)
 
     same = {"padding": (1, 1)}
     return verify_integer_network(

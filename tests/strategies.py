@@ -142,7 +142,7 @@ def _spiking(draw, rng, name: str, shape: Shape, any_potential: bool) -> Integer
 
 def _synapse(draw, source, target, maps, alignment) -> IntegerSynapse:
     exponent = draw(st.integers(0, 3))
-    return IntegerSynapse(
+    return IntegerSynapse.of_maps(
         source=source, target=target, maps=maps, exponent=exponent, alignment=alignment
     )
 

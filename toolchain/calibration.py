@@ -143,7 +143,7 @@ class _Neurons(nn.Module):
 
     def __init__(self, graph: LayerGraph, granularity: Granularity) -> None:
         super().__init__()
-        self.names = [p.name for p in graph.populations if isinstance(p, SpikingPopulation)]
+        self.names = [p.name for p in graph.spiking]
         self.thresholds, shares, factors = [], [], []
         for name in self.names:
             population = graph[name]

@@ -25,19 +25,29 @@ from toolchain.layer_graph import (
     Synapse,
     verify_layer_graph,
 )
-from toolchain.linear_maps import Shape
-from toolchain.map_records import read_maps, store_tensor, write_maps
+from toolchain.map_records import read_maps, write_maps
 from toolchain.plain_torch_file import load_plain_zip
+from toolchain.population_records import read_population, write_population
 from toolchain.record_reader import RecordReader
 
 FORMAT = "qac-deploy model"
 VERSION = 2
 OLDEST_VERSION = 1  # without digests
+POPULATIONS: dict[str, type[Population]] = {
+    "input": InputPopulation,
+    "spiking": SpikingPopulation,
+    "readout": ReadoutPopulation,
+}
 
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """A layer graph and what is known of its training (plain values, shown but never interpreted)."""
+    """A layer graph and what is known of its training.
+
+    Attributes:
+        training: plain values, shown but not interpreted, except for ``data`` and ``data_sha256``: the
+            data set that ``compile`` and ``calibrate`` use (see ``toolchain.datasets.data_record``).
+    """
 
     graph: LayerGraph
     training: dict[str, Any]
@@ -53,7 +63,9 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     document = {
         "format": FORMAT,
         "version": VERSION,
-        "populations": [_write_population(p, tensors) for p in checkpoint.graph.populations],
+        "populations": [
+            write_population(p, POPULATIONS, tensors) for p in checkpoint.graph.populations
+        ],
         "synapses": [_write_synapse(s, tensors) for s in checkpoint.graph.synapses],
         "tensors": {name: torch.tensor(array) for name, array in tensors.items()},
         "training": checkpoint.training,
@@ -94,7 +106,10 @@ def load_checkpoint(path: Path) -> Checkpoint:
     tensors = _tensors(root)
     if version > OLDEST_VERSION:
         _check_digests(root)
-    populations = [_read_population(r, tensors) for r in root.record_list("populations")]
+    populations = [
+        read_population(r, POPULATIONS, tensors, np.floating)
+        for r in root.record_list("populations")
+    ]
     synapses = [_read_synapse(r, tensors) for r in root.record_list("synapses")]
     training = root.value("training")
     if not isinstance(training, dict):
@@ -164,26 +179,6 @@ def _tensors(root: RecordReader) -> dict[str, np.ndarray]:
     return {name: tensor.numpy() for name, tensor in stored.items()}
 
 
-def _write_population(population: Population, tensors: dict[str, np.ndarray]) -> dict[str, Any]:
-    record: dict[str, Any] = {"name": population.name, "shape": list(population.shape)}
-    fields: tuple[str, ...]
-    match population:
-        case InputPopulation():
-            return record | {
-                "kind": "input", "max_value": population.max_value, "unit": population.unit,
-            }  # fmt: skip
-        case SpikingPopulation():
-            record |= {"kind": "spiking"}
-            fields = ("threshold", "initial_potential", "bias")
-        case ReadoutPopulation():
-            record |= {"kind": "readout"}
-            fields = ("bias",)
-    record["timesteps"] = population.timesteps
-    for field in fields:
-        record[field] = store_tensor(getattr(population, field), tensors)
-    return record
-
-
 def _write_synapse(synapse: Synapse, tensors: dict[str, np.ndarray]) -> dict[str, Any]:
     return {
         "source": synapse.source,
@@ -191,31 +186,6 @@ def _write_synapse(synapse: Synapse, tensors: dict[str, np.ndarray]) -> dict[str
         "alignment": synapse.alignment,
         "maps": write_maps(synapse.maps, tensors),
     }
-
-
-def _read_population(reader: RecordReader, tensors: dict[str, np.ndarray]) -> Population:
-    name, kind = reader.text("name"), reader.choice("kind", ("input", "spiking", "readout"))
-    channels, height, width = reader.integers("shape", 3, 1)
-    shape: Shape = (channels, height, width)
-    if kind == "input":
-        return InputPopulation(
-            name=name,
-            shape=shape,
-            max_value=reader.integer("max_value", 1),
-            unit=reader.positive_number("unit"),
-        )
-    timesteps = reader.integer("timesteps", 1)
-    bias = reader.tensor("bias", tensors, 3, np.floating)
-    if kind == "readout":
-        return ReadoutPopulation(name=name, shape=shape, timesteps=timesteps, bias=bias)
-    return SpikingPopulation(
-        name=name,
-        shape=shape,
-        timesteps=timesteps,
-        threshold=reader.tensor("threshold", tensors, 3, np.floating),
-        initial_potential=reader.tensor("initial_potential", tensors, 3, np.floating),
-        bias=bias,
-    )
 
 
 def _read_synapse(reader: RecordReader, tensors: dict[str, np.ndarray]) -> Synapse:

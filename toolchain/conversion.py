@@ -31,7 +31,7 @@ from toolchain.layer_graph import (
     Synapse,
     verify_layer_graph,
 )
-from toolchain.layer_graph.verify import MAX_TIMESTEPS
+from toolchain.layer_graph.structure import MAX_TIMESTEPS
 from toolchain.linear_expressions import LinearExpression
 from toolchain.linear_maps import Convolution, Dense, Pair, Shape
 from toolchain.quantizers import ActivationQuantizer

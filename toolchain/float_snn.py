@@ -14,6 +14,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from typing_extensions import assert_never
 
 from toolchain.datasets import PixelSource
 from toolchain.layer_graph import (
@@ -114,15 +115,13 @@ def neuron_states(graph: LayerGraph, dtype: torch.dtype) -> dict[str, NeuronStat
         p.name: NeuronState(
             torch.from_numpy(p.threshold).to(dtype), torch.from_numpy(p.initial_potential).to(dtype)
         )
-        for p in graph.populations
-        if isinstance(p, SpikingPopulation)
+        for p in graph.spiking
     }
 
 
 def input_current(graph: LayerGraph, pixels: np.ndarray, dtype: torch.dtype) -> Tensor:
     """Real values of pixel integers, shape ``(B, C, H, W)``."""
-    (source,) = (p for p in graph.populations if isinstance(p, InputPopulation))
-    return torch.from_numpy(np.ascontiguousarray(pixels)).to(dtype) * source.unit
+    return torch.from_numpy(np.ascontiguousarray(pixels)).to(dtype) * graph.input.unit
 
 
 def propagate(
@@ -227,4 +226,6 @@ def transmit(maps: tuple[LinearMap, ...], values: Tensor) -> Tensor:
                 values = F.avg_pool2d(values, kernel, stride, padding)
             case SumPool(kernel=kernel, stride=stride, padding=padding):
                 values = F.avg_pool2d(values, kernel, stride, padding, divisor_override=1)
+            case _:
+                assert_never(linear_map)
     return values

@@ -2,7 +2,13 @@
 
 A synapse is a short chain of these maps, for example average pool then convolution. Feature maps are
 always three-dimensional, ``(channels, height, width)``; a dense layer's output is ``(features, 1, 1)``.
-The classes hold geometry and weights only. Engines decide how to compute them.
+The classes hold geometry and weights only, under field names that files use too. Engines decide how to
+compute them.
+
+A map without a weight acts on each channel alone and on rows and columns independently: two small integer
+matrices, ``axis_matrix``, say all that hardware models and exports need to know of it. What each kind can
+do is written in this file; code that computes with a kind matches on it and ends in ``assert_never``, so
+that the type checker lists the places that a new kind has to be taught.
 """
 
 from __future__ import annotations
@@ -10,9 +16,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from math import prod
-from typing import TypeAlias, TypeVar
+from typing import ClassVar, TypeAlias, TypeVar, get_args
 
 import numpy as np
+from typing_extensions import assert_never
 
 from toolchain.errors import UnsupportedNetworkError
 
@@ -47,6 +54,8 @@ class Convolution:
         weight: shape ``(out, in / groups, kernel height, kernel width)``.
     """
 
+    kind: ClassVar[str] = "convolution"
+    weight_dimensions: ClassVar[int] = 4
     weight: np.ndarray
     stride: Pair = (1, 1)
     padding: Pair = (0, 0)
@@ -74,6 +83,8 @@ class Dense:
         weight: shape ``(out, channels * height * width)``, input in row-major order.
     """
 
+    kind: ClassVar[str] = "dense"
+    weight_dimensions: ClassVar[int] = 2
     weight: np.ndarray
 
     def output_shape(self, shape: Shape) -> Shape:
@@ -93,6 +104,8 @@ class Scale:
         weight: shape ``(channels,)``.
     """
 
+    kind: ClassVar[str] = "scale"
+    weight_dimensions: ClassVar[int] = 1
     weight: np.ndarray
 
     def output_shape(self, shape: Shape) -> Shape:
@@ -101,6 +114,13 @@ class Scale:
                 f"scale of shape {self.weight.shape} does not take {shape[0]} channels"
             )
         return shape
+
+
+def window_taps(sources: int, kernel: int, stride: int, padding: int) -> np.ndarray:
+    """Which target meets which source of one axis through which tap, int64 ``(kernel, targets, sources)``."""
+    targets = np.arange(window_positions(sources, kernel, stride, padding))
+    tap = np.arange(sources) - (targets[:, None] * stride - padding)
+    return (tap == np.arange(kernel)[:, None, None]).astype(np.int64)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,13 +132,19 @@ class _Pool:
     def output_shape(self, shape: Shape) -> Shape:
         return _windowed_shape(shape[0], shape, self.kernel, self.stride, self.padding)
 
+    def axis_matrix(self, axis: int, size: int) -> np.ndarray:
+        """How often each source meets each target along one axis, int64 ``(targets, sources)``.
 
-@dataclass(frozen=True, kw_only=True)
-class AveragePool(_Pool):
-    """Mean over a window; padded zeros count, so the divisor is the same everywhere."""
+        Args:
+            axis: 0 for rows, 1 for columns.
+            size: of the source along that axis.
+        """
+        window = self.kernel[axis], self.stride[axis], self.padding[axis]
+        return window_taps(size, *window).sum(axis=0)
 
     @property
-    def divisor(self) -> int:
+    def fan_in(self) -> int:
+        """Most source values that one target value adds up."""
         return prod(self.kernel)
 
 
@@ -126,9 +152,38 @@ class AveragePool(_Pool):
 class SumPool(_Pool):
     """Sum over a window: the integer form of average pooling, its divisor folded elsewhere."""
 
+    kind: ClassVar[str] = "sum_pool"
+
+    @property
+    def divisor(self) -> int:
+        return 1
+
+    def without_divisor(self) -> SumPool:
+        return self
+
+
+@dataclass(frozen=True, kw_only=True)
+class AveragePool(_Pool):
+    """Mean over a window; padded zeros count, so the divisor is the same everywhere."""
+
+    kind: ClassVar[str] = "average_pool"
+
+    @property
+    def divisor(self) -> int:
+        return self.fan_in
+
+    def without_divisor(self) -> SumPool:
+        """The map of integers to integers that this one is ``divisor`` times."""
+        return SumPool(kernel=self.kernel, stride=self.stride, padding=self.padding)
+
 
 WeightedMap: TypeAlias = Convolution | Dense | Scale
-LinearMap: TypeAlias = Convolution | Dense | Scale | AveragePool | SumPool
+IntegerPool: TypeAlias = SumPool  # every map without a weight that takes integers to integers
+UnweightedMap: TypeAlias = IntegerPool | AveragePool
+IntegerMap: TypeAlias = WeightedMap | IntegerPool
+LinearMap: TypeAlias = WeightedMap | UnweightedMap
+MAP_KINDS: dict[str, type[LinearMap]] = {kind.kind: kind for kind in get_args(LinearMap)}
+"""Classes by the name that files give them."""
 _W = TypeVar("_W", bound=WeightedMap)
 
 
@@ -148,20 +203,37 @@ def chain_output_shape(maps: Iterable[LinearMap], shape: Shape) -> Shape:
     return shape
 
 
+def as_grouped_convolution(linear_map: LinearMap, shape: Shape) -> Convolution:
+    """The convolution that gives the same values on a feature map of that shape.
+
+    A dense map is one window as large as the feature map, a scale is depthwise and 1x1, a sum over windows
+    is depthwise with ones.
+    """
+    match linear_map:
+        case Convolution():
+            return linear_map
+        case Dense(weight=weight):
+            return Convolution(weight=weight.reshape(len(weight), *shape))
+        case Scale(weight=weight):
+            return Convolution(weight=weight.reshape(-1, 1, 1, 1), groups=len(weight))
+        case SumPool(kernel=kernel, stride=stride, padding=padding):
+            weight = np.ones((shape[0], 1, *kernel), np.int8)
+        case AveragePool(kernel=kernel, stride=stride, padding=padding):
+            weight = np.full((shape[0], 1, *kernel), 1 / linear_map.divisor)
+        case _:
+            assert_never(linear_map)
+    return Convolution(weight=weight, stride=stride, padding=padding, groups=shape[0])
+
+
 def num_accumulations(maps: Iterable[LinearMap], shape: Shape) -> int:
     """Multiply-accumulates of one application, padding included (one per weight and position)."""
     total = 0
     for linear_map in maps:
         out = linear_map.output_shape(shape)
-        match linear_map:
-            case Convolution():
-                total += prod(out) * prod(linear_map.weight.shape[1:])
-            case Dense():
-                total += linear_map.weight.size
-            case Scale():
-                total += prod(out)
-            case AveragePool() | SumPool():
-                total += prod(out) * prod(linear_map.kernel)
+        if isinstance(linear_map, UnweightedMap):
+            total += prod(out) * linear_map.fan_in
+        else:
+            total += prod(out) * prod(as_grouped_convolution(linear_map, shape).weight.shape[1:])
         shape = out
     return total
 
@@ -179,3 +251,5 @@ def describe(linear_map: LinearMap) -> str:
             return "identity"
         case AveragePool(kernel=kernel) | SumPool(kernel=kernel):
             return f"pool {kernel[0]}x{kernel[1]}"
+        case _:
+            assert_never(linear_map)

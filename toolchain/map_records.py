@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, MutableMapping
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
 
-from toolchain.linear_maps import AveragePool, Convolution, Dense, LinearMap, Scale, SumPool
+from toolchain.linear_maps import MAP_KINDS, LinearMap, WeightedMap
 from toolchain.record_reader import RecordReader
-
-_KINDS = ("convolution", "dense", "scale", "average_pool", "sum_pool")
 
 
 def store_tensor(array: np.ndarray, tensors: dict[str, np.ndarray]) -> str:
@@ -29,31 +28,13 @@ def write_maps(maps: Iterable[LinearMap], tensors: dict[str, np.ndarray]) -> lis
     records: list[dict[str, Any]] = []
     for linear_map in maps:
         record: dict[str, Any] = {}
-        if isinstance(linear_map, Convolution | Dense | Scale):
+        if isinstance(linear_map, WeightedMap):
             record["weight"] = store_tensor(linear_map.weight, tensors)
-        match linear_map:
-            case Convolution(stride=stride, padding=padding, groups=groups):
-                record |= {
-                    "kind": "convolution",
-                    "stride": list(stride),
-                    "padding": list(padding),
-                    "groups": groups,
-                }
-            case Dense():
-                record["kind"] = "dense"
-            case Scale():
-                record["kind"] = "scale"
-            case (
-                AveragePool(kernel=kernel, stride=stride, padding=padding)
-                | SumPool(kernel=kernel, stride=stride, padding=padding)
-            ):
-                kind = "average_pool" if isinstance(linear_map, AveragePool) else "sum_pool"
-                record |= {
-                    "kind": kind,
-                    "kernel": list(kernel),
-                    "stride": list(stride),
-                    "padding": list(padding),
-                }
+        record["kind"] = linear_map.kind
+        for field in fields(linear_map):
+            if field.name != "weight":
+                value = getattr(linear_map, field.name)
+                record[field.name] = list(value) if isinstance(value, tuple) else value
         records.append(record)
     return records
 
@@ -83,24 +64,16 @@ def _read_map(
         raise reader.refuse(
             "kind", "a linear map; fold the batch norm into the convolution before it", "batch_norm"
         )
-    kind = reader.choice("kind", _KINDS)
-    if kind == "convolution":
-        stride, padding = reader.integers("stride", 2, 1), reader.integers("padding", 2, 0)
-        return Convolution(
-            weight=reader.tensor("weight", tensors, 4, dtype),
-            stride=(stride[0], stride[1]),
-            padding=(padding[0], padding[1]),
-            groups=reader.integer("groups", 1),
-        )
-    if kind == "dense":
-        return Dense(weight=reader.tensor("weight", tensors, 2, dtype))
-    if kind == "scale":
-        return Scale(weight=reader.tensor("weight", tensors, 1, dtype))
-    kernel, stride = reader.integers("kernel", 2, 1), reader.integers("stride", 2, 1)
-    padding = reader.integers("padding", 2, 0)
-    pool = AveragePool if kind == "average_pool" else SumPool
-    return pool(
-        kernel=(kernel[0], kernel[1]),
-        stride=(stride[0], stride[1]),
-        padding=(padding[0], padding[1]),
-    )
+    of_kind: Any = MAP_KINDS[reader.choice("kind", tuple(MAP_KINDS))]
+    values: dict[str, Any] = {}
+    for field in fields(of_kind):
+        match field.name:
+            case "weight":
+                values["weight"] = reader.tensor(
+                    "weight", tensors, of_kind.weight_dimensions, dtype
+                )
+            case "groups":
+                values["groups"] = reader.integer("groups", 1)
+            case pair:
+                values[pair] = reader.integers(pair, 2, 0 if pair == "padding" else 1)
+    return of_kind(**values)

@@ -19,7 +19,6 @@ from deploy.simulate_dataset import ChunkSimulator, DatasetRun, simulate_dataset
 from hw_models.target_description import load_target
 from toolchain.checkpoint import load_checkpoint
 from toolchain.datasets import load_dataset
-from toolchain.integer_network import spiking_populations
 
 ROUNDS = 5
 CONVOLUTIONS = (
@@ -47,7 +46,7 @@ def time_dataset(model: Path, on_progress: Callable[[str], None]) -> dict[str, A
         seconds.append(time.perf_counter() - start)
     on_progress("data set, with a clock at each convolution")
     outside = [_share_outside_convolutions(run) for _ in range(ROUNDS)]
-    timesteps = [p.timesteps for p in spiking_populations(network)]
+    timesteps = [p.timesteps for p in network.spiking]
     return {
         "machine": this_machine(),
         "model": checkpoint.training["architecture"],

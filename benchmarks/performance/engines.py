@@ -15,8 +15,6 @@ from machine import this_machine
 from networks import MIXED, write_network
 from workers import Measurement, Subject, measure
 
-from toolchain.integer_network import spiking_populations
-
 NETWORKS = ("resnet-18", "vgg-16")
 BATCH = 64
 FLAT = (1, 2, 4, 8, 16, 32)
@@ -52,7 +50,7 @@ def _time_network(
     mean_timesteps = {}
     for label, steps in {"mixed": MIXED, **{str(t): (t,) for t in FLAT}}.items():
         network = write_network(architecture, steps, folder / label)
-        mean_timesteps[label] = mean(p.timesteps for p in spiking_populations(network))
+        mean_timesteps[label] = mean(p.timesteps for p in network.spiking)
     lines = list(_subjects(architecture, folder, device))
     measured = measure(lines, lambda said: on_progress(f"{architecture}, {said}"))
     return [_row(subject, mean_timesteps, measured[subject.name]) for subject in lines]

@@ -24,7 +24,6 @@ from toolchain.integer_network import (
     IntegerReadout,
     IntegerSpiking,
     IntegerSynapse,
-    spiking_populations,
 )
 from toolchain.linear_maps import Convolution, Dense, LinearMap, Scale, SumPool
 
@@ -108,7 +107,7 @@ def _layer_by_layer(
         (synapse.source, synapse.target): _layers(network, synapse, device)
         for synapse in network.synapses
     }
-    nodes = {p.name: neurons(p) for p in spiking_populations(network)}
+    nodes = {p.name: neurons(p) for p in network.spiking}
     last_reader = {s.source: p.name for p in network.populations for s in network.incoming(p.name)}
 
     def currents(population: IntegerSpiking | IntegerReadout, frames: dict[str, Tensor]) -> Tensor:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from deploy.cli.console import JsonOption, console, print_json, progress_bar
 
@@ -70,6 +71,8 @@ def calibrate_command(
         print_json(result)
         return
     console.print(f"[bold]{out}[/bold]  from {model}, {alignment}, per {granularity}")
+    if result["data_note"]:
+        console.print(f"  [yellow]{escape(result['data_note'])}[/yellow]")
     if not result["epoch"]:
         console.print("  no epoch improved on it: the network is written as it was")
     console.print(

@@ -53,7 +53,7 @@ def compare(
     network, report = load_integer_network(build), load_report(build)
     description = load_array(array or report["options"]["array"])
     report["pe_array"] = array_document(
-        compare_on_array(network, description, _dataset(report["data"]))
+        compare_on_array(network, description, _dataset(report, build))
     )
     pipelines = [row for row in report["comparison"] if row["kind"] == "pipeline"]
     report["comparison"] = pipelines + array_rows(report["pe_array"])
@@ -81,12 +81,12 @@ def compare(
         raise typer.Exit(1)
 
 
-def _dataset(name: str | None) -> Dataset | None:
-    from toolchain.datasets import load_dataset
+def _dataset(report: dict[str, Any], build: Path) -> Dataset | None:
+    from toolchain.datasets import load_recorded
     from toolchain.errors import DataError
 
     try:
-        return None if name is None else load_dataset(name)
+        return load_recorded(report, build)[0]
     except DataError:
         return None  # its files are elsewhere: everything but zero skipping needs none
 

@@ -5,21 +5,23 @@ from __future__ import annotations
 import sys
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from deploy.cli.console import JsonOption, console, print_json, progress_bar
+from sim.engines import ENGINES
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from deploy.simulate_dataset import DatasetRun, EngineName
+    from deploy.simulate_dataset import DatasetRun
     from sim.simulation import Simulation
     from toolchain.datasets import PixelSource
     from toolchain.integer_network import IntegerNetwork
 
-ENGINES = ("exact", "stepped", "lava")
+ENGINE_NAMES = (*ENGINES, "lava")
 
 
 def simulate(
@@ -27,7 +29,7 @@ def simulate(
     data: Annotated[
         str | None, typer.Option(help="Data set (default: the one the build was measured on).")
     ] = None,
-    engine: Annotated[str, typer.Option(help="exact, stepped or lava.")] = "exact",
+    engine: Annotated[str, typer.Option(help=f"{', '.join(ENGINES)} or lava.")] = "exact",
     samples: Annotated[
         int | None, typer.Option(min=1, help="Test samples (default: all; 16 for lava).")
     ] = None,
@@ -61,23 +63,21 @@ def simulate(
     Example: [bold]qac-deploy simulate build/ --engine lava --samples 16[/bold]
     """
     from deploy.build_folder import load_report
-    from toolchain.datasets import load_dataset
+    from toolchain.datasets import load_dataset, load_recorded
     from toolchain.errors import DataError
-    from toolchain.integer_network import spiking_populations
     from toolchain.integer_network.serialize import load_integer_network
 
-    if engine not in ENGINES:
+    if engine not in ENGINE_NAMES:
         raise typer.BadParameter(
-            f"must be one of {', '.join(ENGINES)}, not '{engine}'", param_hint="--engine"
+            f"must be one of {', '.join(ENGINE_NAMES)}, not '{engine}'", param_hint="--engine"
         )
     network = load_integer_network(build)
     report = load_report(build)
-    name = data or report["data"]
-    if name is None:
-        raise DataError(
-            "the build names no data set; choose one with --data, such as --data digits"
-        )
-    dataset = load_dataset(name)
+    if data is not None:
+        dataset, changed = load_dataset(data), None
+    else:
+        dataset, changed = load_recorded(report, build)
+    name = dataset.name
     count = samples or (16 if engine == "lava" else len(dataset.test_pixels))
     if count > len(dataset.test_pixels):
         raise DataError(
@@ -93,8 +93,8 @@ def simulate(
         spikes = {name: int(counts.sum()) for name, counts in lava.counts.items()}
     else:
         run = _run_dataset(
-            build, network, name, dataset.test_pixels, labels,
-            engine=cast("EngineName", engine), workers=workers, scheduler=scheduler, device=device,
+            build, network, dataset.test_pixels, labels,
+            engine=engine, workers=workers, scheduler=scheduler, device=device,
             resume=resume, hide_progress=as_json,
         )  # fmt: skip
         predictions, spikes, checks = run.predictions, run.spikes, {}
@@ -106,8 +106,9 @@ def simulate(
         "accuracy": float((predictions == labels).mean()),
         "predictions": predictions.tolist(),
         "mean_spikes_per_neuron": {
-            p.name: spikes[p.name] / (count * prod(p.shape)) for p in spiking_populations(network)
+            p.name: spikes[p.name] / (count * prod(p.shape)) for p in network.spiking
         },
+        "data_note": changed,
         **checks,
     }
     if as_json:
@@ -121,11 +122,10 @@ def simulate(
 def _run_dataset(
     build: Path,
     network: IntegerNetwork,
-    data: str,
     pixels: PixelSource,
     labels: np.ndarray,
     *,
-    engine: EngineName,
+    engine: str,
     workers: int,
     scheduler: str | None,
     device: str,
@@ -149,7 +149,7 @@ def _run_dataset(
     state = build.resolve()
     journal = Journal(
         state.with_name(f"{state.name}.simulation"),
-        describe_run(network, engine, data, labels, CHUNK_SAMPLES),
+        describe_run(network, engine, pixels, labels, CHUNK_SAMPLES),
         resume=resume,
     )
     finished = False
@@ -225,6 +225,8 @@ def _show(result: dict[str, Any]) -> None:
         f"{result['engine']} engine: [bold]{result['accuracy']:.2%}[/bold] on {result['samples']} "
         f"test samples of {result['data']}"
     )
+    if result["data_note"]:
+        console.print(f"  [yellow]{escape(result['data_note'])}[/yellow]")
     for claim, holds in result.get("equal", {}).items():
         mark = "[green]equal[/green]" if holds else "[red]DIFFERENT[/red]"
         console.print(f"  {mark}  {claim}")

@@ -12,7 +12,7 @@ import numpy as np
 from hw_models.multicore.connectivity import connectivity, kernel
 from hw_models.multicore.mapping import CoreAssignment
 from hw_models.multicore.partition import bit_planes
-from toolchain.integer_network import IntegerNetwork, IntegerSynapse, input_population
+from toolchain.integer_network import IntegerNetwork, IntegerSynapse
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +109,7 @@ def tile_inputs(
     Args:
         cores: each population's hold each of its neurons once.
     """
-    source = input_population(network)
+    source = network.input
     tiles = {p.name: np.empty(p.shape, np.int64) for p in network.populations}
     for core in cores:
         tiles[core.tile.population][core.tile.slices] = tile_number(core)

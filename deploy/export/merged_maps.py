@@ -7,7 +7,7 @@ import numpy as np
 from hw_models.multicore.connectivity import connectivity, kernel
 from toolchain.errors import UnsupportedNetworkError
 from toolchain.integer_network import IntegerSynapse
-from toolchain.linear_maps import Convolution, Pair, Scale, Shape, SumPool
+from toolchain.linear_maps import Convolution, Dense, Pair, Shape, as_grouped_convolution
 
 
 def merged_matrix(synapse: IntegerSynapse, source_shape: Shape) -> np.ndarray:
@@ -27,12 +27,15 @@ def merged_convolution(synapse: IntegerSynapse, source_shape: Shape) -> Convolut
     """The whole chain as one convolution with int64 weights.
 
     Raises:
-        UnsupportedNetworkError: no single window does what the chain does at the borders.
+        UnsupportedNetworkError: it is dense, or no single window does what the chain does at the
+            borders.
     """
+    if isinstance(synapse.weighted, Dense):
+        raise UnsupportedNetworkError(f"{synapse}: a dense map is no convolution")
     links = connectivity(synapse, source_shape)
     windows = []
     for axis, taps in enumerate((links.row_taps, links.column_taps)):
-        window, stride, padding = _merged_window(synapse, axis)
+        window, stride, padding = _merged_window(synapse, source_shape, axis)
         if not np.array_equal(_band(window, stride, padding, taps.shape), taps):
             raise UnsupportedNetworkError(
                 f"{synapse}: at the borders no single convolution does what its pool and its weights do "
@@ -40,41 +43,32 @@ def merged_convolution(synapse: IntegerSynapse, source_shape: Shape) -> Convolut
             )
         windows.append((window, stride, padding))
     (rows, *row), (columns, *column) = windows
-    weight, groups = _weight_and_groups(synapse)
+    shape = synapse.weighted_input_shape(source_shape)
+    weighted = as_grouped_convolution(synapse.weighted, shape)
     strides: Pair = (row[0], column[0])
     paddings: Pair = (row[1], column[1])
     return Convolution(
-        weight=np.einsum("oikl,kr,lc->oirc", weight, rows, columns),
+        weight=np.einsum("oikl,kr,lc->oirc", weighted.weight.astype(np.int64), rows, columns),
         stride=strides,
         padding=paddings,
-        groups=groups,
+        groups=weighted.groups,
     )
 
 
-def _weight_and_groups(synapse: IntegerSynapse) -> tuple[np.ndarray, int]:
-    for linear_map in synapse.maps:
-        match linear_map:
-            case Convolution(weight=weight, groups=groups):
-                return weight.astype(np.int64), groups
-            case Scale(weight=weight):
-                return weight.astype(np.int64).reshape(-1, 1, 1, 1), len(weight)
-    raise UnsupportedNetworkError(f"{synapse}: a dense map is no convolution")
-
-
-def _merged_window(synapse: IntegerSynapse, axis: int) -> tuple[np.ndarray, int, int]:
+def _merged_window(synapse: IntegerSynapse, shape: Shape, axis: int) -> tuple[np.ndarray, int, int]:
     """How often each tap of the weight meets each tap of the merged window, its stride and its padding."""
     window, stride, padding = np.ones((1, 1), np.int64), 1, 0
     for linear_map in synapse.maps:
-        if not isinstance(linear_map, Convolution | SumPool):
-            continue
-        size = linear_map.kernel[axis]
+        step = as_grouped_convolution(linear_map, shape)
+        size = step.kernel[axis]
         shifted = np.stack(
             [np.pad(window, ((0, 0), (k * stride, (size - 1 - k) * stride))) for k in range(size)]
         )
         # the weight's taps stay apart; a pool adds up all of its own
-        window = shifted[:, 0] if isinstance(linear_map, Convolution) else shifted.sum(axis=0)
-        padding += linear_map.padding[axis] * stride
-        stride *= linear_map.stride[axis]
+        window = shifted[:, 0] if linear_map is synapse.weighted else shifted.sum(axis=0)
+        padding += step.padding[axis] * stride
+        stride *= step.stride[axis]
+        shape = linear_map.output_shape(shape)
     return window, stride, padding
 
 

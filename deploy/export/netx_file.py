@@ -20,6 +20,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+from typing_extensions import assert_never
 
 from deploy.export.merged_maps import merged_convolution, merged_matrix
 from toolchain.errors import UnsupportedNetworkError
@@ -30,8 +31,6 @@ from toolchain.integer_network import (
     IntegerReadout,
     IntegerSpiking,
     IntegerSynapse,
-    input_population,
-    readout_population,
 )
 from toolchain.integer_network.accumulator_bounds import Interval, synapse_interval
 from toolchain.linear_maps import Shape
@@ -80,7 +79,7 @@ def to_netx(network: IntegerNetwork) -> NetxExport:
         UnsupportedNetworkError: NetX has no word for it; names the population or synapse and what to do.
     """
     _require_chain(network)
-    image = input_population(network)
+    image = network.input
     layers = [NetxLayer("input", image.shape, {})]
     for population in network.populations[1:]:
         (synapse,) = network.incoming(population.name)
@@ -182,8 +181,10 @@ def _neuron_fields(
             threshold, bias = _single_decision(population, step, synapse_interval(network, synapse))
         case IntegerSpiking():
             threshold, bias = _literal(population, step), _nearest(population.bias, step)
+        case IntegerInput():
+            raise AssertionError("no synapse ends at the input")
         case _:
-            raise AssertionError(population)
+            assert_never(population)
     if np.abs(bias).max() > _MAX_BIAS:
         raise UnsupportedNetworkError(
             f"{population.name}: bias {int(np.abs(bias).max()):,}, in steps of its weights, exceeds NetX's "
@@ -295,7 +296,7 @@ def _rounding(network: IntegerNetwork, several: list[IntegerSpiking]) -> Iterato
     steps = {s.target: 1 << s.exponent for s in network.synapses}
     if rounded := [p for p in several if (p.threshold % steps[p.name]).any()]:
         yield f"thresholds of {_listed(rounded)}: rounded up to whole steps of their weights"
-    written: list[IntegerSpiking | IntegerReadout] = [*several, readout_population(network)]
+    written: list[IntegerSpiking | IntegerReadout] = [*several, network.readout]
     if biased := [p for p in written if (p.bias % steps[p.name]).any()]:
         yield f"biases of {_listed(biased)}: rounded to whole steps of their weights"
 

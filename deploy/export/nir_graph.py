@@ -14,6 +14,7 @@ from typing import Any
 
 import nir
 import numpy as np
+from typing_extensions import assert_never
 
 from toolchain.errors import UnsupportedNetworkError
 from toolchain.integer_network import (
@@ -23,10 +24,9 @@ from toolchain.integer_network import (
     IntegerReadout,
     IntegerSpiking,
     IntegerSynapse,
-    spiking_populations,
     verify_integer_network,
 )
-from toolchain.linear_maps import Convolution, Dense, LinearMap, Scale, Shape, SumPool
+from toolchain.linear_maps import Convolution, Dense, IntegerMap, Scale, Shape, SumPool
 
 _SOFT_RESET = (
     "soft reset and spiking at equality: NIR's IF is reset to v_reset when v exceeds the threshold"
@@ -78,7 +78,7 @@ def from_nir(graph: nir.NIRGraph) -> IntegerNetwork:
             at = following[at]
         meta = _metadata(first, graph.nodes[first])
         synapses.append(
-            IntegerSynapse(
+            IntegerSynapse.of_maps(
                 source=source,
                 target=at,
                 exponent=int(meta["exponent"]),
@@ -107,7 +107,8 @@ def _population_node(population: IntegerPopulation) -> nir.NIRNode:
             }
             whole = np.broadcast_to(threshold, population.shape).astype(np.float64)
             return nir.IF(r=np.ones(population.shape), v_threshold=whole, metadata=metadata)
-    raise AssertionError(population)
+        case _:
+            assert_never(population)
 
 
 def _synapse_nodes(
@@ -125,7 +126,7 @@ def _synapse_nodes(
 
 
 def _map_nodes(
-    linear_map: LinearMap, shape: Shape, exponent: int
+    linear_map: IntegerMap, shape: Shape, exponent: int
 ) -> Iterator[tuple[str, nir.NIRNode]]:
     match linear_map:
         case Convolution(weight=weight, stride=stride, padding=padding, groups=groups):
@@ -150,6 +151,8 @@ def _map_nodes(
         case SumPool(kernel=kernel, stride=stride, padding=padding):
             arrays = (np.array(kernel), np.array(stride), np.array(padding))
             yield "pool", nir.SumPool2d(*arrays)
+        case _:
+            assert_never(linear_map)
 
 
 def _scaled(weight: np.ndarray, exponent: int) -> np.ndarray:
@@ -158,14 +161,14 @@ def _scaled(weight: np.ndarray, exponent: int) -> np.ndarray:
 
 def _losses(network: IntegerNetwork) -> list[str]:
     losses = [_SOFT_RESET]
-    steps = sorted({p.timesteps for p in spiking_populations(network)})
+    steps = sorted({p.timesteps for p in network.spiking})
     if len(steps) > 1:
         losses.append(f"timesteps: NIR has one time base, the populations run {steps} of their own")
     if any(s.alignment == "average" for s in network.synapses):
         losses.append(
             "alignment buffers: NIR passes each spike on at once, here a window is summed"
         )
-    if any(np.any(p.initial_potential) for p in spiking_populations(network)):
+    if any(np.any(p.initial_potential) for p in network.spiking):
         losses.append("initial potentials: NIR's IF starts at 0")
     biased = [p.name for p in network.populations if np.any(getattr(p, "bias", 0))]
     if biased:
@@ -213,7 +216,7 @@ def _read_population(name: str, node: nir.NIRNode) -> IntegerPopulation:
     )
 
 
-def _read_maps(chain: list[nir.NIRNode], exponent: int) -> Iterator[LinearMap]:
+def _read_maps(chain: list[nir.NIRNode], exponent: int) -> Iterator[IntegerMap]:
     for node in chain:
         match node:
             case nir.Conv2d():

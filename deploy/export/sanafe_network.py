@@ -51,8 +51,6 @@ from toolchain.integer_network import (
     IntegerNetwork,
     IntegerReadout,
     IntegerSpiking,
-    has_constant_current,
-    input_population,
 )
 from toolchain.integer_network.accumulator_bounds import potential_interval, window_sum_bound
 
@@ -154,7 +152,7 @@ def to_sanafe(mapping: Mapping, pipeline: Pipeline, pixels: np.ndarray) -> Sanaf
 
 
 def _check(network: IntegerNetwork) -> None:
-    if not has_constant_current(network):
+    if not network.has_constant_current:
         raise UnsupportedNetworkError(
             "SANA-FE needs 'average' alignment on every synapse: its neuron has one input current, and "
             "cannot keep apart the frames that 'replicate' and 'truncate' select; compile with "
@@ -290,7 +288,7 @@ def _edge_attributes(synapses: SynapseTable) -> str:
 def _plan(layout: _Layout, schedule: Schedule) -> dict[str, Any]:
     """When each population's windows open, for ``run.json``."""
     network = layout.mapping.network
-    source = input_population(network).name
+    source = network.input.name
     return {
         "format": FORMAT,
         "version": VERSION,

@@ -63,6 +63,8 @@ def _header(report: dict[str, Any]) -> Markup:
             f" Measured on the first {fidelity['samples']} test samples of {report['data']}, the float "
             f"network in single precision; both choose the same class on {fidelity['same_argmax']}."
         )
+    if report["data_note"]:
+        measured += f" {report['data_note']}."
     return join(
         [
             element("h1", f"{report['model']['file']} on {report['target']['name']}"),

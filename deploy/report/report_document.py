@@ -31,19 +31,16 @@ def report_document(compilation: Compilation) -> dict[str, Any]:
     """The report as plain data: deterministic, no host names, no times of day."""
     c = compilation
     on_array = array_document(c.on_array)
-    timesteps = {
-        p.name: p.timesteps for p in c.network.populations if isinstance(p, IntegerSpiking)
-    }
-    neurons = {
-        p.name: prod(p.shape) for p in c.network.populations if isinstance(p, IntegerSpiking)
-    }
+    timesteps = {p.name: p.timesteps for p in c.network.spiking}
+    neurons = {p.name: prod(p.shape) for p in c.network.spiking}
     return {
         "format": FORMAT,
         "version": VERSION,
         "model": {"file": c.model.name, "training": c.checkpoint.training},
         "target": {"name": c.target.name, "description": c.target.description},
         "options": asdict(c.options),
-        "data": c.data_name,
+        **(c.data_record or {"data": None, "data_sha256": None}),
+        "data_note": c.data_note,
         "mean_timesteps": sum(timesteps.values()) / len(timesteps),
         "mean_timesteps_by_neurons": sum(t * neurons[n] for n, t in timesteps.items())
         / sum(neurons.values()),

@@ -31,6 +31,8 @@ def print_summary(report: dict[str, Any], console: Console) -> None:
             f"float {fidelity['float_accuracy']:.2%}, integer {fidelity['integer_accuracy']:.2%} "
             f"(drop {drop:.2f} points; same class on {fidelity['same_argmax']})"
         )
+    if note := report.get("data_note"):
+        console.print(f"[yellow]{escape(note)}[/yellow]")
     console.print(_populations(report))
     legend = ", ".join(
         f"[{colour}]{mark}[/{colour}] {name}" for name, (mark, colour) in _BAR.items()

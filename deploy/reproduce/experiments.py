@@ -477,7 +477,7 @@ def _test(study: Study, samples: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _spiking(graph: LayerGraph) -> list[SpikingPopulation]:
-    return [p for p in graph.populations if isinstance(p, SpikingPopulation)]
+    return list(graph.spiking)
 
 
 def _mean_timesteps(graph: LayerGraph) -> float:

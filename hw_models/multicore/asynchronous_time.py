@@ -27,7 +27,6 @@ from hw_models.multicore.mapping import Mapping
 from hw_models.multicore.pipeline_ticks import Schedule
 from hw_models.multicore.tick_cost import computing_ns, interval_between, neurons_ns
 from hw_models.target_description import CostProfile
-from toolchain.integer_network import readout_population
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +50,7 @@ def asynchronous_time(
     readout = [
         row
         for row, core in enumerate(mapping.cores)
-        if core.tile.population == readout_population(mapping.network).name
+        if core.tile.population == mapping.network.readout.name
     ]
     done_s = ends_s[readout].max(axis=0)[schedule.completion_ticks - 1]
     return AsynchronousTime(

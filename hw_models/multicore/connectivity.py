@@ -13,7 +13,14 @@ from functools import cached_property
 import numpy as np
 
 from toolchain.integer_network import IntegerSynapse
-from toolchain.linear_maps import AveragePool, Convolution, Dense, Scale, Shape, SumPool
+from toolchain.linear_maps import (
+    Convolution,
+    Dense,
+    Shape,
+    WeightedMap,
+    as_grouped_convolution,
+    window_taps,
+)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -50,30 +57,23 @@ def connectivity(synapse: IntegerSynapse, source_shape: Shape) -> Connectivity:
     row_taps, column_taps = (np.eye(n, dtype=np.int64)[None] for n in source_shape[1:])
     shape = source_shape
     for linear_map in synapse.maps:
-        out = linear_map.output_shape(shape)
-        match linear_map:
-            case Dense():  # a kernel as large as the feature map
-                channels = np.broadcast_to(channels.any(axis=0), (out[0], source_shape[0]))
-                row_taps = np.eye(shape[1], dtype=np.int64)[:, None] @ row_taps
-                column_taps = np.eye(shape[2], dtype=np.int64)[:, None] @ column_taps
-            case Convolution(groups=groups):
-                group_of = [np.arange(n) // (n // groups) for n in (out[0], shape[0])]
-                channels = _reaches(group_of[0][:, None] == group_of[1], channels)
-        if isinstance(linear_map, Convolution | SumPool | AveragePool):
-            bands = []
-            for axis in (0, 1):
-                window = (
-                    linear_map.kernel[axis],
-                    linear_map.stride[axis],
-                    linear_map.padding[axis],
+        if isinstance(linear_map, WeightedMap):
+            convolution = as_grouped_convolution(linear_map, shape)
+            channels = _reached(convolution, channels)
+            bands = [
+                window_taps(size, *window)
+                for size, *window in zip(
+                    shape[1:],
+                    convolution.kernel,
+                    convolution.stride,
+                    convolution.padding,
+                    strict=True,
                 )
-                band = _band(out[1 + axis], shape[1 + axis], *window)
-                # only the weight's taps are told apart; a pool adds up all of its own
-                bands.append(
-                    band if isinstance(linear_map, Convolution) else band.sum(axis=0, keepdims=True)
-                )
-            row_taps, column_taps = bands[0] @ row_taps, bands[1] @ column_taps
-        shape = out
+            ]
+        else:  # only the weight's taps are told apart; a pool adds up all of its own
+            bands = [linear_map.axis_matrix(axis, shape[1 + axis])[None] for axis in (0, 1)]
+        row_taps, column_taps = bands[0] @ row_taps, bands[1] @ column_taps
+        shape = linear_map.output_shape(shape)
     return Connectivity(channels=channels, row_taps=row_taps, column_taps=column_taps)
 
 
@@ -83,27 +83,19 @@ def kernel(synapse: IntegerSynapse, source_shape: Shape) -> np.ndarray:
     A synapse from source (i, r, c) to target (o, R, C) has the weight
     ``sum_kl kernel[o, i, k, l] * row_taps[k, R, r] * column_taps[l, C, c]``.
     """
-    shape = source_shape
-    for linear_map in synapse.maps:
-        match linear_map:
-            case Dense(weight=weight):
-                return weight.reshape(len(weight), *shape).astype(np.int64)
-            case Scale(weight=weight):
-                return np.diag(weight.astype(np.int64))[:, :, None, None]
-            case Convolution(weight=weight, groups=groups):
-                full = np.zeros((len(weight), shape[0], *weight.shape[2:]), np.int64)
-                outputs, inputs = len(weight) // groups, shape[0] // groups
-                for g in range(groups):
-                    out = slice(g * outputs, (g + 1) * outputs)
-                    full[out, g * inputs : (g + 1) * inputs] = weight[out]
-                return full
-        shape = linear_map.output_shape(shape)
-    raise AssertionError("exactly one map of a synapse carries a weight")
+    shape = synapse.weighted_input_shape(source_shape)
+    convolution = as_grouped_convolution(synapse.weighted, shape)
+    weight, groups = convolution.weight, convolution.groups
+    outputs, inputs = len(weight) // groups, shape[0] // groups
+    group = np.arange(len(weight)) // outputs
+    full = np.zeros((len(weight), shape[0], *convolution.kernel), np.int64)
+    full[np.arange(len(weight))[:, None], group[:, None] * inputs + np.arange(inputs)] = weight
+    return full
 
 
 def is_convolution(synapse: IntegerSynapse) -> bool:
     """Whether source pixels share synapse lists: all maps are the same everywhere but dense ones."""
-    return not any(isinstance(linear_map, Dense) for linear_map in synapse.maps)
+    return not isinstance(synapse.weighted, Dense)
 
 
 def _fingerprints(taps: np.ndarray) -> np.ndarray:
@@ -112,12 +104,7 @@ def _fingerprints(taps: np.ndarray) -> np.ndarray:
     return np.tensordot(numbers, taps, axes=1)
 
 
-def _reaches(step: np.ndarray, before: np.ndarray) -> np.ndarray:
-    """Boolean matrix product: who reaches whom over one more map."""
-    return (step.astype(np.float32) @ before.astype(np.float32)) > 0
-
-
-def _band(targets: int, sources: int, size: int, stride: int, padding: int) -> np.ndarray:
-    """Which window position meets which source through which tap, int64 ``(size, targets, sources)``."""
-    tap = np.arange(sources) - (np.arange(targets)[:, None] * stride - padding)
-    return (tap == np.arange(size)[:, None, None]).astype(np.int64)
+def _reached(convolution: Convolution, before: np.ndarray) -> np.ndarray:
+    """Source channels that reach each output of a convolution, given those that reach its inputs."""
+    by_group = before.reshape(convolution.groups, -1, before.shape[1]).any(axis=1)
+    return np.repeat(by_group, len(convolution.weight) // convolution.groups, axis=0)

@@ -18,7 +18,6 @@ from toolchain.integer_network import (
     IntegerSpiking,
     IntegerSynapse,
 )
-from toolchain.linear_maps import Convolution, Dense, Scale
 
 _WEIGHT_FORMATS = (2, 3, 4, 5, 6, 8)
 """Bits of a stored weight, sign included; there is no 7 (nengo-loihi, SynapseConfig.WEIGHT_BITS_MAP)."""
@@ -70,6 +69,6 @@ def bit_planes(population: IntegerPopulation) -> int:
 
 def weight_bits(synapse: IntegerSynapse) -> int:
     """Bits of the stored format that holds the largest weight and the sign."""
-    (weight,) = (m.weight for m in synapse.maps if isinstance(m, Convolution | Dense | Scale))
+    weight = synapse.weighted.weight
     largest = max(abs(int(weight.max())), abs(int(weight.min())))
     return next(bits for bits in _WEIGHT_FORMATS if bits > largest.bit_length())

@@ -32,7 +32,6 @@ from toolchain.integer_network import (
     IntegerInput,
     IntegerNetwork,
     IntegerPopulation,
-    input_population,
 )
 
 AS_LARGE_AS_FIT: MostEvents = MappingProxyType({})
@@ -183,7 +182,7 @@ _REMEDIES = {
 
 def _check_bit_planes(network: IntegerNetwork, target: TargetDescription) -> None:
     """The host injects pixels as bit planes, whose weights are shifted by up to the pixel's width."""
-    source = input_population(network)
+    source = network.input
     for synapse in network.outgoing(source.name):
         highest = synapse.exponent + bit_planes(source) - 1
         if highest > target.widths.max_exponent:

@@ -33,18 +33,15 @@ from toolchain.integer_network import (
     IntegerReadout,
     IntegerSpiking,
     IntegerSynapse,
-    has_constant_current,
 )
 from toolchain.integer_network.network import largest_source_value, step_frames
 from toolchain.linear_maps import (
-    AveragePool,
-    Convolution,
     Dense,
     LinearMap,
     Pair,
-    Scale,
     Shape,
     SumPool,
+    as_grouped_convolution,
 )
 
 Mode: TypeAlias = Literal["snn_temporal", "snn_bit_planes", "ann_multiplier", "ann_bit_serial"]
@@ -117,7 +114,7 @@ class _Operands:
 
 def modes_of(network: IntegerNetwork) -> tuple[Mode, ...]:
     """The modes that compute a network's integers: all, or Algorithm 2 as printed alone."""
-    return MODES if has_constant_current(network) else ("snn_temporal",)
+    return MODES if network.has_constant_current else ("snn_temporal",)
 
 
 def layer_passes(network: IntegerNetwork, mode: Mode) -> list[LayerPass]:
@@ -127,7 +124,7 @@ def layer_passes(network: IntegerNetwork, mode: Mode) -> list[LayerPass]:
         UnsupportedNetworkError: the mode needs inputs that stay the same from step to step, and a synapse
             does not average.
     """
-    if mode != "snn_temporal" and not has_constant_current(network):
+    if mode != "snn_temporal" and not network.has_constant_current:
         raise UnsupportedNetworkError(
             f"the PE array's mode {mode} needs 'average' alignment on every synapse; compile with "
             "--alignment average, or use snn_temporal"
@@ -177,8 +174,8 @@ def _synapse_passes(
     shape = network[synapse.source].shape
     for index, linear_map in enumerate(synapse.maps):
         is_last_map = index == len(synapse.maps) - 1
-        weight, stride, padding = _as_convolution(linear_map, shape)
         reads = (prod(shape), 1, 1) if isinstance(linear_map, Dense) else shape
+        weight, stride, padding = _as_convolution(linear_map, reads)
         out = linear_map.output_shape(shape)
         selection = tuple(wanted) if is_last_map else tuple(distinct)
         if index > 0:  # the map before has left one entry for each that is wanted, in order
@@ -287,14 +284,6 @@ def _parameters(population: IntegerSpiking | IntegerReadout) -> tuple[int, int]:
 
 def _as_convolution(linear_map: LinearMap, shape: Shape) -> tuple[np.ndarray, Pair, Pair]:
     """Weight with groups in front, stride and padding."""
-    match linear_map:
-        case Convolution(weight=weight, stride=stride, padding=padding, groups=groups):
-            return weight.reshape(groups, -1, *weight.shape[1:]), stride, padding
-        case Dense(weight=weight):
-            return weight[None, :, :, None, None], (1, 1), (0, 0)
-        case Scale(weight=weight):
-            return weight.reshape(-1, 1, 1, 1, 1), (1, 1), (0, 0)
-        case SumPool(kernel=kernel, stride=stride, padding=padding):
-            return np.ones((shape[0], 1, 1, *kernel), np.int8), stride, padding
-    assert not isinstance(linear_map, AveragePool)
-    raise AssertionError(f"no pass for {linear_map}")
+    convolution = as_grouped_convolution(linear_map, shape)
+    weight, groups = convolution.weight, convolution.groups
+    return weight.reshape(groups, -1, *weight.shape[1:]), convolution.stride, convolution.padding

@@ -206,7 +206,7 @@ def test_two_fields_of_one_tensor(document, refused):
 
 def test_a_population_without_input(document, refused):
     document["synapses"].remove(synapse(document, "input", "stem"))
-    assert refused(document).startswith("error: bad.pt: input: nothing reads this population")
+    assert refused(document).startswith("error: bad.pt: stem: no synapse reaches this population")
 
 
 def test_weights_too_wide_for_the_target(document, refused):

@@ -127,8 +127,13 @@ def test_other_alignments_compile_and_say_what_they_cost(trained, qac_deploy, tm
     assert trade[alignment]["first_latency_ticks"] < trade["average"]["first_latency_ticks"]
     refused = qac_deploy("simulate", "build", "--engine", "exact")
     assert refused.returncode == 2
-    assert "use the stepped engine or Lava" in refused.stderr
-    assert qac_deploy("simulate", "build", "--engine", "stepped", "--samples", 20).returncode == 0
+    assert "use the frame-by-frame or the stepped engine, or Lava" in refused.stderr
+    digests = set()
+    for engine in ("stepped", "frame-by-frame"):
+        process = qac_deploy("simulate", "build", "--engine", engine, "--samples", 20, "--json")
+        assert process.returncode == 0, process.stderr
+        digests.add(json.loads(process.stdout)["logits_sha256"])
+    assert len(digests) == 1
 
 
 def test_compare_shows_both_designs_and_equal_integers(compiled, qac_deploy):

@@ -25,7 +25,7 @@ from deploy.cross_check import cross_check, hold_sanafe_run
 from hw_models.multicore.pipeline import uniform_slots
 from hw_models.target_description import load_target
 from sim.sanafe_runner import run_sanafe
-from sim.stepped import _currents, _integrate_and_fire
+from sim.stepped import input_currents, integrate_and_fire
 from toolchain.conversion import convert
 from toolchain.errors import MappingError, SanafeError, TargetError, UnsupportedNetworkError
 from toolchain.integer_network import IntegerSpiking
@@ -287,11 +287,11 @@ def with_spikes_everywhere(network, pixels):
     frames, populations = {source.name: pixels[:, None]}, [source]
     for population in others:
         if isinstance(population, IntegerSpiking):
-            currents = _currents(network, population, frames)
+            currents = input_currents(network, population, frames)
             level = max(int(np.quantile(currents[currents > 0], 0.7)), 1)
             threshold = np.full_like(population.threshold, level)
             population = replace(population, threshold=threshold, initial_potential=threshold // 2)
-            frames[population.name], _ = _integrate_and_fire(population, currents)
+            frames[population.name], _ = integrate_and_fire(population, currents)
         populations.append(population)
     return type(network).build(populations, network.synapses)
 

@@ -61,10 +61,10 @@ def chain(alignment="average"):
     conv = Convolution(weight=np.array([3, -2], np.int8).reshape(2, 1, 1, 1))
     dense = Dense(weight=np.stack([weight, -weight]))
     synapses = [
-        IntegerSynapse(
+        IntegerSynapse.of_maps(
             source="input", target="hidden", maps=(conv,), exponent=1, alignment=alignment
         ),
-        IntegerSynapse(
+        IntegerSynapse.of_maps(
             source="hidden", target="logits", maps=(dense,), exponent=0, alignment=alignment
         ),
     ]

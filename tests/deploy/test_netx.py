@@ -20,7 +20,7 @@ from deploy.export.merged_maps import merged_convolution, merged_matrix
 from deploy.export.netx_file import to_netx, write_netx
 from deploy.lava_environment import LAVA_DL, find_lava_python
 from hw_models.target_description import load_target
-from sim.stepped import _transmit, run_stepped
+from sim.stepped import run_stepped, transmit
 from toolchain.checkpoint import Checkpoint, save_checkpoint
 from toolchain.conversion import convert
 from toolchain.datasets import load_dataset
@@ -31,7 +31,6 @@ from toolchain.integer_network import (
     IntegerReadout,
     IntegerSpiking,
     IntegerSynapse,
-    input_population,
     verify_integer_network,
 )
 from toolchain.linear_maps import Convolution, Dense, Scale, SumPool, chain_output_shape
@@ -70,14 +69,14 @@ def chain(timesteps=1, maps=None, threshold=None, bias=None, exponent=2, alignme
         IntegerNetwork.build(
             [IntegerInput(name="input", shape=shape, max_value=15, unit=1.0), hidden, readout],
             [
-                IntegerSynapse(
+                IntegerSynapse.of_maps(
                     source="input",
                     target="hidden",
                     maps=maps,
                     exponent=exponent,
                     alignment=alignment,
                 ),
-                IntegerSynapse(
+                IntegerSynapse.of_maps(
                     source="hidden",
                     target="logits",
                     maps=(Dense(weight=weight),),
@@ -198,9 +197,9 @@ def test_merged_maps_compute_what_the_chain_does(data, seed):
     rng = np.random.default_rng(seed)
     shape = (int(rng.integers(1, 4)), int(rng.integers(1, 8)), int(rng.integers(1, 8)))
     maps = data.draw(_maps(rng, shape))
-    synapse = IntegerSynapse(source="a", target="b", maps=maps, exponent=0)
+    synapse = IntegerSynapse.of_maps(source="a", target="b", maps=maps, exponent=0)
     values = rng.integers(0, 4, (2, *shape))
-    expected = _transmit(synapse, values)
+    expected = transmit(synapse, values)
     matrix = merged_matrix(synapse, shape)
     assert np.array_equal(values.reshape(2, -1) @ matrix.T, expected.reshape(2, -1))
     if any(isinstance(m, Dense) for m in maps):
@@ -210,8 +209,8 @@ def test_merged_maps_compute_what_the_chain_does(data, seed):
     except UnsupportedNetworkError:
         assert len(maps) > 1  # the borders of a pool and a convolution
         return
-    alone = replace(synapse, maps=(convolution,))
-    assert np.array_equal(_transmit(alone, values), expected)
+    alone = replace(synapse, pools_before=(), weighted=convolution, pools_after=())
+    assert np.array_equal(transmit(alone, values), expected)
 
 
 @settings(deadline=None, max_examples=150, suppress_health_check=list(HealthCheck))
@@ -231,7 +230,7 @@ def test_a_single_decision_is_exact_for_every_input(network):
         assert np.abs(fields["bias"]).max() < 2**12
         bias = fields["bias"]
         bias = bias.transpose(2, 1, 0) if bias.ndim == 3 else bias.reshape(-1, 1, 1)
-        most = input_population(network).max_value if synapse.source == "input" else 1
+        most = network.input.max_value if synapse.source == "input" else 1
         source = network[synapse.source].shape
         assert_same_decisions(population, synapse, source, most, fields["neuron/vThMant"], bias)
 
@@ -319,7 +318,9 @@ def random_chain(seed):
         exponent = int(rng.integers(0, 4))
         name = f"layer{len(synapses)}"
         synapses.append(
-            IntegerSynapse(source=populations[-1].name, target=name, maps=maps, exponent=exponent)
+            IntegerSynapse.of_maps(
+                source=populations[-1].name, target=name, maps=maps, exponent=exponent
+            )
         )
         shape = chain_output_shape(maps, shape)
         whole = shape if rng.random() < 0.5 else (shape[0], 1, 1)
@@ -354,7 +355,9 @@ def random_chain(seed):
     add((Dense(weight=rng.integers(low, high, (7, prod(shape)), dtype=np.int8)),))
     readout = Dense(weight=rng.integers(-127, 128, (3, 7), dtype=np.int8))
     synapses.append(
-        IntegerSynapse(source=populations[-1].name, target="logits", maps=(readout,), exponent=2)
+        IntegerSynapse.of_maps(
+            source=populations[-1].name, target="logits", maps=(readout,), exponent=2
+        )
     )
     bias = rng.integers(-900, 900, (3, 1, 1))
     populations.append(IntegerReadout(name="logits", shape=(3, 1, 1), bias=bias, unit=1.0))
@@ -399,7 +402,7 @@ def test_lava_dl_reads_and_computes_the_same_integers(tmp_path):
     networks = {}
     for seed in range(24):
         network = random_chain(seed)
-        image = input_population(network)
+        image = network.input
         pixels = np.random.default_rng(seed).integers(0, image.max_value + 1, (5, *image.shape))
         pixels[0] = image.max_value
         networks[f"chain{seed:02}"] = network, pixels
@@ -427,7 +430,7 @@ def test_lava_dl_reads_and_computes_the_same_integers(tmp_path):
                 continue
             bias = np.broadcast_to(read[f"bias_{index}"], read[f"spikes_{index}"].shape[1:])
             bias = in_our_order(bias[None].astype(int), population.shape)[0]
-            most = input_population(network).max_value if synapse.source == "input" else 1
+            most = network.input.max_value if synapse.source == "input" else 1
             source = network[synapse.source].shape
             assert_same_decisions(
                 population, synapse, source, most, int(read[f"threshold_{index}"]), bias

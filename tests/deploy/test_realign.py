@@ -16,7 +16,6 @@ from hw_models.target_description import load_target
 from sim.simulation import first_divergence
 from sim.stepped import run_stepped
 from toolchain.checkpoint import load_checkpoint
-from toolchain.integer_network import spiking_populations
 
 LOIHI = load_target("loihi-sim")
 
@@ -67,7 +66,7 @@ def test_the_options_of_a_change_make_the_same_integers_again(model, images):
     pixels = images[0][:4]
     same = first_divergence(run_stepped(last.network, pixels), run_stepped(again, pixels))
     assert same is None
-    for population in spiking_populations(again):
+    for population in again.spiking:
         methods = {s.alignment for s in again.incoming(population.name)}
         assert methods == {last.options.alignments.get(population.name, "average")}
 

@@ -29,7 +29,7 @@ from hw_models.multicore.mapping import map_network
 from hw_models.multicore.pipeline import pipeline_of, uniform_slots
 from hw_models.multicore.pipeline_ticks import schedule_pipeline
 from hw_models.target_description import load_target
-from sim.stepped import _transmit, run_stepped
+from sim.stepped import run_stepped, transmit
 from toolchain.errors import SanafeError, UnsupportedNetworkError
 from toolchain.integer_network.accumulator_bounds import potential_interval
 from toolchain.integer_network.serialize import load_integer_network
@@ -57,7 +57,7 @@ def test_every_synapse_is_listed_once_with_its_weight(network):
         table = explicit_synapses(network, synapse)
         shape = network[synapse.source].shape
         one_hot = np.eye(int(np.prod(shape)), dtype=np.int64).reshape(-1, *shape)
-        weights = _transmit(synapse, one_hot).reshape(len(one_hot), -1).T
+        weights = transmit(synapse, one_hot).reshape(len(one_hot), -1).T
         links = dense_synapses(network, synapse)
         listed = np.zeros_like(links)
         listed[table.target, table.source] = True
@@ -83,7 +83,7 @@ def test_the_bit_planes_sent_to_all_tiles_add_up_to_the_pixels_currents(network)
             for target, table in tile_input.by_bit_plane():
                 if target == synapse.target:
                     np.add.at(current, table.target, sent[table.source] * table.weight)
-        assert np.array_equal(current, _transmit(synapse, pixels[None]).reshape(-1))
+        assert np.array_equal(current, transmit(synapse, pixels[None]).reshape(-1))
 
 
 @settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))

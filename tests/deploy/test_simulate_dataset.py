@@ -49,11 +49,11 @@ def network():
             ),
         ],
         [
-            IntegerSynapse(
+            IntegerSynapse.of_maps(
                 source="input", target="hidden", maps=(Convolution(weight=weight, padding=(1, 1)),),
                 exponent=0,
             ),
-            IntegerSynapse(
+            IntegerSynapse.of_maps(
                 source="hidden", target="logits", maps=(Dense(weight=head),), exponent=2
             ),
         ],
@@ -62,6 +62,10 @@ def network():
 
 @pytest.fixture(scope="module")
 def pixels():
+    return noise()
+
+
+def noise():
     return np.random.default_rng(0).integers(0, 256, (SAMPLES, 1, 4, 4), np.uint8)
 
 
@@ -115,7 +119,7 @@ def test_the_order_in_which_chunks_finish_does_not_matter(network, pixels, whole
 
 
 def run_of(network):
-    return describe_run(network, "exact", "noise", np.arange(SAMPLES), CHUNK_SAMPLES)
+    return describe_run(network, "exact", noise(), np.arange(SAMPLES), CHUNK_SAMPLES)
 
 
 @pytest.fixture
@@ -169,12 +173,46 @@ def test_a_chunk_cut_off_while_it_was_written_is_computed_again(
     assert_same(run, whole)
 
 
-def test_the_state_of_another_run_is_refused(interrupted, network):
-    other = run_of(network) | {"data": "digits"}
+def one_pixel(network):
+    pixels = noise()
+    pixels[-1, 0, 3, 3] ^= 1
+    return describe_run(network, "exact", pixels, np.arange(SAMPLES), CHUNK_SAMPLES)
+
+
+def one_label(network):
+    labels = np.arange(SAMPLES)
+    labels[0] = 1
+    return describe_run(network, "exact", noise(), labels, CHUNK_SAMPLES)
+
+
+def one_sample_less(network):
+    return describe_run(network, "exact", noise(), np.arange(SAMPLES - 1), CHUNK_SAMPLES)
+
+
+def one_bias(network):
+    source, hidden, logits = network.populations
+    other = IntegerNetwork.build(
+        [source, replace(hidden, bias=hidden.bias + 1), logits], network.synapses
+    )
+    return run_of(other)
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        (one_pixel, "data"),
+        (one_label, "data"),
+        (one_sample_less, "samples"),
+        (one_bias, "network"),
+        (lambda network: run_of(network) | {"engine": "stepped"}, "engine"),
+    ],
+)
+def test_the_state_of_another_run_is_refused(interrupted, network, change, field):
+    Journal(interrupted, run_of(network), resume=True)
     with pytest.raises(
-        ModelFileError, match=r"is of another run: its data differs; run without --resume"
+        ModelFileError, match=rf"is of another run: its {field} differs; run without --resume"
     ):
-        Journal(interrupted, other, resume=True)
+        Journal(interrupted, change(network), resume=True)
 
 
 def test_a_damaged_state_is_refused(interrupted, network):

@@ -110,7 +110,9 @@ def test_cores_that_do_not_talk_do_not_wait():
         )  # fmt: skip
 
     def synapse(source, target):
-        return IntegerSynapse(source=source, target=target, exponent=0, maps=(Dense(weight=one),))
+        return IntegerSynapse.of_maps(
+            source=source, target=target, exponent=0, maps=(Dense(weight=one),)
+        )
 
     network = IntegerNetwork.build(
         [

@@ -476,7 +476,7 @@ def integer_network_with_fan_in(inputs, classes=1, max_value=1, exponent=0):
             ),
         ],
         [
-            IntegerSynapse(
+            IntegerSynapse.of_maps(
                 source="input",
                 target="logits",
                 exponent=exponent,
@@ -509,11 +509,13 @@ def one_layer(linear_map, input_shape):
             ),
         ],
         [
-            IntegerSynapse(
+            IntegerSynapse.of_maps(
                 source="input", target="source", exponent=0, maps=(Scale(weight=identity),)
             ),
-            IntegerSynapse(source="source", target="hidden", exponent=0, maps=(linear_map,)),
-            IntegerSynapse(
+            IntegerSynapse.of_maps(
+                source="source", target="hidden", exponent=0, maps=(linear_map,)
+            ),
+            IntegerSynapse.of_maps(
                 source="hidden",
                 target="logits",
                 exponent=0,
@@ -536,7 +538,7 @@ def two_large_layers():
 
     def conv(source, target, inputs):
         kernel = Convolution(weight=np.ones((64, inputs, 3, 3), np.int8), padding=(1, 1))
-        return IntegerSynapse(source=source, target=target, exponent=0, maps=(kernel,))
+        return IntegerSynapse.of_maps(source=source, target=target, exponent=0, maps=(kernel,))
 
     readout = (
         SumPool(kernel=(32, 32), stride=(32, 32)),
@@ -553,6 +555,6 @@ def two_large_layers():
         [
             conv("input", "first", 1),
             conv("first", "second", 64),
-            IntegerSynapse(source="second", target="logits", exponent=0, maps=readout),
+            IntegerSynapse.of_maps(source="second", target="logits", exponent=0, maps=readout),
         ],
     )

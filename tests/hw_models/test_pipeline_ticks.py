@@ -304,8 +304,8 @@ def test_replicas_that_cannot_be_are_refused(replicas, complaint):
             IntegerReadout(name="logits", shape=(1, 1, 1), bias=one, unit=1.0),
         ],
         [
-            IntegerSynapse(source="input", target="layer0", maps=scale, exponent=0),
-            IntegerSynapse(source="layer0", target="logits", maps=scale, exponent=0),
+            IntegerSynapse.of_maps(source="input", target="layer0", maps=scale, exponent=0),
+            IntegerSynapse.of_maps(source="layer0", target="logits", maps=scale, exponent=0),
         ],
     )  # fmt: skip
     with pytest.raises(MappingError) as refusal:

@@ -58,7 +58,7 @@ def residual_network() -> IntegerNetwork:
         )
 
     def synapse(source, target, *maps, exponent=0):
-        return IntegerSynapse(source=source, target=target, maps=maps, exponent=exponent)
+        return IntegerSynapse.of_maps(source=source, target=target, maps=maps, exponent=exponent)
 
     same = {"stride": (1, 1), "padding": (1, 1)}
     return IntegerNetwork.build(

@@ -194,7 +194,7 @@ def test_synapses_work_in_the_tick_in_which_the_spike_is_sent():
             IntegerReadout(name="logits", shape=(1, 1, 1), bias=0 * one, unit=1.0),
         ],
         [
-            IntegerSynapse(
+            IntegerSynapse.of_maps(
                 source=source, target=target, exponent=0,
                 maps=(Dense(weight=np.ones((1, 1), np.int8)),),
             )
@@ -232,7 +232,7 @@ def test_one_synapse_by_hand():
             ),
         ],
         [
-            IntegerSynapse(
+            IntegerSynapse.of_maps(
                 source="input",
                 target="logits",
                 exponent=0,

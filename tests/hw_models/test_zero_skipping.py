@@ -23,7 +23,7 @@ from hw_models.pe_array.skipping_estimate import estimate_skipping
 from hw_models.pe_array.skipping_trace import SkippingTrace
 from hw_models.pe_array.timing_trace import trace_pass
 from hw_models.pe_array.zero_skipping import SKIPPINGS, skip_zeros
-from sim.stepped import _transmit, run_stepped
+from sim.stepped import apply_maps, run_stepped
 from toolchain.errors import TargetError
 
 ARRAY = load_array("pe-array")
@@ -157,18 +157,18 @@ def test_passes_read_what_the_stepped_engine_sends(network, seed):
     for mode in modes_of(network):
         for layer, values in pass_values(network, mode, pixels, run.counts, run.trains):
             synapse = next(s for s in network.incoming(layer.target) if s.source == layer.source)
-            before = replace(synapse, maps=synapse.maps[: layer.map_index], exponent=0)
+            before = synapse.maps[: layer.map_index]
             for frame, entry in enumerate(layer.selection):
                 operand = frame_operand(layer, values, entry)
                 if layer.nest.sum_frames:
                     sent = _sent(network, synapse, run, pixels, None)
-                    expected = _transmit(before, sent) >> frame & 1
+                    expected = apply_maps(before, sent) >> frame & 1
                 elif entry is None:
                     expected = np.zeros_like(operand)
                 else:
                     source_frame = _source_frame(network, layer, frame, mode)
                     sent = _sent(network, synapse, run, pixels, source_frame)
-                    expected = _transmit(before, sent)
+                    expected = apply_maps(before, sent)
                 assert np.array_equal(operand, expected.reshape(operand.shape))
 
 

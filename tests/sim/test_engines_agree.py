@@ -1,5 +1,6 @@
 """Every engine gives the integers of the stepped engine, on random networks."""
 
+from dataclasses import replace
 from unittest import mock
 
 import numpy as np
@@ -10,12 +11,14 @@ from hypothesis import strategies as st
 from strategies import integer_networks, random_pixels
 
 from sim import linear_kernels
-from sim.any_alignment import run_any_alignment
 from sim.closed_form import spikes_after
+from sim.engines import ENGINES, STEPPED_BATCH_SAMPLES, Request, simulate
 from sim.exact import ExactEngine, run_exact
-from sim.simulation import first_divergence
+from sim.frame_by_frame import run_frame_by_frame
+from sim.simulation import Simulation, first_divergence
 from sim.stepped import run_stepped
-from toolchain.errors import UnsupportedNetworkError
+from toolchain.errors import DeviceError, UnsupportedNetworkError
+from toolchain.integer_network import IntegerNetwork
 
 many = settings(deadline=None, suppress_health_check=list(HealthCheck))
 
@@ -64,16 +67,16 @@ def test_exact_equals_stepped_for_any_initial_potential(network, seed):
     st.integers(0, 2**32 - 1),
     st.data(),
 )
-def test_any_alignment_equals_stepped_also_from_known_spike_trains(network, seed, data):
+def test_frame_by_frame_equals_stepped_also_from_known_spike_trains(network, seed, data):
     pixels = random_pixels(network, seed, samples=5)
     expected = run_stepped(network, pixels)
-    assert first_divergence(expected, run_any_alignment(network, pixels, batch_size=2)) is None
+    assert first_divergence(expected, run_frame_by_frame(network, pixels, batch_size=2)) is None
     known = data.draw(st.sets(st.sampled_from(sorted(expected.trains))))
-    from_known = run_any_alignment(
+    from_known = run_frame_by_frame(
         network, pixels, known={name: expected.trains[name] for name in known}
     )
     assert first_divergence(expected, from_known) is None
-    bare = run_any_alignment(network, pixels, with_counts=False, with_trains=False)
+    bare = run_frame_by_frame(network, pixels, with_counts=False, with_trains=False)
     assert np.array_equal(bare.logits, expected.logits)
     assert not bare.counts
     assert not bare.trains
@@ -112,15 +115,95 @@ def test_exact_refuses_what_has_no_closed_form(network, seed):
         run_exact(network, random_pixels(network, seed))
 
 
+@settings(many, max_examples=200)
+@given(
+    integer_networks(alignments=("average", "replicate", "truncate"), any_potential=True),
+    st.integers(0, 2**32 - 1),
+)
+def test_every_engine_of_the_table_gives_the_judges_integers(network, seed):
+    pixels = random_pixels(network, seed, samples=STEPPED_BATCH_SAMPLES + 1)
+    expected = run_stepped(network, pixels)
+    assert first_divergence(expected, simulate(network, pixels, with_trains=True)) is None
+    for engine in ENGINES.values():
+        if not engine.can_run(network):
+            with pytest.raises(UnsupportedNetworkError):
+                engine.prepare(network, Request())
+            continue
+        run = engine.prepare(network, Request(with_trains=True))(pixels)
+        assert run.trains.keys() == expected.trains.keys()
+        assert first_divergence(expected, run) is None
+        seen = {name: [] for name in expected.counts}
+        bare = engine.prepare(network, Request(with_counts=False))(
+            pixels, lambda name, counts, seen=seen: seen[name].append(counts.numpy().copy())
+        )
+        assert not bare.counts
+        assert not bare.trains
+        counts = {name: np.concatenate(parts) for name, parts in seen.items()}
+        assert first_divergence(expected, replace(bare, counts=counts)) is None
+
+
+@pytest.mark.parametrize("name", [name for name in ENGINES if name != "exact"])
+def test_an_engine_that_computes_on_the_processor_says_so(name):
+    with pytest.raises(
+        DeviceError, match=rf"the {name} engine computes .*, not on 'cuda'; use cpu"
+    ):
+        ENGINES[name].prepare(IntegerNetwork.build([], []), Request(device="cuda"))
+
+
 @settings(many, max_examples=50)
 @given(integer_networks(), st.integers(0, 2**32 - 1))
-def test_a_flipped_weight_is_noticed_where_it_matters(network, seed):
-    """The comparison itself can fail: changing one logit is reported as such."""
+def test_a_changed_weight_is_noticed_where_it_matters(network, seed):
+    """A weight into the readout that is one off: the first sample whose source neuron fires differs."""
     pixels = random_pixels(network, seed)
-    ours = run_stepped(network, pixels)
-    theirs = run_stepped(network, pixels)
-    theirs.logits[-1, -1] += 1
-    message = first_divergence(ours, theirs)
-    assert message is not None
-    assert message.startswith("logits differ at (sample, class)")
-    assert np.array_equal(ours.predictions, ours.logits.argmax(1))
+    expected = run_stepped(network, pixels)
+    synapse = network.incoming("logits")[0]
+    sent = expected.counts.get(synapse.source, pixels).reshape(len(pixels), -1)
+    neuron = sent.sum(axis=0).argmax()
+    (dense,) = synapse.maps
+    weight = dense.weight.copy()
+    weight[0, neuron] += 1 if weight[0, neuron] < 127 else -1
+    changed = replace(synapse, maps=(replace(dense, weight=weight),))
+    synapses = [changed if s is synapse else s for s in network.synapses]
+    run = run_exact(IntegerNetwork.build(network.populations, synapses), pixels)
+    message = first_divergence(expected, run)
+    if not sent[:, neuron].any():
+        assert message is None
+        return
+    sample = np.flatnonzero(sent[:, neuron])[0]
+    assert message.startswith(f"logits differ at (sample, class) = ({sample}, 0): ")
+
+
+def small_simulation():
+    counts = {"a": np.zeros((2, 1, 2, 2), np.int64)}
+    trains = {"a": np.zeros((2, 3, 1, 2, 2), bool)}
+    return Simulation(logits=np.zeros((2, 4), np.int64), counts=counts, trains=trains)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda run: run.counts["a"].__setitem__((1, 0, 1, 0), 1),
+            "a: counts differ at (sample, channel, row, column) = (1, 0, 1, 0): 0 against 1",
+        ),
+        (
+            lambda run: run.trains["a"].__setitem__((1, 2, 0, 0, 1), True),
+            "a: trains differ at (sample, step, channel, row, column) = (1, 2, 0, 0, 1): 0 against 1",
+        ),
+        (
+            lambda run: run.logits.__setitem__((0, 3), -1),
+            "logits differ at (sample, class) = (0, 3): 0 against -1",
+        ),
+        (lambda run: run.counts.clear(), "a: the second result has no counts"),
+        (lambda run: run.trains.clear(), None),  # an engine need not have been asked for them
+    ],
+)
+def test_the_first_difference_is_named(change, message):
+    other = small_simulation()
+    change(other)
+    assert first_divergence(small_simulation(), other) == message
+
+
+def test_predictions_are_the_first_of_equal_classes():
+    logits = np.array([[1, 5, 5], [2, 2, 2], [0, 1, 9]])
+    assert Simulation(logits=logits, counts={}, trains={}).predictions.tolist() == [1, 0, 2]

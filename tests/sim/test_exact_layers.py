@@ -1,10 +1,13 @@
 """Which arithmetic a layer gets: that the fast forms are there at all, where they must be."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from sim.exact_layers import LayerOptions, SpikingLayer, prepare_layers
+from sim.exact_layers import CountLayer, Form, TrainLayer, prepare_layers
+from sim.layer_sums import LayerOptions
 from sim.linear_kernels import exact_arithmetic, largest_factor
 from toolchain.integer_network import (
     IntegerInput,
@@ -51,27 +54,39 @@ def residual():
         ("join", "logits", head, 0),
     ]
     synapses = [
-        IntegerSynapse(source=source, target=target, maps=maps, exponent=exponent)
+        IntegerSynapse.of_maps(source=source, target=target, maps=maps, exponent=exponent)
         for source, target, maps, exponent in edges
     ]
     return IntegerNetwork.build(populations, synapses)
 
 
-def forms(network, factor, with_trains=False):
+def layers(network, factor, with_trains=False):
     options = LayerOptions(device=CPU, largest_factor=factor, with_trains=with_trains)
     with exact_arithmetic():
-        layers = prepare_layers(network, options)
-    return [layer.holds for layer in layers if isinstance(layer, SpikingLayer)]
+        return prepare_layers(network, options)[:-1]
+
+
+def forms(network, factor):
+    return [layer.form for layer in layers(network, factor) if isinstance(layer, CountLayer)]
 
 
 @pytest.mark.skipif(not largest_factor(CPU), reason="no 8-bit arithmetic on this processor")
 def test_bytes_come_straight_out_of_convolutions_and_sums_of_them(residual):
-    assert forms(residual, largest_factor(CPU)) == ["counts", "counts", "small levels"]
+    assert forms(residual, largest_factor(CPU)) == [Form.COUNTS, Form.COUNTS, Form.SMALL_LEVELS]
 
 
 def test_floating_point_divides(residual):
-    assert forms(residual, 0) == ["window sum"] * 3
+    assert forms(residual, 0) == [Form.WINDOW_SUM] * 3
 
 
-def test_spike_trains_need_the_current(residual):
-    assert forms(residual, 0, with_trains=True) == ["current"] * 3
+def test_an_unusual_initial_potential_needs_the_current(residual):
+    populations = [
+        replace(p, initial_potential=p.threshold) if p.name == "inner" else p
+        for p in residual.populations
+    ]
+    unusual = IntegerNetwork.build(populations, residual.synapses)
+    assert forms(unusual, 0) == [Form.WINDOW_SUM, Form.CURRENT, Form.WINDOW_SUM]
+
+
+def test_spike_trains_are_fired(residual):
+    assert [type(layer) for layer in layers(residual, 0, with_trains=True)] == [TrainLayer] * 3

@@ -1,5 +1,7 @@
 """Counts by rounding: right wherever they are offered, refused where a level has no room."""
 
+from itertools import product
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -51,42 +53,53 @@ def counts_by_rounding(fused, sums, timesteps):
 
 
 def counts_by_definition(neurons, exponents, sums):
+    threshold, start, bias = of_one_channel(neurons)
+    current = bias + shifted(sums, exponents)
     steps = neurons.timesteps
-    threshold, start, bias = (
-        int(values[0, 0, 0])
-        for values in (neurons.threshold, neurons.initial_potential, neurons.bias)
-    )
-    current = bias + sum(a << x for a, x in zip(sums, exponents, strict=True))
     return np.clip((start + steps * current) // threshold, 0, steps)
 
 
-def sums_that_matter(neurons, exponents, bounds, rng):
-    """Both sides of every level, the ends of the ranges, and some more.
+def of_one_channel(neurons):
+    """Theta, V0 and B as Python integers, which do not overflow."""
+    fields = (neurons.threshold, neurons.initial_potential, neurons.bias)
+    return [int(field[0, 0, 0]) for field in fields]
 
-    At a level the first sum makes up for whatever the others are.
-    """
-    steps = neurons.timesteps
-    threshold, start, bias = (
-        int(values[0, 0, 0])
-        for values in (neurons.threshold, neurons.initial_potential, neurons.bias)
-    )
-    ends = [np.array([low, high]) for low, high in bounds]
-    corners = np.stack(np.meshgrid(*ends), axis=-1).reshape(-1, len(bounds)).T
-    levels = np.repeat(np.arange(1, steps + 1), 8)
-    others = [
-        np.where(
-            rng.random(len(levels)) < 0.5,
-            rng.choice(end, len(levels)),
-            rng.integers(end[0], end[1] + 1, len(levels)),
-        )
-        for end in ends[1:]
+
+def shifted(sums, exponents):
+    """``sum_e 2^x_e a_e``"""
+    return sum((a << x for a, x in zip(sums, exponents, strict=True)), start=0)
+
+
+def sums_that_matter(neurons, exponents, bounds, rng):
+    """The sums a_e of each synapse, all of one length: where a count could be wrong, and anywhere."""
+    cases = [
+        sums_around_each_level(neurons, exponents, bounds, rng),
+        sums_at_the_ends(bounds),
+        [rng.integers(low, high + 1, 100) for low, high in bounds],
     ]
-    elsewhere = sum((a << x for a, x in zip(others, exponents[1:], strict=True)), start=0 * levels)
-    first = -((start + steps * (bias + elsewhere) - levels * threshold) // (steps << exponents[0]))
-    near = np.stack([first + rng.integers(-2, 3, len(levels)), *others])
-    anywhere = np.stack([rng.integers(low, high + 1, 100) for low, high in bounds])
-    sums = np.concatenate([near, corners, anywhere], axis=1)
-    return [np.clip(a, low, high) for a, (low, high) in zip(sums, bounds, strict=True)]
+    return [np.concatenate(parts) for parts in zip(*cases, strict=True)]
+
+
+def sums_around_each_level(neurons, exponents, bounds, rng, repeats=8):
+    """The first synapse's sum is within two of the least that gives k spikes, whatever the others' are."""
+    threshold, start, bias = of_one_channel(neurons)
+    steps = neurons.timesteps
+    spikes = np.repeat(np.arange(1, steps + 1), repeats)
+    others = [ends_or_between(low, high, len(spikes), rng) for low, high in bounds[1:]]
+    missing = spikes * threshold - start - steps * (bias + shifted(others, exponents[1:]))
+    least = -(-missing // (steps << exponents[0]))
+    first = least + rng.integers(-2, 3, len(spikes))
+    return [np.clip(first, *bounds[0]), *others]
+
+
+def ends_or_between(low, high, size, rng):
+    ends, between = rng.choice([low, high], size), rng.integers(low, high + 1, size)
+    return np.where(rng.random(size) < 0.5, ends, between)
+
+
+def sums_at_the_ends(bounds):
+    """Every combination of the least and the largest sum of each synapse."""
+    return list(np.array(list(product(*bounds))).T)
 
 
 @settings(deadline=None, max_examples=3_000)

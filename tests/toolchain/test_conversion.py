@@ -8,7 +8,6 @@ from torch import nn
 from toolchain.conversion import Normalization, convert
 from toolchain.errors import UnsupportedNetworkError
 from toolchain.float_snn import run_float_snn
-from toolchain.layer_graph import SpikingPopulation
 from toolchain.linear_maps import AveragePool, Convolution, Dense
 from toolchain.model_zoo import build_model
 from toolchain.quantize_activations import quantize_activations
@@ -60,7 +59,7 @@ def test_the_graph_shows_the_structure_of_the_network():
         "join -> wide (pool 2x2 > conv 3x3, average)",
         "wide -> readout (pool 2x2 > dense, average)",
     ]
-    timesteps = {p.name: p.timesteps for p in graph.populations if isinstance(p, SpikingPopulation)}
+    timesteps = {p.name: p.timesteps for p in graph.spiking}
     assert timesteps == {"stem": 1, "inner": 2, "join": 3, "wide": 4}
 
 

@@ -2,11 +2,12 @@
 
 import gzip
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from toolchain.datasets import load_dataset
+from toolchain.datasets import data_record, load_dataset, load_recorded
 from toolchain.datasets.fashion_mnist import read_idx
 from toolchain.errors import DataError
 
@@ -174,8 +175,109 @@ def test_an_image_folder_is_decoded_when_asked_for(tmp_path):
     assert dataset.test_labels.tolist() == [0, 0, 1, 1]
     assert dataset.test_pixels[np.array([0, 2])][:, :, 5, 5].tolist() == [[255, 0, 0], [0, 0, 255]]
     (tmp_path / "val" / "class1" / "a.png").write_bytes(b"no image")
+    with pytest.raises(
+        DataError, match=r"a.png: not an image in one of the formats JPEG, PNG, BMP"
+    ):
+        dataset.test_pixels[2:3]
+    whole = (tmp_path / "val" / "class0" / "a.png").read_bytes()
+    (tmp_path / "val" / "class1" / "a.png").write_bytes(whole[:-30])
     with pytest.raises(DataError, match=r"a.png: cannot be decoded"):
         dataset.test_pixels[2:3]
     (tmp_path / "val" / "class7").mkdir()
     with pytest.raises(DataError, match=r"must hold the same classes, but differ in .*class7"):
         load_dataset(str(tmp_path))
+
+
+def test_a_single_array_named_npz(tmp_path):
+    with (tmp_path / "own.npz").open("wb") as file:
+        np.save(file, np.zeros(3))
+    with pytest.raises(DataError, match=r"own.npz: cannot be read as .npz without pickles"):
+        load_dataset(str(tmp_path / "own.npz"))
+
+
+def write_images(folder, colour):
+    from PIL import Image
+
+    for part in ("train", "test"):
+        (folder / part / "only").mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), colour).save(folder / part / "only" / "a.png")
+
+
+def test_a_recorded_data_set_is_found_again_wherever_it_lies_with_its_holder(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    np.savez("own.npz", **ARRAYS)
+    write_images(tmp_path / "here" / "images", (9, 8, 7))
+    for name in ("own.npz", "images", "digits"):
+        record = data_record(load_dataset(name), Path("models/model.pt"))
+        assert record["data"] == {"digits": "digits"}.get(name, f"../{name}")
+        assert load_recorded(record, Path("models/model.pt"))[1] is None
+    moved = tmp_path / "there"
+    (tmp_path / "here").rename(moved)
+    monkeypatch.chdir(tmp_path)
+    record = {"data": "../own.npz"}
+    assert len(load_recorded(record, moved / "models" / "model.pt")[0].test_labels) == 2
+
+
+@pytest.mark.parametrize("change", ["pixel", "label", "image"])
+def test_one_changed_sample_is_noticed(tmp_path, change):
+    holder, own, images = tmp_path / "model.pt", tmp_path / "own.npz", tmp_path / "images"
+    np.savez(own, **ARRAYS)
+    write_images(images, (9, 8, 7))
+    path = images if change == "image" else own
+    record = data_record(load_dataset(str(path)), holder)
+    assert load_recorded(record, holder)[1] is None
+    write_images(images, (9, 8, 6))
+    other = {name: array.copy() for name, array in ARRAYS.items()}
+    if change == "pixel":
+        other["test_images"][1, 7, 7] = 1
+    if change == "label":
+        other["test_labels"][0] = 2
+    np.savez(own, **other)
+    note = load_recorded(record, holder)[1]
+    assert note.startswith(f"data set {path} has changed since {holder} was made: SHA-256 of its")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (None, "model.pt: names no data set"),
+        (7, "model.pt: names no data set"),
+        ("gone.npz", "data set 'gone.npz', which .*model.pt names, is not in .* nor .; choose one"),
+        ("a\0b", "is not in .*; choose one with --data"),
+        ("/dev/zero", "data set 'zero', which .*model.pt names, is not in /dev; choose one"),
+        ("/etc/hostname", "no data set is named '/etc/hostname'; choose one of digits"),
+    ],
+)
+def test_a_record_is_only_ever_read_as_a_data_set(tmp_path, name, message):
+    with pytest.raises(DataError, match=message):
+        load_recorded({"data": name}, tmp_path / "model.pt")
+
+
+@pytest.mark.parametrize("kind", ["EPS", "TIFF", "GIF"])
+def test_what_is_read_is_decided_by_the_content_and_not_by_the_name(tmp_path, monkeypatch, kind):
+    """An EPS file would be handed to Ghostscript, which runs what is in it."""
+    from PIL import EpsImagePlugin, Image
+
+    def fail(*arguments, **options):
+        raise AssertionError("Ghostscript was started")
+
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", fail)
+    write_images(tmp_path, (9, 8, 7))
+    Image.new("RGB", (8, 8)).save(tmp_path / "test" / "only" / "a.png", format=kind)
+    dataset = load_dataset(str(tmp_path))
+    with pytest.raises(
+        DataError, match=r"a.png: not an image in one of the formats JPEG, PNG, BMP"
+    ):
+        dataset.test_pixels[:1]
+
+
+def test_an_image_of_16_bits_is_refused(tmp_path):
+    """Conversion to 8 bits clips: all of it would be 255."""
+    from PIL import Image
+
+    write_images(tmp_path, (9, 8, 7))
+    grey = np.arange(64, dtype=np.uint16).reshape(8, 8) * 1_000
+    Image.fromarray(grey).save(tmp_path / "test" / "only" / "a.png")
+    with pytest.raises(DataError, match=r"a.png: has more than 8 bits per channel; save it with 8"):
+        load_dataset(str(tmp_path)).test_pixels[:1]

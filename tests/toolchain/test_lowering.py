@@ -251,13 +251,13 @@ def one_neuron(threshold, bias, weight=1, exponent=0, timesteps=1, start=0):
             ),
         ],
         [
-            IntegerSynapse(
+            IntegerSynapse.of_maps(
                 source="input",
                 target="hidden",
                 exponent=exponent,
                 maps=(Dense(weight=np.array([[weight]], np.int8)),),
             ),
-            IntegerSynapse(
+            IntegerSynapse.of_maps(
                 source="hidden",
                 target="readout",
                 exponent=0,

@@ -1,5 +1,7 @@
 """Training on real digits: accuracy, mixed timesteps, and no gap between ANN and SNN."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -146,6 +148,10 @@ def test_an_interrupted_run_resumes_to_the_same_network(digits, tmp_path):
             lambda path: torch.save({"format": "other"}, path),
             "not a training state of this version",
         ),
+        (
+            lambda path: torch.save({**torch.load(path, weights_only=True), "run": []}, path),
+            "not a training state of this version",
+        ),
     ],
 )
 def test_a_damaged_training_state_is_refused(digits, tmp_path, damage, message):
@@ -155,6 +161,38 @@ def test_a_damaged_training_state_is_refused(digits, tmp_path, damage, message):
     damage(state)
     with pytest.raises(ModelFileError, match=message):
         train(mini(digits), digits, plan, state_file=state, resume=True)
+
+
+def one_pixel(digits):
+    pixels = digits.train_pixels.copy()
+    pixels[7, 0, 3, 3] += 1
+    return replace(digits, train_pixels=pixels)
+
+
+def one_label(digits):
+    labels = digits.train_labels.copy()
+    labels[7] = (labels[7] + 1) % 10
+    return replace(digits, train_labels=labels)
+
+
+@pytest.mark.parametrize("change", [one_pixel, one_label])
+def test_a_run_does_not_go_on_with_other_data(digits, tmp_path, change):
+    state, plan = tmp_path / "state", TrainingPlan(epochs=1)
+    train(mini(digits), digits, plan, state_file=state)
+    train(mini(digits), digits, plan, state_file=state, resume=True)
+    with pytest.raises(
+        ModelFileError, match=r"was begun with another data; use the same, or remove"
+    ):
+        train(mini(digits), change(digits), plan, state_file=state, resume=True)
+
+
+def test_a_run_does_not_go_on_with_other_settings(digits, tmp_path):
+    state, plan = tmp_path / "state", TrainingPlan(epochs=1)
+    train(mini(digits), digits, plan, state_file=state, settings={"float_epochs": 1})
+    with pytest.raises(ModelFileError, match=r"was begun with another float_epochs; use the same"):
+        train(
+            mini(digits), digits, plan, state_file=state, resume=True, settings={"float_epochs": 2}
+        )
 
 
 def test_augmentation_shifts_and_mirrors_whole_images():

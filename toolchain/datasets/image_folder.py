@@ -12,6 +12,8 @@ from toolchain.errors import DataError
 
 RESIZED, CROPPED = 256, 224  # shorter side, then the centre crop: the usual evaluation on ImageNet
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
+_FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
+"""Formats that are read, whatever a file is named: Pillow's others include EPS, which starts Ghostscript."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,9 +86,17 @@ def _decode(path: Path) -> np.ndarray:
             "image folders need the package pillow; install it with pip install 'qac-deploy[images]'"
         ) from None
     try:
-        with Image.open(path) as opened:
+        with Image.open(path, formats=_FORMATS) as opened:
+            if opened.mode.startswith(("I", "F")):  # conversion to RGB would clip them to 255
+                raise DataError(
+                    f"{path}: has more than 8 bits per channel; save it with 8 (Pillow: mode L or RGB)"
+                )
             image = opened.convert("RGB")
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError) as error:
+    except UnidentifiedImageError:
+        raise DataError(
+            f"{path}: not an image in one of the formats {', '.join(_FORMATS)}; remove or replace it"
+        ) from None
+    except (OSError, Image.DecompressionBombError, SyntaxError) as error:
         raise DataError(f"{path}: cannot be decoded: {error}; remove or replace it") from None
     scale = RESIZED / min(image.size)
     width, height = (max(CROPPED, round(side * scale)) for side in image.size)

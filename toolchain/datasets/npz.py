@@ -23,6 +23,8 @@ def load_npz(path: Path) -> Dataset:
         DataError: naming the file and the field.
     """
     try:
+        if path.exists() and not zipfile.is_zipfile(path):  # numpy opens single arrays as well
+            raise zipfile.BadZipFile("File is not a zip file")
         with np.load(path, allow_pickle=False) as file:
             missing = [field for field in _FIELDS if field not in file]
             if missing:

@@ -8,10 +8,6 @@ from toolchain.integer_network.network import (
     IntegerReadout,
     IntegerSpiking,
     IntegerSynapse,
-    has_constant_current,
-    input_population,
-    readout_population,
-    spiking_populations,
 )
 from toolchain.integer_network.verify import verify_integer_network, verify_integer_widths
 
@@ -23,10 +19,6 @@ __all__ = [
     "IntegerSpiking",
     "IntegerSynapse",
     "IntegerWidths",
-    "has_constant_current",
-    "input_population",
-    "readout_population",
-    "spiking_populations",
     "verify_integer_network",
     "verify_integer_widths",
 ]

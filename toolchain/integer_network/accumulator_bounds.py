@@ -15,7 +15,7 @@ from toolchain.integer_network.network import (
     IntegerSynapse,
     largest_source_value,
 )
-from toolchain.linear_maps import AveragePool, SumPool, WeightedMap
+from toolchain.linear_maps import WeightedMap
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -33,18 +33,8 @@ class Interval:
 def synapse_interval(network: IntegerNetwork, synapse: IntegerSynapse) -> Interval:
     """Bounds of ``op(W, N)`` before the exponent, for any N the source can present."""
     most = largest_source_value(network, synapse)
-    weighted: WeightedMap | None = None
-    for linear_map in synapse.maps:
-        match linear_map:
-            case SumPool(kernel=kernel):
-                most *= prod(kernel)
-            case AveragePool():
-                raise AssertionError("an integer synapse holds no average pool")
-            case _:
-                assert weighted is None, "exactly one map of a synapse carries a weight"
-                weighted = linear_map
-    assert weighted is not None
-    low, high = _signed_sums(weighted)
+    most *= prod(pool.fan_in for pool in (*synapse.pools_before, *synapse.pools_after))
+    low, high = _signed_sums(synapse.weighted)
     return Interval(low=low * most, high=high * most)
 
 

@@ -13,14 +13,24 @@ is the logit vector.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
 
+from toolchain.errors import UnsupportedNetworkError
 from toolchain.layer_graph.graph import PopulationGraph
 from toolchain.layer_graph.populations import AlignmentMethod
-from toolchain.linear_maps import LinearMap, Shape, describe
+from toolchain.linear_maps import (
+    IntegerMap,
+    IntegerPool,
+    LinearMap,
+    Shape,
+    WeightedMap,
+    chain_output_shape,
+    describe,
+)
 from toolchain.temporal_alignment import selected_frames
 
 
@@ -70,45 +80,104 @@ IntegerPopulation: TypeAlias = IntegerInput | IntegerSpiking | IntegerReadout
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class IntegerSynapse:
-    """``2^exponent * op(W, N)``: exactly one map carries a weight, any others are sum pools.
+    """``2^exponent * op(W, N)``: sum pools, one map with a weight, sum pools.
 
     Args:
-        maps: applied in order, weights int8.
+        pools_before, pools_after: applied in order; usually empty.
+        weighted: its weight is int8.
         exponent: x_e, at least 0.
     """
 
     source: str
     target: str
-    maps: tuple[LinearMap, ...]
+    pools_before: tuple[IntegerPool, ...] = ()
+    weighted: WeightedMap
+    pools_after: tuple[IntegerPool, ...] = ()
     exponent: int
     alignment: AlignmentMethod = "average"
+
+    @classmethod
+    def of_maps(
+        cls,
+        *,
+        source: str,
+        target: str,
+        maps: Iterable[LinearMap],
+        exponent: int,
+        alignment: AlignmentMethod = "average",
+    ) -> IntegerSynapse:
+        """The synapse whose maps are those, applied in order.
+
+        Raises:
+            UnsupportedNetworkError: not exactly one map carries a weight, or another one takes integers to
+                something else.
+        """
+        maps = tuple(maps)
+        name = f"{source} -> {target}"
+        weighted = [(i, m) for i, m in enumerate(maps) if isinstance(m, WeightedMap)]
+        if len(weighted) != 1:
+            raise UnsupportedNetworkError(
+                f"{name}: exactly one map must carry a weight, not {len(weighted)} of {len(maps)}"
+            )
+        ((at, the_weighted),) = weighted
+        return cls(
+            source=source,
+            target=target,
+            pools_before=_integer_pools(name, maps[:at]),
+            weighted=the_weighted,
+            pools_after=_integer_pools(name, maps[at + 1 :]),
+            exponent=exponent,
+            alignment=alignment,
+        )
+
+    @property
+    def maps(self) -> tuple[IntegerMap, ...]:
+        """All maps in the order they are applied."""
+        return (*self.pools_before, self.weighted, *self.pools_after)
+
+    def weighted_input_shape(self, source_shape: Shape) -> Shape:
+        """Feature map that the weighted map reads."""
+        return chain_output_shape(self.pools_before, source_shape)
 
     def __str__(self) -> str:
         kinds = " > ".join(describe(linear_map) for linear_map in self.maps)
         return f"{self.source} -> {self.target} ({kinds}, {self.alignment})"
 
 
-IntegerNetwork = PopulationGraph[IntegerPopulation, IntegerSynapse]
+def _integer_pools(name: str, maps: tuple[LinearMap, ...]) -> tuple[IntegerPool, ...]:
+    pools = []
+    for linear_map in maps:
+        if not isinstance(linear_map, IntegerPool):
+            raise UnsupportedNetworkError(
+                f"{name}: an integer synapse must hold sum pools around its weight, not "
+                f"{type(linear_map).__name__}"
+            )
+        pools.append(linear_map)
+    return tuple(pools)
 
 
-def input_population(network: IntegerNetwork) -> IntegerInput:
-    """The single input population."""
-    return next(p for p in network.populations if isinstance(p, IntegerInput))
+class IntegerNetwork(PopulationGraph[IntegerPopulation, IntegerSynapse]):
+    """The network that every engine computes: integer weights, thresholds and biases."""
 
+    @property
+    def input(self) -> IntegerInput:
+        """The one input population."""
+        return self._only(IntegerInput, "input")
 
-def readout_population(network: IntegerNetwork) -> IntegerReadout:
-    """The single readout population."""
-    return next(p for p in network.populations if isinstance(p, IntegerReadout))
+    @property
+    def readout(self) -> IntegerReadout:
+        """The one readout population."""
+        return self._only(IntegerReadout, "readout")
 
+    @property
+    def spiking(self) -> tuple[IntegerSpiking, ...]:
+        """The spiking populations in topological order."""
+        return self._of_kind(IntegerSpiking)
 
-def spiking_populations(network: IntegerNetwork) -> tuple[IntegerSpiking, ...]:
-    """The spiking populations in topological order."""
-    return tuple(p for p in network.populations if isinstance(p, IntegerSpiking))
-
-
-def has_constant_current(network: IntegerNetwork) -> bool:
-    """True when every synapse averages, so that each count has a closed form."""
-    return all(synapse.alignment == "average" for synapse in network.synapses)
+    @property
+    def has_constant_current(self) -> bool:
+        """Whether every synapse averages, so that each count has a closed form."""
+        return all(synapse.alignment == "average" for synapse in self.synapses)
 
 
 def largest_source_value(network: IntegerNetwork, synapse: IntegerSynapse) -> int:

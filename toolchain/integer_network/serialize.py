@@ -21,15 +21,19 @@ from toolchain.integer_network.network import (
 )
 from toolchain.integer_network.verify import verify_integer_network
 from toolchain.layer_graph.populations import ALIGNMENT_METHODS
-from toolchain.linear_maps import Shape
-from toolchain.map_records import read_maps, store_tensor, write_maps
+from toolchain.map_records import read_maps, write_maps
+from toolchain.population_records import ARRAYS, read_population, write_population
 from toolchain.record_reader import RecordReader
 
 FORMAT = "qac-deploy integer network"
 VERSION = 1
 DOCUMENT = "network.json"
 TENSORS = "network.safetensors"
-_FIELDS = ("threshold", "initial_potential", "bias")  # of a population, each an array
+POPULATIONS: dict[str, type[IntegerPopulation]] = {
+    "input": IntegerInput,
+    "spiking": IntegerSpiking,
+    "readout": IntegerReadout,
+}
 
 
 def describe_network(network: IntegerNetwork) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -38,7 +42,7 @@ def describe_network(network: IntegerNetwork) -> tuple[dict[str, Any], dict[str,
     document = {
         "format": FORMAT,
         "version": VERSION,
-        "populations": [_write_population(p, arrays) for p in network.populations],
+        "populations": [write_population(p, POPULATIONS, arrays) for p in network.populations],
         "synapses": [
             {
                 "source": s.source,
@@ -58,7 +62,7 @@ def array_titles(document: dict[str, Any]) -> dict[str, str]:
     titles = {
         record[field]: f"{record['name']}: {field}"
         for record in document["populations"]
-        for field in _FIELDS
+        for field in ARRAYS
         if field in record
     }
     for record in document["synapses"]:
@@ -103,67 +107,20 @@ def load_integer_network(directory: Path) -> IntegerNetwork:
     root.choice("format", (FORMAT,))
     if root.integer("version", 1) != VERSION:
         raise root.refuse("version", f"{VERSION}; compile the model again", root.value("version"))
-    populations = [_read_population(r, arrays) for r in root.record_list("populations")]
-    synapses = [
-        IntegerSynapse(
-            source=r.text("source"),
-            target=r.text("target"),
-            alignment=r.choice("alignment", ALIGNMENT_METHODS),
-            exponent=r.integer("exponent", 0),
-            maps=read_maps(r, arrays, np.int8),
-        )
-        for r in root.record_list("synapses")
+    populations = [
+        read_population(r, POPULATIONS, arrays, np.int64) for r in root.record_list("populations")
     ]
     try:
+        synapses = [
+            IntegerSynapse.of_maps(
+                source=r.text("source"),
+                target=r.text("target"),
+                alignment=r.choice("alignment", ALIGNMENT_METHODS),
+                exponent=r.integer("exponent", 0),
+                maps=read_maps(r, arrays, np.int8),
+            )
+            for r in root.record_list("synapses")
+        ]
         return verify_integer_network(IntegerNetwork.build(populations, synapses))
     except UnsupportedNetworkError as error:
         raise ModelFileError(f"{path}: {error}") from error
-
-
-def _write_population(
-    population: IntegerPopulation, arrays: dict[str, np.ndarray]
-) -> dict[str, Any]:
-    record: dict[str, Any] = {"name": population.name, "shape": list(population.shape)}
-    fields: tuple[str, ...]
-    match population:
-        case IntegerInput():
-            return record | {
-                "kind": "input", "max_value": population.max_value, "unit": population.unit,
-            }  # fmt: skip
-        case IntegerSpiking():
-            record |= {"kind": "spiking", "timesteps": population.timesteps}
-            fields = _FIELDS
-        case IntegerReadout():
-            record |= {
-                "kind": "readout", "timesteps": population.timesteps, "unit": population.unit,
-            }  # fmt: skip
-            fields = ("bias",)
-    for field in fields:
-        record[field] = store_tensor(getattr(population, field), arrays)
-    return record
-
-
-def _read_population(reader: RecordReader, arrays: dict[str, np.ndarray]) -> IntegerPopulation:
-    name, kind = reader.text("name"), reader.choice("kind", ("input", "spiking", "readout"))
-    channels, height, width = reader.integers("shape", 3, 1)
-    shape: Shape = (channels, height, width)
-    if kind == "input":
-        return IntegerInput(
-            name=name,
-            shape=shape,
-            max_value=reader.integer("max_value", 1),
-            unit=reader.positive_number("unit"),
-        )
-    timesteps = reader.integer("timesteps", 1)
-    bias = reader.tensor("bias", arrays, 3, np.int64)
-    if kind == "readout":
-        unit = reader.positive_number("unit")
-        return IntegerReadout(name=name, shape=shape, timesteps=timesteps, bias=bias, unit=unit)
-    return IntegerSpiking(
-        name=name,
-        shape=shape,
-        timesteps=timesteps,
-        threshold=reader.tensor("threshold", arrays, 3, np.int64),
-        initial_potential=reader.tensor("initial_potential", arrays, 3, np.int64),
-        bias=bias,
-    )

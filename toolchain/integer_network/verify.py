@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+from typing_extensions import assert_never
 
-from toolchain.errors import IntegerWidthError, UnsupportedNetworkError
+from toolchain.errors import IntegerWidthError
 from toolchain.integer_network.accumulator_bounds import accumulator_interval, potential_interval
 from toolchain.integer_network.integer_widths import IntegerWidths
 from toolchain.integer_network.network import (
@@ -13,7 +14,8 @@ from toolchain.integer_network.network import (
     IntegerReadout,
     IntegerSpiking,
 )
-from toolchain.linear_maps import AveragePool, Convolution, Dense, Scale, chain_output_shape
+from toolchain.layer_graph.structure import require, verify_structure
+from toolchain.linear_maps import IntegerPool, WeightedMap
 
 
 def verify_integer_network(network: IntegerNetwork) -> IntegerNetwork:
@@ -22,53 +24,43 @@ def verify_integer_network(network: IntegerNetwork) -> IntegerNetwork:
     Raises:
         UnsupportedNetworkError: naming the population or synapse, the field, and what it must be.
     """
-    for kind, noun in ((IntegerInput, "input"), (IntegerReadout, "readout")):
-        found = [p.name for p in network.populations if isinstance(p, kind)]
-        if len(found) != 1:
-            raise UnsupportedNetworkError(
-                f"an integer network must have exactly one {noun} population, not {len(found)}"
-            )
-    for population in network.populations:
-        name = population.name
-        _require(population.timesteps >= 1, f"{name}: timesteps must be at least 1")
-        alignments = {s.alignment for s in network.incoming(name)}
-        if isinstance(population, IntegerInput):
-            _require(not alignments, f"{name}: the input population must have no incoming synapse")
-            _require(population.max_value >= 1, f"{name}: max_value must be at least 1")
-            continue
-        _require(len(alignments) == 1, f"{name}: needs incoming synapses of one alignment")
-        arrays = {"bias": population.bias}
-        if isinstance(population, IntegerSpiking):
-            arrays |= {
-                "threshold": population.threshold,
-                "initial_potential": population.initial_potential,
-            }
-        for field, values in arrays.items():
-            _require(values.dtype == np.int64, f"{name}: {field} must be int64, not {values.dtype}")
-            try:
-                fits = np.broadcast_shapes(values.shape, population.shape) == population.shape
-            except ValueError:
-                fits = False
-            _require(
-                fits and values.ndim == 3,
-                f"{name}: {field} of shape {values.shape} does not broadcast to {population.shape}",
-            )
-        if isinstance(population, IntegerSpiking):
-            _require(
-                bool((population.threshold > 0).all()),
-                f"{name}: threshold must be positive, not {population.threshold.min()}",
-            )
+    if not isinstance(network, IntegerNetwork):
+        raise TypeError(f"must be an IntegerNetwork, not {type(network).__name__}")
     for synapse in network.synapses:
-        _require(synapse.exponent >= 0, f"{synapse}: exponent must be at least 0")
-        weighted = [m for m in synapse.maps if isinstance(m, Convolution | Dense | Scale)]
-        _require(len(weighted) == 1, f"{synapse}: exactly one map must carry a weight")
-        _require(weighted[0].weight.dtype == np.int8, f"{synapse}: weight must be int8")
-        _require(
-            not any(isinstance(m, AveragePool) for m in synapse.maps),
-            f"{synapse}: an integer synapse must hold sum pools, not average pools",
+        require(
+            isinstance(synapse.weighted, WeightedMap)
+            and all(
+                isinstance(m, IntegerPool) for m in (*synapse.pools_before, *synapse.pools_after)
+            ),
+            f"{synapse.source} -> {synapse.target}: an integer synapse must hold sum pools, one map with "
+            f"a weight, and sum pools, not {', '.join(type(m).__name__ for m in synapse.maps)}",
         )
-        shape = chain_output_shape(synapse.maps, network[synapse.source].shape)
-        _require(shape == network[synapse.target].shape, f"{synapse}: gives shape {shape}")
+        require(synapse.weighted.weight.dtype == np.int8, f"{synapse}: weight must be int8")
+        require(synapse.exponent >= 0, f"{synapse}: exponent must be at least 0")
+    verify_structure(network, network.input, network.readout)
+    for population in network.populations:
+        match population:
+            case IntegerInput():
+                continue
+            case IntegerSpiking(threshold=threshold):
+                arrays = {
+                    "threshold": threshold,
+                    "initial_potential": population.initial_potential,
+                    "bias": population.bias,
+                }
+                require(
+                    bool((threshold > 0).all()),
+                    f"{population.name}: threshold must be positive, not {threshold.min()}",
+                )
+            case IntegerReadout():
+                arrays = {"bias": population.bias}
+            case _:
+                assert_never(population)
+        for field, values in arrays.items():
+            require(
+                values.dtype == np.int64,
+                f"{population.name}: {field} must be int64, not {values.dtype}",
+            )
     return network
 
 
@@ -79,7 +71,7 @@ def verify_integer_widths(network: IntegerNetwork, widths: IntegerWidths) -> Int
         IntegerWidthError: naming the layer, the bound, the limit and the remedy.
     """
     for synapse in network.synapses:
-        (weight,) = (m.weight for m in synapse.maps if isinstance(m, Convolution | Dense | Scale))
+        weight = synapse.weighted.weight
         largest = max(int(weight.max()), -int(weight.min()))
         if largest > widths.max_weight:
             raise IntegerWidthError(
@@ -121,8 +113,3 @@ def verify_integer_widths(network: IntegerNetwork, widths: IntegerWidths) -> Int
                 f"({widths.max_state:,}); use fewer weight bits or fewer timesteps"
             )
     return network
-
-
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise UnsupportedNetworkError(message)

@@ -7,9 +7,17 @@ from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
 import networkx as nx
+from typing_extensions import Self
 
 from toolchain.errors import UnsupportedNetworkError
-from toolchain.layer_graph.populations import Population, Synapse
+from toolchain.layer_graph.populations import (
+    InputPopulation,
+    Population,
+    ReadoutPopulation,
+    SpikingPopulation,
+    Synapse,
+)
+from toolchain.text_format import network_text
 
 
 class _Node(Protocol):
@@ -28,6 +36,7 @@ class _Edge(Protocol):
 
 P = TypeVar("P", bound=_Node)
 S = TypeVar("S", bound=_Edge)
+K = TypeVar("K", bound=_Node)
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +51,7 @@ class PopulationGraph(Generic[P, S]):
     populations: tuple[P, ...] = field(repr=False)
 
     @classmethod
-    def build(cls, populations: Iterable[P], synapses: Iterable[S]) -> PopulationGraph[P, S]:
+    def build(cls, populations: Iterable[P], synapses: Iterable[S]) -> Self:
         """Join populations by synapses.
 
         Raises:
@@ -76,6 +85,9 @@ class PopulationGraph(Generic[P, S]):
         order = nx.lexicographical_topological_sort(digraph, key=position.__getitem__)
         return cls(digraph, tuple(digraph.nodes[name]["population"] for name in order))
 
+    def __str__(self) -> str:
+        return network_text(self)
+
     def __getitem__(self, name: str) -> P:
         return self.digraph.nodes[name]["population"]
 
@@ -92,5 +104,34 @@ class PopulationGraph(Generic[P, S]):
         """Synapses out of a population."""
         return tuple(edge["synapse"] for _, _, edge in self.digraph.out_edges(name, data=True))
 
+    def _of_kind(self, kind: type[K]) -> tuple[K, ...]:
+        return tuple(p for p in self.populations if isinstance(p, kind))
 
-LayerGraph = PopulationGraph[Population, Synapse]
+    def _only(self, kind: type[K], noun: str) -> K:
+        found = self._of_kind(kind)
+        if len(found) != 1:
+            names = ", ".join(p.name for p in found)
+            raise UnsupportedNetworkError(
+                f"a network must have exactly one {noun} population, not {len(found)}"
+                + (f" ({names})" if names else "")
+            )
+        return found[0]
+
+
+class LayerGraph(PopulationGraph[Population, Synapse]):
+    """The float network: real-valued weights, per-layer timesteps T_l."""
+
+    @property
+    def input(self) -> InputPopulation:
+        """The one input population."""
+        return self._only(InputPopulation, "input")
+
+    @property
+    def readout(self) -> ReadoutPopulation:
+        """The one readout population."""
+        return self._only(ReadoutPopulation, "readout")
+
+    @property
+    def spiking(self) -> tuple[SpikingPopulation, ...]:
+        """The spiking populations in topological order."""
+        return self._of_kind(SpikingPopulation)

@@ -36,7 +36,7 @@ def align_by_direction(
     An edge between equal T is an expansion by a factor of one. The result may mix methods in front of
     one population, which the float SNN runs; the integer network needs one method a population.
     """
-    readout = next(p for p in graph.populations if isinstance(p, ReadoutPopulation))
+    readout = graph.readout
     longest = max(graph[s.source].timesteps for s in graph.incoming(readout.name))
     averaged = expansion == reduction == "average"
     populations = [

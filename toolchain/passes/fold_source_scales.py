@@ -10,13 +10,12 @@ import numpy as np
 from toolchain.errors import UnsupportedNetworkError
 from toolchain.layer_graph import InputPopulation, LayerGraph, SpikingPopulation, Synapse
 from toolchain.linear_maps import (
-    AveragePool,
     Convolution,
     Dense,
     LinearMap,
     Scale,
     Shape,
-    SumPool,
+    UnweightedMap,
     with_weight,
 )
 
@@ -41,25 +40,20 @@ def _fold(graph: LayerGraph, synapse: Synapse) -> tuple[LinearMap, ...]:
     after: list[LinearMap] = []
     shape = source.shape
     for linear_map in synapse.maps:
-        match linear_map:
-            case AveragePool():
-                scale = scale / linear_map.divisor
-                pool = SumPool(
-                    kernel=linear_map.kernel, stride=linear_map.stride, padding=linear_map.padding
+        if isinstance(linear_map, UnweightedMap):
+            scale = scale / linear_map.divisor
+            pools = before if weighted is None else after
+            pools.append(linear_map.without_divisor())
+        elif isinstance(linear_map, Scale):
+            scale = scale * linear_map.weight
+        else:
+            if weighted is not None:
+                raise UnsupportedNetworkError(
+                    f"{synapse}: two weighted maps follow each other with no spiking population "
+                    f"between; merge them into one, or put a quantizer between them"
                 )
-                (before if weighted is None else after).append(pool)
-            case SumPool():
-                (before if weighted is None else after).append(linear_map)
-            case Scale():
-                scale = scale * linear_map.weight
-            case Convolution() | Dense():
-                if weighted is not None:
-                    raise UnsupportedNetworkError(
-                        f"{synapse}: two weighted maps follow each other with no spiking population "
-                        f"between; merge them into one, or put a quantizer between them"
-                    )
-                weighted = _scale_input(linear_map, scale, shape)
-                scale = np.ones(linear_map.output_shape(shape)[0])
+            weighted = _scale_input(linear_map, scale, shape)
+            scale = np.ones(linear_map.output_shape(shape)[0])
         shape = linear_map.output_shape(shape)
     if weighted is None:
         weighted = Scale(weight=scale)

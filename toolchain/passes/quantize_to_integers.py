@@ -32,7 +32,7 @@ from toolchain.layer_graph import (
     SpikingPopulation,
     Synapse,
 )
-from toolchain.linear_maps import Convolution, Dense, Scale, with_weight
+from toolchain.linear_maps import WeightedMap, with_weight
 
 FINEST_CHANNEL = 1 / 32
 """A channel's unit is at least this part of the layer's coarsest, so that one channel with tiny
@@ -199,8 +199,8 @@ def _range_per_row(weight: np.ndarray, max_weight: int) -> np.ndarray:
     return best
 
 
-def _weighted_map(synapse: Synapse) -> Convolution | Dense | Scale:
-    (weighted,) = (m for m in synapse.maps if isinstance(m, Convolution | Dense | Scale))
+def _weighted_map(synapse: Synapse) -> WeightedMap:
+    (weighted,) = (m for m in synapse.maps if isinstance(m, WeightedMap))
     return weighted
 
 
@@ -267,7 +267,7 @@ def _lower_synapse(
     integers = np.floor(weighted.weight / scale + 0.5)
     integers = np.clip(integers, -max_weight, max_weight).astype(np.int8)
     maps = tuple(with_weight(weighted, integers) if m is weighted else m for m in synapse.maps)
-    return IntegerSynapse(
+    return IntegerSynapse.of_maps(
         source=synapse.source,
         target=synapse.target,
         maps=maps,

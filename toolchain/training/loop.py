@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from toolchain.datasets import Dataset
+from toolchain.datasets import Dataset, samples_sha256
 from toolchain.quantizers import ActivationQuantizer, quantizers
 from toolchain.training.augmentation import shift_and_mirror
 from toolchain.training.evaluate import as_input
@@ -42,6 +42,7 @@ def train(
     teacher: nn.Module | None = None,
     state_file: Path | None = None,
     resume: bool = False,
+    settings: Mapping[str, Any] | None = None,
 ) -> nn.Module:
     """Train a network in place and return it in evaluation mode, reproducibly from the plan's seed.
 
@@ -52,9 +53,12 @@ def train(
         teacher: a network whose logits to approach, with ``plan.distillation``.
         state_file: written after each epoch, whole or not at all.
         resume: continue from ``state_file`` where it exists; the result equals an uninterrupted run's.
+        settings: what else decides the result, by name, such as what the teacher was made from; a run
+            with others is not continued.
 
     Raises:
-        ModelFileError: the state file is damaged, or belongs to another plan or network.
+        ModelFileError: the state file is damaged, or belongs to another plan, network, data set or other
+            settings.
     """
     fabric = Fabric(accelerator="auto", devices=plan.devices, num_nodes=plan.nodes)
     fabric.launch()
@@ -66,8 +70,12 @@ def train(
         optimizer, T_max=plan.epochs * steps_per_epoch
     )
     done = TrainingState(price=0.0 if plan.budget is None else plan.budget.price)
-    if resume and state_file is not None and state_file.exists():
-        done = load_training_state(state_file, asdict(plan), module, optimizer, schedule)
+    run: dict[str, Any] = {}
+    if state_file is not None:
+        data = samples_sha256(dataset.train_pixels, dataset.train_labels)
+        run = {**asdict(plan), **(settings or {}), "data": data}
+        if resume and state_file.exists():
+            done = load_training_state(state_file, run, module, optimizer, schedule)
     price, start = done.price, time.monotonic() - done.seconds
     parallel, fabric_optimizer = fabric.setup(module, optimizer)
     if teacher is not None:
@@ -101,7 +109,7 @@ def train(
         )
         if state_file is not None and fabric.is_global_zero:
             done = TrainingState(epoch + 1, price, time.monotonic() - start)
-            save_training_state(state_file, asdict(plan), module, optimizer, schedule, done)
+            save_training_state(state_file, run, module, optimizer, schedule, done)
         on_epoch(report)
     module.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     return module.to("cpu").eval()

@@ -13,7 +13,7 @@ from torch import nn
 from toolchain.errors import ModelFileError
 from toolchain.plain_torch_file import load_plain_zip
 
-_FORMAT = "qac-deploy training state, version 1"
+_FORMAT = "qac-deploy training state, version 2"
 
 
 @dataclass(frozen=True)
@@ -27,17 +27,21 @@ class TrainingState:
 
 def save_training_state(
     path: Path,
-    plan: dict[str, Any],
+    run: dict[str, Any],
     module: nn.Module,
     optimizer: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
     progress: TrainingState,
 ) -> None:
-    """Write all that the next epoch depends on; whole or not at all."""
+    """Write all that the next epoch depends on; whole or not at all.
+
+    Args:
+        run: what decides the result, by name: plan, data, and whatever the caller chose.
+    """
     part = path.with_name(path.name + ".part")
     state = {
         "format": _FORMAT,
-        "plan": plan,
+        "run": run,
         **asdict(progress),
         "module": module.state_dict(),
         "optimizer": optimizer.state_dict(),
@@ -53,18 +57,21 @@ def save_training_state(
 
 def load_training_state(
     path: Path,
-    plan: dict[str, Any],
+    run: dict[str, Any],
     module: nn.Module,
     optimizer: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
 ) -> TrainingState:
     """Restore network, optimizer and schedule in place.
 
+    Args:
+        run: as for ``save_training_state``.
+
     Raises:
-        ModelFileError: the file is damaged, or of another plan or network.
+        ModelFileError: the file is damaged, or of another run or network.
     """
     state = _read(path)
-    changed = [name for name in plan if state["plan"].get(name) != plan[name]]
+    changed = [name for name in run if state["run"].get(name) != run[name]]
     if changed:
         raise ModelFileError(
             f"{path}: was begun with another {', '.join(changed)}; use the same, or remove the file to "
@@ -96,7 +103,8 @@ def _progress(state: dict[str, Any]) -> TrainingState:
 
 def _read(path: Path) -> dict[str, Any]:
     state = load_plain_zip(path, f"remove {path} to start anew")
-    if not isinstance(state, dict) or state.get("format") != _FORMAT:
+    is_state = isinstance(state, dict) and state.get("format") == _FORMAT
+    if not is_state or not isinstance(state.get("run"), dict):
         raise ModelFileError(
             f"{path}: not a training state of this version; remove it to start anew"
         )

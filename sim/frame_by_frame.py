@@ -1,4 +1,4 @@
-"""The integers of the stepped engine for any alignment, with the convolutions left to torch.
+"""The frame-by-frame engine: any alignment, with the convolutions left to torch.
 
 Where a synapse averages, its current is the same in every step and computed once; where it selects
 frames, once for each frame that some step reads. Neurons then fire step by step. Sums are of integers
@@ -16,28 +16,28 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import torch
 from torch import Tensor
+from typing_extensions import assert_never
 
-from sim.exact_layers import exact_type
 from sim.linear_kernels import exact_arithmetic
 from sim.simulation import Simulation, check_pixels
-from toolchain.float_snn import transmit
+from sim.torch_maps import exact_type, transmit
 from toolchain.integer_network import (
     IntegerInput,
     IntegerNetwork,
     IntegerReadout,
     IntegerSpiking,
-    IntegerSynapse,
 )
 from toolchain.integer_network.network import step_frames
 
 
-def run_any_alignment(
+def run_frame_by_frame(
     network: IntegerNetwork,
     pixels: np.ndarray,
     *,
     known: Mapping[str, np.ndarray] | None = None,
     with_counts: bool = True,
     with_trains: bool = True,
+    on_counts: Callable[[str, Tensor], None] | None = None,
     batch_size: int = 32,
 ) -> Simulation:
     """Simulate all populations but those whose spike trains are known.
@@ -47,6 +47,7 @@ def run_any_alignment(
         known: spike trains ``(B, T_l, C, H, W)`` of populations that are the same in this network, with
             all that is upstream of them, as in the one they come from.
         with_counts, with_trains: keep the counts and the spike trains of every population.
+        on_counts: called for each batch with each population's name and counts ``(B, C, H, W)``.
         batch_size: samples computed at once; bounds memory, never changes a result.
 
     Raises:
@@ -59,8 +60,12 @@ def run_any_alignment(
     trains: dict[str, list[np.ndarray]] = defaultdict(list)
 
     def keep(name: str, spikes: Tensor) -> None:
-        if with_counts:
-            counts[name].append(spikes.sum(dim=1).numpy())
+        if with_counts or on_counts is not None:
+            sums = spikes.sum(dim=1)
+            if on_counts is not None:
+                on_counts(name, sums)
+            if with_counts:
+                counts[name].append(sums.numpy())
         if with_trains:
             trains[name].append(spikes.numpy())
 
@@ -87,18 +92,20 @@ def _run_batch(
     logits = np.empty(0)
     for population in network.populations:
         name = population.name
-        if isinstance(population, IntegerInput):
-            frames[name] = torch.from_numpy(pixels)[:, None]
-            continue
-        if name in known:
-            frames[name] = torch.from_numpy(known[name])
-        elif isinstance(population, IntegerReadout):
-            sums = _currents(network, population, frames).sum(dim=1, dtype=torch.float64)
-            logits = sums.reshape(len(pixels), -1).to(torch.int64).numpy()
-            continue
-        else:
-            frames[name] = _fire(population, _currents(network, population, frames))
-        on_spikes(name, frames[name])
+        match population:
+            case IntegerInput():
+                frames[name] = torch.from_numpy(pixels)[:, None]
+            case IntegerSpiking():
+                if name in known:
+                    frames[name] = torch.from_numpy(known[name])
+                else:
+                    frames[name] = _fire(population, _currents(network, population, frames))
+                on_spikes(name, frames[name])
+            case IntegerReadout():
+                sums = _currents(network, population, frames).sum(dim=1, dtype=torch.float64)
+                logits = sums.reshape(len(pixels), -1).to(torch.int64).numpy()
+            case _:
+                assert_never(population)
     return logits
 
 
@@ -113,22 +120,17 @@ def _currents(
     for synapse in network.incoming(target.name):
         source = frames[synapse.source]
         if synapse.alignment == "average":
-            currents += _transmit(synapse, source.sum(dim=1).to(dtype))[:, None]
+            currents += transmit(synapse, source.sum(dim=1).to(dtype))[:, None]
             continue
         read_by: dict[int, list[int]] = {}
         for step, frame in enumerate(step_frames(network, synapse)):
             if frame is not None:
                 read_by.setdefault(frame, []).append(step)
         for frame, steps in read_by.items():
-            sent = _transmit(synapse, source[:, frame].to(dtype))
+            sent = transmit(synapse, source[:, frame].to(dtype))
             for step in steps:
                 currents[:, step] += sent
     return currents
-
-
-def _transmit(synapse: IntegerSynapse, values: Tensor) -> Tensor:
-    """``2^x_e * op_e(W_e, values)`` for values of shape ``(B, C, H, W)``."""
-    return transmit(synapse.maps, values) * 2**synapse.exponent
 
 
 def _fire(population: IntegerSpiking, currents: Tensor) -> Tensor:

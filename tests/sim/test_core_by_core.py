@@ -18,7 +18,7 @@ from hw_models.multicore.mapping import map_network
 from hw_models.multicore.pipeline import UNREPLICATED, pipeline_of, uniform_slots
 from hw_models.multicore.pipeline_ticks import schedule_pipeline
 from hw_models.target_description import load_target
-from sim.partitioned import frames_and_probes, verify_cores
+from sim.core_by_core import frames_and_probes, verify_cores
 from sim.stepped import run_stepped
 from toolchain.conversion import convert
 from toolchain.errors import MappingError

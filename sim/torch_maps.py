@@ -1,0 +1,58 @@
+"""Synapses applied by torch in floating point that holds every integer: none of the training side's code."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from typing_extensions import assert_never
+
+from sim.linear_kernels import EXACT_INTEGERS
+from toolchain.errors import UnsupportedNetworkError
+from toolchain.integer_network import IntegerNetwork, IntegerSynapse
+from toolchain.integer_network.accumulator_bounds import window_sum_bound
+from toolchain.linear_maps import Convolution, Dense, IntegerMap, Scale, SumPool
+
+
+def exact_type(network: IntegerNetwork, name: str) -> torch.dtype:
+    """The narrowest float type that holds every sum of a population's firing window.
+
+    Raises:
+        UnsupportedNetworkError: the bound is past what doubles hold.
+    """
+    bound = window_sum_bound(network, name)
+    dtype = next((d for d, limit in EXACT_INTEGERS.items() if bound <= limit), None)
+    if dtype is None:
+        raise UnsupportedNetworkError(
+            f"{name}: accumulator bound {bound:,} exceeds 2^53, the largest integer that doubles hold; use "
+            f"the stepped engine"
+        )
+    return dtype
+
+
+def transmit(synapse: IntegerSynapse, values: Tensor) -> Tensor:
+    """``2^x_e * op_e(W_e, values)``, to be called within ``exact_arithmetic``.
+
+    Args:
+        values: integers of shape ``(B, C, H, W)`` in a type that holds the sums; see ``exact_type``.
+    """
+    for linear_map in synapse.maps:
+        values = _apply(linear_map, values)
+    return values * 2**synapse.exponent
+
+
+def _apply(linear_map: IntegerMap, values: Tensor) -> Tensor:
+    match linear_map:
+        case Convolution(stride=stride, padding=padding, groups=groups):
+            weight = torch.from_numpy(linear_map.weight).to(values.dtype)
+            return F.conv2d(values, weight, stride=stride, padding=padding, groups=groups)
+        case Dense():
+            weight = torch.from_numpy(linear_map.weight).to(values.dtype)
+            return F.linear(values.flatten(1), weight)[:, :, None, None]
+        case Scale():
+            weight = torch.from_numpy(linear_map.weight).to(values.dtype)
+            return values * weight[:, None, None]
+        case SumPool(kernel=kernel, stride=stride, padding=padding):
+            return F.avg_pool2d(values, kernel, stride, padding, divisor_override=1)
+        case _:
+            assert_never(linear_map)

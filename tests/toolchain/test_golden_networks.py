@@ -1,0 +1,164 @@
+"""What lowering makes of a network of each kind of structure, as text that a reader can compare."""
+
+from dataclasses import replace
+from math import prod
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from toolchain.integer_network import IntegerWidths
+from toolchain.layer_graph import (
+    InputPopulation,
+    LayerGraph,
+    ReadoutPopulation,
+    SpikingPopulation,
+    Synapse,
+)
+from toolchain.linear_maps import AveragePool, Convolution, Dense, Scale
+from toolchain.passes import lower_to_integers
+from toolchain.passes.align_edges import align_edges
+
+GOLDEN = Path(__file__).parent.parent / "golden"
+WIDTHS = IntegerWidths(
+    weight_bits=8,
+    max_exponent=13,
+    state_bits=24,
+    threshold_mantissa_bits=17,
+    threshold_shift=6,
+    bias_mantissa_bits=13,
+    bias_exponent_bits=3,
+)
+
+
+def weights(*shape):
+    """-6/8 to 6/8 in an order of its own: exact in binary, so that a digest is the same everywhere."""
+    return ((np.arange(prod(shape)) * 7 % 13 - 6) / 8).reshape(shape)
+
+
+def spiking(name, shape, timesteps, threshold):
+    channels = np.ones((shape[0], 1, 1))
+    threshold = threshold * channels
+    return SpikingPopulation(
+        name=name,
+        shape=shape,
+        timesteps=timesteps,
+        threshold=threshold,
+        initial_potential=threshold / 2,
+        bias=np.arange(shape[0]).reshape(-1, 1, 1) / 4,
+    )
+
+
+def network(*populations_and_synapses, classes=3):
+    """Those between an image of 2x4x4 pixels and a readout."""
+    populations = [p for p in populations_and_synapses if not isinstance(p, Synapse)]
+    return LayerGraph.build(
+        [
+            InputPopulation(name="image", shape=(2, 4, 4), max_value=255, unit=1 / 256),
+            *populations,
+            ReadoutPopulation(
+                name="classes",
+                shape=(classes, 1, 1),
+                bias=np.arange(classes).reshape(-1, 1, 1) / 2,
+            ),
+        ],
+        [s for s in populations_and_synapses if isinstance(s, Synapse)],
+    )
+
+
+def synapse(source, target, *maps):
+    return Synapse(source=source, target=target, maps=maps)
+
+
+def chain():
+    """A convolution, a pool in front of a grouped one, a dense head behind another pool."""
+    pool = AveragePool(kernel=(2, 2), stride=(2, 2))
+    return network(
+        spiking("first", (4, 4, 4), 4, 2.0),
+        spiking("second", (2, 2, 2), 2, 1.0),
+        synapse("image", "first", Convolution(weight=weights(4, 2, 3, 3), padding=(1, 1))),
+        synapse("first", "second", pool, Convolution(weight=weights(2, 2, 1, 1), groups=2)),
+        synapse("second", "classes", pool, Dense(weight=weights(3, 2))),
+    )
+
+
+def residual_join():
+    """One source read by two populations; a join of an identity and a convolution; a scaled shortcut."""
+    return network(
+        spiking("stem", (2, 2, 2), 4, 2.0),
+        spiking("inner", (2, 2, 2), 3, 1.0),
+        spiking("join", (2, 2, 2), 4, 1.5),
+        synapse("image", "stem", Convolution(weight=weights(2, 2, 2, 2), stride=(2, 2))),
+        synapse("stem", "inner", Convolution(weight=weights(2, 2, 3, 3), padding=(1, 1))),
+        synapse("stem", "join"),
+        synapse("inner", "join", Convolution(weight=weights(2, 2, 1, 1))),
+        synapse("join", "classes", Dense(weight=weights(3, 8))),
+        synapse("stem", "classes", Scale(weight=np.array([2.0, 0.5])), Dense(weight=weights(3, 8))),
+    )
+
+
+def dense():
+    """Dense layers alone, a threshold of its own for every neuron."""
+    return network(
+        spiking("hidden", (6, 1, 1), 5, np.arange(1, 7).reshape(-1, 1, 1) / 4),
+        synapse("image", "hidden", Dense(weight=weights(6, 32))),
+        synapse("hidden", "classes", Dense(weight=weights(3, 6))),
+    )
+
+
+def calibrated():
+    """Initial potentials of every neuron, as calibration leaves them."""
+    graph = chain()
+    starts = (np.arange(8) / 8).reshape(2, 2, 2)
+    populations = [
+        replace(p, initial_potential=starts) if p.name == "second" else p for p in graph.populations
+    ]
+    return LayerGraph.build(populations, graph.synapses)
+
+
+CASES = {
+    "chain": (chain, WIDTHS),
+    "residual_join": (residual_join, WIDTHS),
+    "dense": (dense, WIDTHS),
+    "few_thresholds": (dense, replace(WIDTHS, distinct_thresholds=2)),
+    "four_bits": (chain, replace(WIDTHS, weight_bits=4)),
+    "calibrated": (calibrated, WIDTHS),
+    "replicate": (lambda: align_edges(chain(), "replicate"), WIDTHS),
+    "truncate": (lambda: align_edges(residual_join(), "truncate"), WIDTHS),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_network_and_its_integers_are_those_of_the_golden_text(name):
+    make, widths = CASES[name]
+    graph = make()
+    path = GOLDEN / f"{name}.txt"
+    made = f"{graph}\n\n\n{lower_to_integers(graph, widths)}\n"
+    expected = path.read_text() if path.exists() else ""
+    if made != expected:
+        actual = path.with_suffix(".actual")
+        actual.write_text(made)
+        pytest.fail(
+            f"{name}: lowering gives another network. See `diff {path} {actual}`; if the change is meant, "
+            f"move the new text over the old one: `mv {actual} {path}`"
+        )
+
+
+def test_a_text_shows_every_change_of_an_array():
+    """One value of a large array changes its digest."""
+    graph = chain()
+    first = graph["first"]
+    weight = weights(4, 2, 3, 3)
+    weight[2, 1, 0, 1] += 1 / 8
+    changed = LayerGraph.build(
+        graph.populations,
+        [
+            synapse("image", "first", Convolution(weight=weight, padding=(1, 1))),
+            *(s for s in graph.synapses if s.target != "first"),
+        ],
+    )
+    old, new = str(graph).splitlines(), str(changed).splitlines()
+    assert first.name == "first"
+    assert [i for i, (a, b) in enumerate(zip(old, new, strict=True)) if a != b] == [
+        old.index(next(line for line in old if "float64 4x2x3x3" in line))
+    ]

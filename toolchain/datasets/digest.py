@@ -1,0 +1,53 @@
+"""A digest of samples, so that a later run can tell whether they are still the same."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+import numpy as np
+
+from toolchain.datasets.dataset import PixelSource
+from toolchain.datasets.image_folder import ImageFiles
+from toolchain.errors import DataError
+
+_BATCH = 1_024
+
+
+def samples_sha256(pixels: PixelSource, labels: np.ndarray) -> str:
+    """SHA-256 of images and labels, in their order.
+
+    Image files are hashed as they lie on disk, since decoding takes a hundred times as long; other pixels
+    as arrays, with shape and type.
+
+    Args:
+        labels: shape ``(B,)``; of the first B images, which are hashed, too.
+
+    Raises:
+        DataError: an image file cannot be read.
+    """
+    digest = hashlib.sha256(f"{labels.shape} {pixels.shape[1:]}".encode())
+    digest.update(np.ascontiguousarray(labels, "<i8").data)
+    parts = (
+        _files(pixels, len(labels))
+        if isinstance(pixels, ImageFiles)
+        else _arrays(pixels, len(labels))
+    )
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def _files(images: ImageFiles, count: int) -> Iterator[bytes]:
+    for path in images.paths[:count]:
+        try:
+            yield hashlib.sha256(path.read_bytes()).digest()
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read: {error}; remove or replace it") from None
+
+
+def _arrays(pixels: PixelSource, count: int) -> Iterator[bytes]:
+    for start in range(0, count, _BATCH):
+        batch = pixels[start : min(start + _BATCH, count)]
+        little_endian = np.ascontiguousarray(batch, batch.dtype.newbyteorder("<"))
+        yield little_endian.dtype.str.encode() + little_endian.tobytes()
