@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,8 +22,9 @@ from toolchain.layer_graph import (
 )
 from toolchain.linear_maps import Shape
 from toolchain.map_records import read_maps, write_maps
-from toolchain.plain_torch_file import load_plain_zip
+from toolchain.plain_torch_file import load_plain_zip, save_plain_zip
 from toolchain.record_reader import RecordReader
+from toolchain.whole_files import MODEL_FILE
 
 FORMAT = "qac-deploy model"
 VERSION = 1
@@ -54,20 +53,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "tensors": {name: torch.tensor(array) for name, array in tensors.items()},
         "training": checkpoint.training,
     }
-    temporary = None
-    try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".model", delete=False) as file:
-            temporary = Path(file.name)
-            torch.save(document, file)
-        temporary.chmod(0o644)
-        os.replace(temporary, path)
-    except (OSError, RuntimeError) as error:
-        raise ModelFileError(
-            f"{path}: cannot be written ({error}); choose another place with --out"
-        ) from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+    save_plain_zip(path, document, MODEL_FILE)
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

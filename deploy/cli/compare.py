@@ -41,15 +41,18 @@ def compare(
     from deploy.array_comparison import compare_on_array
     from deploy.build_folder import load_report
     from deploy.report.array_document import array_document
-    from deploy.report.array_plot import draw_comparison
+    from deploy.report.array_plot import draw_comparison, plot_kind
     from deploy.report.array_tables import print_array, print_designs, print_sweep
     from deploy.report.comparison import array_rows
     from deploy.verification import hold_array, random_pixels
     from hw_models.pe_array.array_description import load_array
     from toolchain.integer_network.serialize import load_integer_network
+    from toolchain.whole_files import require_replaceable_file
 
     if plot is not None and plot.suffix not in (".png", ".svg"):
         raise typer.BadParameter(f"must end in .png or .svg, not '{plot}'", param_hint="--plot")
+    if plot is not None:
+        require_replaceable_file(plot, plot_kind(plot), option="--plot")
     network, report = load_integer_network(build), load_report(build)
     description = load_array(array or report["options"]["array"])
     report["pe_array"] = array_document(

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -61,32 +58,15 @@ def export_command(
         console.print(f"  not expressed: {escape(loss)}")
 
 
-@contextmanager
-def _whole_file(out: Path) -> Iterator[Path]:
-    """A file beside ``out`` that takes its place when the block ends well."""
-    from toolchain.errors import ModelFileError
-
-    try:
-        handle, part = tempfile.mkstemp(dir=out.parent, prefix=f".{out.name}.")
-        os.close(handle)
-        try:
-            yield Path(part)
-            os.replace(part, out)
-        except BaseException:
-            os.unlink(part)
-            raise
-    except OSError as error:
-        raise ModelFileError(f"{out}: cannot be written ({error}); nothing was changed") from error
-
-
 def _write_nir(build: Path, out: Path) -> tuple[dict[str, Any], str]:
     import nir
 
     from deploy.export.nir_graph import to_nir
     from toolchain.integer_network.serialize import load_integer_network
+    from toolchain.whole_files import HDF5_FILE, whole_file
 
     export = to_nir(load_integer_network(build))
-    with _whole_file(out) as path:
+    with whole_file(out, HDF5_FILE) as path:
         nir.write(path, export.graph)
     nodes = len(export.graph.nodes)
     summary = f"{nodes} nodes, the integers unchanged; what NIR does not say is in their metadata"
@@ -96,9 +76,10 @@ def _write_nir(build: Path, out: Path) -> tuple[dict[str, Any], str]:
 def _write_netx(build: Path, out: Path) -> tuple[dict[str, Any], str]:
     from deploy.export.netx_file import to_netx, write_netx
     from toolchain.integer_network.serialize import load_integer_network
+    from toolchain.whole_files import HDF5_FILE, whole_file
 
     export = to_netx(load_integer_network(build))
-    with _whole_file(out) as path:
+    with whole_file(out, HDF5_FILE) as path:
         write_netx(path, export.layers)
     bits = export.input_message_bits
     record = {

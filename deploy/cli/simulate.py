@@ -142,13 +142,16 @@ def _run_dataset(
     )
     from deploy.simulation_cluster import Cluster
     from deploy.simulation_journal import Journal, describe_run
+    from toolchain.whole_files import SIMULATION_JOURNAL, require_replaceable_file
 
     spread: Spread = in_this_process
     if workers > 1 or scheduler is not None:
         spread = Cluster(processes=workers, scheduler=scheduler)
-    state = build.resolve()
+    folder = build.resolve()
+    state = folder.with_name(f"{folder.name}.simulation")
+    require_replaceable_file(state, SIMULATION_JOURNAL, option="another place for the build")
     journal = Journal(
-        state.with_name(f"{state.name}.simulation"),
+        state,
         describe_run(network, engine, data, labels, CHUNK_SAMPLES),
         resume=resume,
     )

@@ -267,7 +267,8 @@ def test_a_full_disk_is_reported_and_keeps_the_earlier_model(tmp_path, monkeypat
     from toolchain.layer_graph import LayerGraph
 
     model = tmp_path / "model.pt"
-    model.write_text("the earlier model")
+    earlier = b"PK\x03\x04 archive/data.pkl: the earlier model"
+    model.write_bytes(earlier)
 
     def fail(document, file):
         file.write(b"half of it")
@@ -279,4 +280,4 @@ def test_a_full_disk_is_reported_and_keeps_the_earlier_model(tmp_path, monkeypat
     ):
         save_checkpoint(model, Checkpoint(LayerGraph.build([], []), {}))
     assert [p.name for p in tmp_path.iterdir()] == ["model.pt"]
-    assert model.read_text() == "the earlier model"
+    assert model.read_bytes() == earlier
