@@ -19,6 +19,9 @@ from toolchain.errors import ModelFileError
 PREFIX = ".qac-deploy-"
 """What the name of every staging folder begins with."""
 
+MANIFEST = "manifest.json"
+"""In a folder that is written as a whole, such as a build: the digests of its files."""
+
 _LOCK, _UNLOCKED = "lock", "lock.new"
 _NEW, _OLD = "new", "old"
 _HEAD_BYTES = 512
@@ -102,6 +105,7 @@ def require_replaceable_file(path: Path, kind: FileKind, *, option: str = "--out
     try:
         if not path.resolve().parent.is_dir():
             raise ModelFileError(f"{path}: no such folder as {path.parent}; make it first")
+        require_outside_ours(path, option=option)
         found = path.stat()
         if not stat.S_ISREG(found.st_mode):
             raise ModelFileError(
@@ -119,6 +123,21 @@ def require_replaceable_file(path: Path, kind: FileKind, *, option: str = "--out
         raise ModelFileError(
             f"{path}: exists and is not {kind.name}, so it is not replaced; choose another with {option}"
         )
+
+
+def require_outside_ours(path: Path, *, option: str = "--out") -> None:
+    """A path does not lie in a folder that is written as a whole, and would not be as it was written then.
+
+    Raises:
+        ModelFileError: it does.
+    """
+    for folder in path.resolve().parents:
+        with suppress(OSError, ValueError), (folder / MANIFEST).open() as file:
+            if '"format": "qac-deploy ' in file.read(_HEAD_BYTES):
+                raise ModelFileError(
+                    f"{path}: lies in {folder}, which is kept as qac-deploy wrote it; choose another with "
+                    f"{option}"
+                )
 
 
 @contextmanager
@@ -151,10 +170,10 @@ def clear_abandoned(parent: Path) -> None:
     that hold such a file, are this user's, and hold nothing but what a staging folder does.
     """
     with suppress(OSError):
-        for entry in os.scandir(parent):
-            if entry.name.startswith(PREFIX):
+        for name in os.listdir(parent):
+            if name.startswith(PREFIX):
                 with suppress(OSError, ValueError, KeyError, TypeError):
-                    _clear_if_abandoned(Path(entry.path))
+                    _clear_if_abandoned(parent / name)
 
 
 def _clear_if_abandoned(folder: Path) -> None:

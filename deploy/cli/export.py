@@ -61,11 +61,12 @@ def export_command(
 def _write_nir(build: Path, out: Path) -> tuple[dict[str, Any], str]:
     import nir
 
+    from deploy.build.load import load_build
     from deploy.export.nir_graph import to_nir
-    from toolchain.integer_network.serialize import load_integer_network
-    from toolchain.whole_files import HDF5_FILE, whole_file
+    from toolchain.whole_files import HDF5_FILE, require_replaceable_file, whole_file
 
-    export = to_nir(load_integer_network(build))
+    require_replaceable_file(out, HDF5_FILE)
+    export = to_nir(load_build(build).network)
     with whole_file(out, HDF5_FILE) as path:
         nir.write(path, export.graph)
     nodes = len(export.graph.nodes)
@@ -74,11 +75,12 @@ def _write_nir(build: Path, out: Path) -> tuple[dict[str, Any], str]:
 
 
 def _write_netx(build: Path, out: Path) -> tuple[dict[str, Any], str]:
+    from deploy.build.load import load_build
     from deploy.export.netx_file import to_netx, write_netx
-    from toolchain.integer_network.serialize import load_integer_network
-    from toolchain.whole_files import HDF5_FILE, whole_file
+    from toolchain.whole_files import HDF5_FILE, require_replaceable_file, whole_file
 
-    export = to_netx(load_integer_network(build))
+    require_replaceable_file(out, HDF5_FILE)
+    export = to_netx(load_build(build).network)
     with whole_file(out, HDF5_FILE) as path:
         write_netx(path, export.layers)
     bits = export.input_message_bits
@@ -95,16 +97,19 @@ def _write_netx(build: Path, out: Path) -> tuple[dict[str, Any], str]:
 
 
 def _write_sanafe(build: Path, out: Path) -> tuple[dict[str, Any], str]:
-    from deploy.build_folder import whole_folder
-    from deploy.export.sanafe_network import PLAN, to_sanafe, write_sanafe
-    from deploy.verification import load_build
+    from deploy.build.folder import SANAFE_EXPORT, require_replaceable_folder, whole_folder
+    from deploy.build.load import load_build
+    from deploy.check.judged_build import samples_of
+    from deploy.export.sanafe_network import to_sanafe, write_sanafe
 
-    loaded = load_build(build, SANAFE_SAMPLES)
-    export = to_sanafe(loaded.mapping, loaded.pipeline, loaded.pixels)
-    with whole_folder(out, kind="an export to SANA-FE", known_by=PLAN) as folder:
+    require_replaceable_folder(out, SANAFE_EXPORT)
+    loaded = load_build(build)
+    pixels = samples_of(loaded, SANAFE_SAMPLES)
+    export = to_sanafe(loaded.mapping, loaded.pipeline, pixels)
+    with whole_folder(out, SANAFE_EXPORT) as folder:
         write_sanafe(export, folder)
     record = {
-        "samples": len(loaded.pixels),
+        "samples": len(pixels),
         "copies": export.copies,
         "ticks": export.plan["num_ticks"],
         "losses": export.losses,

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from deploy.build_folder import write_npz
+from deploy.build.folder import write_npz
 from hw_models.multicore.pipeline import UNREPLICATED, Replicas
 from toolchain.integer_network import IntegerNetwork
 from toolchain.integer_network.network import step_frames

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from deploy.build_folder import write_json
+from deploy.build.folder import write_json
 from toolchain.whole_files import ANY_FILE, PNG_FILE, whole_file
 
 Cell = str | int | float | None
