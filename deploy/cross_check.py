@@ -9,10 +9,8 @@ from our events to the last digit. Only its detailed timing model, with queues i
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -28,6 +26,7 @@ from hw_models.multicore.tick_cost import lookups_ns, neurons_ns, run_cost
 from hw_models.target_description import CostProfile
 from sim.sanafe_runner import SanafeRun, run_sanafe
 from toolchain.errors import SanafeError, TargetError
+from toolchain.whole_files import scratch_folder
 
 PROFILE = "sanafe"
 ROUNDING = 1e-6
@@ -152,10 +151,10 @@ def cross_check(
     _check_memory(build)
     on_stage("writing the network for SANA-FE")
     export = to_sanafe(build.mapping, build.pipeline, build.pixels)
-    with tempfile.TemporaryDirectory(prefix="qac-deploy-sanafe-") as folder:
-        write_sanafe(export, Path(folder))
+    with scratch_folder() as folder:
+        write_sanafe(export, folder)
         on_stage("running in SANA-FE")
-        run = run_sanafe(Path(folder))
+        run = run_sanafe(folder)
     on_stage("comparing")
     return hold_sanafe_run(build, export.copies, run)
 

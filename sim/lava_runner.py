@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import numpy as np
 from hw_models.multicore.pipeline import stage_name
 from sim.simulation import Simulation
 from toolchain.errors import LavaError
+from toolchain.whole_files import scratch_folder
 
 _ACTIVITIES = ("busy", "starved", "blocked", "drained")  # order of the bundle's counters
 _NUM_REQUESTS, _REQUEST_INTERVAL_S = 20, 0.25
@@ -42,24 +42,28 @@ def run_lava(
     *,
     num_ticks: int,
     python: Path,
+    sources: Path | None = None,
     timeout_s: float | None = None,
 ) -> LavaRun:
-    """Run samples through a bundle's ``run.py``.
+    """Run samples through the network of a bundle.
 
     Args:
         pixels: integers of shape ``(K, C, H, W)``.
         num_ticks: length of the run, enough for all samples.
         python: an interpreter that has lava-nc.
+        sources: folder of the ``run.py`` to execute, and all that it imports; with it, nothing in the
+            bundle is executed. The bundle itself by default.
         timeout_s: seconds after which the run is ended; unlimited by default.
 
     Raises:
         LavaError: the run failed or took too long; nothing of it is left behind.
     """
-    with tempfile.TemporaryDirectory(prefix="qac-deploy-lava-") as folder:
-        samples, result = Path(folder) / "samples.npz", Path(folder) / "result.npz"
+    bundle = Path(bundle).resolve()
+    with scratch_folder() as folder:
+        samples, result = folder / "samples.npz", folder / "result.npz"
         np.savez(samples, pixels=pixels)
         command = [
-            str(python), "-I", str(Path(bundle).resolve() / "run.py"),
+            str(python), "-I", str((sources or bundle) / "run.py"), "--network", str(bundle),
             "--samples", str(samples), "--ticks", str(num_ticks), "--out", str(result),
         ]  # fmt: skip
         status, said = _run_in_own_group(command, folder, timeout_s)
@@ -75,7 +79,7 @@ def run_lava(
 
 
 def _run_in_own_group(
-    command: list[str], folder: str, timeout_s: float | None
+    command: list[str], folder: Path, timeout_s: float | None
 ) -> tuple[int | None, str]:
     """Exit code of a command (None after a timeout) and its stderr.
 

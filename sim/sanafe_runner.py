@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from toolchain.errors import SanafeError
+from toolchain.whole_files import scratch_folder
 
 TIMING_MODELS = ("simple", "detailed")
 _TAIL_LINES = 12
@@ -47,8 +47,8 @@ def run_sanafe(folder: Path) -> SanafeRun:
     Raises:
         SanafeError: the run failed; the message has SANA-FE's own.
     """
-    with tempfile.TemporaryDirectory(prefix="qac-deploy-sanafe-") as scratch:
-        result = Path(scratch) / "result.npz"
+    with scratch_folder() as scratch:
+        result = scratch / "result.npz"
         script = Path(folder).resolve() / "run.py"
         command = [sys.executable, "-I", str(script), "--out", str(result)]
         process = subprocess.run(

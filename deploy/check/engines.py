@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from deploy.build.load import LAVA, Build
+from deploy.lava_emitter.emit_bundle import SOURCES
 from hw_models.multicore.pipeline_ticks import Schedule
 from hw_models.pe_array.array_description import PeArray
 from hw_models.pe_array.functional import run_on_array
 from hw_models.pe_array.layer_passes import modes_of
-from sim.lava_runner import LavaRun
+from sim.lava_runner import LavaRun, run_lava
 from sim.simulation import Simulation, first_divergence
 from sim.stepped import run_stepped
 from toolchain.integer_network import IntegerNetwork
@@ -33,6 +36,20 @@ class LavaComparison:
     @property
     def first_difference(self) -> str | None:
         return self.integers or self.step_ticks or self.stalls
+
+
+def run_build_in_lava(build: Build, pixels: np.ndarray, *, num_ticks: int, python: Path) -> LavaRun:
+    """Run a build's network in Lava with the installed processes: no file of the build is executed.
+
+    Args:
+        pixels: integers of shape ``(K, C, H, W)``.
+
+    Raises:
+        LavaError: the run failed.
+    """
+    return run_lava(
+        build.folder / LAVA, pixels, num_ticks=num_ticks, python=python, sources=SOURCES
+    )
 
 
 def compare_lava_run(reference: Simulation, schedule: Schedule, run: LavaRun) -> LavaComparison:

@@ -12,7 +12,7 @@ import numpy as np
 
 from deploy.build.folder import BUILD, changes_of
 from deploy.build.load import LAVA, MODEL
-from deploy.check.engines import compare_array, compare_lava_run
+from deploy.check.engines import compare_array, compare_lava_run, run_build_in_lava
 from deploy.check.judged_build import JudgedBuild
 from deploy.design import chosen_graph, lowering
 from deploy.lava_emitter.emit_bundle import bundle_document
@@ -21,7 +21,6 @@ from hw_models.pe_array.layer_passes import modes_of
 from hw_models.pe_array.rtl_network import verify_in_rtl
 from hw_models.pe_array.rtl_simulator import SimulatorName
 from sim.exact import run_exact
-from sim.lava_runner import run_lava
 from sim.partitioned import frames_and_probes, verify_cores
 from sim.simulation import first_divergence
 from toolchain.checkpoint import load_checkpoint
@@ -172,7 +171,7 @@ def _lava(build: JudgedBuild, lava_python: Callable[[], Path]) -> Rung:
     schedule = schedule_pipeline(build.pipeline, len(build.pixels))
     num_ticks = schedule.num_ticks
     try:
-        run = run_lava(build.folder / LAVA, build.pixels, num_ticks=num_ticks, python=python)
+        run = run_build_in_lava(build, build.pixels, num_ticks=num_ticks, python=python)
     except LavaError as error:
         return Rung(name=name, status="different", detail=str(error))
     compared = f"counts, trains, logits, step ticks and stall counters over {num_ticks} ticks"

@@ -180,12 +180,10 @@ def _run_dataset(
 def _run_lava(
     build: Build, pixels: np.ndarray, lava_python: Path | None, as_json: bool
 ) -> tuple[Simulation, dict[str, Any]]:
-    """Run the bundle, and compare all that it returns with the stepped engine and the tick model."""
-    from deploy.build.load import LAVA
-    from deploy.check.engines import compare_lava_run
+    """Run the network in Lava, and compare all that it returns with the stepped engine and the tick model."""
+    from deploy.check.engines import compare_lava_run, run_build_in_lava
     from deploy.lava_environment import find_lava_python
     from hw_models.multicore.pipeline_ticks import schedule_pipeline
-    from sim.lava_runner import run_lava
     from sim.stepped import run_stepped
 
     schedule = schedule_pipeline(build.pipeline, len(pixels))
@@ -193,7 +191,7 @@ def _run_lava(
     with console.status(f"running {schedule.num_ticks} ticks in Lava") as status:
         if as_json:
             status.stop()
-        run = run_lava(build.folder / LAVA, pixels, num_ticks=schedule.num_ticks, python=python)
+        run = run_build_in_lava(build, pixels, num_ticks=schedule.num_ticks, python=python)
     compared = compare_lava_run(run_stepped(build.network, pixels), schedule, run)
     checks = {
         "num_ticks": schedule.num_ticks,

@@ -47,7 +47,7 @@ class RunError(Exception):
 def main():
     arguments = parse_arguments()
     try:
-        document, arrays = load_bundle(BUNDLE)
+        document, arrays = load_bundle(arguments.network)
         pixels = load_pixels(arguments.samples, document)
         share_processes(arguments.processes)
         result = run(document, arrays, pixels, arguments.ticks, arguments.patience)
@@ -63,6 +63,12 @@ def parse_arguments():
     parser.add_argument("--samples", type=Path, required=True, help="pixels, .npz")
     parser.add_argument("--ticks", type=int, required=True, help="length of the run")
     parser.add_argument("--out", type=Path, required=True, help="result to write, .npz")
+    parser.add_argument(
+        "--network",
+        type=Path,
+        default=BUNDLE,
+        help="folder of network.json and weights.npz (default: this file's)",
+    )
     parser.add_argument(
         "--processes",
         type=int,
