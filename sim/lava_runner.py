@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from hw_models.multicore.pipeline import stage_name
+from sim.child_process import run_script
 from sim.simulation import Simulation
 from toolchain.errors import LavaError
 from toolchain.whole_files import scratch_folder
 
 _ACTIVITIES = ("busy", "starved", "blocked", "drained")  # order of the bundle's counters
-_NUM_REQUESTS, _REQUEST_INTERVAL_S = 20, 0.25
 _TAIL_LINES = 12
 
 
@@ -66,7 +62,10 @@ def run_lava(
             str(python), "-I", str((sources or bundle) / "run.py"), "--network", str(bundle),
             "--samples", str(samples), "--ticks", str(num_ticks), "--out", str(result),
         ]  # fmt: skip
-        status, said = _run_in_own_group(command, folder, timeout_s)
+        try:
+            status, said = run_script(command, folder, timeout_s)
+        except OSError as error:
+            raise LavaError(f"{command[0]}: cannot be started ({error})") from error
         tail = "\n".join(said.strip().splitlines()[-_TAIL_LINES:])
         if status is None:
             raise LavaError(
@@ -76,50 +75,6 @@ def run_lava(
         if status != 0 or not result.exists():
             raise LavaError(f"{bundle}: the Lava run failed with exit code {status}\n{tail}")
         return _read_result(result)
-
-
-def _run_in_own_group(
-    command: list[str], folder: Path, timeout_s: float | None
-) -> tuple[int | None, str]:
-    """Exit code of a command (None after a timeout) and its stderr.
-
-    No process of its group outlives this call. All of them inherit stderr, so its end is theirs.
-    """
-    try:
-        process = subprocess.Popen(
-            command,
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
-            start_new_session=True,
-        )
-    except OSError as error:
-        raise LavaError(f"{command[0]}: cannot be started ({error})") from error
-    try:
-        _, said = process.communicate(timeout=timeout_s)
-        return process.returncode, said
-    except subprocess.TimeoutExpired:
-        return None, _end_group(process)
-    except BaseException:
-        _end_group(process)
-        raise
-
-
-def _end_group(process: subprocess.Popen[str]) -> str:
-    """End a process group and return its stderr.
-
-    It is asked first, since its shared memory is freed only then, and more than once, since a process
-    that is just being forked loses a signal.
-    """
-    for ending in (*[signal.SIGTERM] * _NUM_REQUESTS, signal.SIGKILL):
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, ending)
-        with suppress(subprocess.TimeoutExpired):
-            return process.communicate(timeout=_REQUEST_INTERVAL_S)[1]
-    return ""
 
 
 def _read_result(path: Path) -> LavaRun:
