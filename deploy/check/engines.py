@@ -15,7 +15,6 @@ from hw_models.pe_array.functional import run_on_array
 from hw_models.pe_array.layer_passes import modes_of
 from sim.lava_runner import LavaRun, run_lava
 from sim.simulation import Simulation, first_divergence
-from sim.stepped import run_stepped
 from toolchain.integer_network import IntegerNetwork
 
 
@@ -80,17 +79,22 @@ def compare_lava_run(reference: Simulation, schedule: Schedule, run: LavaRun) ->
     )
 
 
-def compare_array(network: IntegerNetwork, array: PeArray, pixels: np.ndarray) -> str | None:
+def compare_array(
+    reference: Simulation, network: IntegerNetwork, array: PeArray, pixels: np.ndarray
+) -> str | None:
     """The first difference of the PE array's own loop order from the stepped engine, or None.
 
     Both schedules are compared, where the network's alignment allows them.
+
+    Args:
+        reference: the stepped engine on the same pixels.
+        pixels: integers of shape ``(K, C, H, W)``.
     """
-    stepped = run_stepped(network, pixels)
     for mode in modes_of(network):
         if mode in ("snn_temporal", "snn_bit_planes"):
             run = run_on_array(network, array, pixels, mode)
             on_array = Simulation(logits=run.logits, counts=run.counts, trains=run.trains)
-            if (difference := _first_difference(stepped, on_array)) is not None:
+            if (difference := _first_difference(reference, on_array)) is not None:
                 return f"{mode}: {difference}"
     return None
 

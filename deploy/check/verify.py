@@ -180,7 +180,7 @@ def _lava(build: JudgedBuild, lava_python: Callable[[], Path]) -> Rung:
 
 def _pe_array(build: JudgedBuild) -> Rung:
     name = "integer network -> PE array"
-    difference = compare_array(build.network, build.array, build.pixels)
+    difference = compare_array(build.reference, build.network, build.array, build.pixels)
     schedules = sum(mode.startswith("snn") for mode in modes_of(build.network))
     compared = f"counts, trains and logits of {len(build.pixels)} samples, {schedules} schedules"
     return _rung(name, difference, compared)

@@ -47,6 +47,7 @@ def compare(
     from deploy.report.array_tables import print_array, print_designs, print_sweep
     from deploy.report.comparison import array_rows
     from hw_models.pe_array.array_description import load_array
+    from sim.stepped import run_stepped
     from toolchain.whole_files import require_replaceable_file
 
     if plot is not None and plot.suffix not in (".png", ".svg"):
@@ -61,7 +62,8 @@ def compare(
     )
     pipelines = [row for row in report["comparison"] if row["kind"] == "pipeline"]
     report["comparison"] = pipelines + array_rows(report["pe_array"])
-    divergence = compare_array(network, description, random_pixels(network, CHECKED_SAMPLES))
+    pixels = random_pixels(network, CHECKED_SAMPLES)
+    divergence = compare_array(run_stepped(network, pixels), network, description, pixels)
     sweeps = _sweeps(network, description, hidden=as_json) if sweep else []
     if plot is not None:
         draw_comparison(report, sweeps, plot)
