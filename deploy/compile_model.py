@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from deploy.array_comparison import ArrayComparison, compare_on_array
-from deploy.build_folder import MODEL, REPORT, whole_folder, write_json
+from deploy.build.folder import BUILD, require_replaceable_folder, whole_folder, write_json
+from deploy.build.load import ARRAY, LAVA, MODEL, REPORT, TARGET
 from deploy.compilation import Compilation, CompileOptions, DesignPoint
 from deploy.design import build_design, lowering
 from deploy.fidelity import (
@@ -53,6 +54,7 @@ def compile_model(
     Raises:
         QacDeployError: whatever is wrong with the model, the target or the fit between them.
     """
+    require_replaceable_folder(out, BUILD)
     on_stage("reading the model")
     checkpoint = load_checkpoint(model)
     target, array = load_target(options.target), load_array(options.array)
@@ -154,9 +156,11 @@ def _on_array(network: IntegerNetwork, array: PeArray, dataset: Dataset | None) 
 
 def _write(compilation: Compilation, out: Path) -> None:
     report = report_document(compilation)
-    with whole_folder(out) as folder:
+    with whole_folder(out, BUILD) as folder:
         save_integer_network(compilation.network, folder)
         shutil.copyfile(compilation.model, folder / MODEL)
+        (folder / TARGET).write_text(compilation.target.file.text, encoding="utf-8")
+        (folder / ARRAY).write_text(compilation.array.text, encoding="utf-8")
         write_json(folder / MAPPING, mapping_document(compilation.mapping))
         write_json(folder / "pe_array.json", report["pe_array"])
         write_json(folder / "pipeline.trace.json", chrome_trace(compilation.schedule))
@@ -164,7 +168,7 @@ def _write(compilation: Compilation, out: Path) -> None:
         (folder / "report.html").write_text(render_html(report), encoding="utf-8")
         emit_bundle(
             compilation.network,
-            folder / "lava",
+            folder / LAVA,
             buffer_slots=compilation.mapping.slots,
             link_ticks=compilation.target.link_ticks,
             cores=compilation.mapping.cores_by_population(),

@@ -9,18 +9,16 @@ from our events to the last digit. Only its detailed timing model, with queues i
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
+from deploy.check.judged_build import JudgedBuild
 from deploy.export.explicit_synapses import num_explicit_synapses
 from deploy.export.sanafe_network import to_sanafe, write_sanafe
 from deploy.export.sanafe_places import copies_in_flight, one_mesh, receivers, tile_number
 from deploy.sanafe_events import SanafeEvents, energies_j, sanafe_events, simple_tick_ns
-from deploy.verification import Build
 from hw_models.multicore.event_counts import Events, count_events
 from hw_models.multicore.mapping import Mapping
 from hw_models.multicore.pipeline_ticks import Schedule, schedule_pipeline
@@ -28,6 +26,7 @@ from hw_models.multicore.tick_cost import lookups_ns, neurons_ns, run_cost
 from hw_models.target_description import CostProfile
 from sim.sanafe_runner import SanafeRun, run_sanafe
 from toolchain.errors import SanafeError, TargetError
+from toolchain.whole_files import scratch_folder
 
 PROFILE = "sanafe"
 ROUNDING = 1e-6
@@ -139,7 +138,9 @@ class CrossCheck:
         return [difference for difference in found if difference is not None]
 
 
-def cross_check(build: Build, on_stage: Callable[[str], None] = lambda stage: None) -> CrossCheck:
+def cross_check(
+    build: JudgedBuild, on_stage: Callable[[str], None] = lambda stage: None
+) -> CrossCheck:
     """Run a build's samples in SANA-FE, as many in flight as its pipeline lets, and compare.
 
     Raises:
@@ -150,15 +151,15 @@ def cross_check(build: Build, on_stage: Callable[[str], None] = lambda stage: No
     _check_memory(build)
     on_stage("writing the network for SANA-FE")
     export = to_sanafe(build.mapping, build.pipeline, build.pixels)
-    with tempfile.TemporaryDirectory(prefix="qac-deploy-sanafe-") as folder:
-        write_sanafe(export, Path(folder))
+    with scratch_folder() as folder:
+        write_sanafe(export, folder)
         on_stage("running in SANA-FE")
-        run = run_sanafe(Path(folder))
+        run = run_sanafe(folder)
     on_stage("comparing")
     return hold_sanafe_run(build, export.copies, run)
 
 
-def hold_sanafe_run(build: Build, copies: int, run: SanafeRun) -> CrossCheck:
+def hold_sanafe_run(build: JudgedBuild, copies: int, run: SanafeRun) -> CrossCheck:
     """Compare a run in SANA-FE that had so many copies of each neuron."""
     profile = _profile(build)
     mapping, trains = build.mapping, build.reference.trains
@@ -194,7 +195,7 @@ def hold_sanafe_run(build: Build, copies: int, run: SanafeRun) -> CrossCheck:
     )
 
 
-def _profile(build: Build) -> CostProfile:
+def _profile(build: JudgedBuild) -> CostProfile:
     if PROFILE not in build.target.cost_profiles:
         raise TargetError(
             f"{build.target.name} has no cost profile '{PROFILE}', the figures of SANA-FE's Loihi; compile "
@@ -203,7 +204,7 @@ def _profile(build: Build) -> CostProfile:
     return build.target.cost_profiles[PROFILE]
 
 
-def _check_memory(build: Build) -> None:
+def _check_memory(build: JudgedBuild) -> None:
     """Refuse what would end in the system ending the run."""
     schedule = schedule_pipeline(build.pipeline, len(build.pixels))
     copies = copies_in_flight(build.mapping, schedule)
@@ -222,7 +223,9 @@ def _check_memory(build: Build) -> None:
         )
 
 
-def _spike_difference(build: Build, schedule: Schedule, copies: int, run: SanafeRun) -> str | None:
+def _spike_difference(
+    build: JudgedBuild, schedule: Schedule, copies: int, run: SanafeRun
+) -> str | None:
     for name in build.mapping.grids:
         shape = build.network[name].shape
         size = (schedule.num_ticks, copies, int(np.prod(shape)))

@@ -29,6 +29,7 @@ from toolchain.training import (
     train,
 )
 from toolchain.training.evaluate import as_input
+from toolchain.whole_files import TRAINING_STATE, require_replaceable_file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +66,8 @@ def train_model(
     """
     dataset = load_dataset(options.data)
     states = {phase: out.with_name(f"{out.name}.{phase}.training") for phase in ("float", "qac")}
+    for state in states.values():
+        require_replaceable_file(state, TRAINING_STATE)
     torch.manual_seed(options.plan.seed)
     ann = build_model(options.architecture, dataset.input_shape, dataset.num_classes, options.width)
     module = quantize_activations(ann, QUANTIZER_CASES[options.case])

@@ -32,13 +32,18 @@ class Figure:
 
 @dataclass(frozen=True, eq=False)
 class FigureFile:
-    """A hardware description: free text, and figures by dotted name such as ``core.compartments``."""
+    """A hardware description: free text, and figures by dotted name such as ``core.compartments``.
+
+    Attributes:
+        text: the file as it was read.
+    """
 
     path: Path
     name: str
     description: str
     figures: Mapping[str, Figure]
     document: Mapping[str, Any]
+    text: str
 
     def number(self, name: str, minimum: float = 0) -> float:
         """A figure's value.
@@ -102,7 +107,8 @@ def load_figures(name_or_path: str) -> FigureFile:
             f"no hardware description '{name_or_path}'; choose one of {built_in}, or the path of a YAML file"
         )
     try:
-        document = yaml.safe_load(path.read_text())
+        text = path.read_text(encoding="utf-8")
+        document = yaml.safe_load(text)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise TargetError(f"{path}: not valid YAML ({str(error).splitlines()[0]})") from error
     if not isinstance(document, dict) or not isinstance(document.get("figures"), dict):
@@ -112,7 +118,8 @@ def load_figures(name_or_path: str) -> FigureFile:
             raise TargetError(f"{path}: {field} must be a text")
     figures: dict[str, Figure] = {}
     _collect(path, "", document["figures"], figures)
-    return FigureFile(path, document["name"], document["description"].strip(), figures, document)
+    description = document["description"].strip()
+    return FigureFile(path, document["name"], description, figures, document, text)
 
 
 def _collect(path: Path, prefix: str, node: Any, figures: dict[str, Figure]) -> None:

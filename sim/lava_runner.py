@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import tempfile
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from hw_models.multicore.pipeline import stage_name
+from sim.child_process import run_script
 from sim.simulation import Simulation
 from toolchain.errors import LavaError
+from toolchain.whole_files import scratch_folder
 
 _ACTIVITIES = ("busy", "starved", "blocked", "drained")  # order of the bundle's counters
-_NUM_REQUESTS, _REQUEST_INTERVAL_S = 20, 0.25
 _TAIL_LINES = 12
 
 
@@ -42,27 +38,34 @@ def run_lava(
     *,
     num_ticks: int,
     python: Path,
+    sources: Path | None = None,
     timeout_s: float | None = None,
 ) -> LavaRun:
-    """Run samples through a bundle's ``run.py``.
+    """Run samples through the network of a bundle.
 
     Args:
         pixels: integers of shape ``(K, C, H, W)``.
         num_ticks: length of the run, enough for all samples.
         python: an interpreter that has lava-nc.
+        sources: folder of the ``run.py`` to execute, and all that it imports; with it, nothing in the
+            bundle is executed. The bundle itself by default.
         timeout_s: seconds after which the run is ended; unlimited by default.
 
     Raises:
         LavaError: the run failed or took too long; nothing of it is left behind.
     """
-    with tempfile.TemporaryDirectory(prefix="qac-deploy-lava-") as folder:
-        samples, result = Path(folder) / "samples.npz", Path(folder) / "result.npz"
+    bundle = Path(bundle).resolve()
+    with scratch_folder() as folder:
+        samples, result = folder / "samples.npz", folder / "result.npz"
         np.savez(samples, pixels=pixels)
         command = [
-            str(python), "-I", str(Path(bundle).resolve() / "run.py"),
+            str(python), "-I", str((sources or bundle) / "run.py"), "--network", str(bundle),
             "--samples", str(samples), "--ticks", str(num_ticks), "--out", str(result),
         ]  # fmt: skip
-        status, said = _run_in_own_group(command, folder, timeout_s)
+        try:
+            status, said = run_script(command, folder, timeout_s)
+        except OSError as error:
+            raise LavaError(f"{command[0]}: cannot be started ({error})") from error
         tail = "\n".join(said.strip().splitlines()[-_TAIL_LINES:])
         if status is None:
             raise LavaError(
@@ -72,50 +75,6 @@ def run_lava(
         if status != 0 or not result.exists():
             raise LavaError(f"{bundle}: the Lava run failed with exit code {status}\n{tail}")
         return _read_result(result)
-
-
-def _run_in_own_group(
-    command: list[str], folder: str, timeout_s: float | None
-) -> tuple[int | None, str]:
-    """Exit code of a command (None after a timeout) and its stderr.
-
-    No process of its group outlives this call. All of them inherit stderr, so its end is theirs.
-    """
-    try:
-        process = subprocess.Popen(
-            command,
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
-            start_new_session=True,
-        )
-    except OSError as error:
-        raise LavaError(f"{command[0]}: cannot be started ({error})") from error
-    try:
-        _, said = process.communicate(timeout=timeout_s)
-        return process.returncode, said
-    except subprocess.TimeoutExpired:
-        return None, _end_group(process)
-    except BaseException:
-        _end_group(process)
-        raise
-
-
-def _end_group(process: subprocess.Popen[str]) -> str:
-    """End a process group and return its stderr.
-
-    It is asked first, since its shared memory is freed only then, and more than once, since a process
-    that is just being forked loses a signal.
-    """
-    for ending in (*[signal.SIGTERM] * _NUM_REQUESTS, signal.SIGKILL):
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, ending)
-        with suppress(subprocess.TimeoutExpired):
-            return process.communicate(timeout=_REQUEST_INTERVAL_S)[1]
-    return ""
 
 
 def _read_result(path: Path) -> LavaRun:

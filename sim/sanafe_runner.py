@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from sim.child_process import run_script
 from toolchain.errors import SanafeError
+from toolchain.whole_files import scratch_folder
 
 TIMING_MODELS = ("simple", "detailed")
 _TAIL_LINES = 12
@@ -47,23 +47,15 @@ def run_sanafe(folder: Path) -> SanafeRun:
     Raises:
         SanafeError: the run failed; the message has SANA-FE's own.
     """
-    with tempfile.TemporaryDirectory(prefix="qac-deploy-sanafe-") as scratch:
-        result = Path(scratch) / "result.npz"
+    with scratch_folder() as scratch:
+        result = scratch / "result.npz"
         script = Path(folder).resolve() / "run.py"
         command = [sys.executable, "-I", str(script), "--out", str(result)]
-        process = subprocess.run(
-            [*command, "--timing", *TIMING_MODELS],
-            cwd=scratch,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
-        )
-        if process.returncode != 0 or not result.exists():
-            tail = "\n".join(process.stderr.strip().splitlines()[-_TAIL_LINES:])
+        status, said = run_script([*command, "--timing", *TIMING_MODELS], scratch)
+        if status != 0 or not result.exists():
+            tail = "\n".join(said.strip().splitlines()[-_TAIL_LINES:])
             raise SanafeError(
-                f"{folder}: the run in SANA-FE failed with exit code {process.returncode}\n{tail}"
+                f"{folder}: the run in SANA-FE failed with exit code {status}\n{tail}"
             )
         with np.load(result, allow_pickle=False) as archive:
             return sanafe_run({name: archive[name] for name in archive.files})

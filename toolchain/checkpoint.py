@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
@@ -26,9 +24,10 @@ from toolchain.layer_graph import (
     verify_layer_graph,
 )
 from toolchain.map_records import read_maps, write_maps
-from toolchain.plain_torch_file import load_plain_zip
+from toolchain.plain_torch_file import load_plain_zip, save_plain_zip
 from toolchain.population_records import read_population, write_population
 from toolchain.record_reader import RecordReader
+from toolchain.whole_files import MODEL_FILE
 
 FORMAT = "qac-deploy model"
 VERSION = 2
@@ -71,20 +70,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "training": checkpoint.training,
     }
     document["digests"] = content_digests(document)
-    temporary = None
-    try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".model", delete=False) as file:
-            temporary = Path(file.name)
-            torch.save(document, file)
-        temporary.chmod(0o644)
-        os.replace(temporary, path)
-    except (OSError, RuntimeError) as error:
-        raise ModelFileError(
-            f"{path}: cannot be written ({error}); choose another place with --out"
-        ) from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+    save_plain_zip(path, document, MODEL_FILE)
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

@@ -1,4 +1,4 @@
-"""Reading what ``torch.save`` wrote, from anyone, without executing any of it."""
+"""Files of ``torch.save``: read without executing any of them, written whole or not at all."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from toolchain.errors import ModelFileError
+from toolchain.whole_files import FileKind, whole_file
 
 
 def load_plain_zip(path: Path, remedy: str) -> Any:
@@ -56,3 +57,16 @@ def _check_members(path: Path, remedy: str) -> None:
         raise ModelFileError(
             f"{path}: damaged: the content of member '{damaged}' does not match its checksum; {remedy}"
         )
+
+
+def save_plain_zip(path: Path, document: dict[str, Any], kind: FileKind) -> None:
+    """Write plain containers and tensors, whole or not at all.
+
+    Raises:
+        ModelFileError: something else is at the path, or it cannot be written.
+    """
+    with whole_file(path, kind) as part, part.open("wb") as file:
+        try:
+            torch.save(document, file)
+        except RuntimeError as error:  # torch reports a full disk so
+            raise OSError(str(error)) from error

@@ -39,7 +39,9 @@ def calibrate_command(
     from deploy.calibrate_model import CalibrateOptions, calibrate_model
     from toolchain.calibration import GRANULARITIES, CalibrationEpoch
     from toolchain.layer_graph import ALIGNMENT_METHODS
+    from toolchain.whole_files import MODEL_FILE, require_replaceable_file
 
+    require_replaceable_file(out, MODEL_FILE)
     if alignment not in ALIGNMENT_METHODS:
         raise typer.BadParameter(
             f"must be one of {', '.join(ALIGNMENT_METHODS)}, not '{alignment}'",

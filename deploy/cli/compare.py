@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from toolchain.integer_network import IntegerNetwork
 
 CHECKED_SAMPLES = 4
-"""Samples on which the PE array's functional output is held against the stepped engine."""
+"""Samples on which the PE array's functional output is compared with the stepped engine."""
 
 
 def compare(
@@ -31,7 +31,7 @@ def compare(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Hold the pipeline against a PE array that computes the same integers, layer by layer.
+    """Compare the pipeline with a PE array that computes the same integers, layer by layer.
 
     The array runs the network as an SNN, timestep by timestep or by bit planes, and as the quantized ANN
     it was trained as. Where the build's data set is on this machine, zero skipping is counted on it.
@@ -39,25 +39,31 @@ def compare(
     Example: [bold]qac-deploy compare build/ --sweep --plot compare.png[/bold]
     """
     from deploy.array_comparison import compare_on_array
-    from deploy.build_folder import load_report
+    from deploy.build.load import load_build
+    from deploy.check.engines import compare_array
+    from deploy.check.judged_build import random_pixels
     from deploy.report.array_document import array_document
-    from deploy.report.array_plot import draw_comparison
+    from deploy.report.array_plot import draw_comparison, plot_kind
     from deploy.report.array_tables import print_array, print_designs, print_sweep
     from deploy.report.comparison import array_rows
-    from deploy.verification import hold_array, random_pixels
     from hw_models.pe_array.array_description import load_array
-    from toolchain.integer_network.serialize import load_integer_network
+    from sim.stepped import run_stepped
+    from toolchain.whole_files import require_replaceable_file
 
     if plot is not None and plot.suffix not in (".png", ".svg"):
         raise typer.BadParameter(f"must end in .png or .svg, not '{plot}'", param_hint="--plot")
-    network, report = load_integer_network(build), load_report(build)
-    description = load_array(array or report["options"]["array"])
+    if plot is not None:
+        require_replaceable_file(plot, plot_kind(plot), option="--plot")
+    loaded = load_build(build)
+    network, report = loaded.network, loaded.report
+    description = loaded.array if array is None else load_array(array)
     report["pe_array"] = array_document(
         compare_on_array(network, description, _dataset(report, build))
     )
     pipelines = [row for row in report["comparison"] if row["kind"] == "pipeline"]
     report["comparison"] = pipelines + array_rows(report["pe_array"])
-    divergence = hold_array(network, description, random_pixels(network, CHECKED_SAMPLES))
+    pixels = random_pixels(network, CHECKED_SAMPLES)
+    divergence = compare_array(run_stepped(network, pixels), network, description, pixels)
     sweeps = _sweeps(network, description, hidden=as_json) if sweep else []
     if plot is not None:
         draw_comparison(report, sweeps, plot)
@@ -103,7 +109,7 @@ def _sweeps(network: IntegerNetwork, array: PeArray, hidden: bool) -> list[dict[
 
 def _verdict(report: dict[str, Any], divergence: str | None) -> str:
     if divergence is not None:
-        return f"[red]DIFFERENT[/red]  PE array against stepped engine: {divergence}"
+        return f"[red]DIFFERENT[/red]  PE array compared with the stepped engine: {divergence}"
     accuracy = ""
     if report["fidelity"]:
         accuracy = f", so all have the same accuracy, {report['fidelity']['integer_accuracy']:.2%}"

@@ -84,7 +84,7 @@ def compile_command(
 
     Example: [bold]qac-deploy compile model.pt --target loihi-sim --optimize stalls[/bold]
     """
-    from deploy.build_folder import load_report
+    from deploy.build.load import load_report
     from deploy.compilation import CompileOptions, Objective
     from deploy.compile_model import compile_model
     from deploy.report.terminal import print_summary

@@ -34,7 +34,9 @@ def convert_command(
     from toolchain.checkpoint import Checkpoint, save_checkpoint
     from toolchain.conversion import convert
     from toolchain.qcfs_import import NORMALIZATIONS, load_qcfs_network
+    from toolchain.whole_files import MODEL_FILE, require_replaceable_file
 
+    require_replaceable_file(out, MODEL_FILE)
     if normalize not in (*NORMALIZATIONS, "none"):
         raise typer.BadParameter(
             f"must be {', '.join(NORMALIZATIONS)} or none, not '{normalize}'",

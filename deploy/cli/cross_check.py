@@ -32,13 +32,14 @@ def cross_check_command(
 
     Example: [bold]qac-deploy cross-check build/ --samples 4[/bold]
     """
+    from deploy.build.load import load_build
+    from deploy.check.judged_build import judge
     from deploy.cross_check import ENERGY_TOLERANCE, TIME_TOLERANCE, cross_check
-    from deploy.verification import load_build
 
     with console.status("reading the build") as status:
         if as_json:
             status.stop()
-        check = cross_check(load_build(build, samples), status.update)
+        check = cross_check(judge(load_build(build), samples), status.update)
     if as_json:
         print_json(
             {

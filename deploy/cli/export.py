@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -61,32 +58,16 @@ def export_command(
         console.print(f"  not expressed: {escape(loss)}")
 
 
-@contextmanager
-def _whole_file(out: Path) -> Iterator[Path]:
-    """A file beside ``out`` that takes its place when the block ends well."""
-    from toolchain.errors import ModelFileError
-
-    try:
-        handle, part = tempfile.mkstemp(dir=out.parent, prefix=f".{out.name}.")
-        os.close(handle)
-        try:
-            yield Path(part)
-            os.replace(part, out)
-        except BaseException:
-            os.unlink(part)
-            raise
-    except OSError as error:
-        raise ModelFileError(f"{out}: cannot be written ({error}); nothing was changed") from error
-
-
 def _write_nir(build: Path, out: Path) -> tuple[dict[str, Any], str]:
     import nir
 
+    from deploy.build.load import load_build
     from deploy.export.nir_graph import to_nir
-    from toolchain.integer_network.serialize import load_integer_network
+    from toolchain.whole_files import HDF5_FILE, require_replaceable_file, whole_file
 
-    export = to_nir(load_integer_network(build))
-    with _whole_file(out) as path:
+    require_replaceable_file(out, HDF5_FILE)
+    export = to_nir(load_build(build).network)
+    with whole_file(out, HDF5_FILE) as path:
         nir.write(path, export.graph)
     nodes = len(export.graph.nodes)
     summary = f"{nodes} nodes, the integers unchanged; what NIR does not say is in their metadata"
@@ -94,11 +75,13 @@ def _write_nir(build: Path, out: Path) -> tuple[dict[str, Any], str]:
 
 
 def _write_netx(build: Path, out: Path) -> tuple[dict[str, Any], str]:
+    from deploy.build.load import load_build
     from deploy.export.netx_file import to_netx, write_netx
-    from toolchain.integer_network.serialize import load_integer_network
+    from toolchain.whole_files import HDF5_FILE, require_replaceable_file, whole_file
 
-    export = to_netx(load_integer_network(build))
-    with _whole_file(out) as path:
+    require_replaceable_file(out, HDF5_FILE)
+    export = to_netx(load_build(build).network)
+    with whole_file(out, HDF5_FILE) as path:
         write_netx(path, export.layers)
     bits = export.input_message_bits
     record = {
@@ -114,16 +97,19 @@ def _write_netx(build: Path, out: Path) -> tuple[dict[str, Any], str]:
 
 
 def _write_sanafe(build: Path, out: Path) -> tuple[dict[str, Any], str]:
-    from deploy.build_folder import whole_folder
-    from deploy.export.sanafe_network import PLAN, to_sanafe, write_sanafe
-    from deploy.verification import load_build
+    from deploy.build.folder import SANAFE_EXPORT, require_replaceable_folder, whole_folder
+    from deploy.build.load import load_build
+    from deploy.check.judged_build import samples_of
+    from deploy.export.sanafe_network import to_sanafe, write_sanafe
 
-    loaded = load_build(build, SANAFE_SAMPLES)
-    export = to_sanafe(loaded.mapping, loaded.pipeline, loaded.pixels)
-    with whole_folder(out, kind="an export to SANA-FE", known_by=PLAN) as folder:
+    require_replaceable_folder(out, SANAFE_EXPORT)
+    loaded = load_build(build)
+    pixels = samples_of(loaded, SANAFE_SAMPLES)
+    export = to_sanafe(loaded.mapping, loaded.pipeline, pixels)
+    with whole_folder(out, SANAFE_EXPORT) as folder:
         write_sanafe(export, folder)
     record = {
-        "samples": len(loaded.pixels),
+        "samples": len(pixels),
         "copies": export.copies,
         "ticks": export.plan["num_ticks"],
         "losses": export.losses,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 import typer
@@ -44,11 +45,20 @@ app.command("doctor")(doctor)
 
 def main() -> None:
     """Console entry point; an error of the input ends with its message and exit code 2."""
+    _end_as_at_interrupt()
     try:
         app()
     except QacDeployError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+
+
+def _end_as_at_interrupt() -> None:
+    """End at a request, or with the terminal, as at Ctrl-C: temporary files and processes go first."""
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)  # not every system has both
+        if number is not None and signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ def report(
 
     Example: [bold]qac-deploy report build/[/bold]
     """
-    from deploy.build_folder import load_report
+    from deploy.build.load import load_report
     from deploy.report.terminal import print_summary
 
     document = load_report(build)

@@ -16,6 +16,7 @@ from sim.engines import ENGINES
 if TYPE_CHECKING:
     import numpy as np
 
+    from deploy.build.load import Build
     from deploy.simulate_dataset import DatasetRun
     from sim.simulation import Simulation
     from toolchain.datasets import PixelSource
@@ -53,8 +54,8 @@ def simulate(
 ) -> None:
     """Run the integer network on test images.
 
-    The Lava engine runs the emitted processes and holds every count, spike train, logit and stall
-    counter against the stepped engine and the tick model; any difference is an error (exit code 1).
+    The Lava engine runs the emitted processes and compares every count, spike train, logit and stall
+    counter with the stepped engine and the tick model; any difference is an error (exit code 1).
 
     The other engines take any number of samples in bounded memory. What is finished is kept beside the
     build folder until the run ends, and an interrupted run goes on with --resume. However the samples
@@ -62,21 +63,20 @@ def simulate(
 
     Example: [bold]qac-deploy simulate build/ --engine lava --samples 16[/bold]
     """
-    from deploy.build_folder import load_report
+    from deploy.build.load import load_build
     from toolchain.datasets import load_dataset, load_recorded
     from toolchain.errors import DataError
-    from toolchain.integer_network.serialize import load_integer_network
 
     if engine not in ENGINE_NAMES:
         raise typer.BadParameter(
             f"must be one of {', '.join(ENGINE_NAMES)}, not '{engine}'", param_hint="--engine"
         )
-    network = load_integer_network(build)
-    report = load_report(build)
+    loaded = load_build(build)
+    network = loaded.network
     if data is not None:
         dataset, changed = load_dataset(data), None
     else:
-        dataset, changed = load_recorded(report, build)
+        dataset, changed = load_recorded(loaded.report, build)
     name = dataset.name
     count = samples or (16 if engine == "lava" else len(dataset.test_pixels))
     if count > len(dataset.test_pixels):
@@ -88,7 +88,7 @@ def simulate(
     spikes: dict[str, int]
     if engine == "lava":
         pixels = dataset.test_pixels[:count]
-        lava, checks = _run_lava(build, network, report, pixels, lava_python, as_json)
+        lava, checks = _run_lava(loaded, pixels, lava_python, as_json)
         predictions = lava.predictions
         spikes = {name: int(counts.sum()) for name, counts in lava.counts.items()}
     else:
@@ -142,13 +142,16 @@ def _run_dataset(
     )
     from deploy.simulation_cluster import Cluster
     from deploy.simulation_journal import Journal, describe_run
+    from toolchain.whole_files import SIMULATION_JOURNAL, require_replaceable_file
 
     spread: Spread = in_this_process
     if workers > 1 or scheduler is not None:
         spread = Cluster(processes=workers, scheduler=scheduler)
-    state = build.resolve()
+    folder = build.resolve()
+    state = folder.with_name(f"{folder.name}.simulation")
+    require_replaceable_file(state, SIMULATION_JOURNAL, option="another place for the build")
     journal = Journal(
-        state.with_name(f"{state.name}.simulation"),
+        state,
         describe_run(network, engine, pixels, labels, CHUNK_SAMPLES),
         resume=resume,
     )
@@ -175,49 +178,32 @@ def _run_dataset(
 
 
 def _run_lava(
-    build: Path,
-    network: IntegerNetwork,
-    report: dict[str, Any],
-    pixels: np.ndarray,
-    lava_python: Path | None,
-    as_json: bool,
+    build: Build, pixels: np.ndarray, lava_python: Path | None, as_json: bool
 ) -> tuple[Simulation, dict[str, Any]]:
-    """Run the bundle, and hold everything it returns against the stepped engine and the tick model."""
+    """Run the network in Lava, and compare all that it returns with the stepped engine and the tick model."""
+    from deploy.check.engines import compare_lava_run, run_build_in_lava
     from deploy.lava_environment import find_lava_python
-    from hw_models.multicore.pipeline import pipeline_of
     from hw_models.multicore.pipeline_ticks import schedule_pipeline
-    from sim.lava_runner import run_lava
-    from sim.simulation import first_divergence
     from sim.stepped import run_stepped
 
-    slots = {(s["source"], s["target"]): s["slots"] for s in report["synapses"]}
-    replicas = {p["name"]: p["replicas"] for p in report["populations"] if p["replicas"] > 1}
-    pipeline = pipeline_of(network, slots, report["pipeline"]["link_ticks"], replicas)
-    schedule = schedule_pipeline(pipeline, len(pixels))
+    schedule = schedule_pipeline(build.pipeline, len(pixels))
     python = find_lava_python(lava_python)
     with console.status(f"running {schedule.num_ticks} ticks in Lava") as status:
         if as_json:
             status.stop()
-        lava = run_lava(build / "lava", pixels, num_ticks=schedule.num_ticks, python=python)
-    divergence = first_divergence(run_stepped(network, pixels), lava.simulation)
-    activity = {stage: dict(schedule.activity_ticks(stage)) for stage in schedule.spans}
-    wrong_counters = [n for n in activity if activity[n] != lava.stalls[n]]
-    wrong_ticks = [
-        n for n, ticks in schedule.step_ticks.items() if (ticks != lava.step_ticks[n]).any()
-    ]
+        run = run_build_in_lava(build, pixels, num_ticks=schedule.num_ticks, python=python)
+    compared = compare_lava_run(run_stepped(build.network, pixels), schedule, run)
     checks = {
         "num_ticks": schedule.num_ticks,
-        "stalls": lava.stalls,
+        "stalls": run.stalls,
         "equal": {
-            "counts, trains and logits = stepped engine": divergence is None,
-            "tick of every step = tick model": not wrong_ticks,
-            "stall counters = tick model": not wrong_counters,
+            "counts, trains and logits = stepped engine": compared.integers is None,
+            "tick of every step = tick model": compared.step_ticks is None,
+            "stall counters = tick model": compared.stalls is None,
         },
-        "first_difference": divergence
-        or (f"step ticks of {wrong_ticks[0]}" if wrong_ticks else None)
-        or (f"stall counters of {wrong_counters[0]}" if wrong_counters else None),
+        "first_difference": compared.first_difference,
     }
-    return lava.simulation, checks
+    return run.simulation, checks
 
 
 def _show(result: dict[str, Any]) -> None:

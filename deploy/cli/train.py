@@ -70,11 +70,10 @@ def train_command(
     Example: [bold]qac-deploy train --data digits --out model.pt[/bold]
     """
     from deploy.train_model import TrainOptions, train_model
-    from toolchain.errors import ModelFileError
     from toolchain.training import EpochReport, TimestepBudget, TrainingPlan
+    from toolchain.whole_files import MODEL_FILE, require_replaceable_file
 
-    if not out.parent.is_dir():
-        raise ModelFileError(f"{out}: no such folder as {out.parent}; make it first")
+    require_replaceable_file(out, MODEL_FILE)
     if sum((mean_timesteps is not None, interval is not None, no_budget)) > 1:
         raise typer.BadParameter("use one of --mean-timesteps, --interval and --no-budget")
     if distill and not float_epochs:

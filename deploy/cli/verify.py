@@ -43,37 +43,42 @@ def verify_command(
 ) -> None:
     """Check every step from the model file to each engine, integer by integer.
 
-    The model is lowered again; every core computes from its own axons, synapse lists and buffer slots;
-    the Lava bundle is read back and run; the PE array computes in its own loop order, and with --rtl in
-    its SystemVerilog, cycle by cycle. Exit code 1 where a rung differs, with the first difference:
-    population, neuron, timestep, both values.
+    Every file of the build is compared with its digest; the model is lowered again; every core computes from
+    its own axons, synapse lists and buffer slots; the Lava bundle is read back and run; the PE array
+    computes in its own loop order, and with --rtl in its SystemVerilog, cycle by cycle. Exit code 1 where a
+    rung differs, with the first difference: file, or population, neuron, timestep and both values.
 
     Example: [bold]qac-deploy verify build/ --rtl[/bold]
     """
+    from deploy.build.load import read_build
+    from deploy.check.judged_build import judge
+    from deploy.check.verify import RTL_CYCLES, RtlLimit, Rung, compare_files, verify
     from deploy.lava_environment import find_lava_python
-    from deploy.verification import RTL_CYCLES, RtlLimit, load_build, verify
     from hw_models.pe_array.rtl_simulator import preferred_simulator
 
     limit = None
     if rtl or rtl_cycles is not None:
         simulator = preferred_simulator()  # or refuse before all other rungs have run
         limit = RtlLimit(simulator=simulator, cycles=rtl_cycles or RTL_CYCLES[simulator])
-    rungs = []
+    rungs: list[Rung] = []
+
+    def show(rung: Rung) -> None:
+        rungs.append(rung)
+        if not as_json:
+            console.print(f"{_MARKS[rung.status]}  [bold]{rung.name}[/bold]: {escape(rung.detail)}")
+
     with console.status("reading the build") as status:
         if as_json:
             status.stop()
-        loaded = load_build(build, samples)
+        show(compare_files(build))
+        loaded = judge(read_build(build), samples)
         for rung in verify(
             loaded,
             lambda: find_lava_python(lava_python),
             status.update,
             limit,
         ):
-            rungs.append(rung)
-            if not as_json:
-                console.print(
-                    f"{_MARKS[rung.status]}  [bold]{rung.name}[/bold]: {escape(rung.detail)}"
-                )
+            show(rung)
     if as_json:
         print_json({"samples": len(loaded.pixels), "rungs": [asdict(rung) for rung in rungs]})
     if any(rung.status == "different" for rung in rungs):

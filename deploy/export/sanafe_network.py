@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from deploy.build_folder import write_json, write_npz
+from deploy.build.folder import write_json, write_npz
 from deploy.export.explicit_synapses import (
     SynapseTable,
     TileInput,

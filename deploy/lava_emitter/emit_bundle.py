@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from deploy.build_folder import write_npz
+from deploy.build.folder import write_npz
 from hw_models.multicore.pipeline import UNREPLICATED, Replicas
 from toolchain.integer_network import IntegerNetwork
 from toolchain.integer_network.network import step_frames
@@ -30,9 +30,10 @@ hold. `processes.py` has the Lava processes and their models, `network.py` build
 `linear_maps.py` has the arithmetic of a synapse. `placement.py` lets Lava's processes share a few of the
 operating system, and `progress.py` sees when a run hangs. `network.json` and `weights.npz` are the network.
 
-To change a population, edit its record in `network.json` (such as `timesteps` or `replicas`, or `slots` of
-a synapse: a multiple of its target's replicas) or its arrays in `weights.npz`, or its model in
-`processes.py`, and run again.
+To change the network, first copy this folder to a place outside the build: a build is read only as it was
+written, and `qac-deploy` executes its own copy of these processes. Then edit a population's record in
+`network.json` (such as `timesteps` or `replicas`, or `slots` of a synapse: a multiple of its target's
+replicas) or its arrays in `weights.npz`, or its model in `processes.py`, and run the copy.
 """
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from deploy.report.array_document import STALLS
 from deploy.report.markup import number
+from toolchain.whole_files import PNG_FILE, SVG_FILE, FileKind, whole_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,6 +33,11 @@ _MODES = {
 _SKIPPING_MARKS = {"lockstep": "^", "per_lane": "s", "compacted": "o"}
 
 
+def plot_kind(path: Path) -> FileKind:
+    """What a plot of that name is."""
+    return SVG_FILE if path.suffix == ".svg" else PNG_FILE
+
+
 def draw_comparison(report: dict[str, Any], sweeps: list[dict[str, Any]], path: Path) -> None:
     """Draw a report's comparison into a PNG or SVG file; the same report gives the same picture.
 
@@ -39,8 +45,6 @@ def draw_comparison(report: dict[str, Any], sweeps: list[dict[str, Any]], path: 
         ModelFileError: the file cannot be written.
     """
     import matplotlib
-
-    from toolchain.errors import ModelFileError
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
@@ -64,11 +68,8 @@ def draw_comparison(report: dict[str, Any], sweeps: list[dict[str, Any]], path: 
         _settle(figure)
         metadata = {"Date": None} if path.suffix == ".svg" else {"Software": None}
         try:
-            figure.savefig(path, dpi=130, metadata=metadata)
-        except OSError as error:
-            raise ModelFileError(
-                f"{path}: cannot be written ({error}); choose another file with --plot"
-            ) from error
+            with whole_file(path, plot_kind(path), option="--plot") as part:
+                figure.savefig(part, dpi=130, metadata=metadata)
         finally:
             pyplot.close(figure)
 

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from deploy.build_folder import write_json
+from deploy.build.folder import write_json
+from toolchain.whole_files import ANY_FILE, PNG_FILE, whole_file
 
 Cell = str | int | float | None
 
@@ -69,20 +70,21 @@ def save_experiment(experiment: Experiment, folder: Path) -> list[Path]:
     writer.writerow(experiment.columns)
     writer.writerows(experiment.rows)
     files = [folder / f"{experiment.name}.csv", folder / f"{experiment.name}.json"]
-    files[0].write_text(table.getvalue(), encoding="utf-8")
-    write_json(
-        files[1],
-        {
-            "title": experiment.title,
-            "columns": list(experiment.columns),
-            "rows": [list(row) for row in experiment.rows],
-            "notes": list(experiment.notes),
-            **experiment.values,
-        },
-    )
+    with whole_file(files[0], ANY_FILE) as part:
+        part.write_text(table.getvalue(), encoding="utf-8")
+    document = {
+        "title": experiment.title,
+        "columns": list(experiment.columns),
+        "rows": [list(row) for row in experiment.rows],
+        "notes": list(experiment.notes),
+        **experiment.values,
+    }
+    with whole_file(files[1], ANY_FILE) as part:
+        write_json(part, document)
     if experiment.plot is not None:
         files.append(folder / f"{experiment.name}.png")
-        _draw(experiment, files[-1])
+        with whole_file(files[-1], PNG_FILE) as part:
+            _draw(experiment, part)
     return files
 
 

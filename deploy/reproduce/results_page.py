@@ -7,6 +7,7 @@ from pathlib import Path
 
 from deploy.reproduce.experiment import Experiment
 from toolchain.errors import DataError
+from toolchain.whole_files import ANY_FILE, whole_file
 
 _ORDER = (
     "summary", "table4", "calibration", "table5", "table8", "baselines", "fig1", "fig11", "budget",
@@ -43,5 +44,6 @@ def write_results_page(folder: Path) -> Path:
     if not sections:
         raise DataError(f"{folder}: holds no result; run `qac-deploy reproduce summary` first")
     page = folder.parent / "results.md"
-    page.write_text("\n".join([_HEAD, *sections]), encoding="utf-8")
+    with whole_file(page, ANY_FILE) as part:
+        part.write_text("\n".join([_HEAD, *sections]), encoding="utf-8")
     return page

@@ -37,7 +37,7 @@ class PeArray:
     """A PE array.
 
     Attributes:
-        file: where it was read from, for messages.
+        file, text: where it was read from, for messages, and what that file holds.
         sum_bits, potential_bits: width of a partial sum and of a membrane potential (and of a bias, a
             threshold, an initial potential) where they are stored.
         off_chip_bytes_per_cycle: bandwidth of the memory behind the buffers, one way at a time.
@@ -45,6 +45,7 @@ class PeArray:
 
     name: str
     file: Path
+    text: str
     unrolling: Unrolling
     dataflow: Dataflow
     clock_mhz: float
@@ -71,6 +72,7 @@ def load_array(name_or_path: str) -> PeArray:
     array = PeArray(
         name=file.name,
         file=file.path,
+        text=file.text,
         unrolling=Unrolling(
             output_channels=file.integer("unrolling.output_channels"),
             output_columns=file.integer("unrolling.output_columns"),

@@ -240,7 +240,10 @@ def test_a_folder_that_is_not_a_build_is_never_replaced(trained, qac_deploy, tmp
     (tmp_path / "thesis" / "chapter1.tex").write_text("years of work")
     process = qac_deploy("compile", trained[1], "--out", "thesis")
     assert process.returncode == 2
-    assert "thesis: exists and is not a build folder, so it is not replaced" in process.stderr
+    assert process.stderr == (
+        "error: thesis: exists and is not a build folder, so it is not replaced: it has no manifest.json "
+        "(nor has one of an earlier version); remove it yourself, or choose another with --out\n"
+    )
     assert (tmp_path / "thesis" / "chapter1.tex").read_text() == "years of work"
 
 
@@ -271,7 +274,7 @@ def test_a_damaged_build(build_copy, qac_deploy, file, content, message):
         (build_copy / file).unlink()
     else:
         (build_copy / file).write_bytes(content)
-    process = qac_deploy("simulate", "build")
+    process = qac_deploy("verify", "build")
     assert process.returncode == 2
     assert message in process.stderr
 
@@ -280,7 +283,7 @@ def test_a_build_with_an_impossible_threshold(build_copy, qac_deploy):
     document = json.loads((build_copy / "network.json").read_text())
     document["synapses"][0]["exponent"] = -1
     (build_copy / "network.json").write_text(json.dumps(document))
-    process = qac_deploy("simulate", "build")
+    process = qac_deploy("verify", "build")
     assert process.returncode == 2
     assert "synapses[0].exponent must be an integer of at least 0, not -1" in process.stderr
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from installed_command import COMMAND
 
+from deploy.build.folder import BUILD, whole_folder
 from sim.exact import run_exact
 from sim.simulation import first_divergence
 from sim.stepped import run_stepped
@@ -41,7 +42,8 @@ def test_compile_writes_a_full_build_and_a_summary(compiled):
     assert process.returncode == 0, process.stderr
     for name in (
         "network.json", "network.safetensors", "mapping.json", "pe_array.json", "report.json",
-        "report.html", "pipeline.trace.json", "lava/run.py", "lava/weights.npz",
+        "report.html", "pipeline.trace.json", "target.yaml", "array.yaml",
+        "manifest.json", "lava/run.py", "lava/weights.npz",
     ):  # fmt: skip
         assert (build / name).stat().st_size > 0, name
     for text in ("stem", "join", "readout", "first result after", "limit:", "energy nJ"):
@@ -229,8 +231,8 @@ def test_an_interrupted_compile_keeps_the_earlier_build(compiled, tmp_path, monk
     from deploy.compilation import CompileOptions
 
     build = tmp_path / "build"
-    build.mkdir()
-    (build / "network.json").write_text("the earlier build")
+    with whole_folder(build, BUILD) as folder:
+        (folder / "network.json").write_text("the earlier build")
 
     def interrupt(*arguments, **options):
         raise KeyboardInterrupt
@@ -249,8 +251,8 @@ def test_a_full_disk_keeps_the_earlier_build(compiled, tmp_path, monkeypatch):
     from toolchain.errors import ModelFileError
 
     build = tmp_path / "build"
-    build.mkdir()
-    (build / "network.json").write_text("the earlier build")
+    with whole_folder(build, BUILD) as folder:
+        (folder / "network.json").write_text("the earlier build")
 
     def fail(path, document):
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -272,7 +274,8 @@ def test_a_full_disk_is_reported_and_keeps_the_earlier_model(tmp_path, monkeypat
     from toolchain.layer_graph import LayerGraph
 
     model = tmp_path / "model.pt"
-    model.write_text("the earlier model")
+    earlier = b"PK\x03\x04 archive/data.pkl: the earlier model"
+    model.write_bytes(earlier)
 
     def fail(document, file):
         file.write(b"half of it")
@@ -284,4 +287,4 @@ def test_a_full_disk_is_reported_and_keeps_the_earlier_model(tmp_path, monkeypat
     ):
         save_checkpoint(model, Checkpoint(LayerGraph.build([], []), {}))
     assert [p.name for p in tmp_path.iterdir()] == ["model.pt"]
-    assert model.read_text() == "the earlier model"
+    assert model.read_bytes() == earlier

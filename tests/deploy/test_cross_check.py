@@ -268,7 +268,8 @@ def test_the_command_shows_both_sides_and_fails_where_they_differ(
     change = change_array("inner.0/threshold", 5, 300 if wrong else 0)
     check = held(residual, tmp_path, change)
     monkeypatch.setattr(deploy.cross_check, "cross_check", lambda build, on_stage: check)
-    monkeypatch.setattr("deploy.verification.load_build", lambda build, samples: residual)
+    monkeypatch.setattr("deploy.build.load.load_build", lambda build: None)
+    monkeypatch.setattr("deploy.check.judged_build.judge", lambda build, samples: residual)
     result = CliRunner().invoke(app, ["cross-check", "build"])
     assert result.exit_code == code, result.output
     for text in ("synaptic events", "energy, nJ a sample", "SANA-FE, detailed timing", "tolerance"):

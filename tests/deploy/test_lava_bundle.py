@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -331,3 +332,40 @@ def test_the_bundle_imports_nothing_of_ours(source):
             imported.add(str(node.module).split(".")[0])
     siblings = {path.stem for path in SOURCES.glob("*.py")}
     assert imported <= {"lava", "numpy", *siblings, *sys.stdlib_module_names}
+
+
+INTRUDER = "import pathlib; pathlib.Path({!r}).touch()\n"
+
+
+@pytest.mark.lava
+def test_no_file_of_a_build_is_executed(compiled, tmp_path, qac_deploy):
+    """Code in the bundle and a module of the standard library's name beside it: neither runs."""
+    build = shutil.copytree(compiled[1], tmp_path / "build")
+    marker = tmp_path / "executed"
+    intruder = INTRUDER.format(str(marker))
+    for name in ("argparse.py", "numpy.py", "notes.py"):
+        (build / "lava" / name).write_text(intruder)
+    simulated = qac_deploy("simulate", "build", "--engine", "lava", "--samples", 1)
+    assert simulated.returncode == 0, simulated.stderr  # files that were added change nothing
+    assert simulated.stdout.count("equal") == 3
+    for source in (build / "lava").glob("*.py"):
+        source.write_text(intruder + source.read_text())
+    refused = qac_deploy("simulate", "build", "--engine", "lava", "--samples", 1)
+    assert refused.returncode == 2
+    assert "build: is not as it was written: lava/linear_maps.py was changed;" in refused.stderr
+    verified = qac_deploy("verify", "build", "--samples", 1, "--json")
+    assert verified.returncode == 1
+    different = [r for r in json.loads(verified.stdout)["rungs"] if r["status"] != "equal"]
+    assert [rung["name"] for rung in different] == ["files of the build"]
+    assert not marker.exists()
+
+
+@pytest.mark.lava
+def test_a_users_own_run_of_the_bundle_does_execute_it(lava_python, tmp_path):
+    """The counterpart of the test above: its intruder would be noticed."""
+    bundle, marker = emit(chain(), tmp_path / "lava"), tmp_path / "executed"
+    source = bundle / "processes.py"
+    source.write_text(INTRUDER.format(str(marker)) + source.read_text())
+    process = run_directly(lava_python, bundle, tmp_path)
+    process.communicate(timeout=60)
+    assert marker.exists()

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from installed_command import run_command
 from safetensors.numpy import load_file, save_file
 
 import hw_models
 from toolchain.integer_network.serialize import array_titles
 
 RUNGS = [
+    "files of the build",
     "quantized ANN -> integer network",
     "stepped engine -> exact engine",
     "integer network -> cores",
@@ -116,18 +118,23 @@ def test_cores_that_do_not_hold_the_network_are_refused(qac_deploy, build):
     assert "mapping.json: the cores of 'stem' must hold each of its neurons once" in process.stderr
 
 
-@pytest.fixture
-def small_array(build, tmp_path):
-    """The build's PE array with 16 elements: quick to compile."""
-    text = (Path(hw_models.__file__).parent / "targets" / "pe-array.yaml").read_text()
+@pytest.fixture(scope="module")
+def small_array(trained, tmp_path_factory):
+    """A build for a PE array of 16 elements: quick to compile."""
+    folder = tmp_path_factory.mktemp("small_array")
+    targets = Path(hw_models.__file__).parent / "targets"
+    text = (targets / "pe-array.yaml").read_text()
     for name in ("output_channels", "output_columns", "timesteps", "input_channels"):
         text = re.sub(rf"({name}: {{value:) \d+", r"\1 2", text)
-    (tmp_path / "small.yaml").write_text(text)
-    change_json(
-        build / "report.json",
-        lambda report: report["options"].update(array=str(tmp_path / "small.yaml")),
+    (folder / "small.yaml").write_text(text)
+    shutil.copy(targets / "loihi-sim.yaml", folder / "chip.yaml")
+    process = run_command(
+        "compile", trained[1], "--target", "chip.yaml", "--array", "small.yaml", cwd=folder
     )
-    return build
+    assert process.returncode == 0, process.stderr
+    for name in ("chip.yaml", "small.yaml"):
+        (folder / name).unlink()  # the build holds its own
+    return folder / "build"
 
 
 @pytest.mark.rtl

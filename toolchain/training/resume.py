@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,8 @@ import torch
 from torch import nn
 
 from toolchain.errors import ModelFileError
-from toolchain.plain_torch_file import load_plain_zip
+from toolchain.plain_torch_file import load_plain_zip, save_plain_zip
+from toolchain.whole_files import TRAINING_STATE
 
 _FORMAT = "qac-deploy training state, version 2"
 
@@ -38,7 +38,6 @@ def save_training_state(
     Args:
         run: what decides the result, by name: plan, data, and whatever the caller chose.
     """
-    part = path.with_name(path.name + ".part")
     state = {
         "format": _FORMAT,
         "run": run,
@@ -47,12 +46,7 @@ def save_training_state(
         "optimizer": optimizer.state_dict(),
         "schedule": schedule.state_dict(),
     }
-    try:
-        torch.save(state, part)
-        os.replace(part, path)
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
-        part.unlink(missing_ok=True)
-        raise ModelFileError(f"{path}: cannot be written: {error}") from None
+    save_plain_zip(path, state, TRAINING_STATE)
 
 
 def load_training_state(

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 import traceback
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import connection
 from pathlib import Path
 from zipfile import BadZipFile
@@ -46,8 +46,10 @@ class RunError(Exception):
 
 def main():
     arguments = parse_arguments()
+    if arguments.end_with_input:
+        threading.Thread(target=end_with_input, daemon=True).start()
     try:
-        document, arrays = load_bundle(BUNDLE)
+        document, arrays = load_bundle(arguments.network)
         pixels = load_pixels(arguments.samples, document)
         share_processes(arguments.processes)
         result = run(document, arrays, pixels, arguments.ticks, arguments.patience)
@@ -64,6 +66,12 @@ def parse_arguments():
     parser.add_argument("--ticks", type=int, required=True, help="length of the run")
     parser.add_argument("--out", type=Path, required=True, help="result to write, .npz")
     parser.add_argument(
+        "--network",
+        type=Path,
+        default=BUNDLE,
+        help="folder of network.json and weights.npz (default: this file's)",
+    )
+    parser.add_argument(
         "--processes",
         type=int,
         default=os.cpu_count(),
@@ -74,6 +82,12 @@ def parse_arguments():
         type=float,
         default=120,
         help="seconds without any tick after which the run counts as hung (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--end-with-input",
+        action="store_true",
+        help="end when standard input does: a program that starts this one and keeps that open for as "
+        "long as it lives takes this one with it, also when it is killed",
     )
     arguments = parser.parse_args()
     if arguments.processes < 1 or arguments.patience <= 0:
@@ -151,8 +165,16 @@ def no_survivors():
         signal.signal(number, handler)
 
 
+def end_with_input():
+    """Wait for the end of standard input; unbuffered, as a lock would be held in forked processes."""
+    while os.read(0, 1):
+        pass
+    end_at_once("the program that started this run has ended")
+
+
 def end_at_once(reason):
-    os.write(2, f"error: {reason}\n".encode())
+    with suppress(OSError):  # whoever read it may have ended
+        os.write(2, f"error: {reason}\n".encode())
     for child in multiprocessing.active_children():
         os.kill(child.pid, signal.SIGKILL)
     os._exit(1)

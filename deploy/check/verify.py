@@ -10,34 +10,22 @@ from typing import Any, Literal
 
 import numpy as np
 
-from deploy.build_folder import MODEL, load_report
-from deploy.compilation import CompileOptions
+from deploy.build.folder import BUILD, changes_of
+from deploy.build.load import LAVA, MODEL
+from deploy.check.engines import compare_array, compare_lava_run, run_build_in_lava
+from deploy.check.judged_build import JudgedBuild
 from deploy.design import chosen_graph, lowering
 from deploy.lava_emitter.emit_bundle import bundle_document
-from hw_models.multicore.mapping import Mapping
-from hw_models.multicore.mapping_file import load_mapping
-from hw_models.multicore.pipeline import Pipeline, pipeline_of
 from hw_models.multicore.pipeline_ticks import schedule_pipeline
-from hw_models.pe_array.array_description import PeArray, load_array
-from hw_models.pe_array.functional import run_on_array
 from hw_models.pe_array.layer_passes import modes_of
 from hw_models.pe_array.rtl_network import verify_in_rtl
 from hw_models.pe_array.rtl_simulator import SimulatorName
-from hw_models.target_description import TargetDescription, load_target
 from sim.core_by_core import frames_and_probes, verify_cores
 from sim.exact import run_exact
-from sim.lava_runner import LavaRun, run_lava
-from sim.simulation import Simulation, first_divergence
-from sim.stepped import run_stepped
+from sim.simulation import first_divergence
 from toolchain.checkpoint import load_checkpoint
-from toolchain.datasets import load_recorded
-from toolchain.errors import DataError, LavaError, ModelFileError
-from toolchain.integer_network import IntegerNetwork
-from toolchain.integer_network.serialize import (
-    array_titles,
-    describe_network,
-    load_integer_network,
-)
+from toolchain.errors import LavaError, ModelFileError
+from toolchain.integer_network.serialize import array_titles, describe_network
 
 # about 20 s each at the default array's 1,024 elements
 RTL_CYCLES: dict[SimulatorName, int] = {"verilator": 1_000_000, "icarus": 500}
@@ -66,56 +54,13 @@ class RtlLimit:
     cycles: int
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Build:
-    """A build folder read back, with the samples to try and the judge's result on them."""
-
-    folder: Path
-    options: CompileOptions
-    target: TargetDescription
-    array: PeArray
-    network: IntegerNetwork
-    mapping: Mapping
-    pipeline: Pipeline
-    pixels: np.ndarray
-    reference: Simulation
-
-
-def load_build(folder: Path, num_samples: int) -> Build:
-    """Read a build, and run the stepped engine on test samples (random pixels without a data set).
-
-    Raises:
-        QacDeployError: a file of the build is missing or damaged.
-    """
-    report = load_report(folder)
-    try:
-        options = CompileOptions(**report["options"])
-    except TypeError as error:
-        raise ModelFileError(f"{folder}: report.json has other options ({error})") from error
-    network = load_integer_network(folder)
-    target = load_target(options.target)
-    mapping = load_mapping(folder, network, target)
-    pixels = _samples(network, report, folder, num_samples)
-    return Build(
-        folder=folder,
-        options=options,
-        target=target,
-        array=load_array(options.array),
-        network=network,
-        mapping=mapping,
-        pipeline=pipeline_of(network, mapping.slots, target.link_ticks, mapping.replicas),
-        pixels=pixels,
-        reference=run_stepped(network, pixels),
-    )
-
-
 def verify(
-    build: Build,
+    build: JudgedBuild,
     lava_python: Callable[[], Path],
     on_stage: Callable[[str], None] = lambda stage: None,
     rtl: RtlLimit | None = None,
 ) -> Iterator[Rung]:
-    """Climb the ladder; each rung is held against the one the judge stands on.
+    """Climb the ladder; each rung is compared with the one that the judge stands on.
 
     Args:
         lava_python: finds the interpreter for Lava, or raises LavaError.
@@ -139,50 +84,15 @@ def verify(
         yield _rtl(build, rtl, on_stage)
 
 
-def hold_lava_run(build: Build, run: LavaRun) -> str | None:
-    """The first difference of a Lava run to the stepped engine and the tick model, or None."""
-    schedule = schedule_pipeline(build.pipeline, len(build.pixels))
-    if divergence := first_divergence(build.reference, run.simulation):
-        return divergence
-    for name, ticks in schedule.step_ticks.items():
-        if (ticks != run.step_ticks[name]).any():
-            return f"{name}: steps fire at other ticks than the tick model's"
-    for stage in schedule.spans:
-        if schedule.activity_ticks(stage) != run.stalls[stage]:
-            return f"{stage}: stall counters {run.stalls[stage]} differ from the tick model's"
-    return None
+def compare_files(folder: Path) -> Rung:
+    """The rung below all others: every file of a build folder is as it was written, and none was added.
 
-
-def hold_array(network: IntegerNetwork, array: PeArray, pixels: np.ndarray) -> str | None:
-    """The first difference of the PE array's own loop order to the stepped engine, or None.
-
-    Under both schedules, where the network's alignment allows them.
+    Raises:
+        ModelFileError: the folder is no build.
     """
-    stepped = run_stepped(network, pixels)
-    for mode in modes_of(network):
-        if mode in ("snn_temporal", "snn_bit_planes"):
-            run = run_on_array(network, array, pixels, mode)
-            on_array = Simulation(logits=run.logits, counts=run.counts, trains=run.trains)
-            if (divergence := first_divergence(stepped, on_array)) is not None:
-                return f"{mode}: {divergence}"
-    return None
-
-
-def _samples(
-    network: IntegerNetwork, report: dict[str, Any], folder: Path, count: int
-) -> np.ndarray:
-    if report["data"] is not None:
-        try:
-            return load_recorded(report, folder)[0].test_pixels[:count]
-        except DataError:
-            pass  # its files are elsewhere: any pixels will do for an equality
-    return random_pixels(network, count)
-
-
-def random_pixels(network: IntegerNetwork, count: int) -> np.ndarray:
-    """Pixels of any value the input population holds, ``(count, C, H, W)``; always the same ones."""
-    source = network.input
-    return np.random.default_rng(0).integers(0, source.max_value + 1, (count, *source.shape))
+    changes = changes_of(folder, BUILD)
+    num_files = changes.num_files
+    return _rung("files of the build", str(changes) or None, f"SHA-256 of all {num_files} files")
 
 
 def _rung(name: str, difference: str | None, compared: str) -> Rung:
@@ -191,7 +101,7 @@ def _rung(name: str, difference: str | None, compared: str) -> Rung:
     return Rung(name=name, status="different", detail=difference)
 
 
-def _model_to_integers(build: Build) -> Rung:
+def _model_to_integers(build: JudgedBuild) -> Rung:
     name = "quantized ANN -> integer network"
     checkpoint = load_checkpoint(build.folder / MODEL)
     network = lowering(build.target, build.options)(chosen_graph(checkpoint.graph, build.options))
@@ -204,7 +114,7 @@ def _model_to_integers(build: Build) -> Rung:
     return _rung(name, difference, f"{num_integers:,} integers lowered again from the model")
 
 
-def _exact_engine(build: Build) -> Rung:
+def _exact_engine(build: JudgedBuild) -> Rung:
     name = "stepped engine -> exact engine"
     if not build.network.has_constant_current:
         reason = "replicate and truncate have no closed form; the stepped engine is the only one"
@@ -214,7 +124,7 @@ def _exact_engine(build: Build) -> Rung:
     return _rung(name, first_divergence(build.reference, exact), compared)
 
 
-def _cores(build: Build, on_stage: Callable[[str], None]) -> Rung:
+def _cores(build: JudgedBuild, on_stage: Callable[[str], None]) -> Rung:
     frames = frames_and_probes(build.mapping, build.pixels, build.reference.trains)
     samples = len(next(iter(frames.values())))
     total = len(build.mapping.cores)
@@ -232,9 +142,9 @@ def _cores(build: Build, on_stage: Callable[[str], None]) -> Rung:
     )
 
 
-def _bundle(build: Build) -> Rung:
+def _bundle(build: JudgedBuild) -> Rung:
     """What the bundle was given: compared before it runs, as a silent neuron hides its weights."""
-    folder = build.folder / "lava"
+    folder = build.folder / LAVA
     document, arrays = bundle_document(
         build.network,
         buffer_slots=build.mapping.slots,
@@ -253,30 +163,31 @@ def _bundle(build: Build) -> Rung:
     return _rung("integer network -> Lava bundle", difference, "every array, slot and exponent")
 
 
-def _lava(build: Build, lava_python: Callable[[], Path]) -> Rung:
+def _lava(build: JudgedBuild, lava_python: Callable[[], Path]) -> Rung:
     name = "Lava bundle -> Lava on the CPU"
     try:
         python = lava_python()
     except LavaError as error:
         return Rung(name=name, status="skipped", detail=str(error))
-    num_ticks = schedule_pipeline(build.pipeline, len(build.pixels)).num_ticks
+    schedule = schedule_pipeline(build.pipeline, len(build.pixels))
+    num_ticks = schedule.num_ticks
     try:
-        run = run_lava(build.folder / "lava", build.pixels, num_ticks=num_ticks, python=python)
+        run = run_build_in_lava(build, build.pixels, num_ticks=num_ticks, python=python)
     except LavaError as error:
         return Rung(name=name, status="different", detail=str(error))
     compared = f"counts, trains, logits, step ticks and stall counters over {num_ticks} ticks"
-    return _rung(name, hold_lava_run(build, run), compared)
+    return _rung(name, compare_lava_run(build.reference, schedule, run).first_difference, compared)
 
 
-def _pe_array(build: Build) -> Rung:
+def _pe_array(build: JudgedBuild) -> Rung:
     name = "integer network -> PE array"
-    difference = hold_array(build.network, build.array, build.pixels)
+    difference = compare_array(build.reference, build.network, build.array, build.pixels)
     schedules = sum(mode.startswith("snn") for mode in modes_of(build.network))
     compared = f"counts, trains and logits of {len(build.pixels)} samples, {schedules} schedules"
     return _rung(name, difference, compared)
 
 
-def _rtl(build: Build, limit: RtlLimit, on_stage: Callable[[str], None]) -> Rung:
+def _rtl(build: JudgedBuild, limit: RtlLimit, on_stage: Callable[[str], None]) -> Rung:
     """The first sample: the array's cycles do not depend on what it computes."""
     name = "PE array -> its RTL"
     run = verify_in_rtl(

@@ -1,0 +1,260 @@
+"""Folders that are written whole or not at all, each with a manifest of what was written into it.
+
+The manifest says which folder is ours, and which file in it: whatever else is there, or was changed since,
+is the user's, and no command deletes it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zipfile import ZipFile, ZipInfo
+
+import numpy as np
+
+from toolchain.errors import ModelFileError
+from toolchain.whole_files import MANIFEST, clear_abandoned, require_outside_ours, staging
+
+VERSION = 1
+_BLOCK_BYTES = 1 << 20
+_NAMED = 3  # files that a message names; the others are counted
+
+
+@dataclass(frozen=True)
+class FolderKind:
+    """Folders of one kind.
+
+    Attributes:
+        name: with its article, for messages.
+        format: what its manifest says.
+        made_by: command that makes such a folder.
+    """
+
+    name: str
+    format: str
+    made_by: str
+
+
+BUILD = FolderKind("a build folder", "qac-deploy build", "qac-deploy compile model.pt")
+SANAFE_EXPORT = FolderKind(
+    "an export to SANA-FE",
+    "qac-deploy export to SANA-FE",
+    "qac-deploy export build/ --format sanafe",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Changes:
+    """How a folder differs from its manifest.
+
+    Attributes:
+        changed, missing, added: paths in the folder, in order.
+        num_files: that the manifest names.
+    """
+
+    changed: tuple[str, ...]
+    missing: tuple[str, ...]
+    added: tuple[str, ...]
+    num_files: int
+
+    def __str__(self) -> str:
+        """The first few of them, those in front that damage the folder."""
+        found = [f"{path} was changed" for path in self.changed]
+        found += [f"{path} is missing" for path in self.missing]
+        found += [f"{path} was not written by qac-deploy" for path in self.added]
+        more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+        return "; ".join(found[:_NAMED]) + more
+
+
+@contextmanager
+def whole_folder(destination: Path, kind: FolderKind) -> Iterator[Path]:
+    """A folder to write into that takes the place of ``destination`` when the block ends well.
+
+    On any error or interrupt nothing is left of it, and what was there before stays. Where the
+    destination is a symbolic link, the folder that it names is replaced.
+
+    Raises:
+        ModelFileError: what is at the destination is not ours alone, or it cannot be written.
+    """
+    require_replaceable_folder(destination, kind)
+    try:
+        real = destination.resolve()
+        real.parent.mkdir(parents=True, exist_ok=True)
+        with staging(real) as prepared:
+            prepared.new.mkdir()
+            yield prepared.new
+            _write_manifest(prepared.new, kind)
+            require_replaceable_folder(destination, kind)  # it may have changed meanwhile
+            if real.exists():
+                real.rename(prepared.old)
+            try:
+                prepared.new.rename(real)
+            except BaseException:
+                if prepared.old.exists():
+                    prepared.old.rename(real)
+                raise
+    except OSError as error:
+        raise ModelFileError(
+            f"{destination}: cannot be written ({error}); nothing was changed; choose another with --out"
+        ) from error
+
+
+def require_replaceable_folder(destination: Path, kind: FolderKind) -> None:
+    """Nothing is at a path, or an empty folder, or one in which all is as it was written.
+
+    Raises:
+        ModelFileError: anything else is there; the message names the first such files.
+    """
+    try:
+        clear_abandoned(destination.resolve().parent)  # may put back an earlier folder
+        require_outside_ours(destination)
+        is_new = not destination.exists() or (
+            destination.is_dir() and not any(destination.iterdir())
+        )
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ModelFileError(
+            f"{destination}: cannot be written ({error}); choose another with --out"
+        ) from error
+    if is_new:
+        return
+    refusal = f"{destination}: exists and is not {kind.name}, so it is not replaced"
+    if not destination.is_dir():
+        raise ModelFileError(f"{refusal}; choose another with --out")
+    if not os.path.lexists(destination / MANIFEST):
+        raise ModelFileError(
+            f"{refusal}: it has no {MANIFEST} (nor has one of an earlier version); remove it yourself, or "
+            f"choose another with --out"
+        )
+    try:
+        changes = changes_of(destination, kind)
+    except ModelFileError as error:
+        raise ModelFileError(f"{refusal} ({error}); choose another with --out") from error
+    if changes.changed or changes.added:
+        raise ModelFileError(
+            f"{destination}: is not replaced, since what is yours in it would be lost: {changes}; move it "
+            f"away, or choose another with --out"
+        )
+
+
+def require_unchanged(folder: Path, kind: FolderKind) -> None:
+    """All files of a folder are there, as they were written; others may have been added.
+
+    Raises:
+        ModelFileError: the folder is not of the kind, or the files that differ.
+    """
+    changes = changes_of(folder, kind)
+    if changes.changed or changes.missing:
+        raise ModelFileError(
+            f"{folder}: is not as it was written: {changes}; `{kind.made_by}` makes another, with --out in "
+            f"another place where the changes are yours"
+        )
+
+
+def changes_of(folder: Path, kind: FolderKind) -> Changes:
+    """Compare every file of a folder with its manifest.
+
+    Raises:
+        ModelFileError: the folder is not of the kind, or its manifest was changed.
+    """
+    path = folder / MANIFEST
+    try:
+        if not stat.S_ISREG(path.lstat().st_mode):
+            raise ModelFileError(
+                f"{path}: is not a regular file; `{kind.made_by}` makes {kind.name}"
+            )
+        text = path.read_text()
+        document = json.loads(text)
+        files = document["files"]
+        found_format, version = document["format"], document["version"]
+    except OSError as error:
+        raise ModelFileError(
+            f"{path}: cannot be read, so {folder} is not {kind.name} of this version; `{kind.made_by}` "
+            f"makes one"
+        ) from error
+    except (ValueError, RecursionError, LookupError, TypeError) as error:
+        raise ModelFileError(f"{path}: was changed ({error}); {_remedy(kind)}") from error
+    if found_format != kind.format:
+        raise ModelFileError(
+            f"{path}: is of {found_format!r}, so {folder} is not {kind.name}; `{kind.made_by}` makes one"
+        )
+    if version != VERSION:
+        raise ModelFileError(
+            f"{path}: has version {version!r}, this qac-deploy reads version {VERSION}; {_remedy(kind)}"
+        )
+    if text != _manifest_text(kind, files):
+        raise ModelFileError(f"{path}: was changed; {_remedy(kind)}")
+    found = _digests(folder)
+    return Changes(
+        changed=tuple(name for name in files if name in found and found[name] != files[name]),
+        missing=tuple(name for name in files if name not in found),
+        added=tuple(name for name in found if name not in files and name != MANIFEST),
+        num_files=len(files),
+    )
+
+
+def _remedy(kind: FolderKind) -> str:
+    return f"`{kind.made_by}` makes another"
+
+
+def _write_manifest(folder: Path, kind: FolderKind) -> None:
+    (folder / MANIFEST).write_text(_manifest_text(kind, _digests(folder)))
+
+
+def _manifest_text(kind: FolderKind, files: Any) -> str:
+    """A manifest byte by byte; its last field is the digest of all the others."""
+    document = {"format": kind.format, "version": VERSION, "files": files}
+    digest = hashlib.sha256(json.dumps(document).encode()).hexdigest()
+    return json.dumps({**document, "sha256": digest}, indent=1) + "\n"
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file by its path in a folder; of what is no file, what it is instead.
+
+    Folders count where nothing is in them. No symbolic link is followed.
+    """
+    found = {}
+    for parent, folders, files in os.walk(folder, onerror=_fail):
+        here = Path(parent)
+        links = [name for name in folders if (here / name).is_symlink()]
+        for name in (*files, *links):
+            path = here / name
+            found[path.relative_to(folder).as_posix()] = _digest(path)
+        if not files and not folders and here != folder:
+            found[here.relative_to(folder).as_posix()] = "an empty folder"
+    return dict(sorted(found.items()))
+
+
+def _digest(path: Path) -> str:
+    if not stat.S_ISREG(path.lstat().st_mode):
+        return "not a regular file"
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _fail(error: OSError) -> None:
+    raise error
+
+
+def write_json(path: Path, document: Any) -> None:
+    """Readable JSON with a final newline; the same document gives the same bytes."""
+    path.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n")
+
+
+def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Like ``numpy.savez``, with the time stamps left at the format's zero."""
+    with ZipFile(path, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(ZipInfo(f"{name}.npy"), "w", force_zip64=True) as file:
+                np.lib.format.write_array(
+                    file, np.ascontiguousarray(array), version=(1, 0), allow_pickle=False
+                )

@@ -1,0 +1,114 @@
+"""A build read back: from its own files alone, each as ``compile`` wrote it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deploy.build.folder import BUILD, require_unchanged
+from toolchain.errors import ModelFileError
+
+if TYPE_CHECKING:
+    from deploy.compilation import CompileOptions
+    from hw_models.multicore.mapping import Mapping
+    from hw_models.multicore.pipeline import Pipeline
+    from hw_models.pe_array.array_description import PeArray
+    from hw_models.target_description import TargetDescription
+    from toolchain.integer_network import IntegerNetwork
+
+REPORT = "report.json"
+MODEL = "model.pt"
+TARGET, ARRAY = "target.yaml", "array.yaml"
+LAVA = "lava"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Build:
+    """What a build folder holds.
+
+    Attributes:
+        folder: where it was read from; its ``model.pt`` is the file that was compiled.
+        report: ``report.json``.
+        target, array: as they were when it was compiled.
+    """
+
+    folder: Path
+    report: dict[str, Any]
+    options: CompileOptions
+    target: TargetDescription
+    array: PeArray
+    network: IntegerNetwork
+    mapping: Mapping
+    pipeline: Pipeline
+
+
+def load_build(folder: Path) -> Build:
+    """Read a build after comparing all of its files with their digests.
+
+    Raises:
+        QacDeployError: the folder is not a build, or a file of it was changed; the message names it.
+    """
+    require_unchanged(folder, BUILD)
+    return read_build(folder)
+
+
+def load_report(folder: Path) -> dict[str, Any]:
+    """The report of a build, after comparing all of its files with their digests.
+
+    Raises:
+        QacDeployError: the folder is not a build, or a file of it was changed; the message names it.
+    """
+    require_unchanged(folder, BUILD)
+    return _read_report(folder)
+
+
+def read_build(folder: Path) -> Build:
+    """Read a build whose files may have been changed, to find out what the changes mean.
+
+    Raises:
+        QacDeployError: a file of the build is missing or damaged.
+    """
+    from deploy.compilation import CompileOptions
+    from hw_models.multicore.mapping_file import load_mapping
+    from hw_models.multicore.pipeline import pipeline_of
+    from hw_models.pe_array.array_description import load_array
+    from hw_models.target_description import load_target
+    from toolchain.integer_network.serialize import load_integer_network
+
+    report = _read_report(folder)
+    try:
+        options = CompileOptions(**report["options"])
+    except (KeyError, TypeError) as error:
+        raise ModelFileError(f"{folder / REPORT}: has other options ({error})") from error
+    network = load_integer_network(folder)
+    target = load_target(str(folder / TARGET))
+    mapping = load_mapping(folder, network, target)
+    return Build(
+        folder=folder,
+        report=report,
+        options=options,
+        target=target,
+        array=load_array(str(folder / ARRAY)),
+        network=network,
+        mapping=mapping,
+        pipeline=pipeline_of(network, mapping.slots, target.link_ticks, mapping.replicas),
+    )
+
+
+def _read_report(folder: Path) -> dict[str, Any]:
+    path = folder / REPORT
+    try:
+        report = json.loads(path.read_text())
+    except OSError as error:
+        raise ModelFileError(
+            f"{path}: cannot be read; `qac-deploy compile model.pt` makes a build folder"
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise ModelFileError(
+            f"{path}: not valid JSON ({error}); compile the model again"
+        ) from error
+    if not isinstance(report, dict) or report.get("format") != "qac-deploy report":
+        raise ModelFileError(f"{path}: not a qac-deploy report; compile the model again")
+    return report

@@ -1,0 +1,120 @@
+"""Runs that are ended from outside leave nothing behind, or the next run clears it away."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+from installed_command import COMMAND
+
+from deploy.build.load import load_build
+from toolchain.whole_files import PREFIX, scratch_folder
+
+SLOW = """\
+import os, pathlib, shutil, time
+
+def slow(*arguments, **options):
+    pathlib.Path("reached").touch()
+    time.sleep(600)
+
+shutil.copyfile = os.replace = slow
+"""
+
+
+def started(*arguments, cwd, **environment):
+    return subprocess.Popen(
+        [COMMAND, *map(str, arguments)],
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "NO_COLOR": "1", **environment},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell may ignore it
+    )
+
+
+def wait_until(condition, process=None, seconds=120):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert process is None or process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def started_slowly(*arguments, cwd):
+    """A command that has prepared its output and takes long over the last step."""
+    (cwd / "patch").mkdir()
+    (cwd / "patch" / "sitecustomize.py").write_text(SLOW)
+    process = started(*arguments, cwd=cwd, PYTHONPATH=str(cwd / "patch"))
+    wait_until((cwd / "reached").exists, process)
+    shutil.rmtree(cwd / "patch")
+    (cwd / "reached").unlink()
+    return process
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_compile_run_that_is_ended_leaves_nothing(trained, tmp_path, number):
+    process = started_slowly("compile", trained[1], cwd=tmp_path)
+    assert [name for name in names(tmp_path) if name.startswith(PREFIX)]
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in said
+    assert names(tmp_path) == []
+
+
+def test_an_export_that_is_ended_leaves_nothing(compiled, tmp_path):
+    process = started_slowly("export", compiled[1], cwd=tmp_path)
+    process.terminate()
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert names(tmp_path) == []
+
+
+def test_the_next_run_clears_away_what_a_killed_one_left(trained, tmp_path, qac_deploy):
+    process = started_slowly("compile", trained[1], cwd=tmp_path)
+    process.kill()
+    process.communicate(timeout=60)
+    (left,) = names(tmp_path)
+    assert left.startswith(PREFIX)
+    assert qac_deploy("compile", trained[1]).returncode == 0
+    assert names(tmp_path) == ["build"]
+    load_build(tmp_path / "build")
+
+
+def processes_of(folder):
+    listing = subprocess.run(["ps", "-wweo", "stat,args"], capture_output=True, text=True).stdout
+    return [line for line in listing.splitlines() if f"--out {folder}" in line and line[0] != "Z"]
+
+
+@pytest.mark.lava
+@pytest.mark.parametrize(
+    "command", [("simulate", "--engine", "lava"), ("verify",)], ids=lambda command: command[0]
+)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_lava_ends_with_the_command(compiled, tmp_path, monkeypatch, command, number):
+    """A request lets the command clean up; when it is killed, Lava notices, and the next run cleans up."""
+    name, *options = command
+    process = started(
+        *(name, compiled[1], *options, "--samples", 540), cwd=tmp_path, TMPDIR=str(tmp_path)
+    )
+    wait_until(lambda: len(processes_of(tmp_path)) >= 4, process)  # Lava's own processes, too
+    process.send_signal(number)
+    process.communicate(timeout=60)
+    wait_until(lambda: not processes_of(tmp_path), seconds=30)
+    left = [entry for entry in names(tmp_path) if entry.startswith(PREFIX)]
+    assert len(left) == (1 if number == signal.SIGKILL else 0)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with scratch_folder() as folder:
+        assert folder.parent.parent == Path(tmp_path)
+    assert not [entry for entry in names(tmp_path) if entry.startswith(PREFIX)]
