@@ -1,4 +1,4 @@
-"""Counters of one pass in closed form; ``loop_trace`` is its proof and gives the same numbers."""
+"""Counters of one pass in closed form; ``tests/oracles/loop_trace.py`` walks the loops to check them."""
 
 from __future__ import annotations
 

@@ -9,8 +9,14 @@ import numpy as np
 
 from hw_models.pe_array.array_description import PeArray
 from hw_models.pe_array.layer_passes import LayerPass, Mode, layer_passes
-from hw_models.pe_array.loop_nest import Dataflow, Tiling, Unrolling, tiling_of
-from hw_models.pe_array.loop_trace import TileIndices, outer_loops
+from hw_models.pe_array.loop_nest import (
+    Dataflow,
+    TileIndices,
+    Tiling,
+    Unrolling,
+    outer_loops,
+    tiling_of,
+)
 from hw_models.pe_array.operands import frame_operand, source_values
 from toolchain.integer_network import IntegerNetwork, IntegerReadout, IntegerSpiking
 

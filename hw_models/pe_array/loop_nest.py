@@ -153,3 +153,35 @@ def tiling_of(nest: LoopNest, unrolling: Unrolling, dataflow: Dataflow) -> Tilin
 def tiles(size: int, tile: int) -> Iterator[range]:
     """Index ranges of at most ``tile`` that cover ``size``; the last may be a tail."""
     return (range(start, min(start + tile, size)) for start in range(0, size, tile))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TileIndices:
+    """One turn of the outer loops."""
+
+    group: int
+    channels: range
+    row: int
+    columns: range
+    frames: range
+
+
+def outer_loops(tiling: Tiling, dataflow: Dataflow) -> Iterator[TileIndices]:
+    """Every turn of the loops around the accumulation, in the order of the dataflow."""
+    nest = tiling.nest
+    frame_tiles = list(tiles(nest.frames, tiling.frames))
+    around = frame_tiles if dataflow.time_loop == "outermost" else [None]
+    for group in range(nest.groups):
+        for outer_frames in around:
+            for channels in tiles(nest.output_channels, tiling.output_channels):
+                for row in range(nest.rows):
+                    for columns in tiles(nest.columns, tiling.columns):
+                        within = frame_tiles if outer_frames is None else [outer_frames]
+                        for frames in within:
+                            yield TileIndices(
+                                group=group,
+                                channels=channels,
+                                row=row,
+                                columns=columns,
+                                frames=frames,
+                            )

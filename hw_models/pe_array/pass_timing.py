@@ -1,4 +1,6 @@
-"""Cycles of one pass with its memories: closed form over row tiles; ``timing_trace`` is its proof.
+"""Cycles of one pass with its memories: closed form over row tiles.
+
+``tests/oracles/timing_trace.py`` steps through every clock cycle to check it.
 
 Three things can make the array wait:
 

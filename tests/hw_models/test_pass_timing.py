@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from oracles.timing_trace import trace_pass
 from random_passes import random_array, random_layer
 
 from hw_models.pe_array.array_description import load_array
@@ -16,7 +17,6 @@ from hw_models.pe_array.closed_form import array_cycles, count_loops
 from hw_models.pe_array.layer_passes import LayerPass
 from hw_models.pe_array.loop_nest import Dataflow, LoopNest, Unrolling
 from hw_models.pe_array.pass_timing import stall_free_bandwidth, time_pass
-from hw_models.pe_array.timing_trace import trace_pass
 from toolchain.errors import TargetError
 
 ARRAY = load_array("pe-array")

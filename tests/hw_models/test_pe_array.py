@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from imagenet_vgg import imagenet_vgg16
+from oracles.loop_trace import trace_loops
 from random_passes import random_dataflow, random_nest, random_unrolling
 from strategies import integer_networks, random_pixels
 
@@ -18,7 +19,6 @@ from hw_models.pe_array.estimate import estimate_array
 from hw_models.pe_array.functional import run_on_array
 from hw_models.pe_array.layer_passes import MODES, layer_passes
 from hw_models.pe_array.loop_nest import Dataflow, LoopNest, Unrolling
-from hw_models.pe_array.loop_trace import trace_loops
 from sim.simulation import Simulation, first_divergence
 from sim.stepped import run_stepped
 from toolchain.errors import UnsupportedNetworkError

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from oracles.skipping_trace import SkippingTrace
+from oracles.timing_trace import trace_pass
 from random_passes import random_array, random_layer
 from strategies import integer_networks, random_pixels
 
@@ -20,8 +22,6 @@ from hw_models.pe_array.loop_nest import LoopNest, Unrolling
 from hw_models.pe_array.operands import frame_operand, pass_values
 from hw_models.pe_array.pass_timing import time_pass
 from hw_models.pe_array.skipping_estimate import estimate_skipping
-from hw_models.pe_array.skipping_trace import SkippingTrace
-from hw_models.pe_array.timing_trace import trace_pass
 from hw_models.pe_array.zero_skipping import SKIPPINGS, skip_zeros
 from sim.stepped import _transmit, run_stepped
 from toolchain.errors import TargetError

@@ -24,8 +24,7 @@ from hw_models.pe_array.buffer_plan import (
 from hw_models.pe_array.closed_form import PIPELINE_CYCLES
 from hw_models.pe_array.group_times import BEHIND, PORTS
 from hw_models.pe_array.layer_passes import LayerPass
-from hw_models.pe_array.loop_nest import tiles, tiling_of
-from hw_models.pe_array.loop_trace import TileIndices, outer_loops
+from hw_models.pe_array.loop_nest import TileIndices, outer_loops, tiles, tiling_of
 from hw_models.pe_array.pass_timing import PassTiming
 from hw_models.pe_array.tile_transfers import OPERANDS
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+from oracles.timing_trace import Turn
 
 from hw_models.pe_array.array_description import PeArray
 from hw_models.pe_array.layer_passes import LayerPass
-from hw_models.pe_array.loop_nest import tiles, tiling_of
-from hw_models.pe_array.loop_trace import TileIndices
+from hw_models.pe_array.loop_nest import TileIndices, tiles, tiling_of
 from hw_models.pe_array.operands import frame_operand
-from hw_models.pe_array.timing_trace import Turn
 from hw_models.pe_array.zero_skipping import Skipping
 
 
