@@ -21,8 +21,8 @@ from hw_models.multicore.pipeline_ticks import schedule_pipeline
 from hw_models.pe_array.array_description import PeArray, load_array
 from hw_models.pe_array.functional import run_on_array
 from hw_models.pe_array.layer_passes import modes_of
-from hw_models.pe_array.rtl_network import verify_in_rtl
-from hw_models.pe_array.rtl_simulator import SimulatorName
+from hw_models.pe_array.rtl.driver.network import verify_in_rtl
+from hw_models.pe_array.rtl.driver.simulator import SimulatorName
 from hw_models.target_description import TargetDescription, load_target
 from sim.exact import run_exact
 from sim.lava_runner import LavaRun, run_lava

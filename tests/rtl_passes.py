@@ -10,9 +10,9 @@ from random_passes import random_dataflow, random_nest
 
 from hw_models.pe_array.closed_form import array_cycles, count_loops
 from hw_models.pe_array.loop_nest import Dataflow, LoopNest, Unrolling, tiling_of
-from hw_models.pe_array.rtl_network import PORT_COUNTERS
-from hw_models.pe_array.rtl_run import NeuronParameters, PassData, RtlPassRun
-from hw_models.pe_array.rtl_simulator import RtlArray
+from hw_models.pe_array.rtl.driver.network import PORT_COUNTERS
+from hw_models.pe_array.rtl.driver.run import NeuronParameters, PassData, RtlPassRun
+from hw_models.pe_array.rtl.driver.simulator import RtlArray
 
 
 def rtl_array(m, n, s, v, *, operand_bits, signed=False):

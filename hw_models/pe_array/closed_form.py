@@ -10,7 +10,7 @@ from hw_models.pe_array.loop_nest import Dataflow, LoopNest, Unrolling, tiling_o
 PIPELINE_CYCLES = 2
 """From the last turn of the loop until its partial sums are complete: operands arrive, sums are combined.
 
-The register stages of the array in ``rtl/``, which prove it."""
+The register stages of the array in ``rtl/sv/``; the RTL tests count them."""
 
 
 @dataclass(frozen=True, kw_only=True)

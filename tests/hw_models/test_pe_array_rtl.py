@@ -10,8 +10,8 @@ from rtl_passes import convolution_pass, hold, random_data, random_pass, rtl_arr
 
 from hw_models.pe_array.closed_form import count_loops, utilisation
 from hw_models.pe_array.loop_nest import Dataflow, tiling_of
-from hw_models.pe_array.rtl_run import run_pass
-from hw_models.pe_array.rtl_simulator import SOURCE_FOLDER, RtlSimulator, compile_rtl
+from hw_models.pe_array.rtl.driver.run import run_pass
+from hw_models.pe_array.rtl.driver.simulator import SOURCE_FOLDER, RtlSimulator, compile_rtl
 from toolchain.errors import RtlError
 
 pytestmark = pytest.mark.rtl

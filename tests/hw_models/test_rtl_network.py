@@ -13,13 +13,13 @@ from strategies import integer_networks, random_pixels
 from hw_models.pe_array.array_description import load_array
 from hw_models.pe_array.layer_passes import modes_of
 from hw_models.pe_array.loop_nest import TIME_LOOPS, Dataflow, Unrolling
-from hw_models.pe_array.rtl_network import (
+from hw_models.pe_array.rtl.driver.network import (
     network_passes,
     pass_difference,
     rtl_array_for,
     verify_in_rtl,
 )
-from hw_models.pe_array.rtl_run import run_pass
+from hw_models.pe_array.rtl.driver.run import run_pass
 from sim.stepped import run_stepped
 from toolchain.integer_network import (
     IntegerInput,

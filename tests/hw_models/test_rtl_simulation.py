@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from rtl_passes import convolution_pass, random_data, random_pass, rtl_array
 
-from hw_models.pe_array import rtl_run
 from hw_models.pe_array.loop_nest import Dataflow
-from hw_models.pe_array.rtl_memories import load_words, save_words, word_lines
-from hw_models.pe_array.rtl_run import run_pass
-from hw_models.pe_array.rtl_simulator import (
+from hw_models.pe_array.rtl.driver import run
+from hw_models.pe_array.rtl.driver.memories import load_words, save_words, word_lines
+from hw_models.pe_array.rtl.driver.run import run_pass
+from hw_models.pe_array.rtl.driver.simulator import (
     DESIGN_FILES,
     SOURCE_FOLDER,
     TESTBENCH,
@@ -57,7 +57,7 @@ def test_a_file_without_its_last_newline_is_noticed(compiled, monkeypatch):
 
     nest, dataflow, data = random_pass(simulator.array, seed=0)
     run_pass(simulator, nest, dataflow, data)
-    monkeypatch.setattr(rtl_run, "save_words", save_without_last_newline)
+    monkeypatch.setattr(run, "save_words", save_without_last_newline)
     with pytest.raises(RtlError) as refusal:
         run_pass(simulator, nest, dataflow, data)
     assert "memory: the simulator has not read the" in str(refusal.value)

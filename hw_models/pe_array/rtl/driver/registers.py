@@ -3,7 +3,7 @@
 Words of the ports, innermost last: weights ``[group][channel tile][k_h][k_w][input tile]`` of M x V,
 operands ``[frame][group][row][column][input tile]`` of V, and all that belongs to neurons
 ``[frame][row][column][group][channel tile]`` of M. The names are those of ``pass_t`` in
-``rtl/array_pkg.sv``.
+``rtl/sv/array_pkg.sv``.
 """
 
 from __future__ import annotations

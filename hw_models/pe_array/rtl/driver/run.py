@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from hw_models.pe_array.loop_nest import Dataflow, LoopNest, Tiling, tiling_of
-from hw_models.pe_array.rtl_memories import (
+from hw_models.pe_array.rtl.driver.memories import (
     load_words,
     neuron_values,
     neuron_words,
@@ -19,14 +19,14 @@ from hw_models.pe_array.rtl_memories import (
     weight_words,
     word_lines,
 )
-from hw_models.pe_array.rtl_registers import (
+from hw_models.pe_array.rtl.driver.registers import (
     PassSettings,
     num_neuron_words,
     num_operand_words,
     num_weight_words,
     pass_registers,
 )
-from hw_models.pe_array.rtl_simulator import RtlSimulator
+from hw_models.pe_array.rtl.driver.simulator import RtlSimulator
 from toolchain.errors import RtlError
 
 

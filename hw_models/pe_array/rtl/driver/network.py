@@ -17,14 +17,14 @@ from hw_models.pe_array.closed_form import LoopCounters, array_cycles, count_loo
 from hw_models.pe_array.layer_passes import LayerPass, Mode, layer_passes, modes_of
 from hw_models.pe_array.loop_nest import tiling_of
 from hw_models.pe_array.operands import frame_operand, pass_values, sums_of_entries
-from hw_models.pe_array.rtl_run import (
+from hw_models.pe_array.rtl.driver.run import (
     NeuronParameters,
     PassData,
     RtlPassRun,
     memory_words_for,
     run_pass,
 )
-from hw_models.pe_array.rtl_simulator import RtlArray, SimulatorName, compile_rtl
+from hw_models.pe_array.rtl.driver.simulator import RtlArray, SimulatorName, compile_rtl
 from toolchain.integer_network import IntegerNetwork, IntegerReadout, IntegerSpiking
 
 # at least these, so that one compilation serves most networks

@@ -19,7 +19,7 @@ from toolchain.errors import RtlError
 
 SimulatorName: TypeAlias = Literal["verilator", "icarus"]
 
-SOURCE_FOLDER = Path(__file__).parent / "rtl"
+SOURCE_FOLDER = Path(__file__).parent.parent / "sv"
 DESIGN_FILES = (
     "array_pkg.sv",
     "loop_counter.sv",
