@@ -21,11 +21,11 @@ from imagenet_vgg import imagenet_vgg16, random_weights, run_with_thresholds
 from sklearn.datasets import load_sample_image
 
 from hw_models.pe_array.array_description import load_array
+from hw_models.pe_array.array_kernels import MODES, ArrayKernel, array_kernels
 from hw_models.pe_array.estimate import estimate_array
-from hw_models.pe_array.layer_passes import MODES, LayerPass, layer_passes
+from hw_models.pe_array.kernel_timing import time_kernel
 from hw_models.pe_array.loop_nest import Dataflow, Unrolling
-from hw_models.pe_array.operands import pass_values
-from hw_models.pe_array.pass_timing import time_pass
+from hw_models.pe_array.operands import kernel_values
 from hw_models.pe_array.zero_skipping import SKIPPINGS, skip_zeros
 from toolchain.integer_network import (
     IntegerInput,
@@ -90,9 +90,9 @@ def _skipping() -> None:
     for mode in ("snn_temporal", "snn_bit_planes"):
         for skipping in SKIPPINGS:
             start, cycles = time.perf_counter(), 0
-            for layer, values in pass_values(network, mode, pixels, counts, {}):
+            for layer, values in kernel_values(network, mode, pixels, counts, {}):
                 work = skip_zeros(layer, array, values, skipping)
-                cycles += time_pass(layer, array, work.turns).total_cycles
+                cycles += time_kernel(layer, array, work.iterations).total_cycles
             seconds = time.perf_counter() - start
             print(f"  {mode:15} {skipping:10} {cycles:12,} cycles in {seconds:.2f} s")
 
@@ -117,16 +117,16 @@ def _beside_scalesim() -> None:
     array = replace(load_array("pe-array"), unrolling=unrolling)
     start = time.perf_counter()
     for _ in range(REPEATS):
-        timing = time_pass(ours, array)
+        timing = time_kernel(ours, array)
     seconds = (time.perf_counter() - start) / REPEATS
     print(
         f"64 -> 64, 56x56, 3x3 on 28 x 32 elements: SCALE-Sim {theirs['cycles']:,} cycles in "
-        f"{theirs['seconds']:.1f} s; this model {timing.cycles:,} turns, with memory, in "
+        f"{theirs['seconds']:.1f} s; this model {timing.cycles:,} iterations, with memory, in "
         f"{1000 * seconds:.2f} ms: {theirs['seconds'] / seconds:,.0f} times faster"
     )
 
 
-def _one_layer() -> LayerPass:
+def _one_layer() -> ArrayKernel:
     """conv 64 -> 64 as the multiplier ANN, from a network of one layer."""
     ones = np.ones((64, 1, 1), np.int64)
     weight = np.broadcast_to(np.int8(1), (64, 64, 3, 3))
@@ -148,7 +148,7 @@ def _one_layer() -> LayerPass:
             IntegerSynapse(source="layer", target="logits", maps=(Dense(weight=head),), exponent=0),
         ],
     )  # fmt: skip
-    return layer_passes(network, "ann_multiplier")[0]
+    return array_kernels(network, "ann_multiplier")[0]
 
 
 if __name__ == "__main__":

@@ -9,10 +9,10 @@ import numpy as np
 
 from deploy.fidelity import simulate
 from hw_models.pe_array.array_description import PeArray
+from hw_models.pe_array.array_kernels import Mode, array_kernels, modes_of
 from hw_models.pe_array.estimate import ArrayEstimate, estimate_array
-from hw_models.pe_array.layer_passes import Mode, layer_passes, modes_of
 from hw_models.pe_array.roofline import Roofline, roofline
-from hw_models.pe_array.skipping_estimate import SkippedPass, estimate_skipping
+from hw_models.pe_array.skipping_estimate import SkippedKernel, estimate_skipping
 from hw_models.pe_array.zero_skipping import Skipping
 from sim.simulation import Simulation
 from toolchain.datasets import Dataset
@@ -27,12 +27,12 @@ class ModeOnArray:
     """A network in one mode.
 
     Attributes:
-        skipping: each pass under each kind of zero skipping; empty without data.
+        skipping: each kernel under each kind of zero skipping; empty without data.
     """
 
     estimate: ArrayEstimate
     rooflines: tuple[Roofline, ...]
-    skipping: Mapping[Skipping, tuple[SkippedPass, ...]]
+    skipping: Mapping[Skipping, tuple[SkippedKernel, ...]]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -57,7 +57,7 @@ def compare_on_array(
     """Every mode; zero skipping on test samples of a data set, where there is one.
 
     Raises:
-        TargetError: a buffer of the array cannot hold a row of a layer.
+        TargetError: a buffer of the array cannot hold a row of a kernel.
     """
     pixels = None if dataset is None else dataset.test_pixels[:SKIPPING_SAMPLES]
     activity = None if pixels is None else _activity(network, pixels)
@@ -84,12 +84,12 @@ def _activity(network: IntegerNetwork, pixels: np.ndarray) -> _Activity:
 def _in_mode(
     network: IntegerNetwork, array: PeArray, mode: Mode, activity: _Activity | None
 ) -> ModeOnArray:
-    skipping: Mapping[Skipping, tuple[SkippedPass, ...]] = {}
+    skipping: Mapping[Skipping, tuple[SkippedKernel, ...]] = {}
     if activity is not None:
         pixels, run = activity.pixels, activity.run
         skipping = estimate_skipping(network, array, mode, pixels, run.counts, run.trains)
     return ModeOnArray(
         estimate=estimate_array(network, array, mode),
-        rooflines=tuple(roofline(layer, array) for layer in layer_passes(network, mode)),
+        rooflines=tuple(roofline(kernel, array) for kernel in array_kernels(network, mode)),
         skipping=skipping,
     )

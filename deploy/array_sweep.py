@@ -7,8 +7,8 @@ from dataclasses import asdict
 from typing import Any
 
 from hw_models.pe_array.array_description import PeArray
+from hw_models.pe_array.array_kernels import Mode, modes_of
 from hw_models.pe_array.design_space import pareto_front, sweep_unrollings, unrollings
-from hw_models.pe_array.layer_passes import Mode, modes_of
 from toolchain.integer_network import IntegerNetwork
 
 

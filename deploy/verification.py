@@ -19,8 +19,8 @@ from hw_models.multicore.mapping_file import load_mapping
 from hw_models.multicore.pipeline import Pipeline, pipeline_of
 from hw_models.multicore.pipeline_ticks import schedule_pipeline
 from hw_models.pe_array.array_description import PeArray, load_array
+from hw_models.pe_array.array_kernels import modes_of
 from hw_models.pe_array.functional import run_on_array
-from hw_models.pe_array.layer_passes import modes_of
 from hw_models.pe_array.rtl.driver.network import verify_in_rtl
 from hw_models.pe_array.rtl.driver.simulator import SimulatorName
 from hw_models.target_description import TargetDescription, load_target
@@ -288,10 +288,10 @@ def _rtl(build: Build, limit: RtlLimit, on_stage: Callable[[str], None]) -> Rung
             f"; {num_left_out} longer ones over the limit of {limit.cycles:,} cycles left out "
             f"({cycles_left_out:,} cycles: --rtl-cycles {run.cycles + cycles_left_out})"
         )
-    if run.num_passes == 0:
+    if run.num_kernels == 0:
         return Rung(name=name, status="skipped", detail=f"no pass{over}")
     compared = (
-        f"cycles, port accesses, sums and spikes of {run.num_passes} passes on one sample, {run.cycles:,} "
+        f"cycles, port accesses, sums and spikes of {run.num_kernels} passes on one sample, {run.cycles:,} "
         f"cycles in {run.simulator}{over}"
     )
     return _rung(name, run.difference, compared)

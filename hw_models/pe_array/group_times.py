@@ -1,4 +1,4 @@
-"""How long the array and the stage behind it take for each group, ports included, and for each row.
+"""How long the array and the stage stage it take for each group, ports included, and for each row.
 
 A *group* is what one bank of partial sums holds: the neurons of one tile of channels and columns, in one
 tile of frames; where bit planes are added up inside the frame loop, in all of them.
@@ -16,19 +16,19 @@ from math import prod
 import numpy as np
 
 from hw_models.pe_array.array_description import BufferName, PeArray
+from hw_models.pe_array.array_kernels import ArrayKernel
 from hw_models.pe_array.buffer_plan import carries_membranes, carries_sums, potential_word_bits
-from hw_models.pe_array.layer_passes import LayerPass
 from hw_models.pe_array.loop_nest import Tiling, tiling_of
 from hw_models.pe_array.tile_transfers import tile_sizes
 
 PORTS: tuple[BufferName, ...] = ("weight", "input")
-BEHIND = ("node", "psum", "membrane", "output")
-"""What the stage behind the array can be busy with; of equals the first is named."""
+OUTPUT_STAGE = ("node", "psum", "membrane", "output")
+"""What the output stage can be busy with; of equals the first is named."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Turns:
-    """Turns of the innermost loop that each group makes.
+class Iterations:
+    """Iterations of the innermost loop that each group makes.
 
     Attributes:
         full, tail: with all V input channels, and with the tail of them; int64 arrays of the six axes. The
@@ -41,13 +41,13 @@ class Turns:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class GroupTimes:
-    """A pass without its off-chip memory.
+    """A kernel without its off-chip memory.
 
     Attributes:
-        cycles: turns of the innermost loop.
-        stalls: cycles by port, and by what the stage behind the array was busy with.
+        cycles: iterations of the innermost loop.
+        stalls: cycles by port, and by what the output stage was busy with.
         row_cycles: of each row tile, stalls included, int64 ``(phases, rows)``.
-        last_cycles: what the stage behind the array takes for the last group.
+        last_cycles: what the output stage takes for the last group.
     """
 
     cycles: int
@@ -70,26 +70,28 @@ class _Axes:
         return int(values.sum()) * prod(self.lengths) // values.size
 
 
-def group_times(layer: LayerPass, array: PeArray, turns: Turns | None = None) -> GroupTimes:
-    """Times of all groups of a pass.
+def group_times(
+    kernel: ArrayKernel, array: PeArray, iterations: Iterations | None = None
+) -> GroupTimes:
+    """Times of all groups of a kernel.
 
     Args:
-        turns: what zero skipping leaves; all turns when None.
+        iterations: what zero skipping leaves; all iterations when None.
     """
-    nest, tiling = layer.nest, tiling_of(layer.nest, array.unrolling, array.dataflow)
+    nest, tiling = kernel.nest, tiling_of(kernel.nest, array.unrolling, array.dataflow)
     axes = _axes(tiling, array)
     inputs = tile_sizes(nest.input_channels, tiling.input_channels)
-    if turns is None:
-        turns = _all_turns(axes, nest.kernel, inputs)
-    elif turns.full.shape[5] < axes.lengths[5]:
+    if iterations is None:
+        iterations = _all_iterations(axes, nest.kernel_size, inputs)
+    elif iterations.full.shape[5] < axes.lengths[5]:
         widest = axes.s.max(axis=5, keepdims=True)
         axes = _Axes(m=axes.m, n=axes.n, s=widest, lengths=(*axes.lengths[:5], 1))
-    stalls = dict.fromkeys((*PORTS, *BEHIND), 0)
+    stalls = dict.fromkeys((*PORTS, *OUTPUT_STAGE), 0)
     cycles, accumulate = 0, np.zeros((1,) * 6, np.int64)
-    for count, v in ((turns.full, int(inputs[0])), (turns.tail, int(inputs[-1]))):
+    for count, v in ((iterations.full, int(inputs[0])), (iterations.tail, int(inputs[-1]))):
         if not count.any():
             continue
-        duration, is_weight = _turn_cycles(layer, array, axes, v)
+        duration, is_weight = _iteration_cycles(kernel, array, axes, v)
         cycles += axes.total(count)
         stalls["weight"] += axes.total(count * (duration - 1) * is_weight)
         stalls["input"] += axes.total(count * (duration - 1) * ~is_weight)
@@ -97,10 +99,10 @@ def group_times(layer: LayerPass, array: PeArray, turns: Turns | None = None) ->
     if nest.sum_frames and array.dataflow.time_loop == "innermost":
         accumulate = accumulate * np.ones_like(axes.s)
         accumulate = accumulate.sum(axis=5, keepdims=True)
-    behind, busy_with = _behind_cycles(layer, array, tiling)
-    row_cycles = _hand_over(axes, accumulate, behind, busy_with, stalls)
+    stage, busy_with = _output_stage_cycles(kernel, array, tiling)
+    row_cycles = _hand_over(axes, accumulate, stage, busy_with, stalls)
     return GroupTimes(
-        cycles=cycles, stalls=stalls, row_cycles=row_cycles, last_cycles=int(behind.flat[-1])
+        cycles=cycles, stalls=stalls, row_cycles=row_cycles, last_cycles=int(stage.flat[-1])
     )
 
 
@@ -115,20 +117,20 @@ def _axes(tiling: Tiling, array: PeArray) -> _Axes:
     return _Axes(m=m, n=n, s=s, lengths=lengths)
 
 
-def _all_turns(axes: _Axes, kernel: tuple[int, int], inputs: np.ndarray) -> Turns:
+def _all_iterations(axes: _Axes, kernel: tuple[int, int], inputs: np.ndarray) -> Iterations:
     has_tail = len(inputs) > 1 and inputs[-1] < inputs[0]
     ones = np.ones_like(axes.s)
-    return Turns(
+    return Iterations(
         full=ones * prod(kernel) * (len(inputs) - has_tail), tail=ones * prod(kernel) * has_tail
     )
 
 
-def _turn_cycles(
-    layer: LayerPass, array: PeArray, axes: _Axes, v: int
+def _iteration_cycles(
+    kernel: ArrayKernel, array: PeArray, axes: _Axes, v: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Cycles of one turn of the innermost loop, and whether the weight port sets them."""
-    weights = axes.m * v * (0 if layer.nest.unit_weights else array.weight_bits)
-    operands = axes.n * axes.s * v * layer.operand_bits
+    """Cycles of one iteration of the innermost loop, and whether the weight port sets them."""
+    weights = axes.m * v * (0 if kernel.nest.unit_weights else array.weight_bits)
+    operands = axes.n * axes.s * v * kernel.operand_bits
     at_weight, at_input = (
         _port_cycles(array, "weight", weights),
         _port_cycles(array, "input", operands),
@@ -140,11 +142,11 @@ def _port_cycles(array: PeArray, name: BufferName, bits: np.ndarray) -> np.ndarr
     return -(-bits // (8 * array.buffers[name].port_bytes))
 
 
-def _behind_cycles(
-    layer: LayerPass, array: PeArray, tiling: Tiling
+def _output_stage_cycles(
+    kernel: ArrayKernel, array: PeArray, tiling: Tiling
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Cycles of the stage behind the array for each group, and what it is busy with (index of BEHIND)."""
-    nest, axes = layer.nest, _axes(tiling, array)
+    """Cycles of the output stage for each group, and what it is busy with (index of OUTPUT_STAGE)."""
+    nest, axes = kernel.nest, _axes(tiling, array)
     s = axes.s
     if nest.sum_frames and array.dataflow.time_loop == "innermost":
         s = s[..., :1]  # the frame tiles of a group end in one
@@ -155,19 +157,19 @@ def _behind_cycles(
     sums = neurons * (np.ones_like(s) if nest.sum_frames else s)
     fires = completes & nest.fires
     node = np.where(fires, tiling.firing_cycles, 1)
-    carried = carries_sums(layer, array, tiling)
+    carried = carries_sums(kernel, array, tiling)
     reads = (carried & ~is_first) | nest.adds_sums
     writes = (carried & ~is_last) | (completes & (not nest.fires))
     potentials = np.zeros_like(sums)
-    if carries_membranes(layer, array, tiling):
-        word_bits = potential_word_bits(layer, array)
+    if carries_membranes(kernel, array, tiling):
+        word_bits = potential_word_bits(kernel, array)
         potentials = neurons * word_bits * (1 * ~is_first + 1 * ~is_last)
     steps = nest.node_steps if nest.sum_frames else s
     parts = np.broadcast_arrays(
         node,
         _port_cycles(array, "psum", sums * array.sum_bits * (1 * reads + 1 * writes)),
         _port_cycles(array, "membrane", potentials),
-        _port_cycles(array, "output", neurons * steps * fires * layer.output_bits),
+        _port_cycles(array, "output", neurons * steps * fires * kernel.output_bits),
     )
     together = np.stack(parts)
     return together.max(axis=0), together.argmax(axis=0)
@@ -176,29 +178,29 @@ def _behind_cycles(
 def _hand_over(
     axes: _Axes,
     accumulate: np.ndarray,
-    behind: np.ndarray,
+    stage: np.ndarray,
     busy_with: np.ndarray,
     stalls: dict[str, int],
 ) -> np.ndarray:
-    """Cycles of each row tile; adds to the stalls what groups wait for the stage behind the array.
+    """Cycles of each row tile; adds to the stalls what groups wait for the output stage.
 
-    A group takes as long as its own accumulation, or the stage behind the array for the group before.
+    A group takes as long as its own accumulation, or the output stage for the group before.
     """
     num_groups, outer, channel_tiles, rows = axes.lengths[:4]
-    phases, per_row = (num_groups, outer, channel_tiles), axes.lengths[4] * behind.shape[5]
-    behind_shape = (1, outer, channel_tiles, 1, *behind.shape[4:])
-    behind = np.broadcast_to(behind, behind_shape).reshape(1, outer, channel_tiles, 1, per_row)
-    busy_with = np.broadcast_to(busy_with, behind_shape).reshape(behind.shape)
-    own = (accumulate.shape[0], outer, channel_tiles, accumulate.shape[3], *behind_shape[4:])
+    phases, per_row = (num_groups, outer, channel_tiles), axes.lengths[4] * stage.shape[5]
+    stage_shape = (1, outer, channel_tiles, 1, *stage.shape[4:])
+    stage = np.broadcast_to(stage, stage_shape).reshape(1, outer, channel_tiles, 1, per_row)
+    busy_with = np.broadcast_to(busy_with, stage_shape).reshape(stage.shape)
+    own = (accumulate.shape[0], outer, channel_tiles, accumulate.shape[3], *stage_shape[4:])
     accumulate = np.broadcast_to(accumulate, own).reshape(*own[:4], per_row)
 
-    before, before_busy = behind[..., :-1], busy_with[..., :-1]
+    before, before_busy = stage[..., :-1], busy_with[..., :-1]
     excess = np.maximum(0, before - accumulate[..., 1:])
     _attribute(stalls, excess, before_busy, num_groups * rows // (own[0] * own[3]))
     within = accumulate.sum(axis=-1) + excess.sum(axis=-1)
 
     # the first group of a row follows the last one of the row before, or of the phase before
-    last = np.broadcast_to(behind[..., -1], (*phases, rows)).reshape(-1)
+    last = np.broadcast_to(stage[..., -1], (*phases, rows)).reshape(-1)
     last_busy = np.broadcast_to(busy_with[..., -1], (*phases, rows)).reshape(-1)
     first = np.broadcast_to(accumulate[..., 0], (*phases, rows)).reshape(-1)
     excess_first = np.zeros_like(first)
@@ -213,5 +215,5 @@ def _attribute(
 ) -> None:
     if not excess.any():
         return
-    for index, name in enumerate(BEHIND):
+    for index, name in enumerate(OUTPUT_STAGE):
         stalls[name] += int((excess * (busy_with == index)).sum()) * times

@@ -10,14 +10,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from imagenet_vgg import imagenet_vgg16
 from oracles.loop_trace import trace_loops
-from random_passes import random_dataflow, random_nest, random_unrolling
+from random_kernels import random_dataflow, random_nest, random_unrolling
 from strategies import integer_networks, random_pixels
 
 from hw_models.pe_array.array_description import load_array
+from hw_models.pe_array.array_kernels import MODES, array_kernels
 from hw_models.pe_array.closed_form import count_loops, utilisation
 from hw_models.pe_array.estimate import estimate_array
 from hw_models.pe_array.functional import run_on_array
-from hw_models.pe_array.layer_passes import MODES, layer_passes
 from hw_models.pe_array.loop_nest import Dataflow, LoopNest, Unrolling
 from sim.simulation import Simulation, first_divergence
 from sim.stepped import run_stepped
@@ -47,7 +47,7 @@ def convolution(out, inputs, size, frames, kernel=3, **changes):
         input_channels=inputs,
         rows=size,
         columns=size,
-        kernel=(kernel, kernel),
+        kernel_size=(kernel, kernel),
         stride=(1, 1),
         padding=(kernel // 2, kernel // 2),
         input_size=(size, size),
@@ -174,9 +174,9 @@ def test_other_modes_need_averaging(network):
 
 @NETWORKS
 @given(integer_networks(alignments=("replicate", "average")))
-def test_passes_fire_every_step_of_every_neuron_once(network):
-    passes = layer_passes(network, "snn_temporal")
-    fired = [layer for layer in passes if layer.nest.fires]
+def test_kernels_fire_every_step_of_every_neuron_once(network):
+    kernels = array_kernels(network, "snn_temporal")
+    fired = [layer for layer in kernels if layer.nest.fires]
     expected = {
         p.name: p.timesteps * p.shape[0] * p.shape[1] * p.shape[2]
         for p in network.populations
@@ -202,8 +202,8 @@ def test_ann_accumulations_are_those_of_the_network(network):
 @NETWORKS
 @given(integer_networks())
 def test_bit_planes_take_the_array_cycles_of_the_bit_serial_ann(network):
-    """What the SNN saves over T_l passes, the ANN saves as well; only the node unit differs."""
-    planes, serial = (layer_passes(network, mode) for mode in ("snn_bit_planes", "ann_bit_serial"))
+    """What the SNN saves over T_l kernels, the ANN saves as well; only the node unit differs."""
+    planes, serial = (array_kernels(network, mode) for mode in ("snn_bit_planes", "ann_bit_serial"))
     for snn, ann in zip(planes, serial, strict=True):
         counters = [count_loops(p.nest, ARRAY.unrolling, ARRAY.dataflow) for p in (snn, ann)]
         assert counters[0].cycles == counters[1].cycles

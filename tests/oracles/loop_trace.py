@@ -23,8 +23,8 @@ def trace_loops(nest: LoopNest, unrolling: Unrolling, dataflow: Dataflow) -> Loo
     for tile in outer_loops(tiling, dataflow):
         m, n, s = len(tile.channels), len(tile.columns), len(tile.frames)
         first_tile, last_tile = tile.frames.start == 0, tile.frames.stop == nest.frames
-        for k_h in range(nest.kernel[0]):
-            for k_w in range(nest.kernel[1]):
+        for k_h in range(nest.kernel_size[0]):
+            for k_w in range(nest.kernel_size[1]):
                 in_range = sum(_reads(nest, tile.row, column, k_h, k_w) for column in tile.columns)
                 for inputs in tiles(nest.input_channels, tiling.input_channels):
                     v = len(inputs)

@@ -42,7 +42,7 @@ def our_cycles(layer: dict[str, int]) -> int:
     )
     nest = LoopNest(
         groups=1, output_channels=layer["output_channels"], input_channels=layer["input_channels"],
-        rows=rows, columns=columns, kernel=(kernel,) * 2, stride=(stride,) * 2, padding=(padding,) * 2,
+        rows=rows, columns=columns, kernel_size=(kernel,) * 2, stride=(stride,) * 2, padding=(padding,) * 2,
         input_size=(layer["height"], layer["width"]), frames=1, sum_frames=False, node_steps=1,
         adds_sums=False, fires=True, unit_weights=False,
     )  # fmt: skip

@@ -77,7 +77,7 @@ class RtlArray:
 
 @dataclass(frozen=True, kw_only=True)
 class RtlSimulator:
-    """A compiled simulation; one serves every pass that its memories hold."""
+    """A compiled simulation; one serves every kernel that its memories hold."""
 
     array: RtlArray
     command: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""Seeded random passes and arrays for the PE array: small, with tails, strides, padding and groups."""
+"""Seeded random kernels and arrays for the PE array: small, with tails, strides, padding and groups."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from hw_models.pe_array.array_description import PeArray
-from hw_models.pe_array.layer_passes import LayerPass
+from hw_models.pe_array.array_kernels import ArrayKernel
 from hw_models.pe_array.loop_nest import TIME_LOOPS, Dataflow, LoopNest, Unrolling
 from toolchain.linear_maps import window_positions
 
@@ -27,7 +27,7 @@ def random_dataflow(rng: random.Random) -> Dataflow:
 
 
 def random_nest(rng: random.Random) -> LoopNest:
-    """A convolution, depthwise map, pool or dense layer, anywhere in a network, in any mode."""
+    """A convolution, depthwise map, pool or dense kernel, anywhere in a network, in any mode."""
     (height, width), (kernel, stride, padding) = _window(rng)
     fires, sum_frames = rng.random() < 0.7, rng.random() < 0.5
     frames = rng.randint(1, 6)
@@ -37,7 +37,7 @@ def random_nest(rng: random.Random) -> LoopNest:
         input_channels=rng.randint(1, 7),
         rows=window_positions(height, kernel[0], stride[0], padding[0]),
         columns=window_positions(width, kernel[1], stride[1], padding[1]),
-        kernel=kernel,
+        kernel_size=kernel,
         stride=stride,
         padding=padding,
         input_size=(height, width),
@@ -59,8 +59,8 @@ def _window(rng):
     return size, (kernel, stride, padding)
 
 
-def random_layer(rng: random.Random) -> LayerPass:
-    """A pass in its place in a network: what it reads, and what becomes of its sums."""
+def random_kernel(rng: random.Random) -> ArrayKernel:
+    """A kernel in its place in a network: what it reads, and what becomes of its sums."""
     nest = random_nest(rng)
     ending = "fires" if nest.fires else rng.choice(["joins", "maps", "reads_out"])
     entries = rng.randint(1, nest.frames)
@@ -71,14 +71,14 @@ def random_layer(rng: random.Random) -> LayerPass:
     stores_frames = nest.fires and not nest.sum_frames and rng.random() < 0.5
     per_neuron = rng.choice([0, 0, 2]) if ending in ("fires", "reads_out") else 0
     stored_bits = nest.frames if stores_frames else rng.randint(1, 4)
-    return LayerPass(
+    return ArrayKernel(
         name="source -> target",
         source="source",
         target="target",
         map_index=0,
         nest=nest,
         weight=np.broadcast_to(
-            np.int8(1), (nest.groups, nest.output_channels, nest.input_channels, *nest.kernel)
+            np.int8(1), (nest.groups, nest.output_channels, nest.input_channels, *nest.kernel_size)
         ),
         input_shape=(nest.groups * nest.input_channels, *nest.input_size),
         selection=tuple(selection),

@@ -1,13 +1,13 @@
-"""An integer network as passes over the array: one for each map of each synapse.
+"""An integer network as kernels over the array: one for each map of each synapse.
 
-A pass is a convolution. A dense layer is a 1x1 convolution over the flattened map; an identity and a sum
-pool are depthwise. The synapses of a residual join are passes one after another into the same partial
+A kernel is a convolution. A dense layer is a 1x1 convolution over the flattened map; an identity and a sum
+pool are depthwise. The synapses of a residual join are kernels one after another into the same partial
 sums, and the node unit fires after the last of them. Of a synapse with several maps (pool, then
 convolution) all but the last leave a map of sums that the next one reads as operands.
 
 A *mode* is what the array is used as:
 
-- ``snn_temporal``: T_l frames a layer. With ``average`` alignment each frame is the whole count; with
+- ``snn_temporal``: T_l frames a kernel. With ``average`` alignment each frame is the whole count; with
   ``replicate`` and ``truncate`` it is the binary frame that the alignment selects.
 - ``snn_bit_planes``: one frame a bit of the count (of the pixel), then T_l firing steps on one sum.
 - ``ann_multiplier``: the quantized ANN that the network was trained as, one frame of whole operands.
@@ -51,14 +51,14 @@ Mode: TypeAlias = Literal["snn_temporal", "snn_bit_planes", "ann_multiplier", "a
 MODES: tuple[Mode, ...] = ("snn_temporal", "snn_bit_planes", "ann_multiplier", "ann_bit_serial")
 
 Ending: TypeAlias = Literal["fires", "joins", "maps", "reads_out"]
-"""What becomes of the sums: spikes; sums for the next pass of the join; operands of the next map; logits."""
+"""What the sums become: spikes; sums for the next kernel of the join; operands of the next map; logits."""
 
 LARGEST_WEIGHT = 128  # int8
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class LayerPass:
-    """One pass.
+class ArrayKernel:
+    """One kernel.
 
     Attributes:
         name: the synapse, and "(pool)" for a pool.
@@ -120,8 +120,8 @@ def modes_of(network: IntegerNetwork) -> tuple[Mode, ...]:
     return MODES if has_constant_current(network) else ("snn_temporal",)
 
 
-def layer_passes(network: IntegerNetwork, mode: Mode) -> list[LayerPass]:
-    """All passes of a network in the order they run.
+def array_kernels(network: IntegerNetwork, mode: Mode) -> list[ArrayKernel]:
+    """All kernels of a network in the order they run.
 
     Raises:
         UnsupportedNetworkError: the mode needs inputs that stay the same from step to step, and a synapse
@@ -133,10 +133,10 @@ def layer_passes(network: IntegerNetwork, mode: Mode) -> list[LayerPass]:
             "--alignment average, or use snn_temporal"
         )
     return [
-        layer
+        kernel
         for population in network.populations
         for index, synapse in enumerate(network.incoming(population.name))
-        for layer in _synapse_passes(network, synapse, index, mode)
+        for kernel in _synapse_kernels(network, synapse, index, mode)
     ]
 
 
@@ -159,9 +159,9 @@ def stores_frames(network: IntegerNetwork, name: str) -> bool:
     return any(synapse.alignment != "average" for synapse in network.outgoing(name))
 
 
-def _synapse_passes(
+def _synapse_kernels(
     network: IntegerNetwork, synapse: IntegerSynapse, position: int, mode: Mode
-) -> Iterator[LayerPass]:
+) -> Iterator[ArrayKernel]:
     target = network[synapse.target]
     assert isinstance(target, IntegerSpiking | IntegerReadout)
     is_last_synapse = position == len(network.incoming(target.name)) - 1
@@ -194,7 +194,7 @@ def _synapse_passes(
         channel_parameters, neuron_parameters = (
             _parameters(target) if ending in ("fires", "reads_out") else (0, 0)
         )
-        yield LayerPass(
+        yield ArrayKernel(
             name=f"{synapse.source} -> {synapse.target}"
             + (" (pool)" if isinstance(linear_map, SumPool) else ""),
             source=synapse.source,
@@ -206,7 +206,7 @@ def _synapse_passes(
                 input_channels=weight.shape[2],
                 rows=out[1],
                 columns=out[2],
-                kernel=(weight.shape[3], weight.shape[4]),
+                kernel_size=(weight.shape[3], weight.shape[4]),
                 stride=stride,
                 padding=padding,
                 input_size=reads[1:],
@@ -252,7 +252,7 @@ def _wanted_entries(
 def _in_mode(
     mode: Mode, selection: tuple[int | None, ...], operands: _Operands
 ) -> tuple[tuple[int | None, ...], int]:
-    """Frames of the pass, and the bits of one operand."""
+    """Frames of the kernel, and the bits of one operand."""
     match mode:
         case "snn_temporal":
             return selection, operands.value_bits
@@ -297,4 +297,4 @@ def _as_convolution(linear_map: LinearMap, shape: Shape) -> tuple[np.ndarray, Pa
         case SumPool(kernel=kernel, stride=stride, padding=padding):
             return np.ones((shape[0], 1, 1, *kernel), np.int8), stride, padding
     assert not isinstance(linear_map, AveragePool)
-    raise AssertionError(f"no pass for {linear_map}")
+    raise AssertionError(f"no kernel for {linear_map}")
