@@ -9,8 +9,9 @@ import numpy as np
 
 from deploy.fidelity import simulate
 from hw_models.pe_array.array_description import PeArray
-from hw_models.pe_array.array_kernels import Mode, array_kernels, modes_of
+from hw_models.pe_array.array_kernels import array_kernels
 from hw_models.pe_array.estimate import ArrayEstimate, estimate_array
+from hw_models.pe_array.modes import Mode, array_modes
 from hw_models.pe_array.roofline import Roofline, roofline
 from hw_models.pe_array.skipping_estimate import SkippedKernel, estimate_skipping
 from hw_models.pe_array.zero_skipping import Skipping
@@ -63,7 +64,7 @@ def compare_on_array(
     activity = None if pixels is None else _activity(network, pixels)
     return ArrayComparison(
         array=array,
-        modes={mode: _in_mode(network, array, mode, activity) for mode in modes_of(network)},
+        modes={mode: _in_mode(network, array, mode, activity) for mode in array_modes(network)},
         samples=0 if pixels is None else len(pixels),
     )
 

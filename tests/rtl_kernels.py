@@ -9,7 +9,7 @@ import numpy as np
 from random_kernels import random_dataflow, random_nest
 
 from hw_models.pe_array.closed_form import array_cycles, count_loops
-from hw_models.pe_array.loop_nest import Dataflow, LoopNest, Unrolling, tiling_of
+from hw_models.pe_array.loop_nest import Dataflow, Ending, LoopNest, Unrolling, tiling_of
 from hw_models.pe_array.rtl.driver.network import PORT_COUNTERS
 from hw_models.pe_array.rtl.driver.run import KernelData, NeuronParameters, RtlKernelRun
 from hw_models.pe_array.rtl.driver.simulator import RtlArray
@@ -42,7 +42,7 @@ def convolution_nest(channels, inputs, size, timesteps) -> LoopNest:
         sum_frames=False,
         node_steps=timesteps,
         adds_sums=False,
-        fires=True,
+        ending=Ending.FIRES,
         unit_weights=False,
     )
 

@@ -21,9 +21,11 @@ from dataclasses import dataclass
 from math import ceil, prod
 from typing import Literal, TypeAlias
 
+from typing_extensions import assert_never
+
 from hw_models.pe_array.array_description import BufferName, PeArray, require_room
 from hw_models.pe_array.array_kernels import ArrayKernel
-from hw_models.pe_array.loop_nest import Tiling, tiles, tiling_of
+from hw_models.pe_array.loop_nest import Ending, Tiling, tiles, tiling_of
 
 WeightPlan: TypeAlias = Literal["none", "kept", "tile", "streamed"]
 InputPlan: TypeAlias = Literal["map", "rows", "window", "streamed"]
@@ -59,7 +61,7 @@ def plan_buffers(kernel: ArrayKernel, array: PeArray) -> BufferPlan:
 
 def buffer_of(kernel: ArrayKernel, operand: str) -> BufferName:
     """Where an operand waits: parameters beside the weights; a map of sums that leaves, with the sums."""
-    if operand == "output" and kernel.ending != "fires":
+    if operand == "output" and not kernel.nest.fires:
         return "psum"
     places: dict[str, BufferName] = {"parameter": "weight", "psum": "psum", "membrane": "membrane"}
     places |= {"weight": "weight", "input": "input", "output": "output"}
@@ -79,7 +81,7 @@ def carries_membranes(kernel: ArrayKernel, array: PeArray, tiling: Tiling) -> bo
 
 def potential_word_bits(kernel: ArrayKernel, array: PeArray) -> int:
     """A membrane potential that waits for its next frame tile, and the spikes counted so far with it."""
-    return array.potential_bits + (0 if kernel.stores_frames else kernel.stored_bits)
+    return array.potential_bits + (0 if kernel.leaves.stores_frames else kernel.leaves.stored_bits)
 
 
 def _leaves_between_frames(array: PeArray, tiling: Tiling) -> bool:
@@ -102,7 +104,7 @@ def _weights(kernel: ArrayKernel, array: PeArray) -> WeightPlan:
 def _input(kernel: ArrayKernel, array: PeArray, tiling: Tiling) -> InputPlan:
     nest = kernel.nest
     (height, width), copies = nest.input_size, array.buffers["input"].copies
-    all_bits = nest.input_channels * kernel.loaded_bits(range(nest.frames))
+    all_bits = nest.input_channels * kernel.reads.loaded_bits(range(nest.frames))
     if _holds(array, "input", (copies if nest.groups > 1 else 1) * height * width * all_bits):
         return "map"
     value_bits = nest.input_channels * most_loaded_bits(kernel, array, tiling)
@@ -114,21 +116,21 @@ def _input(kernel: ArrayKernel, array: PeArray, tiling: Tiling) -> InputPlan:
         return "window"
     n, s = min(tiling.columns, nest.columns), min(tiling.frames, nest.frames)
     v = min(tiling.input_channels, nest.input_channels)
-    contents = f"{n} x {s} x {v} operands of {kernel.operand_bits} bits"
-    require_room(array, "input", ceil(n * s * v * kernel.operand_bits / 8), contents, kernel.name)
+    contents = f"{n} x {s} x {v} operands of {kernel.reads.bits} bits"
+    require_room(array, "input", ceil(n * s * v * kernel.reads.bits / 8), contents, kernel.name)
     return "streamed"
 
 
 def most_loaded_bits(kernel: ArrayKernel, array: PeArray, tiling: Tiling) -> int:
     """Bits of an input value that are needed at a time: of all frames, or of one tile of them."""
     if array.dataflow.time_loop == "innermost":
-        return kernel.loaded_bits(range(kernel.nest.frames))
-    return max(kernel.loaded_bits(tile) for tile in tiles(kernel.nest.frames, tiling.frames))
+        return kernel.reads.loaded_bits(range(kernel.nest.frames))
+    return max(kernel.reads.loaded_bits(tile) for tile in tiles(kernel.nest.frames, tiling.frames))
 
 
 def _sums(kernel: ArrayKernel, array: PeArray, tiling: Tiling) -> MapPlan:
     nest = kernel.nest
-    in_join = nest.adds_sums or kernel.ending == "joins"
+    in_join = nest.adds_sums or kernel.nest.ending is Ending.JOINS
     if not in_join and not carries_sums(kernel, array, tiling):
         return "none"
     if _holds(array, "psum", nest.num_neurons * nest.sums_per_neuron * array.sum_bits):
@@ -156,11 +158,16 @@ def _membranes(kernel: ArrayKernel, array: PeArray, tiling: Tiling) -> MapPlan:
 
 def _check_output_row(kernel: ArrayKernel, array: PeArray, tiling: Tiling) -> None:
     """What leaves the chip waits in the buffer of spikes, or of sums where a map of sums leaves."""
-    if kernel.ending == "fires":
-        _require_row(kernel, array, "output", kernel.stored_bits)
-    elif kernel.ending != "joins":
-        bits = sums_per_row_neuron(kernel, array, tiling) * array.sum_bits
-        _require_row(kernel, array, "psum", bits)
+    match kernel.nest.ending:
+        case Ending.FIRES | Ending.QUANTIZES:
+            _require_row(kernel, array, "output", kernel.leaves.stored_bits)
+        case Ending.MAPS | Ending.READS_OUT:
+            bits = sums_per_row_neuron(kernel, array, tiling) * array.sum_bits
+            _require_row(kernel, array, "psum", bits)
+        case Ending.JOINS:
+            pass
+        case _:
+            assert_never(kernel.nest.ending)
 
 
 def _require_row(kernel: ArrayKernel, array: PeArray, name: BufferName, neuron_bits: int) -> None:

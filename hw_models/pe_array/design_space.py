@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from math import ceil
 
 from hw_models.pe_array.array_description import BufferName, PeArray
-from hw_models.pe_array.array_kernels import ArrayKernel, Mode, array_kernels
+from hw_models.pe_array.array_kernels import ArrayKernel, array_kernels
 from hw_models.pe_array.buffer_plan import potential_word_bits
 from hw_models.pe_array.estimate import estimate_array
 from hw_models.pe_array.loop_nest import Unrolling
+from hw_models.pe_array.modes import Mode, ModeName
 from toolchain.errors import TargetError
 from toolchain.integer_network import IntegerNetwork
 
@@ -25,7 +26,7 @@ class ArrayDesign:
     """
 
     unrolling: Unrolling
-    mode: Mode
+    mode: ModeName
     total_cycles: int
     utilisation: float
     port_bytes: float
@@ -76,7 +77,7 @@ def sweep_unrollings(
         designs.append(
             ArrayDesign(
                 unrolling=unrolling,
-                mode=mode,
+                mode=mode.name,
                 total_cycles=estimate.total_cycles,
                 utilisation=estimate.utilisation,
                 port_bytes=estimate.port_bytes,
@@ -100,12 +101,12 @@ def with_wide_ports(
     lanes = n * s  # folding shares them out otherwise, and needs no more of them
     bits: dict[BufferName, int] = {
         "weight": m * v * array.weight_bits,
-        "input": lanes * v * max(kernel.operand_bits for kernel in kernels),
+        "input": lanes * v * max(kernel.reads.bits for kernel in kernels),
         "psum": 2 * m * lanes * array.sum_bits,
         "membrane": 2 * m * lanes * max(potential_word_bits(kernel, array) for kernel in kernels),
         "output": m
         * lanes
-        * max(kernel.nest.node_steps * kernel.output_bits for kernel in kernels),
+        * max(kernel.nest.node_steps * kernel.leaves.written_bits for kernel in kernels),
     }
     buffers = {
         name: replace(buffer, port_bytes=ceil(bits[name] / 8))

@@ -10,6 +10,7 @@ from hw_models.pe_array.array_kernels import ArrayKernel
 from hw_models.pe_array.buffer_plan import buffer_of, potential_word_bits
 from hw_models.pe_array.closed_form import LoopCounters
 from hw_models.pe_array.kernel_timing import KernelTiming
+from hw_models.pe_array.loop_nest import Ending
 
 ENERGIES = ("accumulate", "node", *BUFFERS, "off_chip")
 
@@ -32,14 +33,14 @@ def port_traffic(kernel: ArrayKernel, array: PeArray, counters: LoopCounters) ->
     return PortTraffic(
         read={
             "weight": counters.weight_reads * array.weight_bits / 8,
-            "input": counters.input_reads * kernel.operand_bits / 8,
+            "input": counters.input_reads * kernel.reads.bits / 8,
             "psum": counters.psum_reads * array.sum_bits / 8,
             "membrane": counters.membrane_reads * word_bits / 8,
         },
         written={
             "psum": counters.psum_writes * array.sum_bits / 8,
             "membrane": counters.membrane_writes * word_bits / 8,
-            "output": counters.output_writes * kernel.output_bits / 8,
+            "output": counters.output_writes * kernel.leaves.written_bits / 8,
         },
     )
 
@@ -53,9 +54,9 @@ def kernel_energy_pj(
 ) -> dict[str, float]:
     """Picojoules by what they are spent on; a buffer's include its side towards off chip."""
     multiply_pj = 0.0
-    if kernel.operand_bits > 1 and not kernel.nest.unit_weights:
-        multiply_pj = array.multiply_pj * kernel.operand_bits / 8
-    node_pj = array.requantize_pj if kernel.requantizes else array.fire_pj
+    if kernel.reads.bits > 1 and not kernel.nest.unit_weights:
+        multiply_pj = array.multiply_pj * kernel.reads.bits / 8
+    node_pj = array.requantize_pj if kernel.nest.ending is Ending.QUANTIZES else array.fire_pj
     energy = {
         "accumulate": counters.accumulations * (array.add_pj + multiply_pj),
         "node": counters.node_updates * node_pj,

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from hw_models.pe_array.array_description import PeArray
-from hw_models.pe_array.array_kernels import ArrayKernel, Mode, array_kernels
+from hw_models.pe_array.array_kernels import ArrayKernel, array_kernels
 from hw_models.pe_array.closed_form import LoopCounters, count_loops
 from hw_models.pe_array.energy import PortTraffic, kernel_energy_pj, port_traffic
 from hw_models.pe_array.kernel_timing import KernelTiming, time_kernel
+from hw_models.pe_array.modes import Mode
 from toolchain.integer_network import IntegerNetwork
 
 
@@ -92,7 +93,7 @@ def estimate_kernel(layer: ArrayKernel, array: PeArray) -> LayerEstimate:
         name=layer.name,
         target=layer.target,
         frames=layer.nest.frames,
-        operand_bits=layer.operand_bits,
+        operand_bits=layer.reads.bits,
         counters=counters,
         timing=timing,
         ports=ports,

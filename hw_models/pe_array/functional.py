@@ -8,15 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from hw_models.pe_array.array_description import PeArray
-from hw_models.pe_array.array_kernels import ArrayKernel, Mode, array_kernels
+from hw_models.pe_array.array_kernels import ArrayKernel, array_kernels
 from hw_models.pe_array.loop_nest import (
     Dataflow,
+    Ending,
     TileIndices,
     Tiling,
     Unrolling,
     outer_loops,
     tiling_of,
 )
+from hw_models.pe_array.modes import SNN_TEMPORAL, Mode
 from hw_models.pe_array.operands import frame_operand, source_values
 from toolchain.integer_network import IntegerNetwork, IntegerReadout, IntegerSpiking
 
@@ -31,18 +33,18 @@ class ArrayRun:
 
 
 def run_on_array(
-    network: IntegerNetwork, array: PeArray, pixels: np.ndarray, mode: Mode = "snn_temporal"
+    network: IntegerNetwork, array: PeArray, pixels: np.ndarray, mode: Mode = SNN_TEMPORAL
 ) -> ArrayRun:
     """Run a network as the array does.
 
     Args:
         pixels: integers of shape ``(B, C, H, W)``.
-        mode: ``snn_temporal`` or ``snn_bit_planes``.
+        mode: a spiking one.
 
     Raises:
         UnsupportedNetworkError: bit planes, and a synapse does not average.
     """
-    assert mode in ("snn_temporal", "snn_bit_planes")
+    assert mode.is_spiking
     trains: dict[str, np.ndarray] = {}
     counts: dict[str, np.ndarray] = {}
     logits = np.empty(0)
@@ -58,13 +60,13 @@ def run_on_array(
             node = _NodeUnit(target, len(pixels))
         left = sums if kernel.nest.adds_sums else None
         result = _run_kernel(kernel, array.unrolling, array.dataflow, maps, left, node)
-        if kernel.ending == "maps":
+        if kernel.nest.ending is Ending.MAPS:
             maps = result
         else:
             sums = result
         if node is not None:
             trains[kernel.target], counts[kernel.target] = node.spikes, node.spikes.sum(1)
-        if isinstance(target, IntegerReadout) and kernel.ending == "reads_out":
+        if isinstance(target, IntegerReadout) and kernel.nest.ending is Ending.READS_OUT:
             steps = target.timesteps if kernel.nest.sum_frames else 1
             # the bias is a current of every step
             logits = (result.sum(1) * steps + target.bias * target.timesteps).reshape(
@@ -79,7 +81,9 @@ def run_on_array(
 
 def _frames(kernel: ArrayKernel, values: np.ndarray) -> np.ndarray:
     """The operand of each frame, ``(B, F, C, H, W)``."""
-    return np.stack([frame_operand(kernel, values, entry) for entry in kernel.selection], axis=1)
+    return np.stack(
+        [frame_operand(kernel, values, entry) for entry in kernel.reads.selection], axis=1
+    )
 
 
 def _run_kernel(
@@ -109,7 +113,7 @@ def _run_kernel(
             sums[(slice(None), _slice(tile.frames), *here)] += accumulated << kernel.exponent
         else:
             for lane, frame in enumerate(tile.frames):
-                is_sign = kernel.signed and frame == nest.frames - 1
+                is_sign = kernel.reads.is_signed and frame == nest.frames - 1
                 weighted = accumulated[:, lane] << frame + kernel.exponent
                 sums[(slice(None), 0, *here)] += -weighted if is_sign else weighted
         if node is not None and (not nest.sum_frames or tile.frames.stop == nest.frames):

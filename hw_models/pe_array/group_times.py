@@ -130,7 +130,7 @@ def _iteration_cycles(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Cycles of one iteration of the innermost loop, and whether the weight port sets them."""
     weights = axes.m * v * (0 if kernel.nest.unit_weights else array.weight_bits)
-    operands = axes.n * axes.s * v * kernel.operand_bits
+    operands = axes.n * axes.s * v * kernel.reads.bits
     at_weight, at_input = (
         _port_cycles(array, "weight", weights),
         _port_cycles(array, "input", operands),
@@ -169,7 +169,7 @@ def _output_stage_cycles(
         node,
         _port_cycles(array, "psum", sums * array.sum_bits * (1 * reads + 1 * writes)),
         _port_cycles(array, "membrane", potentials),
-        _port_cycles(array, "output", neurons * steps * fires * kernel.output_bits),
+        _port_cycles(array, "output", neurons * steps * fires * kernel.leaves.written_bits),
     )
     together = np.stack(parts)
     return together.max(axis=0), together.argmax(axis=0)

@@ -17,10 +17,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import Enum
 from math import ceil, prod
 from typing import Literal, TypeAlias
 
 from toolchain.linear_maps import Pair
+
+
+class Ending(Enum):
+    """What becomes of the sums of a kernel."""
+
+    FIRES = "fires"
+    """The node unit fires spikes on them."""
+    QUANTIZES = "quantizes"
+    """The node unit makes the value of an ANN of them."""
+    JOINS = "joins"
+    """The next kernel of a residual join adds to them."""
+    MAPS = "maps"
+    """The next map of the synapse reads them."""
+    READS_OUT = "reads out"
+    """They are the logits."""
+
 
 TimeLoop: TypeAlias = Literal["innermost", "outermost"]
 TIME_LOOPS: tuple[TimeLoop, ...] = ("innermost", "outermost")
@@ -63,7 +80,7 @@ class LoopNest:
         sum_frames: frames are bit planes that are shifted and added up to one sum; else each has its own.
         node_steps: firing steps of the node unit: T_l, or 1 for the quantizer of an ANN.
         adds_sums: adds to the sums that an earlier kernel has left (residual join).
-        fires: the node unit fires on the sums; else they are written.
+        ending: what becomes of the sums.
         unit_weights: every weight is 1 and none is read (sum pool).
     """
 
@@ -80,11 +97,21 @@ class LoopNest:
     sum_frames: bool
     node_steps: int
     adds_sums: bool
-    fires: bool
+    ending: Ending
     unit_weights: bool
 
     def __post_init__(self) -> None:
         assert self.sum_frames or not self.fires or self.node_steps == self.frames
+
+    @property
+    def fires(self) -> bool:
+        """The node unit works on the sums; else they are written."""
+        return self.ending in (Ending.FIRES, Ending.QUANTIZES)
+
+    @property
+    def ends_population(self) -> bool:
+        """The last kernel into its target: biases are added after it."""
+        return self.fires or self.ending is Ending.READS_OUT
 
     @property
     def num_neurons(self) -> int:

@@ -6,7 +6,9 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from hw_models.pe_array.array_kernels import ArrayKernel, Mode, array_kernels
+from hw_models.pe_array.array_kernels import ArrayKernel, array_kernels
+from hw_models.pe_array.loop_nest import Ending
+from hw_models.pe_array.modes import Mode
 from toolchain.integer_network import IntegerInput, IntegerNetwork
 
 
@@ -29,7 +31,7 @@ def kernel_values(
         if kernel.map_index == 0:
             values = source_values(network, kernel, pixels, counts, trains)
         yield kernel, values
-        if kernel.ending == "maps":
+        if kernel.nest.ending is Ending.MAPS:
             values = _map_of_sums(kernel, values)
 
 
@@ -58,7 +60,7 @@ def frame_operand(kernel: ArrayKernel, values: np.ndarray, entry: int | None) ->
     Args:
         values: ``(B, entries, ...)``; where frames are bit planes, the value that they are bits of.
     """
-    shape = (len(values), *kernel.input_shape)
+    shape = (len(values), *kernel.reads.shape)
     if entry is None:
         return np.zeros(shape, values.dtype)
     if kernel.nest.sum_frames:
@@ -69,7 +71,7 @@ def frame_operand(kernel: ArrayKernel, values: np.ndarray, entry: int | None) ->
 def _map_of_sums(kernel: ArrayKernel, values: np.ndarray) -> np.ndarray:
     """What a kernel before the last of a chain leaves for the next one, an entry for each of its own."""
     if not kernel.nest.sum_frames:
-        values = values[:, [entry for entry in kernel.selection if entry is not None]]
+        values = values[:, [entry for entry in kernel.reads.selection if entry is not None]]
     return sums_of_entries(kernel, values)
 
 

@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from hw_models.pe_array.array_description import PeArray
-from hw_models.pe_array.array_kernels import ArrayKernel, Mode
+from hw_models.pe_array.array_kernels import ArrayKernel
 from hw_models.pe_array.closed_form import count_loops
 from hw_models.pe_array.energy import kernel_energy_pj, port_traffic
 from hw_models.pe_array.kernel_timing import time_kernel
+from hw_models.pe_array.modes import Mode
 from hw_models.pe_array.operands import kernel_values
 from hw_models.pe_array.zero_skipping import SKIPPINGS, Skipping, skip_zeros
 from toolchain.integer_network import IntegerNetwork

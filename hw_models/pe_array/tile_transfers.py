@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from math import prod
 
 import numpy as np
+from typing_extensions import assert_never
 
 from hw_models.pe_array.array_description import PeArray
 from hw_models.pe_array.array_kernels import ArrayKernel
@@ -22,7 +23,7 @@ from hw_models.pe_array.buffer_plan import (
     potential_word_bits,
 )
 from hw_models.pe_array.closed_form import in_range_pairs
-from hw_models.pe_array.loop_nest import Tiling, tiles, tiling_of
+from hw_models.pe_array.loop_nest import Ending, Tiling, tiles, tiling_of
 
 OPERANDS = ("output", "psum", "membrane", "parameter", "weight", "input")
 """In the order in which the transfers of a row tile take the bus: stores, then loads."""
@@ -72,11 +73,11 @@ def tile_transfers(kernel: ArrayKernel, array: PeArray, plan: BufferPlan) -> Til
         phase_loads["weight"] = weight_bits * (is_first if plan.weight == "kept" else 1)
 
     completes = is_last if nest.sum_frames else np.ones_like(is_last)
-    if kernel.channel_parameters:
-        words = channels * kernel.channel_parameters
+    if kernel.parameters.per_channel:
+        words = channels * kernel.parameters.per_channel
         phase_loads["parameter"] = words * array.potential_bits * completes
-    if kernel.neuron_parameters:
-        words = neurons * kernel.neuron_parameters
+    if kernel.parameters.per_neuron:
+        words = neurons * kernel.parameters.per_neuron
         loads["parameter"] = words * array.potential_bits * completes
 
     sums_of_tile = _by_frame_tile([1 if nest.sum_frames else len(t) for t in frame_tiles])
@@ -85,22 +86,26 @@ def tile_transfers(kernel: ArrayKernel, array: PeArray, plan: BufferPlan) -> Til
     carried_out = carries_sums(kernel, array, tiling) & ~is_last
     if plan.psum == "spilled":
         reads = carried_in | nest.adds_sums
-        writes = carried_out | (kernel.ending == "joins")
+        writes = carried_out | (nest.ending is Ending.JOINS)
         loads["psum"], stores["psum"] = sum_bits * reads, sum_bits * writes
     if plan.membrane == "spilled":
         assert carries_membranes(kernel, array, tiling)
         potentials = neurons * potential_word_bits(kernel, array)
         loads["membrane"], stores["membrane"] = potentials * ~is_first, potentials * ~is_last
-    if kernel.ending == "fires":
-        stored = neurons * kernel.stored_bits * is_last
-        if kernel.stores_frames:
-            stored = neurons * _by_frame_tile([len(t) for t in frame_tiles])
-        stores["output"] = stored
-    elif kernel.ending == "reads_out":
-        stores["output"] = sum_bits * completes
-    elif kernel.ending == "maps":
-        per_sum = kernel.stored_bits // nest.sums_per_neuron
-        stores["output"] = neurons * sums_of_tile * per_sum * completes
+    match nest.ending:
+        case Ending.FIRES | Ending.QUANTIZES if kernel.leaves.stores_frames:
+            stores["output"] = neurons * _by_frame_tile([len(t) for t in frame_tiles])
+        case Ending.FIRES | Ending.QUANTIZES:
+            stores["output"] = neurons * kernel.leaves.stored_bits * is_last
+        case Ending.READS_OUT:
+            stores["output"] = sum_bits * completes
+        case Ending.MAPS:
+            per_sum = kernel.leaves.stored_bits // nest.sums_per_neuron
+            stores["output"] = neurons * sums_of_tile * per_sum * completes
+        case Ending.JOINS:
+            pass
+        case _:
+            assert_never(nest.ending)
     rows = (*phases, nest.rows)
     return TileTransfers(
         loads={name: _bytes(bits, rows).reshape(-1, nest.rows) for name, bits in loads.items()},
@@ -125,7 +130,7 @@ def _input_bits(
     tops = np.arange(nest.rows) * nest.stride[0] - nest.padding[0]
     first = np.clip(tops, 0, nest.input_size[0])
     stop = np.maximum(first, np.clip(tops + nest.kernel_size[0], 0, nest.input_size[0]))
-    entries = [{kernel.selection[frame] for frame in tile} - {None} for tile in frame_tiles]
+    entries = [{kernel.reads.selection[frame] for frame in tile} - {None} for tile in frame_tiles]
     by_frame = [len(e) for e in entries]
     if plan.input == "window":
         lefts = np.arange(0, nest.columns, tiling.columns)
@@ -137,8 +142,8 @@ def _input_bits(
     elif plan.input == "streamed":
         columns, rows = in_range_pairs(nest, axis=1), stop - first
         by_frame = [
-            sum(kernel.loaded_bits(tile) for tile in tiles_of(outer, tiling.frames))
-            // kernel.entry_bits
+            sum(kernel.reads.loaded_bits(tile) for tile in tiles_of(outer, tiling.frames))
+            // kernel.reads.entry_bits
             for outer in frame_tiles
         ]
     else:
@@ -147,7 +152,7 @@ def _input_bits(
         rows = np.maximum(0, stop - np.maximum(first, held))
     if plan.input == "map":
         by_frame = [len(e.difference(*entries[:index])) for index, e in enumerate(entries)]
-    bits = _by_frame_tile(by_frame) * kernel.entry_bits * nest.input_channels * columns * rows
+    bits = _by_frame_tile(by_frame) * kernel.reads.entry_bits * nest.input_channels * columns * rows
     if plan.input == "map":
         is_first_channel_tile = np.arange(tiling.num_channel_tiles) == 0
         bits = bits * is_first_channel_tile[:, None]

@@ -67,7 +67,7 @@ def skip_zeros(
     grouped = (kernel.nest.groups, -1, *kernel.nest.input_size)
     nonzero: _ByEntry = {
         entry: frame_operand(kernel, values, entry).reshape(grouped) != 0
-        for entry in set(kernel.selection)
+        for entry in set(kernel.reads.selection)
     }
     if skipping == "lockstep":
         return _lockstep(kernel, tiling, nonzero, is_outermost)
@@ -82,7 +82,7 @@ def skip_zeros(
     else:
         read = {entry: _window_sums(kernel, mask.sum(axis=1)) for entry, mask in nonzero.items()}
         lanes = {entry: -(-count // tiling.input_channels) for entry, count in read.items()}
-    operands = sum(int(read[entry].sum()) for entry in kernel.selection)
+    operands = sum(int(read[entry].sum()) for entry in kernel.reads.selection)
     accumulations = operands * kernel.nest.output_channels
     slowest = _slowest_lanes(kernel, tiling, lanes, is_outermost)
     return SkippedWork(
@@ -107,7 +107,7 @@ def _lockstep(
     known: dict[frozenset[int | None], tuple[np.ndarray, np.ndarray]] = {}
     iterations, operands, weights, reads = [], 0, 0, 0
     for frames in tiles(nest.frames, tiling.frames):
-        together = frozenset(kernel.selection[frame] for frame in frames)
+        together = frozenset(kernel.reads.selection[frame] for frame in frames)
         if together not in known:
             any_frame = np.logical_or.reduce([nonzero[entry] for entry in together])
             known[together] = _common_iterations(kernel, tiling, _any_of_tile(any_frame, tiling))
@@ -169,13 +169,16 @@ def _slowest_lanes(
     frame_tiles = list(tiles(nest.frames, tiling.frames))
     if nest.sum_frames and not is_outermost:
         own: list[np.ndarray] = [
-            np.sum([lanes[kernel.selection[f]] for f in range(lane, nest.frames, tiling.frames)], 0)
+            np.sum(
+                [lanes[kernel.reads.selection[f]] for f in range(lane, nest.frames, tiling.frames)],
+                0,
+            )
             for lane in range(len(frame_tiles[0]))
         ]
         slowest = [np.maximum.reduce(own)]
     else:
         slowest = [
-            np.maximum.reduce([lanes[kernel.selection[frame]] for frame in frames])
+            np.maximum.reduce([lanes[kernel.reads.selection[frame]] for frame in frames])
             for frames in frame_tiles
         ]
     by_tile = np.stack([np.maximum.reduceat(iterations, starts, axis=2) for iterations in slowest])

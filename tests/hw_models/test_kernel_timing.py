@@ -12,11 +12,11 @@ from oracles.timing_trace import trace_kernel
 from random_kernels import random_array, random_kernel
 
 from hw_models.pe_array.array_description import load_array
-from hw_models.pe_array.array_kernels import ArrayKernel
+from hw_models.pe_array.array_kernels import ArrayKernel, NodeParameters, Operand, Result
 from hw_models.pe_array.buffer_plan import plan_buffers
 from hw_models.pe_array.closed_form import array_cycles, count_loops
 from hw_models.pe_array.kernel_timing import stall_free_bandwidth, time_kernel
-from hw_models.pe_array.loop_nest import Dataflow, LoopNest, Unrolling
+from hw_models.pe_array.loop_nest import Dataflow, Ending, LoopNest, Unrolling
 from toolchain.errors import TargetError
 
 ARRAY = load_array("pe-array")
@@ -86,21 +86,20 @@ def test_the_stall_free_bandwidth_is_the_least():
     assert found > 20
 
 
-def one_by_one(output_channels, **changes) -> ArrayKernel:
+def one_by_one(output_channels) -> ArrayKernel:
     """Four channels of 8 bits on three rows of two columns, to results of 8 bits."""
     nest = LoopNest(
         groups=1, output_channels=output_channels, input_channels=4, rows=3, columns=2,
-        kernel_size=(1, 1), stride=(1, 1), padding=(0, 0), input_size=(3, 2), frames=1, sum_frames=False,
-        node_steps=1, adds_sums=False, fires=True, unit_weights=False,
+        kernel_size=(1, 1), stride=(1, 1), padding=(0, 0), input_size=(3, 2), frames=1,
+        sum_frames=False, node_steps=1, adds_sums=False, ending=Ending.FIRES, unit_weights=False,
     )  # fmt: skip
-    kernel = ArrayKernel(
+    return ArrayKernel(
         name="a -> b", source="a", target="b", map_index=0, nest=nest,
-        weight=np.ones((1, output_channels, 4, 1, 1), np.int8), input_shape=(4, 3, 2), selection=(0,),
-        operand_bits=8, signed=False, entry_bits=8, exponent=0, ending="fires", stored_bits=8,
-        stores_frames=False, output_bits=1, requantizes=False, channel_parameters=0,
-        neuron_parameters=0,
+        weight=np.ones((1, output_channels, 4, 1, 1), np.int8), exponent=0,
+        reads=Operand(shape=(4, 3, 2), selection=(0,), bits=8, entry_bits=8, is_signed=False),
+        leaves=Result(stored_bits=8, stores_frames=False, written_bits=1),
+        parameters=NodeParameters(),
     )  # fmt: skip
-    return replace(kernel, **changes)
 
 
 def small_array(bytes_per_cycle=4, **copies):
@@ -163,17 +162,20 @@ def test_a_narrow_port_makes_iterations_longer():
     assert (stalls["weight"], stalls["input"]) == (0, 3 * 3)
 
 
-def conv(kernel=3, frames=2, **changes):
+def conv(ending=Ending.FIRES):
     """Six channels to five on a 7x6 map, temporal."""
     nest = LoopNest(
-        groups=1, output_channels=5, input_channels=6, rows=7, columns=6, kernel_size=(kernel, kernel),
-        stride=(1, 1), padding=(kernel // 2,) * 2, input_size=(7, 6), frames=frames,
-        sum_frames=False, node_steps=frames, adds_sums=False, fires=True, unit_weights=False,
+        groups=1, output_channels=5, input_channels=6, rows=7, columns=6, kernel_size=(3, 3),
+        stride=(1, 1), padding=(1, 1), input_size=(7, 6), frames=2, sum_frames=False, node_steps=2,
+        adds_sums=False, ending=ending, unit_weights=False,
     )  # fmt: skip
-    return one_by_one(
-        5, nest=nest, input_shape=(6, 7, 6), selection=(0,) * frames, entry_bits=3, operand_bits=3,
-        stored_bits=2, **changes,
-    )  # fmt: skip
+    return replace(
+        one_by_one(5),
+        nest=nest,
+        weight=np.ones((1, 5, 6, 3, 3), np.int8),
+        reads=Operand(shape=(6, 7, 6), selection=(0, 0), bits=3, entry_bits=3, is_signed=False),
+        leaves=Result(stored_bits=2, stores_frames=False, written_bits=1),
+    )
 
 
 def sized(buffer, size_bytes, time_loop="innermost"):
@@ -243,11 +245,10 @@ def test_a_row_that_no_buffer_holds_names_file_and_field():
     time_kernel(conv(), sized("output", 6))
 
 
-@pytest.mark.parametrize("ending", ["joins", "maps", "reads_out"])
+@pytest.mark.parametrize("ending", [Ending.JOINS, Ending.MAPS, Ending.READS_OUT])
 def test_sums_that_leave_need_a_row_of_room(ending):
     """Two channels, six columns, two frames, 24 bits, twice."""
-    kernel = conv(ending=ending)
-    kernel = replace(kernel, nest=replace(kernel.nest, fires=False))
+    kernel = conv(ending)
     with pytest.raises(TargetError, match=r"buffers\.psum\.size_bytes.* at least 144 for a -> b"):
         time_kernel(kernel, sized("psum", 143))
     time_kernel(kernel, sized("psum", 144))

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from strategies import integer_networks, random_pixels
 
 from hw_models.pe_array.array_description import load_array
-from hw_models.pe_array.array_kernels import modes_of
-from hw_models.pe_array.loop_nest import TIME_LOOPS, Dataflow, Unrolling
+from hw_models.pe_array.loop_nest import TIME_LOOPS, Dataflow, Ending, Unrolling
+from hw_models.pe_array.modes import SNN_BIT_PLANES, SNN_TEMPORAL, snn_schedules
 from hw_models.pe_array.rtl.driver.network import (
     kernel_difference,
     network_kernels,
@@ -110,7 +110,7 @@ def hold_network(network, array, mode, pixels, compiled):
         if run.spikes is not None:
             trains[one.kernel.target] = run.spikes[None]
             counts[one.kernel.target] = run.spikes[None].sum(1)
-        elif one.kernel.ending == "reads_out":
+        elif one.kernel.nest.ending is Ending.READS_OUT:
             frames = network[one.kernel.target].timesteps if one.kernel.nest.sum_frames else 1
             logits = run.sums.sum(0).reshape(1, -1) * frames
     assert steps == len(expected)
@@ -120,7 +120,7 @@ def hold_network(network, array, mode, pixels, compiled):
     np.testing.assert_array_equal(logits, reference.logits)
 
 
-@pytest.mark.parametrize("mode", ["snn_temporal", "snn_bit_planes"])
+@pytest.mark.parametrize("mode", [SNN_TEMPORAL, SNN_BIT_PLANES], ids=str)
 @pytest.mark.parametrize("time_loop", TIME_LOOPS)
 def test_a_residual_network_kernel_by_kernel(compiled, mode, time_loop):
     network = residual_network()
@@ -143,9 +143,8 @@ def test_a_residual_network_kernel_by_kernel(compiled, mode, time_loop):
 def test_random_networks_kernel_by_kernel(compiled, network, time_loop, fold, seed):
     array = replace(ARRAY, dataflow=Dataflow(time_loop=time_loop, fold=fold))
     pixels = random_pixels(network, seed)[-1:]
-    for mode in modes_of(network):
-        if mode.startswith("snn"):
-            hold_network(network, array, mode, pixels, compiled)
+    for mode in snn_schedules(network):
+        hold_network(network, array, mode, pixels, compiled)
 
 
 def verify_residual(rtl_cache, *, cycle_limit, train_of_wide=None):
@@ -202,7 +201,7 @@ def test_a_miscount_names_the_kernel_and_both_numbers(compiled):
     pixels = random_pixels(network, seed=1, samples=1)
     reference = run_stepped(network, pixels)
     stem, *_ = network_kernels(
-        network, ARRAY, "snn_temporal", pixels, reference.counts, reference.trains
+        network, ARRAY, SNN_TEMPORAL, pixels, reference.counts, reference.trains
     )
     simulator = compiled(rtl_array_for([stem], ARRAY), "icarus")
     run = run_kernel(simulator, stem.kernel.nest, ARRAY.dataflow, stem.data)

@@ -15,11 +15,12 @@ from random_kernels import random_array, random_kernel
 from strategies import integer_networks, random_pixels
 
 from hw_models.pe_array.array_description import load_array
-from hw_models.pe_array.array_kernels import ArrayKernel, modes_of
+from hw_models.pe_array.array_kernels import ArrayKernel, NodeParameters, Operand, Result
 from hw_models.pe_array.buffer_plan import plan_buffers
 from hw_models.pe_array.closed_form import count_loops
 from hw_models.pe_array.kernel_timing import time_kernel
-from hw_models.pe_array.loop_nest import LoopNest, Unrolling
+from hw_models.pe_array.loop_nest import Ending, LoopNest, Unrolling
+from hw_models.pe_array.modes import SNN_BIT_PLANES, array_modes
 from hw_models.pe_array.operands import frame_operand, kernel_values
 from hw_models.pe_array.skipping_estimate import estimate_skipping
 from hw_models.pe_array.zero_skipping import SKIPPINGS, skip_zeros
@@ -40,7 +41,7 @@ def random_case(seed):
         return None
     values = np.random.default_rng(seed)
     entries = 1 if kernel.nest.sum_frames else kernel.nest.frames
-    shape = (1, entries, *kernel.input_shape)
+    shape = (1, entries, *kernel.reads.shape)
     largest = 2**kernel.nest.frames - 1 if kernel.nest.sum_frames else 1
     is_nonzero = values.random(shape) < rng.choice([0, 0.05, 0.3, 0.9])
     return kernel, array, values.integers(1, largest + 1, shape) * is_nonzero
@@ -78,14 +79,17 @@ def row_of(operands, frames=1, **changes) -> ArrayKernel:
     nest = LoopNest(
         groups=1, output_channels=3, input_channels=channels, rows=1, columns=columns,
         kernel_size=(1, 1), stride=(1, 1), padding=(0, 0), input_size=(1, columns), frames=frames,
-        sum_frames=False, node_steps=frames, adds_sums=False, fires=True, unit_weights=False,
+        sum_frames=False, node_steps=frames, adds_sums=False, ending=Ending.FIRES, unit_weights=False,
     )  # fmt: skip
     return ArrayKernel(
         name="a -> b", source="a", target="b", map_index=0, nest=replace(nest, **changes),
-        weight=np.ones((1, 3, channels, 1, 1), np.int8), input_shape=(channels, 1, columns),
-        selection=tuple(range(frames)), operand_bits=1, signed=False, entry_bits=1, exponent=0,
-        ending="fires", stored_bits=1, stores_frames=False, output_bits=1, requantizes=False,
-        channel_parameters=0, neuron_parameters=0,
+        weight=np.ones((1, 3, channels, 1, 1), np.int8), exponent=0,
+        reads=Operand(
+            shape=(channels, 1, columns), selection=tuple(range(frames)), bits=1, entry_bits=1,
+            is_signed=False,
+        ),
+        leaves=Result(stored_bits=1, stores_frames=False, written_bits=1),
+        parameters=NodeParameters(),
     )  # fmt: skip
 
 
@@ -154,11 +158,11 @@ def test_kernels_read_what_the_stepped_engine_sends(network, seed):
     """Operands after pools and maps are the stepped engine's; bit planes add up to them."""
     pixels = random_pixels(network, seed)
     run = run_stepped(network, pixels)
-    for mode in modes_of(network):
+    for mode in array_modes(network):
         for kernel, values in kernel_values(network, mode, pixels, run.counts, run.trains):
             synapse = next(s for s in network.incoming(kernel.target) if s.source == kernel.source)
             before = replace(synapse, maps=synapse.maps[: kernel.map_index], exponent=0)
-            for frame, entry in enumerate(kernel.selection):
+            for frame, entry in enumerate(kernel.reads.selection):
                 operand = frame_operand(kernel, values, entry)
                 if kernel.nest.sum_frames:
                     sent = _sent(network, synapse, run, pixels, None)
@@ -198,12 +202,12 @@ def _sent(network, synapse, run, pixels, frame):
 def test_estimates_are_means_over_the_samples(network, seed):
     pixels = random_pixels(network, seed)
     run = run_stepped(network, pixels)
-    together = estimate_skipping(network, ARRAY, "snn_bit_planes", pixels, run.counts, run.trains)
+    together = estimate_skipping(network, ARRAY, SNN_BIT_PLANES, pixels, run.counts, run.trains)
     alone = [
         estimate_skipping(
             network,
             ARRAY,
-            "snn_bit_planes",
+            SNN_BIT_PLANES,
             pixels[i : i + 1],
             {name: counts[i : i + 1] for name, counts in run.counts.items()},
             {},

@@ -35,7 +35,7 @@ class SkippingTrace:
     def __post_init__(self) -> None:
         self._operands = {
             entry: frame_operand(self.kernel, self.values, entry)[0]
-            for entry in set(self.kernel.selection)
+            for entry in set(self.kernel.reads.selection)
         }
 
     def __call__(self, group: list[TileIndices]) -> list[Iteration]:
@@ -111,6 +111,6 @@ class SkippingTrace:
         position = column * nest.stride[1] + k_w - nest.padding[1]
         if not (0 <= row < nest.input_size[0] and 0 <= position < nest.input_size[1]):
             return []
-        operands = self._operands[self.kernel.selection[frame]]
+        operands = self._operands[self.kernel.reads.selection[frame]]
         first = tile.group * nest.input_channels
         return [int(operands[first + i, row, position]) for i in inputs]

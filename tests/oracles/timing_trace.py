@@ -25,7 +25,7 @@ from hw_models.pe_array.buffer_plan import (
 from hw_models.pe_array.closed_form import PIPELINE_CYCLES
 from hw_models.pe_array.group_times import OUTPUT_STAGE, PORTS
 from hw_models.pe_array.kernel_timing import KernelTiming
-from hw_models.pe_array.loop_nest import TileIndices, outer_loops, tiles, tiling_of
+from hw_models.pe_array.loop_nest import Ending, TileIndices, outer_loops, tiles, tiling_of
 from hw_models.pe_array.tile_transfers import OPERANDS
 
 Iteration = tuple[int, int]  # frames, input channels
@@ -144,7 +144,7 @@ class _OutputStage:
     def _iteration(self, m: int, n: int, s: int, v: int) -> list[str]:
         weights = 0 if self.kernel.nest.unit_weights else m * v * self.array.weight_bits
         at_weight = self._port("weight", weights)
-        at_input = self._port("input", n * s * v * self.kernel.operand_bits)
+        at_input = self._port("input", n * s * v * self.kernel.reads.bits)
         slower = "weight" if at_weight >= at_input else "input"
         return ["iteration", *[slower] * (max(1, at_weight, at_input) - 1)]
 
@@ -167,7 +167,7 @@ class _OutputStage:
             "membrane": self._port(
                 "membrane", potentials * potential_word_bits(self.kernel, self.array)
             ),
-            "output": self._port("output", m * n * fired * self.kernel.output_bits),
+            "output": self._port("output", m * n * fired * self.kernel.leaves.written_bits),
         }
         busy_with = max(work, key=work.__getitem__)  # of equals, the first
         return work[busy_with], busy_with
@@ -260,8 +260,8 @@ class _Memory:
             loads["weight"] = _bytes(
                 iterations * m * self._weights_per_channel() * self.array.weight_bits
             )
-        if self.kernel.neuron_parameters and completes:
-            words = neurons * self.kernel.neuron_parameters
+        if self.kernel.parameters.per_neuron and completes:
+            words = neurons * self.kernel.parameters.per_neuron
             loads["parameter"] = _bytes(words * self.array.potential_bits)
         tiling = tiling_of(nest, self.array.unrolling, self.array.dataflow)
         sums = _bytes(neurons * (1 if nest.sum_frames else len(row.frames)) * self.array.sum_bits)
@@ -269,7 +269,7 @@ class _Memory:
         if self.plan.psum == "spilled":
             if nest.adds_sums or (carries and not begins):
                 loads["psum"] = sums
-            if self.kernel.ending == "joins" or (carries and not ends):
+            if self.kernel.nest.ending is Ending.JOINS or (carries and not ends):
                 stores["psum"] = sums
         if self.plan.membrane == "spilled":
             potentials = _bytes(neurons * potential_word_bits(self.kernel, self.array))
@@ -286,8 +286,8 @@ class _Memory:
         if self.plan.weight in ("kept", "tile") and not is_held:
             loads["weight"] = _bytes(m * self._weights_per_channel() * self.array.weight_bits)
         self.held_weights.add(tile)
-        if self.kernel.channel_parameters and completes:
-            words = m * self.kernel.channel_parameters
+        if self.kernel.parameters.per_channel and completes:
+            words = m * self.kernel.parameters.per_channel
             loads["parameter"] = _bytes(words * self.array.potential_bits)
         return loads
 
@@ -303,11 +303,11 @@ class _Memory:
         nest, kernel = self.kernel.nest, self.kernel
         top = row.row * nest.stride[0] - nest.padding[0]
         rows = [r for r in range(top, top + nest.kernel_size[0]) if 0 <= r < nest.input_size[0]]
-        entries = {kernel.selection[frame] for frame in row.frames} - {None}
+        entries = {kernel.reads.selection[frame] for frame in row.frames} - {None}
         values = 0
         if self.plan.input == "streamed":
             for tile in (tile for group in row.groups for tile in group):
-                read = {kernel.selection[frame] for frame in tile.frames} - {None}
+                read = {kernel.reads.selection[frame] for frame in tile.frames} - {None}
                 for column in tile.columns:
                     left = column * nest.stride[1] - nest.padding[1]
                     under = range(left, left + nest.kernel_size[1])
@@ -323,21 +323,21 @@ class _Memory:
             needed_rows = {(entry, r) for entry in entries for r in rows}
             values = len(needed_rows - self.held_rows) * nest.input_size[1]
             self.held_rows |= needed_rows
-        return _bytes(values * nest.input_channels * kernel.entry_bits)
+        return _bytes(values * nest.input_channels * kernel.reads.entry_bits)
 
     def _output(self, row: _RowTile, completes: bool, ends: bool) -> int:
         kernel, nest = self.kernel, self.kernel.nest
         neurons, frames = len(row.channels) * nest.columns, len(row.frames)
         sums = 1 if nest.sum_frames else frames
-        if kernel.ending == "fires" and kernel.stores_frames:
+        if kernel.nest.fires and kernel.leaves.stores_frames:
             return _bytes(neurons * frames)
-        if kernel.ending == "fires":
-            return _bytes(neurons * kernel.stored_bits) if ends else 0
-        if not completes or kernel.ending == "joins":
+        if kernel.nest.fires:
+            return _bytes(neurons * kernel.leaves.stored_bits) if ends else 0
+        if not completes or kernel.nest.ending is Ending.JOINS:
             return 0
-        if kernel.ending == "reads_out":
+        if kernel.nest.ending is Ending.READS_OUT:
             return _bytes(neurons * sums * self.array.sum_bits)
-        return _bytes(neurons * sums * kernel.stored_bits // nest.sums_per_neuron)
+        return _bytes(neurons * sums * kernel.leaves.stored_bits // nest.sums_per_neuron)
 
 
 def _bytes(bits: int) -> int:

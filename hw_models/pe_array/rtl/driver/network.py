@@ -1,4 +1,4 @@
-"""The kernels of a network in the RTL, each held against the Python model and the network's own integers.
+"""The kernels of a network in the RTL, each compared with the Python model and the network's own integers.
 
 Every kernel gets what it reads in a run of the network that is known to be right. So each stands for itself,
 and where a network is too large to simulate whole, the kernels that are left out say nothing about the rest.
@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from hw_models.pe_array.array_description import PeArray
-from hw_models.pe_array.array_kernels import ArrayKernel, Mode, array_kernels, modes_of
+from hw_models.pe_array.array_kernels import ArrayKernel, array_kernels
 from hw_models.pe_array.closed_form import LoopCounters, array_cycles, count_loops
-from hw_models.pe_array.loop_nest import tiling_of
+from hw_models.pe_array.loop_nest import Ending, tiling_of
+from hw_models.pe_array.modes import Mode, snn_schedules
 from hw_models.pe_array.operands import frame_operand, kernel_values, sums_of_entries
 from hw_models.pe_array.rtl.driver.run import (
     KernelData,
@@ -84,12 +85,12 @@ def network_kernels(
     """The kernels of one sample under a schedule.
 
     Args:
-        mode: ``snn_temporal`` or ``snn_bit_planes``.
+        mode: a spiking one.
         pixels, counts, trains: of one sample, see ``kernel_values``; read as the kernels are taken, so that
             they may grow with each. A population without its train has no expected spikes.
         wanted: positions in the order of ``array_kernels``; all by default.
     """
-    assert mode in ("snn_temporal", "snn_bit_planes")
+    assert mode.is_spiking
     layers = array_kernels(network, mode)
     if wanted is None:
         wanted = range(len(layers))
@@ -100,7 +101,9 @@ def network_kernels(
     ):
         target = network[kernel.target]
         assert isinstance(target, IntegerSpiking | IntegerReadout)
-        if position not in wanted and not (kernel.ending == "joins" and target.name in joining):
+        if position not in wanted and not (
+            kernel.nest.ending is Ending.JOINS and target.name in joining
+        ):
             continue
         earlier = joined if kernel.nest.adds_sums else None
         sums = _frame_sums(kernel, values) << kernel.exponent
@@ -119,7 +122,7 @@ def _in_network(
     sums: np.ndarray,
     trains: Mapping[str, np.ndarray],
 ) -> KernelInNetwork:
-    ends_population = kernel.ending in ("fires", "reads_out")
+    ends_population = kernel.nest.ends_population
     spikes = trains.get(target.name) if kernel.nest.fires else None
     return KernelInNetwork(
         mode=mode,
@@ -128,7 +131,7 @@ def _in_network(
             weight=kernel.weight,
             operands=_operands(kernel, values),
             exponent=kernel.exponent,
-            signed=kernel.signed,
+            signed=kernel.reads.is_signed,
             earlier_sums=earlier_sums,
             parameters=_parameters(target) if ends_population else None,
         ),
@@ -182,7 +185,7 @@ def _within_limit(
     network: IntegerNetwork, array: PeArray, cycle_limit: int
 ) -> tuple[dict[Mode, set[int]], dict[str, int]]:
     """Positions of the shortest kernels of each schedule, and the cycles of those left out."""
-    modes = [mode for mode in modes_of(network) if mode in ("snn_temporal", "snn_bit_planes")]
+    modes = snn_schedules(network)
     every = [
         (array_cycles(kernel.nest, array.unrolling, array.dataflow), mode, position, kernel.name)
         for mode in modes
@@ -282,12 +285,18 @@ def _frame_sums(kernel: ArrayKernel, values: np.ndarray) -> np.ndarray:
     if kernel.nest.sum_frames:
         return by_entry[:1]
     nothing = np.zeros_like(by_entry[0])
-    return np.stack([nothing if entry is None else by_entry[entry] for entry in kernel.selection])
+    return np.stack(
+        [nothing if entry is None else by_entry[entry] for entry in kernel.reads.selection]
+    )
 
 
 def _operands(kernel: ArrayKernel, values: np.ndarray) -> np.ndarray:
     """What each frame reads, or one frame where all read the same."""
-    selection = kernel.selection[:1] if len(set(kernel.selection)) == 1 else kernel.selection
+    selection = (
+        kernel.reads.selection[:1]
+        if len(set(kernel.reads.selection)) == 1
+        else kernel.reads.selection
+    )
     return np.stack([frame_operand(kernel, values, entry)[0] for entry in selection])
 
 
