@@ -27,10 +27,11 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import numpy as np
+from typing_extensions import assert_never
 
 from hw_models.pe_array.array_description import PeArray
 from hw_models.pe_array.array_kernels import ArrayKernel
-from hw_models.pe_array.group_times import Iterations
+from hw_models.pe_array.group_times import Axis, Iterations, axis_of_frames, on_axes
 from hw_models.pe_array.loop_nest import Tiling, tiles, tiling_of
 from hw_models.pe_array.operands import frame_operand
 from hw_models.pe_array.tile_transfers import tile_sizes
@@ -63,34 +64,21 @@ def skip_zeros(
         values: what the kernel reads on one sample, ``(1, entries, C, H, W)``, see ``kernel_values``.
     """
     tiling = tiling_of(kernel.nest, array.unrolling, array.dataflow)
-    is_outermost = array.dataflow.time_loop == "outermost"
+    frame_axis = axis_of_frames(array.dataflow)
     grouped = (kernel.nest.groups, -1, *kernel.nest.input_size)
     nonzero: _ByEntry = {
         entry: frame_operand(kernel, values, entry).reshape(grouped) != 0
         for entry in set(kernel.reads.selection)
     }
-    if skipping == "lockstep":
-        return _lockstep(kernel, tiling, nonzero, is_outermost)
-    if skipping == "per_lane":
-        sizes = tile_sizes(kernel.nest.input_channels, tiling.input_channels)
-        blocks = {entry: _any_of_tile(mask, tiling) for entry, mask in nonzero.items()}
-        lanes = {entry: _window_sums(kernel, mask.sum(axis=1)) for entry, mask in blocks.items()}
-        read = {
-            entry: _window_sums(kernel, np.einsum("gihw,i->ghw", mask, sizes))
-            for entry, mask in blocks.items()
-        }
-    else:
-        read = {entry: _window_sums(kernel, mask.sum(axis=1)) for entry, mask in nonzero.items()}
-        lanes = {entry: -(-count // tiling.input_channels) for entry, count in read.items()}
-    operands = sum(int(read[entry].sum()) for entry in kernel.reads.selection)
-    accumulations = operands * kernel.nest.output_channels
-    slowest = _slowest_lanes(kernel, tiling, lanes, is_outermost)
-    return SkippedWork(
-        iterations=Iterations(full=slowest, tail=np.zeros((1,) * 6, np.int64)),
-        accumulations=accumulations,
-        weight_reads=0 if kernel.nest.unit_weights else accumulations,
-        input_reads=operands * tiling.num_channel_tiles,
-    )
+    match skipping:
+        case "lockstep":
+            return _lockstep(kernel, tiling, nonzero, frame_axis)
+        case "per_lane":
+            return _slowest_lane(kernel, tiling, *_per_lane(kernel, tiling, nonzero), frame_axis)
+        case "compacted":
+            return _slowest_lane(kernel, tiling, *_compacted(kernel, tiling, nonzero), frame_axis)
+        case _:
+            assert_never(skipping)
 
 
 _ByEntry: TypeAlias = dict[int | None, np.ndarray]
@@ -98,7 +86,7 @@ _ByEntry: TypeAlias = dict[int | None, np.ndarray]
 
 
 def _lockstep(
-    kernel: ArrayKernel, tiling: Tiling, nonzero: _ByEntry, is_outermost: bool
+    kernel: ArrayKernel, tiling: Tiling, nonzero: _ByEntry, frame_axis: Axis
 ) -> SkippedWork:
     nest = kernel.nest
     columns = tile_sizes(nest.columns, tiling.columns)
@@ -120,8 +108,8 @@ def _lockstep(
     left = np.stack(iterations)
     return SkippedWork(
         iterations=Iterations(
-            full=_six_axes(left[:, :, :num_full].sum(axis=2), is_outermost),
-            tail=_six_axes(left[:, :, num_full:].sum(axis=2), is_outermost),
+            full=_six_axes(left[:, :, :num_full].sum(axis=2), frame_axis),
+            tail=_six_axes(left[:, :, num_full:].sum(axis=2), frame_axis),
         ),
         accumulations=operands * nest.output_channels,
         weight_reads=0 if nest.unit_weights else weights * nest.output_channels,
@@ -156,40 +144,65 @@ def _common_iterations(
     return _kernel_rows(kernel, iterations), _kernel_rows(kernel, columns_read).sum(axis=(0, 2, 3))
 
 
-def _slowest_lanes(
-    kernel: ArrayKernel, tiling: Tiling, lanes: _ByEntry, is_outermost: bool
-) -> np.ndarray:
-    """Iterations of the slowest lane of each group, on the six axes.
+def _per_lane(kernel: ArrayKernel, tiling: Tiling, nonzero: _ByEntry) -> tuple[_ByEntry, _ByEntry]:
+    """Iterations of the lane of each output column, and operands it reads, ``(groups, rows, columns)``."""
+    sizes = tile_sizes(kernel.nest.input_channels, tiling.input_channels)
+    blocks = {entry: _any_of_tile(mask, tiling) for entry, mask in nonzero.items()}
+    lanes = {entry: _window_sums(kernel, mask.sum(axis=1)) for entry, mask in blocks.items()}
+    reads = {
+        entry: _window_sums(kernel, np.einsum("gihw,i->ghw", mask, sizes))
+        for entry, mask in blocks.items()
+    }
+    return lanes, reads
+
+
+def _compacted(kernel: ArrayKernel, tiling: Tiling, nonzero: _ByEntry) -> tuple[_ByEntry, _ByEntry]:
+    """The arrays of ``_per_lane`` where the operands of a window are packed."""
+    reads = {entry: _window_sums(kernel, mask.sum(axis=1)) for entry, mask in nonzero.items()}
+    lanes = {entry: -(-count // tiling.input_channels) for entry, count in reads.items()}
+    return lanes, reads
+
+
+def _slowest_lane(
+    kernel: ArrayKernel, tiling: Tiling, lanes: _ByEntry, reads: _ByEntry, frame_axis: Axis
+) -> SkippedWork:
+    """Work where each group ends with its slowest lane.
 
     Args:
         lanes: iterations of the lane of each output column, ``(groups, rows, columns)``.
+        reads: operands that it reads.
     """
-    nest = kernel.nest
+    nest, selection = kernel.nest, kernel.reads.selection
     starts = np.arange(0, nest.columns, tiling.columns)
     frame_tiles = list(tiles(nest.frames, tiling.frames))
-    if nest.sum_frames and not is_outermost:
+    if nest.sum_frames and frame_axis is Axis.INNER_FRAME_TILE:
+        # a lane goes on to its plane in the next tile of frames without waiting for the others
         own: list[np.ndarray] = [
-            np.sum(
-                [lanes[kernel.reads.selection[f]] for f in range(lane, nest.frames, tiling.frames)],
-                0,
-            )
+            np.sum([lanes[selection[f]] for f in range(lane, nest.frames, tiling.frames)], 0)
             for lane in range(len(frame_tiles[0]))
         ]
         slowest = [np.maximum.reduce(own)]
     else:
         slowest = [
-            np.maximum.reduce([lanes[kernel.reads.selection[frame]] for frame in frames])
+            np.maximum.reduce([lanes[selection[frame]] for frame in frames])
             for frames in frame_tiles
         ]
-    by_tile = np.stack([np.maximum.reduceat(iterations, starts, axis=2) for iterations in slowest])
-    return _six_axes(by_tile, is_outermost)
+    by_tile = np.stack([np.maximum.reduceat(lane, starts, axis=2) for lane in slowest])
+    iterations = _six_axes(by_tile, frame_axis)
+    num_operands = sum(int(reads[entry].sum()) for entry in selection)
+    accumulations = num_operands * nest.output_channels
+    return SkippedWork(
+        iterations=Iterations(full=iterations, tail=np.zeros_like(iterations)),
+        accumulations=accumulations,
+        weight_reads=0 if nest.unit_weights else accumulations,
+        input_reads=num_operands * tiling.num_channel_tiles,
+    )
 
 
-def _six_axes(iterations: np.ndarray, is_outermost: bool) -> np.ndarray:
+def _six_axes(iterations: np.ndarray, frame_axis: Axis) -> np.ndarray:
     """From ``(frame tiles, groups, rows, column tiles)`` to the axes of ``group_times``."""
-    if is_outermost:
-        return iterations.transpose(1, 0, 2, 3)[:, :, None, :, :, None].astype(np.int64)
-    return iterations.transpose(1, 2, 3, 0)[:, None, None].astype(np.int64)
+    axes = (frame_axis, Axis.CHANNEL_GROUP, Axis.ROW, Axis.COLUMN_TILE)
+    return on_axes(iterations, axes).astype(np.int64)
 
 
 def _any_of_tile(mask: np.ndarray, tiling: Tiling) -> np.ndarray:
