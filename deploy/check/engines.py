@@ -12,7 +12,7 @@ from deploy.lava_emitter.emit_bundle import SOURCES
 from hw_models.multicore.pipeline_ticks import Schedule
 from hw_models.pe_array.array_description import PeArray
 from hw_models.pe_array.functional import run_on_array
-from hw_models.pe_array.layer_passes import modes_of
+from hw_models.pe_array.modes import snn_schedules
 from sim.lava_runner import LavaRun, run_lava
 from sim.simulation import Simulation, first_divergence
 from toolchain.integer_network import IntegerNetwork
@@ -90,12 +90,11 @@ def compare_array(
         reference: the stepped engine on the same pixels.
         pixels: integers of shape ``(K, C, H, W)``.
     """
-    for mode in modes_of(network):
-        if mode in ("snn_temporal", "snn_bit_planes"):
-            run = run_on_array(network, array, pixels, mode)
-            on_array = Simulation(logits=run.logits, counts=run.counts, trains=run.trains)
-            if (difference := _first_difference(reference, on_array)) is not None:
-                return f"{mode}: {difference}"
+    for mode in snn_schedules(network):
+        run = run_on_array(network, array, pixels, mode)
+        on_array = Simulation(logits=run.logits, counts=run.counts, trains=run.trains)
+        if (difference := _first_difference(reference, on_array)) is not None:
+            return f"{mode}: {difference}"
     return None
 
 

@@ -17,9 +17,9 @@ from deploy.check.judged_build import JudgedBuild
 from deploy.design import chosen_graph, lowering
 from deploy.lava_emitter.emit_bundle import bundle_document
 from hw_models.multicore.pipeline_ticks import schedule_pipeline
-from hw_models.pe_array.layer_passes import modes_of
-from hw_models.pe_array.rtl_network import verify_in_rtl
-from hw_models.pe_array.rtl_simulator import SimulatorName
+from hw_models.pe_array.modes import snn_schedules
+from hw_models.pe_array.rtl.driver.network import verify_in_rtl
+from hw_models.pe_array.rtl.driver.simulator import SimulatorName
 from sim.core_by_core import frames_and_probes, verify_cores
 from sim.exact import run_exact
 from sim.simulation import first_divergence
@@ -182,7 +182,7 @@ def _lava(build: JudgedBuild, lava_python: Callable[[], Path]) -> Rung:
 def _pe_array(build: JudgedBuild) -> Rung:
     name = "integer network -> PE array"
     difference = compare_array(build.reference, build.network, build.array, build.pixels)
-    schedules = sum(mode.startswith("snn") for mode in modes_of(build.network))
+    schedules = len(snn_schedules(build.network))
     compared = f"counts, trains and logits of {len(build.pixels)} samples, {schedules} schedules"
     return _rung(name, difference, compared)
 
@@ -207,10 +207,10 @@ def _rtl(build: JudgedBuild, limit: RtlLimit, on_stage: Callable[[str], None]) -
             f"; {num_left_out} longer ones over the limit of {limit.cycles:,} cycles left out "
             f"({cycles_left_out:,} cycles: --rtl-cycles {run.cycles + cycles_left_out})"
         )
-    if run.num_passes == 0:
+    if run.num_kernels == 0:
         return Rung(name=name, status="skipped", detail=f"no pass{over}")
     compared = (
-        f"cycles, port accesses, sums and spikes of {run.num_passes} passes on one sample, {run.cycles:,} "
+        f"cycles, port accesses, sums and spikes of {run.num_kernels} passes on one sample, {run.cycles:,} "
         f"cycles in {run.simulator}{over}"
     )
     return _rung(name, run.difference, compared)

@@ -54,7 +54,7 @@ def verify_command(
     from deploy.check.judged_build import judge
     from deploy.check.verify import RTL_CYCLES, RtlLimit, Rung, compare_files, verify
     from deploy.lava_environment import find_lava_python
-    from hw_models.pe_array.rtl_simulator import preferred_simulator
+    from hw_models.pe_array.rtl.driver.simulator import preferred_simulator
 
     limit = None
     if rtl or rtl_cycles is not None:

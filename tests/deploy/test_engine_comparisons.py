@@ -115,7 +115,7 @@ def test_one_wrong_count_of_the_array_is_named(monkeypatch, mode):
 
     def run(network, array, pixels, used):
         result = run_on_array(network, array, pixels, used)
-        if used != mode:
+        if used.name != mode:
             return result
         return replace(result, counts=changed(result.counts, SPIKING[1], 5, off_by_one))
 
