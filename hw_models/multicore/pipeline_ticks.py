@@ -64,13 +64,6 @@ class Schedule:
     def first_latency_ticks(self) -> int:
         return int(self.completion_ticks[0])
 
-    @property
-    def measured_interval_ticks(self) -> float:
-        """Mean ticks between logits over the second half of the run (the first half fills)."""
-        done = self.completion_ticks
-        half = (len(done) - 1) // 2
-        return float(done[-1] - done[half]) / max(len(done) - 1 - half, 1)
-
     def activity_ticks(self, stage: str) -> dict[Activity, int]:
         """Busy, starved, blocked and drained ticks of a stage; they sum to ``num_ticks``."""
         totals = dict.fromkeys(ACTIVITIES, 0)
