@@ -57,8 +57,11 @@ class Schedule:
 
     @property
     def completion_ticks(self) -> np.ndarray:
-        """Tick after which each sample's logits are complete, shape ``(K,)``."""
-        return np.max([ticks[:, -1] for ticks in self.step_ticks.values()], axis=0) + 1
+        """Tick after which each sample's logits are complete, shape ``(K,)``.
+
+        Other populations may still fire: where alignments truncate, nobody needs their last frames.
+        """
+        return self.step_ticks[self.pipeline.readout][:, -1] + 1
 
     @property
     def first_latency_ticks(self) -> int:
