@@ -35,7 +35,10 @@ def print_summary(report: dict[str, Any], console: Console) -> None:
     legend = ", ".join(
         f"[{colour}]{mark}[/{colour}] {name}" for name, (mark, colour) in _BAR.items()
     )
-    console.print(f"run of {pipeline['samples']} in {pipeline['num_ticks']} ticks: {legend}")
+    console.print(
+        f"run of {pipeline['samples']} in {pipeline['num_ticks']} ticks: {legend}; stalled: part of the "
+        f"steady state"
+    )
     console.print(
         f"\nfirst result after [bold]{pipeline['first_latency_ticks']}[/bold] ticks, then one every "
         f"[bold]{pipeline['interval_exact']}[/bold] ticks (longest firing window: "
@@ -151,7 +154,7 @@ def _populations(report: dict[str, Any]) -> Table:
         stages = {n: s for n, s in report["pipeline"]["stages"].items() if s["population"] == name}
         where = str(population["cores"] // replicas or "host")
         for stage, record in stages.items():
-            stalled = record["activity"]["starved"] + record["activity"]["blocked"]
+            steady = record["steady_shares"]
             table.add_row(
                 escape(stage),
                 "x".join(map(str, population["shape"])),
@@ -159,7 +162,7 @@ def _populations(report: dict[str, Any]) -> Table:
                 where,
                 "+".join(map(str, depths)) or "-",
                 _bar(record["activity"]),
-                f"{stalled / report['pipeline']['num_ticks']:.0%}",
+                f"{steady['starved'] + steady['blocked']:.0%}",
                 escape(_main_cause(record["causes"])),
             )
     return table

@@ -38,6 +38,11 @@ def test_no_figure_but_those_of_the_run_depends_on_its_length(trained, report, q
     other = compiled_with(qac_deploy, trained[1], "--samples", samples)
     pipelines = other.pop("pipeline"), dict(report["pipeline"])
     assert pipelines[0]["num_ticks"] != pipelines[1]["num_ticks"]
+    steady = [
+        {stage: record["steady_shares"] for stage, record in pipeline["stages"].items()}
+        for pipeline in pipelines
+    ]
+    assert steady[0] == steady[1]
     for name in RUN:
         for pipeline in pipelines:
             del pipeline[name]
@@ -78,3 +83,22 @@ def test_the_parts_of_time_and_energy_add_up(optimized, report):
             paces = sum(time["pace_s"] for time in cost["times"].values())
             assert paces == pytest.approx(cost["interval_s"] * (1 - cost["barrier_share"]))
             assert {time["drained_s"] for time in cost["times"].values()} == {0}
+
+
+def test_the_stalls_of_each_stage_are_of_the_steady_state(optimized, report):
+    for document in (optimized, report):
+        pipeline = document["pipeline"]
+        windows = {p["name"]: p for p in document["populations"]}
+        shares = []
+        for record in pipeline["stages"].values():
+            steady, population = record["steady_shares"], windows[record["population"]]
+            assert sum(steady.values()) == pytest.approx(1)
+            interval = population["replicas"] * pipeline["interval_ticks"]
+            assert steady["busy"] == pytest.approx(population["timesteps"] / interval)
+            if population["kind"] != "input":
+                shares.append(steady["starved"] + steady["blocked"])
+        assert pipeline["stall_share"] == pytest.approx(sum(shares) / len(shares))
+        for row in document["comparison"]:
+            if row["kind"] == "pipeline":
+                assert row["stalled"] == pipeline["stall_share"]
+                assert row["utilisation"] + row["stalled"] == pytest.approx(1)
