@@ -8,6 +8,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from deploy.report.tables import IN_SUMMARY, comparison_table
+
 _BAR = {
     "busy": ("#", "green"),
     "starved": ("s", "yellow"),
@@ -117,23 +119,8 @@ def print_comparison(report: dict[str, Any], console: Console) -> None:
     """Pipeline against PE array, in seconds and joules; estimates, unlike the ticks above."""
     if not report["comparison"]:
         return
-    table = Table(
-        title="estimates per sample", title_justify="left", box=None, padding=(0, 2, 0, 0)
-    )
-    table.add_column("design", no_wrap=True)
-    for column in ("latency us", "every us", "per s", "energy nJ", "busy"):
-        table.add_column(column, justify="right")
-    for row in report["comparison"]:
-        table.add_row(
-            escape(row["design"]),
-            f"{row['latency_us']:,.1f}",
-            f"{row['interval_us']:,.1f}",
-            f"{row['throughput_per_s']:,.0f}",
-            f"{row['energy_nj']:,.0f}",
-            f"{row['utilisation']:.0%}",
-        )
     console.print()
-    console.print(table)
+    console.print(comparison_table(report["comparison"]).only(*IN_SUMMARY).for_terminal())
     console.print(
         "[dim]estimates, from coefficients of different processes and scopes: their sources are in the "
         "report[/dim]"
