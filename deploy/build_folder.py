@@ -8,11 +8,12 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from zipfile import ZipFile, ZipInfo
 
 import numpy as np
 
+from deploy.report.records import Report
 from toolchain.errors import ModelFileError
 from toolchain.integer_network.serialize import DOCUMENT
 
@@ -84,7 +85,7 @@ def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
                 )
 
 
-def load_report(build: Path) -> dict[str, Any]:
+def load_report(build: Path) -> Report:
     """The ``report.json`` of a build folder.
 
     Raises:
@@ -103,4 +104,4 @@ def load_report(build: Path) -> dict[str, Any]:
         ) from error
     if not isinstance(report, dict) or report.get("format") != "qac-deploy report":
         raise ModelFileError(f"{path}: not a qac-deploy report; compile the model again")
-    return report
+    return cast("Report", report)

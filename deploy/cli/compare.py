@@ -10,6 +10,7 @@ import typer
 from deploy.cli.console import JsonOption, console, print_json, progress_bar
 
 if TYPE_CHECKING:
+    from deploy.report.records import Report
     from hw_models.pe_array.array_description import PeArray
     from toolchain.datasets import Dataset
     from toolchain.integer_network import IntegerNetwork
@@ -101,7 +102,7 @@ def _sweeps(network: IntegerNetwork, array: PeArray, hidden: bool) -> list[dict[
         return sweep_documents(network, array, lambda: progress.advance(task))
 
 
-def _verdict(report: dict[str, Any], divergence: str | None) -> str:
+def _verdict(report: Report, divergence: str | None) -> str:
     if divergence is not None:
         return f"[red]DIFFERENT[/red]  PE array against stepped engine: {divergence}"
     accuracy = ""

@@ -14,6 +14,7 @@ from deploy.cli.console import JsonOption, console, print_json, progress_bar
 if TYPE_CHECKING:
     import numpy as np
 
+    from deploy.report.records import Report
     from deploy.simulate_dataset import DatasetRun, EngineName
     from sim.simulation import Simulation
     from toolchain.datasets import PixelSource
@@ -177,7 +178,7 @@ def _run_dataset(
 def _run_lava(
     build: Path,
     network: IntegerNetwork,
-    report: dict[str, Any],
+    report: Report,
     pixels: np.ndarray,
     lava_python: Path | None,
     as_json: bool,

@@ -14,17 +14,19 @@ from deploy.report.array_document import STALLS
 from deploy.report.array_findings import (
     findings,
     headline,
-    moved_bytes,
+    off_chip_bytes,
+    port_bytes,
     silicon,
     skipping_rows,
 )
 from deploy.report.markup import number, per_cent
+from deploy.report.records import ArrayRecord, ModeRecord, Report
 from deploy.report.tables import comparison_table
 
 _PIPE_WIDTH = 140
 
 
-def print_array(report: dict[str, Any], console: Console) -> None:
+def print_array(report: Report, console: Console) -> None:
     """The array of a report, layer by layer and as a whole."""
     on_array = report["pe_array"]
     console.print(escape(headline(on_array)))
@@ -41,7 +43,7 @@ def print_array(report: dict[str, Any], console: Console) -> None:
         console.print(sentence)
 
 
-def _layers(report: dict[str, Any]) -> Table:
+def _layers(report: Report) -> Table:
     """Cycles of each pass in each mode, beside what the pipeline does in that layer."""
     modes = report["pe_array"]["estimates"]
     interval = report["pipeline"]["interval_ticks"]
@@ -67,7 +69,7 @@ def _layers(report: dict[str, Any]) -> Table:
     return table
 
 
-def _waiting(on_array: dict[str, Any]) -> Table:
+def _waiting(on_array: ArrayRecord) -> Table:
     table = _table("what the cycles go into: turns of the loop, and what the array waits for")
     table.add_column("mode")
     shown = [name for name in STALLS if any(m["stalls"][name] for m in on_array["estimates"])]
@@ -80,7 +82,7 @@ def _waiting(on_array: dict[str, Any]) -> Table:
     return table
 
 
-def _memory(on_array: dict[str, Any]) -> Table:
+def _memory(on_array: ArrayRecord) -> Table:
     """Each pass of one mode under the two roofs."""
     mode = _shown_mode(on_array)
     table = _table(f"memory, {mode['mode']}: traffic in kB, accumulations a cycle under both roofs")
@@ -101,8 +103,8 @@ def _memory(on_array: dict[str, Any]) -> Table:
         free = roof["stall_free_bytes_per_cycle"]
         table.add_row(
             escape(layer["name"]),
-            _kilobytes(moved_bytes(layer, "port_bytes")),
-            _kilobytes(moved_bytes(layer, "off_chip_bytes")),
+            _kilobytes(port_bytes(layer)),
+            _kilobytes(off_chip_bytes(layer)),
             number(roof["accumulations_per_byte"]),
             number(roof["compute_roof"]),
             number(roof["bandwidth_roof"]),
@@ -114,13 +116,13 @@ def _memory(on_array: dict[str, Any]) -> Table:
     return table
 
 
-def _shown_mode(on_array: dict[str, Any]) -> dict[str, Any]:
+def _shown_mode(on_array: ArrayRecord) -> ModeRecord:
     """Bit planes where they are possible; the others are in the JSON."""
     modes = {mode["mode"]: mode for mode in on_array["estimates"]}
     return modes.get("snn_bit_planes", on_array["estimates"][0])
 
 
-def _energy(on_array: dict[str, Any]) -> Table:
+def _energy(on_array: ArrayRecord) -> Table:
     names = list(on_array["estimates"][0]["energy_pj"])
     table = _table(
         "energy a sample, nJ (an estimate: counts of events times figures with a source)"
@@ -135,7 +137,7 @@ def _energy(on_array: dict[str, Any]) -> Table:
     return table
 
 
-def _skipping(on_array: dict[str, Any]) -> Table:
+def _skipping(on_array: ArrayRecord) -> Table:
     samples = on_array["skipping_samples"]
     table = _table(
         f"zeros skipped: cycles, mean of exact counts on {samples} test samples (share of the cycles, and of "
@@ -150,7 +152,7 @@ def _skipping(on_array: dict[str, Any]) -> Table:
     return table
 
 
-def print_designs(report: dict[str, Any], console: Console) -> None:
+def print_designs(report: Report, console: Console) -> None:
     """The pipeline under each cost profile, and the array in each mode."""
     _print(comparison_table(report["comparison"]).for_terminal(), console)
     console.print(

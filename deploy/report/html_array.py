@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from deploy.report.array_document import STALLS
 from deploy.report.array_findings import (
     findings,
     headline,
-    moved_bytes,
+    off_chip_bytes,
+    port_bytes,
     silicon,
     skipping_rows,
 )
@@ -22,12 +21,13 @@ from deploy.report.markup import (
     section,
     table,
 )
+from deploy.report.records import ArrayRecord, ModeRecord, Report
 from deploy.report.tables import comparison_table
 
 _BAR_WIDTH, _LABEL_WIDTH, _BAR_ROW = 620, 130, 34
 
 
-def comparison(report: dict[str, Any]) -> Markup:
+def comparison(report: Report) -> Markup:
     if not report["comparison"]:
         return Markup("")
     return section(
@@ -46,7 +46,7 @@ def comparison(report: dict[str, Any]) -> Markup:
     )
 
 
-def _array(on_array: dict[str, Any]) -> list[Markup]:
+def _array(on_array: ArrayRecord) -> list[Markup]:
     if on_array["refusal"] is not None:
         why = f"{on_array['array']} cannot run this network: {on_array['refusal']}"
         return [element("p", why, class_="callout")]
@@ -70,7 +70,7 @@ def _array(on_array: dict[str, Any]) -> list[Markup]:
     ]
 
 
-def cycle_bars(on_array: dict[str, Any]) -> Markup:
+def cycle_bars(on_array: ArrayRecord) -> Markup:
     """One bar a mode, all at one scale: where the cycles of a sample go."""
     modes = on_array["estimates"]
     longest = max(mode["total_cycles"] for mode in modes)
@@ -99,7 +99,7 @@ def cycle_bars(on_array: dict[str, Any]) -> Markup:
     )  # fmt: skip
 
 
-def _skipping(on_array: dict[str, Any]) -> Markup:
+def _skipping(on_array: ArrayRecord) -> Markup:
     kinds = list(on_array["estimates"][0]["skipping"])
     headings = [kind.replace("_", " ") for kind in kinds]
     return join(
@@ -116,7 +116,7 @@ def _skipping(on_array: dict[str, Any]) -> Markup:
     )
 
 
-def _layers(mode: dict[str, Any]) -> Markup:
+def _layers(mode: ModeRecord) -> Markup:
     rows = []
     for layer in mode["layers"]:
         roof = layer["roofline"]
@@ -129,8 +129,8 @@ def _layers(mode: dict[str, Any]) -> Markup:
                 number(layer["total_cycles"]),
                 per_cent(layer["utilisation"]),
                 ", ".join(f"{name} {cycles:,}" for name, cycles in waits.items()) or "nothing",
-                number(moved_bytes(layer, "port_bytes") / 1000),
-                number(moved_bytes(layer, "off_chip_bytes") / 1000),
+                number(port_bytes(layer) / 1000),
+                number(off_chip_bytes(layer) / 1000),
                 number(roof["attained"]),
                 number(min(roof["compute_roof"], roof["bandwidth_roof"])),
                 "none" if free is None else f"{free:,}",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from deploy.report import svg_figures
 from deploy.report.markup import (
@@ -15,6 +14,7 @@ from deploy.report.markup import (
     section,
     table,
 )
+from deploy.report.records import AsynchronousRecord, CostRecord, Report
 
 _MEANING = {
     "busy": "fires a step",
@@ -37,7 +37,7 @@ _REASON = {
 }
 
 
-def limit(report: dict[str, Any]) -> Markup:
+def limit(report: Report) -> Markup:
     pipeline = report["pipeline"]
     rows = [[c["description"], number(c["interval_ticks"])] for c in pipeline["changes"]]
     changes = (
@@ -61,7 +61,7 @@ def limit(report: dict[str, Any]) -> Markup:
     )
 
 
-def designs(report: dict[str, Any]) -> Markup:
+def designs(report: Report) -> Markup:
     points = report["design_points"]
     if not points:
         return Markup("")
@@ -111,7 +111,7 @@ def designs(report: dict[str, Any]) -> Markup:
     )  # fmt: skip
 
 
-def graph(report: dict[str, Any]) -> Markup:
+def graph(report: Report) -> Markup:
     return section(
         "graph",
         "Layer graph",
@@ -126,7 +126,7 @@ def graph(report: dict[str, Any]) -> Markup:
     )
 
 
-def stalls(report: dict[str, Any]) -> Markup:
+def stalls(report: Report) -> Markup:
     pipeline = report["pipeline"]
     rows = [
         [name, cause["activity"], cause["ticks"], " → ".join(cause["edge"])]
@@ -162,7 +162,7 @@ def _legend(meaning: Mapping[str, str]) -> Markup:
     return element("div", *entries, class_="legend")
 
 
-def _without_barrier(cost: dict[str, Any], without: dict[str, Any]) -> str:
+def _without_barrier(cost: CostRecord, without: AsynchronousRecord) -> str:
     seconds = without["interval_s"], cost["interval_s"]
     return (
         f"Without a barrier, each core in step only with those it talks to, and handshakes that cost "
@@ -170,7 +170,7 @@ def _without_barrier(cost: dict[str, Any], without: dict[str, Any]) -> str:
     )
 
 
-def times(report: dict[str, Any]) -> Markup:
+def times(report: Report) -> Markup:
     """Seconds of each profile by population, and which of them sets the length of a tick."""
     parts = []
     for profile, cost in report["costs"].items():
@@ -219,7 +219,7 @@ def times(report: dict[str, Any]) -> Markup:
     )
 
 
-def timeline(report: dict[str, Any]) -> Markup:
+def timeline(report: Report) -> Markup:
     return section(
         "timeline",
         "Timeline",
@@ -234,7 +234,7 @@ def timeline(report: dict[str, Any]) -> Markup:
     )
 
 
-def paths(report: dict[str, Any]) -> Markup:
+def paths(report: Report) -> Markup:
     """The chain of waits that ends in the first and in the last sample's logits."""
     parts = []
     for sample, segments in report["pipeline"]["critical_paths"].items():
@@ -269,7 +269,7 @@ def paths(report: dict[str, Any]) -> Markup:
     )
 
 
-def alignments(report: dict[str, Any]) -> Markup:
+def alignments(report: Report) -> Markup:
     if not report["alignment_trade"]:
         return Markup("")
     rows = [

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from rich.markup import escape
 from rich.table import Table as TerminalTable
 
 from deploy.report import markup
 from deploy.report.markup import Markup, element, number, per_cent
+from deploy.report.records import ComparisonRow
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +102,7 @@ IN_SUMMARY = (
 """Columns of ``comparison_table`` that fit a narrow terminal."""
 
 
-def comparison_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+def comparison_table(rows: Sequence[ComparisonRow]) -> Table:
     """The pipeline under each cost profile, and the array in each mode."""
     slowest = max((row["interval_us"] for row in rows), default=1)
     hungriest = max((row["energy_nj"] for row in rows), default=1)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from deploy.report.records import CauseRecord, CostRecord, MappingRecord, Report
 from deploy.report.tables import IN_SUMMARY, comparison_table
+from hw_models.multicore.pipeline_ticks import Activity
 
-_BAR = {
+_BAR: dict[Activity, tuple[str, str]] = {
     "busy": ("#", "green"),
     "starved": ("s", "yellow"),
     "blocked": ("b", "red"),
@@ -19,7 +21,7 @@ _BAR = {
 _BAR_WIDTH = 20
 
 
-def print_summary(report: dict[str, Any], console: Console) -> None:
+def print_summary(report: Report, console: Console) -> None:
     """Populations with T_l, cores and stalls, then the interval and what would change it."""
     pipeline = report["pipeline"]
     console.print(
@@ -29,7 +31,7 @@ def print_summary(report: dict[str, Any], console: Console) -> None:
     if fidelity := report["fidelity"]:
         drop = 100 * (fidelity["float_accuracy"] - fidelity["integer_accuracy"])
         console.print(
-            f"accuracy on {fidelity['samples']} test samples of {escape(report['data'])}: "
+            f"accuracy on {fidelity['samples']} test samples of {escape(report['data'] or '')}: "
             f"float {fidelity['float_accuracy']:.2%}, integer {fidelity['integer_accuracy']:.2%} "
             f"(drop {drop:.2f} points; same class on {fidelity['same_argmax']})"
         )
@@ -68,7 +70,7 @@ def print_summary(report: dict[str, Any], console: Console) -> None:
     print_comparison(report, console)
 
 
-def _pace(profile: str, cost: dict[str, Any]) -> str:
+def _pace(profile: str, cost: CostRecord) -> str:
     """What the cores' time goes into, and the population whose cores are slowest most of the time."""
     times = cost["times"]
     slowest = max(times, key=lambda name: times[name]["pace_s"])
@@ -82,7 +84,7 @@ def _pace(profile: str, cost: dict[str, Any]) -> str:
     )
 
 
-def _designs(report: dict[str, Any]) -> Table:
+def _designs(report: Report) -> Table:
     """What each step of --optimize bought."""
     title = f"what each step of the search for {report['options']['optimize']} bought"
     if profiles := report["design_points"][0]["interval_us"]:
@@ -115,7 +117,7 @@ def _designs(report: dict[str, Any]) -> Table:
     return table
 
 
-def print_comparison(report: dict[str, Any], console: Console) -> None:
+def print_comparison(report: Report, console: Console) -> None:
     """Pipeline against PE array, in seconds and joules; estimates, unlike the ticks above."""
     if not report["comparison"]:
         return
@@ -127,7 +129,7 @@ def print_comparison(report: dict[str, Any], console: Console) -> None:
     )
 
 
-def _populations(report: dict[str, Any]) -> Table:
+def _populations(report: Report) -> Table:
     table = Table(box=None, padding=(0, 1, 0, 0))
     table.add_column("population", no_wrap=True)
     for column in ("shape", "T", "cores", "slots"):
@@ -155,7 +157,7 @@ def _populations(report: dict[str, Any]) -> Table:
     return table
 
 
-def _bar(activity: dict[str, int]) -> str:
+def _bar(activity: Mapping[Activity, int]) -> str:
     """A stacked bar; rounding by running totals keeps its width exact."""
     total, seen, drawn, bar = sum(activity.values()), 0, 0, ""
     for name, (mark, colour) in _BAR.items():
@@ -166,7 +168,7 @@ def _bar(activity: dict[str, int]) -> str:
     return bar
 
 
-def _main_cause(causes: list[dict[str, Any]]) -> str:
+def _main_cause(causes: list[CauseRecord]) -> str:
     if not causes:
         return ""
     cause = causes[0]
@@ -174,6 +176,6 @@ def _main_cause(causes: list[dict[str, Any]]) -> str:
     return f"spikes of {source}" if cause["activity"] == "starved" else f"a slot to {target}"
 
 
-def _cores(mapping: dict[str, Any]) -> str:
+def _cores(mapping: MappingRecord) -> str:
     chips = mapping["num_chips"]
     return f"{mapping['num_cores']:,} cores" + (f" on {chips} chips" if chips > 1 else "")
