@@ -14,7 +14,7 @@ from hw_models.multicore.initiation_interval import Change, InitiationInterval
 from hw_models.multicore.mapping import Mapping as CoreMapping
 from hw_models.multicore.pipeline import Pipeline
 from hw_models.multicore.pipeline_ticks import Schedule
-from hw_models.multicore.tick_cost import RunCost
+from hw_models.multicore.steady_pace import SteadyCost
 from hw_models.pe_array.array_description import PeArray
 from hw_models.target_description import TargetDescription
 from toolchain.checkpoint import Checkpoint
@@ -107,15 +107,15 @@ class Sensitivity:
 
     Attributes:
         tried: the other value.
-        num_cores: None where the network does not fit with it.
-        interval_us, energy_nj: under each cost profile; empty without a data set.
+        num_cores, interval_ticks: None where the network does not fit with it.
+        interval_us, energy_nj: under each cost profile; empty where it does not fit or without a data set.
     """
 
     figure: str
     value: float
     tried: float
     num_cores: int | None
-    interval_ticks: float
+    interval_ticks: float | None
     interval_us: Mapping[str, float]
     energy_nj: Mapping[str, float]
 
@@ -147,7 +147,7 @@ class Compilation:
     fidelity: Fidelity | None
     alignment_trade: list[AlignmentTrade]
     design_points: list[DesignPoint]
-    costs: Mapping[str, RunCost]
+    costs: Mapping[str, SteadyCost]
     asynchronous: Mapping[str, AsynchronousTime]
     sensitivity: list[Sensitivity]
     on_array: ArrayComparison

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 from deploy.build.folder import BUILD, require_unchanged
 from toolchain.errors import ModelFileError
 
 if TYPE_CHECKING:
     from deploy.compilation import CompileOptions
+    from deploy.report.records import Report
     from hw_models.multicore.mapping import Mapping
     from hw_models.multicore.pipeline import Pipeline
     from hw_models.pe_array.array_description import PeArray
@@ -35,7 +36,7 @@ class Build:
     """
 
     folder: Path
-    report: dict[str, Any]
+    report: Report
     options: CompileOptions
     target: TargetDescription
     array: PeArray
@@ -54,7 +55,7 @@ def load_build(folder: Path) -> Build:
     return read_build(folder)
 
 
-def load_report(folder: Path) -> dict[str, Any]:
+def load_report(folder: Path) -> Report:
     """The report of a build, after comparing all of its files with their digests.
 
     Raises:
@@ -97,7 +98,7 @@ def read_build(folder: Path) -> Build:
     )
 
 
-def _read_report(folder: Path) -> dict[str, Any]:
+def _read_report(folder: Path) -> Report:
     path = folder / REPORT
     try:
         report = json.loads(path.read_text())
@@ -111,4 +112,4 @@ def _read_report(folder: Path) -> dict[str, Any]:
         ) from error
     if not isinstance(report, dict) or report.get("format") != "qac-deploy report":
         raise ModelFileError(f"{path}: not a qac-deploy report; compile the model again")
-    return report
+    return cast("Report", report)

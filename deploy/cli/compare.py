@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from deploy.cli.console import JsonOption, console, print_json, progress_bar
 
 if TYPE_CHECKING:
+    from deploy.report.records import Report
     from hw_models.pe_array.array_description import PeArray
     from toolchain.datasets import Dataset
     from toolchain.integer_network import IntegerNetwork
@@ -57,9 +59,8 @@ def compare(
     loaded = load_build(build)
     network, report = loaded.network, loaded.report
     description = loaded.array if array is None else load_array(array)
-    report["pe_array"] = array_document(
-        compare_on_array(network, description, _dataset(report, build))
-    )
+    dataset, skipped = _dataset(report, build)
+    report["pe_array"] = array_document(compare_on_array(network, description, dataset))
     pipelines = [row for row in report["comparison"] if row["kind"] == "pipeline"]
     report["comparison"] = pipelines + array_rows(report["pe_array"])
     pixels = random_pixels(network, CHECKED_SAMPLES)
@@ -75,9 +76,12 @@ def compare(
                 "first_difference": divergence,
                 "pe_array": report["pe_array"],
                 "sweeps": sweeps,
+                "data_note": skipped,
             }
         )
     else:
+        if skipped is not None:
+            console.print(f"[yellow]{escape(skipped)}[/yellow]")
         print_array(report, console)
         if sweeps:
             print_sweep(sweeps, console)
@@ -87,14 +91,15 @@ def compare(
         raise typer.Exit(1)
 
 
-def _dataset(report: dict[str, Any], build: Path) -> Dataset | None:
+def _dataset(report: Report, build: Path) -> tuple[Dataset | None, str | None]:
+    """The build's data set; and one line if it cannot be used or has changed."""
     from toolchain.datasets import load_recorded
     from toolchain.errors import DataError
 
     try:
-        return load_recorded(report, build)[0]
-    except DataError:
-        return None  # its files are elsewhere: everything but zero skipping needs none
+        return load_recorded(report, build)
+    except DataError as error:
+        return None, f"zero skipping is not counted: {error}"
 
 
 def _sweeps(network: IntegerNetwork, array: PeArray, hidden: bool) -> list[dict[str, Any]]:
@@ -108,7 +113,7 @@ def _sweeps(network: IntegerNetwork, array: PeArray, hidden: bool) -> list[dict[
         return sweep_documents(network, array, lambda: progress.advance(task))
 
 
-def _verdict(report: dict[str, Any], divergence: str | None) -> str:
+def _verdict(report: Report, divergence: str | None) -> str:
     if divergence is not None:
         return f"[red]DIFFERENT[/red]  PE array compared with the stepped engine: {divergence}"
     accuracy = ""

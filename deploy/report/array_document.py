@@ -6,14 +6,16 @@ from dataclasses import asdict
 from typing import Any
 
 from deploy.array_comparison import ArrayComparison, ModeOnArray
+from deploy.report.records import ArrayRecord, LayerRecord, ModeRecord, plain
 from hw_models.pe_array.array_description import PeArray
 from hw_models.pe_array.estimate import LayerEstimate
+from hw_models.pe_array.roofline import Roofline
 
 STALLS = ("weight", "input", "psum", "membrane", "output", "parameter", "node")
 """What the array waits for, on and off chip together; ``node`` is the node unit itself."""
 
 
-def array_document(comparison: ArrayComparison) -> dict[str, Any]:
+def array_document(comparison: ArrayComparison) -> ArrayRecord:
     """An array, and a network on it in every mode."""
     array = comparison.array
     return {
@@ -40,11 +42,11 @@ def published_silicon_pj(array: PeArray) -> dict[str, float]:
     }
 
 
-def _mode(mode: ModeOnArray) -> dict[str, Any]:
+def _mode(mode: ModeOnArray) -> ModeRecord:
     estimate = mode.estimate
     num_elements = estimate.array.unrolling.num_elements
     layers = [
-        _layer(layer, num_elements) | {"roofline": asdict(roof)}
+        _layer(layer, roof, num_elements)
         for layer, roof in zip(estimate.layers, mode.rooflines, strict=True)
     ]
     return {
@@ -65,21 +67,21 @@ def _mode(mode: ModeOnArray) -> dict[str, Any]:
             kind: {
                 "total_cycles": sum(p.total_cycles for p in passes),
                 "energy_pj": sum(p.energy_pj for p in passes),
-                "layers": [asdict(p) for p in passes],
+                "layers": [plain(p) for p in passes],
             }
             for kind, passes in mode.skipping.items()
         },
     }
 
 
-def _layer(layer: LayerEstimate, num_elements: int) -> dict[str, Any]:
+def _layer(layer: LayerEstimate, roof: Roofline, num_elements: int) -> LayerRecord:
     timing, counters = layer.timing, asdict(layer.counters)
     total = timing.total_cycles
     stalls = {
         name: timing.on_chip_stalls.get(name, 0) + timing.off_chip_stalls.get(name, 0)
         for name in STALLS
     }
-    return {
+    record: Any = {
         "name": layer.name,
         "target": layer.target,
         "frames": layer.frames,
@@ -94,4 +96,6 @@ def _layer(layer: LayerEstimate, num_elements: int) -> dict[str, Any]:
         "off_chip_bytes_loaded": dict(timing.loaded_bytes),
         "off_chip_bytes_stored": dict(timing.stored_bytes),
         "energy_pj": dict(layer.energy_pj),
+        "roofline": plain(roof),
     }
+    return record

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from deploy.report.markup import number, per_cent
+from deploy.report.records import ArrayRecord, LayerRecord
 from hw_models.pe_array.modes import MODES
 
 
-def headline(on_array: dict[str, Any]) -> str:
+def headline(on_array: ArrayRecord) -> str:
     """The array in a line."""
     sizes = " x ".join(
         f"{symbol} {on_array['unrolling'][name]}"
@@ -27,7 +26,7 @@ def headline(on_array: dict[str, Any]) -> str:
     )
 
 
-def findings(on_array: dict[str, Any]) -> list[str]:
+def findings(on_array: ArrayRecord) -> list[str]:
     """When the SNN pays on this array and when it does not."""
     modes = {mode["mode"]: mode for mode in on_array["estimates"]}
     if "snn_bit_planes" not in modes:
@@ -52,7 +51,7 @@ def findings(on_array: dict[str, Any]) -> list[str]:
     ]
 
 
-def silicon(on_array: dict[str, Any]) -> str:
+def silicon(on_array: ArrayRecord) -> str:
     """Energy of an accumulation beside what published spiking chips are reported to need."""
     ours = ", ".join(
         f"{mode['mode']} {number(sum(mode['energy_pj'].values()) / mode['accumulations'])}"
@@ -66,7 +65,7 @@ def silicon(on_array: dict[str, Any]) -> str:
     return f"{text} Reported of spiking chips, per synaptic operation: {chips}." if chips else text
 
 
-def skipping_rows(on_array: dict[str, Any]) -> list[list[str]]:
+def skipping_rows(on_array: ArrayRecord) -> list[list[str]]:
     """Each mode with no zero skipped and under each kind of skipping: cycles, share of cycles, of energy."""
     rows = []
     for mode in on_array["estimates"]:
@@ -82,3 +81,14 @@ def skipping_rows(on_array: dict[str, Any]) -> list[list[str]]:
 
 def _times(part: float, whole: float) -> str:
     return f"{part / whole:.2f} times"
+
+
+def port_bytes(layer: LayerRecord) -> float:
+    """Bytes that a layer reads and writes at the ports of its buffers."""
+    return sum(layer["port_bytes_read"].values()) + sum(layer["port_bytes_written"].values())
+
+
+def off_chip_bytes(layer: LayerRecord) -> float:
+    """Bytes that a layer loads from and stores to memory outside the chip."""
+    loaded, stored = layer["off_chip_bytes_loaded"], layer["off_chip_bytes_stored"]
+    return sum(loaded.values()) + sum(stored.values())

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from deploy.report.array_document import STALLS
 from deploy.report.markup import number
+from deploy.report.records import ArrayRecord, Report
 from toolchain.whole_files import PNG_FILE, SVG_FILE, FileKind, whole_file
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def plot_kind(path: Path) -> FileKind:
     return SVG_FILE if path.suffix == ".svg" else PNG_FILE
 
 
-def draw_comparison(report: dict[str, Any], sweeps: list[dict[str, Any]], path: Path) -> None:
+def draw_comparison(report: Report, sweeps: list[dict[str, Any]], path: Path) -> None:
     """Draw a report's comparison into a PNG or SVG file; the same report gives the same picture.
 
     Raises:
@@ -84,7 +85,9 @@ def _settle(figure: Figure) -> None:
         axes.set_position((left, bottom, width, height))
 
 
-def _designs(axes: Axes, report: dict[str, Any], value: str, label: str) -> None:
+def _designs(
+    axes: Axes, report: Report, value: Literal["interval_us", "energy_nj"], label: str
+) -> None:
     from matplotlib.ticker import NullFormatter
 
     rows = report["comparison"]
@@ -100,7 +103,7 @@ def _designs(axes: Axes, report: dict[str, Any], value: str, label: str) -> None
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _cycles(axes: Axes, on_array: dict[str, Any]) -> None:
+def _cycles(axes: Axes, on_array: ArrayRecord) -> None:
     """Cycles of each mode by what they go into, and what zero skipping leaves."""
     modes = on_array["estimates"]
     names = [mode["mode"] for mode in modes]
@@ -125,7 +128,7 @@ def _cycles(axes: Axes, on_array: dict[str, Any]) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _layers(axes: Axes, on_array: dict[str, Any]) -> None:
+def _layers(axes: Axes, on_array: ArrayRecord) -> None:
     modes = on_array["estimates"]
     names = [layer["name"] for layer in modes[0]["layers"]]
     width = 0.8 / len(modes)

@@ -11,13 +11,22 @@ from rich.markup import escape
 from rich.table import Table
 
 from deploy.report.array_document import STALLS
-from deploy.report.array_findings import findings, headline, silicon, skipping_rows
+from deploy.report.array_findings import (
+    findings,
+    headline,
+    off_chip_bytes,
+    port_bytes,
+    silicon,
+    skipping_rows,
+)
 from deploy.report.markup import number, per_cent
+from deploy.report.records import ArrayRecord, ModeRecord, Report
+from deploy.report.tables import comparison_table
 
 _PIPE_WIDTH = 140
 
 
-def print_array(report: dict[str, Any], console: Console) -> None:
+def print_array(report: Report, console: Console) -> None:
     """The array of a report, layer by layer and as a whole."""
     on_array = report["pe_array"]
     console.print(escape(headline(on_array)))
@@ -34,7 +43,7 @@ def print_array(report: dict[str, Any], console: Console) -> None:
         console.print(sentence)
 
 
-def _layers(report: dict[str, Any]) -> Table:
+def _layers(report: Report) -> Table:
     """Cycles of each pass in each mode, beside what the pipeline does in that layer."""
     modes = report["pe_array"]["estimates"]
     interval = report["pipeline"]["interval_ticks"]
@@ -60,7 +69,7 @@ def _layers(report: dict[str, Any]) -> Table:
     return table
 
 
-def _waiting(on_array: dict[str, Any]) -> Table:
+def _waiting(on_array: ArrayRecord) -> Table:
     table = _table("what the cycles go into: turns of the loop, and what the array waits for")
     table.add_column("mode")
     shown = [name for name in STALLS if any(m["stalls"][name] for m in on_array["estimates"])]
@@ -73,7 +82,7 @@ def _waiting(on_array: dict[str, Any]) -> Table:
     return table
 
 
-def _memory(on_array: dict[str, Any]) -> Table:
+def _memory(on_array: ArrayRecord) -> Table:
     """Each pass of one mode under the two roofs."""
     mode = _shown_mode(on_array)
     table = _table(f"memory, {mode['mode']}: traffic in kB, accumulations a cycle under both roofs")
@@ -94,8 +103,8 @@ def _memory(on_array: dict[str, Any]) -> Table:
         free = roof["stall_free_bytes_per_cycle"]
         table.add_row(
             escape(layer["name"]),
-            _kilobytes(_moved(layer, "port_bytes")),
-            _kilobytes(_moved(layer, "off_chip_bytes")),
+            _kilobytes(port_bytes(layer)),
+            _kilobytes(off_chip_bytes(layer)),
             number(roof["accumulations_per_byte"]),
             number(roof["compute_roof"]),
             number(roof["bandwidth_roof"]),
@@ -107,18 +116,13 @@ def _memory(on_array: dict[str, Any]) -> Table:
     return table
 
 
-def _shown_mode(on_array: dict[str, Any]) -> dict[str, Any]:
+def _shown_mode(on_array: ArrayRecord) -> ModeRecord:
     """Bit planes where they are possible; the others are in the JSON."""
     modes = {mode["mode"]: mode for mode in on_array["estimates"]}
     return modes.get("snn_bit_planes", on_array["estimates"][0])
 
 
-def _moved(layer: dict[str, Any], what: str) -> float:
-    parts = (part for name, part in layer.items() if name.startswith(f"{what}_"))
-    return sum(sum(part.values()) for part in parts)
-
-
-def _energy(on_array: dict[str, Any]) -> Table:
+def _energy(on_array: ArrayRecord) -> Table:
     names = list(on_array["estimates"][0]["energy_pj"])
     table = _table(
         "energy a sample, nJ (an estimate: counts of events times figures with a source)"
@@ -133,7 +137,7 @@ def _energy(on_array: dict[str, Any]) -> Table:
     return table
 
 
-def _skipping(on_array: dict[str, Any]) -> Table:
+def _skipping(on_array: ArrayRecord) -> Table:
     samples = on_array["skipping_samples"]
     table = _table(
         f"zeros skipped: cycles, mean of exact counts on {samples} test samples (share of the cycles, and of "
@@ -148,34 +152,9 @@ def _skipping(on_array: dict[str, Any]) -> Table:
     return table
 
 
-def print_designs(report: dict[str, Any], console: Console) -> None:
+def print_designs(report: Report, console: Console) -> None:
     """The pipeline under each cost profile, and the array in each mode."""
-    table = _table("a sample on each design")
-    table.add_column("design", no_wrap=True)
-    headings = (
-        "latency us",
-        "every us",
-        "samples/s",
-        "energy nJ",
-        "busy",
-        "stalled",
-        "off chip kB",
-    )
-    for name in headings:
-        table.add_column(name, justify="right")
-    for row in report["comparison"]:
-        off_chip = row["off_chip_bytes"]
-        table.add_row(
-            escape(row["design"]),
-            f"{row['latency_us']:,.1f}",
-            f"{row['interval_us']:,.1f}",
-            f"{row['throughput_per_s']:,.0f}",
-            f"{row['energy_nj']:,.0f}",
-            per_cent(row["utilisation"]),
-            per_cent(row["stalled"]),
-            "-" if off_chip is None else _kilobytes(off_chip),
-        )
-    _print(table, console)
+    _print(comparison_table(report["comparison"]).for_terminal(), console)
     console.print(
         "[dim]seconds and joules are estimates, from coefficients of different processes and scopes: their "
         "sources are in the report[/dim]"

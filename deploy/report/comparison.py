@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from deploy.compilation import Compilation
+from deploy.report.records import ArrayRecord, ComparisonRow
 from hw_models.multicore.buffer_depths import steady_stall_share
-from hw_models.multicore.pipeline_ticks import Schedule
 
 
-def pipeline_rows(compilation: Compilation) -> list[dict[str, Any]]:
+def pipeline_rows(compilation: Compilation) -> list[ComparisonRow]:
     """Two rows a cost profile, with a barrier and without; profiles are never mixed."""
-    rows = []
+    rows: list[ComparisonRow] = []
     stalled = steady_stall_share(compilation.pipeline, compilation.interval.ticks)
     for name, cost in compilation.costs.items():
         without = compilation.asynchronous[name]
@@ -24,7 +22,8 @@ def pipeline_rows(compilation: Compilation) -> list[dict[str, Any]]:
                     "interval_us": time.interval_s * 1e6,
                     "throughput_per_s": 1 / time.interval_s,
                     "energy_nj": cost.energy_per_sample_j * 1e9,
-                    "utilisation": _mean_busy_share(compilation.schedule),
+                    # in the steady state a stage is busy, starved or blocked
+                    "utilisation": 1 - stalled,
                     "stalled": stalled,  # of ticks, which are the same with and without
                     "port_bytes": None,
                     "off_chip_bytes": None,
@@ -33,7 +32,7 @@ def pipeline_rows(compilation: Compilation) -> list[dict[str, Any]]:
     return rows
 
 
-def array_rows(on_array: dict[str, Any]) -> list[dict[str, Any]]:
+def array_rows(on_array: ArrayRecord) -> list[ComparisonRow]:
     """Every mode of the PE array; it takes a sample when it has finished the one before.
 
     Args:
@@ -54,8 +53,3 @@ def array_rows(on_array: dict[str, Any]) -> list[dict[str, Any]]:
         }
         for mode in on_array["estimates"]
     ]
-
-
-def _mean_busy_share(schedule: Schedule) -> float:
-    totals = [schedule.activity_ticks(name) for name in schedule.spans]
-    return sum(t["busy"] for t in totals) / sum(sum(t.values()) for t in totals)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from deploy.report import html_array, html_hardware, html_pipeline
 from deploy.report.markup import Markup, element, join
+from deploy.report.records import Report
 
 _STYLE = Path(__file__).with_name("report.css")
 
 
-def render_html(report: dict[str, Any]) -> str:
+def render_html(report: Report) -> str:
     """The page for a ``report.json`` document; the same document gives the same bytes."""
     title = f"{report['model']['file']} on {report['target']['name']}"
     head = element(
@@ -40,7 +40,7 @@ def render_html(report: dict[str, Any]) -> str:
     return f"<!doctype html>\n{element('html', head, body, lang='en')}\n"
 
 
-def _header(report: dict[str, Any]) -> Markup:
+def _header(report: Report) -> Markup:
     pipeline, mapping, fidelity = report["pipeline"], report["mapping"], report["fidelity"]
     cards = [
         (f"{report['mean_timesteps']:.2f}", "mean timesteps T"),

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from deploy.report.array_document import STALLS
-from deploy.report.array_findings import findings, headline, silicon, skipping_rows
+from deploy.report.array_findings import (
+    findings,
+    headline,
+    off_chip_bytes,
+    port_bytes,
+    silicon,
+    skipping_rows,
+)
 from deploy.report.markup import (
     Markup,
     element,
@@ -16,11 +21,13 @@ from deploy.report.markup import (
     section,
     table,
 )
+from deploy.report.records import ArrayRecord, ModeRecord, Report
+from deploy.report.tables import comparison_table
 
 _BAR_WIDTH, _LABEL_WIDTH, _BAR_ROW = 620, 130, 34
 
 
-def comparison(report: dict[str, Any]) -> Markup:
+def comparison(report: Report) -> Markup:
     if not report["comparison"]:
         return Markup("")
     return section(
@@ -34,41 +41,12 @@ def comparison(report: dict[str, Any]) -> Markup:
             "come from different processes and scopes: the array's leave out control and leakage.",
             class_="quiet",
         ),
-        scrolling(_designs(report["comparison"])),
+        scrolling(comparison_table(report["comparison"]).for_page()),
         *_array(report["pe_array"]),
     )
 
 
-def _designs(rows: list[dict[str, Any]]) -> Markup:
-    slowest = max(row["interval_us"] for row in rows)
-    hungriest = max(row["energy_nj"] for row in rows)
-    return table(
-        [
-            "Design", "latency, µs", "between results, µs", "results/s", "energy/sample, nJ", "busy",
-            "stalled", "off chip, kB",
-        ],
-        [
-            [
-                row["design"],
-                number(row["latency_us"]),
-                _metered(row["interval_us"], slowest),
-                f"{row['throughput_per_s']:,.0f}",
-                _metered(row["energy_nj"], hungriest),
-                per_cent(row["utilisation"]),
-                per_cent(row["stalled"]),
-                "" if row["off_chip_bytes"] is None else number(row["off_chip_bytes"] / 1000),
-            ]
-            for row in rows
-        ],
-    )  # fmt: skip
-
-
-def _metered(value: float, largest: float) -> Markup:
-    meter = element("span", class_="meter", style=f"width:{value / largest * 60:.1f}px")
-    return join([number(value), meter])
-
-
-def _array(on_array: dict[str, Any]) -> list[Markup]:
+def _array(on_array: ArrayRecord) -> list[Markup]:
     if on_array["refusal"] is not None:
         why = f"{on_array['array']} cannot run this network: {on_array['refusal']}"
         return [element("p", why, class_="callout")]
@@ -92,7 +70,7 @@ def _array(on_array: dict[str, Any]) -> list[Markup]:
     ]
 
 
-def cycle_bars(on_array: dict[str, Any]) -> Markup:
+def cycle_bars(on_array: ArrayRecord) -> Markup:
     """One bar a mode, all at one scale: where the cycles of a sample go."""
     modes = on_array["estimates"]
     longest = max(mode["total_cycles"] for mode in modes)
@@ -121,7 +99,7 @@ def cycle_bars(on_array: dict[str, Any]) -> Markup:
     )  # fmt: skip
 
 
-def _skipping(on_array: dict[str, Any]) -> Markup:
+def _skipping(on_array: ArrayRecord) -> Markup:
     kinds = list(on_array["estimates"][0]["skipping"])
     headings = [kind.replace("_", " ") for kind in kinds]
     return join(
@@ -138,7 +116,7 @@ def _skipping(on_array: dict[str, Any]) -> Markup:
     )
 
 
-def _layers(mode: dict[str, Any]) -> Markup:
+def _layers(mode: ModeRecord) -> Markup:
     rows = []
     for layer in mode["layers"]:
         roof = layer["roofline"]
@@ -151,8 +129,8 @@ def _layers(mode: dict[str, Any]) -> Markup:
                 number(layer["total_cycles"]),
                 per_cent(layer["utilisation"]),
                 ", ".join(f"{name} {cycles:,}" for name, cycles in waits.items()) or "nothing",
-                number(_moved(layer, "port_bytes") / 1000),
-                number(_moved(layer, "off_chip_bytes") / 1000),
+                number(port_bytes(layer) / 1000),
+                number(off_chip_bytes(layer) / 1000),
                 number(roof["attained"]),
                 number(min(roof["compute_roof"], roof["bandwidth_roof"])),
                 "none" if free is None else f"{free:,}",
@@ -168,8 +146,3 @@ def _layers(mode: dict[str, Any]) -> Markup:
         element("summary", f"{mode['mode']}: layer by layer"),
         scrolling(table(headings, rows)),
     )
-
-
-def _moved(layer: dict[str, Any], what: str) -> float:
-    parts = (part for name, part in layer.items() if name.startswith(f"{what}_"))
-    return sum(sum(part.values()) for part in parts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Literal, TypeAlias
 
 from deploy.report.markup import (
     Markup,
@@ -13,11 +13,16 @@ from deploy.report.markup import (
     section,
     table,
 )
+from deploy.report.records import Report, SensitivityRecord
+
+ShownLimit: TypeAlias = Literal[
+    "compartments", "synapse_words", "input_axons", "output_axons", "threshold_profiles"
+]
 
 
-def cores(report: dict[str, Any]) -> Markup:
+def cores(report: Report) -> Markup:
     mapping = report["mapping"]
-    limits = (
+    limits: tuple[ShownLimit, ...] = (
         "compartments", "synapse_words", "input_axons", "output_axons", "threshold_profiles"
     )  # fmt: skip
     rows = [
@@ -46,14 +51,14 @@ def cores(report: dict[str, Any]) -> Markup:
     )
 
 
-def sensitivity(report: dict[str, Any]) -> Markup:
+def sensitivity(report: Report) -> Markup:
     if not report["sensitivity"]:
         return Markup("")
     pipeline, profiles = report["pipeline"], list(report["costs"])
 
-    def costs(row: dict[str, Any]) -> list[str]:
+    def costs(row: SensitivityRecord) -> list[str]:
         if not row["energy_nj"]:
-            return ["same"] * (2 * len(profiles))
+            return [""] * (2 * len(profiles))  # it does not fit
         return [number(row[f][p]) for p in profiles for f in ("interval_us", "energy_nj")]
 
     rows = [
@@ -61,7 +66,7 @@ def sensitivity(report: dict[str, Any]) -> Markup:
             row["figure"],
             f"{row['value']:g} → {row['tried']:g}",
             "does not fit" if row["num_cores"] is None else f"{row['num_cores']:,}",
-            number(row["interval_ticks"]),
+            "" if row["interval_ticks"] is None else number(row["interval_ticks"]),
             *costs(row),
         ]
         for row in report["sensitivity"]
@@ -70,9 +75,9 @@ def sensitivity(report: dict[str, Any]) -> Markup:
         element("b", "as compiled"), "", f"{report['mapping']['num_cores']:,}",
         number(pipeline["interval_ticks"]),
         *(
-            number(report["costs"][p][field] * scale)
-            for p in profiles
-            for field, scale in (("interval_s", 1e6), ("energy_per_sample_j", 1e9))
+            number(amount)
+            for cost in report["costs"].values()
+            for amount in (cost["interval_s"] * 1e6, cost["energy_per_sample_j"] * 1e9)
         ),
     ]  # fmt: skip
     headings = [f"{unit}, {p}" for p in profiles for unit in ("µs between results", "nJ a sample")]
@@ -82,7 +87,8 @@ def sensitivity(report: dict[str, Any]) -> Markup:
         "estimate",
         element(
             "p",
-            "Each assumed figure of the target halved and doubled, one at a time, the buffers kept. "
+            "Each assumed figure of the target halved and doubled, one at a time: what compiling for that "
+            "target gives, with the same choices. "
             "Designs of more than 1,000 cores are not mapped again.",
             class_="quiet",
         ),
@@ -92,7 +98,7 @@ def sensitivity(report: dict[str, Any]) -> Markup:
     )
 
 
-def sources(report: dict[str, Any]) -> Markup:
+def sources(report: Report) -> Markup:
     rows = [
         [
             f["figure"],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from deploy.report import svg_figures
 from deploy.report.markup import (
@@ -15,6 +14,7 @@ from deploy.report.markup import (
     section,
     table,
 )
+from deploy.report.records import AsynchronousRecord, CostRecord, Report
 
 _MEANING = {
     "busy": "fires a step",
@@ -27,7 +27,6 @@ _TIME_MEANING = {
     "imbalance": "fires, but a slower core keeps the barrier",
     "starved": "no input yet",
     "blocked": "no free slot",
-    "drained": "no sample",
     "barrier": "the barrier itself",
 }
 _REASON = {
@@ -38,7 +37,7 @@ _REASON = {
 }
 
 
-def limit(report: dict[str, Any]) -> Markup:
+def limit(report: Report) -> Markup:
     pipeline = report["pipeline"]
     rows = [[c["description"], number(c["interval_ticks"])] for c in pipeline["changes"]]
     changes = (
@@ -62,7 +61,7 @@ def limit(report: dict[str, Any]) -> Markup:
     )
 
 
-def designs(report: dict[str, Any]) -> Markup:
+def designs(report: Report) -> Markup:
     points = report["design_points"]
     if not points:
         return Markup("")
@@ -112,7 +111,7 @@ def designs(report: dict[str, Any]) -> Markup:
     )  # fmt: skip
 
 
-def graph(report: dict[str, Any]) -> Markup:
+def graph(report: Report) -> Markup:
     return section(
         "graph",
         "Layer graph",
@@ -127,7 +126,7 @@ def graph(report: dict[str, Any]) -> Markup:
     )
 
 
-def stalls(report: dict[str, Any]) -> Markup:
+def stalls(report: Report) -> Markup:
     pipeline = report["pipeline"]
     rows = [
         [name, cause["activity"], cause["ticks"], " → ".join(cause["edge"])]
@@ -163,22 +162,22 @@ def _legend(meaning: Mapping[str, str]) -> Markup:
     return element("div", *entries, class_="legend")
 
 
-def _without_barrier(cost: dict[str, Any], without: dict[str, Any]) -> str:
+def _without_barrier(cost: CostRecord, without: AsynchronousRecord) -> str:
+    seconds = without["interval_s"], cost["interval_s"]
     return (
         f"Without a barrier, each core in step only with those it talks to, and handshakes that cost "
-        f"nothing: the run takes {number(without['total_s'] * 1e6)} µs, a result comes every "
-        f"{number(without['interval_s'] * 1e6)} in place of {number(cost['interval_s'] * 1e6)} µs."
+        f"nothing, a result comes every {number(seconds[0] * 1e6)} in place of {number(seconds[1] * 1e6)} µs."
     )
 
 
-def times(report: dict[str, Any]) -> Markup:
+def times(report: Report) -> Markup:
     """Seconds of each profile by population, and which of them sets the length of a tick."""
     parts = []
     for profile, cost in report["costs"].items():
         rows = [
             [
                 name,
-                per_cent(t["pace_s"] / (cost["total_s"] * (1 - cost["barrier_share"]))),
+                per_cent(t["pace_s"] / (cost["interval_s"] * (1 - cost["barrier_share"]))),
                 t["slowest_core"],
                 number(t["computing_s"] * 1e6),
                 number(t["imbalance_s"] * 1e6),
@@ -186,7 +185,7 @@ def times(report: dict[str, Any]) -> Markup:
             for name, t in sorted(cost["times"].items(), key=lambda item: -item[1]["pace_s"])
         ]
         parts += [
-            element("h3", f"{profile}: {number(cost['total_s'] * 1e6)} µs in all"),
+            element("h3", f"{profile}: {number(cost['interval_s'] * 1e6)} µs per sample"),
             scrolling(svg_figures.time_bars(cost["times"])),
             element("p", _without_barrier(cost, report["asynchronous"][profile])),
             element(
@@ -209,9 +208,10 @@ def times(report: dict[str, Any]) -> Markup:
         "estimate",
         element(
             "p",
-            "A tick lasts as long as its slowest core, then the barrier. Mean over a population's cores: "
+            "Per sample in the steady state. A tick lasts as long as its slowest core, then the barrier. "
+            "Mean over a population's cores: "
             "what it computes; imbalance, while it fires and a slower core keeps the barrier; and the rest "
-            "of the ticks in which it is starved, blocked or drained.",
+            "of the ticks in which it is starved or blocked.",
             class_="quiet",
         ),
         _legend(_TIME_MEANING),
@@ -219,7 +219,7 @@ def times(report: dict[str, Any]) -> Markup:
     )
 
 
-def timeline(report: dict[str, Any]) -> Markup:
+def timeline(report: Report) -> Markup:
     return section(
         "timeline",
         "Timeline",
@@ -234,7 +234,7 @@ def timeline(report: dict[str, Any]) -> Markup:
     )
 
 
-def paths(report: dict[str, Any]) -> Markup:
+def paths(report: Report) -> Markup:
     """The chain of waits that ends in the first and in the last sample's logits."""
     parts = []
     for sample, segments in report["pipeline"]["critical_paths"].items():
@@ -269,7 +269,7 @@ def paths(report: dict[str, Any]) -> Markup:
     )
 
 
-def alignments(report: dict[str, Any]) -> Markup:
+def alignments(report: Report) -> Markup:
     if not report["alignment_trade"]:
         return Markup("")
     rows = [

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from math import prod
 from typing import Any
 
 from deploy.compilation import Compilation
 from deploy.report.array_document import array_document
 from deploy.report.comparison import array_rows, pipeline_rows
+from deploy.report.records import (
+    CoreRecord,
+    PipelineRecord,
+    PopulationRecord,
+    Report,
+    StageRecord,
+    SynapseRecord,
+    plain,
+)
 from hw_models.multicore.buffer_depths import steady_stall_share
 from hw_models.multicore.critical_path import critical_path
 from hw_models.multicore.initiation_interval import ideal_interval_ticks
+from hw_models.multicore.mapping import CoreAssignment
 from hw_models.multicore.pipeline_ticks import Schedule
+from hw_models.multicore.steady_pace import SteadyState, steady_state
 from toolchain.integer_network import (
     IntegerInput,
     IntegerPopulation,
-    IntegerReadout,
     IntegerSpiking,
     IntegerSynapse,
 )
@@ -27,9 +36,10 @@ FORMAT = "qac-deploy report"
 VERSION = 1
 
 
-def report_document(compilation: Compilation) -> dict[str, Any]:
+def report_document(compilation: Compilation) -> Report:
     """The report as plain data: deterministic, no host names, no times of day."""
     c = compilation
+    mapping: Any = c.mapping.summary()
     on_array = array_document(c.on_array)
     timesteps = {p.name: p.timesteps for p in c.network.spiking}
     neurons = {p.name: prod(p.shape) for p in c.network.spiking}
@@ -38,44 +48,51 @@ def report_document(compilation: Compilation) -> dict[str, Any]:
         "version": VERSION,
         "model": {"file": c.model.name, "training": c.checkpoint.training},
         "target": {"name": c.target.name, "description": c.target.description},
-        "options": asdict(c.options),
-        **(c.data_record or {"data": None, "data_sha256": None}),
+        "options": plain(c.options),
+        "data": None if c.data_record is None else c.data_record["data"],
+        "data_sha256": None if c.data_record is None else c.data_record["data_sha256"],
         "data_note": c.data_note,
         "mean_timesteps": sum(timesteps.values()) / len(timesteps),
         "mean_timesteps_by_neurons": sum(t * neurons[n] for n, t in timesteps.items())
         / sum(neurons.values()),
         "populations": [_population(c, p) for p in c.network.populations],
         "synapses": [_synapse(c, s) for s in c.network.synapses],
-        "fidelity": None if c.fidelity is None else asdict(c.fidelity),
-        "alignment_trade": [asdict(trade) for trade in c.alignment_trade],
-        "design_points": [asdict(point) for point in c.design_points],
-        "mapping": c.mapping.summary(),
+        "fidelity": None if c.fidelity is None else plain(c.fidelity),
+        "alignment_trade": [plain(trade) for trade in c.alignment_trade],
+        "design_points": [plain(point) for point in c.design_points],
+        "mapping": mapping,
         "pipeline": _pipeline(c),
-        "costs": {name: asdict(cost) for name, cost in c.costs.items()},
-        "asynchronous": {name: asdict(time) for name, time in c.asynchronous.items()},
-        "sensitivity": [asdict(s) for s in c.sensitivity],
+        "costs": {name: plain(cost) for name, cost in c.costs.items()},
+        "asynchronous": {name: plain(time) for name, time in c.asynchronous.items()},
+        "sensitivity": [plain(s) for s in c.sensitivity],
         "pe_array": on_array,
         "comparison": [*pipeline_rows(c), *array_rows(on_array)],
         "provenance": [
-            {"figure": name, **asdict(figure)}
+            {
+                "figure": name,
+                "value": figure.value,
+                "kind": figure.kind,
+                "source": figure.source,
+            }
             for source in (c.target, c.array)
             for name, figure in source.figures.items()
         ],
     }
 
 
-def _population(c: Compilation, population: IntegerPopulation) -> dict[str, Any]:
-    record: dict[str, Any] = {
+def _population(c: Compilation, population: IntegerPopulation) -> PopulationRecord:
+    record: PopulationRecord = {
         "name": population.name,
         "shape": list(population.shape),
         "neurons": prod(population.shape),
         "timesteps": population.timesteps,
         "cores": len(c.mapping.cores_of(population.name)),
         "replicas": c.mapping.num_replicas(population.name),
+        "kind": "spiking" if isinstance(population, IntegerSpiking) else "readout",
     }
     if isinstance(population, IntegerInput):
-        return record | {"kind": "input"}
-    record["kind"] = "readout" if isinstance(population, IntegerReadout) else "spiking"
+        record["kind"] = "input"
+        return record
     record["state_bound"] = potential_interval(c.network, population.name).magnitude
     record["state_limit"] = c.target.widths.max_state
     if isinstance(population, IntegerSpiking):
@@ -86,7 +103,7 @@ def _population(c: Compilation, population: IntegerPopulation) -> dict[str, Any]
     return record
 
 
-def _synapse(c: Compilation, synapse: IntegerSynapse) -> dict[str, Any]:
+def _synapse(c: Compilation, synapse: IntegerSynapse) -> SynapseRecord:
     buffer = next(b for b in c.pipeline.buffers if b.edge == (synapse.source, synapse.target))
     return {
         "source": synapse.source,
@@ -98,8 +115,9 @@ def _synapse(c: Compilation, synapse: IntegerSynapse) -> dict[str, Any]:
     }
 
 
-def _pipeline(c: Compilation) -> dict[str, Any]:
+def _pipeline(c: Compilation) -> PipelineRecord:
     schedule, interval = c.schedule, c.interval
+    steady = steady_state(c.pipeline, num_shown=1)
     return {
         "samples": schedule.num_samples,
         "num_ticks": schedule.num_ticks,
@@ -107,7 +125,6 @@ def _pipeline(c: Compilation) -> dict[str, Any]:
         "first_latency_ticks": schedule.first_latency_ticks,
         "interval_ticks": float(interval.ticks),
         "interval_exact": str(interval.ticks),
-        "measured_interval_ticks": schedule.measured_interval_ticks,
         "ideal_interval_ticks": float(ideal_interval_ticks(c.pipeline)),
         "stall_share": steady_stall_share(c.pipeline, interval.ticks),
         "least_stall_share": steady_stall_share(c.pipeline, ideal_interval_ticks(c.pipeline)),
@@ -120,35 +137,43 @@ def _pipeline(c: Compilation) -> dict[str, Any]:
             if change.ticks < interval.ticks
         ],
         "critical_paths": {
-            str(sample): [asdict(s) for s in critical_path(schedule, sample)]
+            str(sample): [plain(s) for s in critical_path(schedule, sample)]
             for sample in sorted({0, schedule.num_samples - 1})
         },
         "stages": {
-            stage: {"population": name, **_activity(schedule, stage)}
+            stage: _stage(schedule, steady, name, stage)
             for name in c.pipeline.windows
             for stage in c.pipeline.stages(name)
         },
-        "cores": [
-            {
-                "core": core.core_index,
-                "population": core.tile.population,
-                "replica": core.replica,
-                **schedule.activity_ticks(c.pipeline.stages(core.tile.population)[core.replica]),
-            }
-            for core in c.mapping.cores
-        ],
+        "cores": [_core(schedule, core) for core in c.mapping.cores],
     }
 
 
-def _activity(schedule: Schedule, stage: str) -> dict[str, Any]:
+def _core(schedule: Schedule, core: CoreAssignment) -> CoreRecord:
+    stages = schedule.pipeline.stages(core.tile.population)
+    ticks = schedule.activity_ticks(stages[core.replica])
     return {
+        "core": core.core_index,
+        "population": core.tile.population,
+        "replica": core.replica,
+        "busy": ticks["busy"],
+        "starved": ticks["starved"],
+        "blocked": ticks["blocked"],
+        "drained": ticks["drained"],
+    }
+
+
+def _stage(schedule: Schedule, steady: SteadyState, population: str, stage: str) -> StageRecord:
+    return {
+        "population": population,
+        "steady_shares": steady.activity_shares(stage),
         "activity": schedule.activity_ticks(stage),
         "causes": [
             {"activity": activity, "edge": list(edge), "ticks": ticks}
             for (activity, edge), ticks in schedule.stall_causes(stage).items()
         ],
         "spans": [
-            [s.start, s.stop, s.activity, s.sample, None if s.cause is None else list(s.cause)]
+            (s.start, s.stop, s.activity, s.sample, None if s.cause is None else list(s.cause))
             for s in schedule.spans[stage]
         ],
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from deploy.report.markup import (
@@ -14,16 +14,17 @@ from deploy.report.markup import (
     shape_text,
     shortened,
 )
+from deploy.report.records import PopulationRecord, Report, SpanRecord, SynapseRecord, TimeRecord
+from hw_models.multicore.pipeline_ticks import ACTIVITIES
 from hw_models.multicore.tick_cost import TIMES
 
-ACTIVITIES = ("busy", "starved", "blocked", "drained")
 SAMPLE_COLOURS = 8
 _BOX = (152, 76)
 _COLUMN, _ROW = 222, 104
 _LABEL_WIDTH = 130
 
 
-def layer_graph(report: dict[str, Any]) -> Markup:
+def layer_graph(report: Report) -> Markup:
     """Populations from left to right by depth, one small square for each timestep of T_l.
 
     Edges of the critical cycle are drawn heavily; an edge that skips columns runs above the boxes.
@@ -78,7 +79,7 @@ def _arrow_head() -> Markup:
 
 
 def _edge(
-    synapse: dict[str, Any],
+    synapse: SynapseRecord,
     place: dict[str, tuple[int, int]],
     lanes: dict[tuple[str, str], int],
     critical: set[tuple[str, ...]],
@@ -112,7 +113,7 @@ def _edge(
     return element("g", element("path", d=path, marker_end="url(#arrow)"), words, class_=kind)
 
 
-def _box(population: dict[str, Any], place: tuple[int, int], critical: bool) -> Markup:
+def _box(population: PopulationRecord, place: tuple[int, int], critical: bool) -> Markup:
     x, y = place
     steps = min(population["timesteps"], 10)
     squares = [
@@ -140,7 +141,7 @@ def _box(population: dict[str, Any], place: tuple[int, int], critical: bool) -> 
     )
 
 
-def stall_bars(report: dict[str, Any]) -> Markup:
+def stall_bars(report: Report) -> Markup:
     """One stacked bar a stage: what it did in each tick of the run."""
     pipeline = report["pipeline"]
     rows = {stage: record["activity"] for stage, record in pipeline["stages"].items()}
@@ -148,16 +149,30 @@ def stall_bars(report: dict[str, Any]) -> Markup:
     return _stacked_bars(rows, ACTIVITIES, unit, "ticks of each stage by activity")
 
 
-def time_bars(times: dict[str, dict[str, Any]]) -> Markup:
+def time_bars(times: dict[str, TimeRecord]) -> Markup:
     """One stacked bar a population: what the time of its cores goes into, in microseconds."""
     rows = {
-        name: {kind: record[f"{kind}_s"] * 1e6 for kind in TIMES} for name, record in times.items()
+        name: dict(
+            zip(
+                TIMES,
+                (
+                    1e6 * record["computing_s"],
+                    1e6 * record["imbalance_s"],
+                    1e6 * record["starved_s"],
+                    1e6 * record["blocked_s"],
+                    1e6 * record["drained_s"],
+                    1e6 * record["barrier_s"],
+                ),
+                strict=True,
+            )
+        )
+        for name, record in times.items()
     }
     return _stacked_bars(rows, TIMES, "µs", "time of each population's cores")
 
 
 def _stacked_bars(
-    rows: dict[str, dict[str, float]], kinds: Sequence[str], unit: str, label: str
+    rows: Mapping[str, Mapping[Any, float]], kinds: Sequence[str], unit: str, label: str
 ) -> Markup:
     """Bars of equal length; every kind is a class of the style sheet."""
     width, drawn = 560, []
@@ -182,7 +197,7 @@ def _stacked_bars(
     )  # fmt: skip
 
 
-def timeline(report: dict[str, Any]) -> Markup:
+def timeline(report: Report) -> Markup:
     """Stages over ticks: firing windows coloured by sample, stalls tinted by their kind."""
     pipeline = report["pipeline"]
     ticks = pipeline["num_ticks"]
@@ -206,7 +221,7 @@ def timeline(report: dict[str, Any]) -> Markup:
     )  # fmt: skip
 
 
-def _span(name: str, span: list[Any], y: int, scale: float) -> Markup:
+def _span(name: str, span: SpanRecord, y: int, scale: float) -> Markup:
     start, stop, activity, sample, cause = span
     x, width = _LABEL_WIDTH + start * scale, (stop - start) * scale
     words = f"{name}, ticks {start} to {stop - 1}: {activity}"

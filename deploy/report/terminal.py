@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-_BAR = {
+from deploy.report.records import CauseRecord, CostRecord, MappingRecord, Report
+from deploy.report.tables import IN_SUMMARY, comparison_table
+from hw_models.multicore.pipeline_ticks import Activity
+
+_BAR: dict[Activity, tuple[str, str]] = {
     "busy": ("#", "green"),
     "starved": ("s", "yellow"),
     "blocked": ("b", "red"),
@@ -17,7 +21,7 @@ _BAR = {
 _BAR_WIDTH = 20
 
 
-def print_summary(report: dict[str, Any], console: Console) -> None:
+def print_summary(report: Report, console: Console) -> None:
     """Populations with T_l, cores and stalls, then the interval and what would change it."""
     pipeline = report["pipeline"]
     console.print(
@@ -27,17 +31,20 @@ def print_summary(report: dict[str, Any], console: Console) -> None:
     if fidelity := report["fidelity"]:
         drop = 100 * (fidelity["float_accuracy"] - fidelity["integer_accuracy"])
         console.print(
-            f"accuracy on {fidelity['samples']} test samples of {escape(report['data'])}: "
+            f"accuracy on {fidelity['samples']} test samples of {escape(report['data'] or '')}: "
             f"float {fidelity['float_accuracy']:.2%}, integer {fidelity['integer_accuracy']:.2%} "
             f"(drop {drop:.2f} points; same class on {fidelity['same_argmax']})"
         )
-    if note := report.get("data_note"):
+    if note := report["data_note"]:
         console.print(f"[yellow]{escape(note)}[/yellow]")
     console.print(_populations(report))
     legend = ", ".join(
         f"[{colour}]{mark}[/{colour}] {name}" for name, (mark, colour) in _BAR.items()
     )
-    console.print(f"run of {pipeline['samples']} in {pipeline['num_ticks']} ticks: {legend}")
+    console.print(
+        f"run of {pipeline['samples']} in {pipeline['num_ticks']} ticks: {legend}; stalled: part of the "
+        f"steady state"
+    )
     console.print(
         f"\nfirst result after [bold]{pipeline['first_latency_ticks']}[/bold] ticks, then one every "
         f"[bold]{pipeline['interval_exact']}[/bold] ticks (longest firing window: "
@@ -65,21 +72,21 @@ def print_summary(report: dict[str, Any], console: Console) -> None:
     print_comparison(report, console)
 
 
-def _pace(profile: str, cost: dict[str, Any]) -> str:
+def _pace(profile: str, cost: CostRecord) -> str:
     """What the cores' time goes into, and the population whose cores are slowest most of the time."""
     times = cost["times"]
     slowest = max(times, key=lambda name: times[name]["pace_s"])
     cores = cost["core_times"]
     computing, imbalance = (sum(c[i] for c in cores) / len(cores) for i in (0, 1))
-    pace = times[slowest]["pace_s"] / (cost["total_s"] * (1 - cost["barrier_share"]))
+    pace = times[slowest]["pace_s"] / (cost["interval_s"] * (1 - cost["barrier_share"]))
     return (
-        f"time ({profile}): a core computes {computing / cost['total_s']:.0%}, waits "
-        f"{imbalance / cost['total_s']:.0%} for slower cores while it fires, barriers take "
+        f"time ({profile}): a core computes {computing / cost['interval_s']:.0%}, waits "
+        f"{imbalance / cost['interval_s']:.0%} for slower cores while it fires, barriers take "
         f"{cost['barrier_share']:.0%}; {escape(slowest)} sets the pace {pace:.0%} of the time"
     )
 
 
-def _designs(report: dict[str, Any]) -> Table:
+def _designs(report: Report) -> Table:
     """What each step of --optimize bought."""
     title = f"what each step of the search for {report['options']['optimize']} bought"
     if profiles := report["design_points"][0]["interval_us"]:
@@ -112,34 +119,19 @@ def _designs(report: dict[str, Any]) -> Table:
     return table
 
 
-def print_comparison(report: dict[str, Any], console: Console) -> None:
+def print_comparison(report: Report, console: Console) -> None:
     """Pipeline against PE array, in seconds and joules; estimates, unlike the ticks above."""
     if not report["comparison"]:
         return
-    table = Table(
-        title="estimates per sample", title_justify="left", box=None, padding=(0, 2, 0, 0)
-    )
-    table.add_column("design", no_wrap=True)
-    for column in ("latency us", "every us", "per s", "energy nJ", "busy"):
-        table.add_column(column, justify="right")
-    for row in report["comparison"]:
-        table.add_row(
-            escape(row["design"]),
-            f"{row['latency_us']:,.1f}",
-            f"{row['interval_us']:,.1f}",
-            f"{row['throughput_per_s']:,.0f}",
-            f"{row['energy_nj']:,.0f}",
-            f"{row['utilisation']:.0%}",
-        )
     console.print()
-    console.print(table)
+    console.print(comparison_table(report["comparison"]).only(*IN_SUMMARY).for_terminal())
     console.print(
         "[dim]estimates, from coefficients of different processes and scopes: their sources are in the "
         "report[/dim]"
     )
 
 
-def _populations(report: dict[str, Any]) -> Table:
+def _populations(report: Report) -> Table:
     table = Table(box=None, padding=(0, 1, 0, 0))
     table.add_column("population", no_wrap=True)
     for column in ("shape", "T", "cores", "slots"):
@@ -153,7 +145,7 @@ def _populations(report: dict[str, Any]) -> Table:
         stages = {n: s for n, s in report["pipeline"]["stages"].items() if s["population"] == name}
         where = str(population["cores"] // replicas or "host")
         for stage, record in stages.items():
-            stalled = record["activity"]["starved"] + record["activity"]["blocked"]
+            steady = record["steady_shares"]
             table.add_row(
                 escape(stage),
                 "x".join(map(str, population["shape"])),
@@ -161,13 +153,13 @@ def _populations(report: dict[str, Any]) -> Table:
                 where,
                 "+".join(map(str, depths)) or "-",
                 _bar(record["activity"]),
-                f"{stalled / report['pipeline']['num_ticks']:.0%}",
+                f"{steady['starved'] + steady['blocked']:.0%}",
                 escape(_main_cause(record["causes"])),
             )
     return table
 
 
-def _bar(activity: dict[str, int]) -> str:
+def _bar(activity: Mapping[Activity, int]) -> str:
     """A stacked bar; rounding by running totals keeps its width exact."""
     total, seen, drawn, bar = sum(activity.values()), 0, 0, ""
     for name, (mark, colour) in _BAR.items():
@@ -178,7 +170,7 @@ def _bar(activity: dict[str, int]) -> str:
     return bar
 
 
-def _main_cause(causes: list[dict[str, Any]]) -> str:
+def _main_cause(causes: list[CauseRecord]) -> str:
     if not causes:
         return ""
     cause = causes[0]
@@ -186,6 +178,6 @@ def _main_cause(causes: list[dict[str, Any]]) -> str:
     return f"spikes of {source}" if cause["activity"] == "starved" else f"a slot to {target}"
 
 
-def _cores(mapping: dict[str, Any]) -> str:
+def _cores(mapping: MappingRecord) -> str:
     chips = mapping["num_chips"]
     return f"{mapping['num_cores']:,} cores" + (f" on {chips} chips" if chips > 1 else "")

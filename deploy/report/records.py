@@ -1,0 +1,344 @@
+"""What stands in ``report.json``, by type: what builds the report and what shows it agree on these names."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
+
+from typing_extensions import NotRequired
+
+if TYPE_CHECKING:
+    from deploy.compilation import Objective
+    from hw_models.multicore.pipeline_ticks import Activity
+    from hw_models.pe_array.modes import ModeName
+    from toolchain.layer_graph import AlignmentMethod
+
+
+def plain(value: Any) -> Any:
+    """A dataclass as plain containers: the record that is named after it."""
+    return asdict(value)
+
+
+class ModelRecord(TypedDict):
+    file: str
+    training: dict[str, object]
+
+
+class TargetRecord(TypedDict):
+    name: str
+    description: str
+
+
+class OptionsRecord(TypedDict):
+    """The ``CompileOptions`` that a report refers to; the file holds all of them."""
+
+    array: str
+    optimize: Objective | None
+
+
+class PopulationRecord(TypedDict):
+    name: str
+    shape: list[int]
+    neurons: int
+    timesteps: int
+    cores: int
+    replicas: int
+    kind: Literal["input", "spiking", "readout"]
+    state_bound: NotRequired[int]
+    state_limit: NotRequired[int]
+    threshold_range: NotRequired[list[int]]
+
+
+class SynapseRecord(TypedDict):
+    source: str
+    target: str
+    operation: str
+    alignment: AlignmentMethod
+    slots: int
+    exponent: int
+
+
+class FidelityRecord(TypedDict):
+    samples: int
+    float_accuracy: float
+    integer_accuracy: float
+    same_argmax: int
+    count_difference: dict[str, float]
+
+
+class AlignmentRecord(TypedDict):
+    method: AlignmentMethod
+    samples: int
+    integer_accuracy: float
+    first_latency_ticks: int
+    interval_ticks: float
+
+
+class DesignPointRecord(TypedDict):
+    change: str
+    verdict: str
+    mean_timesteps: float
+    replicas: dict[str, int]
+    interval_ticks: float
+    first_latency_ticks: int
+    stall_share: float
+    num_cores: int
+    num_chips: int
+    num_slots: int
+    traffic_hops: int
+    accuracy: float | None
+    interval_us: dict[str, float]
+    energy_nj: dict[str, float]
+
+
+class MappingRecord(TypedDict):
+    num_cores: int
+    available_cores: int
+    num_chips: int
+    available_chips: int
+    num_tiles: int
+    mean_hops: float
+    share_between_chips: float
+    populations: dict[str, MappedPopulationRecord]
+
+
+class MappedPopulationRecord(TypedDict):
+    """Cores, and for each limit of a core the most used and what there is."""
+
+    cores: int
+    replicas: int
+    compartments: list[int]
+    synapse_words: list[int]
+    input_axons: list[int]
+    output_axons: list[int]
+    compartment_bases: list[int]
+    threshold_profiles: list[int]
+    compartment_profiles: list[int]
+    synapse_formats: list[int]
+
+
+class ChangeRecord(TypedDict):
+    description: str
+    interval_ticks: float
+
+
+class PathRecord(TypedDict):
+    population: str
+    sample: int
+    start: int
+    stop: int
+    reason: str
+
+
+class CauseRecord(TypedDict):
+    activity: str
+    edge: list[str]
+    ticks: int
+
+
+SpanRecord: TypeAlias = tuple[int, int, str, int, list[str] | None]
+"""(start, stop, activity, sample, edge waited for)."""
+
+
+class StageRecord(TypedDict):
+    """A stage: ``steady_shares`` are of the steady state, the rest is of the run that is shown."""
+
+    population: str
+    steady_shares: dict[Activity, float]
+    activity: dict[Activity, int]
+    causes: list[CauseRecord]
+    spans: list[SpanRecord]
+
+
+class CoreRecord(TypedDict):
+    core: int
+    population: str
+    replica: int
+    busy: int
+    starved: int
+    blocked: int
+    drained: int
+
+
+class PipelineRecord(TypedDict):
+    samples: int
+    num_ticks: int
+    link_ticks: int
+    first_latency_ticks: int
+    interval_ticks: float
+    interval_exact: str
+    ideal_interval_ticks: float
+    stall_share: float
+    least_stall_share: float
+    critical_populations: list[str]
+    critical_buffers: list[list[str]]
+    explanation: str
+    changes: list[ChangeRecord]
+    critical_paths: dict[str, list[PathRecord]]
+    stages: dict[str, StageRecord]
+    cores: list[CoreRecord]
+
+
+class TimeRecord(TypedDict):
+    computing_s: float
+    imbalance_s: float
+    starved_s: float
+    blocked_s: float
+    drained_s: float
+    barrier_s: float
+    pace_s: float
+    slowest_core: int
+
+
+class CostRecord(TypedDict):
+    """Per sample in the steady state, but for the latency of the first sample."""
+
+    interval_s: float
+    barrier_share: float
+    energy_per_sample_j: float
+    energy_by_event_j: dict[str, float]
+    events_per_sample: dict[str, float]
+    times: dict[str, TimeRecord]
+    core_times: list[list[float]]
+    first_latency_s: float
+
+
+class AsynchronousRecord(TypedDict):
+    first_latency_s: float
+    interval_s: float
+
+
+class SensitivityRecord(TypedDict):
+    figure: str
+    value: float
+    tried: float
+    num_cores: int | None
+    interval_ticks: float | None
+    interval_us: dict[str, float]
+    energy_nj: dict[str, float]
+
+
+class ComparisonRow(TypedDict):
+    kind: Literal["pipeline", "pe_array"]
+    design: str
+    latency_us: float
+    interval_us: float
+    throughput_per_s: float
+    energy_nj: float
+    utilisation: float
+    stalled: float
+    port_bytes: float | None
+    off_chip_bytes: float | None
+
+
+class ProvenanceRecord(TypedDict):
+    figure: str
+    value: float
+    kind: str
+    source: str
+
+
+class RooflineRecord(TypedDict):
+    name: str
+    accumulations_per_byte: float
+    compute_roof: float
+    bandwidth_roof: float
+    attained: float
+    stall_free_bytes_per_cycle: int | None
+
+
+class LayerRecord(TypedDict):
+    name: str
+    target: str
+    frames: int
+    operand_bits: int
+    total_cycles: int
+    stalls: dict[str, int]
+    fill_and_drain_cycles: int
+    utilisation: float
+    cycles: int
+    node_stall_cycles: int
+    accumulations: int
+    weight_reads: int
+    input_reads: int
+    psum_reads: int
+    psum_writes: int
+    membrane_reads: int
+    membrane_writes: int
+    node_updates: int
+    output_writes: int
+    port_bytes_read: dict[str, float]
+    port_bytes_written: dict[str, float]
+    off_chip_bytes_loaded: dict[str, float]
+    off_chip_bytes_stored: dict[str, float]
+    energy_pj: dict[str, float]
+    roofline: RooflineRecord
+
+
+class SkippedPassRecord(TypedDict):
+    total_cycles: int
+    energy_pj: float
+
+
+class SkippingRecord(TypedDict):
+    total_cycles: float
+    energy_pj: float
+    layers: list[SkippedPassRecord]
+
+
+class ModeRecord(TypedDict):
+    mode: ModeName
+    total_cycles: int
+    cycles: int
+    stalls: dict[str, int]
+    fill_and_drain_cycles: int
+    utilisation: float
+    latency_us: float
+    throughput_per_s: float
+    accumulations: int
+    port_bytes: float
+    off_chip_bytes: float
+    energy_pj: dict[str, float]
+    layers: list[LayerRecord]
+    skipping: dict[str, SkippingRecord]
+
+
+class ArrayRecord(TypedDict):
+    array: str
+    elements: int
+    unrolling: dict[str, int]
+    dataflow: dict[str, str]
+    clock_mhz: float
+    off_chip_bytes_per_cycle: float
+    refusal: str | None
+    skipping_samples: int
+    published_silicon_pj: dict[str, float]
+    estimates: list[ModeRecord]
+
+
+class Report(TypedDict):
+    """``report.json``."""
+
+    format: str
+    version: int
+    model: ModelRecord
+    target: TargetRecord
+    options: OptionsRecord
+    data: str | None
+    data_sha256: str | None
+    data_note: str | None
+    mean_timesteps: float
+    mean_timesteps_by_neurons: float
+    populations: list[PopulationRecord]
+    synapses: list[SynapseRecord]
+    fidelity: FidelityRecord | None
+    alignment_trade: list[AlignmentRecord]
+    design_points: list[DesignPointRecord]
+    mapping: MappingRecord
+    pipeline: PipelineRecord
+    costs: dict[str, CostRecord]
+    asynchronous: dict[str, AsynchronousRecord]
+    sensitivity: list[SensitivityRecord]
+    pe_array: ArrayRecord
+    comparison: list[ComparisonRow]
+    provenance: list[ProvenanceRecord]
