@@ -21,8 +21,8 @@ import numpy as np
 from deploy.compilation import CompileOptions, Design, DesignPoint
 from deploy.design import build_design, lowering, map_design
 from deploy.fidelity import simulate
-from deploy.finer_tiles import finer_tiles
-from deploy.realign import realign
+from deploy.optimize.finer_tiles import finer_tiles
+from deploy.optimize.realign import realign
 from hw_models.multicore.buffer_depths import least_depths, steady_stall_share
 from hw_models.multicore.event_counts import count_events
 from hw_models.multicore.initiation_interval import (
