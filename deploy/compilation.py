@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeAlias
 
 from deploy.array_comparison import ArrayComparison
 from deploy.fidelity import AlignmentTrade, Fidelity
@@ -14,14 +13,13 @@ from hw_models.multicore.initiation_interval import Change, InitiationInterval
 from hw_models.multicore.mapping import Mapping as CoreMapping
 from hw_models.multicore.pipeline import Pipeline
 from hw_models.multicore.pipeline_ticks import Schedule
+from hw_models.multicore.provisioning import Provisioning
 from hw_models.multicore.tick_cost import RunCost
 from hw_models.pe_array.array_description import PeArray
 from hw_models.target_description import TargetDescription
 from toolchain.checkpoint import Checkpoint
 from toolchain.integer_network import IntegerNetwork
 from toolchain.layer_graph import AlignmentMethod, LayerGraph
-
-Objective: TypeAlias = Literal["stalls", "cores", "latency", "energy", "time", "traffic"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +33,7 @@ class CompileOptions:
         replicate: R of the populations that are to have more than one replica.
         max_timesteps: cap on every T_l; the trained ones when None.
         thresholds: different thresholds a population may have; the target's when None.
-        optimize: what to optimize the design for; nothing when None.
+        optimize: name of a ``deploy.optimize.objectives`` entry; nothing is optimized when None.
         interval: ticks between results that a search for fewer stalls aims for; when None, as few as the
             chips that are in use anyway allow.
         accuracy_budget: points of accuracy that ``optimize`` may give up.
@@ -52,7 +50,7 @@ class CompileOptions:
     slots: int | None = None
     replicate: Mapping[str, int] = field(default_factory=dict)
     max_timesteps: int | None = None
-    optimize: Objective | None = None
+    optimize: str | None = None
     interval: int | None = None
     accuracy_budget: float = 0.0
     data: str | None = None
@@ -65,9 +63,19 @@ class Design:
 
     options: CompileOptions
     graph: LayerGraph
-    network: IntegerNetwork
     mapping: CoreMapping
-    pipeline: Pipeline
+
+    @property
+    def network(self) -> IntegerNetwork:
+        return self.mapping.network
+
+    @property
+    def provisioning(self) -> Provisioning:
+        return self.mapping.provisioning
+
+    @property
+    def pipeline(self) -> Pipeline:
+        return self.mapping.pipeline
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,13 +133,10 @@ class Compilation:
     """Everything a compile run found out; the report shows all of it."""
 
     model: Path
-    options: CompileOptions
+    design: Design
     checkpoint: Checkpoint
     target: TargetDescription
     array: PeArray
-    network: IntegerNetwork
-    mapping: CoreMapping
-    pipeline: Pipeline
     schedule: Schedule
     interval: InitiationInterval
     changes: list[Change]

@@ -6,16 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from deploy.compilation import CompileOptions, Design
-from hw_models.multicore.core_resources import MostEvents
 from hw_models.multicore.mapping import map_network
-from hw_models.multicore.partition import AS_LARGE_AS_FIT
-from hw_models.multicore.pipeline import (
-    UNREPLICATED,
-    BufferSlots,
-    Replicas,
-    pipeline_of,
-    uniform_slots,
-)
+from hw_models.multicore.provisioning import uniform_provisioning
 from hw_models.target_description import TargetDescription
 from toolchain.integer_network import IntegerNetwork
 from toolchain.layer_graph import LayerGraph
@@ -36,28 +28,8 @@ def build_design(
     network = lowering(target, options)(graph)
     on_stage("mapping onto cores")
     depth = options.slots or target.default_buffer_slots
-    slots = uniform_slots(network, depth, options.replicate)
-    return map_design(options, graph, network, target, slots, options.replicate)
-
-
-def map_design(
-    options: CompileOptions,
-    graph: LayerGraph,
-    network: IntegerNetwork,
-    target: TargetDescription,
-    slots: BufferSlots,
-    replicas: Replicas = UNREPLICATED,
-    most_events: MostEvents = AS_LARGE_AS_FIT,
-) -> Design:
-    """The same integers with buffers of any depth, replicas of any population, or finer tiles."""
-    pipeline = pipeline_of(network, slots, target.link_ticks, replicas)
-    return Design(
-        options=options,
-        graph=graph,
-        network=network,
-        mapping=map_network(network, target, slots, replicas, most_events),
-        pipeline=pipeline,
-    )
+    provisioning = uniform_provisioning(network, depth, options.replicate)
+    return Design(options=options, graph=graph, mapping=map_network(network, target, provisioning))
 
 
 def chosen_graph(model: LayerGraph, options: CompileOptions) -> LayerGraph:

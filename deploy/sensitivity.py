@@ -10,8 +10,8 @@ from hw_models.multicore.buffer_depths import with_depths
 from hw_models.multicore.event_counts import Events
 from hw_models.multicore.initiation_interval import initiation_interval
 from hw_models.multicore.mapping import Mapping, map_network
-from hw_models.multicore.pipeline import BufferSlots, uniform_slots
 from hw_models.multicore.pipeline_ticks import Schedule
+from hw_models.multicore.provisioning import Provisioning, uniform_provisioning
 from hw_models.multicore.tick_cost import RunCost, run_cost
 from hw_models.target_description import TargetDescription
 from toolchain.errors import MappingError, TargetError
@@ -37,14 +37,15 @@ def sensitivity(
     for name, value, tried in _changes(design, target):
         figures = {**target.figures, name: replace(target.figures[name], value=tried)}
         changed = TargetDescription(replace(target.file, figures=figures))
-        slots: BufferSlots = design.mapping.slots
+        provisioning = design.mapping.provisioning
         if name == _SLOTS:
-            slots = uniform_slots(design.network, int(tried), design.mapping.replicas)
+            depths = uniform_provisioning(design.network, int(tried), provisioning.replicas).slots
+            provisioning = replace(provisioning, slots=depths)
         mapping: Mapping | None = design.mapping
         if not name.startswith(_KEEPS_MAPPING):
-            mapping = _mapped(design, changed, slots)
+            mapping = _mapped(design, changed, provisioning)
         pipeline = replace(design.pipeline, link_ticks=changed.link_ticks)
-        pipeline = with_depths(pipeline, slots)
+        pipeline = with_depths(pipeline, provisioning.slots)
         costs = {}
         if name.startswith("cost_profiles."):
             costs = costs_of(changed, design.mapping, schedule, events)
@@ -92,9 +93,10 @@ def _changes(design: Design, target: TargetDescription) -> Iterator[tuple[str, f
                 yield name, figure.value, other
 
 
-def _mapped(design: Design, target: TargetDescription, slots: BufferSlots) -> Mapping | None:
+def _mapped(
+    design: Design, target: TargetDescription, provisioning: Provisioning
+) -> Mapping | None:
     try:
-        mapping = design.mapping
-        return map_network(design.network, target, slots, mapping.replicas, mapping.most_events)
+        return map_network(design.network, target, provisioning)
     except (MappingError, TargetError):
         return None

@@ -16,7 +16,7 @@ from deploy.design import chosen_graph, lowering
 from deploy.lava_emitter.emit_bundle import bundle_document
 from hw_models.multicore.mapping import Mapping
 from hw_models.multicore.mapping_file import load_mapping
-from hw_models.multicore.pipeline import Pipeline, pipeline_of
+from hw_models.multicore.pipeline import Pipeline
 from hw_models.multicore.pipeline_ticks import schedule_pipeline
 from hw_models.pe_array.array_description import PeArray, load_array
 from hw_models.pe_array.functional import run_on_array
@@ -99,7 +99,7 @@ def load_build(folder: Path, num_samples: int) -> Build:
         array=load_array(options.array),
         network=network,
         mapping=mapping,
-        pipeline=pipeline_of(network, mapping.slots, target.link_ticks, mapping.replicas),
+        pipeline=mapping.pipeline,
         pixels=pixels,
         reference=run_stepped(network, pixels),
     )
@@ -229,10 +229,9 @@ def _bundle(build: Build) -> Rung:
     folder = build.folder / "lava"
     document, arrays = bundle_document(
         build.network,
-        buffer_slots=build.mapping.slots,
+        provisioning=build.mapping.provisioning,
         link_ticks=build.target.link_ticks,
         cores=build.mapping.cores_by_population(),
-        replicas=build.mapping.replicas,
     )
     try:
         found_document = json.loads((folder / "network.json").read_text())

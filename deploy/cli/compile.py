@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, cast, get_args
+from typing import Annotated
 
 import typer
 
 from deploy.cli.console import JsonOption, console, print_json
+from deploy.optimize.objectives import OBJECTIVES
 
 
 def compile_command(
@@ -85,7 +86,7 @@ def compile_command(
     Example: [bold]qac-deploy compile model.pt --target loihi-sim --optimize stalls[/bold]
     """
     from deploy.build_folder import load_report
-    from deploy.compilation import CompileOptions, Objective
+    from deploy.compilation import CompileOptions
     from deploy.compile_model import compile_model
     from deploy.report.terminal import print_summary
     from toolchain.layer_graph import ALIGNMENT_METHODS
@@ -95,9 +96,9 @@ def compile_command(
             f"must be one of {', '.join(ALIGNMENT_METHODS)}, not '{alignment}'",
             param_hint="--alignment",
         )
-    if optimize is not None and optimize not in get_args(Objective):
+    if optimize is not None and optimize not in OBJECTIVES:
         raise typer.BadParameter(
-            f"must be one of {', '.join(get_args(Objective))}, not '{optimize}'",
+            f"must be one of {', '.join(OBJECTIVES)}, not '{optimize}'",
             param_hint="--optimize",
         )
     if interval is not None and (optimize != "stalls" or replicate):
@@ -114,7 +115,7 @@ def compile_command(
         weight_bits=weight_bits,
         thresholds=thresholds,
         max_timesteps=max_timesteps,
-        optimize=cast("Objective | None", optimize),
+        optimize=optimize,
         interval=interval,
         accuracy_budget=accuracy_budget,
         data=data,

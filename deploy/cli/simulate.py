@@ -186,13 +186,16 @@ def _run_lava(
     from deploy.lava_environment import find_lava_python
     from hw_models.multicore.pipeline import pipeline_of
     from hw_models.multicore.pipeline_ticks import schedule_pipeline
+    from hw_models.multicore.provisioning import Provisioning
     from sim.lava_runner import run_lava
     from sim.simulation import first_divergence
     from sim.stepped import run_stepped
 
     slots = {(s["source"], s["target"]): s["slots"] for s in report["synapses"]}
     replicas = {p["name"]: p["replicas"] for p in report["populations"] if p["replicas"] > 1}
-    pipeline = pipeline_of(network, slots, report["pipeline"]["link_ticks"], replicas)
+    pipeline = pipeline_of(
+        network, Provisioning(slots=slots, replicas=replicas), report["pipeline"]["link_ticks"]
+    )
     schedule = schedule_pipeline(pipeline, len(pixels))
     python = find_lava_python(lava_python)
     with console.status(f"running {schedule.num_ticks} ticks in Lava") as status:

@@ -1,5 +1,5 @@
-"""``compile --optimize``: better designs for one objective, each step measured."""
+"""``compile --optimize``: better designs for one objective, each step measured.
 
-from deploy.optimize.search import optimize_design
-
-__all__ = ["optimize_design"]
+``objectives`` says what each objective lowers and which steps it tries, ``steps`` makes the candidates of
+each step, ``measurements`` measures them, and ``search`` keeps the best.
+"""

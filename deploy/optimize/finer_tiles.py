@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from deploy.compilation import Design
-from deploy.design import map_design
-from hw_models.multicore.core_resources import NetworkOnTarget, events
-from hw_models.multicore.partition import AS_LARGE_AS_FIT
+from hw_models.multicore.core_resources import NetworkOnTarget, worst_tile_work
+from hw_models.multicore.provisioning import Provisioning
 from hw_models.multicore.steady_pace import SteadyPace
-from hw_models.target_description import TargetDescription
-from toolchain.errors import MappingError
 
 _FINER = 2 / 3
 """Work of a population's busiest tile after one step, as a part of what it was."""
@@ -20,31 +18,25 @@ _LEADING = 0.5
 
 
 def finer_tiles(
-    target: TargetDescription,
-    current: Callable[[], Design],
-    paces: Callable[[Design], Sequence[SteadyPace]],
-) -> Iterator[tuple[str, Design]]:
-    """Designs with finer tiles of those that set the pace, as long as the one before becomes current.
+    design: Design, paces: Sequence[SteadyPace]
+) -> Iterator[tuple[list[str], Provisioning]]:
+    """Finer tiles of the populations that set the pace together, then of the first of them alone.
 
     A tick lasts as long as its slowest core, so several populations with as much to do in a tick must be
-    split at once. Where that is not kept, the one that leads is tried alone.
+    split at once.
 
     Args:
-        current: the best design so far; a design that was yielded and kept is this from then on.
-        paces: of a design on real samples, under each of the target's profiles.
+        paces: of the design on real samples, under each of the target's profiles.
+
+    Yields:
+        The populations that are split, and what the design is given.
     """
-    while True:
-        design = current()
-        leaders = _leaders(paces(design))
-        for names in (leaders, leaders[:1])[: len(leaders)]:
-            finer = _split(design, target, names)
-            if finer is None:
-                continue
-            yield _in_words(design, finer, names), finer
-            if current() is finer:
-                break
-        else:
-            return
+    if not paces:
+        return
+    leaders = _leaders(paces)
+    yield leaders, _split(design, leaders)
+    if len(leaders) > 1:
+        yield leaders[:1], _split(design, leaders[:1])
 
 
 def _leaders(paces: Sequence[SteadyPace]) -> list[str]:
@@ -59,28 +51,11 @@ def _leaders(paces: Sequence[SteadyPace]) -> list[str]:
     return leaders
 
 
-def _split(design: Design, target: TargetDescription, names: list[str]) -> Design | None:
-    """The design with less work in the tiles of some populations; None where that cannot be."""
-    mapping = design.mapping
-    context = NetworkOnTarget(
-        design.network, target, mapping.slots, mapping.replicas, AS_LARGE_AS_FIT
-    )
-    most = {name: int(events(context, name, mapping.grids[name]) * _FINER) for name in names}
-    try:
-        return map_design(
-            design.options,
-            design.graph,
-            design.network,
-            target,
-            mapping.slots,
-            mapping.replicas,
-            {**mapping.most_events, **most},
-        )
-    except MappingError:  # a single neuron is more work, or all chips are full
-        return None
-
-
-def _in_words(before: Design, after: Design, names: list[str]) -> str:
-    grids = before.mapping.grids, after.mapping.grids
-    parts = [f"{name} {len(grids[0][name])} to {len(grids[1][name])}" for name in names]
-    return f"tiles: {', '.join(parts)}"
+def _split(design: Design, names: Sequence[str]) -> Provisioning:
+    """What the design is given, with less work in the tiles of some populations."""
+    mapping, provisioning = design.mapping, design.provisioning
+    context = NetworkOnTarget(design.network, mapping.target, provisioning)
+    limits = {
+        name: int(worst_tile_work(context, name, mapping.grids[name]) * _FINER) for name in names
+    }
+    return replace(provisioning, tile_limits={**provisioning.tile_limits, **limits})

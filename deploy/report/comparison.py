@@ -12,7 +12,7 @@ from hw_models.multicore.pipeline_ticks import Schedule
 def pipeline_rows(compilation: Compilation) -> list[dict[str, Any]]:
     """Two rows a cost profile, with a barrier and without; profiles are never mixed."""
     rows = []
-    stalled = steady_stall_share(compilation.pipeline, compilation.interval.ticks)
+    stalled = steady_stall_share(compilation.design.pipeline, compilation.interval.ticks)
     for name, cost in compilation.costs.items():
         without = compilation.asynchronous[name]
         for words, time in ((name, cost), (f"{name}, no barrier", without)):

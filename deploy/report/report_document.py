@@ -32,27 +32,27 @@ def report_document(compilation: Compilation) -> dict[str, Any]:
     c = compilation
     on_array = array_document(c.on_array)
     timesteps = {
-        p.name: p.timesteps for p in c.network.populations if isinstance(p, IntegerSpiking)
+        p.name: p.timesteps for p in c.design.network.populations if isinstance(p, IntegerSpiking)
     }
     neurons = {
-        p.name: prod(p.shape) for p in c.network.populations if isinstance(p, IntegerSpiking)
+        p.name: prod(p.shape) for p in c.design.network.populations if isinstance(p, IntegerSpiking)
     }
     return {
         "format": FORMAT,
         "version": VERSION,
         "model": {"file": c.model.name, "training": c.checkpoint.training},
         "target": {"name": c.target.name, "description": c.target.description},
-        "options": asdict(c.options),
+        "options": asdict(c.design.options),
         "data": c.data_name,
         "mean_timesteps": sum(timesteps.values()) / len(timesteps),
         "mean_timesteps_by_neurons": sum(t * neurons[n] for n, t in timesteps.items())
         / sum(neurons.values()),
-        "populations": [_population(c, p) for p in c.network.populations],
-        "synapses": [_synapse(c, s) for s in c.network.synapses],
+        "populations": [_population(c, p) for p in c.design.network.populations],
+        "synapses": [_synapse(c, s) for s in c.design.network.synapses],
         "fidelity": None if c.fidelity is None else asdict(c.fidelity),
         "alignment_trade": [asdict(trade) for trade in c.alignment_trade],
         "design_points": [asdict(point) for point in c.design_points],
-        "mapping": c.mapping.summary(),
+        "mapping": c.design.mapping.summary(),
         "pipeline": _pipeline(c),
         "costs": {name: asdict(cost) for name, cost in c.costs.items()},
         "asynchronous": {name: asdict(time) for name, time in c.asynchronous.items()},
@@ -73,13 +73,13 @@ def _population(c: Compilation, population: IntegerPopulation) -> dict[str, Any]
         "shape": list(population.shape),
         "neurons": prod(population.shape),
         "timesteps": population.timesteps,
-        "cores": len(c.mapping.cores_of(population.name)),
-        "replicas": c.mapping.num_replicas(population.name),
+        "cores": len(c.design.mapping.cores_of(population.name)),
+        "replicas": c.design.mapping.num_replicas(population.name),
     }
     if isinstance(population, IntegerInput):
         return record | {"kind": "input"}
     record["kind"] = "readout" if isinstance(population, IntegerReadout) else "spiking"
-    record["state_bound"] = potential_interval(c.network, population.name).magnitude
+    record["state_bound"] = potential_interval(c.design.network, population.name).magnitude
     record["state_limit"] = c.target.widths.max_state
     if isinstance(population, IntegerSpiking):
         record["threshold_range"] = [
@@ -90,7 +90,9 @@ def _population(c: Compilation, population: IntegerPopulation) -> dict[str, Any]
 
 
 def _synapse(c: Compilation, synapse: IntegerSynapse) -> dict[str, Any]:
-    buffer = next(b for b in c.pipeline.buffers if b.edge == (synapse.source, synapse.target))
+    buffer = next(
+        b for b in c.design.pipeline.buffers if b.edge == (synapse.source, synapse.target)
+    )
     return {
         "source": synapse.source,
         "target": synapse.target,
@@ -106,14 +108,16 @@ def _pipeline(c: Compilation) -> dict[str, Any]:
     return {
         "samples": schedule.num_samples,
         "num_ticks": schedule.num_ticks,
-        "link_ticks": c.pipeline.link_ticks,
+        "link_ticks": c.design.pipeline.link_ticks,
         "first_latency_ticks": schedule.first_latency_ticks,
         "interval_ticks": float(interval.ticks),
         "interval_exact": str(interval.ticks),
         "measured_interval_ticks": schedule.measured_interval_ticks,
-        "ideal_interval_ticks": float(ideal_interval_ticks(c.pipeline)),
-        "stall_share": steady_stall_share(c.pipeline, interval.ticks),
-        "least_stall_share": steady_stall_share(c.pipeline, ideal_interval_ticks(c.pipeline)),
+        "ideal_interval_ticks": float(ideal_interval_ticks(c.design.pipeline)),
+        "stall_share": steady_stall_share(c.design.pipeline, interval.ticks),
+        "least_stall_share": steady_stall_share(
+            c.design.pipeline, ideal_interval_ticks(c.design.pipeline)
+        ),
         "critical_populations": list(interval.populations),
         "critical_buffers": [list(b.edge) for b in interval.buffers],
         "explanation": explain_limit(c),
@@ -128,17 +132,19 @@ def _pipeline(c: Compilation) -> dict[str, Any]:
         },
         "stages": {
             stage: {"population": name, **_activity(schedule, stage)}
-            for name in c.pipeline.windows
-            for stage in c.pipeline.stages(name)
+            for name in c.design.pipeline.windows
+            for stage in c.design.pipeline.stages(name)
         },
         "cores": [
             {
                 "core": core.core_index,
                 "population": core.tile.population,
                 "replica": core.replica,
-                **schedule.activity_ticks(c.pipeline.stages(core.tile.population)[core.replica]),
+                **schedule.activity_ticks(
+                    c.design.pipeline.stages(core.tile.population)[core.replica]
+                ),
             }
-            for core in c.mapping.cores
+            for core in c.design.mapping.cores
         ],
     }
 
@@ -163,13 +169,13 @@ def explain_limit(c: Compilation) -> str:
     if not interval.buffers:
         names = [
             name
-            for name, window in c.pipeline.windows.items()
-            if window == interval.ticks * c.pipeline.num_replicas(name)
+            for name, window in c.design.pipeline.windows.items()
+            if window == interval.ticks * c.design.pipeline.num_replicas(name)
         ]
-        if any(not c.pipeline.incoming(name) for name in names):
+        if any(not c.design.pipeline.incoming(name) for name in names):
             return "the host sends one image a tick: no pipeline can be faster"
         who = f"{names[0]} fires" if len(names) == 1 else f"{_listed(names)} fire"
-        shared = any(c.pipeline.num_replicas(name) > 1 for name in names)
+        shared = any(c.design.pipeline.num_replicas(name) > 1 for name in names)
         return (
             f"{who} for {interval.ticks} ticks a sample{', shared by replicas' * shared}; no buffer can "
             f"shorten that, only fewer timesteps or more replicas can"

@@ -15,8 +15,9 @@ from torch import nn
 from deploy.reproduce.experiment import Experiment, Plot
 from deploy.reproduce.study import Study
 from hw_models.multicore.initiation_interval import initiation_interval
-from hw_models.multicore.pipeline import pipeline_of, uniform_slots
+from hw_models.multicore.pipeline import pipeline_of
 from hw_models.multicore.pipeline_ticks import schedule_pipeline
+from hw_models.multicore.provisioning import uniform_provisioning
 from hw_models.target_description import load_target
 from sim.exact import run_exact
 from toolchain.baselines import (
@@ -407,7 +408,7 @@ def budget(study: Study, samples: int) -> Experiment:
         graph = _converted(study, build())
         network = lower_to_integers(graph, target.widths)
         deep = 4  # slots that no longer limit a residual block
-        pipeline = pipeline_of(network, uniform_slots(network, deep), target.link_ticks)
+        pipeline = pipeline_of(network, uniform_provisioning(network, deep), target.link_ticks)
         schedule = schedule_pipeline(pipeline, 64)
         busy = [schedule.activity_ticks(n)["busy"] / schedule.num_ticks for n in pipeline.windows]
         logits = run_float_snn(graph, pixels, dtype=torch.float32).logits

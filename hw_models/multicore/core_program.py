@@ -123,7 +123,7 @@ def core_programs(mapping: Mapping, population: str) -> Iterator[CoreProgram]:
                     kernels[s.source],
                     core.tile,
                     num_senders=len(_heard(mapping, s, core.replica)),
-                    slots=mapping.slots[s.source, s.target] // count,
+                    slots=mapping.provisioning.slots_per_replica(s.source, s.target),
                 )
                 for s in synapses
             ),

@@ -30,7 +30,7 @@ from hw_models.multicore.core_profiles import (
     threshold_profiles,
     weight_bits,
 )
-from hw_models.multicore.pipeline import BufferSlots, Replicas
+from hw_models.multicore.provisioning import Provisioning
 from hw_models.multicore.tile_grid import TileGrid, block_sums
 from hw_models.target_description import TargetDescription
 from toolchain.integer_network import (
@@ -75,27 +75,17 @@ class CoreUse:
     synapse_formats: int
 
 
-MostEvents: TypeAlias = Mapping[str, int]
-"""For populations that are to be cut finer than their cores could hold: most ``events`` of a tile."""
-
-
 _Patterns: TypeAlias = list[tuple[int, ...]]
 _BlocksOfAxis: TypeAlias = tuple[str, str, int, tuple[int, ...]]  # source, target, axis, edges
 
 
 @dataclass(frozen=True, eq=False)
 class NetworkOnTarget:
-    """A network with its buffers and replicas on a target, and what all ways to cut it share.
-
-    Attributes:
-        most_events: beyond what a core holds, how much work a tile may be.
-    """
+    """A network, what it is given of a target, and what all ways to cut it share."""
 
     network: IntegerNetwork
     target: TargetDescription
-    slots: BufferSlots
-    replicas: Replicas
-    most_events: MostEvents
+    provisioning: Provisioning
     _known: dict[_BlocksOfAxis, np.ndarray] = field(default_factory=dict)
     _known_patterns: dict[_BlocksOfAxis, _Patterns] = field(default_factory=dict)
 
@@ -136,7 +126,7 @@ class NetworkOnTarget:
         return int(getattr(self.target.core, limit))
 
     def num_replicas(self, population: str) -> int:
-        return self.replicas.get(population, 1)
+        return self.provisioning.num_replicas(population)
 
     def num_cores(self, grids: Mapping[str, TileGrid]) -> dict[str, int]:
         return {name: len(grid) * self.num_replicas(name) for name, grid in grids.items()}
@@ -239,8 +229,8 @@ def _as_uses(
     ]
 
 
-def events(context: NetworkOnTarget, name: str, grid: TileGrid) -> int:
-    """Work of a population's busiest tile: if every source neuron spiked once, arrivals and synapses."""
+def worst_tile_work(context: NetworkOnTarget, name: str, grid: TileGrid) -> int:
+    """Events of a population's busiest tile if every source neuron spiked once: arrivals and synapses."""
     total = np.zeros(grid.shape, np.int64)
     for synapse in context.network.incoming(name):
         reached = [context.reached(synapse, axis, grid.edges[axis]) for axis in range(3)]
@@ -252,8 +242,7 @@ def events(context: NetworkOnTarget, name: str, grid: TileGrid) -> int:
 
 def compartments_per_neuron(context: NetworkOnTarget, population: IntegerPopulation) -> int:
     incoming = context.network.incoming(population.name)
-    slots = sum(context.slots[s.source, s.target] for s in incoming)
-    buffers = slots // context.num_replicas(population.name)
+    buffers = sum(context.provisioning.slots_per_replica(s.source, s.target) for s in incoming)
     return buffers + (0 if isinstance(population, IntegerReadout) else 1)
 
 

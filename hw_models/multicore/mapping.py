@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from collections.abc import Mapping as ReadOnlyDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from hw_models.multicore.connectivity import connectivity
-from hw_models.multicore.core_resources import LIMITS, CoreUse, MostEvents
-from hw_models.multicore.partition import AS_LARGE_AS_FIT, partition
-from hw_models.multicore.pipeline import UNREPLICATED, BufferSlots, Replicas, replica_pairs
+from hw_models.multicore.core_resources import LIMITS, CoreUse
+from hw_models.multicore.partition import partition
+from hw_models.multicore.pipeline import Pipeline, pipeline_of, replica_pairs
 from hw_models.multicore.placement import ORDERS, core_number, position
+from hw_models.multicore.provisioning import Provisioning, check_provisioning
 from hw_models.multicore.tile_grid import BlockPairs, Tile, TileGrid, block_pairs
 from hw_models.target_description import Mesh, TargetDescription
 from toolchain.integer_network import IntegerNetwork, IntegerSynapse
@@ -62,19 +63,20 @@ class Mapping:
 
     Attributes:
         grids: of each population; its replicas are cut alike.
-        most_events: what some of the grids were cut finer for.
     """
 
     target: TargetDescription
     network: IntegerNetwork
-    slots: BufferSlots
+    provisioning: Provisioning
     grids: ReadOnlyDict[str, TileGrid]
     cores: tuple[CoreAssignment, ...]
-    replicas: Replicas = field(default_factory=dict)
-    most_events: MostEvents = field(default_factory=dict)
 
     def num_replicas(self, population: str) -> int:
-        return self.replicas.get(population, 1)
+        return self.provisioning.num_replicas(population)
+
+    @cached_property
+    def pipeline(self) -> Pipeline:
+        return pipeline_of(self.network, self.provisioning, self.target.link_ticks)
 
     @cached_property
     def first_core(self) -> dict[str, int]:
@@ -224,29 +226,27 @@ class Mapping:
 def map_network(
     network: IntegerNetwork,
     target: TargetDescription,
-    slots: BufferSlots,
-    replicas: Replicas = UNREPLICATED,
-    most_events: MostEvents = AS_LARGE_AS_FIT,
+    provisioning: Provisioning,
 ) -> Mapping:
     """Partition a network and place its tiles where the least traffic goes far.
 
     Each order of ``placement.ORDERS`` is tried.
 
     Raises:
-        MappingError: it does not fit; the message says which limit, by how much, and what would fit.
+        MappingError: it cannot be given this, see ``check_provisioning``, or it does not fit; the message
+            says which limit, by how much, and what would fit.
     """
-    parts = partition(network, target, slots, replicas, most_events)
+    check_provisioning(network, provisioning)
+    parts = partition(network, target, provisioning)
     grids = {grid.population: grid for grid, _ in parts}
-    stages = [grid for grid, _ in parts for _ in range(replicas.get(grid.population, 1))]
+    stages = [grid for grid, _ in parts for _ in range(provisioning.num_replicas(grid.population))]
     placed = [
         Mapping(
             target=target,
             network=network,
-            slots=slots,
+            provisioning=provisioning,
             grids=grids,
-            cores=place(parts, order(stages), target.mesh, replicas),
-            replicas=replicas,
-            most_events=most_events,
+            cores=place(parts, order(stages), target.mesh, provisioning),
         )
         for order in ORDERS
     ]
@@ -257,12 +257,12 @@ def place(
     parts: Sequence[tuple[TileGrid, Sequence[CoreUse]]],
     order: Sequence[int],
     mesh: Mesh,
-    replicas: Replicas = UNREPLICATED,
+    provisioning: Provisioning,
 ) -> tuple[CoreAssignment, ...]:
     tiles = [
         (replica, tile, use)
         for grid, uses in parts
-        for replica in range(replicas.get(grid.population, 1))
+        for replica in range(provisioning.num_replicas(grid.population))
         for tile, use in zip(grid.tiles, uses, strict=True)
     ]
     rank = dict(zip(order, range(len(order)), strict=True))

@@ -8,6 +8,7 @@ from typing import Any
 
 from hw_models.multicore.core_resources import LIMITS, CoreUse
 from hw_models.multicore.mapping import CoreAssignment, Mapping
+from hw_models.multicore.provisioning import Provisioning
 from hw_models.multicore.tile_grid import Tile, TileGrid
 from hw_models.target_description import TargetDescription
 from toolchain.errors import ModelFileError
@@ -26,7 +27,7 @@ def mapping_document(mapping: Mapping) -> dict[str, Any]:
         "summary": mapping.summary(),
         "buffers": [
             {"source": source, "target": target, "slots": slots}
-            for (source, target), slots in mapping.slots.items()
+            for (source, target), slots in mapping.provisioning.slots.items()
         ],
         "cores": [
             {
@@ -87,10 +88,11 @@ def load_mapping(build: Path, network: IntegerNetwork, target: TargetDescription
     return Mapping(
         target=target,
         network=network,
-        slots=slots,
+        provisioning=Provisioning(
+            slots=slots, replicas={name: count for name, count in replicas.items() if count > 1}
+        ),
         grids=grids,
         cores=cores,
-        replicas={name: count for name, count in replicas.items() if count > 1},
     )
 
 

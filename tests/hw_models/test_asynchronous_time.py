@@ -14,8 +14,9 @@ from strategies import integer_networks, random_pixels
 from hw_models.multicore.asynchronous_time import asynchronous_time
 from hw_models.multicore.event_counts import Events, count_events
 from hw_models.multicore.mapping import map_network
-from hw_models.multicore.pipeline import pipeline_of, uniform_slots
+from hw_models.multicore.pipeline import pipeline_of
 from hw_models.multicore.pipeline_ticks import schedule_pipeline
+from hw_models.multicore.provisioning import uniform_provisioning
 from hw_models.multicore.tick_cost import computing_ns, neurons_ns, run_cost
 from hw_models.target_description import load_target
 from sim.stepped import run_stepped
@@ -32,9 +33,9 @@ LOIHI = load_target("loihi-sim")
 
 
 def mapped_run(network, num_samples):
-    slots = uniform_slots(network, 2)
-    schedule = schedule_pipeline(pipeline_of(network, slots, 1), num_samples)
-    return map_network(network, LOIHI, slots), schedule
+    provisioning = uniform_provisioning(network, 2)
+    schedule = schedule_pipeline(pipeline_of(network, provisioning, 1), num_samples)
+    return map_network(network, LOIHI, provisioning), schedule
 
 
 def sources_of_cores(mapping):

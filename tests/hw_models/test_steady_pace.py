@@ -14,8 +14,9 @@ from strategies import integer_networks, random_pixels
 from hw_models.multicore.event_counts import count_events
 from hw_models.multicore.initiation_interval import initiation_interval
 from hw_models.multicore.mapping import map_network
-from hw_models.multicore.pipeline import pipeline_of, uniform_slots
+from hw_models.multicore.pipeline import pipeline_of
 from hw_models.multicore.pipeline_ticks import schedule_pipeline
+from hw_models.multicore.provisioning import uniform_provisioning
 from hw_models.multicore.steady_pace import steady_pace, steady_schedule
 from hw_models.multicore.tick_cost import run_cost
 from hw_models.target_description import load_target
@@ -25,11 +26,11 @@ LOIHI = load_target("loihi-sim")
 
 
 def mapped(network, replicas, samples, seed):
-    slots = uniform_slots(network, 2, replicas)
+    provisioning = uniform_provisioning(network, 2, replicas)
     pixels = random_pixels(network, seed, samples=samples)
     return (
-        map_network(network, LOIHI, slots, replicas),
-        pipeline_of(network, slots, 1, replicas),
+        map_network(network, LOIHI, provisioning),
+        pipeline_of(network, provisioning, 1),
         pixels,
         run_stepped(network, pixels).trains,
     )

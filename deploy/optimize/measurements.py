@@ -1,0 +1,189 @@
+"""Designs of one search and their measures; nothing is lowered, mapped or measured twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+
+from deploy.compilation import CompileOptions, Design, DesignPoint
+from deploy.design import chosen_graph, lowering
+from deploy.fidelity import simulate
+from hw_models.multicore.buffer_depths import steady_stall_share
+from hw_models.multicore.event_counts import count_events
+from hw_models.multicore.initiation_interval import initiation_interval
+from hw_models.multicore.mapping import map_network
+from hw_models.multicore.pipeline_ticks import schedule_pipeline
+from hw_models.multicore.placement_search import with_less_traffic
+from hw_models.multicore.provisioning import Provisioning
+from hw_models.multicore.steady_pace import SteadyPace, steady_pace, steady_schedule
+from hw_models.multicore.tick_cost import run_cost
+from hw_models.target_description import TargetDescription
+from toolchain.datasets import Dataset
+from toolchain.integer_network import IntegerNetwork, spiking_populations
+from toolchain.layer_graph import LayerGraph
+
+TUNING_SAMPLES = 1_000
+"""Training images, the last ones, on which accuracy is measured while searching."""
+
+COST_SAMPLES = 8
+"""Samples whose events give each design's energy and time."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Steady-state cost of a design under one cost profile."""
+
+    energy_nj: float
+    pace: SteadyPace
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Measurements:
+    """What a search has to work with, and all it has found out.
+
+    Networks and designs are compared by identity, so they are the keys of what is known of them.
+
+    Attributes:
+        accuracies: on tuning images; a step that measured one itself adds it.
+    """
+
+    model: LayerGraph
+    target: TargetDescription
+    dataset: Dataset | None
+    on_stage: Callable[[str], None]
+    accuracies: dict[IntegerNetwork, float | None] = field(default_factory=dict)
+    _lowered: dict[Hashable, tuple[LayerGraph, IntegerNetwork]] = field(default_factory=dict)
+    _mapped: dict[tuple[IntegerNetwork, Provisioning], Design] = field(default_factory=dict)
+    _exchanged: dict[Design, Design] = field(default_factory=dict)
+    _points: dict[Design, DesignPoint] = field(default_factory=dict)
+    _costs: dict[Design, dict[str, Cost]] = field(default_factory=dict)
+
+    def remember(self, design: Design) -> None:
+        """Take a design that was made elsewhere."""
+        self._lowered[_key(design.options)] = design.graph, design.network
+        self._mapped[design.network, design.provisioning] = design
+
+    def lowered(self, options: CompileOptions) -> tuple[LayerGraph, IntegerNetwork]:
+        """Graph and network of the model under other options.
+
+        Raises:
+            IntegerWidthError: the target cannot hold its integers.
+        """
+        key = _key(options)
+        if key not in self._lowered:
+            graph = chosen_graph(self.model, options)
+            self._lowered[key] = graph, lowering(self.target, options)(graph)
+        return self._lowered[key]
+
+    def mapped(
+        self,
+        options: CompileOptions,
+        graph: LayerGraph,
+        network: IntegerNetwork,
+        provisioning: Provisioning,
+    ) -> Design:
+        """The design of a network that is given so much.
+
+        Raises:
+            MappingError: that does not fit the target.
+        """
+        key = network, provisioning
+        if key not in self._mapped:
+            mapping = map_network(network, self.target, provisioning)
+            self._mapped[key] = Design(options=options, graph=graph, mapping=mapping)
+        return self._mapped[key]
+
+    def provisioned(self, design: Design, provisioning: Provisioning) -> Design:
+        """The same integers, given other buffers, replicas or tiles.
+
+        Raises:
+            MappingError: that does not fit the target.
+        """
+        return self.mapped(design.options, design.graph, design.network, provisioning)
+
+    def exchanged(self, design: Design) -> Design:
+        """The same cores in other places, with at most the traffic there was."""
+        if design not in self._exchanged:
+            mapping = with_less_traffic(design.mapping)
+            self._exchanged[design] = replace(design, mapping=mapping)
+        return self._exchanged[design]
+
+    def point(self, design: Design, change: str, verdict: str) -> DesignPoint:
+        if design not in self._points:
+            self.on_stage(f"measuring: {change}")
+            self._points[design] = self._measured(design)
+        return replace(self._points[design], change=change, verdict=verdict)
+
+    def accuracy(self, network: IntegerNetwork) -> float | None:
+        """On tuning images; None without a data set."""
+        if network not in self.accuracies:
+            self.accuracies[network] = self._measured_accuracy(network)
+        return self.accuracies[network]
+
+    def costs(self, design: Design) -> dict[str, Cost]:
+        """In the steady state, on a few samples, under each cost profile; empty without a data set."""
+        if design not in self._costs:
+            self._costs[design] = self._measured_costs(design)
+        return self._costs[design]
+
+    @cached_property
+    def tuning_images(self) -> tuple[np.ndarray, np.ndarray]:
+        assert self.dataset is not None
+        last = slice(-TUNING_SAMPLES, None)
+        return np.asarray(self.dataset.train_pixels[last]), self.dataset.train_labels[last]
+
+    def _measured(self, design: Design) -> DesignPoint:
+        ticks = initiation_interval(design.pipeline).ticks
+        costs = self.costs(design)
+        return DesignPoint(
+            change="",
+            verdict="",
+            mean_timesteps=mean_timesteps(design.network),
+            replicas=dict(design.provisioning.replicas),
+            interval_ticks=float(ticks),
+            first_latency_ticks=schedule_pipeline(design.pipeline, 1).first_latency_ticks,
+            stall_share=steady_stall_share(design.pipeline, ticks),
+            num_cores=len(design.mapping.cores),
+            num_chips=design.mapping.num_chips,
+            num_slots=sum(design.provisioning.slots.values()),
+            traffic_hops=design.mapping.traffic_cost,
+            accuracy=self.accuracy(design.network),
+            interval_us={name: 1e6 * cost.pace.interval_s for name, cost in costs.items()},
+            energy_nj={name: cost.energy_nj for name, cost in costs.items()},
+        )
+
+    def _measured_accuracy(self, network: IntegerNetwork) -> float | None:
+        if self.dataset is None:
+            return None
+        pixels, labels = self.tuning_images
+        run = simulate(network, pixels, with_counts=False)
+        return float((run.predictions == labels).mean())
+
+    def _measured_costs(self, design: Design) -> dict[str, Cost]:
+        if self.dataset is None:
+            return {}
+        pixels = np.asarray(self.dataset.train_pixels[-COST_SAMPLES:])
+        trains = simulate(design.network, pixels, with_trains=True).trains
+        schedule = steady_schedule(design.pipeline, len(pixels))
+        events = count_events(design.mapping, schedule, pixels, trains)
+        return {
+            name: Cost(
+                1e9 * run_cost(design.mapping, profile, schedule, events).energy_per_sample_j,
+                steady_pace(design.mapping, profile, schedule, events),
+            )
+            for name, profile in self.target.cost_profiles.items()
+        }
+
+
+def _key(options: CompileOptions) -> Hashable:
+    """What a search changes of the options that decide the integers."""
+    return options.max_timesteps, options.alignment, frozenset(options.alignments.items())
+
+
+def mean_timesteps(network: IntegerNetwork) -> float:
+    """T, mean over the spiking populations."""
+    spiking = spiking_populations(network)
+    return sum(p.timesteps for p in spiking) / len(spiking)
