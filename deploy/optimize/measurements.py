@@ -11,15 +11,14 @@ import numpy as np
 from deploy.compilation import CompileOptions, Design, DesignPoint
 from deploy.design import chosen_graph, lowering
 from deploy.fidelity import simulate
+from deploy.steady_costs import ShownSamples, shown_samples, steady_run
 from hw_models.multicore.buffer_depths import steady_stall_share
-from hw_models.multicore.event_counts import count_events
 from hw_models.multicore.initiation_interval import initiation_interval
 from hw_models.multicore.mapping import map_network
 from hw_models.multicore.pipeline_ticks import schedule_pipeline
 from hw_models.multicore.placement_search import with_less_traffic
 from hw_models.multicore.provisioning import Provisioning
-from hw_models.multicore.steady_pace import SteadyPace, steady_pace, steady_schedule
-from hw_models.multicore.tick_cost import run_cost
+from hw_models.multicore.steady_pace import SteadyCost
 from hw_models.target_description import TargetDescription
 from toolchain.datasets import Dataset
 from toolchain.integer_network import IntegerNetwork, spiking_populations
@@ -27,17 +26,6 @@ from toolchain.layer_graph import LayerGraph
 
 TUNING_SAMPLES = 1_000
 """Training images, the last ones, on which accuracy is measured while searching."""
-
-COST_SAMPLES = 8
-"""Samples whose events give each design's energy and time."""
-
-
-@dataclass(frozen=True)
-class Cost:
-    """Steady-state cost of a design under one cost profile."""
-
-    energy_nj: float
-    pace: SteadyPace
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -58,8 +46,9 @@ class Measurements:
     _lowered: dict[Hashable, tuple[LayerGraph, IntegerNetwork]] = field(default_factory=dict)
     _mapped: dict[tuple[IntegerNetwork, Provisioning], Design] = field(default_factory=dict)
     _exchanged: dict[Design, Design] = field(default_factory=dict)
+    _samples: dict[IntegerNetwork, ShownSamples] = field(default_factory=dict)
     _points: dict[Design, DesignPoint] = field(default_factory=dict)
-    _costs: dict[Design, dict[str, Cost]] = field(default_factory=dict)
+    _costs: dict[Design, dict[str, SteadyCost]] = field(default_factory=dict)
 
     def remember(self, design: Design) -> None:
         """Take a design that was made elsewhere."""
@@ -123,8 +112,8 @@ class Measurements:
             self.accuracies[network] = self._measured_accuracy(network)
         return self.accuracies[network]
 
-    def costs(self, design: Design) -> dict[str, Cost]:
-        """In the steady state, on a few samples, under each cost profile; empty without a data set."""
+    def costs(self, design: Design) -> dict[str, SteadyCost]:
+        """Per sample in the steady state, under each cost profile; empty without a data set."""
         if design not in self._costs:
             self._costs[design] = self._measured_costs(design)
         return self._costs[design]
@@ -151,8 +140,8 @@ class Measurements:
             num_slots=sum(design.provisioning.slots.values()),
             traffic_hops=design.mapping.traffic_cost,
             accuracy=self.accuracy(design.network),
-            interval_us={name: 1e6 * cost.pace.interval_s for name, cost in costs.items()},
-            energy_nj={name: cost.energy_nj for name, cost in costs.items()},
+            interval_us={name: 1e6 * cost.interval_s for name, cost in costs.items()},
+            energy_nj={name: 1e9 * cost.energy_per_sample_j for name, cost in costs.items()},
         )
 
     def _measured_accuracy(self, network: IntegerNetwork) -> float | None:
@@ -162,20 +151,16 @@ class Measurements:
         run = simulate(network, pixels, with_counts=False)
         return float((run.predictions == labels).mean())
 
-    def _measured_costs(self, design: Design) -> dict[str, Cost]:
+    def _measured_costs(self, design: Design) -> dict[str, SteadyCost]:
         if self.dataset is None:
             return {}
-        pixels = np.asarray(self.dataset.train_pixels[-COST_SAMPLES:])
-        trains = simulate(design.network, pixels, with_trains=True).trains
-        schedule = steady_schedule(design.pipeline, len(pixels))
-        events = count_events(design.mapping, schedule, pixels, trains)
-        return {
-            name: Cost(
-                1e9 * run_cost(design.mapping, profile, schedule, events).energy_per_sample_j,
-                steady_pace(design.mapping, profile, schedule, events),
-            )
-            for name, profile in self.target.cost_profiles.items()
-        }
+        shown = self._shown(design.network, self.dataset)
+        return steady_run(design.mapping, design.pipeline, shown).costs(self.target)
+
+    def _shown(self, network: IntegerNetwork, dataset: Dataset) -> ShownSamples:
+        if network not in self._samples:
+            self._samples[network] = shown_samples(network, dataset)
+        return self._samples[network]
 
 
 def _key(options: CompileOptions) -> Hashable:

@@ -156,8 +156,8 @@ def replicas(search: Search, design: Design) -> Iterator[Candidate]:
 
 def tiles(search: Search, design: Design) -> Iterator[Candidate]:
     """Finer tiles of the populations that set the pace, see ``deploy.optimize.finer_tiles``."""
-    paces = [cost.pace for cost in search.measurements.costs(design).values()]
-    for names, provisioning in finer_tiles(design, paces):
+    costs = list(search.measurements.costs(design).values())
+    for names, provisioning in finer_tiles(design, costs):
         try:
             finer = search.measurements.provisioned(design, provisioning)
         except MappingError:  # a single neuron is more work, or all chips are full

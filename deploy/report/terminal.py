@@ -69,10 +69,10 @@ def _pace(profile: str, cost: dict[str, Any]) -> str:
     slowest = max(times, key=lambda name: times[name]["pace_s"])
     cores = cost["core_times"]
     computing, imbalance = (sum(c[i] for c in cores) / len(cores) for i in (0, 1))
-    pace = times[slowest]["pace_s"] / (cost["total_s"] * (1 - cost["barrier_share"]))
+    pace = times[slowest]["pace_s"] / (cost["interval_s"] * (1 - cost["barrier_share"]))
     return (
-        f"time ({profile}): a core computes {computing / cost['total_s']:.0%}, waits "
-        f"{imbalance / cost['total_s']:.0%} for slower cores while it fires, barriers take "
+        f"time ({profile}): a core computes {computing / cost['interval_s']:.0%}, waits "
+        f"{imbalance / cost['interval_s']:.0%} for slower cores while it fires, barriers take "
         f"{cost['barrier_share']:.0%}; {escape(slowest)} sets the pace {pace:.0%} of the time"
     )
 
