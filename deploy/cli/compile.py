@@ -60,7 +60,9 @@ def compile_command(
     optimize: Annotated[
         str | None,
         typer.Option(
-            help="Search a better design: stalls, cores, latency, energy, time or traffic."
+            help="Search a design that is lower in one of: "
+            + "; ".join(objective.description for objective in OBJECTIVES.values())
+            + ".",
         ),
     ] = None,
     interval: Annotated[
@@ -79,9 +81,8 @@ def compile_command(
 ) -> None:
     """Compile a trained network for a target: integers, cores, buffers, stalls, Lava processes.
 
-    With --optimize, buffers get the depths that the objective asks for, and against stalls the longest
-    firing windows are shared by replicas; with --accuracy-budget, windows may be shortened and alignments
-    changed too. A table says what each step bought.
+    With --optimize, a search tries other buffer depths, replicas, finer tiles and places of cores; with
+    --accuracy-budget also shorter windows and other alignments. A table says what each step bought.
 
     Example: [bold]qac-deploy compile model.pt --target loihi-sim --optimize stalls[/bold]
     """
@@ -101,9 +102,11 @@ def compile_command(
             f"must be one of {', '.join(OBJECTIVES)}, not '{optimize}'",
             param_hint="--optimize",
         )
-    if interval is not None and (optimize != "stalls" or replicate):
+    takes_interval = optimize is not None and OBJECTIVES[optimize].takes_interval
+    if interval is not None and (not takes_interval or replicate):
+        objectives = " or ".join(name for name, o in OBJECTIVES.items() if o.takes_interval)
         raise typer.BadParameter(
-            "is for --optimize stalls, which then chooses the replicas itself",
+            f"is for --optimize {objectives}, which then chooses the replicas itself",
             param_hint="--interval",
         )
     options = CompileOptions(

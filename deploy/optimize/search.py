@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 
@@ -11,7 +11,6 @@ from deploy.design import lowering
 from deploy.optimize.measurements import Measurements, mean_timesteps
 from deploy.optimize.objectives import OBJECTIVES, Objective, Step
 from deploy.optimize.steps import (
-    CHANGES_INTEGERS,
     STEP_RULES,
     Candidate,
     Search,
@@ -26,6 +25,9 @@ from toolchain.layer_graph import LayerGraph
 from toolchain.passes.change_timesteps import use_uniform_timesteps
 
 KEPT = "kept"
+
+ROUNDING = 1e-9
+"""Relative difference of two measures below which they are equal."""
 
 
 def optimize_design(
@@ -55,7 +57,8 @@ def optimize_design(
         accuracy_budget=first.options.accuracy_budget,
         lowest_accuracy=_lowest_accuracy(first, measurements),
     )
-    found = climb(search, first)
+    found = climb(search, first, objective.applicable(search.may_change_integers))
+    take_from_others(found, first)
     points = list(found.points)
     for candidate in _uniform(search, first):
         points.append(measurements.point(candidate.design, candidate.change, "for comparison"))
@@ -64,30 +67,69 @@ def optimize_design(
 
 @dataclass(kw_only=True, eq=False)
 class Climb:
-    """How far a search has come: the best design, the points of all, and of those kept the last."""
+    """How far a search has come: the best design, all candidates measured, and the last point kept."""
 
     search: Search
     best: Design
     kept: DesignPoint
     points: list[DesignPoint]
+    measured: list[Design]
 
-    def keep(self, candidate: Candidate, rule: StepRule) -> bool:
+    def keep(self, candidate: Candidate, rule: StepRule | None = None) -> bool:
         """Measure a candidate, and make it the best design if nothing speaks against it."""
         point = self.search.measurements.point(candidate.design, candidate.change, KEPT)
         refusal = _refusal(self.search, rule, self.points[0], self.kept, point)
+        self.measured.append(candidate.design)
         self.points.append(replace(point, verdict=refusal or KEPT))
         if refusal is None:
             self.best, self.kept = candidate.design, point
         return refusal is None
 
+    def has(self, candidate: Candidate) -> bool:
+        return candidate.design in self.measured
 
-def climb(search: Search, first: Design) -> Climb:
-    """Try the objective's steps one after another, each from the best design so far."""
-    point = search.measurements.point(first, "as compiled", KEPT)
-    found = Climb(search=search, best=first, kept=point, points=[point])
-    for step in search.objective.steps:
-        if step in CHANGES_INTEGERS and search.lowest_accuracy is None:
+    @property
+    def kept_candidates(self) -> list[Candidate]:
+        """Those that were the best design once, the first one left out."""
+        pairs = zip(self.points, self.measured, strict=True)
+        return [
+            Candidate(change=point.change, design=design)
+            for point, design in list(pairs)[1:]
+            if point.verdict == KEPT
+        ]
+
+    def preference(self, candidate: Candidate) -> tuple[bool, float]:
+        """Lowest for what would be kept and lowers the measure most."""
+        point = self.search.measurements.point(candidate.design, candidate.change, KEPT)
+        refusal = _refusal(self.search, None, self.points[0], self.kept, point)
+        return refusal is not None, self.search.objective.measure(point)
+
+
+def take_from_others(found: Climb, first: Design) -> None:
+    """Take the best of what searches for other objectives keep, where that beats the search's own.
+
+    Steps depend on each other, so a search for another objective may lead further than one's own. It ends
+    after its last step that may lower the measure.
+    """
+    search = found.search
+    for other in OBJECTIVES.values():
+        if other is search.objective or (other.needs_data and search.measurements.dataset is None):
             continue
+        searched = replace(search, objective=other, interval=None)
+        steps = other.applicable(searched.may_change_integers)
+        while steps and steps[-1] in search.objective.cannot_lower:
+            steps = steps[:-1]
+        offered = [c for c in climb(searched, first, steps).kept_candidates if not found.has(c)]
+        if offered:
+            change = f"as the search for {other.name} has it"
+            found.keep(replace(min(offered, key=found.preference), change=change))
+
+
+def climb(search: Search, first: Design, steps: Sequence[Step]) -> Climb:
+    """Try steps one after another, each from the best design so far."""
+    point = search.measurements.point(first, "as compiled", KEPT)
+    found = Climb(search=search, best=first, kept=point, points=[point], measured=[first])
+    for step in steps:
         rule = STEP_RULES[step]
         while _try(found, rule) and rule.repeats:
             pass
@@ -109,7 +151,7 @@ def _objective(options: CompileOptions, dataset: Dataset | None) -> Objective:
     objective = OBJECTIVES[options.optimize]
     if objective.needs_data and dataset is None:
         raise DataError(
-            f"--optimize {objective.name} measures {objective.lowers} on real samples, but no data set is "
+            f"--optimize {objective.name} measures {objective.lowers}, on real samples, but no data set is "
             f"known; choose one with --data"
         )
     if options.accuracy_budget > 0 and dataset is None:
@@ -127,7 +169,7 @@ def _lowest_accuracy(first: Design, measurements: Measurements) -> float | None:
 
 
 def _refusal(
-    search: Search, rule: StepRule, first: DesignPoint, kept: DesignPoint, point: DesignPoint
+    search: Search, rule: StepRule | None, first: DesignPoint, kept: DesignPoint, point: DesignPoint
 ) -> str | None:
     """Why a point is not kept, or None."""
     asked = search.interval
@@ -139,12 +181,20 @@ def _refusal(
             return f"loses {lost:.2f} points, over the budget of {search.accuracy_budget:g}"
     if asked is not None and kept.interval_ticks > asked >= point.interval_ticks:
         return None
-    if search.objective.measure(point) >= search.objective.measure(kept):
-        return f"no gain in {search.objective.name}"
-    if rule.keeps_chips and asked is None and point.num_chips > kept.num_chips:
-        remedy = f": only with --interval {point.interval_ticks:g}" * (
-            rule is STEP_RULES[Step.REPLICAS]
+    if asked is not None and kept.interval_ticks <= asked < point.interval_ticks:
+        return f"one result every {point.interval_ticks:g} ticks, not the {asked} asked for"
+    if search.objective.keeps_interval and point.interval_ticks > first.interval_ticks:
+        return (
+            f"one result every {point.interval_ticks:g} ticks, {search.objective.name} keeps the "
+            f"{first.interval_ticks:g} as compiled"
         )
+    kept_measure = search.objective.measure(kept)
+    if search.objective.measure(point) >= kept_measure - ROUNDING * abs(kept_measure):
+        return f"no gain in {search.objective.name}"
+    if rule is not None and rule.keeps_chips and asked is None and point.num_chips > kept.num_chips:
+        remedy = ""
+        if search.objective.takes_interval:
+            remedy = f": only with --interval {point.interval_ticks:g}"
         return f"{point.num_chips} chips in place of {kept.num_chips}{remedy}"
     return None
 

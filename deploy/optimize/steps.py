@@ -51,6 +51,10 @@ class Search:
     accuracy_budget: float
     lowest_accuracy: float | None
 
+    @property
+    def may_change_integers(self) -> bool:
+        return self.lowest_accuracy is not None
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Candidate:
@@ -185,8 +189,6 @@ STEP_RULES: dict[Step, StepRule] = {
     Step.REPLICAS: StepRule(candidates=replicas, keeps_chips=True),
     Step.EXCHANGED_CORES: StepRule(candidates=exchanged_cores),
 }
-
-CHANGES_INTEGERS = {Step.ALIGNMENTS, Step.REALIGNMENT, Step.SHORTER_WINDOWS}
 
 
 def changed(search: Search, design: Design, options: CompileOptions) -> Design:
