@@ -10,7 +10,7 @@ from deploy.array_comparison import ArrayComparison
 from deploy.fidelity import AlignmentTrade, Fidelity
 from hw_models.multicore.asynchronous_time import AsynchronousTime
 from hw_models.multicore.initiation_interval import Change, InitiationInterval
-from hw_models.multicore.mapping import Mapping as CoreMapping
+from hw_models.multicore.mapping import CoreMapping
 from hw_models.multicore.pipeline import Pipeline
 from hw_models.multicore.pipeline_ticks import Schedule
 from hw_models.multicore.provisioning import Provisioning

@@ -22,7 +22,7 @@ from deploy.export.sanafe_places import copies_in_flight, one_mesh, receivers, t
 from deploy.sanafe_events import SanafeEvents, energies_j, sanafe_events, simple_tick_ns
 from deploy.verification import Build
 from hw_models.multicore.event_counts import Events, count_events
-from hw_models.multicore.mapping import Mapping
+from hw_models.multicore.mapping import CoreMapping
 from hw_models.multicore.pipeline_ticks import Schedule, schedule_pipeline
 from hw_models.multicore.tick_cost import lookups_ns, neurons_ns, run_cost
 from hw_models.target_description import CostProfile
@@ -246,7 +246,11 @@ def _spike_difference(build: Build, schedule: Schedule, copies: int, run: Sanafe
 
 
 def _events(
-    mapping: Mapping, profile: CostProfile, events: Events, expected: SanafeEvents, run: SanafeRun
+    mapping: CoreMapping,
+    profile: CostProfile,
+    events: Events,
+    expected: SanafeEvents,
+    run: SanafeRun,
 ) -> list[Quantity]:
     """Counts on each core in each tick; in each tick where SANA-FE reports no more."""
     theirs = _message_counts(mapping, events.spikes.shape, run)
@@ -284,7 +288,7 @@ def _events(
 
 
 def _message_counts(
-    mapping: Mapping, shape: tuple[int, ...], run: SanafeRun
+    mapping: CoreMapping, shape: tuple[int, ...], run: SanafeRun
 ) -> dict[str, np.ndarray]:
     """What SANA-FE's messages add up to on each core in each tick, each of shape ``shape``."""
     mesh = mapping.target.mesh
@@ -324,7 +328,7 @@ def _serviced(
 
 
 def _energy(
-    mapping: Mapping,
+    mapping: CoreMapping,
     profile: CostProfile,
     schedule: Schedule,
     events: Events,

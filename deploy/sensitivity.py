@@ -9,7 +9,7 @@ from deploy.compilation import Design, Sensitivity
 from deploy.steady_costs import SteadyRun
 from hw_models.multicore.buffer_depths import with_depths
 from hw_models.multicore.initiation_interval import initiation_interval
-from hw_models.multicore.mapping import Mapping, map_network
+from hw_models.multicore.mapping import CoreMapping, map_network
 from hw_models.multicore.provisioning import Provisioning, uniform_provisioning
 from hw_models.target_description import TargetDescription
 from toolchain.errors import MappingError, TargetError
@@ -39,7 +39,7 @@ def sensitivity(
         if name == _SLOTS:
             depths = uniform_provisioning(design.network, int(tried), provisioning.replicas).slots
             provisioning = replace(provisioning, slots=depths)
-        mapping: Mapping | None = design.mapping
+        mapping: CoreMapping | None = design.mapping
         if not name.startswith(_KEEPS_MAPPING):
             mapping = _mapped(design, changed, provisioning)
         pipeline = replace(design.pipeline, link_ticks=changed.link_ticks)
@@ -81,7 +81,7 @@ def _changes(design: Design, target: TargetDescription) -> Iterator[tuple[str, f
 
 def _mapped(
     design: Design, target: TargetDescription, provisioning: Provisioning
-) -> Mapping | None:
+) -> CoreMapping | None:
     try:
         return map_network(design.network, target, provisioning)
     except (MappingError, TargetError):

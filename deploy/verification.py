@@ -14,7 +14,7 @@ from deploy.build_folder import MODEL, load_report
 from deploy.compilation import CompileOptions
 from deploy.design import chosen_graph, lowering
 from deploy.lava_emitter.emit_bundle import bundle_document
-from hw_models.multicore.mapping import Mapping
+from hw_models.multicore.mapping import CoreMapping
 from hw_models.multicore.mapping_file import load_mapping
 from hw_models.multicore.pipeline import Pipeline
 from hw_models.multicore.pipeline_ticks import schedule_pipeline
@@ -71,7 +71,7 @@ class Build:
     target: TargetDescription
     array: PeArray
     network: IntegerNetwork
-    mapping: Mapping
+    mapping: CoreMapping
     pipeline: Pipeline
     pixels: np.ndarray
     reference: Simulation

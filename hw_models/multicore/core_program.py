@@ -14,7 +14,7 @@ from itertools import pairwise
 import numpy as np
 
 from hw_models.multicore.connectivity import Connectivity, connectivity, kernel
-from hw_models.multicore.mapping import CoreAssignment, Mapping
+from hw_models.multicore.mapping import CoreAssignment, CoreMapping
 from hw_models.multicore.tile_grid import Tile, block_sums
 from toolchain.integer_network import (
     IntegerInput,
@@ -86,7 +86,7 @@ class OutputAxons:
     """What the cores of a source send to one core: every spike of ``pixels`` goes to ``axons`` there.
 
     Attributes:
-        source, target: rows of ``Mapping.cores``.
+        source, target: rows of ``CoreMapping.cores``.
         pixels: the source core's own pixels (row, column in its tile), shape ``(S, 2)``.
         axons: number of the input axon at the target, shape ``(S,)``.
     """
@@ -97,8 +97,8 @@ class OutputAxons:
     axons: np.ndarray
 
 
-def core_programs(mapping: Mapping, population: str) -> Iterator[CoreProgram]:
-    """The programs of a population's cores, one by one, in the order of ``Mapping.cores_of``."""
+def core_programs(mapping: CoreMapping, population: str) -> Iterator[CoreProgram]:
+    """The programs of a population's cores, one by one, in the order of ``CoreMapping.cores_of``."""
     neurons = mapping.network[population]
     assert not isinstance(neurons, IntegerInput), "the host sends the pixels"
     synapses = mapping.network.incoming(population)
@@ -130,12 +130,12 @@ def core_programs(mapping: Mapping, population: str) -> Iterator[CoreProgram]:
         )
 
 
-def _heard(mapping: Mapping, synapse: IntegerSynapse, replica: int) -> list[int]:
+def _heard(mapping: CoreMapping, synapse: IntegerSynapse, replica: int) -> list[int]:
     """Replicas of the source that one of the target hears, in the order of its axons."""
     return [source for source, target, _ in mapping.senders(synapse) if target == replica]
 
 
-def output_axons(mapping: Mapping, synapse: IntegerSynapse) -> Iterator[OutputAxons]:
+def output_axons(mapping: CoreMapping, synapse: IntegerSynapse) -> Iterator[OutputAxons]:
     """The routes of one synapse, from the cores of its source to those of its target.
 
     In order of the target's cores.

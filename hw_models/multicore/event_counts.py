@@ -17,7 +17,7 @@ import numpy as np
 
 from hw_models.multicore.connectivity import connectivity, is_convolution
 from hw_models.multicore.frame_sums import BlockSums, Weights, frame_sums
-from hw_models.multicore.mapping import Mapping, Route
+from hw_models.multicore.mapping import CoreMapping, Route
 from hw_models.multicore.pipeline_ticks import Schedule
 from hw_models.multicore.tile_grid import TileGrid, block_sums, memberships
 from toolchain.integer_network import (
@@ -55,7 +55,7 @@ class Events:
 
 
 def count_events(
-    mapping: Mapping,
+    mapping: CoreMapping,
     schedule: Schedule,
     pixels: np.ndarray,
     trains: ReadOnlyDict[str, np.ndarray],
@@ -98,7 +98,7 @@ class _Run:
         columns: where each tick is counted, -1 where it is not, shape ``(schedule.num_ticks,)``.
     """
 
-    mapping: Mapping
+    mapping: CoreMapping
     schedule: Schedule
     shown: np.ndarray
     columns: np.ndarray

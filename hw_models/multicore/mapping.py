@@ -39,7 +39,7 @@ class Route:
 
     Attributes:
         samples: those that the source's replica works on and sends.
-        source, target: rows of ``Mapping.cores``, shape ``(R,)``.
+        source, target: rows of ``CoreMapping.cores``, shape ``(R,)``.
         axes: connected blocks along channels, rows and columns; a route is one pair of each, channels
             first, columns last.
     """
@@ -58,7 +58,7 @@ class Route:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Mapping:
+class CoreMapping:
     """All used cores: populations in topological order, replica by replica, tile by tile.
 
     Attributes:
@@ -227,7 +227,7 @@ def map_network(
     network: IntegerNetwork,
     target: TargetDescription,
     provisioning: Provisioning,
-) -> Mapping:
+) -> CoreMapping:
     """Partition a network and place its tiles where the least traffic goes far.
 
     Each order of ``placement.ORDERS`` is tried.
@@ -241,7 +241,7 @@ def map_network(
     grids = {grid.population: grid for grid, _ in parts}
     stages = [grid for grid, _ in parts for _ in range(provisioning.num_replicas(grid.population))]
     placed = [
-        Mapping(
+        CoreMapping(
             target=target,
             network=network,
             provisioning=provisioning,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hw_models.multicore.core_resources import LIMITS, CoreUse
-from hw_models.multicore.mapping import CoreAssignment, Mapping
+from hw_models.multicore.mapping import CoreAssignment, CoreMapping
 from hw_models.multicore.provisioning import Provisioning
 from hw_models.multicore.tile_grid import Tile, TileGrid
 from hw_models.target_description import TargetDescription
@@ -19,7 +19,7 @@ MAPPING = "mapping.json"
 _AXES = ("channels", "rows", "columns")
 
 
-def mapping_document(mapping: Mapping) -> dict[str, Any]:
+def mapping_document(mapping: CoreMapping) -> dict[str, Any]:
     """The document for a mapping: limits, a summary, the buffers, and all cores in order."""
     return {
         "target": mapping.target.name,
@@ -45,7 +45,7 @@ def mapping_document(mapping: Mapping) -> dict[str, Any]:
     }
 
 
-def load_mapping(build: Path, network: IntegerNetwork, target: TargetDescription) -> Mapping:
+def load_mapping(build: Path, network: IntegerNetwork, target: TargetDescription) -> CoreMapping:
     """The mapping of a build folder.
 
     Raises:
@@ -85,7 +85,7 @@ def load_mapping(build: Path, network: IntegerNetwork, target: TargetDescription
             f"{path}: cores must be listed population by population, replica by replica, tile by tile, as "
             f"compile does, and all replicas of a population must have the same tiles"
         )
-    return Mapping(
+    return CoreMapping(
         target=target,
         network=network,
         provisioning=Provisioning(

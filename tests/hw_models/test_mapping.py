@@ -16,7 +16,7 @@ from strategies import integer_networks
 
 from hw_models.multicore.connectivity import connectivity
 from hw_models.multicore.core_resources import LIMITS, NetworkOnTarget, highest_use, worst_tile_work
-from hw_models.multicore.mapping import Mapping, map_network, place
+from hw_models.multicore.mapping import CoreMapping, map_network, place
 from hw_models.multicore.partition import partition
 from hw_models.multicore.placement import ORDERS, core_number, position
 from hw_models.multicore.provisioning import uniform_provisioning
@@ -418,7 +418,7 @@ def test_regions_of_two_large_layers_share_a_chip_and_send_less():
         rows = order(list(grids.values()))
         assert sorted(rows) == list(range(sum(map(len, grids.values()))))
         cores = place(parts, rows, LOIHI.mesh, provisioning)
-        mapping = Mapping(
+        mapping = CoreMapping(
             target=LOIHI, network=network, provisioning=provisioning, grids=grids, cores=cores
         )
         costs[order.__name__] = mapping.traffic_cost, mapping.traffic()["share_between_chips"]
