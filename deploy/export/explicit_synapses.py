@@ -11,8 +11,7 @@ import numpy as np
 
 from hw_models.multicore.connectivity import connectivity, kernel
 from hw_models.multicore.mapping import CoreAssignment
-from hw_models.multicore.partition import bit_planes
-from toolchain.integer_network import IntegerNetwork, IntegerSynapse, input_population
+from toolchain.integer_network import IntegerNetwork, IntegerSynapse, bit_planes, input_population
 
 
 @dataclass(frozen=True, eq=False)

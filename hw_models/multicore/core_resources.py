@@ -24,7 +24,6 @@ import numpy as np
 
 from hw_models.multicore.connectivity import Connectivity, connectivity
 from hw_models.multicore.core_profiles import (
-    bit_planes,
     compartment_profiles,
     synapse_formats,
     threshold_profiles,
@@ -39,6 +38,7 @@ from toolchain.integer_network import (
     IntegerPopulation,
     IntegerReadout,
     IntegerSynapse,
+    bit_planes,
 )
 
 LIMITS = (

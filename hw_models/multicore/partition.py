@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from math import ceil
 
-from hw_models.multicore.core_profiles import bit_planes
 from hw_models.multicore.core_resources import (
     CoreUse,
     NetworkOnTarget,
@@ -30,6 +29,8 @@ from toolchain.integer_network import (
     IntegerInput,
     IntegerNetwork,
     IntegerPopulation,
+    bit_planes,
+    highest_exponent,
     input_population,
 )
 
@@ -190,7 +191,7 @@ def _check_bit_planes(network: IntegerNetwork, target: TargetDescription) -> Non
     """The host injects pixels as bit planes, whose weights are shifted by up to the pixel's width."""
     source = input_population(network)
     for synapse in network.outgoing(source.name):
-        highest = synapse.exponent + bit_planes(source) - 1
+        highest = highest_exponent(network, synapse)
         if highest > target.widths.max_exponent:
             raise MappingError(
                 f"{synapse}: the highest of {bit_planes(source)} bit planes needs weight exponent "
