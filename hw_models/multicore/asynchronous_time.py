@@ -52,7 +52,9 @@ def asynchronous_time(
 ) -> AsynchronousTime:
     """Seconds of a steady state whose events were counted."""
     first = steady.schedule.first_latency_ticks
-    readout = mapping.rows_of(readout_population(mapping.network).name, 0)  # has the first sample
+    readout = mapping.core_slots_of(
+        readout_population(mapping.network).name, 0
+    )  # has the first sample
     latency_ns = tick_ends_ns(mapping, profile, events[:first])[readout, -1].max()
     period_ns = steady_pace_ns(mapping, profile, events[first:])
     return AsynchronousTime(

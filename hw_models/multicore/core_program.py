@@ -148,9 +148,11 @@ def output_axons(mapping: CoreMapping, synapse: IntegerSynapse) -> Iterator[Outp
     ]
     heard = block_sums(links.channels.astype(np.int64), target.edges[0]) > 0
     for replica in range(mapping.num_replicas(synapse.target)):
-        senders = [mapping.rows_of(synapse.source, i) for i in _heard(mapping, synapse, replica)]
+        senders = [
+            mapping.core_slots_of(synapse.source, i) for i in _heard(mapping, synapse, replica)
+        ]
         for target_row, (c, r, k) in zip(
-            mapping.rows_of(synapse.target, replica), np.ndindex(target.shape), strict=True
+            mapping.core_slots_of(synapse.target, replica), np.ndindex(target.shape), strict=True
         ):
             rows, columns = reached[0][r], reached[1][k]
             for number, tile in enumerate(source.tiles):

@@ -39,7 +39,7 @@ class Route:
 
     Attributes:
         samples: those that the source's replica works on and sends.
-        source, target: rows of ``CoreMapping.cores``, shape ``(R,)``.
+        source, target: core slots, indices into ``CoreMapping.cores``, shape ``(R,)``.
         axes: connected blocks along channels, rows and columns; a route is one pair of each, channels
             first, columns last.
     """
@@ -80,12 +80,12 @@ class CoreMapping:
 
     @cached_property
     def first_core(self) -> dict[str, int]:
-        """Row in ``cores`` of the first tile of each population's first replica."""
+        """Core slot, the index in ``cores``, of the first tile of each population's first replica."""
         sizes = [len(grid) * self.num_replicas(name) for name, grid in self.grids.items()]
         return dict(zip(self.grids, [0, *np.cumsum(sizes).tolist()[:-1]], strict=True))
 
-    def rows_of(self, population: str, replica: int) -> range:
-        """Rows in ``cores`` of a replica, in the order of the grid's tiles."""
+    def core_slots_of(self, population: str, replica: int) -> range:
+        """Core slots of a replica, in the order of the grid's tiles."""
         size = len(self.grids[population])
         start = self.first_core[population] + replica * size
         return range(start, start + size)
@@ -124,7 +124,7 @@ class CoreMapping:
         return len({core.chip_index for core in self.cores})
 
     def hops(self, source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Mesh hops east-west and north-south between cores (rows); 0 between chips."""
+        """Mesh hops east-west and north-south between core slots; 0 between chips."""
         positions = np.array([core.position for core in self.cores]).reshape(-1, 2)
         hops = np.abs(positions[source] - positions[target])
         hops[self.chips[source] != self.chips[target]] = 0
@@ -132,7 +132,7 @@ class CoreMapping:
 
     @cached_property
     def chips(self) -> np.ndarray:
-        """Chip of each row of ``cores``."""
+        """Chip of each core slot."""
         return np.array([core.chip_index for core in self.cores])
 
     def routes(self) -> Iterator[Route]:
@@ -164,8 +164,8 @@ class CoreMapping:
             yield Route(
                 synapse,
                 samples,
-                self.rows_of(synapse.source, i).start + senders,
-                self.rows_of(synapse.target, j).start + receivers,
+                self.core_slots_of(synapse.source, i).start + senders,
+                self.core_slots_of(synapse.target, j).start + receivers,
                 (channels, rows, columns),
             )
 
@@ -267,8 +267,8 @@ def place(
     ]
     rank = dict(zip(order, range(len(order)), strict=True))
     cores = []
-    for row, (replica, tile, use) in enumerate(tiles):
-        chip, on_chip = divmod(rank[row], mesh.num_cores)
+    for core_slot, (replica, tile, use) in enumerate(tiles):
+        chip, on_chip = divmod(rank[core_slot], mesh.num_cores)
         cores.append(
             CoreAssignment(
                 core_index=chip * mesh.num_cores + core_number(on_chip, mesh),

@@ -133,9 +133,9 @@ def _assigned(
     }
     cores = list(mapping.cores)
     for (chip, place), members in zip(used, held, strict=True):
-        for index, row in enumerate(sorted(members)):
-            cores[row] = replace(
-                cores[row],
+        for index, core_slot in enumerate(sorted(members)):
+            cores[core_slot] = replace(
+                cores[core_slot],
                 core_index=chip * mesh.num_cores + first[place] + index,
                 chip_index=chip,
                 position=place,

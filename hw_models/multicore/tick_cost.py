@@ -163,7 +163,7 @@ def _core_times(
     times[:, 0] = per_core_ns.sum(axis=1)
     for name in mapping.grids:
         for replica, stage in enumerate(schedule.pipeline.stages(name)):
-            rows = mapping.rows_of(name, replica)
+            rows = mapping.core_slots_of(name, replica)
             for span in schedule.spans[stage]:
                 start, stop = max(span.start, ticks.start), min(span.stop, ticks.stop)
                 if start < stop:
