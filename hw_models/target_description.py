@@ -8,29 +8,10 @@ from functools import cached_property
 
 import numpy as np
 
+from hw_models.core_limits import CORE_LIMITS, CoreAmounts
 from hw_models.figures import Figure, FigureFile, load_figures
 from toolchain.errors import TargetError
 from toolchain.integer_network import IntegerWidths
-
-
-@dataclass(frozen=True, kw_only=True)
-class CoreLimits:
-    """What one core holds.
-
-    Attributes:
-        threshold_profiles, compartment_profiles: different thresholds, and different kinds of
-            compartment, that its compartments choose from; each has a bias of its own.
-        synapse_formats: different widths and exponents of weights.
-    """
-
-    compartments: int
-    synapse_words: int
-    input_axons: int
-    output_axons: int
-    compartment_bases: int
-    threshold_profiles: int
-    compartment_profiles: int
-    synapse_formats: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,16 +115,11 @@ class TargetDescription:
         )
 
     @cached_property
-    def core(self) -> CoreLimits:
-        return CoreLimits(
-            compartments=self.file.integer("core.compartments"),
-            synapse_words=self.file.integer("core.synapse_words"),
-            input_axons=self.file.integer("core.input_axons"),
-            output_axons=self.file.integer("core.output_axons"),
-            compartment_bases=self.file.integer("core.compartment_bases"),
-            threshold_profiles=self.file.integer("core.threshold_profiles", 2),
-            compartment_profiles=self.file.integer("core.compartment_profiles", 2),
-            synapse_formats=self.file.integer("core.synapse_formats"),
+    def core(self) -> CoreAmounts:
+        """What one core has."""
+        figure = self.file.integer
+        return CoreAmounts(
+            **{name: figure(f"core.{name}", limit.least) for name, limit in CORE_LIMITS.items()}
         )
 
     @cached_property

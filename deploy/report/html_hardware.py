@@ -13,19 +13,18 @@ from deploy.report.markup import (
     section,
     table,
 )
+from hw_models.core_limits import CORE_LIMITS
 
 
 def cores(report: dict[str, Any]) -> Markup:
     mapping = report["mapping"]
-    limits = (
-        "compartments", "synapse_words", "input_axons", "output_axons", "threshold_profiles"
-    )  # fmt: skip
+    limits = [limit for limit in CORE_LIMITS.values() if limit.in_report]
     rows = [
         [
             name,
             record["cores"],
             record["replicas"],
-            *(f"{record[n][0]:,} ({per_cent(record[n][0] / record[n][1])})" for n in limits),
+            *(_use(*record[limit.name]) for limit in limits),
         ]
         for name, record in mapping["populations"].items()
     ]
@@ -42,8 +41,12 @@ def cores(report: dict[str, Any]) -> Markup:
             f"population:",
             class_="quiet",
         ),
-        table(["Population", "cores", "replicas", *(n.replace("_", " ") for n in limits)], rows),
+        table(["Population", "cores", "replicas", *(limit.label for limit in limits)], rows),
     )
+
+
+def _use(used: int, available: int) -> str:
+    return f"{used:,} ({per_cent(used / available)})"
 
 
 def sensitivity(report: dict[str, Any]) -> Markup:

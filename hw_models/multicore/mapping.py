@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from hw_models.core_limits import CORE_LIMITS
 from hw_models.multicore.connectivity import connectivity
-from hw_models.multicore.core_resources import LIMITS, CoreUse
+from hw_models.multicore.core_resources import CoreUse
 from hw_models.multicore.partition import partition
 from hw_models.multicore.pipeline import Pipeline, pipeline_of, replica_pairs
 from hw_models.multicore.placement import ORDERS, core_number, position
@@ -200,7 +201,7 @@ class CoreMapping:
         cores = self.cores_of(population)
         return {
             limit: (max(getattr(c.use, limit) for c in cores), getattr(self.target.core, limit))
-            for limit in LIMITS
+            for limit in CORE_LIMITS
         }
 
     def summary(self) -> dict[str, Any]:

@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from hw_models.multicore.core_resources import LIMITS, CoreUse
+from hw_models.core_limits import CORE_LIMITS
+from hw_models.multicore.core_resources import CoreUse
 from hw_models.multicore.mapping import CoreAssignment, CoreMapping
 from hw_models.multicore.provisioning import Provisioning
 from hw_models.multicore.tile_grid import Tile, TileGrid
@@ -23,7 +24,7 @@ def mapping_document(mapping: CoreMapping) -> dict[str, Any]:
     """The document for a mapping: limits, a summary, the buffers, and all cores in order."""
     return {
         "target": mapping.target.name,
-        "limits": {limit: getattr(mapping.target.core, limit) for limit in LIMITS},
+        "limits": {limit: getattr(mapping.target.core, limit) for limit in CORE_LIMITS},
         "summary": mapping.summary(),
         "buffers": [
             {"source": source, "target": target, "slots": slots}
@@ -38,7 +39,7 @@ def mapping_document(mapping: CoreMapping) -> dict[str, Any]:
                 "replica": core.replica,
                 **{axis: list(getattr(core.tile, axis)) for axis in _AXES},
                 "neurons": core.use.neurons,
-                **{limit: getattr(core.use, limit) for limit in LIMITS},
+                **{limit: getattr(core.use, limit) for limit in CORE_LIMITS},
             }
             for core in mapping.cores
         ],
@@ -109,7 +110,7 @@ def _core(reader: RecordReader) -> CoreAssignment:
         ),
         use=CoreUse(
             neurons=reader.integer("neurons", 1),
-            **{limit: reader.integer(limit, 0) for limit in LIMITS},
+            **{limit: reader.integer(limit, 0) for limit in CORE_LIMITS},
         ),
         replica=reader.integer("replica", 0),
     )

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from math import ceil
 
+from hw_models.core_limits import CORE_LIMITS
 from hw_models.multicore.core_resources import (
     CoreUse,
     NetworkOnTarget,
@@ -82,7 +83,7 @@ def _too_many_cores(
     message = (
         f"the network needs {needed} cores, {needed - target.num_cores} more than the "
         f"{target.num_cores} of {target.name}, {chips} (most: {shares}; "
-        f"{largest[0]} fills the {limit.replace('_', ' ')} of its cores); "
+        f"{largest[0]} fills the {CORE_LIMITS[limit].label} of its cores); "
     )
     provisioning = context.provisioning
     single = uniform_provisioning(context.network, 1, provisioning.replicas).slots
@@ -93,7 +94,7 @@ def _too_many_cores(
             return f"{message}with one slot in every buffer (--slots 1) it needs {fewest} and fits"
         message += f"with one slot in every buffer (--slots 1) it still needs {fewest}; "
     if limit == "threshold_profiles":
-        return message + _REMEDIES[limit]
+        return message + CORE_LIMITS[limit].remedy
     fewer = "fewer replicas, " if provisioning.replicas else ""
     return message + f"use {fewer}fewer channels or a larger target"
 
@@ -147,8 +148,8 @@ def _fewest_tiles(
     limit, amount = max(over.items(), key=lambda item: item[1] / context.available(item[0]))
     raise MappingError(
         f"{population.name}: one neuron needs {context.available(limit) + amount:,} "
-        f"{limit.replace('_', ' ')}, {amount:,} more than the {context.available(limit):,} of a core of "
-        f"{context.target.name}; {_REMEDIES[limit]}"
+        f"{CORE_LIMITS[limit].label}, {amount:,} more than the {context.available(limit):,} of a core of "
+        f"{context.target.name}; {CORE_LIMITS[limit].remedy}"
     )
 
 
@@ -172,19 +173,6 @@ def _fewest_that_fits(low: int, high: int, fits: Callable[[int], bool]) -> int |
 def _block_counts(size: int) -> list[int]:
     """Numbers of blocks that give different block sizes."""
     return sorted({ceil(size / block) for block in range(1, size + 1)})
-
-
-_REMEDIES = {
-    "compartments": "use fewer buffer slots",
-    "synapse_words": "use a smaller kernel, fewer input channels, groups, or pool before this layer",
-    "input_axons": "use groups, fewer input channels, or pool before this layer",
-    "output_axons": "use fewer or smaller layers after this one",
-    "compartment_bases": "use a smaller feature map",
-    "threshold_profiles": "give its neurons fewer different thresholds: one a channel at most, and "
-    "`compile --thresholds` to share them between channels",
-    "compartment_profiles": "use a target with more of them",
-    "synapse_formats": "use pixels of fewer bits, or fewer synapses into it",
-}
 
 
 def _check_bit_planes(network: IntegerNetwork, target: TargetDescription) -> None:

@@ -14,8 +14,9 @@ from single_synapses import dense_synapses, within_exponents
 from small_targets import small_target
 from strategies import integer_networks
 
+from hw_models.core_limits import CORE_LIMITS
 from hw_models.multicore.connectivity import connectivity
-from hw_models.multicore.core_resources import LIMITS, NetworkOnTarget, highest_use, worst_tile_work
+from hw_models.multicore.core_resources import NetworkOnTarget, highest_use, worst_tile_work
 from hw_models.multicore.mapping import CoreMapping, map_network, place
 from hw_models.multicore.partition import partition
 from hw_models.multicore.placement import ORDERS, core_number, position
@@ -191,7 +192,7 @@ def test_the_highest_use_is_that_of_all_tiles_together(tmp_path_factory, network
     grids = {grid.population: grid for grid, _ in parts}
     for grid, uses in parts:
         highest = highest_use(context, network[grid.population], grid, grids)
-        for limit in LIMITS:
+        for limit in CORE_LIMITS:
             assert getattr(highest, limit) == max(getattr(use, limit) for use in uses)
 
 
