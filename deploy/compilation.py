@@ -19,19 +19,17 @@ from hw_models.pe_array.array_description import PeArray
 from hw_models.target_description import TargetDescription
 from toolchain.checkpoint import Checkpoint
 from toolchain.integer_network import IntegerNetwork
-from toolchain.layer_graph import AlignmentMethod, LayerGraph
+from toolchain.layer_graph import LayerGraph
+from toolchain.passes import PassOptions
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompileOptions:
-    """What a user chooses.
+class CompileOptions(PassOptions):
+    """What a user chooses, the float passes included.
 
     Attributes:
-        alignment: of every edge; as the model has it when None.
-        alignments: of the edges into single populations, by name, where a search chose others.
         slots: of every alignment buffer, in front of each replica; the target's default when None.
         replicate: R of the populations that are to have more than one replica.
-        max_timesteps: cap on every T_l; the trained ones when None.
         thresholds: different thresholds a population may have; the target's when None.
         optimize: name of a ``deploy.optimize.objectives`` entry; nothing is optimized when None.
         interval: ticks between results that a search for fewer stalls aims for; when None, as few as the
@@ -43,13 +41,10 @@ class CompileOptions:
 
     target: str = "loihi-sim"
     array: str = "pe-array"
-    alignment: AlignmentMethod | None = None
-    alignments: Mapping[str, AlignmentMethod] = field(default_factory=dict)
     weight_bits: int | None = None
     thresholds: int | None = None
     slots: int | None = None
     replicate: Mapping[str, int] = field(default_factory=dict)
-    max_timesteps: int | None = None
     optimize: str | None = None
     interval: int | None = None
     accuracy_budget: float = 0.0

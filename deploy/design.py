@@ -11,9 +11,7 @@ from hw_models.multicore.provisioning import uniform_provisioning
 from hw_models.target_description import TargetDescription
 from toolchain.integer_network import IntegerNetwork
 from toolchain.layer_graph import LayerGraph
-from toolchain.passes import lower_to_integers
-from toolchain.passes.align_edges import align_edges, align_population
-from toolchain.passes.change_timesteps import cap_timesteps
+from toolchain.passes import chosen_graph, lower_to_integers
 
 
 def build_design(
@@ -30,18 +28,6 @@ def build_design(
     depth = options.slots or target.default_buffer_slots
     provisioning = uniform_provisioning(network, depth, options.replicate)
     return Design(options=options, graph=graph, mapping=map_network(network, target, provisioning))
-
-
-def chosen_graph(model: LayerGraph, options: CompileOptions) -> LayerGraph:
-    """The model's graph with the alignments and the longest window asked for."""
-    graph = model
-    if options.max_timesteps is not None:
-        graph = cap_timesteps(graph, options.max_timesteps)
-    if options.alignment is not None:
-        graph = align_edges(graph, options.alignment)
-    for name, method in options.alignments.items():
-        graph = align_population(graph, name, method)
-    return graph
 
 
 def lowering(

@@ -12,7 +12,7 @@ import numpy as np
 
 from deploy.build_folder import MODEL, load_report
 from deploy.compilation import CompileOptions
-from deploy.design import chosen_graph, lowering
+from deploy.design import lowering
 from deploy.lava_emitter.emit_bundle import bundle_document
 from hw_models.multicore.mapping import CoreMapping
 from hw_models.multicore.mapping_file import load_mapping
@@ -34,6 +34,7 @@ from toolchain.datasets import load_dataset
 from toolchain.errors import DataError, LavaError, ModelFileError
 from toolchain.integer_network import IntegerNetwork, has_constant_current, input_population
 from toolchain.integer_network.serialize import describe_network, load_integer_network
+from toolchain.passes import chosen_graph
 
 # about 20 s each at the default array's 1,024 elements
 RTL_CYCLES: dict[SimulatorName, int] = {"verilator": 1_000_000, "icarus": 500}

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 
 import numpy as np
 
 from deploy.compilation import CompileOptions, Design, DesignPoint
-from deploy.design import chosen_graph, lowering
+from deploy.design import lowering
 from deploy.fidelity import simulate
 from deploy.steady_costs import ShownSamples, shown_samples, steady_run
 from hw_models.multicore.buffer_depths import steady_stall_share
@@ -23,6 +23,7 @@ from hw_models.target_description import TargetDescription
 from toolchain.datasets import Dataset
 from toolchain.integer_network import IntegerNetwork, spiking_populations
 from toolchain.layer_graph import LayerGraph
+from toolchain.passes import PassOptions, chosen_graph
 
 TUNING_SAMPLES = 1_000
 """Training images, the last ones, on which accuracy is measured while searching."""
@@ -164,8 +165,8 @@ class Measurements:
 
 
 def _key(options: CompileOptions) -> Hashable:
-    """What a search changes of the options that decide the integers."""
-    return options.max_timesteps, options.alignment, frozenset(options.alignments.items())
+    """The options of the float passes: what a search changes of those that decide the integers."""
+    return tuple(repr(getattr(options, option.name)) for option in fields(PassOptions))
 
 
 def mean_timesteps(network: IntegerNetwork) -> float:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from deploy.compilation import CompileOptions, Design
-from deploy.design import chosen_graph, lowering
+from deploy.design import lowering
 from hw_models.multicore.mapping import map_network
 from hw_models.multicore.pipeline import pipeline_of
 from hw_models.multicore.pipeline_ticks import schedule_pipeline
@@ -26,6 +26,7 @@ from sim.any_alignment import run_any_alignment
 from toolchain.errors import IntegerWidthError
 from toolchain.integer_network import IntegerNetwork, spiking_populations
 from toolchain.layer_graph import ALIGNMENT_METHODS, AlignmentMethod, LayerGraph
+from toolchain.passes import chosen_graph
 
 SAMPLES_PER_BATCH = 64
 
