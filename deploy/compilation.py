@@ -54,11 +54,16 @@ class CompileOptions(PassOptions):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Design:
-    """A network on its cores: what the options make of a model."""
+    """A network on its cores: what the options make of a model.
+
+    Attributes:
+        cores_exchanged: cores have changed places since they were placed, see ``placement_search``.
+    """
 
     options: CompileOptions
     graph: LayerGraph
     mapping: CoreMapping
+    cores_exchanged: bool = False
 
     @property
     def network(self) -> IntegerNetwork:
@@ -110,15 +115,15 @@ class Sensitivity:
 
     Attributes:
         tried: the other value.
-        num_cores: None where the network does not fit with it.
-        interval_us, energy_nj: under each cost profile; empty without a data set.
+        num_cores, interval_ticks: None where the network does not fit with it.
+        interval_us, energy_nj: under each cost profile; empty where it does not fit or without a data set.
     """
 
     figure: str
     value: float
     tried: float
     num_cores: int | None
-    interval_ticks: float
+    interval_ticks: float | None
     interval_us: Mapping[str, float]
     energy_nj: Mapping[str, float]
 

@@ -98,7 +98,7 @@ class Measurements:
         """The same cores in other places, with at most the traffic there was."""
         if design not in self._exchanged:
             mapping = with_less_traffic(design.mapping)
-            self._exchanged[design] = replace(design, mapping=mapping)
+            self._exchanged[design] = replace(design, mapping=mapping, cores_exchanged=True)
         return self._exchanged[design]
 
     def point(self, design: Design, change: str, verdict: str) -> DesignPoint:
