@@ -13,7 +13,7 @@ from hw_models.multicore.mapping import map_network
 from hw_models.multicore.placement_search import with_less_traffic
 from hw_models.multicore.provisioning import uniform_provisioning
 from hw_models.multicore.steady_pace import SteadyCost
-from hw_models.target_description import TargetDescription
+from hw_models.target_description import TargetDescription, describe_target
 from toolchain.datasets import Dataset
 from toolchain.errors import IntegerWidthError, MappingError, TargetError
 
@@ -67,10 +67,10 @@ def _answers(
     tried: float,
 ) -> Sensitivity:
     figures = {**target.figures, figure: replace(target.figures[figure], value=tried)}
-    changed_target = TargetDescription(replace(target.file, figures=figures))
     num_cores, interval_ticks = None, None
     costs: dict[str, SteadyCost] = {}
     try:
+        changed_target = describe_target(replace(target.file, figures=figures))
         changed = _changed(design, target, changed_target, figure)
         num_cores = len(changed.mapping.cores)
         interval_ticks = float(initiation_interval(changed.pipeline).ticks)

@@ -16,7 +16,7 @@ from deploy.optimize import search
 from deploy.optimize.objectives import OBJECTIVES, Step
 from deploy.optimize.search import optimize_design
 from deploy.optimize.steps import STEP_RULES
-from hw_models.target_description import load_target
+from hw_models.target_description import describe_target, load_target
 from toolchain.checkpoint import load_checkpoint
 from toolchain.datasets import Dataset, load_dataset
 from toolchain.layer_graph import (
@@ -107,7 +107,7 @@ def target_of(folder, profile):
         return target
     other = ({"davies2018", "sanafe"} - {profile}).pop()
     figures = {n: f for n, f in target.figures.items() if f".{other}." not in n}
-    return type(target)(replace(target.file, figures=figures))
+    return describe_target(replace(target.file, figures=figures))
 
 
 @pytest.mark.parametrize(
