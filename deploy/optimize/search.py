@@ -58,7 +58,10 @@ def optimize_design(
         lowest_accuracy=_lowest_accuracy(first, measurements),
     )
     found = climb(search, first, objective.applicable(search.may_change_integers))
-    take_from_others(found, first)
+    if (
+        search.interval is None
+    ):  # else that is the aim, and what is faster would cost more than asked for
+        take_from_others(found, first)
     points = list(found.points)
     for candidate in _uniform(search, first):
         points.append(measurements.point(candidate.design, candidate.change, "for comparison"))
