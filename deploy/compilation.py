@@ -5,37 +5,34 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 from deploy.array_comparison import ArrayComparison
 from deploy.fidelity import AlignmentTrade, Fidelity
 from hw_models.multicore.asynchronous_time import AsynchronousTime
 from hw_models.multicore.initiation_interval import Change, InitiationInterval
-from hw_models.multicore.mapping import Mapping as CoreMapping
+from hw_models.multicore.mapping import CoreMapping
 from hw_models.multicore.pipeline import Pipeline
 from hw_models.multicore.pipeline_ticks import Schedule
+from hw_models.multicore.provisioning import Provisioning
 from hw_models.multicore.steady_pace import SteadyCost
 from hw_models.pe_array.array_description import PeArray
 from hw_models.target_description import TargetDescription
 from toolchain.checkpoint import Checkpoint
 from toolchain.integer_network import IntegerNetwork
-from toolchain.layer_graph import AlignmentMethod, LayerGraph
-
-Objective: TypeAlias = Literal["stalls", "cores", "latency", "energy", "time", "traffic"]
+from toolchain.layer_graph import LayerGraph
+from toolchain.passes import PassOptions
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompileOptions:
-    """What a user chooses.
+class CompileOptions(PassOptions):
+    """What a user chooses, the float passes included.
 
     Attributes:
-        alignment: of every edge; as the model has it when None.
-        alignments: of the edges into single populations, by name, where a search chose others.
         slots: of every alignment buffer, in front of each replica; the target's default when None.
         replicate: R of the populations that are to have more than one replica.
-        max_timesteps: cap on every T_l; the trained ones when None.
         thresholds: different thresholds a population may have; the target's when None.
-        optimize: what to optimize the design for; nothing when None.
+        optimize: name of a ``deploy.optimize.objectives`` entry; nothing is optimized when None.
         interval: ticks between results that a search for fewer stalls aims for; when None, as few as the
             chips that are in use anyway allow.
         accuracy_budget: points of accuracy that ``optimize`` may give up.
@@ -45,14 +42,11 @@ class CompileOptions:
 
     target: str = "loihi-sim"
     array: str = "pe-array"
-    alignment: AlignmentMethod | None = None
-    alignments: Mapping[str, AlignmentMethod] = field(default_factory=dict)
     weight_bits: int | None = None
     thresholds: int | None = None
     slots: int | None = None
     replicate: Mapping[str, int] = field(default_factory=dict)
-    max_timesteps: int | None = None
-    optimize: Objective | None = None
+    optimize: str | None = None
     interval: int | None = None
     accuracy_budget: float = 0.0
     data: str | None = None
@@ -61,13 +55,28 @@ class CompileOptions:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Design:
-    """A network on its cores: what the options make of a model."""
+    """A network on its cores: what the options make of a model.
+
+    Attributes:
+        cores_exchanged: cores have changed places since they were placed, see ``placement_search``.
+    """
 
     options: CompileOptions
     graph: LayerGraph
-    network: IntegerNetwork
     mapping: CoreMapping
-    pipeline: Pipeline
+    cores_exchanged: bool = False
+
+    @property
+    def network(self) -> IntegerNetwork:
+        return self.mapping.network
+
+    @property
+    def provisioning(self) -> Provisioning:
+        return self.mapping.provisioning
+
+    @property
+    def pipeline(self) -> Pipeline:
+        return self.mapping.pipeline
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,13 +140,10 @@ class Compilation:
     """
 
     model: Path
-    options: CompileOptions
+    design: Design
     checkpoint: Checkpoint
     target: TargetDescription
     array: PeArray
-    network: IntegerNetwork
-    mapping: CoreMapping
-    pipeline: Pipeline
     schedule: Schedule
     interval: InitiationInterval
     changes: list[Change]

@@ -13,7 +13,7 @@ from deploy.compilation import Compilation, CompileOptions, DesignPoint
 from deploy.design import build_design, lowering
 from deploy.fidelity import check_fits, compare_alignments, measure_fidelity
 from deploy.lava_emitter.emit_bundle import emit_bundle
-from deploy.optimize import optimize_design
+from deploy.optimize.search import optimize_design
 from deploy.report.chrome_trace import chrome_trace
 from deploy.report.html import render_html
 from deploy.report.report_document import report_document
@@ -62,7 +62,11 @@ def compile_model(
         on_stage(f"measuring on {dataset.name}")
         fidelity = measure_fidelity(design.graph, network, dataset)
         trade = compare_alignments(
-            design.graph, lowering(target, options), pipeline, mapping.slots, dataset
+            design.graph,
+            lowering(target, options),
+            design.provisioning,
+            target.link_ticks,
+            dataset,
         )
         shown = shown_samples(network, dataset)
     run = None if shown is None else steady_run(mapping, pipeline, shown)
@@ -71,13 +75,10 @@ def compile_model(
     on_stage("varying the assumed figures")
     compilation = Compilation(
         model=model,
-        options=design.options,
+        design=design,
         checkpoint=checkpoint,
         target=target,
         array=array,
-        network=network,
-        mapping=mapping,
-        pipeline=pipeline,
         schedule=schedule,
         interval=initiation_interval(pipeline),
         changes=single_changes(pipeline),
@@ -127,21 +128,21 @@ def _on_array(network: IntegerNetwork, array: PeArray, dataset: Dataset | None) 
 
 def _write(compilation: Compilation, out: Path) -> None:
     report = report_document(compilation)
+    design = compilation.design
     with whole_folder(out, BUILD) as folder:
-        save_integer_network(compilation.network, folder)
+        save_integer_network(design.network, folder)
         shutil.copyfile(compilation.model, folder / MODEL)
         (folder / TARGET).write_text(compilation.target.file.text, encoding="utf-8")
         (folder / ARRAY).write_text(compilation.array.text, encoding="utf-8")
-        write_json(folder / MAPPING, mapping_document(compilation.mapping))
+        write_json(folder / MAPPING, mapping_document(design.mapping))
         write_json(folder / "pe_array.json", report["pe_array"])
         write_json(folder / "pipeline.trace.json", chrome_trace(compilation.schedule))
         write_json(folder / REPORT, report)
         (folder / "report.html").write_text(render_html(report), encoding="utf-8")
         emit_bundle(
-            compilation.network,
+            design.network,
             folder / LAVA,
-            buffer_slots=compilation.mapping.slots,
+            provisioning=design.provisioning,
             link_ticks=compilation.target.link_ticks,
-            cores=compilation.mapping.cores_by_population(),
-            replicas=compilation.mapping.replicas,
+            cores=design.mapping.cores_by_population(),
         )

@@ -20,7 +20,7 @@ from deploy.export.sanafe_network import to_sanafe, write_sanafe
 from deploy.export.sanafe_places import copies_in_flight, one_mesh, receivers, tile_number
 from deploy.sanafe_events import SanafeEvents, energies_j, sanafe_events, simple_tick_ns
 from hw_models.multicore.event_counts import Events, count_events
-from hw_models.multicore.mapping import Mapping
+from hw_models.multicore.mapping import CoreMapping
 from hw_models.multicore.pipeline_ticks import Schedule, schedule_pipeline
 from hw_models.multicore.tick_cost import lookups_ns, neurons_ns, run_cost
 from hw_models.target_description import CostProfile
@@ -249,7 +249,11 @@ def _spike_difference(
 
 
 def _events(
-    mapping: Mapping, profile: CostProfile, events: Events, expected: SanafeEvents, run: SanafeRun
+    mapping: CoreMapping,
+    profile: CostProfile,
+    events: Events,
+    expected: SanafeEvents,
+    run: SanafeRun,
 ) -> list[Quantity]:
     """Counts on each core in each tick; in each tick where SANA-FE reports no more."""
     theirs = _message_counts(mapping, events.spikes.shape, run)
@@ -287,7 +291,7 @@ def _events(
 
 
 def _message_counts(
-    mapping: Mapping, shape: tuple[int, ...], run: SanafeRun
+    mapping: CoreMapping, shape: tuple[int, ...], run: SanafeRun
 ) -> dict[str, np.ndarray]:
     """What SANA-FE's messages add up to on each core in each tick, each of shape ``shape``."""
     mesh = mapping.target.mesh
@@ -327,7 +331,7 @@ def _serviced(
 
 
 def _energy(
-    mapping: Mapping,
+    mapping: CoreMapping,
     profile: CostProfile,
     schedule: Schedule,
     events: Events,

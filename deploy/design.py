@@ -6,22 +6,12 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from deploy.compilation import CompileOptions, Design
-from hw_models.multicore.core_resources import MostEvents
 from hw_models.multicore.mapping import map_network
-from hw_models.multicore.partition import AS_LARGE_AS_FIT
-from hw_models.multicore.pipeline import (
-    UNREPLICATED,
-    BufferSlots,
-    Replicas,
-    pipeline_of,
-    uniform_slots,
-)
+from hw_models.multicore.provisioning import uniform_provisioning
 from hw_models.target_description import TargetDescription
 from toolchain.integer_network import IntegerNetwork
 from toolchain.layer_graph import LayerGraph
-from toolchain.passes import lower_to_integers
-from toolchain.passes.align_edges import align_edges, align_population
-from toolchain.passes.change_timesteps import cap_timesteps
+from toolchain.passes import chosen_graph, lower_to_integers
 
 
 def build_design(
@@ -36,40 +26,8 @@ def build_design(
     network = lowering(target, options)(graph)
     on_stage("mapping onto cores")
     depth = options.slots or target.default_buffer_slots
-    slots = uniform_slots(network, depth, options.replicate)
-    return map_design(options, graph, network, target, slots, options.replicate)
-
-
-def map_design(
-    options: CompileOptions,
-    graph: LayerGraph,
-    network: IntegerNetwork,
-    target: TargetDescription,
-    slots: BufferSlots,
-    replicas: Replicas = UNREPLICATED,
-    most_events: MostEvents = AS_LARGE_AS_FIT,
-) -> Design:
-    """The same integers with buffers of any depth, replicas of any population, or finer tiles."""
-    pipeline = pipeline_of(network, slots, target.link_ticks, replicas)
-    return Design(
-        options=options,
-        graph=graph,
-        network=network,
-        mapping=map_network(network, target, slots, replicas, most_events),
-        pipeline=pipeline,
-    )
-
-
-def chosen_graph(model: LayerGraph, options: CompileOptions) -> LayerGraph:
-    """The model's graph with the alignments and the longest window asked for."""
-    graph = model
-    if options.max_timesteps is not None:
-        graph = cap_timesteps(graph, options.max_timesteps)
-    if options.alignment is not None:
-        graph = align_edges(graph, options.alignment)
-    for name, method in options.alignments.items():
-        graph = align_population(graph, name, method)
-    return graph
+    provisioning = uniform_provisioning(network, depth, options.replicate)
+    return Design(options=options, graph=graph, mapping=map_network(network, target, provisioning))
 
 
 def lowering(

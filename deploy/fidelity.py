@@ -11,8 +11,9 @@ import numpy as np
 import torch
 
 from hw_models.multicore.initiation_interval import initiation_interval
-from hw_models.multicore.pipeline import BufferSlots, Pipeline, pipeline_of
+from hw_models.multicore.pipeline import pipeline_of
 from hw_models.multicore.pipeline_ticks import schedule_pipeline
+from hw_models.multicore.provisioning import Provisioning
 from sim.engines import Request, fastest_engine, simulate
 from toolchain.datasets import Dataset
 from toolchain.errors import DataError, IntegerWidthError
@@ -132,8 +133,8 @@ def measure_fidelity(graph: LayerGraph, network: IntegerNetwork, dataset: Datase
 def compare_alignments(
     graph: LayerGraph,
     lower: Callable[[LayerGraph], IntegerNetwork],
-    pipeline: Pipeline,
-    slots: BufferSlots,
+    provisioning: Provisioning,
+    link_ticks: int,
     dataset: Dataset,
 ) -> list[AlignmentTrade]:
     """Accuracy against ticks for each alignment, at the same buffers, replicas and links."""
@@ -147,7 +148,7 @@ def compare_alignments(
         except IntegerWidthError:
             continue  # the report lists the methods that the target can hold
         run = simulate(network, pixels, with_counts=False)
-        timed = pipeline_of(network, slots, pipeline.link_ticks, pipeline.replicas)
+        timed = pipeline_of(network, provisioning, link_ticks)
         trades.append(
             AlignmentTrade(
                 method=method,

@@ -16,7 +16,7 @@ from deploy.export.sanafe_places import (
 )
 from hw_models.multicore.connectivity import connectivity
 from hw_models.multicore.event_counts import count_events
-from hw_models.multicore.mapping import CoreAssignment, Mapping
+from hw_models.multicore.mapping import CoreAssignment, CoreMapping
 from hw_models.multicore.pipeline_ticks import Schedule
 from hw_models.target_description import CostProfile
 from toolchain.integer_network import IntegerInput, IntegerPopulation, IntegerSynapse
@@ -42,7 +42,7 @@ class SanafeEvents:
 
 
 def sanafe_events(
-    mapping: Mapping,
+    mapping: CoreMapping,
     schedule: Schedule,
     pixels: np.ndarray,
     trains: ReadOnlyDict[str, np.ndarray],
@@ -70,7 +70,7 @@ def sanafe_events(
     )
 
 
-def _neurons(mapping: Mapping, core: CoreAssignment, copies: int) -> int:
+def _neurons(mapping: CoreMapping, core: CoreAssignment, copies: int) -> int:
     """Neurons on a core: those of its copies, and those that drop frames."""
     name = core.tile.population
     kept = len(copies_of(mapping, name, core.replica, copies))
@@ -78,7 +78,7 @@ def _neurons(mapping: Mapping, core: CoreAssignment, copies: int) -> int:
 
 
 def _updates(
-    mapping: Mapping,
+    mapping: CoreMapping,
     schedule: Schedule,
     pixels: np.ndarray,
     trains: ReadOnlyDict[str, np.ndarray],
@@ -120,7 +120,7 @@ def _reached(synapse: IntegerSynapse, source: IntegerPopulation, frames: np.ndar
 
 
 def energies_j(
-    mapping: Mapping, profile: CostProfile, events: SanafeEvents
+    mapping: CoreMapping, profile: CostProfile, events: SanafeEvents
 ) -> dict[str, np.ndarray]:
     """Joules of each tick by SANA-FE's categories, each of shape ``(ticks,)``."""
     update_pj = profile.active_update_pj - profile.inactive_update_pj
@@ -136,7 +136,7 @@ def energies_j(
     return {name: amount.sum(axis=0) * 1e-12 for name, amount in per_core_pj.items()}
 
 
-def simple_tick_ns(mapping: Mapping, profile: CostProfile, events: SanafeEvents) -> np.ndarray:
+def simple_tick_ns(mapping: CoreMapping, profile: CostProfile, events: SanafeEvents) -> np.ndarray:
     """SANA-FE's simple timing model: the slowest core's neurons or lookups, whichever take longer."""
     update_ns = profile.active_update_ns - profile.inactive_update_ns
     neurons = (
@@ -153,7 +153,7 @@ def simple_tick_ns(mapping: Mapping, profile: CostProfile, events: SanafeEvents)
     return np.maximum(neurons, lookups).max(axis=0) + barrier_ns
 
 
-def _of_unit(mapping: Mapping, profile: CostProfile) -> np.ndarray:
+def _of_unit(mapping: CoreMapping, profile: CostProfile) -> np.ndarray:
     """Picojoules and nanoseconds of a synaptic event on each core, ``(cores, 2)``."""
     costs = {
         "loihi_sparse_synapse": (profile.synaptic_event_pj, profile.synaptic_event_ns),

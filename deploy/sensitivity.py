@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from deploy.compilation import Design, Sensitivity
-from deploy.design import lowering, map_design
+from deploy.design import lowering
 from deploy.steady_costs import ShownSamples, SteadyRun, shown_samples, steady_run
 from hw_models.multicore.initiation_interval import initiation_interval
-from hw_models.multicore.pipeline import BufferSlots, uniform_slots
+from hw_models.multicore.mapping import map_network
 from hw_models.multicore.placement_search import with_less_traffic
+from hw_models.multicore.provisioning import uniform_provisioning
 from hw_models.multicore.steady_pace import SteadyCost
-from hw_models.target_description import TargetDescription
+from hw_models.target_description import TargetDescription, describe_target
 from toolchain.datasets import Dataset
 from toolchain.errors import IntegerWidthError, MappingError, TargetError
 
@@ -66,10 +67,10 @@ def _answers(
     tried: float,
 ) -> Sensitivity:
     figures = {**target.figures, figure: replace(target.figures[figure], value=tried)}
-    changed_target = TargetDescription(replace(target.file, figures=figures))
     num_cores, interval_ticks = None, None
     costs: dict[str, SteadyCost] = {}
     try:
+        changed_target = describe_target(replace(target.file, figures=figures))
         changed = _changed(design, target, changed_target, figure)
         num_cores = len(changed.mapping.cores)
         interval_ticks = float(initiation_interval(changed.pipeline).ticks)
@@ -97,20 +98,17 @@ def _changed(
         QacDeployError: it does not fit.
     """
     if figure.startswith(_KEEPS_MAPPING):
-        pipeline = replace(design.pipeline, link_ticks=changed.link_ticks)
-        return replace(design, pipeline=pipeline)
-    options, mapping, network = design.options, design.mapping, design.network
+        return replace(design, mapping=replace(design.mapping, target=changed))
+    network, provisioning = design.network, design.provisioning
     if changed.widths != target.widths:
-        network = lowering(changed, options)(design.graph)
-    slots: BufferSlots = mapping.slots
+        network = lowering(changed, design.options)(design.graph)
     if figure == _SLOTS:
-        slots = uniform_slots(network, changed.default_buffer_slots, mapping.replicas)
-    again = map_design(
-        options, design.graph, network, changed, slots, mapping.replicas, mapping.most_events
-    )
-    if options.optimize == "traffic":
-        again = replace(again, mapping=with_less_traffic(again.mapping))
-    return again
+        depth, replicas = changed.default_buffer_slots, provisioning.replicas
+        provisioning = uniform_provisioning(network, depth, replicas)
+    mapping = map_network(network, changed, provisioning)
+    if design.cores_exchanged:
+        mapping = with_less_traffic(mapping)
+    return replace(design, mapping=mapping)
 
 
 def _run_of(changed: Design, design: Design, run: SteadyRun, dataset: Dataset) -> SteadyRun:

@@ -10,7 +10,7 @@ import numpy as np
 from deploy.fidelity import simulate
 from hw_models.multicore.asynchronous_time import AsynchronousTime, asynchronous_time
 from hw_models.multicore.event_counts import Events
-from hw_models.multicore.mapping import Mapping
+from hw_models.multicore.mapping import CoreMapping
 from hw_models.multicore.pipeline import Pipeline
 from hw_models.multicore.steady_pace import SteadyCost, SteadyState, steady_cost, steady_state
 from hw_models.target_description import TargetDescription
@@ -39,7 +39,7 @@ class SteadyRun:
     """A design in its steady state, showing ``COST_SAMPLES`` samples in turn, with the events counted."""
 
     shown: ShownSamples
-    mapping: Mapping
+    mapping: CoreMapping
     steady: SteadyState
     events: Events
 
@@ -64,7 +64,7 @@ def shown_samples(network: IntegerNetwork, dataset: Dataset) -> ShownSamples:
     return ShownSamples(pixels, simulate(network, pixels, with_trains=True).trains)
 
 
-def steady_run(mapping: Mapping, pipeline: Pipeline, shown: ShownSamples) -> SteadyRun:
+def steady_run(mapping: CoreMapping, pipeline: Pipeline, shown: ShownSamples) -> SteadyRun:
     """A network on its cores, in the steady state."""
     steady = steady_state(pipeline, len(shown.pixels))
     return SteadyRun(

@@ -4,33 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
+from hw_models.core_limits import CORE_LIMITS, CoreAmounts
 from hw_models.figures import Figure, FigureFile, load_figures
 from toolchain.errors import TargetError
 from toolchain.integer_network import IntegerWidths
-
-
-@dataclass(frozen=True, kw_only=True)
-class CoreLimits:
-    """What one core holds.
-
-    Attributes:
-        threshold_profiles, compartment_profiles: different thresholds, and different kinds of
-            compartment, that its compartments choose from; each has a bias of its own.
-        synapse_formats: different widths and exponents of weights.
-    """
-
-    compartments: int
-    synapse_words: int
-    input_axons: int
-    output_axons: int
-    compartment_bases: int
-    threshold_profiles: int
-    compartment_profiles: int
-    synapse_formats: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,11 +80,29 @@ class CostProfile:
         return float(np.interp(num_tiles, tiles, durations))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TargetDescription:
-    """A multi-core target."""
+    """A multi-core target; ``describe_target`` makes it from a file of figures.
+
+    Attributes:
+        core: what one core has.
+        atoms: source channels that one population axon can tell apart.
+        slots_per_axon: output axon entries of one population axon.
+        link_ticks: delay of a frame forward, and of a credit backward.
+        default_buffer_slots: D of each alignment buffer, for each replica of its target.
+    """
 
     file: FigureFile
+    widths: IntegerWidths
+    core: CoreAmounts
+    synapse_memory: SynapseMemory
+    mesh: Mesh
+    num_chips: int
+    atoms: int
+    slots_per_axon: int
+    link_ticks: int
+    default_buffer_slots: int
+    cost_profiles: Mapping[str, CostProfile]
 
     @property
     def name(self) -> str:
@@ -118,94 +116,10 @@ class TargetDescription:
     def figures(self) -> Mapping[str, Figure]:
         return self.file.figures
 
-    @cached_property
-    def widths(self) -> IntegerWidths:
-        integer = self.file.integer
-        return IntegerWidths(
-            weight_bits=integer("integers.weight_bits", 2),
-            max_exponent=integer("integers.max_exponent", 0),
-            state_bits=integer("integers.state_bits", 2),
-            threshold_mantissa_bits=integer("integers.threshold_mantissa_bits"),
-            threshold_shift=integer("integers.threshold_shift", 0),
-            bias_mantissa_bits=integer("integers.bias_mantissa_bits", 2),
-            bias_exponent_bits=integer("integers.bias_exponent_bits", 0),
-            # one profile is for the compartments of alignment buffers, which must not spike
-            distinct_thresholds=self.core.threshold_profiles - 1,
-        )
-
-    @cached_property
-    def core(self) -> CoreLimits:
-        return CoreLimits(
-            compartments=self.file.integer("core.compartments"),
-            synapse_words=self.file.integer("core.synapse_words"),
-            input_axons=self.file.integer("core.input_axons"),
-            output_axons=self.file.integer("core.output_axons"),
-            compartment_bases=self.file.integer("core.compartment_bases"),
-            threshold_profiles=self.file.integer("core.threshold_profiles", 2),
-            compartment_profiles=self.file.integer("core.compartment_profiles", 2),
-            synapse_formats=self.file.integer("core.synapse_formats"),
-        )
-
-    @cached_property
-    def synapse_memory(self) -> SynapseMemory:
-        return SynapseMemory(
-            word_bits=self.file.integer("synapse_memory.word_bits"),
-            index_bits=self.file.integer("synapse_memory.index_bits"),
-            block_synapses=self.file.integer("synapse_memory.block_synapses"),
-            block_header_bits=self.file.integer("synapse_memory.block_header_bits", 0),
-        )
-
-    @cached_property
-    def mesh(self) -> Mesh:
-        return Mesh(
-            width=self.file.integer("mesh.width"),
-            height=self.file.integer("mesh.height"),
-            cores_per_tile=self.file.integer("mesh.cores_per_tile"),
-        )
-
-    @cached_property
-    def num_chips(self) -> int:
-        return self.file.integer("chips.count")
-
     @property
     def num_cores(self) -> int:
         """Cores of all chips."""
         return self.num_chips * self.mesh.num_cores
-
-    @cached_property
-    def atoms(self) -> int:
-        """Source channels that one population axon can tell apart."""
-        return self.file.integer("population_axons.atoms")
-
-    @cached_property
-    def slots_per_axon(self) -> int:
-        """Output axon entries of one population axon."""
-        return self.file.integer("population_axons.slots_per_axon")
-
-    @cached_property
-    def link_ticks(self) -> int:
-        return self.file.integer("pipeline.link_ticks", 0)
-
-    @cached_property
-    def default_buffer_slots(self) -> int:
-        return self.file.integer("pipeline.default_buffer_slots")
-
-    @cached_property
-    def cost_profiles(self) -> dict[str, CostProfile]:
-        names = dict.fromkeys(name.split(".")[0] for name in self.file.section("cost_profiles"))
-        return {name: self._cost_profile(f"cost_profiles.{name}") for name in names}
-
-    def _cost_profile(self, section: str) -> CostProfile:
-        scalars = [f for f in CostProfile.__dataclass_fields__ if f != "barrier_ns"]
-        barrier = self.file.section(f"{section}.barrier_ns")
-        points = sorted(
-            (int(name.removeprefix("tiles_")), float(figure.value))
-            for name, figure in barrier.items()
-        )
-        if not points:
-            raise TargetError(f"{self.file.path}: {section}.barrier_ns needs at least one point")
-        values = {field: self.file.number(f"{section}.{field}") for field in scalars}
-        return CostProfile(**values, barrier_ns=tuple(points))
 
 
 def load_target(name_or_path: str) -> TargetDescription:
@@ -214,11 +128,66 @@ def load_target(name_or_path: str) -> TargetDescription:
     Raises:
         TargetError: naming the file, the field, what it must be and the remedy.
     """
-    target = TargetDescription(load_figures(name_or_path))
-    for part in (
-        "widths", "core", "synapse_memory", "mesh", "num_chips", "atoms", "slots_per_axon",
-        "link_ticks", "default_buffer_slots",
-    ):  # fmt: skip
-        getattr(target, part)
-    assert target.cost_profiles is not None
-    return target
+    return describe_target(load_figures(name_or_path))
+
+
+def describe_target(file: FigureFile) -> TargetDescription:
+    """The target that a file of figures describes.
+
+    Raises:
+        TargetError: naming the file, the field, what it must be and the remedy.
+    """
+    integer = file.integer
+    core = CoreAmounts(
+        **{name: integer(f"core.{name}", limit.least) for name, limit in CORE_LIMITS.items()}
+    )
+    names = dict.fromkeys(name.split(".")[0] for name in file.section("cost_profiles"))
+    return TargetDescription(
+        file=file,
+        widths=_widths(file, core),
+        core=core,
+        synapse_memory=SynapseMemory(
+            word_bits=integer("synapse_memory.word_bits"),
+            index_bits=integer("synapse_memory.index_bits"),
+            block_synapses=integer("synapse_memory.block_synapses"),
+            block_header_bits=integer("synapse_memory.block_header_bits", 0),
+        ),
+        mesh=Mesh(
+            width=integer("mesh.width"),
+            height=integer("mesh.height"),
+            cores_per_tile=integer("mesh.cores_per_tile"),
+        ),
+        num_chips=integer("chips.count"),
+        atoms=integer("population_axons.atoms"),
+        slots_per_axon=integer("population_axons.slots_per_axon"),
+        link_ticks=integer("pipeline.link_ticks", 0),
+        default_buffer_slots=integer("pipeline.default_buffer_slots"),
+        cost_profiles={name: _cost_profile(file, f"cost_profiles.{name}") for name in names},
+    )
+
+
+def _widths(file: FigureFile, core: CoreAmounts) -> IntegerWidths:
+    integer = file.integer
+    return IntegerWidths(
+        weight_bits=integer("integers.weight_bits", 2),
+        max_exponent=integer("integers.max_exponent", 0),
+        state_bits=integer("integers.state_bits", 2),
+        threshold_mantissa_bits=integer("integers.threshold_mantissa_bits"),
+        threshold_shift=integer("integers.threshold_shift", 0),
+        bias_mantissa_bits=integer("integers.bias_mantissa_bits", 2),
+        bias_exponent_bits=integer("integers.bias_exponent_bits", 0),
+        # one profile is for the compartments of alignment buffers, which must not spike
+        distinct_thresholds=core.threshold_profiles - 1,
+    )
+
+
+def _cost_profile(file: FigureFile, section: str) -> CostProfile:
+    scalars = [f for f in CostProfile.__dataclass_fields__ if f != "barrier_ns"]
+    barrier = file.section(f"{section}.barrier_ns")
+    points = sorted(
+        (int(name.removeprefix("tiles_")), float(figure.value)) for name, figure in barrier.items()
+    )
+    if not points:
+        raise TargetError(f"{file.path}: {section}.barrier_ns needs at least one point")
+    values = {field: file.number(f"{section}.{field}") for field in scalars}
+    return CostProfile(**values, barrier_ns=tuple(points))

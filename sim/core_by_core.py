@@ -22,7 +22,7 @@ from hw_models.multicore.core_program import (
     core_programs,
     output_axons,
 )
-from hw_models.multicore.mapping import Mapping as CoreMapping
+from hw_models.multicore.mapping import CoreMapping
 from hw_models.multicore.pipeline_ticks import Schedule
 from sim.stepped import firing_window
 from toolchain.integer_network import (

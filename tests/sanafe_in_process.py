@@ -7,18 +7,18 @@ from types import SimpleNamespace
 
 from deploy.export.sanafe_network import to_sanafe, write_sanafe
 from hw_models.multicore.mapping import map_network
-from hw_models.multicore.pipeline import UNREPLICATED, pipeline_of
 from sim.sanafe_runner import TIMING_MODELS, sanafe_run
 from sim.stepped import run_stepped
 
 
-def as_build(network, target, slots, pixels, replicas=UNREPLICATED):
+def as_build(network, target, provisioning, pixels):
     """What a cross-check needs of a build."""
+    mapping = map_network(network, target, provisioning)
     return SimpleNamespace(
         network=network,
         target=target,
-        mapping=map_network(network, target, slots, replicas),
-        pipeline=pipeline_of(network, slots, target.link_ticks, replicas),
+        mapping=mapping,
+        pipeline=mapping.pipeline,
         pixels=pixels,
         reference=run_stepped(network, pixels),
     )

@@ -176,7 +176,7 @@ def lava(setting: Setting) -> Prepared:
     emit_bundle(
         design.network,
         bundle,
-        buffer_slots=design.mapping.slots,
+        provisioning=design.mapping.provisioning,
         link_ticks=target.link_ticks,
         cores=design.mapping.cores_by_population(),
     )

@@ -13,7 +13,7 @@ from toolchain.errors import ModelFileError
 if TYPE_CHECKING:
     from deploy.compilation import CompileOptions
     from deploy.report.records import Report
-    from hw_models.multicore.mapping import Mapping
+    from hw_models.multicore.mapping import CoreMapping
     from hw_models.multicore.pipeline import Pipeline
     from hw_models.pe_array.array_description import PeArray
     from hw_models.target_description import TargetDescription
@@ -41,7 +41,7 @@ class Build:
     target: TargetDescription
     array: PeArray
     network: IntegerNetwork
-    mapping: Mapping
+    mapping: CoreMapping
     pipeline: Pipeline
 
 
@@ -73,7 +73,6 @@ def read_build(folder: Path) -> Build:
     """
     from deploy.compilation import CompileOptions
     from hw_models.multicore.mapping_file import load_mapping
-    from hw_models.multicore.pipeline import pipeline_of
     from hw_models.pe_array.array_description import load_array
     from hw_models.target_description import load_target
     from toolchain.integer_network.serialize import load_integer_network
@@ -94,7 +93,7 @@ def read_build(folder: Path) -> Build:
         array=load_array(str(folder / ARRAY)),
         network=network,
         mapping=mapping,
-        pipeline=pipeline_of(network, mapping.slots, target.link_ticks, mapping.replicas),
+        pipeline=mapping.pipeline,
     )
 
 

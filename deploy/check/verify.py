@@ -14,7 +14,7 @@ from deploy.build.folder import BUILD, changes_of
 from deploy.build.load import LAVA, MODEL
 from deploy.check.engines import compare_array, compare_lava_run, run_build_in_lava
 from deploy.check.judged_build import JudgedBuild
-from deploy.design import chosen_graph, lowering
+from deploy.design import lowering
 from deploy.lava_emitter.emit_bundle import bundle_document
 from hw_models.multicore.pipeline_ticks import schedule_pipeline
 from hw_models.pe_array.modes import snn_schedules
@@ -26,6 +26,7 @@ from sim.simulation import first_divergence
 from toolchain.checkpoint import load_checkpoint
 from toolchain.errors import LavaError, ModelFileError
 from toolchain.integer_network.serialize import array_titles, describe_network
+from toolchain.passes import chosen_graph
 
 # about 20 s each at the default array's 1,024 elements
 RTL_CYCLES: dict[SimulatorName, int] = {"verilator": 1_000_000, "icarus": 500}
@@ -147,10 +148,9 @@ def _bundle(build: JudgedBuild) -> Rung:
     folder = build.folder / LAVA
     document, arrays = bundle_document(
         build.network,
-        buffer_slots=build.mapping.slots,
+        provisioning=build.mapping.provisioning,
         link_ticks=build.target.link_ticks,
         cores=build.mapping.cores_by_population(),
-        replicas=build.mapping.replicas,
     )
     try:
         found_document = json.loads((folder / "network.json").read_text())

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, cast, get_args
+from typing import Annotated
 
 import typer
 
 from deploy.cli.console import JsonOption, console, print_json
+from deploy.optimize.objectives import OBJECTIVES
 
 
 def compile_command(
@@ -59,7 +60,9 @@ def compile_command(
     optimize: Annotated[
         str | None,
         typer.Option(
-            help="Search a better design: stalls, cores, latency, energy, time or traffic."
+            help="Search a design that is lower in one of: "
+            + "; ".join(objective.description for objective in OBJECTIVES.values())
+            + ".",
         ),
     ] = None,
     interval: Annotated[
@@ -78,14 +81,13 @@ def compile_command(
 ) -> None:
     """Compile a trained network for a target: integers, cores, buffers, stalls, Lava processes.
 
-    With --optimize, buffers get the depths that the objective asks for, and against stalls the longest
-    firing windows are shared by replicas; with --accuracy-budget, windows may be shortened and alignments
-    changed too. A table says what each step bought.
+    With --optimize, a search tries other buffer depths, replicas, finer tiles and places of cores; with
+    --accuracy-budget also shorter windows and other alignments. A table says what each step bought.
 
     Example: [bold]qac-deploy compile model.pt --target loihi-sim --optimize stalls[/bold]
     """
     from deploy.build.load import load_report
-    from deploy.compilation import CompileOptions, Objective
+    from deploy.compilation import CompileOptions
     from deploy.compile_model import compile_model
     from deploy.report.terminal import print_summary
     from toolchain.layer_graph import ALIGNMENT_METHODS
@@ -95,14 +97,16 @@ def compile_command(
             f"must be one of {', '.join(ALIGNMENT_METHODS)}, not '{alignment}'",
             param_hint="--alignment",
         )
-    if optimize is not None and optimize not in get_args(Objective):
+    if optimize is not None and optimize not in OBJECTIVES:
         raise typer.BadParameter(
-            f"must be one of {', '.join(get_args(Objective))}, not '{optimize}'",
+            f"must be one of {', '.join(OBJECTIVES)}, not '{optimize}'",
             param_hint="--optimize",
         )
-    if interval is not None and (optimize != "stalls" or replicate):
+    takes_interval = optimize is not None and OBJECTIVES[optimize].takes_interval
+    if interval is not None and (not takes_interval or replicate):
+        objectives = " or ".join(name for name, o in OBJECTIVES.items() if o.takes_interval)
         raise typer.BadParameter(
-            "is for --optimize stalls, which then chooses the replicas itself",
+            f"is for --optimize {objectives}, which then chooses the replicas itself",
             param_hint="--interval",
         )
     options = CompileOptions(
@@ -114,7 +118,7 @@ def compile_command(
         weight_bits=weight_bits,
         thresholds=thresholds,
         max_timesteps=max_timesteps,
-        optimize=cast("Objective | None", optimize),
+        optimize=optimize,
         interval=interval,
         accuracy_budget=accuracy_budget,
         data=data,

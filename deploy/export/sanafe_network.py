@@ -42,7 +42,7 @@ from deploy.export.sanafe_places import (
     receivers,
     tile_number,
 )
-from hw_models.multicore.mapping import Mapping
+from hw_models.multicore.mapping import CoreMapping
 from hw_models.multicore.pipeline import Pipeline
 from hw_models.multicore.pipeline_ticks import Schedule, schedule_pipeline
 from toolchain.errors import UnsupportedNetworkError
@@ -108,7 +108,7 @@ def write_sanafe(export: SanafeNetwork, folder: Path) -> None:
     shutil.copyfile(SCRIPT, folder / SCRIPT.name)
 
 
-def to_sanafe(mapping: Mapping, pipeline: Pipeline, pixels: np.ndarray) -> SanafeNetwork:
+def to_sanafe(mapping: CoreMapping, pipeline: Pipeline, pixels: np.ndarray) -> SanafeNetwork:
     """A mapped network and a run of it.
 
     Args:
@@ -191,14 +191,14 @@ class _Layout:
         hosts: for each copy, the pixels' neurons by group, with their tile.
     """
 
-    mapping: Mapping
+    mapping: CoreMapping
     copies: int
     groups: dict[str, list[str]]
     dropped: dict[str, dict[int, str]]
     hosts: list[dict[str, tuple[int, TileInput]]]
 
     @classmethod
-    def of(cls, mapping: Mapping, copies: int) -> _Layout:
+    def of(cls, mapping: CoreMapping, copies: int) -> _Layout:
         groups: dict[str, list[str]] = {}
         dropped: dict[str, dict[int, str]] = {}
         taken: set[str] = set()
@@ -214,7 +214,7 @@ class _Layout:
         return cls(mapping=mapping, copies=copies, groups=groups, dropped=dropped, hosts=hosts)
 
 
-def _hosts(mapping: Mapping, copy: int) -> dict[str, tuple[int, TileInput]]:
+def _hosts(mapping: CoreMapping, copy: int) -> dict[str, tuple[int, TileInput]]:
     cores = [
         c for c in mapping.cores if c.replica == copy % mapping.num_replicas(c.tile.population)
     ]

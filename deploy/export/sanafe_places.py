@@ -19,13 +19,13 @@ import numpy as np
 from deploy.export.explicit_synapses import TileInput
 from deploy.export.sanafe_architecture import DENDRITE, HOST_SOMA, NEURONS_PER_UNIT, SOMA
 from hw_models.multicore.connectivity import is_convolution
-from hw_models.multicore.mapping import CoreAssignment, Mapping
+from hw_models.multicore.mapping import CoreAssignment, CoreMapping
 from hw_models.multicore.pipeline_ticks import Schedule
 from hw_models.target_description import Mesh
 from toolchain.integer_network import IntegerNetwork, IntegerSynapse
 
 
-def one_mesh(mapping: Mapping) -> Mapping:
+def one_mesh(mapping: CoreMapping) -> CoreMapping:
     """The same mapping with all chips beside each other on one mesh: SANA-FE knows one chip."""
     width = mapping.target.mesh.width
     cores = (
@@ -47,12 +47,12 @@ def synapse_unit(network: IntegerNetwork, population: str) -> str:
     return "loihi_conv_synapse" if shared else "loihi_sparse_synapse"
 
 
-def copies_of(mapping: Mapping, population: str, replica: int, copies: int) -> range:
+def copies_of(mapping: CoreMapping, population: str, replica: int, copies: int) -> range:
     """The copies that are on a replica's cores."""
     return range(replica, copies, mapping.num_replicas(population))
 
 
-def receivers(mapping: Mapping, synapse: IntegerSynapse, copy: int) -> tuple[int, list[int]]:
+def receivers(mapping: CoreMapping, synapse: IntegerSynapse, copy: int) -> tuple[int, list[int]]:
     """Replica of the target that works on what a copy of the source sends, and those that drop it."""
     own = copy % mapping.num_replicas(synapse.target)
     if synapse.source not in mapping.grids:
@@ -62,7 +62,7 @@ def receivers(mapping: Mapping, synapse: IntegerSynapse, copy: int) -> tuple[int
     return own, [replica for replica in reached if replica != own]
 
 
-def dropping(mapping: Mapping, population: str, copies: int) -> list[int]:
+def dropping(mapping: CoreMapping, population: str, copies: int) -> list[int]:
     """Replicas of a population that are sent frames of other replicas' samples."""
     return sorted(
         {
@@ -74,7 +74,7 @@ def dropping(mapping: Mapping, population: str, copies: int) -> list[int]:
     )
 
 
-def copies_in_flight(mapping: Mapping, schedule: Schedule) -> int:
+def copies_in_flight(mapping: CoreMapping, schedule: Schedule) -> int:
     """Fewest copies of each neuron so that no sample arrives at one that still works on another.
 
     A multiple of every population's replicas, or a copy a sample.
@@ -130,7 +130,7 @@ class Places:
 
 
 def population_places(
-    mapping: Mapping,
+    mapping: CoreMapping,
     groups: ReadOnlyDict[str, list[str]],
     dropped: ReadOnlyDict[str, ReadOnlyDict[int, str]],
     places: Places,

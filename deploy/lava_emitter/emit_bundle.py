@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from deploy.build.folder import write_npz
-from hw_models.multicore.pipeline import UNREPLICATED, Replicas
+from hw_models.multicore.provisioning import Provisioning
 from toolchain.integer_network import IntegerNetwork
 from toolchain.integer_network.network import step_frames
 from toolchain.integer_network.serialize import describe_network
@@ -40,28 +40,26 @@ replicas) or its arrays in `weights.npz`, or its model in `processes.py`, and ru
 def bundle_document(
     network: IntegerNetwork,
     *,
-    buffer_slots: Mapping[tuple[str, str], int],
+    provisioning: Provisioning,
     link_ticks: int,
     cores: Mapping[str, Sequence[int]],
-    replicas: Replicas = UNREPLICATED,
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """The bundle's ``network.json`` and the arrays of its ``weights.npz``.
 
     Args:
-        buffer_slots: D of each synapse's alignment buffer, by (source, target).
+        provisioning: slots D of each synapse's alignment buffer, and replicas R.
         link_ticks: delay of a frame forward and of a credit backward.
         cores: indices of the cores each population is mapped onto; a population that is not on the
             chip, such as the input, may be left out.
-        replicas: R of each replicated population.
     """
     document, arrays = describe_network(network)
     document |= {"format": FORMAT, "version": VERSION, "link_ticks": link_ticks}
     for record, population in zip(document["populations"], network.populations, strict=True):
         record["timesteps"] = population.timesteps
-        record["replicas"] = replicas.get(population.name, 1)
+        record["replicas"] = provisioning.num_replicas(population.name)
         record["cores"] = [int(core) for core in cores.get(record["name"], ())]
     for record, synapse in zip(document["synapses"], network.synapses, strict=True):
-        record["slots"] = buffer_slots[synapse.source, synapse.target]
+        record["slots"] = provisioning.slots[synapse.source, synapse.target]
         record["frames"] = None if synapse.alignment == "average" else step_frames(network, synapse)
     return document, arrays
 
@@ -70,19 +68,18 @@ def emit_bundle(
     network: IntegerNetwork,
     directory: Path,
     *,
-    buffer_slots: Mapping[tuple[str, str], int],
+    provisioning: Provisioning,
     link_ticks: int,
     cores: Mapping[str, Sequence[int]],
-    replicas: Replicas = UNREPLICATED,
 ) -> None:
     """Write a bundle that runs with lava-nc alone; the same input gives the same bytes.
 
     Args:
         directory: made when it does not exist.
-        buffer_slots, link_ticks, cores, replicas: as for ``bundle_document``.
+        provisioning, link_ticks, cores: as for ``bundle_document``.
     """
     document, arrays = bundle_document(
-        network, buffer_slots=buffer_slots, link_ticks=link_ticks, cores=cores, replicas=replicas
+        network, provisioning=provisioning, link_ticks=link_ticks, cores=cores
     )
     directory.mkdir(parents=True, exist_ok=True)
     for source in sorted(SOURCES.glob("*.py")):

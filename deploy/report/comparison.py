@@ -10,7 +10,7 @@ from hw_models.multicore.buffer_depths import steady_stall_share
 def pipeline_rows(compilation: Compilation) -> list[ComparisonRow]:
     """Two rows a cost profile, with a barrier and without; profiles are never mixed."""
     rows: list[ComparisonRow] = []
-    stalled = steady_stall_share(compilation.pipeline, compilation.interval.ticks)
+    stalled = steady_stall_share(compilation.design.pipeline, compilation.interval.ticks)
     for name, cost in compilation.costs.items():
         without = compilation.asynchronous[name]
         for words, time in ((name, cost), (f"{name}, no barrier", without)):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import cast
 
 from deploy.report.markup import (
     Markup,
@@ -14,23 +14,18 @@ from deploy.report.markup import (
     table,
 )
 from deploy.report.records import Report, SensitivityRecord
-
-ShownLimit: TypeAlias = Literal[
-    "compartments", "synapse_words", "input_axons", "output_axons", "threshold_profiles"
-]
+from hw_models.core_limits import CORE_LIMITS
 
 
 def cores(report: Report) -> Markup:
     mapping = report["mapping"]
-    limits: tuple[ShownLimit, ...] = (
-        "compartments", "synapse_words", "input_axons", "output_axons", "threshold_profiles"
-    )  # fmt: skip
+    limits = [limit for limit in CORE_LIMITS.values() if limit.in_report]
     rows = [
         [
             name,
             record["cores"],
             record["replicas"],
-            *(f"{record[n][0]:,} ({per_cent(record[n][0] / record[n][1])})" for n in limits),
+            *(_use(*cast("dict[str, list[int]]", record)[limit.name]) for limit in limits),
         ]
         for name, record in mapping["populations"].items()
     ]
@@ -47,8 +42,12 @@ def cores(report: Report) -> Markup:
             f"population:",
             class_="quiet",
         ),
-        table(["Population", "cores", "replicas", *(n.replace("_", " ") for n in limits)], rows),
+        table(["Population", "cores", "replicas", *(limit.label for limit in limits)], rows),
     )
+
+
+def _use(used: int, available: int) -> str:
+    return f"{used:,} ({per_cent(used / available)})"
 
 
 def sensitivity(report: Report) -> Markup:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
 from typing_extensions import NotRequired
 
 if TYPE_CHECKING:
-    from deploy.compilation import Objective
     from hw_models.multicore.pipeline_ticks import Activity
     from hw_models.pe_array.modes import ModeName
     from toolchain.layer_graph import AlignmentMethod
@@ -33,7 +32,7 @@ class OptionsRecord(TypedDict):
     """The ``CompileOptions`` that a report refers to; the file holds all of them."""
 
     array: str
-    optimize: Objective | None
+    optimize: str | None
 
 
 class PopulationRecord(TypedDict):
@@ -103,18 +102,10 @@ class MappingRecord(TypedDict):
 
 
 class MappedPopulationRecord(TypedDict):
-    """Cores, and for each limit of a core the most used and what there is."""
+    """Cores; and under the name of each of ``CORE_LIMITS`` the most used and what there is."""
 
     cores: int
     replicas: int
-    compartments: list[int]
-    synapse_words: list[int]
-    input_axons: list[int]
-    output_axons: list[int]
-    compartment_bases: list[int]
-    threshold_profiles: list[int]
-    compartment_profiles: list[int]
-    synapse_formats: list[int]
 
 
 class ChangeRecord(TypedDict):

@@ -39,24 +39,24 @@ VERSION = 1
 def report_document(compilation: Compilation) -> Report:
     """The report as plain data: deterministic, no host names, no times of day."""
     c = compilation
-    mapping: Any = c.mapping.summary()
+    mapping: Any = c.design.mapping.summary()
     on_array = array_document(c.on_array)
-    timesteps = {p.name: p.timesteps for p in c.network.spiking}
-    neurons = {p.name: prod(p.shape) for p in c.network.spiking}
+    timesteps = {p.name: p.timesteps for p in c.design.network.spiking}
+    neurons = {p.name: prod(p.shape) for p in c.design.network.spiking}
     return {
         "format": FORMAT,
         "version": VERSION,
         "model": {"file": c.model.name, "training": c.checkpoint.training},
         "target": {"name": c.target.name, "description": c.target.description},
-        "options": plain(c.options),
+        "options": plain(c.design.options),
         "data": None if c.data_record is None else c.data_record["data"],
         "data_sha256": None if c.data_record is None else c.data_record["data_sha256"],
         "data_note": c.data_note,
         "mean_timesteps": sum(timesteps.values()) / len(timesteps),
         "mean_timesteps_by_neurons": sum(t * neurons[n] for n, t in timesteps.items())
         / sum(neurons.values()),
-        "populations": [_population(c, p) for p in c.network.populations],
-        "synapses": [_synapse(c, s) for s in c.network.synapses],
+        "populations": [_population(c, p) for p in c.design.network.populations],
+        "synapses": [_synapse(c, s) for s in c.design.network.synapses],
         "fidelity": None if c.fidelity is None else plain(c.fidelity),
         "alignment_trade": [plain(trade) for trade in c.alignment_trade],
         "design_points": [plain(point) for point in c.design_points],
@@ -86,14 +86,14 @@ def _population(c: Compilation, population: IntegerPopulation) -> PopulationReco
         "shape": list(population.shape),
         "neurons": prod(population.shape),
         "timesteps": population.timesteps,
-        "cores": len(c.mapping.cores_of(population.name)),
-        "replicas": c.mapping.num_replicas(population.name),
+        "cores": len(c.design.mapping.cores_of(population.name)),
+        "replicas": c.design.mapping.num_replicas(population.name),
         "kind": "spiking" if isinstance(population, IntegerSpiking) else "readout",
     }
     if isinstance(population, IntegerInput):
         record["kind"] = "input"
         return record
-    record["state_bound"] = potential_interval(c.network, population.name).magnitude
+    record["state_bound"] = potential_interval(c.design.network, population.name).magnitude
     record["state_limit"] = c.target.widths.max_state
     if isinstance(population, IntegerSpiking):
         record["threshold_range"] = [
@@ -104,7 +104,9 @@ def _population(c: Compilation, population: IntegerPopulation) -> PopulationReco
 
 
 def _synapse(c: Compilation, synapse: IntegerSynapse) -> SynapseRecord:
-    buffer = next(b for b in c.pipeline.buffers if b.edge == (synapse.source, synapse.target))
+    buffer = next(
+        b for b in c.design.pipeline.buffers if b.edge == (synapse.source, synapse.target)
+    )
     return {
         "source": synapse.source,
         "target": synapse.target,
@@ -117,17 +119,19 @@ def _synapse(c: Compilation, synapse: IntegerSynapse) -> SynapseRecord:
 
 def _pipeline(c: Compilation) -> PipelineRecord:
     schedule, interval = c.schedule, c.interval
-    steady = steady_state(c.pipeline, num_shown=1)
+    steady = steady_state(c.design.pipeline, num_shown=1)
     return {
         "samples": schedule.num_samples,
         "num_ticks": schedule.num_ticks,
-        "link_ticks": c.pipeline.link_ticks,
+        "link_ticks": c.design.pipeline.link_ticks,
         "first_latency_ticks": schedule.first_latency_ticks,
         "interval_ticks": float(interval.ticks),
         "interval_exact": str(interval.ticks),
-        "ideal_interval_ticks": float(ideal_interval_ticks(c.pipeline)),
-        "stall_share": steady_stall_share(c.pipeline, interval.ticks),
-        "least_stall_share": steady_stall_share(c.pipeline, ideal_interval_ticks(c.pipeline)),
+        "ideal_interval_ticks": float(ideal_interval_ticks(c.design.pipeline)),
+        "stall_share": steady_stall_share(c.design.pipeline, interval.ticks),
+        "least_stall_share": steady_stall_share(
+            c.design.pipeline, ideal_interval_ticks(c.design.pipeline)
+        ),
         "critical_populations": list(interval.populations),
         "critical_buffers": [list(b.edge) for b in interval.buffers],
         "explanation": explain_limit(c),
@@ -142,10 +146,10 @@ def _pipeline(c: Compilation) -> PipelineRecord:
         },
         "stages": {
             stage: _stage(schedule, steady, name, stage)
-            for name in c.pipeline.windows
-            for stage in c.pipeline.stages(name)
+            for name in c.design.pipeline.windows
+            for stage in c.design.pipeline.stages(name)
         },
-        "cores": [_core(schedule, core) for core in c.mapping.cores],
+        "cores": [_core(schedule, core) for core in c.design.mapping.cores],
     }
 
 
@@ -185,13 +189,13 @@ def explain_limit(c: Compilation) -> str:
     if not interval.buffers:
         names = [
             name
-            for name, window in c.pipeline.windows.items()
-            if window == interval.ticks * c.pipeline.num_replicas(name)
+            for name, window in c.design.pipeline.windows.items()
+            if window == interval.ticks * c.design.pipeline.num_replicas(name)
         ]
-        if any(not c.pipeline.incoming(name) for name in names):
+        if any(not c.design.pipeline.incoming(name) for name in names):
             return "the host sends one image a tick: no pipeline can be faster"
         who = f"{names[0]} fires" if len(names) == 1 else f"{_listed(names)} fire"
-        shared = any(c.pipeline.num_replicas(name) > 1 for name in names)
+        shared = any(c.design.pipeline.num_replicas(name) > 1 for name in names)
         return (
             f"{who} for {interval.ticks} ticks a sample{', shared by replicas' * shared}; no buffer can "
             f"shorten that, only fewer timesteps or more replicas can"

@@ -22,8 +22,9 @@ from deploy.reproduce.measures import (
 )
 from deploy.reproduce.study import Study
 from hw_models.multicore.initiation_interval import initiation_interval
-from hw_models.multicore.pipeline import pipeline_of, uniform_slots
+from hw_models.multicore.pipeline import pipeline_of
 from hw_models.multicore.pipeline_ticks import schedule_pipeline
+from hw_models.multicore.provisioning import uniform_provisioning
 from hw_models.target_description import load_target
 from toolchain.float_snn import run_float_snn
 from toolchain.layer_graph import AlignmentMethod
@@ -187,7 +188,7 @@ def budget(study: Study, samples: int) -> Experiment:
         graph = converted_graph(study, build())
         network = lower_to_integers(graph, target.widths)
         deep = 4  # slots that no longer limit a residual block
-        pipeline = pipeline_of(network, uniform_slots(network, deep), target.link_ticks)
+        pipeline = pipeline_of(network, uniform_provisioning(network, deep), target.link_ticks)
         schedule = schedule_pipeline(pipeline, 64)
         busy = [schedule.activity_ticks(n)["busy"] / schedule.num_ticks for n in pipeline.windows]
         logits = run_float_snn(graph, pixels, dtype=torch.float32).logits

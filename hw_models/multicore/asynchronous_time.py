@@ -25,7 +25,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hw_models.multicore.event_counts import Events
-from hw_models.multicore.mapping import Mapping
+from hw_models.multicore.mapping import CoreMapping
 from hw_models.multicore.steady_pace import SteadyState
 from hw_models.multicore.tick_cost import computing_ns, neurons_ns
 from hw_models.target_description import CostProfile
@@ -47,11 +47,11 @@ class AsynchronousTime:
 
 
 def asynchronous_time(
-    mapping: Mapping, profile: CostProfile, steady: SteadyState, events: Events
+    mapping: CoreMapping, profile: CostProfile, steady: SteadyState, events: Events
 ) -> AsynchronousTime:
     """Seconds of a steady state whose events were counted."""
     first = steady.schedule.first_latency_ticks
-    readout = mapping.rows_of(mapping.network.readout.name, 0)  # has the first sample
+    readout = mapping.core_slots_of(mapping.network.readout.name, 0)  # has the first sample
     latency_ns = tick_ends_ns(mapping, profile, events[:first])[readout, -1].max()
     period_ns = steady_pace_ns(mapping, profile, events[first:])
     return AsynchronousTime(
@@ -60,7 +60,7 @@ def asynchronous_time(
     )
 
 
-def steady_pace_ns(mapping: Mapping, profile: CostProfile, events: Events) -> float:
+def steady_pace_ns(mapping: CoreMapping, profile: CostProfile, events: Events) -> float:
     """Duration of some ticks that are repeated for ever.
 
     The rules are linear in the max-plus sense, so the cores come to advance by the same duration in each
@@ -81,7 +81,7 @@ def steady_pace_ns(mapping: Mapping, profile: CostProfile, events: Events) -> fl
     return (last[-1] - last[_MOST_PERIODS // 2]) / (_MOST_PERIODS - _MOST_PERIODS // 2)
 
 
-def tick_ends_ns(mapping: Mapping, profile: CostProfile, events: Events) -> np.ndarray:
+def tick_ends_ns(mapping: CoreMapping, profile: CostProfile, events: Events) -> np.ndarray:
     """When each core ends each tick, if all start together, shape ``(cores, ticks)``."""
     computing = computing_ns(profile, events)
     start = np.zeros(len(computing))
@@ -96,7 +96,7 @@ class _Rules:
     senders: _Groups
 
     @classmethod
-    def of(cls, mapping: Mapping) -> _Rules:
+    def of(cls, mapping: CoreMapping) -> _Rules:
         sources, targets = _talking(mapping)
         both = np.concatenate([targets, sources]), np.concatenate([sources, targets])
         return cls(_Groups.of(*both), _Groups.of(targets, sources))
@@ -111,8 +111,8 @@ class _Rules:
         return ends
 
 
-def _talking(mapping: Mapping) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs (source, target) of cores, rows of ``Mapping.cores``; each core with itself, too."""
+def _talking(mapping: CoreMapping) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs (source, target) of cores, rows of ``CoreMapping.cores``; each core with itself, too."""
     itself = np.arange(len(mapping.cores))
     routes = [(route.source, route.target) for route in mapping.routes()]
     sources = np.concatenate([itself, *(source for source, _ in routes)])

@@ -11,7 +11,8 @@ from dataclasses import replace
 from fractions import Fraction
 
 from hw_models.multicore.initiation_interval import ideal_interval_ticks, sustains
-from hw_models.multicore.pipeline import BufferSlots, Pipeline
+from hw_models.multicore.pipeline import Pipeline
+from hw_models.multicore.provisioning import BufferSlots
 
 
 def least_depths(

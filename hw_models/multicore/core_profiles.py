@@ -11,12 +11,12 @@ import numpy as np
 
 from hw_models.multicore.tile_grid import TileGrid
 from toolchain.integer_network import (
-    IntegerInput,
     IntegerNetwork,
     IntegerPopulation,
     IntegerReadout,
     IntegerSpiking,
     IntegerSynapse,
+    bit_planes,
 )
 
 _WEIGHT_FORMATS = (2, 3, 4, 5, 6, 8)
@@ -60,11 +60,6 @@ def synapse_formats(network: IntegerNetwork, name: str) -> int:
         for plane in range(bit_planes(network[synapse.source]))
     }
     return len(formats)
-
-
-def bit_planes(population: IntegerPopulation) -> int:
-    """Axons a source needs for its values: pixels go as bit planes, spikes as they are."""
-    return population.max_value.bit_length() if isinstance(population, IntegerInput) else 1
 
 
 def weight_bits(synapse: IntegerSynapse) -> int:

@@ -14,7 +14,7 @@ from itertools import pairwise
 import numpy as np
 
 from hw_models.multicore.connectivity import Connectivity, connectivity, kernel
-from hw_models.multicore.mapping import CoreAssignment, Mapping
+from hw_models.multicore.mapping import CoreAssignment, CoreMapping
 from hw_models.multicore.tile_grid import Tile, block_sums
 from toolchain.integer_network import (
     IntegerInput,
@@ -86,7 +86,7 @@ class OutputAxons:
     """What the cores of a source send to one core: every spike of ``pixels`` goes to ``axons`` there.
 
     Attributes:
-        source, target: rows of ``Mapping.cores``.
+        source, target: rows of ``CoreMapping.cores``.
         pixels: the source core's own pixels (row, column in its tile), shape ``(S, 2)``.
         axons: number of the input axon at the target, shape ``(S,)``.
     """
@@ -97,8 +97,8 @@ class OutputAxons:
     axons: np.ndarray
 
 
-def core_programs(mapping: Mapping, population: str) -> Iterator[CoreProgram]:
-    """The programs of a population's cores, one by one, in the order of ``Mapping.cores_of``."""
+def core_programs(mapping: CoreMapping, population: str) -> Iterator[CoreProgram]:
+    """The programs of a population's cores, one by one, in the order of ``CoreMapping.cores_of``."""
     neurons = mapping.network[population]
     assert not isinstance(neurons, IntegerInput), "the host sends the pixels"
     synapses = mapping.network.incoming(population)
@@ -123,19 +123,19 @@ def core_programs(mapping: Mapping, population: str) -> Iterator[CoreProgram]:
                     kernels[s.source],
                     core.tile,
                     num_senders=len(_heard(mapping, s, core.replica)),
-                    slots=mapping.slots[s.source, s.target] // count,
+                    slots=mapping.provisioning.slots_per_replica(s.source, s.target),
                 )
                 for s in synapses
             ),
         )
 
 
-def _heard(mapping: Mapping, synapse: IntegerSynapse, replica: int) -> list[int]:
+def _heard(mapping: CoreMapping, synapse: IntegerSynapse, replica: int) -> list[int]:
     """Replicas of the source that one of the target hears, in the order of its axons."""
     return [source for source, target, _ in mapping.senders(synapse) if target == replica]
 
 
-def output_axons(mapping: Mapping, synapse: IntegerSynapse) -> Iterator[OutputAxons]:
+def output_axons(mapping: CoreMapping, synapse: IntegerSynapse) -> Iterator[OutputAxons]:
     """The routes of one synapse, from the cores of its source to those of its target.
 
     In order of the target's cores.
@@ -148,9 +148,11 @@ def output_axons(mapping: Mapping, synapse: IntegerSynapse) -> Iterator[OutputAx
     ]
     heard = block_sums(links.channels.astype(np.int64), target.edges[0]) > 0
     for replica in range(mapping.num_replicas(synapse.target)):
-        senders = [mapping.rows_of(synapse.source, i) for i in _heard(mapping, synapse, replica)]
+        senders = [
+            mapping.core_slots_of(synapse.source, i) for i in _heard(mapping, synapse, replica)
+        ]
         for target_row, (c, r, k) in zip(
-            mapping.rows_of(synapse.target, replica), np.ndindex(target.shape), strict=True
+            mapping.core_slots_of(synapse.target, replica), np.ndindex(target.shape), strict=True
         ):
             rows, columns = reached[0][r], reached[1][k]
             for number, tile in enumerate(source.tiles):

@@ -22,15 +22,15 @@ from typing import TypeAlias
 
 import numpy as np
 
+from hw_models.core_limits import CORE_LIMITS, CoreAmounts
 from hw_models.multicore.connectivity import Connectivity, connectivity
 from hw_models.multicore.core_profiles import (
-    bit_planes,
     compartment_profiles,
     synapse_formats,
     threshold_profiles,
     weight_bits,
 )
-from hw_models.multicore.pipeline import BufferSlots, Replicas
+from hw_models.multicore.provisioning import Provisioning
 from hw_models.multicore.tile_grid import TileGrid, block_sums
 from hw_models.target_description import TargetDescription
 from toolchain.integer_network import (
@@ -39,44 +39,15 @@ from toolchain.integer_network import (
     IntegerPopulation,
     IntegerReadout,
     IntegerSynapse,
+    bit_planes,
 )
-
-LIMITS = (
-    "compartments", "synapse_words", "input_axons", "output_axons", "compartment_bases",
-    "threshold_profiles", "compartment_profiles", "synapse_formats",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
-class CoreUse:
-    """What a tile uses of a core.
-
-    Attributes:
-        compartments: one a neuron (none for the readout, which only accumulates), and one a neuron
-            for each slot of each alignment buffer in front of it.
-        synapse_words: memory of the synapse lists, shared where source pixels see the same taps.
-        input_axons: one for each source pixel, block of atoms and source replica; a pixel of the image
-            counts once a bit plane.
-        output_axons: entries for each own pixel, block of atoms and core it sends to.
-        compartment_bases: pixels of the tile, which shared lists are shifted by.
-        threshold_profiles: different thresholds, and one for the slots of alignment buffers.
-        compartment_profiles: kinds of compartment.
-        synapse_formats: different widths and exponents of weights.
-    """
+class CoreUse(CoreAmounts):
+    """What a tile uses of a core."""
 
     neurons: int
-    compartments: int
-    synapse_words: int
-    input_axons: int
-    output_axons: int
-    compartment_bases: int
-    threshold_profiles: int
-    compartment_profiles: int
-    synapse_formats: int
-
-
-MostEvents: TypeAlias = Mapping[str, int]
-"""For populations that are to be cut finer than their cores could hold: most ``events`` of a tile."""
 
 
 _Patterns: TypeAlias = list[tuple[int, ...]]
@@ -85,17 +56,11 @@ _BlocksOfAxis: TypeAlias = tuple[str, str, int, tuple[int, ...]]  # source, targ
 
 @dataclass(frozen=True, eq=False)
 class NetworkOnTarget:
-    """A network with its buffers and replicas on a target, and what all ways to cut it share.
-
-    Attributes:
-        most_events: beyond what a core holds, how much work a tile may be.
-    """
+    """A network, what it is given of a target, and what all ways to cut it share."""
 
     network: IntegerNetwork
     target: TargetDescription
-    slots: BufferSlots
-    replicas: Replicas
-    most_events: MostEvents
+    provisioning: Provisioning
     _known: dict[_BlocksOfAxis, np.ndarray] = field(default_factory=dict)
     _known_patterns: dict[_BlocksOfAxis, _Patterns] = field(default_factory=dict)
 
@@ -136,7 +101,7 @@ class NetworkOnTarget:
         return int(getattr(self.target.core, limit))
 
     def num_replicas(self, population: str) -> int:
-        return self.replicas.get(population, 1)
+        return self.provisioning.num_replicas(population)
 
     def num_cores(self, grids: Mapping[str, TileGrid]) -> dict[str, int]:
         return {name: len(grid) * self.num_replicas(name) for name, grid in grids.items()}
@@ -161,7 +126,9 @@ def core_uses(
     consumers: Mapping[str, TileGrid],
 ) -> list[CoreUse]:
     """Use of each tile."""
-    return _as_uses(context, population, _counted_uses(context, population, grid, consumers))
+    counts = _counted_uses(context, population, grid, consumers)
+    columns = (np.broadcast_to(count, grid.shape).reshape(-1).tolist() for count in counts.values())
+    return [CoreUse(**dict(zip(counts, tile, strict=True))) for tile in zip(*columns, strict=True)]
 
 
 def highest_use(
@@ -172,8 +139,7 @@ def highest_use(
 ) -> CoreUse:
     """The most that any tile uses of each: what has to fit."""
     counts = _counted_uses(context, population, grid, consumers)
-    (use,) = _as_uses(context, population, counts.max(axis=0, keepdims=True))
-    return use
+    return CoreUse(**{name: int(np.max(count)) for name, count in counts.items()})
 
 
 def _counted_uses(
@@ -181,8 +147,8 @@ def _counted_uses(
     population: IntegerPopulation,
     grid: TileGrid,
     consumers: Mapping[str, TileGrid],
-) -> np.ndarray:
-    """What differs between tiles, int64 ``(tiles, 7)``, as ``_as_uses`` names it.
+) -> dict[str, np.ndarray | int]:
+    """Neurons and each of ``CORE_LIMITS``, by name: int64 ``grid.shape``, or the same for all tiles.
 
     All counts are products of one count along each axis, so they are computed per block and combined.
     """
@@ -208,39 +174,21 @@ def _counted_uses(
     positions = np.multiply.outer(np.ones_like(sizes[0]), np.multiply.outer(sizes[1], sizes[2]))
     neurons = sizes[0][:, None, None] * positions
     compartments = neurons * compartments_per_neuron(context, population)
-    thresholds = threshold_profiles(population, grid)
-    return np.stack(
-        [
-            a.reshape(-1)
-            for a in (
-                neurons, compartments, words, input_axons, output_axons, positions, thresholds
-            )
-        ],
-        axis=1,
-    )  # fmt: skip
+    return {
+        "neurons": neurons,
+        "compartments": compartments,
+        "synapse_words": words,
+        "input_axons": input_axons,
+        "output_axons": output_axons,
+        "compartment_bases": positions,
+        "threshold_profiles": threshold_profiles(population, grid),
+        "compartment_profiles": compartment_profiles(population),
+        "synapse_formats": context.synapse_formats[name],
+    }
 
 
-def _as_uses(
-    context: NetworkOnTarget, population: IntegerPopulation, counts: np.ndarray
-) -> list[CoreUse]:
-    return [
-        CoreUse(
-            neurons=n,
-            compartments=c,
-            synapse_words=w,
-            input_axons=i,
-            output_axons=o,
-            compartment_bases=p,
-            threshold_profiles=t,
-            compartment_profiles=compartment_profiles(population),
-            synapse_formats=context.synapse_formats[population.name],
-        )
-        for n, c, w, i, o, p, t in counts.tolist()
-    ]
-
-
-def events(context: NetworkOnTarget, name: str, grid: TileGrid) -> int:
-    """Work of a population's busiest tile: if every source neuron spiked once, arrivals and synapses."""
+def worst_tile_work(context: NetworkOnTarget, name: str, grid: TileGrid) -> int:
+    """Events of a population's busiest tile if every source neuron spiked once: arrivals and synapses."""
     total = np.zeros(grid.shape, np.int64)
     for synapse in context.network.incoming(name):
         reached = [context.reached(synapse, axis, grid.edges[axis]) for axis in range(3)]
@@ -252,21 +200,21 @@ def events(context: NetworkOnTarget, name: str, grid: TileGrid) -> int:
 
 def compartments_per_neuron(context: NetworkOnTarget, population: IntegerPopulation) -> int:
     incoming = context.network.incoming(population.name)
-    slots = sum(context.slots[s.source, s.target] for s in incoming)
-    buffers = slots // context.num_replicas(population.name)
+    buffers = sum(context.provisioning.slots_per_replica(s.source, s.target) for s in incoming)
     return buffers + (0 if isinstance(population, IntegerReadout) else 1)
 
 
 def excess(context: NetworkOnTarget, uses: Sequence[CoreUse]) -> dict[str, int]:
     """By how much the tiles exceed each limit that one of them exceeds."""
-    worst = {n: max(getattr(use, n) for use in uses) - context.available(n) for n in LIMITS}
+    worst = {n: max(getattr(use, n) for use in uses) - context.available(n) for n in CORE_LIMITS}
     return {name: amount for name, amount in worst.items() if amount > 0}
 
 
 def fullest_limit(target: TargetDescription, uses: Sequence[CoreUse]) -> str:
     """The limit that a core of a population comes closest to: what keeps its tiles small."""
     return max(
-        LIMITS, key=lambda limit: max(getattr(u, limit) for u in uses) / getattr(target.core, limit)
+        CORE_LIMITS,
+        key=lambda limit: max(getattr(u, limit) for u in uses) / getattr(target.core, limit),
     )
 
 

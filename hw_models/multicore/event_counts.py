@@ -17,7 +17,7 @@ import numpy as np
 
 from hw_models.multicore.connectivity import connectivity, is_convolution
 from hw_models.multicore.frame_sums import BlockSums, Weights, frame_sums
-from hw_models.multicore.mapping import Mapping, Route
+from hw_models.multicore.mapping import CoreMapping, Route
 from hw_models.multicore.pipeline_ticks import Schedule
 from hw_models.multicore.tile_grid import TileGrid, block_sums, memberships
 from toolchain.integer_network import (
@@ -25,6 +25,7 @@ from toolchain.integer_network import (
     IntegerPopulation,
     IntegerReadout,
     IntegerSynapse,
+    bit_planes,
 )
 from toolchain.linear_maps import Shape
 
@@ -55,7 +56,7 @@ class Events:
 
 
 def count_events(
-    mapping: Mapping,
+    mapping: CoreMapping,
     schedule: Schedule,
     pixels: np.ndarray,
     trains: ReadOnlyDict[str, np.ndarray],
@@ -98,7 +99,7 @@ class _Run:
         columns: where each tick is counted, -1 where it is not, shape ``(schedule.num_ticks,)``.
     """
 
-    mapping: Mapping
+    mapping: CoreMapping
     schedule: Schedule
     shown: np.ndarray
     columns: np.ndarray
@@ -119,7 +120,7 @@ class _Run:
 
     def _update(self, population: str, replica: int, ticks: np.ndarray) -> None:
         """One update of each neuron in each of the ticks, which may repeat."""
-        rows = self.mapping.rows_of(population, replica)
+        rows = self.mapping.core_slots_of(population, replica)
         neurons = np.array([tile.neurons for tile in self.mapping.grids[population].tiles])
         columns = self.columns[ticks.reshape(-1)]
         num_columns = self.events.active_updates.shape[1]
@@ -151,7 +152,7 @@ class _Run:
         count = self.mapping.num_replicas(population)
         amounts = spikes.of_combinations()
         for replica in range(count):
-            rows, own = self.mapping.rows_of(population, replica), slice(replica, None, count)
+            rows, own = self.mapping.core_slots_of(population, replica), slice(replica, None, count)
             self._add(self.events.spikes, rows, population, own, amounts)
 
     def _add_arrivals(
@@ -159,7 +160,7 @@ class _Run:
     ) -> None:
         amounts = arrivals.of_combinations()
         for _, replica, own in self.mapping.senders(synapse):
-            rows = self.mapping.rows_of(synapse.target, replica)
+            rows = self.mapping.core_slots_of(synapse.target, replica)
             self._add(totals, rows, synapse.source, own, amounts)
 
     def _add_messages(
@@ -174,7 +175,7 @@ class _Run:
             events.chip_crossings,
         )
         for (replica, _, own), route in zip(mapping.senders(synapse), routes, strict=True):
-            rows = mapping.rows_of(synapse.source, replica)
+            rows = mapping.core_slots_of(synapse.source, replica)
             hops_x, hops_y = mapping.hops(route.source, route.target)
             away = mapping.chips[route.source] != mapping.chips[route.target]
             factors = np.array([np.ones_like(hops_x), hops_x, hops_y, away])
@@ -212,5 +213,5 @@ def _frames(
     """Axon events of each neuron and step, ``(K, T, C, H, W)``: for a pixel, its set bits."""
     if not isinstance(population, IntegerInput):
         return trains[population.name]
-    planes = np.arange(population.max_value.bit_length()).reshape(-1, 1, 1, 1, 1)
+    planes = np.arange(bit_planes(population)).reshape(-1, 1, 1, 1, 1)
     return ((pixels >> planes) & 1).sum(axis=0)[:, None]

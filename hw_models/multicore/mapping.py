@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from collections.abc import Mapping as ReadOnlyDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from hw_models.core_limits import CORE_LIMITS
 from hw_models.multicore.connectivity import connectivity
-from hw_models.multicore.core_resources import LIMITS, CoreUse, MostEvents
-from hw_models.multicore.partition import AS_LARGE_AS_FIT, partition
-from hw_models.multicore.pipeline import UNREPLICATED, BufferSlots, Replicas, replica_pairs
+from hw_models.multicore.core_resources import CoreUse
+from hw_models.multicore.partition import partition
+from hw_models.multicore.pipeline import Pipeline, pipeline_of, replica_pairs
 from hw_models.multicore.placement import ORDERS, core_number, position
+from hw_models.multicore.provisioning import Provisioning, check_provisioning
 from hw_models.multicore.tile_grid import BlockPairs, Tile, TileGrid, block_pairs
 from hw_models.target_description import Mesh, TargetDescription
 from toolchain.integer_network import IntegerNetwork, IntegerSynapse
@@ -38,7 +40,7 @@ class Route:
 
     Attributes:
         samples: those that the source's replica works on and sends.
-        source, target: rows of ``Mapping.cores``, shape ``(R,)``.
+        source, target: core slots, indices into ``CoreMapping.cores``, shape ``(R,)``.
         axes: connected blocks along channels, rows and columns; a route is one pair of each, channels
             first, columns last.
     """
@@ -57,33 +59,34 @@ class Route:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Mapping:
+class CoreMapping:
     """All used cores: populations in topological order, replica by replica, tile by tile.
 
     Attributes:
         grids: of each population; its replicas are cut alike.
-        most_events: what some of the grids were cut finer for.
     """
 
     target: TargetDescription
     network: IntegerNetwork
-    slots: BufferSlots
+    provisioning: Provisioning
     grids: ReadOnlyDict[str, TileGrid]
     cores: tuple[CoreAssignment, ...]
-    replicas: Replicas = field(default_factory=dict)
-    most_events: MostEvents = field(default_factory=dict)
 
     def num_replicas(self, population: str) -> int:
-        return self.replicas.get(population, 1)
+        return self.provisioning.num_replicas(population)
+
+    @cached_property
+    def pipeline(self) -> Pipeline:
+        return pipeline_of(self.network, self.provisioning, self.target.link_ticks)
 
     @cached_property
     def first_core(self) -> dict[str, int]:
-        """Row in ``cores`` of the first tile of each population's first replica."""
+        """Core slot, the index in ``cores``, of the first tile of each population's first replica."""
         sizes = [len(grid) * self.num_replicas(name) for name, grid in self.grids.items()]
         return dict(zip(self.grids, [0, *np.cumsum(sizes).tolist()[:-1]], strict=True))
 
-    def rows_of(self, population: str, replica: int) -> range:
-        """Rows in ``cores`` of a replica, in the order of the grid's tiles."""
+    def core_slots_of(self, population: str, replica: int) -> range:
+        """Core slots of a replica, in the order of the grid's tiles."""
         size = len(self.grids[population])
         start = self.first_core[population] + replica * size
         return range(start, start + size)
@@ -122,7 +125,7 @@ class Mapping:
         return len({core.chip_index for core in self.cores})
 
     def hops(self, source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Mesh hops east-west and north-south between cores (rows); 0 between chips."""
+        """Mesh hops east-west and north-south between core slots; 0 between chips."""
         positions = np.array([core.position for core in self.cores]).reshape(-1, 2)
         hops = np.abs(positions[source] - positions[target])
         hops[self.chips[source] != self.chips[target]] = 0
@@ -130,7 +133,7 @@ class Mapping:
 
     @cached_property
     def chips(self) -> np.ndarray:
-        """Chip of each row of ``cores``."""
+        """Chip of each core slot."""
         return np.array([core.chip_index for core in self.cores])
 
     def routes(self) -> Iterator[Route]:
@@ -162,8 +165,8 @@ class Mapping:
             yield Route(
                 synapse,
                 samples,
-                self.rows_of(synapse.source, i).start + senders,
-                self.rows_of(synapse.target, j).start + receivers,
+                self.core_slots_of(synapse.source, i).start + senders,
+                self.core_slots_of(synapse.target, j).start + receivers,
                 (channels, rows, columns),
             )
 
@@ -198,7 +201,7 @@ class Mapping:
         cores = self.cores_of(population)
         return {
             limit: (max(getattr(c.use, limit) for c in cores), getattr(self.target.core, limit))
-            for limit in LIMITS
+            for limit in CORE_LIMITS
         }
 
     def summary(self) -> dict[str, Any]:
@@ -224,29 +227,27 @@ class Mapping:
 def map_network(
     network: IntegerNetwork,
     target: TargetDescription,
-    slots: BufferSlots,
-    replicas: Replicas = UNREPLICATED,
-    most_events: MostEvents = AS_LARGE_AS_FIT,
-) -> Mapping:
+    provisioning: Provisioning,
+) -> CoreMapping:
     """Partition a network and place its tiles where the least traffic goes far.
 
     Each order of ``placement.ORDERS`` is tried.
 
     Raises:
-        MappingError: it does not fit; the message says which limit, by how much, and what would fit.
+        MappingError: it cannot be given this, see ``check_provisioning``, or it does not fit; the message
+            says which limit, by how much, and what would fit.
     """
-    parts = partition(network, target, slots, replicas, most_events)
+    check_provisioning(network, provisioning)
+    parts = partition(network, target, provisioning)
     grids = {grid.population: grid for grid, _ in parts}
-    stages = [grid for grid, _ in parts for _ in range(replicas.get(grid.population, 1))]
+    stages = [grid for grid, _ in parts for _ in range(provisioning.num_replicas(grid.population))]
     placed = [
-        Mapping(
+        CoreMapping(
             target=target,
             network=network,
-            slots=slots,
+            provisioning=provisioning,
             grids=grids,
-            cores=place(parts, order(stages), target.mesh, replicas),
-            replicas=replicas,
-            most_events=most_events,
+            cores=place(parts, order(stages), target.mesh, provisioning),
         )
         for order in ORDERS
     ]
@@ -257,18 +258,18 @@ def place(
     parts: Sequence[tuple[TileGrid, Sequence[CoreUse]]],
     order: Sequence[int],
     mesh: Mesh,
-    replicas: Replicas = UNREPLICATED,
+    provisioning: Provisioning,
 ) -> tuple[CoreAssignment, ...]:
     tiles = [
         (replica, tile, use)
         for grid, uses in parts
-        for replica in range(replicas.get(grid.population, 1))
+        for replica in range(provisioning.num_replicas(grid.population))
         for tile, use in zip(grid.tiles, uses, strict=True)
     ]
     rank = dict(zip(order, range(len(order)), strict=True))
     cores = []
-    for row, (replica, tile, use) in enumerate(tiles):
-        chip, on_chip = divmod(rank[row], mesh.num_cores)
+    for core_slot, (replica, tile, use) in enumerate(tiles):
+        chip, on_chip = divmod(rank[core_slot], mesh.num_cores)
         cores.append(
             CoreAssignment(
                 core_index=chip * mesh.num_cores + core_number(on_chip, mesh),

@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from hw_models.multicore.core_resources import LIMITS, CoreUse
-from hw_models.multicore.mapping import CoreAssignment, Mapping
+from hw_models.core_limits import CORE_LIMITS
+from hw_models.multicore.core_resources import CoreUse
+from hw_models.multicore.mapping import CoreAssignment, CoreMapping
+from hw_models.multicore.provisioning import Provisioning
 from hw_models.multicore.tile_grid import Tile, TileGrid
 from hw_models.target_description import TargetDescription
 from toolchain.errors import ModelFileError
@@ -18,15 +20,15 @@ MAPPING = "mapping.json"
 _AXES = ("channels", "rows", "columns")
 
 
-def mapping_document(mapping: Mapping) -> dict[str, Any]:
+def mapping_document(mapping: CoreMapping) -> dict[str, Any]:
     """The document for a mapping: limits, a summary, the buffers, and all cores in order."""
     return {
         "target": mapping.target.name,
-        "limits": {limit: getattr(mapping.target.core, limit) for limit in LIMITS},
+        "limits": {limit: getattr(mapping.target.core, limit) for limit in CORE_LIMITS},
         "summary": mapping.summary(),
         "buffers": [
             {"source": source, "target": target, "slots": slots}
-            for (source, target), slots in mapping.slots.items()
+            for (source, target), slots in mapping.provisioning.slots.items()
         ],
         "cores": [
             {
@@ -37,14 +39,14 @@ def mapping_document(mapping: Mapping) -> dict[str, Any]:
                 "replica": core.replica,
                 **{axis: list(getattr(core.tile, axis)) for axis in _AXES},
                 "neurons": core.use.neurons,
-                **{limit: getattr(core.use, limit) for limit in LIMITS},
+                **{limit: getattr(core.use, limit) for limit in CORE_LIMITS},
             }
             for core in mapping.cores
         ],
     }
 
 
-def load_mapping(build: Path, network: IntegerNetwork, target: TargetDescription) -> Mapping:
+def load_mapping(build: Path, network: IntegerNetwork, target: TargetDescription) -> CoreMapping:
     """The mapping of a build folder.
 
     Raises:
@@ -84,13 +86,14 @@ def load_mapping(build: Path, network: IntegerNetwork, target: TargetDescription
             f"{path}: cores must be listed population by population, replica by replica, tile by tile, as "
             f"compile does, and all replicas of a population must have the same tiles"
         )
-    return Mapping(
+    return CoreMapping(
         target=target,
         network=network,
-        slots=slots,
+        provisioning=Provisioning(
+            slots=slots, replicas={name: count for name, count in replicas.items() if count > 1}
+        ),
         grids=grids,
         cores=cores,
-        replicas={name: count for name, count in replicas.items() if count > 1},
     )
 
 
@@ -107,7 +110,7 @@ def _core(reader: RecordReader) -> CoreAssignment:
         ),
         use=CoreUse(
             neurons=reader.integer("neurons", 1),
-            **{limit: reader.integer(limit, 0) for limit in LIMITS},
+            **{limit: reader.integer(limit, 0) for limit in CORE_LIMITS},
         ),
         replica=reader.integer("replica", 0),
     )

@@ -10,21 +10,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from math import ceil
-from types import MappingProxyType
 
-from hw_models.multicore.core_profiles import bit_planes
+from hw_models.core_limits import CORE_LIMITS
 from hw_models.multicore.core_resources import (
     CoreUse,
-    MostEvents,
     NetworkOnTarget,
     compartments_per_neuron,
     core_uses,
-    events,
     excess,
     fullest_limit,
     highest_use,
+    worst_tile_work,
 )
-from hw_models.multicore.pipeline import UNREPLICATED, BufferSlots, Replicas, uniform_slots
+from hw_models.multicore.provisioning import Provisioning, uniform_provisioning
 from hw_models.multicore.tile_grid import TileGrid, cut
 from hw_models.target_description import TargetDescription
 from toolchain.errors import MappingError
@@ -32,29 +30,27 @@ from toolchain.integer_network import (
     IntegerInput,
     IntegerNetwork,
     IntegerPopulation,
+    bit_planes,
+    highest_exponent,
 )
-
-AS_LARGE_AS_FIT: MostEvents = MappingProxyType({})
 
 
 def partition(
     network: IntegerNetwork,
     target: TargetDescription,
-    slots: BufferSlots,
-    replicas: Replicas = UNREPLICATED,
-    most_events: MostEvents = AS_LARGE_AS_FIT,
+    provisioning: Provisioning,
 ) -> list[tuple[TileGrid, list[CoreUse]]]:
     """A grid of tiles for each population but the input, in topological order: that of each replica.
 
     Each has few tiles: every way to cut rows and columns is tried, with channel blocks by bisection.
-    With ``most_events`` a population's tiles are smaller, so that none is more work than that.
+    A population with a tile limit gets smaller tiles, so that none is more work than that.
 
     Raises:
         MappingError: a single neuron exceeds a core, or all tiles together exceed all chips; the message
             names the limit, by how much, and what would fit.
     """
     _check_bit_planes(network, target)
-    context = NetworkOnTarget(network, target, slots, replicas, most_events)
+    context = NetworkOnTarget(network, target, provisioning)
     grids, uses = _all_grids(context)
     if sum(context.num_cores(grids).values()) > target.num_cores:
         raise MappingError(_too_many_cores(context, grids, uses))
@@ -86,18 +82,19 @@ def _too_many_cores(
     message = (
         f"the network needs {needed} cores, {needed - target.num_cores} more than the "
         f"{target.num_cores} of {target.name}, {chips} (most: {shares}; "
-        f"{largest[0]} fills the {limit.replace('_', ' ')} of its cores); "
+        f"{largest[0]} fills the {CORE_LIMITS[limit].label} of its cores); "
     )
-    single = uniform_slots(context.network, 1, context.replicas)
-    if context.slots != single:
-        shallow = replace(context, slots=single)
+    provisioning = context.provisioning
+    single = uniform_provisioning(context.network, 1, provisioning.replicas).slots
+    if provisioning.slots != single:
+        shallow = replace(context, provisioning=replace(provisioning, slots=single))
         fewest = sum(context.num_cores(_all_grids(shallow)[0]).values())
         if fewest <= target.num_cores:
             return f"{message}with one slot in every buffer (--slots 1) it needs {fewest} and fits"
         message += f"with one slot in every buffer (--slots 1) it still needs {fewest}; "
     if limit == "threshold_profiles":
-        return message + _REMEDIES[limit]
-    fewer = "fewer replicas, " if context.replicas else ""
+        return message + CORE_LIMITS[limit].remedy
+    fewer = "fewer replicas, " if provisioning.replicas else ""
     return message + f"use {fewer}fewer channels or a larger target"
 
 
@@ -108,7 +105,7 @@ def _fewest_tiles(
     channels, rows, columns = population.shape
     most = context.available("compartments") // max(compartments_per_neuron(context, population), 1)
     bases = context.available("compartment_bases")
-    most_events = context.most_events.get(population.name)
+    tile_limit = context.provisioning.tile_limits.get(population.name)
     best: TileGrid | None = None
     for row_blocks, column_blocks in sorted(
         ((r, c) for r in _block_counts(rows) for c in _block_counts(columns)),
@@ -123,7 +120,10 @@ def _fewest_tiles(
 
         def fits(blocks: int, r: int = row_blocks, c: int = column_blocks) -> bool:
             grid = cut(population.name, population.shape, (blocks, r, c))
-            if most_events is not None and events(context, population.name, grid) > most_events:
+            if (
+                tile_limit is not None
+                and worst_tile_work(context, population.name, grid) > tile_limit
+            ):
                 return False
             return not excess(context, [highest_use(context, population, grid, consumers)])
 
@@ -136,21 +136,28 @@ def _fewest_tiles(
     if best is not None:
         return best
     single = cut(population.name, population.shape, population.shape)
-    if most_events is not None and events(context, population.name, single) > most_events:
-        raise MappingError(
-            f"{population.name}: a tile of one neuron is more than the {most_events:,} events it may be"
-        )
+    if tile_limit is not None:
+        work = worst_tile_work(context, population.name, single)
+        if work > tile_limit:
+            raise MappingError(
+                f"{population.name}: one neuron alone receives {work:,} worst-case events, above the "
+                f"limit of {tile_limit:,} per tile"
+            )
     over = excess(context, core_uses(context, population, single, consumers))
     limit, amount = max(over.items(), key=lambda item: item[1] / context.available(item[0]))
     raise MappingError(
         f"{population.name}: one neuron needs {context.available(limit) + amount:,} "
-        f"{limit.replace('_', ' ')}, {amount:,} more than the {context.available(limit):,} of a core of "
-        f"{context.target.name}; {_REMEDIES[limit]}"
+        f"{CORE_LIMITS[limit].label}, {amount:,} more than the {context.available(limit):,} of a core of "
+        f"{context.target.name}; {CORE_LIMITS[limit].remedy}"
     )
 
 
 def _fewest_that_fits(low: int, high: int, fits: Callable[[int], bool]) -> int | None:
-    """Bisect, as more blocks rarely use more of a core: at most where a block straddles two atom blocks."""
+    """Fewest blocks found by bisection, None if even ``high`` does not fit.
+
+    The fit is not strictly monotonic, as a block may straddle two atom blocks: what is found fits, but
+    fewer blocks might.
+    """
     if low > high or not fits(high):
         return None
     while low < high:
@@ -167,24 +174,11 @@ def _block_counts(size: int) -> list[int]:
     return sorted({ceil(size / block) for block in range(1, size + 1)})
 
 
-_REMEDIES = {
-    "compartments": "use fewer buffer slots",
-    "synapse_words": "use a smaller kernel, fewer input channels, groups, or pool before this layer",
-    "input_axons": "use groups, fewer input channels, or pool before this layer",
-    "output_axons": "use fewer or smaller layers after this one",
-    "compartment_bases": "use a smaller feature map",
-    "threshold_profiles": "give its neurons fewer different thresholds: one a channel at most, and "
-    "`compile --thresholds` to share them between channels",
-    "compartment_profiles": "use a target with more of them",
-    "synapse_formats": "use pixels of fewer bits, or fewer synapses into it",
-}
-
-
 def _check_bit_planes(network: IntegerNetwork, target: TargetDescription) -> None:
     """The host injects pixels as bit planes, whose weights are shifted by up to the pixel's width."""
     source = network.input
     for synapse in network.outgoing(source.name):
-        highest = synapse.exponent + bit_planes(source) - 1
+        highest = highest_exponent(network, synapse)
         if highest > target.widths.max_exponent:
             raise MappingError(
                 f"{synapse}: the highest of {bit_planes(source)} bit planes needs weight exponent "

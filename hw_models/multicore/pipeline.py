@@ -20,20 +20,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import gcd
-from types import MappingProxyType
-from typing import TypeAlias
 
-from toolchain.errors import MappingError
-from toolchain.integer_network import IntegerInput, IntegerNetwork
+from hw_models.multicore.provisioning import Provisioning, Replicas, check_provisioning
+from toolchain.integer_network import IntegerNetwork
 from toolchain.integer_network.network import step_frames
-
-BufferSlots: TypeAlias = Mapping[tuple[str, str], int]
-"""Slots D of each alignment buffer, keyed by (source, target)."""
-
-Replicas: TypeAlias = Mapping[str, int]
-"""Replicas R of each population; 1 where absent."""
-
-UNREPLICATED: Replicas = MappingProxyType({})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,62 +101,23 @@ def replica_pairs(num_sources: int, num_targets: int) -> list[tuple[int, int]]:
     ]
 
 
-def uniform_slots(
-    network: IntegerNetwork, slots: int, replicas: Replicas = UNREPLICATED
-) -> dict[tuple[str, str], int]:
-    """The same number of slots in front of every stage: D is that, times the target's replicas."""
-    return {(s.source, s.target): slots * replicas.get(s.target, 1) for s in network.synapses}
-
-
-def pipeline_of(
-    network: IntegerNetwork,
-    buffer_slots: BufferSlots,
-    link_ticks: int,
-    replicas: Replicas = UNREPLICATED,
-) -> Pipeline:
+def pipeline_of(network: IntegerNetwork, provisioning: Provisioning, link_ticks: int) -> Pipeline:
     """The pipeline a network becomes.
 
     Raises:
-        MappingError: a buffer has no slot, its replicas would hold different numbers of slots, or what
-            is replicated is not a population of the chip.
+        MappingError: the network cannot be given this, see ``check_provisioning``.
     """
-    check_replicas(network, replicas)
-    for edge, slots in buffer_slots.items():
-        count = replicas.get(edge[1], 1)
-        if slots < 1:
-            raise MappingError(
-                f"the alignment buffer {edge[0]} -> {edge[1]} must have at least 1 slot, not {slots}"
-            )
-        if slots % count:
-            raise MappingError(
-                f"the alignment buffer {edge[0]} -> {edge[1]} must have as many slots for each of the "
-                f"{count} replicas of '{edge[1]}': a multiple of {count}, not {slots}"
-            )
+    check_provisioning(network, provisioning)
     buffers = tuple(
         AlignmentBuffer(
             source=s.source,
             target=s.target,
-            slots=buffer_slots[s.source, s.target],
+            slots=provisioning.slots[s.source, s.target],
             frames=None if s.alignment == "average" else step_frames(network, s),
         )
         for s in network.synapses
     )
     windows = {p.name: p.timesteps for p in network.populations}
-    return Pipeline(windows=windows, buffers=buffers, link_ticks=link_ticks, replicas=replicas)
-
-
-def check_replicas(network: IntegerNetwork, replicas: Replicas) -> None:
-    """Refuse replicas of what is not on the chip.
-
-    Raises:
-        MappingError: naming the population and those that can be replicated.
-    """
-    on_chip = [p.name for p in network.populations if not isinstance(p, IntegerInput)]
-    for name, count in replicas.items():
-        if name not in on_chip:
-            raise MappingError(
-                f"'{name}' cannot be replicated, it is not a population on the chip; these are: "
-                f"{', '.join(on_chip)}"
-            )
-        if count < 1:
-            raise MappingError(f"'{name}' must have at least 1 replica, not {count}")
+    return Pipeline(
+        windows=windows, buffers=buffers, link_ticks=link_ticks, replicas=provisioning.replicas
+    )

@@ -21,7 +21,7 @@ _BANDS = 4  # regions along the rows; more make narrower ones with a longer rim
 
 
 def by_population(grids: Sequence[TileGrid]) -> list[int]:
-    """Stage after stage, in topological order; rows of ``Mapping.cores``."""
+    """Stage after stage, in topological order; core slots of ``CoreMapping.cores``."""
     return list(range(sum(map(len, grids))))
 
 

@@ -12,7 +12,7 @@ from functools import cached_property
 
 import numpy as np
 
-from hw_models.multicore.mapping import CoreAssignment, Mapping
+from hw_models.multicore.mapping import CoreAssignment, CoreMapping
 from hw_models.multicore.placement import core_number, position
 
 MOST_ROUNDS = 6
@@ -31,7 +31,7 @@ class _Talk:
         others, messages: the core at the other end and how many, shape ``(entries,)``.
     """
 
-    mapping: Mapping
+    mapping: CoreMapping
 
     @cached_property
     def _entries(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -54,7 +54,7 @@ class _Talk:
         return self._entries[1][entries], self._entries[2][entries]
 
 
-def with_less_traffic(mapping: Mapping) -> Mapping:
+def with_less_traffic(mapping: CoreMapping) -> CoreMapping:
     """The same tiles on the same mesh tiles' cores, with at most the traffic there was."""
     talk = _Talk(mapping)
     used = sorted({(core.chip_index, core.position) for core in mapping.cores})
@@ -113,7 +113,7 @@ def _best_move(
     return there, partner
 
 
-def _distances(mapping: Mapping, used: list[tuple[int, tuple[int, int]]]) -> np.ndarray:
+def _distances(mapping: CoreMapping, used: list[tuple[int, tuple[int, int]]]) -> np.ndarray:
     """Hops between mesh tiles as ``traffic_cost`` counts them: across chips, all of a mesh."""
     chips = np.array([chip for chip, _ in used])
     places = np.array([place for _, place in used])
@@ -123,7 +123,7 @@ def _distances(mapping: Mapping, used: list[tuple[int, tuple[int, int]]]) -> np.
 
 
 def _assigned(
-    mapping: Mapping, used: list[tuple[int, tuple[int, int]]], held: list[list[int]]
+    mapping: CoreMapping, used: list[tuple[int, tuple[int, int]]], held: list[list[int]]
 ) -> tuple[CoreAssignment, ...]:
     """The cores of each mesh tile in use, given out to those it holds."""
     mesh = mapping.target.mesh
@@ -133,9 +133,9 @@ def _assigned(
     }
     cores = list(mapping.cores)
     for (chip, place), members in zip(used, held, strict=True):
-        for index, row in enumerate(sorted(members)):
-            cores[row] = replace(
-                cores[row],
+        for index, core_slot in enumerate(sorted(members)):
+            cores[core_slot] = replace(
+                cores[core_slot],
                 core_index=chip * mesh.num_cores + first[place] + index,
                 chip_index=chip,
                 position=place,

@@ -17,7 +17,7 @@ import numpy as np
 
 from hw_models.multicore.event_counts import Events, count_events
 from hw_models.multicore.initiation_interval import initiation_interval
-from hw_models.multicore.mapping import Mapping
+from hw_models.multicore.mapping import CoreMapping
 from hw_models.multicore.pipeline import Pipeline
 from hw_models.multicore.pipeline_ticks import ACTIVITIES, Activity, Schedule, schedule_pipeline
 from hw_models.multicore.tick_cost import Cost, tick_durations_ns, ticks_cost
@@ -58,7 +58,7 @@ class SteadyState:
         return {a: count / len(self.ticks) for a, count in ticks.items() if a != "drained"}
 
     def count_events(
-        self, mapping: Mapping, pixels: np.ndarray, trains: ReadOnlyDict[str, np.ndarray]
+        self, mapping: CoreMapping, pixels: np.ndarray, trains: ReadOnlyDict[str, np.ndarray]
     ) -> Events:
         """Events of ``counted_ticks``; the samples are shown in turn."""
         return count_events(mapping, self.schedule, pixels, trains, self.counted_ticks)
@@ -92,7 +92,7 @@ def steady_state(pipeline: Pipeline, num_shown: int) -> SteadyState:
 
 
 def steady_cost(
-    mapping: Mapping, profile: CostProfile, steady: SteadyState, events: Events
+    mapping: CoreMapping, profile: CostProfile, steady: SteadyState, events: Events
 ) -> SteadyCost:
     """Cost of a steady state whose events were counted."""
     first = steady.schedule.first_latency_ticks

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hw_models.multicore.event_counts import Events
-from hw_models.multicore.mapping import Mapping
+from hw_models.multicore.mapping import CoreMapping
 from hw_models.multicore.pipeline_ticks import ACTIVITIES, Schedule
 from hw_models.target_description import CostProfile
 
@@ -70,14 +70,16 @@ class Cost:
         return {name: time.pace_s / total for name, time in self.times.items()}
 
 
-def run_cost(mapping: Mapping, profile: CostProfile, schedule: Schedule, events: Events) -> Cost:
+def run_cost(
+    mapping: CoreMapping, profile: CostProfile, schedule: Schedule, events: Events
+) -> Cost:
     """Cost of a whole scheduled run, filling and draining included, per sample of the run."""
     ticks = range(schedule.num_ticks)
     return ticks_cost(mapping, profile, schedule, events, ticks, schedule.num_samples)
 
 
 def ticks_cost(
-    mapping: Mapping,
+    mapping: CoreMapping,
     profile: CostProfile,
     schedule: Schedule,
     events: Events,
@@ -118,7 +120,7 @@ def ticks_cost(
     )
 
 
-def tick_durations_ns(mapping: Mapping, profile: CostProfile, events: Events) -> np.ndarray:
+def tick_durations_ns(mapping: CoreMapping, profile: CostProfile, events: Events) -> np.ndarray:
     """How long each tick lasts: its slowest core, then the barrier; shape ``(ticks,)``."""
     barrier_ns = profile.barrier_duration_ns(mapping.num_tiles)
     return np.asarray(computing_ns(profile, events).max(axis=0) + barrier_ns)
@@ -149,7 +151,7 @@ def lookups_ns(profile: CostProfile, events: Events) -> np.ndarray:
 
 
 def _core_times(
-    mapping: Mapping,
+    mapping: CoreMapping,
     schedule: Schedule,
     per_core_ns: np.ndarray,
     barrier_ns: float,
@@ -161,7 +163,7 @@ def _core_times(
     times[:, 0] = per_core_ns.sum(axis=1)
     for name in mapping.grids:
         for replica, stage in enumerate(schedule.pipeline.stages(name)):
-            rows = mapping.rows_of(name, replica)
+            rows = mapping.core_slots_of(name, replica)
             for span in schedule.spans[stage]:
                 start, stop = max(span.start, ticks.start), min(span.stop, ticks.stop)
                 if start < stop:
@@ -173,7 +175,7 @@ def _core_times(
 
 
 def _population_times(
-    mapping: Mapping, per_core_ns: np.ndarray, core_times: np.ndarray, num_samples: int
+    mapping: CoreMapping, per_core_ns: np.ndarray, core_times: np.ndarray, num_samples: int
 ) -> dict[str, PopulationTime]:
     slowest = per_core_ns.argmax(axis=0)
     tick_ns = per_core_ns.max(axis=0)

@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 import deploy.cross_check
 from deploy.cli.main import app
 from deploy.cross_check import cross_check, hold_sanafe_run
-from hw_models.multicore.pipeline import uniform_slots
+from hw_models.multicore.provisioning import Provisioning, uniform_provisioning
 from hw_models.target_description import load_target
 from sim.sanafe_runner import run_sanafe
 from sim.stepped import input_currents, integrate_and_fire
@@ -48,8 +48,8 @@ def held(build, folder, change=lambda export: None):
 @pytest.fixture(scope="module")
 def residual():
     network = residual_network()
-    slots = uniform_slots(network, 2)
-    return as_build(network, LOIHI, slots, random_pixels(network, 3, samples=5))
+    provisioning = uniform_provisioning(network, 2)
+    return as_build(network, LOIHI, provisioning, random_pixels(network, 3, samples=5))
 
 
 def test_the_trained_network_agrees_in_everything(qac_deploy, compiled):
@@ -85,11 +85,11 @@ def test_random_networks_agree(tmp_path_factory, network, seed, data):
     replicas = {name: data.draw(st.sampled_from([1, 1, 1, 2, 3])) for name in names}
     slots = {
         edge: count * data.draw(st.integers(1, 3))
-        for edge, count in uniform_slots(network, 1, replicas).items()
+        for edge, count in uniform_provisioning(network, 1, replicas).slots.items()
     }
     pixels = random_pixels(network, seed, samples=data.draw(st.integers(1, 5)))
     try:
-        build = as_build(network, LOIHI, slots, pixels, replicas)
+        build = as_build(network, LOIHI, Provisioning(slots=slots, replicas=replicas), pixels)
         export = export_build(build)
     except (MappingError, UnsupportedNetworkError):
         reject()
@@ -106,7 +106,7 @@ def test_several_chips_differ_in_what_crosses_them(tmp_path):
     target = small_target(
         tmp_path, core={"compartments": 48}, mesh={"width": 2, "height": 1, "cores_per_tile": 2}
     )
-    build = as_build(network, target, uniform_slots(network, 2), random_pixels(network, 0))
+    build = as_build(network, target, uniform_provisioning(network, 2), random_pixels(network, 0))
     assert build.mapping.num_chips > 1
     check = held(build, tmp_path)
     assert check.disagreements == []
@@ -120,9 +120,10 @@ def test_copies_that_a_core_has_no_compartments_for_are_counted(tmp_path):
     network = residual_network()
     slots = {
         edge: 4 if edge == ("stem", "join") else 1 if edge == ("join", "logits") else 2
-        for edge in uniform_slots(network, 1)
+        for edge in uniform_provisioning(network, 1).slots
     }
-    build = as_build(network, LOIHI, slots, random_pixels(network, 0, samples=6))
+    provisioning = Provisioning(slots=slots)
+    build = as_build(network, LOIHI, provisioning, random_pixels(network, 0, samples=6))
     check = held(build, tmp_path)
     assert check.copies == 4
     assert check.disagreements == []
@@ -136,9 +137,9 @@ def test_copies_that_a_core_has_no_compartments_for_are_counted(tmp_path):
 def test_a_replica_is_sent_what_it_drops_and_that_is_counted(tmp_path):
     """``inner.0`` takes samples in turn; ``stem`` cannot choose, so each replica hears all of them."""
     network, replicas = residual_network(), {"inner.0": 2}
-    slots = uniform_slots(network, 2, replicas)
+    provisioning = uniform_provisioning(network, 2, replicas)
     pixels = random_pixels(network, 3, samples=6)
-    build = as_build(network, LOIHI, slots, pixels, replicas)
+    build = as_build(network, LOIHI, provisioning, pixels)
     export = export_build(build)
     assert export.copies % 2 == 0
     text = "".join(export.network)
@@ -148,7 +149,7 @@ def test_a_replica_is_sent_what_it_drops_and_that_is_counted(tmp_path):
         assert f'"stem@{copy} -> inner_0@dropped{copy % 2}"' not in text
     check = hold_sanafe_run(build, export.copies, run_export(tmp_path, export))
     assert check.disagreements == []
-    alone = as_build(network, LOIHI, uniform_slots(network, 2), pixels)
+    alone = as_build(network, LOIHI, uniform_provisioning(network, 2), pixels)
     (events,) = (q for q in check.events if q.name == "synaptic events")
     (fewer,) = (q for q in held(alone, tmp_path).events if q.name == "synaptic events")
     assert events.theirs > fewer.theirs
@@ -230,7 +231,7 @@ def test_a_neuron_on_another_core_is_found_by_what_the_core_receives(residual, t
 
 def test_a_target_without_sana_fes_figures_is_refused(residual):
     build = as_build(
-        residual.network, load_target("loihi2-sim"), residual.mapping.slots, residual.pixels
+        residual.network, load_target("loihi2-sim"), residual.mapping.provisioning, residual.pixels
     )
     with pytest.raises(
         TargetError, match="loihi2-sim has no cost profile 'sanafe', the figures of"
@@ -310,7 +311,7 @@ def test_resnet_20_at_a_quarter_of_its_width_on_two_chips():
     network = lower_to_integers(convert(module, (1, 28, 28), 255), LOIHI.widths)
     pixels = np.random.default_rng(0).integers(0, 256, (1, 1, 28, 28))
     network = with_spikes_everywhere(network, pixels)
-    build = as_build(network, LOIHI, uniform_slots(network, 2), pixels)
+    build = as_build(network, LOIHI, uniform_provisioning(network, 2), pixels)
     assert build.mapping.num_chips == 2
     assert all(train.any() for train in build.reference.trains.values())
     check = cross_check(build)

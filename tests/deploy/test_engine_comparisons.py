@@ -17,8 +17,9 @@ from deploy.check.engines import compare_array, compare_lava_run
 from deploy.check.judged_build import judge
 from deploy.check.verify import RtlLimit, verify
 from deploy.lava_environment import find_lava_python
-from hw_models.multicore.pipeline import pipeline_of, uniform_slots
+from hw_models.multicore.pipeline import pipeline_of
 from hw_models.multicore.pipeline_ticks import schedule_pipeline
+from hw_models.multicore.provisioning import uniform_provisioning
 from hw_models.pe_array.array_description import load_array
 from hw_models.pe_array.functional import run_on_array
 from sim.lava_runner import LavaRun
@@ -28,7 +29,7 @@ from toolchain.errors import LavaError
 NETWORK = residual_network()
 PIXELS = random_pixels(NETWORK, 3, samples=4)
 REFERENCE = run_stepped(NETWORK, PIXELS)
-SCHEDULE = schedule_pipeline(pipeline_of(NETWORK, uniform_slots(NETWORK, 2), 1), len(PIXELS))
+SCHEDULE = schedule_pipeline(pipeline_of(NETWORK, uniform_provisioning(NETWORK, 2), 1), len(PIXELS))
 SPIKING = list(REFERENCE.counts)
 
 

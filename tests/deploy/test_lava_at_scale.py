@@ -9,8 +9,9 @@ import torch
 from deploy.lava_emitter.emit_bundle import emit_bundle
 from deploy.lava_environment import find_lava_python
 from hw_models.multicore.initiation_interval import least_replicas
-from hw_models.multicore.pipeline import pipeline_of, uniform_slots
+from hw_models.multicore.pipeline import pipeline_of
 from hw_models.multicore.pipeline_ticks import schedule_pipeline
+from hw_models.multicore.provisioning import uniform_provisioning
 from hw_models.target_description import load_target
 from sim.lava_runner import run_lava
 from sim.simulation import first_divergence
@@ -39,12 +40,12 @@ def resnet20():
     ("slots", "ticks"), [(1, 4), (2, 4), (3, 4), pytest.param(2, 2, id="replicas for 2 ticks")]
 )
 def test_tick_model_equals_lavas_own_counters(resnet20, slots, ticks, tmp_path):
-    alone = pipeline_of(resnet20, uniform_slots(resnet20, slots), 1)
+    alone = pipeline_of(resnet20, uniform_provisioning(resnet20, slots), 1)
     replicas = least_replicas(alone, ticks)  # none for the longest window, 4 ticks
-    depth = uniform_slots(resnet20, slots, replicas)
+    provisioning = uniform_provisioning(resnet20, slots, replicas)
     pixels = np.random.default_rng(0).integers(0, 256, (4, 1, 28, 28))
-    schedule = schedule_pipeline(pipeline_of(resnet20, depth, 1, replicas), len(pixels))
-    emit_bundle(resnet20, tmp_path, buffer_slots=depth, link_ticks=1, cores={}, replicas=replicas)
+    schedule = schedule_pipeline(pipeline_of(resnet20, provisioning, 1), len(pixels))
+    emit_bundle(resnet20, tmp_path, provisioning=provisioning, link_ticks=1, cores={})
     lava = run_lava(
         tmp_path, pixels, num_ticks=schedule.num_ticks, python=find_lava_python(), timeout_s=600
     )

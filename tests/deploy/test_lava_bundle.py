@@ -21,8 +21,9 @@ from strategies import integer_networks, random_pixels
 
 from deploy.lava_emitter.emit_bundle import SOURCES, emit_bundle
 from deploy.lava_environment import find_lava_python
-from hw_models.multicore.pipeline import pipeline_of, uniform_slots
+from hw_models.multicore.pipeline import pipeline_of
 from hw_models.multicore.pipeline_ticks import schedule_pipeline
+from hw_models.multicore.provisioning import Provisioning, uniform_provisioning
 from sim.lava_runner import run_lava
 from sim.simulation import first_divergence
 from sim.stepped import run_stepped
@@ -76,7 +77,7 @@ def emit(network, directory, *, slots=2, link_ticks=1, cores=None):
     emit_bundle(
         network,
         directory,
-        buffer_slots=uniform_slots(network, slots),
+        provisioning=uniform_provisioning(network, slots),
         link_ticks=link_ticks,
         cores=cores or {},
     )
@@ -125,9 +126,11 @@ def test_equals_the_stepped_engine_and_the_tick_model(
     pixels = random_pixels(network, seed=data.draw(st.integers(0, 99)), samples=samples)
     replicas = {p.name: data.draw(st.sampled_from([1, 1, 2, 3])) for p in network.populations[1:]}
     slots = {
-        edge: data.draw(st.integers(1, 3)) * replicas[edge[1]] for edge in uniform_slots(network, 1)
+        edge: data.draw(st.integers(1, 3)) * replicas[edge[1]]
+        for edge in uniform_provisioning(network, 1).slots
     }
-    pipeline = pipeline_of(network, slots, link_ticks, replicas)
+    provisioning = Provisioning(slots=slots, replicas=replicas)
+    pipeline = pipeline_of(network, provisioning, link_ticks)
     schedule = schedule_pipeline(pipeline, len(pixels))
     num_ticks = schedule.num_ticks + spare_ticks
     with tempfile.TemporaryDirectory() as folder:
@@ -135,10 +138,9 @@ def test_equals_the_stepped_engine_and_the_tick_model(
         emit_bundle(
             network,
             bundle,
-            buffer_slots=slots,
+            provisioning=provisioning,
             link_ticks=link_ticks,
             cores={},
-            replicas=replicas,
         )
         run = run_lava(bundle, pixels, num_ticks=num_ticks, python=lava_python, timeout_s=60)
     reference = run_stepped(network, pixels)

@@ -127,15 +127,17 @@ def test_cores_fall_and_the_table_shows_what_that_costs(qac_deploy, model):
 @pytest.mark.parametrize("objective", ["latency", "energy"])
 def test_an_accuracy_budget_is_kept_and_spent_on_shorter_windows(qac_deploy, model, objective):
     budget = 1.0
+    within = kept(designs(qac_deploy, model, "--optimize", objective))[-1]
     report = designs(qac_deploy, model, "--optimize", objective, "--accuracy-budget", budget)
     first, last = kept(report)[0], kept(report)[-1]
     assert 100 * (first["accuracy"] - last["accuracy"]) <= budget + 1e-9
     over = [p for p in report["design_points"] if "over the budget" in p["verdict"]]
     assert all(100 * (first["accuracy"] - p["accuracy"]) > budget for p in over)
     if objective == "latency":
-        assert last["first_latency_ticks"] <= first["first_latency_ticks"]
+        assert last["first_latency_ticks"] < within["first_latency_ticks"]
     else:
-        assert sum(last["energy_nj"].values()) <= sum(first["energy_nj"].values())
+        assert last["mean_timesteps"] < within["mean_timesteps"]
+        assert sum(last["energy_nj"].values()) < sum(within["energy_nj"].values())
     verified = qac_deploy("verify", "build", "--samples", 1, "--lava-python", "no")
     assert verified.returncode == 0, verified.stdout
 
@@ -172,7 +174,7 @@ def test_time_falls_by_finer_tiles_of_those_that_set_the_pace(qac_deploy, model)
     assert len(steps) > 3
     for before, after in pairwise(steps):
         assert before["interval_us"].keys() == {"davies2018", "sanafe"}
-        assert all(after["interval_us"][n] < us for n, us in before["interval_us"].items())
+        assert sum(after["interval_us"].values()) < sum(before["interval_us"].values())
         assert after["num_chips"] == before["num_chips"] == 1
         assert after["accuracy"] == before["accuracy"]
     split = [step for step in steps if step["change"].startswith("tiles: ")]
@@ -180,7 +182,10 @@ def test_time_falls_by_finer_tiles_of_those_that_set_the_pace(qac_deploy, model)
     assert split[-1]["num_cores"] > steps[0]["num_cores"]
     assert report["mapping"]["num_cores"] == steps[-1]["num_cores"]
     refused = [p["verdict"] for p in report["design_points"] if p["verdict"] != "kept"]
-    assert set(refused) <= {"2 chips in place of 1", "no gain in time", "for comparison"}
+    assert {v for v in refused if not v.endswith(" chips in place of 1")} <= {
+        "no gain in time",
+        "for comparison",
+    }
     verified = qac_deploy("verify", "build", "--samples", 1, "--lava-python", "no")
     assert verified.returncode == 0, verified.stdout
 
@@ -191,8 +196,8 @@ def test_time_without_samples_is_refused(qac_deploy, model, tmp_path):
     process = qac_deploy("compile", "bare.pt", "--optimize", "time")
     assert process.returncode == 2
     assert process.stderr.strip().endswith(
-        "error: --optimize time measures ticks on real samples, but no data set is known; choose one with "
-        "--data"
+        "error: --optimize time measures time between results, mean over cost profiles, on real samples, but "
+        "no data set is known; choose one with --data"
     )
 
 

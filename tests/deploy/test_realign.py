@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 from deploy.compilation import CompileOptions
-from deploy.design import build_design, chosen_graph, lowering
-from deploy.realign import realign
+from deploy.design import build_design, lowering
+from deploy.optimize.realign import realign
 from hw_models.multicore.pipeline_ticks import schedule_pipeline
 from hw_models.target_description import load_target
 from sim.simulation import first_divergence
 from sim.stepped import run_stepped
 from toolchain.checkpoint import load_checkpoint
+from toolchain.passes import chosen_graph
 
 LOIHI = load_target("loihi-sim")
 

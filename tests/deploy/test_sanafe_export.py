@@ -26,8 +26,9 @@ from deploy.export.sanafe_architecture import loihi_file
 from deploy.export.sanafe_network import to_sanafe, write_sanafe
 from deploy.export.sanafe_places import copies_in_flight
 from hw_models.multicore.mapping import map_network
-from hw_models.multicore.pipeline import pipeline_of, uniform_slots
+from hw_models.multicore.pipeline import pipeline_of
 from hw_models.multicore.pipeline_ticks import schedule_pipeline
+from hw_models.multicore.provisioning import uniform_provisioning
 from hw_models.target_description import load_target
 from sim.stepped import run_stepped, transmit
 from toolchain.errors import SanafeError, UnsupportedNetworkError
@@ -38,8 +39,11 @@ LOIHI = load_target("loihi-sim")
 
 
 def mapped(network, target=LOIHI, slots=2):
-    depth = uniform_slots(network, slots)
-    return map_network(network, target, depth), pipeline_of(network, depth, target.link_ticks)
+    provisioning = uniform_provisioning(network, slots)
+    return (
+        map_network(network, target, provisioning),
+        pipeline_of(network, provisioning, target.link_ticks),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -92,8 +96,8 @@ def test_copies_are_enough_and_no_fewer_would_be(network, slots, data):
     network = within_exponents(network)
     names = [population.name for population in network.populations[1:]]
     replicas = {name: data.draw(st.sampled_from([1, 1, 1, 2, 3])) for name in names}
-    depth = uniform_slots(network, slots, replicas)
-    pipeline = pipeline_of(network, depth, data.draw(st.integers(0, 1)), replicas)
+    provisioning = uniform_provisioning(network, slots, replicas)
+    pipeline = pipeline_of(network, provisioning, data.draw(st.integers(0, 1)))
     schedule = schedule_pipeline(pipeline, 7)
 
     def meet(copies):
@@ -105,7 +109,7 @@ def test_copies_are_enough_and_no_fewer_would_be(network, slots, data):
             for later in range(k + copies, 7, copies)
         )
 
-    copies = copies_in_flight(map_network(network, LOIHI, depth, replicas), schedule)
+    copies = copies_in_flight(map_network(network, LOIHI, provisioning), schedule)
     step = lcm(*replicas.values())
     assert copies == 7 or copies % step == 0
     assert not meet(copies)

@@ -14,8 +14,9 @@ from strategies import integer_networks, random_pixels
 from hw_models.multicore.asynchronous_time import asynchronous_time, tick_ends_ns
 from hw_models.multicore.event_counts import Events, count_events
 from hw_models.multicore.mapping import map_network
-from hw_models.multicore.pipeline import pipeline_of, uniform_slots
+from hw_models.multicore.pipeline import pipeline_of
 from hw_models.multicore.pipeline_ticks import schedule_pipeline
+from hw_models.multicore.provisioning import uniform_provisioning
 from hw_models.multicore.steady_pace import steady_cost, steady_state
 from hw_models.multicore.tick_cost import computing_ns, neurons_ns, run_cost
 from hw_models.target_description import load_target
@@ -33,9 +34,9 @@ LOIHI = load_target("loihi-sim")
 
 
 def mapped_run(network, num_samples):
-    slots = uniform_slots(network, 2)
-    schedule = schedule_pipeline(pipeline_of(network, slots, 1), num_samples)
-    return map_network(network, LOIHI, slots), schedule
+    provisioning = uniform_provisioning(network, 2)
+    schedule = schedule_pipeline(pipeline_of(network, provisioning, 1), num_samples)
+    return map_network(network, LOIHI, provisioning), schedule
 
 
 def sources_of_cores(mapping):
@@ -95,8 +96,11 @@ def test_the_steady_pace_is_that_of_a_long_run_and_never_slower_than_with_a_barr
 ):
     network = within_exponents(network)
     pixels = random_pixels(network, seed, samples=2)
-    slots = uniform_slots(network, 2)
-    mapping, pipeline = map_network(network, LOIHI, slots), pipeline_of(network, slots, 1)
+    provisioning = uniform_provisioning(network, 2)
+    mapping, pipeline = (
+        map_network(network, LOIHI, provisioning),
+        pipeline_of(network, provisioning, 1),
+    )
     steady = steady_state(pipeline, len(pixels))
     events = steady.count_events(mapping, pixels, run_stepped(network, pixels).trains)
     profile = LOIHI.cost_profiles[profile_name]

@@ -13,11 +13,12 @@ from small_networks import one_layer
 from small_targets import small_target
 from strategies import integer_networks
 
+from hw_models.core_limits import CORE_LIMITS
 from hw_models.multicore.connectivity import connectivity
-from hw_models.multicore.core_resources import LIMITS, NetworkOnTarget, highest_use
+from hw_models.multicore.core_resources import NetworkOnTarget, highest_use
 from hw_models.multicore.mapping import map_network
 from hw_models.multicore.partition import partition
-from hw_models.multicore.pipeline import uniform_slots
+from hw_models.multicore.provisioning import uniform_provisioning
 from hw_models.target_description import load_target
 from toolchain.errors import MappingError
 from toolchain.float_snn import transmit
@@ -97,9 +98,9 @@ def test_resources_of_every_core_by_recount(
         population_axons={"atoms": atoms},
     )
     replicas = {p.name: data.draw(st.sampled_from([1, 1, 2, 3])) for p in network.populations[1:]}
-    depth = uniform_slots(network, slots, replicas)
+    provisioning = uniform_provisioning(network, slots, replicas)
     try:
-        mapping = map_network(network, target, depth, replicas)
+        mapping = map_network(network, target, provisioning)
     except MappingError:
         return  # refusals have their own tests
     owner = {}  # population -> core number of each neuron of each replica
@@ -172,26 +173,26 @@ def test_the_highest_use_is_that_of_all_tiles_together(tmp_path_factory, network
     network = within_exponents(network)
     core = {"compartments": compartments}
     target = small_target(tmp_path_factory.mktemp("target"), core=core)
-    slots = uniform_slots(network, 1)
+    provisioning = uniform_provisioning(network, 1)
     try:
-        parts = partition(network, target, slots)
+        parts = partition(network, target, provisioning)
     except MappingError:
         return
-    context = NetworkOnTarget(network, target, slots, {}, {})
+    context = NetworkOnTarget(network, target, provisioning)
     grids = {grid.population: grid for grid, _ in parts}
     for grid, uses in parts:
         highest = highest_use(context, network[grid.population], grid, grids)
-        for limit in LIMITS:
+        for limit in CORE_LIMITS:
             assert getattr(highest, limit) == max(getattr(use, limit) for use in uses)
 
 
 def test_replicas_that_take_the_same_samples_talk_and_others_do_not(tmp_path):
     """Two replicas of each: the n-th sends to the n-th, on as many axons as alone. Three hear both."""
     network = one_layer(Dense(weight=np.full((9, 6), 3, np.int8)), (6, 1, 1))
-    alone = map_network(network, LOIHI, uniform_slots(network, 2))
+    alone = map_network(network, LOIHI, uniform_provisioning(network, 2))
 
     def mapped(**replicas):
-        return map_network(network, LOIHI, uniform_slots(network, 2, replicas), replicas)
+        return map_network(network, LOIHI, uniform_provisioning(network, 2, replicas))
 
     twice = mapped(source=2, hidden=2)
     assert [core.replica for core in twice.cores_of("hidden")] == [0, 1]

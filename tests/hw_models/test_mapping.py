@@ -14,11 +14,11 @@ from small_networks import one_layer
 from small_targets import small_target
 from strategies import integer_networks
 
-from hw_models.multicore.core_resources import NetworkOnTarget, events
-from hw_models.multicore.mapping import Mapping, map_network, place
+from hw_models.multicore.core_resources import NetworkOnTarget, worst_tile_work
+from hw_models.multicore.mapping import CoreMapping, map_network, place
 from hw_models.multicore.partition import partition
-from hw_models.multicore.pipeline import uniform_slots
 from hw_models.multicore.placement import ORDERS, core_number, position
+from hw_models.multicore.provisioning import uniform_provisioning
 from hw_models.multicore.tile_grid import cut
 from hw_models.target_description import load_target
 from toolchain.conversion import convert
@@ -47,7 +47,7 @@ def test_a_shared_convolution_by_hand():
     """
     kernel = np.full((1, 1, 3, 1), 100, np.int8)
     network = one_layer(Convolution(weight=kernel, stride=(1, 1), padding=(1, 0)), (1, 5, 1))
-    (core,) = map_network(network, LOIHI, uniform_slots(network, 2)).cores_of("hidden")
+    (core,) = map_network(network, LOIHI, uniform_provisioning(network, 2)).cores_of("hidden")
     assert core.use.synapse_words == 3
     assert core.use.input_axons == 5  # one a pixel
     assert core.use.output_axons == 2 * 5  # to the readout's core, two entries each
@@ -58,19 +58,19 @@ def test_one_population_axon_serves_all_channels_of_a_pixel(tmp_path):
     network = one_layer(Dense(weight=np.full((2, 6), 3, np.int8)), (6, 1, 1))
     for atoms, axons in ((6, 1), (5, 2), (1, 6)):
         target = small_target(tmp_path, population_axons={"atoms": atoms})
-        (core,) = map_network(network, target, uniform_slots(network, 2)).cores_of("hidden")
+        (core,) = map_network(network, target, uniform_provisioning(network, 2)).cores_of("hidden")
         assert core.use.input_axons == axons
 
 
 def test_a_limit_holds_at_its_value_and_not_one_below(tmp_path):
     network = one_layer(Dense(weight=np.full((4, 6), 3, np.int8)), (6, 1, 1))
-    slots = uniform_slots(network, 2)
-    (core,) = map_network(network, LOIHI, slots).cores_of("hidden")
+    provisioning = uniform_provisioning(network, 2)
+    (core,) = map_network(network, LOIHI, provisioning).cores_of("hidden")
     for limit in ("compartments", "synapse_words"):
         used = getattr(core.use, limit)
-        at = map_network(network, small_target(tmp_path, core={limit: used}), slots)
+        at = map_network(network, small_target(tmp_path, core={limit: used}), provisioning)
         assert len(at.cores_of("hidden")) == 1
-        below = map_network(network, small_target(tmp_path, core={limit: used - 1}), slots)
+        below = map_network(network, small_target(tmp_path, core={limit: used - 1}), provisioning)
         assert len(below.cores_of("hidden")) == 2
 
 
@@ -88,23 +88,23 @@ def with_thresholds(thresholds):
 def test_a_core_holds_few_different_thresholds_along_any_axis(tmp_path, shape):
     """Three thresholds on six neurons: one more profile for the buffers makes four."""
     network = with_thresholds(np.array([64, 64, 128, 128, 192, 192]).reshape(shape))
-    slots = uniform_slots(network, 2)
+    provisioning = uniform_provisioning(network, 2)
     for profiles, cores in ((4, 1), (3, 2), (2, 3)):
         target = small_target(tmp_path, core={"threshold_profiles": profiles})
-        hidden = map_network(network, target, slots).cores_of("hidden")
+        hidden = map_network(network, target, provisioning).cores_of("hidden")
         assert len(hidden) == cores
         assert max(core.use.threshold_profiles for core in hidden) <= profiles
 
 
 def test_a_threshold_for_each_neuron_takes_many_cores_and_a_refusal_names_the_remedy(tmp_path):
     network = with_thresholds(64 * np.arange(1, 41).reshape(1, 5, 8))
-    slots = uniform_slots(network, 1)
-    hidden = map_network(network, LOIHI, slots).cores_of("hidden")
+    provisioning = uniform_provisioning(network, 1)
+    hidden = map_network(network, LOIHI, provisioning).cores_of("hidden")
     # blocks of 2 or 3 rows and 2 columns, and one profile for the buffers
     assert sorted(core.use.threshold_profiles for core in hidden) == [5] * 4 + [7] * 4
     one_chip = {"mesh": {"width": 1, "height": 1, "cores_per_tile": 4}, "chips": {"count": 1}}
     with pytest.raises(MappingError) as refusal:
-        map_network(network, small_target(tmp_path, **one_chip), slots)
+        map_network(network, small_target(tmp_path, **one_chip), provisioning)
     assert str(refusal.value) == (
         "the network needs 10 cores, 6 more than the 4 of small, one chip (most: hidden 8, logits 1, "
         "source 1; hidden fills the threshold profiles of its cores); give its neurons fewer different "
@@ -115,11 +115,13 @@ def test_a_threshold_for_each_neuron_takes_many_cores_and_a_refusal_names_the_re
 def test_more_weight_formats_than_a_core_has_are_refused(tmp_path):
     """Each of 8 bit planes of a pixel shifts the weight by one more."""
     network = integer_network_with_fan_in(3, max_value=255)
-    slots = uniform_slots(network, 2)
-    (core,) = map_network(network, small_target(tmp_path, core={"synapse_formats": 8}), slots).cores
+    provisioning = uniform_provisioning(network, 2)
+    (core,) = map_network(
+        network, small_target(tmp_path, core={"synapse_formats": 8}), provisioning
+    ).cores
     assert core.use.synapse_formats == 8
     with pytest.raises(MappingError) as refusal:
-        map_network(network, small_target(tmp_path, core={"synapse_formats": 7}), slots)
+        map_network(network, small_target(tmp_path, core={"synapse_formats": 7}), provisioning)
     assert str(refusal.value) == (
         "logits: one neuron needs 8 synapse formats, 1 more than the 7 of a core of small; use pixels of "
         "fewer bits, or fewer synapses into it"
@@ -142,20 +144,24 @@ def events_of(network, core):
 @given(integer_networks(), st.data())
 def test_finer_tiles_are_no_more_work_than_asked(network, data):
     network = within_exponents(network)
-    slots = uniform_slots(network, 2)
-    before = map_network(network, LOIHI, slots)
+    provisioning = uniform_provisioning(network, 2)
+    before = map_network(network, LOIHI, provisioning)
     name = data.draw(st.sampled_from(list(before.grids)))
     most = max(events_of(network, core) for core in before.cores_of(name))
-    context = NetworkOnTarget(network, LOIHI, slots, {}, {})
-    assert events(context, name, before.grids[name]) == most
+    context = NetworkOnTarget(network, LOIHI, provisioning)
+    assert worst_tile_work(context, name, before.grids[name]) == most
     asked = data.draw(st.integers(1, int(most)))
+    finer = replace(provisioning, tile_limits={name: asked})
     single = cut(name, network[name].shape, network[name].shape)
-    if events(context, name, single) > asked:
-        message = f"{name}: a tile of one neuron is more than the {asked:,} events it may be"
+    if worst_tile_work(context, name, single) > asked:
+        message = (
+            rf"{name}: one neuron alone receives [\d,]+ worst-case events, above the limit of {asked:,} "
+            "per tile"
+        )
         with pytest.raises(MappingError, match=message):
-            map_network(network, LOIHI, slots, most_events={name: asked})
+            map_network(network, LOIHI, finer)
         return
-    after = map_network(network, LOIHI, slots, most_events={name: asked})
+    after = map_network(network, LOIHI, finer)
     assert max(events_of(network, core) for core in after.cores_of(name)) <= asked
     assert len(after.cores_of(name)) >= len(before.cores_of(name))
     for population in after.grids:
@@ -172,7 +178,7 @@ def test_a_network_that_needs_it_goes_on_the_next_chip(tmp_path):
         mesh={"width": 1, "height": 1, "cores_per_tile": 2},
         chips={"count": 5},
     )
-    mapping = map_network(network, target, uniform_slots(network, 2))
+    mapping = map_network(network, target, uniform_provisioning(network, 2))
     assert [len(mapping.cores_of(name)) for name in ("source", "hidden", "logits")] == [3, 5, 1]
     assert [core.chip_index for core in mapping.cores] == [0, 0, 1, 1, 2, 2, 3, 3, 4]
     assert [core.core_index for core in mapping.cores] == list(range(9))
@@ -189,7 +195,7 @@ def test_the_networks_of_the_paper_map(architecture):
     module = quantize_activations(network, TimestepQuantizer)
     balance_thresholds(module, torch.rand(4, 3, 32, 32))
     integers = lower_to_integers(convert(module, (3, 32, 32), 255), LOIHI.widths)
-    mapping = map_network(integers, LOIHI, uniform_slots(integers, 2))
+    mapping = map_network(integers, LOIHI, uniform_provisioning(integers, 2))
     held = sum(core.use.neurons for core in mapping.cores)
     assert held == sum(
         int(np.prod(p.shape)) for p in integers.populations if not isinstance(p, IntegerInput)
@@ -199,7 +205,7 @@ def test_the_networks_of_the_paper_map(architecture):
 @settings(deadline=None, max_examples=20, suppress_health_check=list(HealthCheck))
 @given(integer_networks())
 def test_cores_fill_the_mesh_along_a_snake_in_any_order(network):
-    mapping = map_network(within_exponents(network), LOIHI, uniform_slots(network, 2))
+    mapping = map_network(within_exponents(network), LOIHI, uniform_provisioning(network, 2))
     numbers = {core_number(n, LOIHI.mesh): position(n, LOIHI.mesh) for n in range(128)}
     for core in mapping.cores:
         x, y = core.position
@@ -215,17 +221,19 @@ def test_regions_of_two_large_layers_share_a_chip_and_send_less():
     """Two 3x3 layers of 64 x 32 x 32 need three chips: by population nearly all spikes leave theirs."""
     torch.manual_seed(0)
     network = two_large_layers()
-    slots = uniform_slots(network, 2)
-    parts = partition(network, LOIHI, slots)
+    provisioning = uniform_provisioning(network, 2)
+    parts = partition(network, LOIHI, provisioning)
     grids = {grid.population: grid for grid, _ in parts}
     costs = {}
     for order in ORDERS:
         rows = order(list(grids.values()))
         assert sorted(rows) == list(range(sum(map(len, grids.values()))))
-        cores = place(parts, rows, LOIHI.mesh)
-        mapping = Mapping(target=LOIHI, network=network, slots=slots, grids=grids, cores=cores)
+        cores = place(parts, rows, LOIHI.mesh, provisioning)
+        mapping = CoreMapping(
+            target=LOIHI, network=network, provisioning=provisioning, grids=grids, cores=cores
+        )
         costs[order.__name__] = mapping.traffic_cost, mapping.traffic()["share_between_chips"]
-    chosen = map_network(network, LOIHI, slots)
+    chosen = map_network(network, LOIHI, provisioning)
     assert chosen.traffic_cost == min(cost for cost, _ in costs.values())
     assert costs["by_region"][1] < costs["by_population"][1]
 
@@ -234,7 +242,7 @@ def test_a_layer_that_no_core_holds_names_limit_amount_and_remedy(tmp_path):
     network = integer_network_with_fan_in(3000)
     target = small_target(tmp_path, core={"input_axons": 5})
     with pytest.raises(MappingError) as refusal:
-        map_network(network, target, uniform_slots(network, 2))
+        map_network(network, target, uniform_provisioning(network, 2))
     assert str(refusal.value) == (
         "logits: one neuron needs 6 input axons, 1 more than the 5 of a core of small; use groups, fewer "
         "input channels, or pool before this layer"
@@ -248,7 +256,7 @@ def test_a_chip_that_is_too_small_says_by_how_much_and_what_would_fit(tmp_path):
     def refusal(compartments):
         target = small_target(tmp_path, core={"compartments": compartments}, **one_core)
         with pytest.raises(MappingError) as refused:
-            map_network(network, target, uniform_slots(network, 2))
+            map_network(network, target, uniform_provisioning(network, 2))
         return str(refused.value)
 
     assert refusal(4) == (
@@ -261,8 +269,7 @@ def test_a_chip_that_is_too_small_says_by_how_much_and_what_would_fit(tmp_path):
         map_network(
             network,
             small_target(tmp_path, core={"compartments": 5}, **one_core),
-            uniform_slots(network, 2, {"logits": 2}),
-            {"logits": 2},
+            uniform_provisioning(network, 2, {"logits": 2}),
         )
     assert str(refused.value).endswith(
         "it still needs 2; use fewer replicas, fewer channels or a larger target"
@@ -272,7 +279,7 @@ def test_a_chip_that_is_too_small_says_by_how_much_and_what_would_fit(tmp_path):
 def test_bit_planes_beyond_the_weight_exponents_are_refused():
     network = integer_network_with_fan_in(3, max_value=255, exponent=7)
     with pytest.raises(MappingError, match=r"the highest of 8 bit planes needs weight exponent 14"):
-        map_network(network, LOIHI, uniform_slots(network, 2))
+        map_network(network, LOIHI, uniform_provisioning(network, 2))
 
 
 def integer_network_with_fan_in(inputs, classes=1, max_value=1, exponent=0):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 
@@ -17,13 +18,9 @@ from hw_models.multicore.initiation_interval import (
     least_replicas,
     single_changes,
 )
-from hw_models.multicore.pipeline import (
-    AlignmentBuffer,
-    Pipeline,
-    pipeline_of,
-    uniform_slots,
-)
+from hw_models.multicore.pipeline import AlignmentBuffer, Pipeline, pipeline_of
 from hw_models.multicore.pipeline_ticks import ACTIVITIES, schedule_pipeline
+from hw_models.multicore.provisioning import Provisioning, uniform_provisioning
 from toolchain.errors import MappingError
 from toolchain.integer_network import (
     IntegerInput,
@@ -166,9 +163,9 @@ def drawn_pipeline(network, data, link_ticks, most_slots):
     replicas = {p.name: data.draw(st.sampled_from([1, 1, 2, 3])) for p in network.populations[1:]}
     slots = {
         edge: data.draw(st.integers(1, most_slots)) * replicas[edge[1]]
-        for edge in uniform_slots(network, 1)
+        for edge in uniform_provisioning(network, 1).slots
     }
-    return pipeline_of(network, slots, link_ticks, replicas)
+    return pipeline_of(network, Provisioning(slots=slots, replicas=replicas), link_ticks)
 
 
 @settings(deadline=None, max_examples=300, suppress_health_check=list(HealthCheck))
@@ -269,8 +266,9 @@ def test_a_short_skip_edge_limits_a_residual_join():
 
 
 def test_a_buffer_without_slots_is_refused():
+    provisioning = Provisioning(slots={("conv1", "conv2"): 0})
     with pytest.raises(MappingError) as refusal:
-        pipeline_of(IntegerNetwork.build([], []), {("conv1", "conv2"): 0}, link_ticks=1)
+        pipeline_of(IntegerNetwork.build([], []), provisioning, link_ticks=1)
     assert str(refusal.value) == (
         "the alignment buffer conv1 -> conv2 must have at least 1 slot, not 0"
     )
@@ -308,6 +306,7 @@ def test_replicas_that_cannot_be_are_refused(replicas, complaint):
             IntegerSynapse.of_maps(source="layer0", target="logits", maps=scale, exponent=0),
         ],
     )  # fmt: skip
+    provisioning = replace(uniform_provisioning(network, 3), replicas=replicas)
     with pytest.raises(MappingError) as refusal:
-        pipeline_of(network, uniform_slots(network, 3), 1, replicas)
+        pipeline_of(network, provisioning, 1)
     assert str(refusal.value) == complaint

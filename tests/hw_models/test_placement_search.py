@@ -14,9 +14,9 @@ from small_targets import small_target
 from strategies import integer_networks
 
 from hw_models.multicore.mapping import map_network
-from hw_models.multicore.pipeline import uniform_slots
 from hw_models.multicore.placement import core_number, position
 from hw_models.multicore.placement_search import with_less_traffic
+from hw_models.multicore.provisioning import uniform_provisioning
 from toolchain.integer_network import IntegerInput
 
 
@@ -57,7 +57,7 @@ def hops_by_recount(mapping):
 @given(integer_networks(), st.integers(1, 2))
 def test_the_same_tiles_with_no_more_traffic(small_chips, network, slots):
     network = within_exponents(network)
-    before = map_network(network, small_chips, uniform_slots(network, slots))
+    before = map_network(network, small_chips, uniform_provisioning(network, slots))
     after = with_less_traffic(before)
     assert [core.tile for core in after.cores] == [core.tile for core in before.cores]
     assert [core.use for core in after.cores] == [core.use for core in before.cores]

@@ -18,8 +18,9 @@ from hw_models.multicore.buffer_depths import with_depths
 from hw_models.multicore.event_counts import count_events
 from hw_models.multicore.initiation_interval import initiation_interval
 from hw_models.multicore.mapping import map_network
-from hw_models.multicore.pipeline import pipeline_of, uniform_slots
+from hw_models.multicore.pipeline import pipeline_of
 from hw_models.multicore.pipeline_ticks import schedule_pipeline
+from hw_models.multicore.provisioning import uniform_provisioning
 from hw_models.multicore.steady_pace import _window, steady_cost, steady_state
 from hw_models.multicore.tick_cost import tick_durations_ns, ticks_cost
 from hw_models.target_description import load_target
@@ -29,11 +30,11 @@ LOIHI = load_target("loihi-sim")
 
 
 def mapped(network, replicas, samples, seed):
-    slots = uniform_slots(network, 2, replicas)
+    provisioning = uniform_provisioning(network, 2, replicas)
     pixels = random_pixels(network, seed, samples=samples)
     return (
-        map_network(network, LOIHI, slots, replicas),
-        pipeline_of(network, slots, 1, replicas),
+        map_network(network, LOIHI, provisioning),
+        pipeline_of(network, provisioning, 1),
         pixels,
         run_stepped(network, pixels).trains,
     )

@@ -15,8 +15,9 @@ from strategies import integer_networks, random_pixels
 
 from hw_models.multicore.event_counts import Events, count_events
 from hw_models.multicore.mapping import map_network
-from hw_models.multicore.pipeline import UNREPLICATED, pipeline_of, uniform_slots
+from hw_models.multicore.pipeline import pipeline_of
 from hw_models.multicore.pipeline_ticks import schedule_pipeline
+from hw_models.multicore.provisioning import uniform_provisioning
 from hw_models.multicore.tick_cost import run_cost
 from hw_models.target_description import load_target
 from sim.stepped import run_stepped
@@ -50,10 +51,10 @@ def small_chips(tmp_path_factory):
     return small_target(tmp_path_factory.mktemp("target"), mesh=mesh)
 
 
-def cost_of_run(network, pixels, profile="sanafe", target=LOIHI, replicas=UNREPLICATED):
-    slots = uniform_slots(network, 2, replicas)
-    schedule = schedule_pipeline(pipeline_of(network, slots, 1, replicas), len(pixels))
-    mapping = map_network(network, target, slots, replicas)
+def cost_of_run(network, pixels, profile="sanafe", target=LOIHI, replicas=None):
+    provisioning = uniform_provisioning(network, 2, replicas)
+    schedule = schedule_pipeline(pipeline_of(network, provisioning, 1), len(pixels))
+    mapping = map_network(network, target, provisioning)
     trains = run_stepped(network, pixels).trains
     cost = run_cost(
         mapping,
@@ -221,12 +222,12 @@ def test_synapses_work_in_the_tick_in_which_the_spike_is_sent():
             for source, target in (("input", "layer"), ("layer", "logits"))
         ],
     )  # fmt: skip
-    slots = uniform_slots(network, 2)
-    schedule = schedule_pipeline(pipeline_of(network, slots, 1), 1)
+    provisioning = uniform_provisioning(network, 2)
+    schedule = schedule_pipeline(pipeline_of(network, provisioning, 1), 1)
     pixels = np.ones((1, 1, 1, 1), np.int64)
     trains = run_stepped(network, pixels).trains
     assert trains["layer"].reshape(-1).tolist() == [False, True, True]
-    events = count_events(map_network(network, LOIHI, slots), schedule, pixels, trains)
+    events = count_events(map_network(network, LOIHI, provisioning), schedule, pixels, trains)
     layer, logits = range(2)
     assert schedule.step_ticks["layer"].tolist() == [[2, 3, 4]]
     assert events.spikes[layer].tolist() == [0, 0, 0, 1, 1, 0, 0]

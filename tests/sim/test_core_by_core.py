@@ -15,8 +15,8 @@ from strategies import integer_networks, random_pixels
 
 from hw_models.multicore.core_program import core_programs, output_axons
 from hw_models.multicore.mapping import map_network
-from hw_models.multicore.pipeline import UNREPLICATED, pipeline_of, uniform_slots
 from hw_models.multicore.pipeline_ticks import schedule_pipeline
+from hw_models.multicore.provisioning import uniform_provisioning
 from hw_models.target_description import load_target
 from sim.core_by_core import frames_and_probes, verify_cores
 from sim.stepped import run_stepped
@@ -31,15 +31,14 @@ from toolchain.quantizers import TimestepQuantizer
 LOIHI = load_target("loihi-sim")
 
 
-def run_of(network, target=LOIHI, slots=2, samples=2, replicas=UNREPLICATED):
+def run_of(network, target=LOIHI, slots=2, samples=2, replicas=None):
     """A mapping, the schedule and the frames of a few samples and the probes."""
-    depth = uniform_slots(network, slots, replicas)
-    mapping = map_network(network, target, depth, replicas)
+    provisioning = uniform_provisioning(network, slots, replicas)
+    mapping = map_network(network, target, provisioning)
     pixels = random_pixels(network, 0, samples)
     frames = frames_and_probes(mapping, pixels, run_stepped(network, pixels).trains)
     count = len(next(iter(frames.values())))
-    pipeline = pipeline_of(network, depth, target.link_ticks, replicas)
-    schedule = schedule_pipeline(pipeline, count)
+    schedule = schedule_pipeline(mapping.pipeline, count)
     return mapping, schedule, frames
 
 

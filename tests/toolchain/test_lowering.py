@@ -33,7 +33,7 @@ from toolchain.layer_graph import (
 )
 from toolchain.linear_maps import AveragePool, Convolution, Dense
 from toolchain.model_zoo import build_model
-from toolchain.passes import lower_to_integers
+from toolchain.passes import PassOptions, chosen_graph, lower_to_integers, pipeline
 from toolchain.passes.fold_source_scales import fold_source_scales
 from toolchain.passes.quantize_to_integers import quantize_to_integers
 from toolchain.quantize_activations import quantize_activations
@@ -396,3 +396,35 @@ def test_the_input_graph_stays_untouched():
     before = graph.synapses[0].maps[0].weight.copy()
     lower_to_integers(graph, LOIHI)
     assert np.array_equal(graph.synapses[0].maps[0].weight, before)
+
+
+def test_float_passes_run_in_order_and_leave_the_model_alone():
+    graph = two_neurons()
+    hidden = next(p.name for p in graph.populations if isinstance(p, SpikingPopulation))
+    options = PassOptions(max_timesteps=1, alignment="replicate", alignments={hidden: "truncate"})
+    chosen = chosen_graph(graph, options)
+    assert chosen[hidden].timesteps == 1
+    assert {s.alignment for s in chosen.incoming(hidden)} == {"truncate"}
+    assert {s.alignment for s in chosen.synapses if s.target != hidden} == {"replicate"}
+    assert {s.alignment for s in graph.synapses} == {"average"}
+    assert chosen_graph(graph, PassOptions()) is graph
+
+
+@pytest.mark.parametrize(
+    ("name", "compile_it"),
+    [
+        ("cap_timesteps", lambda graph: chosen_graph(graph, PassOptions(max_timesteps=2))),
+        ("fold_source_scales", lambda graph: lower_to_integers(graph, LOIHI)),
+    ],
+)
+def test_what_a_pass_makes_is_verified(monkeypatch, name, compile_it):
+    def broken(graph, **options):
+        populations = [
+            replace(p, threshold=-p.threshold) if isinstance(p, SpikingPopulation) else p
+            for p in graph.populations
+        ]
+        return LayerGraph.build(populations, graph.synapses)
+
+    monkeypatch.setattr(pipeline, name, broken)
+    with pytest.raises(UnsupportedNetworkError, match="threshold must be"):
+        compile_it(two_neurons())

@@ -1,5 +1,6 @@
 """One integer network, the same bits in every engine."""
 
+from toolchain.integer_network.bit_planes import bit_planes, highest_exponent
 from toolchain.integer_network.integer_widths import IntegerWidths
 from toolchain.integer_network.network import (
     IntegerInput,
@@ -19,6 +20,8 @@ __all__ = [
     "IntegerSpiking",
     "IntegerSynapse",
     "IntegerWidths",
+    "bit_planes",
+    "highest_exponent",
     "verify_integer_network",
     "verify_integer_widths",
 ]

@@ -7,6 +7,7 @@ from typing_extensions import assert_never
 
 from toolchain.errors import IntegerWidthError
 from toolchain.integer_network.accumulator_bounds import accumulator_interval, potential_interval
+from toolchain.integer_network.bit_planes import highest_exponent
 from toolchain.integer_network.integer_widths import IntegerWidths
 from toolchain.integer_network.network import (
     IntegerInput,
@@ -78,13 +79,10 @@ def verify_integer_widths(network: IntegerNetwork, widths: IntegerWidths) -> Int
                 f"{synapse}: weight {largest} exceeds {widths.weight_bits} bits "
                 f"({widths.max_weight}); lower the weights for this target again"
             )
-        source = network[synapse.source]
-        # pixels arrive as bit planes, the highest of which shifts the weight by as much again
-        planes = source.max_value.bit_length() - 1 if isinstance(source, IntegerInput) else 0
-        if synapse.exponent + planes > widths.max_exponent:
+        exponent = highest_exponent(network, synapse)
+        if exponent > widths.max_exponent:
             raise IntegerWidthError(
-                f"{synapse}: exponent {synapse.exponent + planes} exceeds the target's "
-                f"{widths.max_exponent}"
+                f"{synapse}: exponent {exponent} exceeds the target's {widths.max_exponent}"
             )
     for population in network.populations:
         name = population.name

@@ -1,5 +1,5 @@
-"""Graph-to-graph passes; ``pipeline.lower_to_integers`` lists them in order."""
+"""Graph-to-graph passes; ``pipeline`` lists them in order."""
 
-from toolchain.passes.pipeline import lower_to_integers
+from toolchain.passes.pipeline import PassOptions, chosen_graph, lower_to_integers
 
-__all__ = ["lower_to_integers"]
+__all__ = ["PassOptions", "chosen_graph", "lower_to_integers"]

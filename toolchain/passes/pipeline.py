@@ -1,6 +1,15 @@
-"""The compiler from float layer graph to integer network, top to bottom."""
+"""The compiler from float layer graph to integer network, top to bottom.
+
+A pass is a function from graph to graph, in a file of its own. It is listed here once, with the option that
+asks for it if there is one, and the graph is verified after it.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeAlias
 
 from toolchain.integer_network import (
     IntegerNetwork,
@@ -8,13 +17,59 @@ from toolchain.integer_network import (
     verify_integer_network,
     verify_integer_widths,
 )
-from toolchain.layer_graph import LayerGraph, verify_layer_graph
+from toolchain.layer_graph import AlignmentMethod, LayerGraph, verify_layer_graph
+from toolchain.passes.align_edges import align_edges, align_population
+from toolchain.passes.change_timesteps import cap_timesteps
 from toolchain.passes.fold_source_scales import fold_source_scales
 from toolchain.passes.quantize_to_integers import quantize_to_integers
 
+FloatPass: TypeAlias = Callable[[LayerGraph], LayerGraph]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PassOptions:
+    """What a user chooses of the float passes; a pass with a choice has a field here.
+
+    Attributes:
+        max_timesteps: cap on every T_l. None keeps the trained ones.
+        alignment: alignment of every edge. None keeps the model's own.
+        alignments: alignment of the edges into single populations, by name.
+    """
+
+    max_timesteps: int | None = None
+    alignment: AlignmentMethod | None = None
+    alignments: Mapping[str, AlignmentMethod] = field(default_factory=dict)
+
+
+def float_passes(options: PassOptions) -> Iterator[FloatPass]:
+    """The passes that change what the float network computes, in order."""
+    if options.max_timesteps is not None:
+        yield partial(cap_timesteps, most=options.max_timesteps)
+    if options.alignment is not None:
+        yield partial(align_edges, method=options.alignment)
+    for name, method in options.alignments.items():
+        yield partial(align_population, name=name, method=method)
+
+
+def lowering_passes() -> Iterator[FloatPass]:
+    """The passes that write the same float network in a form with integers, in order."""
+    yield fold_source_scales
+
+
+def chosen_graph(model: LayerGraph, options: PassOptions) -> LayerGraph:
+    """The float graph that the options ask for; verified after each pass.
+
+    Args:
+        model: a layer graph; it stays untouched.
+
+    Raises:
+        UnsupportedNetworkError: the model, or what a pass made of it, is malformed.
+    """
+    return _run(float_passes(options), model)
+
 
 def lower_to_integers(graph: LayerGraph, widths: IntegerWidths) -> IntegerNetwork:
-    """Compile a layer graph to the integer network of a target; verified between passes.
+    """Compile a layer graph to the integer network of a target; verified after each pass.
 
     Args:
         graph: a layer graph; it stays untouched.
@@ -24,7 +79,13 @@ def lower_to_integers(graph: LayerGraph, widths: IntegerWidths) -> IntegerNetwor
         UnsupportedNetworkError: the graph is malformed or has a structure with no integer form.
         IntegerWidthError: a bound exceeds the target's widths.
     """
-    graph = verify_layer_graph(graph)
-    graph = verify_layer_graph(fold_source_scales(graph))
+    graph = _run(lowering_passes(), graph)
     network = verify_integer_network(quantize_to_integers(graph, widths))
     return verify_integer_widths(network, widths)
+
+
+def _run(passes: Iterator[FloatPass], graph: LayerGraph) -> LayerGraph:
+    graph = verify_layer_graph(graph)
+    for run in passes:
+        graph = verify_layer_graph(run(graph))
+    return graph

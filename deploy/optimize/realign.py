@@ -15,15 +15,18 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from deploy.compilation import Design
-from deploy.design import chosen_graph, lowering, map_design
-from hw_models.multicore.pipeline import Pipeline, pipeline_of
+from deploy.compilation import CompileOptions, Design
+from deploy.design import lowering
+from hw_models.multicore.mapping import map_network
+from hw_models.multicore.pipeline import pipeline_of
 from hw_models.multicore.pipeline_ticks import schedule_pipeline
+from hw_models.multicore.provisioning import Provisioning
 from hw_models.target_description import TargetDescription
 from sim.frame_by_frame import run_frame_by_frame
 from toolchain.errors import IntegerWidthError
 from toolchain.integer_network import IntegerNetwork
 from toolchain.layer_graph import ALIGNMENT_METHODS, AlignmentMethod, LayerGraph
+from toolchain.passes import chosen_graph
 
 SAMPLES_PER_BATCH = 64
 
@@ -39,13 +42,15 @@ class _Change:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Trial:
-    """A design with one change more.
+    """A network with one change more, not yet mapped: that takes longer, and only what is kept needs it.
 
     Attributes:
         packed: spike trains of all populations, in bits, ``(samples, bytes)`` each.
     """
 
-    design: Design
+    options: CompileOptions
+    graph: LayerGraph
+    network: IntegerNetwork
     latency_ticks: int
     accuracy: float
     packed: dict[str, np.ndarray]
@@ -68,8 +73,8 @@ def realign(
     Yields:
         What was changed, the design, and its accuracy on the images.
     """
-    search = _Realignment(model, target, *images)
-    base = search.measure(design, None)
+    search = _Realignment(model, target, design.provisioning, *images)
+    base = search.measure(design.options, design.graph, design.network, {})
     changes = _changes(design)
     alone = {}
     for number, change in enumerate(changes, 1):
@@ -82,23 +87,23 @@ def realign(
         on_stage(f"{change}: {number} of {len(alone)}")
         trial = search.attempt(base, change)
         if trial is not None and trial.accuracy >= lowest_accuracy:
-            base = replace(trial, design=search.mapped(trial.design))
-            yield str(change), base.design, base.accuracy
+            base = trial
+            mapping = map_network(base.network, target, design.provisioning)
+            found = Design(options=base.options, graph=base.graph, mapping=mapping)
+            yield str(change), found, base.accuracy
 
 
 @dataclass(frozen=True, eq=False)
 class _Realignment:
     model: LayerGraph
     target: TargetDescription
+    provisioning: Provisioning
     pixels: np.ndarray
     labels: np.ndarray
 
     def attempt(self, base: _Trial, change: _Change) -> _Trial | None:
-        """The design of ``base`` with one change, or None if it gains no tick or the target cannot hold it.
-
-        It is not mapped again: that takes longer, and only what is kept needs it.
-        """
-        options = base.design.options
+        """``base`` with one change, or None if it gains no tick or the target cannot hold it."""
+        options = base.options
         alignments = {**options.alignments, change.population: change.method}
         changed = replace(options, alignments=alignments)
         graph = chosen_graph(self.model, changed)
@@ -106,19 +111,25 @@ class _Realignment:
             network = lowering(self.target, changed)(graph)
         except IntegerWidthError:
             return None
-        mapping = base.design.mapping
-        pipeline = pipeline_of(network, mapping.slots, self.target.link_ticks, mapping.replicas)
-        if _latency(pipeline) >= base.latency_ticks:
+        if self.latency(network) >= base.latency_ticks:
             return None
-        design = replace(
-            base.design, options=changed, graph=graph, network=network, pipeline=pipeline
-        )
         affected = _downstream(network, change.population)
-        return self.measure(design, {n: p for n, p in base.packed.items() if n not in affected})
+        known = {name: bits for name, bits in base.packed.items() if name not in affected}
+        return self.measure(changed, graph, network, known)
 
-    def measure(self, design: Design, known: dict[str, np.ndarray] | None) -> _Trial:
-        """Accuracy and spike trains of a design, given the trains of what did not change."""
-        network, known = design.network, known or {}
+    def latency(self, network: IntegerNetwork) -> int:
+        """Ticks until the first result."""
+        pipeline = pipeline_of(network, self.provisioning, self.target.link_ticks)
+        return schedule_pipeline(pipeline, 1).first_latency_ticks
+
+    def measure(
+        self,
+        options: CompileOptions,
+        graph: LayerGraph,
+        network: IntegerNetwork,
+        known: dict[str, np.ndarray],
+    ) -> _Trial:
+        """Accuracy and spike trains of a network, given the trains of what did not change."""
         packed: dict[str, list[np.ndarray]] = {
             p.name: [] for p in network.spiking if p.name not in known
         }
@@ -132,18 +143,13 @@ class _Realignment:
                 parts.append(np.packbits(run.trains[name].reshape(len(run.logits), -1), axis=1))
         new = {name: np.concatenate(parts) for name, parts in packed.items()}
         return _Trial(
-            design=design,
-            latency_ticks=_latency(design.pipeline),
+            options=options,
+            graph=graph,
+            network=network,
+            latency_ticks=self.latency(network),
             accuracy=correct / len(self.pixels),
             packed={**known, **new},
         )
-
-    def mapped(self, design: Design) -> Design:
-        mapping = design.mapping
-        return map_design(
-            design.options, design.graph, design.network, self.target, mapping.slots,
-            mapping.replicas,
-        )  # fmt: skip
 
 
 def _changes(design: Design) -> list[_Change]:
@@ -158,10 +164,6 @@ def _changes(design: Design) -> list[_Change]:
             if method not in (current, "average") and not same:
                 changes.append(_Change(population.name, method))
     return changes
-
-
-def _latency(pipeline: Pipeline) -> int:
-    return schedule_pipeline(pipeline, 1).first_latency_ticks
 
 
 def _downstream(network: IntegerNetwork, name: str) -> set[str]:

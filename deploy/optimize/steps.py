@@ -1,0 +1,244 @@
+"""The candidates of each step of a search, made from the best design so far.
+
+A step reads a design and yields others; it does not know which of them are kept. Deeper buffers, replicas
+and finer tiles leave the integers alone. Alignments and shorter windows change them, so they are tried only
+with an accuracy budget.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import partial
+from math import ceil
+
+import numpy as np
+
+from deploy.compilation import CompileOptions, Design
+from deploy.optimize.finer_tiles import finer_tiles
+from deploy.optimize.measurements import Measurements
+from deploy.optimize.objectives import Objective, Step
+from deploy.optimize.realign import realign
+from hw_models.multicore.buffer_depths import least_depths
+from hw_models.multicore.initiation_interval import (
+    ideal_interval_ticks,
+    initiation_interval,
+    least_replicas,
+)
+from hw_models.multicore.pipeline import Pipeline, pipeline_of
+from hw_models.multicore.provisioning import BufferSlots, Replicas, uniform_provisioning
+from toolchain.errors import IntegerWidthError, MappingError
+from toolchain.integer_network import IntegerNetwork
+from toolchain.layer_graph import AlignmentMethod
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Search:
+    """One search: an objective under the user's constraints.
+
+    Attributes:
+        interval: ticks between results that replicas aim for; as few as the chips in use allow when None.
+        chooses_replicas: the user has not chosen them.
+        accuracy_budget: points of accuracy that may be given up.
+        lowest_accuracy: what that allows, on tuning images, 0..1; None where the integers must stay.
+    """
+
+    objective: Objective
+    measurements: Measurements
+    interval: int | None
+    chooses_replicas: bool
+    accuracy_budget: float
+    lowest_accuracy: float | None
+
+    @property
+    def may_change_integers(self) -> bool:
+        return self.lowest_accuracy is not None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Candidate:
+    """A design to measure.
+
+    Attributes:
+        change: what differs from the design it was made from.
+    """
+
+    change: str
+    design: Design
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepRule:
+    """How a step is tried.
+
+    Attributes:
+        candidates: of the best design so far.
+        repeats: once a candidate is kept, the step begins again from it.
+        keeps_chips: candidates on more chips than the best design are refused.
+    """
+
+    candidates: Callable[[Search, Design], Iterator[Candidate]]
+    repeats: bool = False
+    keeps_chips: bool = False
+
+
+def buffer_depths(search: Search, design: Design) -> Iterator[Candidate]:
+    """The fewest slots for the interval there is, a single one everywhere, the fewest for the ideal."""
+    interval = initiation_interval(design.pipeline).ticks
+    ideal = ideal_interval_ticks(design.pipeline)
+    yield from _fitting(
+        f"fewest slots that keep one result every {interval} ticks",
+        lambda: with_least_slots(search, design, interval),
+    )
+    yield from _fitting(
+        "one slot in every buffer",
+        lambda: search.measurements.provisioned(
+            design, uniform_provisioning(design.network, 1, design.provisioning.replicas)
+        ),
+    )
+    aim = max(ideal, Fraction(search.interval or 1))
+    change = f"fewest slots for one result every {aim} ticks"
+    change += ", the longest window" if aim == ideal else ""
+    yield from _fitting(change, lambda: with_least_slots(search, design, aim))
+
+
+def alignments(search: Search, design: Design) -> Iterator[Candidate]:
+    """Alignments of the whole network whose windows start before their sources have finished."""
+    methods: tuple[AlignmentMethod, ...] = ("replicate", "truncate")
+    for method in methods:
+        options = replace(design.options, alignment=method, alignments={})
+        yield from _fitting(f"{method} alignment", partial(changed, search, design, options))
+
+
+def realignments(search: Search, design: Design) -> Iterator[Candidate]:
+    """Alignments of one population after another, see ``deploy.optimize.realign``."""
+    known = search.measurements
+    assert search.lowest_accuracy is not None
+    for change, found, accuracy in realign(
+        design,
+        known.model,
+        known.target,
+        known.tuning_images,
+        search.lowest_accuracy,
+        known.on_stage,
+    ):
+        known.accuracies[found.network] = accuracy
+        yield Candidate(change=change, design=found)
+
+
+def shorter_windows(search: Search, design: Design) -> Iterator[Candidate]:
+    """Caps on the longest firing windows, step by step, until the accuracy does not allow the next."""
+    assert search.lowest_accuracy is not None
+    for most in range(max(design.pipeline.windows.values()) - 1, 0, -1):
+        options = replace(design.options, max_timesteps=most)
+        for candidate in _fitting(
+            f"no window above {most} steps", partial(changed, search, design, options)
+        ):
+            yield candidate
+            accuracy = search.measurements.accuracy(candidate.design.network)
+            if accuracy is not None and accuracy < search.lowest_accuracy:
+                return
+
+
+def replicas(search: Search, design: Design) -> Iterator[Candidate]:
+    """Replicas that take the interval down tick by tick, to the one asked for or to a single tick."""
+    if not search.chooses_replicas:
+        return
+    last = search.interval or 1
+    for ticks in range(ceil(ideal_interval_ticks(design.pipeline)) - 1, last - 1, -1):
+        found = least_replicas(design.pipeline, ticks)
+        pace = "a tick" if ticks == 1 else f"every {ticks} ticks"
+        try:
+            replicated = with_least_slots(search, design, Fraction(ticks), found)
+        except MappingError:
+            if search.interval is not None:
+                raise
+            return  # more than all chips of the target
+        yield Candidate(change=f"{_in_words(found)}: one result {pace}", design=replicated)
+
+
+def tiles(search: Search, design: Design) -> Iterator[Candidate]:
+    """Finer tiles of the populations that set the pace, see ``deploy.optimize.finer_tiles``."""
+    costs = list(search.measurements.costs(design).values())
+    for names, provisioning in finer_tiles(design, costs):
+        try:
+            finer = search.measurements.provisioned(design, provisioning)
+        except MappingError:  # a single neuron is more work, or all chips are full
+            continue
+        grids = design.mapping.grids, finer.mapping.grids
+        parts = [f"{name} {len(grids[0][name])} to {len(grids[1][name])}" for name in names]
+        yield Candidate(change=f"tiles: {', '.join(parts)}", design=finer)
+
+
+def exchanged_cores(search: Search, design: Design) -> Iterator[Candidate]:
+    """The same cores in other places."""
+    search.measurements.on_stage("exchanging cores")
+    nearer = search.measurements.exchanged(design)
+    hops = design.mapping.traffic_cost, nearer.mapping.traffic_cost
+    change = f"cores that change places: {hops[0]:,} hops to {hops[1]:,}"
+    yield Candidate(change=change, design=nearer)
+
+
+STEP_RULES: dict[Step, StepRule] = {
+    Step.BUFFER_DEPTHS: StepRule(candidates=buffer_depths),
+    Step.ALIGNMENTS: StepRule(candidates=alignments),
+    Step.REALIGNMENT: StepRule(candidates=realignments),
+    Step.SHORTER_WINDOWS: StepRule(candidates=shorter_windows),
+    Step.FINER_TILES: StepRule(candidates=tiles, repeats=True, keeps_chips=True),
+    Step.REPLICAS: StepRule(candidates=replicas, keeps_chips=True),
+    Step.EXCHANGED_CORES: StepRule(candidates=exchanged_cores),
+}
+
+
+def changed(search: Search, design: Design, options: CompileOptions) -> Design:
+    """The design with other integers: the same buffers, or those for its own longest window.
+
+    Raises:
+        IntegerWidthError: the target cannot hold its integers.
+        MappingError: it does not fit the target.
+    """
+    graph, network = search.measurements.lowered(options)
+    provisioning = replace(design.provisioning, tile_limits={})
+    if search.objective.sizes_buffers:
+        pipeline = pipeline_of(network, provisioning, design.pipeline.link_ticks)
+        ticks = max(ideal_interval_ticks(pipeline), Fraction(search.interval or 1))
+        provisioning = replace(provisioning, slots=least_slots(network, pipeline, ticks))
+    return search.measurements.mapped(options, graph, network, provisioning)
+
+
+def with_least_slots(
+    search: Search, design: Design, ticks: Fraction, replicas: Replicas | None = None
+) -> Design:
+    """The design with the buffers for an interval, and with these replicas where they are given."""
+    if replicas is None:
+        replicas = design.provisioning.replicas
+    slots = least_slots(design.network, replace(design.pipeline, replicas=replicas), ticks)
+    given = replace(design.provisioning, slots=slots, replicas=replicas)
+    return search.measurements.provisioned(design, given)
+
+
+def least_slots(network: IntegerNetwork, pipeline: Pipeline, ticks: Fraction) -> BufferSlots:
+    """The fewest slots for an interval; those that take most compartments are saved first."""
+    compartments = {
+        (s.source, s.target): int(np.prod(network[s.target].shape)) for s in network.synapses
+    }
+    return least_depths(pipeline, ticks, compartments)
+
+
+def _fitting(change: str, design: Callable[[], Design]) -> Iterator[Candidate]:
+    """The candidate, or none where the target cannot hold it."""
+    try:
+        yield Candidate(change=change, design=design())
+    except (IntegerWidthError, MappingError):
+        return
+
+
+def _in_words(replicas: Replicas) -> str:
+    """Who is replicated: by name where they are few, else counted."""
+    parts = []
+    for count in sorted(set(replicas.values())):
+        names = [name for name, own in replicas.items() if own == count]
+        who = ", ".join(names) if len(names) <= 2 else f"{len(names)} populations"
+        parts.append(f"{who} {'twice' if count == 2 else f'{count} times'}")
+    return "; ".join(parts)
