@@ -27,7 +27,9 @@ def finer_tiles(
     """Designs with finer tiles of those that set the pace, as long as the one before becomes current.
 
     A tick lasts as long as its slowest core, so several populations with as much to do in a tick must be
-    split at once. Where that is not kept, the one that leads is tried alone.
+    split at once. Where that is not kept, each population is tried alone, the one that leads first: where
+    spikes queue in the mesh, finer tiles of the core that waits for them make it worse, since each spike then
+    goes to more cores, and those of the cores that send them help.
 
     Args:
         current: the best design so far; a design that was yielded and kept is this from then on.
@@ -35,8 +37,7 @@ def finer_tiles(
     """
     while True:
         design = current()
-        leaders = _leaders(paces(design))
-        for names in (leaders, leaders[:1])[: len(leaders)]:
+        for names in _candidates(paces(design)):
             finer = _split(design, target, names)
             if finer is None:
                 continue
@@ -47,16 +48,18 @@ def finer_tiles(
             return
 
 
-def _leaders(paces: Sequence[SteadyPace]) -> list[str]:
-    """The fewest populations that set the pace for ``_LEADING`` of the time, mean over profiles."""
+def _candidates(paces: Sequence[SteadyPace]) -> list[list[str]]:
+    """The fewest populations that set the pace for ``_LEADING`` of the time, mean over profiles; then each."""
     shares = {
         name: sum(pace.shares[name] for pace in paces) / len(paces) for name in paces[0].shares
     }
+    ranked = sorted(shares, key=lambda name: -shares[name])
     leaders: list[str] = []
-    for name in sorted(shares, key=lambda name: -shares[name]):
+    for name in ranked:
         if sum(shares[leader] for leader in leaders) < _LEADING:
             leaders.append(name)
-    return leaders
+    alone = [[name] for name in ranked]
+    return [leaders, *alone] if len(leaders) > 1 else alone
 
 
 def _split(design: Design, target: TargetDescription, names: list[str]) -> Design | None:

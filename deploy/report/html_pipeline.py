@@ -28,6 +28,7 @@ _TIME_MEANING = {
     "starved": "no input yet",
     "blocked": "no free slot",
     "drained": "no sample",
+    "mesh": "spikes to it queue in the mesh",
     "barrier": "the barrier itself",
 }
 _REASON = {
@@ -211,7 +212,8 @@ def times(report: dict[str, Any]) -> Markup:
             "p",
             "A tick lasts as long as its slowest core, then the barrier. Mean over a population's cores: "
             "what it computes; imbalance, while it fires and a slower core keeps the barrier; and the rest "
-            "of the ticks in which it is starved, blocked or drained.",
+            "of the ticks in which it is starved, blocked or drained. A core whose own work is done waits in "
+            "the mesh as long as spikes to it queue there.",
             class_="quiet",
         ),
         _legend(_TIME_MEANING),

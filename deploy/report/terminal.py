@@ -8,6 +8,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from hw_models.multicore.tick_cost import TIMES
+
 _BAR = {
     "busy": ("#", "green"),
     "starved": ("s", "yellow"),
@@ -68,11 +70,15 @@ def _pace(profile: str, cost: dict[str, Any]) -> str:
     times = cost["times"]
     slowest = max(times, key=lambda name: times[name]["pace_s"])
     cores = cost["core_times"]
-    computing, imbalance = (sum(c[i] for c in cores) / len(cores) for i in (0, 1))
+    computing, imbalance, mesh = (
+        sum(c[TIMES.index(kind)] for c in cores) / len(cores)
+        for kind in ("computing", "imbalance", "mesh")
+    )
     pace = times[slowest]["pace_s"] / (cost["total_s"] * (1 - cost["barrier_share"]))
     return (
         f"time ({profile}): a core computes {computing / cost['total_s']:.0%}, waits "
-        f"{imbalance / cost['total_s']:.0%} for slower cores while it fires, barriers take "
+        f"{imbalance / cost['total_s']:.0%} for slower cores while it fires and "
+        f"{mesh / cost['total_s']:.0%} for spikes in the mesh, barriers take "
         f"{cost['barrier_share']:.0%}; {escape(slowest)} sets the pace {pace:.0%} of the time"
     )
 

@@ -2,14 +2,15 @@
 
 A core starts its next tick when it and all cores that it exchanges frames or credits with have finished
 theirs (the local synchronizer "alpha" of Awerbuch, J. ACM 32(4), 1985), and ends it when its sources have
-sent their spikes of the same tick. Ticks, integers and stalls are those of the barrier; only seconds
+sent their spikes of the same tick and these have come through the mesh. Ticks, integers and stalls are those of the barrier; only seconds
 change::
 
     start_i(n) = max(end_i(n - 1), end_j(n - 1) of every neighbour j)
-    end_i(n)   = max(start_i(n) + computing_i(n), start_j(n) + sending_j(n) of every source j)
+    end_i(n)   = max(start_i(n) + computing_i(n),
+                     start_j(n) + max(sending_j(n), arrivals_i(n)) of every source j)
 
 where sending is the part of computing up to the last spike: synapses are looked up beside it, as under the
-barrier.
+barrier. Queues in the mesh are taken to be as long as under the barrier.
 
 A slow core delays its neighbours, theirs a tick later, and so on, instead of the whole chip at once.
 The handshakes are taken to cost nothing beside the messages, so this bounds what a chip without a
@@ -25,7 +26,7 @@ import numpy as np
 from hw_models.multicore.event_counts import Events
 from hw_models.multicore.mapping import Mapping
 from hw_models.multicore.pipeline_ticks import Schedule
-from hw_models.multicore.tick_cost import computing_ns, interval_between, neurons_ns
+from hw_models.multicore.tick_cost import arrivals_ns, computing_ns, interval_between, neurons_ns
 from hw_models.target_description import CostProfile
 from toolchain.integer_network import readout_population
 
@@ -47,7 +48,8 @@ def asynchronous_time(
     mapping: Mapping, profile: CostProfile, schedule: Schedule, events: Events
 ) -> AsynchronousTime:
     """Seconds of a scheduled run whose events were counted."""
-    ends_s = _tick_ends(mapping, computing_ns(profile, events), neurons_ns(profile, events)) * 1e-9
+    durations = (part(profile, events) for part in (computing_ns, neurons_ns, arrivals_ns))
+    ends_s = _tick_ends(mapping, *durations) * 1e-9
     readout = [
         row
         for row, core in enumerate(mapping.cores)
@@ -61,7 +63,9 @@ def asynchronous_time(
     )
 
 
-def _tick_ends(mapping: Mapping, computing: np.ndarray, sending: np.ndarray) -> np.ndarray:
+def _tick_ends(
+    mapping: Mapping, computing: np.ndarray, sending: np.ndarray, arrivals: np.ndarray
+) -> np.ndarray:
     """When each core ends each tick, ns, shape ``(cores, ticks)``."""
     sources, targets = _talking(mapping)
     neighbours = _Groups.of(np.concatenate([targets, sources]), np.concatenate([sources, targets]))
@@ -71,7 +75,8 @@ def _tick_ends(mapping: Mapping, computing: np.ndarray, sending: np.ndarray) -> 
     for tick in range(computing.shape[1]):
         starts = neighbours.latest(before)
         sent = senders.latest(starts + sending[:, tick])
-        before = ends[:, tick] = np.maximum(starts + computing[:, tick], sent)
+        arrived = senders.latest(starts) + arrivals[:, tick]
+        before = ends[:, tick] = np.maximum.reduce([starts + computing[:, tick], sent, arrived])
     return ends
 
 

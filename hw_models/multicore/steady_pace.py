@@ -16,7 +16,7 @@ from hw_models.multicore.event_counts import Events
 from hw_models.multicore.mapping import Mapping
 from hw_models.multicore.pipeline import Pipeline
 from hw_models.multicore.pipeline_ticks import Schedule, schedule_pipeline
-from hw_models.multicore.tick_cost import computing_ns
+from hw_models.multicore.tick_cost import core_ticks_ns
 from hw_models.target_description import CostProfile
 
 
@@ -45,7 +45,7 @@ def steady_pace(
     fill = _in_flight(schedule.pipeline)
     done = schedule.completion_ticks
     middle = slice(int(done[fill]), int(done[-1 - fill]))
-    per_core_ns = computing_ns(profile, events)[:, middle]
+    per_core_ns = core_ticks_ns(profile, events)[:, middle]
     tick_ns, slowest = per_core_ns.max(axis=0), per_core_ns.argmax(axis=0)
     barrier_ns = profile.barrier_duration_ns(mapping.num_tiles)
     firsts = np.array([mapping.first_core[name] for name in mapping.grids])

@@ -16,7 +16,7 @@ from hw_models.multicore.event_counts import Events, count_events
 from hw_models.multicore.mapping import map_network
 from hw_models.multicore.pipeline import pipeline_of, uniform_slots
 from hw_models.multicore.pipeline_ticks import schedule_pipeline
-from hw_models.multicore.tick_cost import computing_ns, neurons_ns, run_cost
+from hw_models.multicore.tick_cost import arrivals_ns, computing_ns, neurons_ns, run_cost
 from hw_models.target_description import load_target
 from sim.stepped import run_stepped
 from toolchain.integer_network import (
@@ -63,7 +63,9 @@ def test_every_core_waits_for_its_neighbours_only(network, seed, profile_name):
     mapping, schedule = mapped_run(network, len(pixels))
     events = count_events(mapping, schedule, pixels, run_stepped(network, pixels).trains)
     profile = LOIHI.cost_profiles[profile_name]
-    durations, sending = computing_ns(profile, events), neurons_ns(profile, events)
+    durations, sending, arrivals = (
+        part(profile, events) for part in (computing_ns, neurons_ns, arrivals_ns)
+    )
     sources = sources_of_cores(mapping)
     talks = {
         core: {core, *own, *(other for other in sources if core in sources[other])}
@@ -75,7 +77,10 @@ def test_every_core_waits_for_its_neighbours_only(network, seed, profile_name):
         ends = {
             core: max(
                 start + durations[core, tick],
-                *(starts[source] + sending[source, tick] for source in sources[core]),
+                *(
+                    starts[source] + max(sending[source, tick], arrivals[core, tick])
+                    for source in sources[core]
+                ),
                 0.0,
             )
             for core, start in starts.items()
