@@ -49,8 +49,8 @@ def finer_tiles(
 
 
 def _candidates(paces: Sequence[SteadyPace]) -> list[list[str]]:
-    """The fewest populations that set the pace for ``_LEADING`` of the time, mean over profiles; then each."""
-    shares = {
+    """The fewest populations that set the pace for ``_LEADING`` of the time, then each alone."""
+    shares = {  # mean over profiles
         name: sum(pace.shares[name] for pace in paces) / len(paces) for name in paces[0].shares
     }
     ranked = sorted(shares, key=lambda name: -shares[name])

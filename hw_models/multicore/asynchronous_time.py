@@ -2,8 +2,8 @@
 
 A core starts its next tick when it and all cores that it exchanges frames or credits with have finished
 theirs (the local synchronizer "alpha" of Awerbuch, J. ACM 32(4), 1985), and ends it when its sources have
-sent their spikes of the same tick and these have come through the mesh. Ticks, integers and stalls are those of the barrier; only seconds
-change::
+sent their spikes of the same tick and these have come through the mesh. Ticks, integers and stalls are those
+of the barrier; only seconds change::
 
     start_i(n) = max(end_i(n - 1), end_j(n - 1) of every neighbour j)
     end_i(n)   = max(start_i(n) + computing_i(n),

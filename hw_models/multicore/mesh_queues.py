@@ -47,18 +47,16 @@ class Paths:
 
 
 def num_links(mapping: Mapping) -> int:
-    mesh = mapping.target.mesh
-    num_tiles = (int(mapping.chips.max()) + 1) * mesh.width * mesh.height
-    return len(mapping.cores) + num_tiles * _DIRECTIONS
+    chips, width, height = _extent(mapping)
+    return len(mapping.cores) + chips * width * height * _DIRECTIONS
 
 
 def paths(mapping: Mapping, source: np.ndarray, target: np.ndarray) -> Paths:
     """The paths between cores, rows of ``Mapping.cores``, each of shape ``(R,)``."""
-    mesh = mapping.target.mesh
-    positions = np.array([core.position for core in mapping.cores]).reshape(-1, 2)
+    _, width, height = _extent(mapping)
     away = mapping.chips[source] != mapping.chips[target]
-    start = positions[source]
-    ways = np.where(away[:, None], 0, positions[target] - start)
+    start = mapping.positions[source]
+    ways = np.where(away[:, None], 0, mapping.positions[target] - start)
     hops = np.abs(ways).sum(axis=1)
     route = np.repeat(np.arange(len(source)), hops + 1)
     first = np.cumsum(hops + 1) - (hops + 1)
@@ -67,9 +65,15 @@ def paths(mapping: Mapping, source: np.ndarray, target: np.ndarray) -> Paths:
     along_y = step - along_x
     x, y = (start[route] + np.sign(ways[route]) * np.stack([along_x, along_y], axis=1)).T
     direction = np.where(along_y > 0, 2 + (ways[route, 1] > 0), ways[route, 0] > 0)
-    tile = (mapping.chips[source[route]] * mesh.width + x) * mesh.height + y
+    tile = (mapping.chips[source[route]] * width + x) * height + y
     into_tile = len(mapping.cores) + tile * _DIRECTIONS + direction
     return Paths(route, np.where(step == 0, source[route], into_tile), first, hops)
+
+
+def _extent(mapping: Mapping) -> tuple[int, int, int]:
+    """Chips, and columns and rows of tiles on each, up to the last one with a core."""
+    width, height = mapping.positions.max(axis=0) + 1
+    return int(mapping.chips.max()) + 1, int(width), int(height)
 
 
 def longest_queues(mapping: Mapping, link_loads: np.ndarray) -> np.ndarray:
