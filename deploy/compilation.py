@@ -14,7 +14,7 @@ from hw_models.multicore.initiation_interval import Change, InitiationInterval
 from hw_models.multicore.mapping import Mapping as CoreMapping
 from hw_models.multicore.pipeline import Pipeline
 from hw_models.multicore.pipeline_ticks import Schedule
-from hw_models.multicore.tick_cost import RunCost
+from hw_models.multicore.steady_pace import SteadyCost
 from hw_models.pe_array.array_description import PeArray
 from hw_models.target_description import TargetDescription
 from toolchain.checkpoint import Checkpoint
@@ -139,7 +139,7 @@ class Compilation:
     fidelity: Fidelity | None
     alignment_trade: list[AlignmentTrade]
     design_points: list[DesignPoint]
-    costs: Mapping[str, RunCost]
+    costs: Mapping[str, SteadyCost]
     asynchronous: Mapping[str, AsynchronousTime]
     sensitivity: list[Sensitivity]
     on_array: ArrayComparison

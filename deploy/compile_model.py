@@ -6,34 +6,26 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-
 from deploy.array_comparison import ArrayComparison, compare_on_array
 from deploy.build_folder import MODEL, REPORT, whole_folder, write_json
 from deploy.compilation import Compilation, CompileOptions, DesignPoint
 from deploy.design import build_design, lowering
-from deploy.fidelity import (
-    compare_alignments,
-    measure_fidelity,
-    simulate,
-)
+from deploy.fidelity import compare_alignments, measure_fidelity
 from deploy.lava_emitter.emit_bundle import emit_bundle
 from deploy.optimize import optimize_design
 from deploy.report.chrome_trace import chrome_trace
 from deploy.report.html import render_html
 from deploy.report.report_document import report_document
-from deploy.sensitivity import costs_of, sensitivity
-from hw_models.multicore.asynchronous_time import AsynchronousTime, asynchronous_time
-from hw_models.multicore.event_counts import Events, count_events
+from deploy.sensitivity import sensitivity
+from deploy.steady_costs import shown_samples, steady_run
 from hw_models.multicore.initiation_interval import (
     initiation_interval,
     single_changes,
 )
-from hw_models.multicore.mapping import Mapping as CoreMapping
 from hw_models.multicore.mapping_file import MAPPING, mapping_document
-from hw_models.multicore.pipeline_ticks import Schedule, schedule_pipeline
+from hw_models.multicore.pipeline_ticks import schedule_pipeline
 from hw_models.pe_array.array_description import PeArray, load_array
-from hw_models.target_description import TargetDescription, load_target
+from hw_models.target_description import load_target
 from toolchain.checkpoint import Checkpoint, load_checkpoint
 from toolchain.datasets import DATASETS, Dataset, load_dataset
 from toolchain.errors import DataError, TargetError
@@ -63,15 +55,15 @@ def compile_model(
     network, mapping, pipeline = design.network, design.mapping, design.pipeline
     on_stage("scheduling the pipeline")
     schedule = schedule_pipeline(pipeline, options.samples)
-    fidelity, trade, events = None, [], None
+    fidelity, trade, shown = None, [], None
     if dataset is not None:
         on_stage(f"measuring on {dataset.name}")
         fidelity = measure_fidelity(design.graph, network, dataset)
         trade = compare_alignments(
             design.graph, lowering(target, options), pipeline, mapping.slots, dataset
         )
-        events = _events(mapping, schedule, dataset)
-    costs = costs_of(target, mapping, schedule, events)
+        shown = shown_samples(network, dataset)
+    run = None if shown is None else steady_run(mapping, pipeline, shown)
     on_stage("counting the PE array's cycles")
     on_array = _on_array(network, array, dataset)
     on_stage("varying the assumed figures")
@@ -91,9 +83,9 @@ def compile_model(
         fidelity=fidelity,
         alignment_trade=trade,
         design_points=points,
-        costs=costs,
-        asynchronous=_asynchronous(target, mapping, schedule, events),
-        sensitivity=sensitivity(design, target, schedule, events),
+        costs={} if run is None else run.costs(target),
+        asynchronous={} if run is None else run.without_barrier(target),
+        sensitivity=sensitivity(design, target, run),
         on_array=on_array,
     )
     on_stage(f"writing {out}")
@@ -110,26 +102,6 @@ def _dataset(checkpoint: Checkpoint, options: CompileOptions) -> Dataset | None:
         return load_dataset(trained_on) if trained_on in DATASETS else None
     except DataError:
         return None
-
-
-def _events(mapping: CoreMapping, schedule: Schedule, dataset: Dataset) -> Events:
-    """Events of the scheduled run on real samples."""
-    samples = np.arange(schedule.num_samples) % len(dataset.test_pixels)
-    pixels = dataset.test_pixels[samples]
-    trains = simulate(mapping.network, pixels, with_trains=True).trains
-    return count_events(mapping, schedule, pixels, trains)
-
-
-def _asynchronous(
-    target: TargetDescription, mapping: CoreMapping, schedule: Schedule, events: Events | None
-) -> dict[str, AsynchronousTime]:
-    """Time without the barrier under each cost profile; none without events."""
-    if events is None:
-        return {}
-    return {
-        name: asynchronous_time(mapping, profile, schedule, events)
-        for name, profile in target.cost_profiles.items()
-    }
 
 
 def _on_array(network: IntegerNetwork, array: PeArray, dataset: Dataset | None) -> ArrayComparison:

@@ -8,7 +8,7 @@ from deploy.compilation import Design
 from deploy.design import map_design
 from hw_models.multicore.core_resources import NetworkOnTarget, events
 from hw_models.multicore.partition import AS_LARGE_AS_FIT
-from hw_models.multicore.steady_pace import SteadyPace
+from hw_models.multicore.tick_cost import Cost
 from hw_models.target_description import TargetDescription
 from toolchain.errors import MappingError
 
@@ -22,7 +22,7 @@ _LEADING = 0.5
 def finer_tiles(
     target: TargetDescription,
     current: Callable[[], Design],
-    paces: Callable[[Design], Sequence[SteadyPace]],
+    paces: Callable[[Design], Sequence[Cost]],
 ) -> Iterator[tuple[str, Design]]:
     """Designs with finer tiles of those that set the pace, as long as the one before becomes current.
 
@@ -33,7 +33,7 @@ def finer_tiles(
 
     Args:
         current: the best design so far; a design that was yielded and kept is this from then on.
-        paces: of a design on real samples, under each of the target's profiles.
+        paces: cost of a design on real samples, under each of the target's profiles.
     """
     while True:
         design = current()
@@ -48,7 +48,7 @@ def finer_tiles(
             return
 
 
-def _candidates(paces: Sequence[SteadyPace]) -> list[list[str]]:
+def _candidates(paces: Sequence[Cost]) -> list[list[str]]:
     """The fewest populations that set the pace for ``_LEADING`` of the time, then each alone."""
     shares = {  # mean over profiles
         name: sum(pace.shares[name] for pace in paces) / len(paces) for name in paces[0].shares

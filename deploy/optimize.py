@@ -23,8 +23,8 @@ from deploy.design import build_design, lowering, map_design
 from deploy.fidelity import simulate
 from deploy.finer_tiles import finer_tiles
 from deploy.realign import realign
+from deploy.steady_costs import shown_samples, steady_run
 from hw_models.multicore.buffer_depths import least_depths, steady_stall_share
-from hw_models.multicore.event_counts import count_events
 from hw_models.multicore.initiation_interval import (
     ideal_interval_ticks,
     initiation_interval,
@@ -33,8 +33,7 @@ from hw_models.multicore.initiation_interval import (
 from hw_models.multicore.pipeline import Replicas, uniform_slots
 from hw_models.multicore.pipeline_ticks import schedule_pipeline
 from hw_models.multicore.placement_search import with_less_traffic
-from hw_models.multicore.steady_pace import SteadyPace, steady_pace, steady_schedule
-from hw_models.multicore.tick_cost import run_cost
+from hw_models.multicore.steady_pace import SteadyCost
 from hw_models.target_description import TargetDescription
 from toolchain.datasets import Dataset
 from toolchain.errors import DataError, IntegerWidthError, MappingError
@@ -48,17 +47,6 @@ from toolchain.passes.change_timesteps import use_uniform_timesteps
 TUNING_SAMPLES = 1_000
 """Training images, the last ones, on which accuracy is measured while searching."""
 
-COST_SAMPLES = 8
-"""Samples whose events give each design's energy and time."""
-
-
-@dataclass(frozen=True)
-class _Cost:
-    """Under one cost profile."""
-
-    energy_nj: float
-    pace: SteadyPace
-
 
 @dataclass(frozen=True, eq=False)
 class _Search:
@@ -67,7 +55,7 @@ class _Search:
     dataset: Dataset | None
     on_stage: Callable[[str], None]
     accuracies: dict[int, tuple[IntegerNetwork, float]] = field(default_factory=dict)
-    known_costs: dict[int, tuple[Design, dict[str, _Cost]]] = field(default_factory=dict)
+    known_costs: dict[int, tuple[Design, dict[str, SteadyCost]]] = field(default_factory=dict)
 
     def measure(self, design: Design, change: str, verdict: str = "kept") -> DesignPoint:
         self.on_stage(f"measuring: {change}")
@@ -86,8 +74,8 @@ class _Search:
             num_slots=sum(design.mapping.slots.values()),
             traffic_hops=design.mapping.traffic_cost,
             accuracy=self.accuracy(design.network),
-            interval_us={name: 1e6 * cost.pace.interval_s for name, cost in costs.items()},
-            energy_nj={name: cost.energy_nj for name, cost in costs.items()},
+            interval_us={name: 1e6 * cost.interval_s for name, cost in costs.items()},
+            energy_nj={name: 1e9 * cost.energy_per_sample_j for name, cost in costs.items()},
         )
 
     def accuracy(self, network: IntegerNetwork) -> float | None:
@@ -107,28 +95,19 @@ class _Search:
         last = slice(-TUNING_SAMPLES, None)
         return np.asarray(dataset.train_pixels[last]), dataset.train_labels[last]
 
-    def costs(self, design: Design) -> dict[str, _Cost]:
-        """Of a few samples in the steady state, under each cost profile, once for each design."""
+    def costs(self, design: Design) -> dict[str, SteadyCost]:
+        """Per sample in the steady state, under each cost profile, once for each design."""
         if self.dataset is None:
             return {}
         if id(design) in self.known_costs:
             return self.known_costs[id(design)][1]
-        pixels = np.asarray(self.dataset.train_pixels[-COST_SAMPLES:])
-        trains = simulate(design.network, pixels, with_trains=True).trains
-        schedule = steady_schedule(design.pipeline, len(pixels))
-        events = count_events(design.mapping, schedule, pixels, trains)
-        costs = {
-            name: _Cost(
-                1e9 * run_cost(design.mapping, profile, schedule, events).energy_per_sample_j,
-                steady_pace(design.mapping, profile, schedule, events),
-            )
-            for name, profile in self.target.cost_profiles.items()
-        }
+        shown = shown_samples(design.network, self.dataset)
+        costs = steady_run(design.mapping, design.pipeline, shown).costs(self.target)
         self.known_costs[id(design)] = design, costs
         return costs
 
-    def paces(self, design: Design) -> list[SteadyPace]:
-        return [cost.pace for cost in self.costs(design).values()]
+    def paces(self, design: Design) -> list[SteadyCost]:
+        return list(self.costs(design).values())
 
 
 def optimize_design(

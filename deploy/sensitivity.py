@@ -6,13 +6,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from deploy.compilation import Design, Sensitivity
+from deploy.steady_costs import SteadyRun
 from hw_models.multicore.buffer_depths import with_depths
-from hw_models.multicore.event_counts import Events
 from hw_models.multicore.initiation_interval import initiation_interval
 from hw_models.multicore.mapping import Mapping, map_network
 from hw_models.multicore.pipeline import BufferSlots, uniform_slots
-from hw_models.multicore.pipeline_ticks import Schedule
-from hw_models.multicore.tick_cost import RunCost, run_cost
 from hw_models.target_description import TargetDescription
 from toolchain.errors import MappingError, TargetError
 
@@ -25,7 +23,7 @@ MOST_CORES_MAPPED_AGAIN = 1_000
 
 
 def sensitivity(
-    design: Design, target: TargetDescription, schedule: Schedule, events: Events | None
+    design: Design, target: TargetDescription, run: SteadyRun | None
 ) -> list[Sensitivity]:
     """The answers with each assumed figure of a target halved and doubled, one at a time.
 
@@ -46,8 +44,8 @@ def sensitivity(
         pipeline = replace(design.pipeline, link_ticks=changed.link_ticks)
         pipeline = with_depths(pipeline, slots)
         costs = {}
-        if name.startswith("cost_profiles."):
-            costs = costs_of(changed, design.mapping, schedule, events)
+        if run is not None and name.startswith("cost_profiles."):
+            costs = run.costs(changed)
         results.append(
             Sensitivity(
                 figure=name,
@@ -60,18 +58,6 @@ def sensitivity(
             )
         )
     return results
-
-
-def costs_of(
-    target: TargetDescription, mapping: Mapping, schedule: Schedule, events: Events | None
-) -> dict[str, RunCost]:
-    """Cost of a run under each of the target's profiles; none without events."""
-    if events is None:
-        return {}
-    return {
-        name: run_cost(mapping, profile, schedule, events)
-        for name, profile in target.cost_profiles.items()
-    }
 
 
 def _changes(design: Design, target: TargetDescription) -> Iterator[tuple[str, float, float]]:

@@ -6,7 +6,6 @@ from typing import Any
 
 from deploy.compilation import Compilation
 from hw_models.multicore.buffer_depths import steady_stall_share
-from hw_models.multicore.pipeline_ticks import Schedule
 
 
 def pipeline_rows(compilation: Compilation) -> list[dict[str, Any]]:
@@ -24,7 +23,8 @@ def pipeline_rows(compilation: Compilation) -> list[dict[str, Any]]:
                     "interval_us": time.interval_s * 1e6,
                     "throughput_per_s": 1 / time.interval_s,
                     "energy_nj": cost.energy_per_sample_j * 1e9,
-                    "utilisation": _mean_busy_share(compilation.schedule),
+                    "utilisation": 1
+                    - stalled,  # in the steady state a stage is busy, starved or blocked
                     "stalled": stalled,  # of ticks, which are the same with and without
                     "port_bytes": None,
                     "off_chip_bytes": None,
@@ -54,8 +54,3 @@ def array_rows(on_array: dict[str, Any]) -> list[dict[str, Any]]:
         }
         for mode in on_array["estimates"]
     ]
-
-
-def _mean_busy_share(schedule: Schedule) -> float:
-    totals = [schedule.activity_ticks(name) for name in schedule.spans]
-    return sum(t["busy"] for t in totals) / sum(sum(t.values()) for t in totals)

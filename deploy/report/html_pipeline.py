@@ -27,7 +27,6 @@ _TIME_MEANING = {
     "imbalance": "fires, but a slower core keeps the barrier",
     "starved": "no input yet",
     "blocked": "no free slot",
-    "drained": "no sample",
     "mesh": "spikes to it queue in the mesh",
     "barrier": "the barrier itself",
 }
@@ -165,10 +164,10 @@ def _legend(meaning: Mapping[str, str]) -> Markup:
 
 
 def _without_barrier(cost: dict[str, Any], without: dict[str, Any]) -> str:
+    seconds = without["interval_s"], cost["interval_s"]
     return (
         f"Without a barrier, each core in step only with those it talks to, and handshakes that cost "
-        f"nothing: the run takes {number(without['total_s'] * 1e6)} µs, a result comes every "
-        f"{number(without['interval_s'] * 1e6)} in place of {number(cost['interval_s'] * 1e6)} µs."
+        f"nothing, a result comes every {number(seconds[0] * 1e6)} in place of {number(seconds[1] * 1e6)} µs."
     )
 
 
@@ -179,7 +178,7 @@ def times(report: dict[str, Any]) -> Markup:
         rows = [
             [
                 name,
-                per_cent(t["pace_s"] / (cost["total_s"] * (1 - cost["barrier_share"]))),
+                per_cent(t["pace_s"] / (cost["interval_s"] * (1 - cost["barrier_share"]))),
                 t["slowest_core"],
                 number(t["computing_s"] * 1e6),
                 number(t["imbalance_s"] * 1e6),
@@ -187,7 +186,7 @@ def times(report: dict[str, Any]) -> Markup:
             for name, t in sorted(cost["times"].items(), key=lambda item: -item[1]["pace_s"])
         ]
         parts += [
-            element("h3", f"{profile}: {number(cost['total_s'] * 1e6)} µs in all"),
+            element("h3", f"{profile}: {number(cost['interval_s'] * 1e6)} µs per sample"),
             scrolling(svg_figures.time_bars(cost["times"])),
             element("p", _without_barrier(cost, report["asynchronous"][profile])),
             element(
@@ -210,10 +209,11 @@ def times(report: dict[str, Any]) -> Markup:
         "estimate",
         element(
             "p",
-            "A tick lasts as long as its slowest core, then the barrier. Mean over a population's cores: "
+            "Per sample in the steady state. A tick lasts as long as its slowest core, then the barrier. "
+            "Mean over a population's cores: "
             "what it computes; imbalance, while it fires and a slower core keeps the barrier; and the rest "
-            "of the ticks in which it is starved, blocked or drained. A core whose own work is done waits in "
-            "the mesh as long as spikes to it queue there.",
+            "of the ticks in which it is starved or blocked. A core whose own work is done waits in the mesh "
+            "as long as spikes to it queue there.",
             class_="quiet",
         ),
         _legend(_TIME_MEANING),

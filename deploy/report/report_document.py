@@ -110,7 +110,6 @@ def _pipeline(c: Compilation) -> dict[str, Any]:
         "first_latency_ticks": schedule.first_latency_ticks,
         "interval_ticks": float(interval.ticks),
         "interval_exact": str(interval.ticks),
-        "measured_interval_ticks": schedule.measured_interval_ticks,
         "ideal_interval_ticks": float(ideal_interval_ticks(c.pipeline)),
         "stall_share": steady_stall_share(c.pipeline, interval.ticks),
         "least_stall_share": steady_stall_share(c.pipeline, ideal_interval_ticks(c.pipeline)),

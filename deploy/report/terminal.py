@@ -74,11 +74,11 @@ def _pace(profile: str, cost: dict[str, Any]) -> str:
         sum(c[TIMES.index(kind)] for c in cores) / len(cores)
         for kind in ("computing", "imbalance", "mesh")
     )
-    pace = times[slowest]["pace_s"] / (cost["total_s"] * (1 - cost["barrier_share"]))
+    pace = times[slowest]["pace_s"] / (cost["interval_s"] * (1 - cost["barrier_share"]))
     return (
-        f"time ({profile}): a core computes {computing / cost['total_s']:.0%}, waits "
-        f"{imbalance / cost['total_s']:.0%} for slower cores while it fires and "
-        f"{mesh / cost['total_s']:.0%} for spikes in the mesh, barriers take "
+        f"time ({profile}): a core computes {computing / cost['interval_s']:.0%}, waits "
+        f"{imbalance / cost['interval_s']:.0%} for slower cores while it fires and "
+        f"{mesh / cost['interval_s']:.0%} for spikes in the mesh, barriers take "
         f"{cost['barrier_share']:.0%}; {escape(slowest)} sets the pace {pace:.0%} of the time"
     )
 

@@ -14,7 +14,9 @@ barrier. Queues in the mesh are taken to be as long as under the barrier.
 
 A slow core delays its neighbours, theirs a tick later, and so on, instead of the whole chip at once.
 The handshakes are taken to cost nothing beside the messages, so this bounds what a chip without a
-barrier can gain.
+barrier can gain. It cannot lose: by the rules no core ends a tick later after the last core's end of the tick
+before than the slowest core takes for it, so the last end of each tick advances by at most what a tick lasts
+with a barrier.
 """
 
 from __future__ import annotations
@@ -25,59 +27,105 @@ import numpy as np
 
 from hw_models.multicore.event_counts import Events
 from hw_models.multicore.mapping import Mapping
-from hw_models.multicore.pipeline_ticks import Schedule
-from hw_models.multicore.tick_cost import arrivals_ns, computing_ns, interval_between, neurons_ns
+from hw_models.multicore.steady_pace import SteadyState
+from hw_models.multicore.tick_cost import arrivals_ns, computing_ns, neurons_ns
 from hw_models.target_description import CostProfile
 from toolchain.integer_network import readout_population
+
+_MOST_PERIODS = 64
+"""Times that the window of the steady state is repeated until the cores keep a common pace."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AsynchronousTime:
-    """The run of a ``RunCost`` with neighbours in step in place of the barrier.
+    """What a ``SteadyCost`` becomes with neighbours in step in place of the barrier.
 
     Attributes:
-        total_s, first_latency_s, interval_s: as in ``RunCost``.
+        first_latency_s, interval_s: as in ``SteadyCost``.
     """
 
-    total_s: float
     first_latency_s: float
     interval_s: float
 
 
 def asynchronous_time(
-    mapping: Mapping, profile: CostProfile, schedule: Schedule, events: Events
+    mapping: Mapping, profile: CostProfile, steady: SteadyState, events: Events
 ) -> AsynchronousTime:
-    """Seconds of a scheduled run whose events were counted."""
-    durations = (part(profile, events) for part in (computing_ns, neurons_ns, arrivals_ns))
-    ends_s = _tick_ends(mapping, *durations) * 1e-9
-    readout = [
-        row
-        for row, core in enumerate(mapping.cores)
-        if core.tile.population == readout_population(mapping.network).name
-    ]
-    done_s = ends_s[readout].max(axis=0)[schedule.completion_ticks - 1]
+    """Seconds of a steady state whose events were counted."""
+    first = steady.schedule.first_latency_ticks
+    readout = mapping.rows_of(readout_population(mapping.network).name, 0)  # has the first sample
+    latency_ns = tick_ends_ns(mapping, profile, events[:first])[readout, -1].max()
+    period_ns = steady_pace_ns(mapping, profile, events[first:])
     return AsynchronousTime(
-        total_s=float(ends_s[:, -1].max()),
-        first_latency_s=float(done_s[0]),
-        interval_s=interval_between(done_s),
+        first_latency_s=float(latency_ns) * 1e-9,
+        interval_s=period_ns * 1e-9 / steady.num_samples,
     )
 
 
-def _tick_ends(
-    mapping: Mapping, computing: np.ndarray, sending: np.ndarray, arrivals: np.ndarray
-) -> np.ndarray:
-    """When each core ends each tick, ns, shape ``(cores, ticks)``."""
-    sources, targets = _talking(mapping)
-    neighbours = _Groups.of(np.concatenate([targets, sources]), np.concatenate([sources, targets]))
-    senders = _Groups.of(targets, sources)
-    ends = np.empty_like(computing)
-    before = np.zeros(len(computing))
-    for tick in range(computing.shape[1]):
-        starts = neighbours.latest(before)
-        sent = senders.latest(starts + sending[:, tick])
-        arrived = senders.latest(starts) + arrivals[:, tick]
-        before = ends[:, tick] = np.maximum.reduce([starts + computing[:, tick], sent, arrived])
-    return ends
+def steady_pace_ns(mapping: Mapping, profile: CostProfile, events: Events) -> float:
+    """Duration of some ticks that are repeated for ever.
+
+    The rules are linear in the max-plus sense, so the cores come to advance by the same duration in each
+    repetition. Where they have not after ``_MOST_PERIODS``, the last core's mean over the second half of
+    these is taken, which is never more than the ticks last with a barrier.
+    """
+    durations = _Durations.of(profile, events)
+    rules = _Rules.of(mapping)
+    ends = np.zeros(len(mapping.cores))
+    last: list[float] = [0.0]
+    for _ in range(_MOST_PERIODS):
+        before = ends
+        ends = rules.ends(before, durations)[:, -1]
+        last.append(float(ends.max()))
+        advanced = ends - before
+        if np.ptp(advanced) <= 1e-9 * advanced.max():
+            return last[-1] - last[-2]
+    return (last[-1] - last[_MOST_PERIODS // 2]) / (_MOST_PERIODS - _MOST_PERIODS // 2)
+
+
+def tick_ends_ns(mapping: Mapping, profile: CostProfile, events: Events) -> np.ndarray:
+    """When each core ends each tick, if all start together, shape ``(cores, ticks)``."""
+    start = np.zeros(len(mapping.cores))
+    return _Rules.of(mapping).ends(start, _Durations.of(profile, events))
+
+
+@dataclass(frozen=True, eq=False)
+class _Durations:
+    """Of each core in each tick, ns, each of shape ``(cores, ticks)``."""
+
+    computing: np.ndarray
+    sending: np.ndarray
+    arrivals: np.ndarray
+
+    @classmethod
+    def of(cls, profile: CostProfile, events: Events) -> _Durations:
+        parts = computing_ns, neurons_ns, arrivals_ns
+        return cls(*(part(profile, events) for part in parts))
+
+
+@dataclass(frozen=True, eq=False)
+class _Rules:
+    """Whom each core waits for, to start a tick and to end it."""
+
+    neighbours: _Groups
+    senders: _Groups
+
+    @classmethod
+    def of(cls, mapping: Mapping) -> _Rules:
+        sources, targets = _talking(mapping)
+        both = np.concatenate([targets, sources]), np.concatenate([sources, targets])
+        return cls(_Groups.of(*both), _Groups.of(targets, sources))
+
+    def ends(self, before: np.ndarray, durations: _Durations) -> np.ndarray:
+        """When each core ends each tick, after it has ended the tick before, shape ``(cores, ticks)``."""
+        ends = np.empty_like(durations.computing)
+        for tick in range(ends.shape[1]):
+            starts = self.neighbours.latest(before)
+            computed = starts + durations.computing[:, tick]
+            sent = self.senders.latest(starts + durations.sending[:, tick])
+            arrived = self.senders.latest(starts) + durations.arrivals[:, tick]
+            before = ends[:, tick] = np.maximum.reduce([computed, sent, arrived])
+        return ends
 
 
 def _talking(mapping: Mapping) -> tuple[np.ndarray, np.ndarray]:

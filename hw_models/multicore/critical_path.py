@@ -1,4 +1,4 @@
-"""Why a sample's logits come when they do: the chain of waits that ends in its last step."""
+"""Why a sample's logits come when they do: the chain of waits that ends in the readout's last step."""
 
 from __future__ import annotations
 
@@ -32,13 +32,12 @@ _Step: TypeAlias = tuple[str, int, int]  # population, sample, step
 
 
 def critical_path(schedule: Schedule, sample: int) -> list[PathSegment]:
-    """The steps without which the sample's last step would have been earlier, first to last.
+    """The steps without which the sample's logits would have come earlier, first to last.
 
     Each step of the self-timed schedule fires as soon as the last of what it needs is there. Going back
-    from the end along whatever came last leads to tick 0.
+    from the readout's last step along whatever came last leads to tick 0.
     """
-    ends = {name: int(ticks[sample, -1]) for name, ticks in schedule.step_ticks.items()}
-    name = max(ends, key=lambda population: ends[population])
+    name = schedule.pipeline.readout
     step: _Step = (name, sample, schedule.pipeline.windows[name] - 1)
     steps: list[tuple[_Step, Reason]] = []
     while True:

@@ -32,7 +32,7 @@ from toolchain.linear_maps import Shape
 
 @dataclass(frozen=True, eq=False)
 class Events:
-    """Event counts of each core in each tick, int64 of shape ``(cores, ticks)``.
+    """Event counts of each core in each tick, int64 of shape ``(cores, ticks)``; slices are of ticks.
 
     A message that leaves its chip counts as one crossing, however many chips lie between, and no hops.
 
@@ -54,24 +54,33 @@ class Events:
     chip_crossings: np.ndarray
     queues: np.ndarray
 
+    def __getitem__(self, ticks: slice) -> Events:
+        return Events(*(getattr(self, field.name)[:, ticks] for field in fields(self)))
+
 
 def count_events(
     mapping: Mapping,
     schedule: Schedule,
     pixels: np.ndarray,
     trains: ReadOnlyDict[str, np.ndarray],
+    ticks: np.ndarray | None = None,
 ) -> Events:
     """Count the events of a scheduled run.
 
     Args:
         pixels: the run's samples, shape ``(K, C, H, W)``; where they are fewer, they come again in turn.
         trains: their spike trains, bool of shape ``(K, T_l, C, H, W)`` by population.
+        ticks: the ticks that are counted, in the order of the columns; all of the run when None.
     """
+    if ticks is None:
+        ticks = np.arange(schedule.num_ticks)
+    columns = np.full(schedule.num_ticks, -1)
+    columns[ticks] = np.arange(len(ticks))
     shown = np.arange(schedule.num_samples) % len(pixels)
-    shape = (len(mapping.cores), schedule.num_ticks)
+    shape = (len(mapping.cores), len(ticks))
     events = Events(*(np.zeros(shape, np.int64) for _ in fields(Events)))
-    link_loads = np.zeros((num_links(mapping), schedule.num_ticks))
-    run = _Run(mapping, schedule, shown, events, link_loads)
+    link_loads = np.zeros((num_links(mapping), len(ticks)))
+    run = _Run(mapping, schedule, shown, columns, events, link_loads)
     run.add_updates()
     for population in mapping.network.populations:
         if isinstance(population, IntegerReadout):
@@ -92,12 +101,14 @@ class _Run:
 
     Attributes:
         shown: the sample that each one of the schedule shows, shape ``(schedule.num_samples,)``.
+        columns: where each tick is counted, -1 where it is not, shape ``(schedule.num_ticks,)``.
         link_loads: messages on each link of the mesh in each tick, shape ``(num_links, ticks)``.
     """
 
     mapping: Mapping
     schedule: Schedule
     shown: np.ndarray
+    columns: np.ndarray
     events: Events
     link_loads: np.ndarray
 
@@ -118,7 +129,9 @@ class _Run:
         """One update of each neuron in each of the ticks, which may repeat."""
         rows = self.mapping.rows_of(population, replica)
         neurons = np.array([tile.neurons for tile in self.mapping.grids[population].tiles])
-        times = np.bincount(ticks.reshape(-1), minlength=self.schedule.num_ticks)
+        columns = self.columns[ticks.reshape(-1)]
+        num_columns = self.events.active_updates.shape[1]
+        times = np.bincount(columns[columns >= 0], minlength=num_columns)
         self.events.active_updates[rows.start : rows.stop] += np.multiply.outer(neurons, times)
 
     def counts(
@@ -197,8 +210,10 @@ class _Run:
 
         No two fall in one tick, as a replica takes one step a tick: each place is added to once.
         """
-        ticks = self.schedule.step_ticks[source][own]
-        totals[rows.start : rows.stop][:, ticks] += amounts[:, self.shown[own]]
+        columns = self.columns[self.schedule.step_ticks[source][own]]
+        sample, step = np.nonzero(columns >= 0)
+        counted = amounts[:, self.shown[own][sample], step]
+        totals[rows.start : rows.stop][:, columns[sample, step]] += counted
 
 
 def _synapses(synapse: IntegerSynapse, source_shape: Shape, target: TileGrid) -> Weights:

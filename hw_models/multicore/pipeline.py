@@ -73,6 +73,12 @@ class Pipeline:
     link_ticks: int
     replicas: Replicas = field(default_factory=dict)
 
+    @property
+    def readout(self) -> str:
+        """The population that holds the results: the last."""
+        *_, last = self.windows
+        return last
+
     def num_replicas(self, name: str) -> int:
         return self.replicas.get(name, 1)
 

@@ -57,19 +57,15 @@ class Schedule:
 
     @property
     def completion_ticks(self) -> np.ndarray:
-        """Tick after which each sample's logits are complete, shape ``(K,)``."""
-        return np.max([ticks[:, -1] for ticks in self.step_ticks.values()], axis=0) + 1
+        """Tick after which each sample's logits are complete, shape ``(K,)``.
+
+        Other populations may still fire: where alignments truncate, nobody needs their last frames.
+        """
+        return self.step_ticks[self.pipeline.readout][:, -1] + 1
 
     @property
     def first_latency_ticks(self) -> int:
         return int(self.completion_ticks[0])
-
-    @property
-    def measured_interval_ticks(self) -> float:
-        """Mean ticks between logits over the second half of the run (the first half fills)."""
-        done = self.completion_ticks
-        half = (len(done) - 1) // 2
-        return float(done[-1] - done[half]) / max(len(done) - 1 - half, 1)
 
     def activity_ticks(self, stage: str) -> dict[Activity, int]:
         """Busy, starved, blocked and drained ticks of a stage; they sum to ``num_ticks``."""

@@ -1,62 +1,129 @@
-"""Time between results once the pipeline is full, and whose cores set it.
+"""The steady state of a pipeline that is shown the same few samples again and again, and its cost.
 
-A run begins with an empty pipeline and ends with one that empties. Where as many samples as the pipeline can
-hold come before and after, the middle of a run is the steady state, but for what is left of the transient.
-It is an estimate like all seconds; the closed-form interval in ticks is exact.
+A self-timed schedule repeats itself after a transient: from some sample on, every step of sample k + c comes
+exactly p ticks after the same step of sample k (Baccelli et al., "Synchronization and Linearity", 1992,
+section 3.7). p / c is the initiation interval, which may be a fraction. Figures per sample over whole periods
+of the schedule, of the samples shown and of the replicas that take turns are exact for the schedule, and do
+not depend on the length of any run.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping as ReadOnlyDict
 from dataclasses import dataclass
+from math import lcm
 
 import numpy as np
 
-from hw_models.multicore.event_counts import Events
+from hw_models.multicore.event_counts import Events, count_events
+from hw_models.multicore.initiation_interval import initiation_interval
 from hw_models.multicore.mapping import Mapping
 from hw_models.multicore.pipeline import Pipeline
 from hw_models.multicore.pipeline_ticks import Schedule, schedule_pipeline
-from hw_models.multicore.tick_cost import core_ticks_ns
+from hw_models.multicore.tick_cost import Cost, tick_durations_ns, ticks_cost
 from hw_models.target_description import CostProfile
+
+MOST_SAMPLES = 1_024
+"""Longest window, in samples. A longer period is cut: figures are right to one tick in so many samples."""
+
+_MOST_SCHEDULED = 4_096
+"""Samples after which a schedule is taken to have settled."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SteadyState:
+    """Some whole periods of a pipeline's steady state.
+
+    Attributes:
+        schedule: a run that begins with an empty pipeline, and goes on after ``ticks``.
+        ticks: the ticks of these periods.
+        num_samples: samples whose results come in them.
+    """
+
+    schedule: Schedule
+    ticks: range
+    num_samples: int
+
+    @property
+    def counted_ticks(self) -> np.ndarray:
+        """The ticks whose events are counted: those up to the first result, then ``ticks``."""
+        return np.concatenate([np.arange(self.schedule.first_latency_ticks), self.ticks])
+
+    def count_events(
+        self, mapping: Mapping, pixels: np.ndarray, trains: ReadOnlyDict[str, np.ndarray]
+    ) -> Events:
+        """Events of ``counted_ticks``; the samples are shown in turn."""
+        return count_events(mapping, self.schedule, pixels, trains, self.counted_ticks)
 
 
 @dataclass(frozen=True, kw_only=True)
-class SteadyPace:
-    """The steady state under one cost profile.
+class SteadyCost(Cost):
+    """Cost per sample in the steady state, and of the first sample of all.
 
     Attributes:
-        interval_s: seconds between results.
-        shares: by population, part of the time, barriers apart, that one of its cores is the slowest.
+        first_latency_s: from the start with an empty pipeline to the first sample's logits.
     """
 
-    interval_s: float
-    shares: ReadOnlyDict[str, float]
+    first_latency_s: float
 
 
-def steady_schedule(pipeline: Pipeline, num_results: int) -> Schedule:
-    """A run whose middle has so many intervals in the steady state."""
-    return schedule_pipeline(pipeline, 2 * _in_flight(pipeline) + num_results + 1)
-
-
-def steady_pace(
-    mapping: Mapping, profile: CostProfile, schedule: Schedule, events: Events
-) -> SteadyPace:
-    """Of the middle of a run that ``steady_schedule`` made."""
-    fill = _in_flight(schedule.pipeline)
-    done = schedule.completion_ticks
-    middle = slice(int(done[fill]), int(done[-1 - fill]))
-    per_core_ns = core_ticks_ns(profile, events)[:, middle]
-    tick_ns, slowest = per_core_ns.max(axis=0), per_core_ns.argmax(axis=0)
-    barrier_ns = profile.barrier_duration_ns(mapping.num_tiles)
-    firsts = np.array([mapping.first_core[name] for name in mapping.grids])
-    owner = np.searchsorted(firsts, slowest, side="right") - 1
-    time_ns = np.bincount(owner, weights=tick_ns, minlength=len(firsts))
-    return SteadyPace(
-        interval_s=float(tick_ns.sum() + barrier_ns * len(tick_ns))
-        * 1e-9
-        / (len(done) - 1 - 2 * fill),
-        shares=dict(zip(mapping.grids, (time_ns / tick_ns.sum()).tolist(), strict=True)),
+def steady_state(pipeline: Pipeline, num_shown: int) -> SteadyState:
+    """The steady state in which so many different samples are shown in turn, each equally often."""
+    first, period = _repeats_from(pipeline)
+    replicas = [pipeline.num_replicas(name) for name in pipeline.windows]
+    num_samples = _window(num_shown, period, lcm(*replicas))
+    settled = max(first + period, *replicas)  # each replica has had a sample
+    after = _in_flight(pipeline) + max(replicas) + 1  # so that no stage runs dry in the window
+    schedule = schedule_pipeline(pipeline, settled + num_samples + after)
+    # what the samples before have left behind is done: their last sums are integrated a tick later
+    start = max(int(steps[:settled].max()) for steps in schedule.step_ticks.values()) + 2
+    ticks = num_samples * initiation_interval(pipeline).ticks
+    return SteadyState(
+        schedule=schedule, ticks=range(start, start + round(ticks)), num_samples=num_samples
     )
+
+
+def steady_cost(
+    mapping: Mapping, profile: CostProfile, steady: SteadyState, events: Events
+) -> SteadyCost:
+    """Cost of a steady state whose events were counted."""
+    first = steady.schedule.first_latency_ticks
+    cost = ticks_cost(
+        mapping, profile, steady.schedule, events[first:], steady.ticks, steady.num_samples
+    )
+    latency_ns = tick_durations_ns(mapping, profile, events[:first]).sum()
+    return SteadyCost(**vars(cost), first_latency_s=float(latency_ns) * 1e-9)
+
+
+def _repeats_from(pipeline: Pipeline) -> tuple[int, int]:
+    """(first sample, period in samples) from which on the schedule repeats itself.
+
+    Each step depends on as many samples back as buffers have slots, or populations replicas. So a schedule
+    that has repeated itself for that many samples goes on doing so.
+    """
+    ticks = initiation_interval(pipeline).ticks
+    replicas = [pipeline.num_replicas(name) for name in pipeline.windows]
+    looks_back = max([*replicas, *(b.slots for b in pipeline.buffers)])
+    count = 2 * (looks_back + ticks.denominator)
+    while True:
+        schedule = schedule_pipeline(pipeline, count)
+        steps = np.concatenate(list(schedule.step_ticks.values()), axis=1)
+        for period in range(ticks.denominator, count - looks_back + 1, ticks.denominator):
+            repeats = (steps[period:] - steps[:-period] == int(period * ticks)).all(axis=1)
+            first = 0 if repeats.all() else len(repeats) - int(np.argmin(repeats[::-1]))
+            if len(repeats) - first >= looks_back:
+                return first, period
+        if count >= _MOST_SCHEDULED:
+            return count, ticks.denominator
+        count *= 2
+
+
+def _window(num_shown: int, period: int, turns: int) -> int:
+    """Samples in which everything has repeated itself; without what would make it too long."""
+    for whole in (lcm(num_shown, period, turns), lcm(num_shown, period)):
+        if whole <= MOST_SAMPLES:
+            return whole
+    return max(MOST_SAMPLES // num_shown, 1) * num_shown
 
 
 def _in_flight(pipeline: Pipeline) -> int:

@@ -1,4 +1,4 @@
-"""Seconds and joules of a run, from the events of every tick of every core.
+"""Seconds and joules per sample, from the events of every tick of every core.
 
 A core computes its events times their durations, one after another, and is done when it has and its last
 spike has come through the queues in the mesh. A tick lasts as long as its slowest core, then the barrier.
@@ -19,12 +19,12 @@ from hw_models.multicore.pipeline_ticks import ACTIVITIES, Schedule
 from hw_models.target_description import CostProfile
 
 TIMES = ("computing", "imbalance", "starved", "blocked", "drained", "mesh", "barrier")
-"""What a core's time is spent on; they sum to the run's duration."""
+"""What a core's time is spent on; they sum to the duration of the ticks."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PopulationTime:
-    """Seconds of a run, mean over a population's cores.
+    """Seconds per sample, mean over a population's cores.
 
     Attributes:
         imbalance_s: its population fires, but the barrier waits for a slower core.
@@ -46,21 +46,18 @@ class PopulationTime:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunCost:
-    """Estimates for one run of K samples; not exact, unlike the ticks they rest on.
+class Cost:
+    """Estimates for some ticks of a schedule, per sample; not exact, unlike the ticks they rest on.
 
     Attributes:
-        total_s: duration of the run.
-        first_latency_s: from the start to the first sample's logits.
-        interval_s: between logits, mean over the second half of the run.
-        barrier_share: part of ``total_s`` spent in barriers.
-        energy_by_event_j: energy a sample by kind of event; sums to ``energy_per_sample_j``.
+        interval_s: duration of the ticks per sample: between results, if the ticks are of the steady state.
+        barrier_share: part of the duration spent in barriers.
+        energy_by_event_j: energy by kind of event; sums to ``energy_per_sample_j``.
         times: where the time of each population's cores goes, mean over its cores.
-        core_times: the same of every core, in the mapping's order: seconds by ``TIMES``.
+        core_times: the same of every core, in the mapping's order: seconds by ``TIMES``, which sum to
+            ``interval_s``.
     """
 
-    total_s: float
-    first_latency_s: float
     interval_s: float
     barrier_share: float
     energy_per_sample_j: float
@@ -69,14 +66,39 @@ class RunCost:
     times: dict[str, PopulationTime]
     core_times: list[list[float]]
 
+    @property
+    def shares(self) -> dict[str, float]:
+        """By population, part of the time, barriers apart, that one of its cores is the slowest."""
+        total = sum(time.pace_s for time in self.times.values())
+        return {name: time.pace_s / total for name, time in self.times.items()}
 
-def run_cost(mapping: Mapping, profile: CostProfile, schedule: Schedule, events: Events) -> RunCost:
-    """Cost of a scheduled run whose events were counted."""
+
+def run_cost(mapping: Mapping, profile: CostProfile, schedule: Schedule, events: Events) -> Cost:
+    """Cost of a whole scheduled run, filling and draining included, per sample of the run."""
+    ticks = range(schedule.num_ticks)
+    return ticks_cost(mapping, profile, schedule, events, ticks, schedule.num_samples)
+
+
+def ticks_cost(
+    mapping: Mapping,
+    profile: CostProfile,
+    schedule: Schedule,
+    events: Events,
+    ticks: range,
+    num_samples: int,
+) -> Cost:
+    """Cost of consecutive ticks of a schedule.
+
+    Args:
+        events: of these ticks.
+        num_samples: what the cost is divided by.
+    """
     own_ns, per_core_ns = computing_ns(profile, events), core_ticks_ns(profile, events)
     barrier_ns = profile.barrier_duration_ns(mapping.num_tiles)
-    core_times = _core_times(mapping, schedule, own_ns, per_core_ns, barrier_ns)
-    tick_ends_s = np.cumsum(per_core_ns.max(axis=0) + barrier_ns) * 1e-9
-    done_s = tick_ends_s[schedule.completion_ticks - 1]
+    core_times = (
+        _core_times(mapping, schedule, own_ns, per_core_ns, barrier_ns, ticks) / num_samples
+    )
+    total_ns = float(tick_durations_ns(mapping, profile, events).sum())
     amounts = {
         "synaptic event": (events.synaptic, profile.synaptic_event_pj),
         "convolution event": (events.convolution, profile.convolution_event_pj),
@@ -88,21 +110,23 @@ def run_cost(mapping: Mapping, profile: CostProfile, schedule: Schedule, events:
         "hop north-south": (events.hops_north_south, profile.hop_north_south_pj),
         "chip crossing": (events.chip_crossings, profile.chip_crossing_pj),
     }
-    samples = schedule.num_samples
-    energy = {
-        name: float(count.sum()) * pj * 1e-12 / samples for name, (count, pj) in amounts.items()
-    }
-    return RunCost(
-        total_s=float(tick_ends_s[-1]),
-        first_latency_s=float(done_s[0]),
-        interval_s=interval_between(done_s),
-        barrier_share=barrier_ns * 1e-9 * schedule.num_ticks / float(tick_ends_s[-1]),
+    counts = {name: float(count.sum()) / num_samples for name, (count, _) in amounts.items()}
+    energy = {name: counts[name] * pj * 1e-12 for name, (_, pj) in amounts.items()}
+    return Cost(
+        interval_s=total_ns * 1e-9 / num_samples,
+        barrier_share=barrier_ns * len(ticks) / total_ns,
         energy_per_sample_j=sum(energy.values()),
         energy_by_event_j=energy,
-        events_per_sample={n: float(count.sum()) / samples for n, (count, _) in amounts.items()},
-        times=_population_times(mapping, per_core_ns, core_times),
+        events_per_sample=counts,
+        times=_population_times(mapping, per_core_ns, core_times, num_samples),
         core_times=core_times.tolist(),
     )
+
+
+def tick_durations_ns(mapping: Mapping, profile: CostProfile, events: Events) -> np.ndarray:
+    """How long each tick lasts: its slowest core, then the barrier; shape ``(ticks,)``."""
+    barrier_ns = profile.barrier_duration_ns(mapping.num_tiles)
+    return np.asarray(core_ticks_ns(profile, events).max(axis=0) + barrier_ns)
 
 
 def core_ticks_ns(profile: CostProfile, events: Events) -> np.ndarray:
@@ -144,22 +168,15 @@ def lookups_ns(profile: CostProfile, events: Events) -> np.ndarray:
     )
 
 
-def interval_between(done_s: np.ndarray) -> float:
-    """Mean seconds between results over the second half of a run; of a single one, its latency."""
-    if len(done_s) == 1:
-        return float(done_s[0])
-    half = (len(done_s) - 1) // 2
-    return float(done_s[-1] - done_s[half]) / (len(done_s) - 1 - half)
-
-
 def _core_times(
     mapping: Mapping,
     schedule: Schedule,
     own_ns: np.ndarray,
     per_core_ns: np.ndarray,
     barrier_ns: float,
+    ticks: range,
 ) -> np.ndarray:
-    """Seconds of each core by ``TIMES``, shape ``(cores, 7)``; each row sums to the run's duration."""
+    """Seconds of each core by ``TIMES``, shape ``(cores, 7)``; each row sums to the ticks' duration."""
     waiting_ns = per_core_ns.max(axis=0) - per_core_ns
     times = np.zeros((len(per_core_ns), len(TIMES)))
     times[:, 0] = own_ns.sum(axis=1)
@@ -168,14 +185,17 @@ def _core_times(
         for replica, stage in enumerate(schedule.pipeline.stages(name)):
             rows = mapping.rows_of(name, replica)
             for span in schedule.spans[stage]:
-                column = 1 + ACTIVITIES.index(span.activity)
-                times[rows, column] += waiting_ns[rows, span.start : span.stop].sum(axis=1)
+                start, stop = max(span.start, ticks.start), min(span.stop, ticks.stop)
+                if start < stop:
+                    column = 1 + ACTIVITIES.index(span.activity)
+                    waited = waiting_ns[rows, start - ticks.start : stop - ticks.start]
+                    times[rows, column] += waited.sum(axis=1)
     times[:, -1] = barrier_ns * per_core_ns.shape[1]
     return times * 1e-9
 
 
 def _population_times(
-    mapping: Mapping, per_core_ns: np.ndarray, core_times: np.ndarray
+    mapping: Mapping, per_core_ns: np.ndarray, core_times: np.ndarray, num_samples: int
 ) -> dict[str, PopulationTime]:
     slowest = per_core_ns.argmax(axis=0)
     tick_ns = per_core_ns.max(axis=0)
@@ -186,7 +206,7 @@ def _population_times(
         means = core_times[rows].mean(axis=0)
         times[name] = PopulationTime(
             **{f"{kind}_s": float(mean) for kind, mean in zip(TIMES, means, strict=True)},
-            pace_s=float(tick_ns[sets_pace].sum()) * 1e-9,
+            pace_s=float(tick_ns[sets_pace].sum()) * 1e-9 / num_samples,
             slowest_core=mapping.cores[
                 int(rows[per_core_ns[rows].sum(axis=1).argmax()])
             ].core_index,

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from installed_command import COMMAND
 from sim.exact import run_exact
 from sim.simulation import first_divergence
 from sim.stepped import run_stepped
-from toolchain.checkpoint import load_checkpoint
+from toolchain.checkpoint import load_checkpoint, save_checkpoint
 from toolchain.datasets import load_dataset
 from toolchain.float_snn import run_float_snn
 from toolchain.integer_network.serialize import load_integer_network
@@ -129,6 +130,34 @@ def test_other_alignments_compile_and_say_what_they_cost(trained, qac_deploy, tm
     assert refused.returncode == 2
     assert "use the stepped engine or Lava" in refused.stderr
     assert qac_deploy("simulate", "build", "--engine", "stepped", "--samples", 20).returncode == 0
+
+
+def test_a_latency_ends_with_the_result_whatever_still_fires(trained, qac_deploy, tmp_path):
+    """Truncated, twelve of the first window's 14 frames are read by nobody, and fire after the result."""
+    checkpoint = load_checkpoint(trained[1])
+    steps = {"stem": 14, "inner": 2, "join": 2, "wide": 2}
+    graph = checkpoint.graph
+    graph = type(graph).build(
+        [replace(p, timesteps=steps.get(p.name, p.timesteps)) for p in graph.populations],
+        graph.synapses,
+    )
+    save_checkpoint(tmp_path / "long.pt", replace(checkpoint, graph=graph))
+    process = qac_deploy("compile", "long.pt", "--alignment", "truncate", "--samples", 3, "--json")
+    assert process.returncode == 0, process.stderr
+    report = json.loads(process.stdout)
+    pipeline = report["pipeline"]
+    ends = {sample: stop for _, stop, what, sample, _ in pipeline["stages"]["readout"]["spans"]
+            if what == "busy"}  # fmt: skip
+    still_firing = max(
+        stop for _, stop, what, sample, _ in pipeline["stages"]["stem"]["spans"]
+        if what == "busy" and sample == 0
+    )  # fmt: skip
+    assert pipeline["first_latency_ticks"] == ends[0] < still_firing
+    trade = {row["method"]: row["first_latency_ticks"] for row in report["alignment_trade"]}
+    assert trade["truncate"] == ends[0]
+    for sample, path in pipeline["critical_paths"].items():
+        assert (path[-1]["population"], path[-1]["stop"]) == ("readout", ends[int(sample)])
+    assert f"first result after {ends[0]} ticks" in qac_deploy("report", "build").stdout
 
 
 def test_compare_shows_both_designs_and_equal_integers(compiled, qac_deploy):

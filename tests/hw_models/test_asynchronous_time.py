@@ -11,12 +11,19 @@ from hypothesis import strategies as st
 from single_synapses import dense_synapses, within_exponents
 from strategies import integer_networks, random_pixels
 
-from hw_models.multicore.asynchronous_time import asynchronous_time
+from hw_models.multicore.asynchronous_time import asynchronous_time, tick_ends_ns
 from hw_models.multicore.event_counts import Events, count_events
 from hw_models.multicore.mapping import map_network
 from hw_models.multicore.pipeline import pipeline_of, uniform_slots
 from hw_models.multicore.pipeline_ticks import schedule_pipeline
-from hw_models.multicore.tick_cost import arrivals_ns, computing_ns, neurons_ns, run_cost
+from hw_models.multicore.steady_pace import steady_cost, steady_state
+from hw_models.multicore.tick_cost import (
+    arrivals_ns,
+    computing_ns,
+    core_ticks_ns,
+    neurons_ns,
+    run_cost,
+)
 from hw_models.target_description import load_target
 from sim.stepped import run_stepped
 from toolchain.integer_network import (
@@ -71,7 +78,7 @@ def test_every_core_waits_for_its_neighbours_only(network, seed, profile_name):
         core: {core, *own, *(other for other in sources if core in sources[other])}
         for core, own in sources.items()
     }
-    ends, readout_ends = dict.fromkeys(sources, 0.0), []
+    ends, by_tick = dict.fromkeys(sources, 0.0), []
     for tick in range(schedule.num_ticks):
         starts = {core: max(ends[other] for other in talks[core]) for core in ends}
         ends = {
@@ -85,17 +92,43 @@ def test_every_core_waits_for_its_neighbours_only(network, seed, profile_name):
             )
             for core, start in starts.items()
         }
-        readout_ends.append(
-            max(e for row, e in ends.items() if mapping.cores[row].tile.population == "logits")
+        by_tick.append([ends[row] for row in range(len(mapping.cores))])
+    found = tick_ends_ns(mapping, profile, events)
+    assert found == pytest.approx(np.array(by_tick).T)
+    with_barrier = core_ticks_ns(profile, events)
+    assert (found.max(axis=0) <= np.cumsum(with_barrier.max(axis=0)) + 1e-6).all()
+    assert found[:, -1].max() >= with_barrier.sum(axis=1).max() - 1e-6
+
+
+@settings(deadline=None, max_examples=30, suppress_health_check=list(HealthCheck))
+@given(integer_networks(), st.integers(0, 2**32 - 1), st.sampled_from(["sanafe", "davies2018"]))
+def test_the_steady_pace_is_that_of_a_long_run_and_never_slower_than_with_a_barrier(
+    network, seed, profile_name
+):
+    network = within_exponents(network)
+    pixels = random_pixels(network, seed, samples=2)
+    slots = uniform_slots(network, 2)
+    mapping, pipeline = map_network(network, LOIHI, slots), pipeline_of(network, slots, 1)
+    steady = steady_state(pipeline, len(pixels))
+    events = steady.count_events(mapping, pixels, run_stepped(network, pixels).trains)
+    profile = LOIHI.cost_profiles[profile_name]
+    found = asynchronous_time(mapping, profile, steady, events)
+    with_barrier = steady_cost(mapping, profile, steady, events)
+    assert found.interval_s <= with_barrier.interval_s * (1 - with_barrier.barrier_share) * (
+        1 + 1e-9
+    )
+    assert found.first_latency_s < with_barrier.first_latency_s
+    first = steady.schedule.first_latency_ticks
+    window = range(first, first + len(steady.ticks))
+    repeated = Events(
+        *(
+            np.tile(getattr(events, f.name)[:, window.start : window.stop], 40)
+            for f in fields(Events)
         )
-    done = [readout_ends[tick - 1] * 1e-9 for tick in schedule.completion_ticks]
-    found = asynchronous_time(mapping, profile, schedule, events)
-    assert found.total_s == pytest.approx(max(ends.values()) * 1e-9)
-    assert found.first_latency_s == pytest.approx(done[0])
-    with_barrier = run_cost(mapping, profile, schedule, events)
-    barriers_s = with_barrier.barrier_share * with_barrier.total_s
-    assert found.total_s <= with_barrier.total_s - barriers_s + 1e-15
-    assert found.total_s >= durations.sum(axis=1).max() * 1e-9 - 1e-15
+    )
+    ends = tick_ends_ns(mapping, profile, repeated).max(axis=0)
+    later = (ends[-1] - ends[len(ends) // 2 - 1]) / 20
+    assert found.interval_s == pytest.approx(later * 1e-9 / steady.num_samples, rel=1e-6)
 
 
 def test_cores_that_do_not_talk_do_not_wait():
@@ -137,8 +170,7 @@ def test_cores_that_do_not_talk_do_not_wait():
     counts["spikes"][:] = 1 / profile.spike_ns
     counts["messages_in"][0, 0] = counts["messages_in"][1, 1] = 99 / profile.message_in_ns
     events = Events(**counts)
-    found = asynchronous_time(mapping, profile, schedule, events)
     assert schedule.num_ticks == 7
-    assert found.total_s == pytest.approx((101 + 5) * 1e-9)
+    assert tick_ends_ns(mapping, profile, events)[:, -1].max() == pytest.approx(101 + 5)
     with_barrier = run_cost(mapping, profile, schedule, events)
-    assert with_barrier.total_s * (1 - with_barrier.barrier_share) == pytest.approx(205e-9)
+    assert with_barrier.interval_s * (1 - with_barrier.barrier_share) == pytest.approx(205e-9)

@@ -1,0 +1,69 @@
+"""Time and energy per sample in the steady state, for the report, the search and the sensitivity alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping as ReadOnlyDict
+from dataclasses import dataclass
+
+import numpy as np
+
+from deploy.fidelity import simulate
+from hw_models.multicore.asynchronous_time import AsynchronousTime, asynchronous_time
+from hw_models.multicore.event_counts import Events
+from hw_models.multicore.mapping import Mapping
+from hw_models.multicore.pipeline import Pipeline
+from hw_models.multicore.steady_pace import SteadyCost, SteadyState, steady_cost, steady_state
+from hw_models.target_description import TargetDescription
+from toolchain.datasets import Dataset
+from toolchain.integer_network import IntegerNetwork
+
+COST_SAMPLES = 8
+"""Samples whose events give time and energy: the last training images, the same for every design."""
+
+
+@dataclass(frozen=True, eq=False)
+class ShownSamples:
+    """Samples, and what a network makes of them.
+
+    Attributes:
+        pixels: shape ``(K, C, H, W)``.
+        trains: spike trains by population, bool of shape ``(K, T_l, C, H, W)``.
+    """
+
+    pixels: np.ndarray
+    trains: ReadOnlyDict[str, np.ndarray]
+
+
+@dataclass(frozen=True, eq=False)
+class SteadyRun:
+    """A design in its steady state, showing ``COST_SAMPLES`` samples in turn, with the events counted."""
+
+    mapping: Mapping
+    steady: SteadyState
+    events: Events
+
+    def costs(self, target: TargetDescription) -> dict[str, SteadyCost]:
+        """Under each of a target's cost profiles."""
+        return {
+            name: steady_cost(self.mapping, profile, self.steady, self.events)
+            for name, profile in target.cost_profiles.items()
+        }
+
+    def without_barrier(self, target: TargetDescription) -> dict[str, AsynchronousTime]:
+        """The same without a barrier."""
+        return {
+            name: asynchronous_time(self.mapping, profile, self.steady, self.events)
+            for name, profile in target.cost_profiles.items()
+        }
+
+
+def shown_samples(network: IntegerNetwork, dataset: Dataset) -> ShownSamples:
+    """The samples that costs are measured on, run through a network."""
+    pixels = np.asarray(dataset.train_pixels[-COST_SAMPLES:])
+    return ShownSamples(pixels, simulate(network, pixels, with_trains=True).trains)
+
+
+def steady_run(mapping: Mapping, pipeline: Pipeline, shown: ShownSamples) -> SteadyRun:
+    """A network on its cores, in the steady state."""
+    steady = steady_state(pipeline, len(shown.pixels))
+    return SteadyRun(mapping, steady, steady.count_events(mapping, shown.pixels, shown.trains))
