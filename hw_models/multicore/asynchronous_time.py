@@ -6,7 +6,7 @@ sent their spikes of the same tick and these have come through the mesh. Ticks, 
 of the barrier; only seconds change::
 
     start_i(n) = max(end_i(n - 1), end_j(n - 1) of every neighbour j)
-    end_i(n)   = max(start_i(n) + computing_i(n),
+    end_i(n)   = max(start_i(n) + max(computing_i(n), arrivals_i(n)),
                      start_j(n) + max(sending_j(n), arrivals_i(n)) of every source j)
 
 where sending is the part of computing up to the last spike: synapses are looked up beside it, as under the

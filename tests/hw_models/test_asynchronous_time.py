@@ -83,7 +83,7 @@ def test_every_core_waits_for_its_neighbours_only(network, seed, profile_name):
         starts = {core: max(ends[other] for other in talks[core]) for core in ends}
         ends = {
             core: max(
-                start + durations[core, tick],
+                start + max(durations[core, tick], arrivals[core, tick]),
                 *(
                     starts[source] + max(sending[source, tick], arrivals[core, tick])
                     for source in sources[core]
