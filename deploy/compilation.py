@@ -107,15 +107,15 @@ class Sensitivity:
 
     Attributes:
         tried: the other value.
-        num_cores: None where the network does not fit with it.
-        interval_us, energy_nj: under each cost profile; empty without a data set.
+        num_cores, interval_ticks: None where the network does not fit with it.
+        interval_us, energy_nj: under each cost profile; empty where it does not fit or without a data set.
     """
 
     figure: str
     value: float
     tried: float
     num_cores: int | None
-    interval_ticks: float
+    interval_ticks: float | None
     interval_us: Mapping[str, float]
     energy_nj: Mapping[str, float]
 

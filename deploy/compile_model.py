@@ -85,7 +85,7 @@ def compile_model(
         design_points=points,
         costs={} if run is None else run.costs(target),
         asynchronous={} if run is None else run.without_barrier(target),
-        sensitivity=sensitivity(design, target, run),
+        sensitivity=sensitivity(design, target, dataset, run),
         on_array=on_array,
     )
     on_stage(f"writing {out}")

@@ -6,58 +6,36 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from deploy.compilation import Design, Sensitivity
-from deploy.steady_costs import SteadyRun
-from hw_models.multicore.buffer_depths import with_depths
+from deploy.design import lowering, map_design
+from deploy.steady_costs import ShownSamples, SteadyRun, shown_samples, steady_run
 from hw_models.multicore.initiation_interval import initiation_interval
-from hw_models.multicore.mapping import Mapping, map_network
 from hw_models.multicore.pipeline import BufferSlots, uniform_slots
+from hw_models.multicore.placement_search import with_less_traffic
+from hw_models.multicore.steady_pace import SteadyCost
 from hw_models.target_description import TargetDescription
-from toolchain.errors import MappingError, TargetError
+from toolchain.datasets import Dataset
+from toolchain.errors import IntegerWidthError, MappingError, TargetError
 
 _SLOTS = "pipeline.default_buffer_slots"
-_NO_INFLUENCE = ("integers.", "chips.", "mesh.")  # they decide what fits, or only where it lies
 _KEEPS_MAPPING = ("cost_profiles.", "pipeline.link_ticks")
 
 MOST_CORES_MAPPED_AGAIN = 1_000
-"""Larger designs are not mapped again: figures that only change the mapping are left out for them."""
+"""Larger designs are not mapped again: figures that change the mapping are left out for them."""
 
 
 def sensitivity(
-    design: Design, target: TargetDescription, run: SteadyRun | None
+    design: Design, target: TargetDescription, dataset: Dataset | None, run: SteadyRun | None
 ) -> list[Sensitivity]:
     """The answers with each assumed figure of a target halved and doubled, one at a time.
 
-    Energy and seconds move with the cost coefficients; cores and ticks with all others. Figures that the
-    design does not use are left out: the default depth where depths were chosen, and the integer widths,
-    which decide what the network is.
+    Every answer is what compiling for the changed target gives, with the same choices: the model is lowered
+    again where integer widths change, and mapped, scheduled and priced again. Figures that the design does
+    not use are left out: the default depth where depths were chosen, and crossings on a single chip.
+
+    Args:
+        run: the design's own; None without a data set, and no costs are given then.
     """
-    results = []
-    for name, value, tried in _changes(design, target):
-        figures = {**target.figures, name: replace(target.figures[name], value=tried)}
-        changed = TargetDescription(replace(target.file, figures=figures))
-        slots: BufferSlots = design.mapping.slots
-        if name == _SLOTS:
-            slots = uniform_slots(design.network, int(tried), design.mapping.replicas)
-        mapping: Mapping | None = design.mapping
-        if not name.startswith(_KEEPS_MAPPING):
-            mapping = _mapped(design, changed, slots)
-        pipeline = replace(design.pipeline, link_ticks=changed.link_ticks)
-        pipeline = with_depths(pipeline, slots)
-        costs = {}
-        if run is not None and name.startswith("cost_profiles."):
-            costs = run.costs(changed)
-        results.append(
-            Sensitivity(
-                figure=name,
-                value=value,
-                tried=tried,
-                num_cores=None if mapping is None else len(mapping.cores),
-                interval_ticks=float(initiation_interval(pipeline).ticks),
-                interval_us={n: cost.interval_s * 1e6 for n, cost in costs.items()},
-                energy_nj={n: cost.energy_per_sample_j * 1e9 for n, cost in costs.items()},
-            )
-        )
-    return results
+    return [_answers(design, target, dataset, run, *change) for change in _changes(design, target)]
 
 
 def _changes(design: Design, target: TargetDescription) -> Iterator[tuple[str, float, float]]:
@@ -65,7 +43,7 @@ def _changes(design: Design, target: TargetDescription) -> Iterator[tuple[str, f
     is_large = len(design.mapping.cores) > MOST_CORES_MAPPED_AGAIN
     for name, figure in target.figures.items():
         chosen = name == _SLOTS and (design.options.slots or design.options.optimize)
-        if figure.kind != "assumed" or chosen or name.startswith(_NO_INFLUENCE):
+        if figure.kind != "assumed" or chosen:
             continue
         if is_large and not name.startswith(_KEEPS_MAPPING):
             continue
@@ -78,9 +56,68 @@ def _changes(design: Design, target: TargetDescription) -> Iterator[tuple[str, f
                 yield name, figure.value, other
 
 
-def _mapped(design: Design, target: TargetDescription, slots: BufferSlots) -> Mapping | None:
+def _answers(
+    design: Design,
+    target: TargetDescription,
+    dataset: Dataset | None,
+    run: SteadyRun | None,
+    figure: str,
+    value: float,
+    tried: float,
+) -> Sensitivity:
+    figures = {**target.figures, figure: replace(target.figures[figure], value=tried)}
+    changed_target = TargetDescription(replace(target.file, figures=figures))
+    num_cores, interval_ticks = None, None
+    costs: dict[str, SteadyCost] = {}
     try:
-        mapping = design.mapping
-        return map_network(design.network, target, slots, mapping.replicas, mapping.most_events)
-    except (MappingError, TargetError):
-        return None
+        changed = _changed(design, target, changed_target, figure)
+        num_cores = len(changed.mapping.cores)
+        interval_ticks = float(initiation_interval(changed.pipeline).ticks)
+        if run is not None and dataset is not None:
+            costs = _run_of(changed, design, run, dataset).costs(changed_target)
+    except (IntegerWidthError, MappingError, TargetError):
+        pass  # the network does not fit
+    return Sensitivity(
+        figure=figure,
+        value=value,
+        tried=tried,
+        num_cores=num_cores,
+        interval_ticks=interval_ticks,
+        interval_us={name: cost.interval_s * 1e6 for name, cost in costs.items()},
+        energy_nj={name: cost.energy_per_sample_j * 1e9 for name, cost in costs.items()},
+    )
+
+
+def _changed(
+    design: Design, target: TargetDescription, changed: TargetDescription, figure: str
+) -> Design:
+    """The design on a target with another figure.
+
+    Raises:
+        QacDeployError: it does not fit.
+    """
+    if figure.startswith(_KEEPS_MAPPING):
+        pipeline = replace(design.pipeline, link_ticks=changed.link_ticks)
+        return replace(design, pipeline=pipeline)
+    options, mapping, network = design.options, design.mapping, design.network
+    if changed.widths != target.widths:
+        network = lowering(changed, options)(design.graph)
+    slots: BufferSlots = mapping.slots
+    if figure == _SLOTS:
+        slots = uniform_slots(network, changed.default_buffer_slots, mapping.replicas)
+    again = map_design(
+        options, design.graph, network, changed, slots, mapping.replicas, mapping.most_events
+    )
+    if options.optimize == "traffic":
+        again = replace(again, mapping=with_less_traffic(again.mapping))
+    return again
+
+
+def _run_of(changed: Design, design: Design, run: SteadyRun, dataset: Dataset) -> SteadyRun:
+    """The changed design's; what is the same as before is not computed again."""
+    shown: ShownSamples = run.shown
+    if changed.network is not design.network:
+        shown = shown_samples(changed.network, dataset)
+    elif changed.mapping.cores == design.mapping.cores and changed.pipeline == design.pipeline:
+        return run
+    return steady_run(changed.mapping, changed.pipeline, shown)

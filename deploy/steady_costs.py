@@ -38,6 +38,7 @@ class ShownSamples:
 class SteadyRun:
     """A design in its steady state, showing ``COST_SAMPLES`` samples in turn, with the events counted."""
 
+    shown: ShownSamples
     mapping: Mapping
     steady: SteadyState
     events: Events
@@ -66,4 +67,6 @@ def shown_samples(network: IntegerNetwork, dataset: Dataset) -> ShownSamples:
 def steady_run(mapping: Mapping, pipeline: Pipeline, shown: ShownSamples) -> SteadyRun:
     """A network on its cores, in the steady state."""
     steady = steady_state(pipeline, len(shown.pixels))
-    return SteadyRun(mapping, steady, steady.count_events(mapping, shown.pixels, shown.trains))
+    return SteadyRun(
+        shown, mapping, steady, steady.count_events(mapping, shown.pixels, shown.trains)
+    )

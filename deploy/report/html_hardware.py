@@ -53,7 +53,7 @@ def sensitivity(report: dict[str, Any]) -> Markup:
 
     def costs(row: dict[str, Any]) -> list[str]:
         if not row["energy_nj"]:
-            return ["same"] * (2 * len(profiles))
+            return [""] * (2 * len(profiles))  # it does not fit
         return [number(row[f][p]) for p in profiles for f in ("interval_us", "energy_nj")]
 
     rows = [
@@ -61,7 +61,7 @@ def sensitivity(report: dict[str, Any]) -> Markup:
             row["figure"],
             f"{row['value']:g} → {row['tried']:g}",
             "does not fit" if row["num_cores"] is None else f"{row['num_cores']:,}",
-            number(row["interval_ticks"]),
+            "" if row["interval_ticks"] is None else number(row["interval_ticks"]),
             *costs(row),
         ]
         for row in report["sensitivity"]
@@ -82,7 +82,8 @@ def sensitivity(report: dict[str, Any]) -> Markup:
         "estimate",
         element(
             "p",
-            "Each assumed figure of the target halved and doubled, one at a time, the buffers kept. "
+            "Each assumed figure of the target halved and doubled, one at a time: what compiling for that "
+            "target gives, with the same choices. "
             "Designs of more than 1,000 cores are not mapped again.",
             class_="quiet",
         ),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from random_pipelines import random_pipeline
 from single_synapses import within_exponents
 from strategies import integer_networks, random_pixels
 
+from hw_models.multicore.asynchronous_time import asynchronous_time
+from hw_models.multicore.buffer_depths import with_depths
 from hw_models.multicore.event_counts import count_events
 from hw_models.multicore.initiation_interval import initiation_interval
 from hw_models.multicore.mapping import map_network
@@ -108,6 +111,61 @@ def test_a_steady_state_of_random_pipelines_repeats_itself():
                 if span.start < steady.ticks.stop and span.stop > steady.ticks.start:
                     assert span.activity != "drained"
     assert fractions > 3
+
+
+def test_neither_more_slots_nor_more_replicas_slow_a_pipeline_down():
+    rng = np.random.default_rng(1)
+    faster = 0
+    for _ in range(60):
+        pipeline = random_pipeline(rng)
+        buffer = pipeline.buffers[int(rng.integers(len(pipeline.buffers)))]
+        count = pipeline.num_replicas(buffer.target)
+        deeper = with_depths(
+            pipeline, {b.edge: b.slots + count * (b == buffer) for b in pipeline.buffers}
+        )
+        more = replace(
+            with_depths(
+                pipeline,
+                {
+                    b.edge: b.slots // count * (count + 1) if b.target == buffer.target else b.slots
+                    for b in pipeline.buffers
+                },
+            ),
+            replicas={**pipeline.replicas, buffer.target: count + 1},
+        )
+        today, *others = (
+            Fraction(len(steady.ticks), steady.num_samples)
+            for steady in (steady_state(p, 1) for p in (pipeline, deeper, more))
+        )
+        assert max(others) <= today
+        faster += min(others) < today
+    assert faster > 3
+
+
+@settings(deadline=None, max_examples=15, suppress_health_check=list(HealthCheck))
+@given(integer_networks(), st.integers(0, 2**32 - 1))
+def test_seconds_and_joules_are_linear_in_the_coefficients(network, seed):
+    """Everything twice as dear and as slow; powers of two, so exactly."""
+    mapping, pipeline, pixels, trains = mapped(within_exponents(network), {}, 2, seed)
+    profile = LOIHI.cost_profiles["sanafe"]
+    doubled = replace(
+        profile,
+        **{
+            f.name: 2 * getattr(profile, f.name)
+            for f in fields(profile)
+            if f.name.endswith(("_pj", "_ns")) and f.name != "barrier_ns"
+        },
+        barrier_ns=tuple((tiles, 2 * ns) for tiles, ns in profile.barrier_ns),
+    )
+    steady = steady_state(pipeline, len(pixels))
+    events = steady.count_events(mapping, pixels, trains)
+    once, twice = (steady_cost(mapping, p, steady, events) for p in (profile, doubled))
+    assert twice.interval_s == pytest.approx(2 * once.interval_s, rel=1e-12)
+    assert twice.first_latency_s == pytest.approx(2 * once.first_latency_s, rel=1e-12)
+    assert twice.energy_per_sample_j == pytest.approx(2 * once.energy_per_sample_j, rel=1e-12)
+    assert twice.shares == pytest.approx(once.shares)
+    apart = (asynchronous_time(mapping, p, steady, events) for p in (profile, doubled))
+    assert np.divide(*(time.interval_s for time in apart)) == pytest.approx(0.5, rel=1e-9)
 
 
 def test_a_period_too_long_to_count_is_cut():
