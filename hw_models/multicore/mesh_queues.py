@@ -7,7 +7,8 @@ on each, and the load of a link in a tick is the sum over the messages that cros
 of a route is the mean over its links up to the target's tile.
 
 A queue that is never empty ends when its last message is received, in whatever order they come. So the
-messages of a route take at least as long as its load times the mean duration in which a core receives one.
+messages of a route are taken to last its load times the mean duration in which a core receives one: a
+mean-field estimate, no bound.
 
 Source: the congestion delay of SANA-FE's detailed timing model (src/schedule.cpp of release 2.2.1), with all
 messages of a tick in flight, where SANA-FE counts those in flight when a message is sent. Messages go east or
