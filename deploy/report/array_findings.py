@@ -81,3 +81,9 @@ def skipping_rows(on_array: dict[str, Any]) -> list[list[str]]:
 
 def _times(part: float, whole: float) -> str:
     return f"{part / whole:.2f} times"
+
+
+def moved_bytes(layer: dict[str, Any], what: str) -> float:
+    """Bytes that a layer reads and writes, or loads and stores: ``port_bytes`` or ``off_chip_bytes``."""
+    parts = (part for name, part in layer.items() if name.startswith(f"{what}_"))
+    return sum(sum(part.values()) for part in parts)

@@ -11,8 +11,15 @@ from rich.markup import escape
 from rich.table import Table
 
 from deploy.report.array_document import STALLS
-from deploy.report.array_findings import findings, headline, silicon, skipping_rows
+from deploy.report.array_findings import (
+    findings,
+    headline,
+    moved_bytes,
+    silicon,
+    skipping_rows,
+)
 from deploy.report.markup import number, per_cent
+from deploy.report.tables import comparison_table
 
 _PIPE_WIDTH = 140
 
@@ -94,8 +101,8 @@ def _memory(on_array: dict[str, Any]) -> Table:
         free = roof["stall_free_bytes_per_cycle"]
         table.add_row(
             escape(layer["name"]),
-            _kilobytes(_moved(layer, "port_bytes")),
-            _kilobytes(_moved(layer, "off_chip_bytes")),
+            _kilobytes(moved_bytes(layer, "port_bytes")),
+            _kilobytes(moved_bytes(layer, "off_chip_bytes")),
             number(roof["accumulations_per_byte"]),
             number(roof["compute_roof"]),
             number(roof["bandwidth_roof"]),
@@ -111,11 +118,6 @@ def _shown_mode(on_array: dict[str, Any]) -> dict[str, Any]:
     """Bit planes where they are possible; the others are in the JSON."""
     modes = {mode["mode"]: mode for mode in on_array["estimates"]}
     return modes.get("snn_bit_planes", on_array["estimates"][0])
-
-
-def _moved(layer: dict[str, Any], what: str) -> float:
-    parts = (part for name, part in layer.items() if name.startswith(f"{what}_"))
-    return sum(sum(part.values()) for part in parts)
 
 
 def _energy(on_array: dict[str, Any]) -> Table:
@@ -150,32 +152,7 @@ def _skipping(on_array: dict[str, Any]) -> Table:
 
 def print_designs(report: dict[str, Any], console: Console) -> None:
     """The pipeline under each cost profile, and the array in each mode."""
-    table = _table("a sample on each design")
-    table.add_column("design", no_wrap=True)
-    headings = (
-        "latency us",
-        "every us",
-        "samples/s",
-        "energy nJ",
-        "busy",
-        "stalled",
-        "off chip kB",
-    )
-    for name in headings:
-        table.add_column(name, justify="right")
-    for row in report["comparison"]:
-        off_chip = row["off_chip_bytes"]
-        table.add_row(
-            escape(row["design"]),
-            f"{row['latency_us']:,.1f}",
-            f"{row['interval_us']:,.1f}",
-            f"{row['throughput_per_s']:,.0f}",
-            f"{row['energy_nj']:,.0f}",
-            per_cent(row["utilisation"]),
-            per_cent(row["stalled"]),
-            "-" if off_chip is None else _kilobytes(off_chip),
-        )
-    _print(table, console)
+    _print(comparison_table(report["comparison"]).for_terminal(), console)
     console.print(
         "[dim]seconds and joules are estimates, from coefficients of different processes and scopes: their "
         "sources are in the report[/dim]"

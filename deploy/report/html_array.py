@@ -5,7 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from deploy.report.array_document import STALLS
-from deploy.report.array_findings import findings, headline, silicon, skipping_rows
+from deploy.report.array_findings import (
+    findings,
+    headline,
+    moved_bytes,
+    silicon,
+    skipping_rows,
+)
 from deploy.report.markup import (
     Markup,
     element,
@@ -16,6 +22,7 @@ from deploy.report.markup import (
     section,
     table,
 )
+from deploy.report.tables import comparison_table
 
 _BAR_WIDTH, _LABEL_WIDTH, _BAR_ROW = 620, 130, 34
 
@@ -34,38 +41,9 @@ def comparison(report: dict[str, Any]) -> Markup:
             "come from different processes and scopes: the array's leave out control and leakage.",
             class_="quiet",
         ),
-        scrolling(_designs(report["comparison"])),
+        scrolling(comparison_table(report["comparison"]).for_page()),
         *_array(report["pe_array"]),
     )
-
-
-def _designs(rows: list[dict[str, Any]]) -> Markup:
-    slowest = max(row["interval_us"] for row in rows)
-    hungriest = max(row["energy_nj"] for row in rows)
-    return table(
-        [
-            "Design", "latency, µs", "between results, µs", "results/s", "energy/sample, nJ", "busy",
-            "stalled", "off chip, kB",
-        ],
-        [
-            [
-                row["design"],
-                number(row["latency_us"]),
-                _metered(row["interval_us"], slowest),
-                f"{row['throughput_per_s']:,.0f}",
-                _metered(row["energy_nj"], hungriest),
-                per_cent(row["utilisation"]),
-                per_cent(row["stalled"]),
-                "" if row["off_chip_bytes"] is None else number(row["off_chip_bytes"] / 1000),
-            ]
-            for row in rows
-        ],
-    )  # fmt: skip
-
-
-def _metered(value: float, largest: float) -> Markup:
-    meter = element("span", class_="meter", style=f"width:{value / largest * 60:.1f}px")
-    return join([number(value), meter])
 
 
 def _array(on_array: dict[str, Any]) -> list[Markup]:
@@ -151,8 +129,8 @@ def _layers(mode: dict[str, Any]) -> Markup:
                 number(layer["total_cycles"]),
                 per_cent(layer["utilisation"]),
                 ", ".join(f"{name} {cycles:,}" for name, cycles in waits.items()) or "nothing",
-                number(_moved(layer, "port_bytes") / 1000),
-                number(_moved(layer, "off_chip_bytes") / 1000),
+                number(moved_bytes(layer, "port_bytes") / 1000),
+                number(moved_bytes(layer, "off_chip_bytes") / 1000),
                 number(roof["attained"]),
                 number(min(roof["compute_roof"], roof["bandwidth_roof"])),
                 "none" if free is None else f"{free:,}",
@@ -168,8 +146,3 @@ def _layers(mode: dict[str, Any]) -> Markup:
         element("summary", f"{mode['mode']}: layer by layer"),
         scrolling(table(headings, rows)),
     )
-
-
-def _moved(layer: dict[str, Any], what: str) -> float:
-    parts = (part for name, part in layer.items() if name.startswith(f"{what}_"))
-    return sum(sum(part.values()) for part in parts)

@@ -13,6 +13,7 @@ from hw_models.multicore.buffer_depths import steady_stall_share
 from hw_models.multicore.critical_path import critical_path
 from hw_models.multicore.initiation_interval import ideal_interval_ticks
 from hw_models.multicore.pipeline_ticks import Schedule
+from hw_models.multicore.steady_pace import steady_state
 from toolchain.integer_network import (
     IntegerInput,
     IntegerPopulation,
@@ -103,6 +104,7 @@ def _synapse(c: Compilation, synapse: IntegerSynapse) -> dict[str, Any]:
 
 def _pipeline(c: Compilation) -> dict[str, Any]:
     schedule, interval = c.schedule, c.interval
+    steady = steady_state(c.pipeline, num_shown=1)
     return {
         "samples": schedule.num_samples,
         "num_ticks": schedule.num_ticks,
@@ -126,7 +128,11 @@ def _pipeline(c: Compilation) -> dict[str, Any]:
             for sample in sorted({0, schedule.num_samples - 1})
         },
         "stages": {
-            stage: {"population": name, **_activity(schedule, stage)}
+            stage: {
+                "population": name,
+                "steady_shares": steady.activity_shares(stage),
+                **_activity(schedule, stage),
+            }
             for name in c.pipeline.windows
             for stage in c.pipeline.stages(name)
         },

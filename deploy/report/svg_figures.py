@@ -14,9 +14,9 @@ from deploy.report.markup import (
     shape_text,
     shortened,
 )
+from hw_models.multicore.pipeline_ticks import ACTIVITIES
 from hw_models.multicore.tick_cost import TIMES
 
-ACTIVITIES = ("busy", "starved", "blocked", "drained")
 SAMPLE_COLOURS = 8
 _BOX = (152, 76)
 _COLUMN, _ROW = 222, 104

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from deploy.report.tables import IN_SUMMARY, comparison_table
 from hw_models.multicore.tick_cost import TIMES
 
 _BAR = {
@@ -37,7 +38,10 @@ def print_summary(report: dict[str, Any], console: Console) -> None:
     legend = ", ".join(
         f"[{colour}]{mark}[/{colour}] {name}" for name, (mark, colour) in _BAR.items()
     )
-    console.print(f"run of {pipeline['samples']} in {pipeline['num_ticks']} ticks: {legend}")
+    console.print(
+        f"run of {pipeline['samples']} in {pipeline['num_ticks']} ticks: {legend}; stalled: part of the "
+        f"steady state"
+    )
     console.print(
         f"\nfirst result after [bold]{pipeline['first_latency_ticks']}[/bold] ticks, then one every "
         f"[bold]{pipeline['interval_exact']}[/bold] ticks (longest firing window: "
@@ -120,23 +124,8 @@ def print_comparison(report: dict[str, Any], console: Console) -> None:
     """Pipeline against PE array, in seconds and joules; estimates, unlike the ticks above."""
     if not report["comparison"]:
         return
-    table = Table(
-        title="estimates per sample", title_justify="left", box=None, padding=(0, 2, 0, 0)
-    )
-    table.add_column("design", no_wrap=True)
-    for column in ("latency us", "every us", "per s", "energy nJ", "busy"):
-        table.add_column(column, justify="right")
-    for row in report["comparison"]:
-        table.add_row(
-            escape(row["design"]),
-            f"{row['latency_us']:,.1f}",
-            f"{row['interval_us']:,.1f}",
-            f"{row['throughput_per_s']:,.0f}",
-            f"{row['energy_nj']:,.0f}",
-            f"{row['utilisation']:.0%}",
-        )
     console.print()
-    console.print(table)
+    console.print(comparison_table(report["comparison"]).only(*IN_SUMMARY).for_terminal())
     console.print(
         "[dim]estimates, from coefficients of different processes and scopes: their sources are in the "
         "report[/dim]"
@@ -157,7 +146,7 @@ def _populations(report: dict[str, Any]) -> Table:
         stages = {n: s for n, s in report["pipeline"]["stages"].items() if s["population"] == name}
         where = str(population["cores"] // replicas or "host")
         for stage, record in stages.items():
-            stalled = record["activity"]["starved"] + record["activity"]["blocked"]
+            steady = record["steady_shares"]
             table.add_row(
                 escape(stage),
                 "x".join(map(str, population["shape"])),
@@ -165,7 +154,7 @@ def _populations(report: dict[str, Any]) -> Table:
                 where,
                 "+".join(map(str, depths)) or "-",
                 _bar(record["activity"]),
-                f"{stalled / report['pipeline']['num_ticks']:.0%}",
+                f"{steady['starved'] + steady['blocked']:.0%}",
                 escape(_main_cause(record["causes"])),
             )
     return table

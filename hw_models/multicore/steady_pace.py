@@ -19,7 +19,7 @@ from hw_models.multicore.event_counts import Events, count_events
 from hw_models.multicore.initiation_interval import initiation_interval
 from hw_models.multicore.mapping import Mapping
 from hw_models.multicore.pipeline import Pipeline
-from hw_models.multicore.pipeline_ticks import Schedule, schedule_pipeline
+from hw_models.multicore.pipeline_ticks import ACTIVITIES, Activity, Schedule, schedule_pipeline
 from hw_models.multicore.tick_cost import Cost, tick_durations_ns, ticks_cost
 from hw_models.target_description import CostProfile
 
@@ -48,6 +48,14 @@ class SteadyState:
     def counted_ticks(self) -> np.ndarray:
         """The ticks whose events are counted: those up to the first result, then ``ticks``."""
         return np.concatenate([np.arange(self.schedule.first_latency_ticks), self.ticks])
+
+    def activity_shares(self, stage: str) -> dict[Activity, float]:
+        """Part of the steady state that a stage is busy, starved and blocked; they sum to 1."""
+        ticks = dict.fromkeys(ACTIVITIES, 0)
+        for span in self.schedule.spans[stage]:
+            inside = min(span.stop, self.ticks.stop) - max(span.start, self.ticks.start)
+            ticks[span.activity] += max(inside, 0)
+        return {a: count / len(self.ticks) for a, count in ticks.items() if a != "drained"}
 
     def count_events(
         self, mapping: Mapping, pixels: np.ndarray, trains: ReadOnlyDict[str, np.ndarray]

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import pytest
 from installed_command import run_command
+from rich.console import Console
+
+from deploy.report.markup import number
+from deploy.report.tables import Column, Metered, Table
 
 RUN = ("num_ticks", "samples", "critical_paths", "stages", "cores")
 """What the pipeline's part of the report says of the run that it shows."""
@@ -38,6 +43,11 @@ def test_no_figure_but_those_of_the_run_depends_on_its_length(trained, report, q
     other = compiled_with(qac_deploy, trained[1], "--samples", samples)
     pipelines = other.pop("pipeline"), dict(report["pipeline"])
     assert pipelines[0]["num_ticks"] != pipelines[1]["num_ticks"]
+    steady = [
+        {stage: record["steady_shares"] for stage, record in pipeline["stages"].items()}
+        for pipeline in pipelines
+    ]
+    assert steady[0] == steady[1]
     for name in RUN:
         for pipeline in pipelines:
             del pipeline[name]
@@ -78,3 +88,67 @@ def test_the_parts_of_time_and_energy_add_up(optimized, report):
             paces = sum(time["pace_s"] for time in cost["times"].values())
             assert paces == pytest.approx(cost["interval_s"] * (1 - cost["barrier_share"]))
             assert {time["drained_s"] for time in cost["times"].values()} == {0}
+
+
+def test_the_stalls_of_each_stage_are_of_the_steady_state(optimized, report):
+    for document in (optimized, report):
+        pipeline = document["pipeline"]
+        windows = {p["name"]: p for p in document["populations"]}
+        shares = []
+        for record in pipeline["stages"].values():
+            steady, population = record["steady_shares"], windows[record["population"]]
+            assert sum(steady.values()) == pytest.approx(1)
+            interval = population["replicas"] * pipeline["interval_ticks"]
+            assert steady["busy"] == pytest.approx(population["timesteps"] / interval)
+            if population["kind"] != "input":
+                shares.append(steady["starved"] + steady["blocked"])
+        assert pipeline["stall_share"] == pytest.approx(sum(shares) / len(shares))
+        for row in document["comparison"]:
+            if row["kind"] == "pipeline":
+                assert row["stalled"] == pipeline["stall_share"]
+                assert row["utilisation"] + row["stalled"] == pytest.approx(1)
+
+
+def test_every_figure_of_the_comparison_is_the_same_wherever_it_is_shown(
+    compiled, report, qac_deploy
+):
+    """JSON, summary, ``compare`` and page."""
+    summary, compared = (qac_deploy(c, compiled[1], COLUMNS="200") for c in ("report", "compare"))
+    page = (compiled[1] / "report.html").read_text()
+    for row in report["comparison"]:
+        cells = [
+            number(row["latency_us"]),
+            number(row["interval_us"]),
+            f"{row['throughput_per_s']:,.0f}",
+            number(row["energy_nj"]),
+        ]
+        for process in (summary, compared):
+            line = next(x for x in process.stdout.splitlines() if x.startswith(row["design"] + " "))
+            assert line.removeprefix(row["design"]).split()[:4] == cells
+        shown = page[page.index(f"<td>{row['design']}</td>") :].partition("</tr>")[0]
+        positions = [shown.index(cell) for cell in cells]
+        assert len(set(positions)) >= 3
+        if row["kind"] == "pipeline":
+            profile = row["design"].removeprefix("loihi-sim, ").removesuffix(", no barrier")
+            source = "asynchronous" if "no barrier" in row["design"] else "costs"
+            assert row["interval_us"] == 1e6 * report[source][profile]["interval_s"]
+            assert row["latency_us"] == 1e6 * report[source][profile]["first_latency_s"]
+            energy = report["costs"][profile]["energy_per_sample_j"]
+            assert row["energy_nj"] == 1e9 * energy
+
+
+def test_a_table_is_rendered_twice_from_the_same_cells():
+    table = Table(
+        title="t",
+        columns=[Column(heading="Design", short="design"), Column(heading="time, µs", short="us")],
+        rows=[["<a> [b]", Metered(1234.6, 0.5)], ["c", None]],
+    )
+    console = Console(width=60, file=io.StringIO())
+    console.print(table.for_terminal())
+    text = console.file.getvalue()
+    assert text.split() == ["t", "design", "us", "<a>", "[b]", "1,235", "c", "-"]
+    page = str(table.for_page())
+    assert "&lt;a&gt; [b]" in page
+    assert "1,235" in page
+    assert "width:30.0px" in page
+    assert [c.short for c in table.only("Design").columns] == ["design"]
