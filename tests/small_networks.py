@@ -90,11 +90,13 @@ def one_layer(linear_map, input_shape):
             ),
         ],
         [
-            IntegerSynapse(
+            IntegerSynapse.of_maps(
                 source="input", target="source", exponent=0, maps=(Scale(weight=identity),)
             ),
-            IntegerSynapse(source="source", target="hidden", exponent=0, maps=(linear_map,)),
-            IntegerSynapse(
+            IntegerSynapse.of_maps(
+                source="source", target="hidden", exponent=0, maps=(linear_map,)
+            ),
+            IntegerSynapse.of_maps(
                 source="hidden",
                 target="logits",
                 exponent=0,

@@ -18,10 +18,11 @@ _LEADING = 0.5
 
 
 def finer_tiles(design: Design, costs: Sequence[Cost]) -> Iterator[tuple[list[str], Provisioning]]:
-    """Finer tiles of the populations that set the pace together, then of the first of them alone.
+    """Finer tiles of the populations that set the pace together, then of each alone, the slowest first.
 
     A tick lasts as long as its slowest core, so several populations with as much to do in a tick must be
-    split at once.
+    split at once. Where spikes queue in the mesh, finer tiles of the core that waits for them make it worse,
+    since each spike then goes to more cores; finer tiles of the cores that send them help.
 
     Args:
         costs: of the design on real samples, under each of the target's profiles.
@@ -29,24 +30,23 @@ def finer_tiles(design: Design, costs: Sequence[Cost]) -> Iterator[tuple[list[st
     Yields:
         The populations that are split, and what the design is given.
     """
-    if not costs:
-        return
-    leaders = _leaders(costs)
-    yield leaders, _split(design, leaders)
-    if len(leaders) > 1:
-        yield leaders[:1], _split(design, leaders[:1])
+    if costs:
+        for names in _candidates(costs):
+            yield names, _split(design, names)
 
 
-def _leaders(costs: Sequence[Cost]) -> list[str]:
-    """The fewest populations that set the pace for ``_LEADING`` of the time, mean over profiles."""
-    shares = {
+def _candidates(costs: Sequence[Cost]) -> list[list[str]]:
+    """The fewest populations that set the pace for ``_LEADING`` of the time, then each alone."""
+    shares = {  # mean over profiles
         name: sum(cost.shares[name] for cost in costs) / len(costs) for name in costs[0].shares
     }
+    ranked = sorted(shares, key=lambda name: -shares[name])
     leaders: list[str] = []
-    for name in sorted(shares, key=lambda name: -shares[name]):
+    for name in ranked:
         if sum(shares[leader] for leader in leaders) < _LEADING:
             leaders.append(name)
-    return leaders
+    alone = [[name] for name in ranked]
+    return [leaders, *alone] if len(leaders) > 1 else alone
 
 
 def _split(design: Design, names: Sequence[str]) -> Provisioning:

@@ -27,6 +27,7 @@ _TIME_MEANING = {
     "imbalance": "fires, but a slower core keeps the barrier",
     "starved": "no input yet",
     "blocked": "no free slot",
+    "mesh": "spikes to it queue in the mesh",
     "barrier": "the barrier itself",
 }
 _REASON = {
@@ -211,7 +212,8 @@ def times(report: Report) -> Markup:
             "Per sample in the steady state. A tick lasts as long as its slowest core, then the barrier. "
             "Mean over a population's cores: "
             "what it computes; imbalance, while it fires and a slower core keeps the barrier; and the rest "
-            "of the ticks in which it is starved or blocked.",
+            "of the ticks in which it is starved or blocked. A core whose own work is done waits in the mesh "
+            "as long as spikes to it queue there.",
             class_="quiet",
         ),
         _legend(_TIME_MEANING),

@@ -11,6 +11,7 @@ from rich.table import Table
 from deploy.report.records import CauseRecord, CostRecord, MappingRecord, Report
 from deploy.report.tables import IN_SUMMARY, comparison_table
 from hw_models.multicore.pipeline_ticks import Activity
+from hw_models.multicore.tick_cost import TIMES
 
 _BAR: dict[Activity, tuple[str, str]] = {
     "busy": ("#", "green"),
@@ -77,11 +78,15 @@ def _pace(profile: str, cost: CostRecord) -> str:
     times = cost["times"]
     slowest = max(times, key=lambda name: times[name]["pace_s"])
     cores = cost["core_times"]
-    computing, imbalance = (sum(c[i] for c in cores) / len(cores) for i in (0, 1))
+    computing, imbalance, mesh = (
+        sum(c[TIMES.index(kind)] for c in cores) / len(cores)
+        for kind in ("computing", "imbalance", "mesh")
+    )
     pace = times[slowest]["pace_s"] / (cost["interval_s"] * (1 - cost["barrier_share"]))
     return (
         f"time ({profile}): a core computes {computing / cost['interval_s']:.0%}, waits "
-        f"{imbalance / cost['interval_s']:.0%} for slower cores while it fires, barriers take "
+        f"{imbalance / cost['interval_s']:.0%} for slower cores while it fires and "
+        f"{mesh / cost['interval_s']:.0%} for spikes in the mesh, barriers take "
         f"{cost['barrier_share']:.0%}; {escape(slowest)} sets the pace {pace:.0%} of the time"
     )
 

@@ -14,7 +14,7 @@ from hw_models.target_description import load_target
 from sim.exact import run_exact
 from toolchain.conversion import convert
 from toolchain.datasets import PixelSource
-from toolchain.layer_graph import LayerGraph, SpikingPopulation
+from toolchain.layer_graph import LayerGraph
 from toolchain.passes import lower_to_integers
 
 LEVELS = 4
@@ -36,11 +36,6 @@ def converted_graph(study: Study, module: nn.Module) -> LayerGraph:
 def first_test_images(study: Study, samples: int) -> tuple[np.ndarray, np.ndarray]:
     """The first test images of the data set, and their classes."""
     return study.dataset.test_pixels[:samples], study.dataset.test_labels[:samples]
-
-
-def spiking_populations(graph: LayerGraph) -> list[SpikingPopulation]:
-    """The spiking populations in the order of the graph."""
-    return [p for p in graph.populations if isinstance(p, SpikingPopulation)]
 
 
 def mean_timesteps(graph: LayerGraph) -> float:

@@ -2,20 +2,21 @@
 
 A core starts its next tick when it and all cores that it exchanges frames or credits with have finished
 theirs (the local synchronizer "alpha" of Awerbuch, J. ACM 32(4), 1985), and ends it when its sources have
-sent their spikes of the same tick. Ticks, integers and stalls are those of the barrier; only seconds
-change::
+sent their spikes of the same tick and these have come through the mesh. Ticks, integers and stalls are those
+of the barrier; only seconds change::
 
     start_i(n) = max(end_i(n - 1), end_j(n - 1) of every neighbour j)
-    end_i(n)   = max(start_i(n) + computing_i(n), start_j(n) + sending_j(n) of every source j)
+    end_i(n)   = max(start_i(n) + max(computing_i(n), arrivals_i(n)),
+                     start_j(n) + max(sending_j(n), arrivals_i(n)) of every source j)
 
 where sending is the part of computing up to the last spike: synapses are looked up beside it, as under the
-barrier.
+barrier. Queues in the mesh are taken to be as long as under the barrier.
 
 A slow core delays its neighbours, theirs a tick later, and so on, instead of the whole chip at once.
 The handshakes are taken to cost nothing beside the messages, so this bounds what a chip without a
 barrier can gain. It cannot lose: by the rules no core ends a tick later after the last core's end of the tick
-before than the slowest core computes, so the last end of each tick advances by at most what a tick lasts with
-a barrier.
+before than the slowest core takes for it, so the last end of each tick advances by at most what a tick lasts
+with a barrier.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ import numpy as np
 from hw_models.multicore.event_counts import Events
 from hw_models.multicore.mapping import CoreMapping
 from hw_models.multicore.steady_pace import SteadyState
-from hw_models.multicore.tick_cost import computing_ns, neurons_ns
+from hw_models.multicore.tick_cost import arrivals_ns, computing_ns, neurons_ns
 from hw_models.target_description import CostProfile
 
 _MOST_PERIODS = 64
@@ -67,13 +68,13 @@ def steady_pace_ns(mapping: CoreMapping, profile: CostProfile, events: Events) -
     repetition. Where they have not after ``_MOST_PERIODS``, the last core's mean over the second half of
     these is taken, which is never more than the ticks last with a barrier.
     """
-    computing, sending = computing_ns(profile, events), neurons_ns(profile, events)
+    durations = _Durations.of(profile, events)
     rules = _Rules.of(mapping)
-    ends = np.zeros(len(computing))
+    ends = np.zeros(len(mapping.cores))
     last: list[float] = [0.0]
     for _ in range(_MOST_PERIODS):
         before = ends
-        ends = rules.ends(before, computing, sending)[:, -1]
+        ends = rules.ends(before, durations)[:, -1]
         last.append(float(ends.max()))
         advanced = ends - before
         if np.ptp(advanced) <= 1e-9 * advanced.max():
@@ -83,9 +84,22 @@ def steady_pace_ns(mapping: CoreMapping, profile: CostProfile, events: Events) -
 
 def tick_ends_ns(mapping: CoreMapping, profile: CostProfile, events: Events) -> np.ndarray:
     """When each core ends each tick, if all start together, shape ``(cores, ticks)``."""
-    computing = computing_ns(profile, events)
-    start = np.zeros(len(computing))
-    return _Rules.of(mapping).ends(start, computing, neurons_ns(profile, events))
+    start = np.zeros(len(mapping.cores))
+    return _Rules.of(mapping).ends(start, _Durations.of(profile, events))
+
+
+@dataclass(frozen=True, eq=False)
+class _Durations:
+    """Of each core in each tick, ns, each of shape ``(cores, ticks)``."""
+
+    computing: np.ndarray
+    sending: np.ndarray
+    arrivals: np.ndarray
+
+    @classmethod
+    def of(cls, profile: CostProfile, events: Events) -> _Durations:
+        parts = computing_ns, neurons_ns, arrivals_ns
+        return cls(*(part(profile, events) for part in parts))
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,13 +115,15 @@ class _Rules:
         both = np.concatenate([targets, sources]), np.concatenate([sources, targets])
         return cls(_Groups.of(*both), _Groups.of(targets, sources))
 
-    def ends(self, before: np.ndarray, computing: np.ndarray, sending: np.ndarray) -> np.ndarray:
+    def ends(self, before: np.ndarray, durations: _Durations) -> np.ndarray:
         """When each core ends each tick, after it has ended the tick before, shape ``(cores, ticks)``."""
-        ends = np.empty_like(computing)
-        for tick in range(computing.shape[1]):
+        ends = np.empty_like(durations.computing)
+        for tick in range(ends.shape[1]):
             starts = self.neighbours.latest(before)
-            sent = self.senders.latest(starts + sending[:, tick])
-            before = ends[:, tick] = np.maximum(starts + computing[:, tick], sent)
+            computed = starts + durations.computing[:, tick]
+            sent = self.senders.latest(starts + durations.sending[:, tick])
+            arrived = self.senders.latest(starts) + durations.arrivals[:, tick]
+            before = ends[:, tick] = np.maximum.reduce([computed, sent, arrived])
         return ends
 
 

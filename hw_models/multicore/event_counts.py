@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Mapping as ReadOnlyDict
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import partial
 
 import numpy as np
@@ -18,6 +18,7 @@ import numpy as np
 from hw_models.multicore.connectivity import connectivity, is_convolution
 from hw_models.multicore.frame_sums import BlockSums, Weights, frame_sums
 from hw_models.multicore.mapping import CoreMapping, Route
+from hw_models.multicore.mesh_queues import longest_queues, num_links, paths
 from hw_models.multicore.pipeline_ticks import Schedule
 from hw_models.multicore.tile_grid import TileGrid, block_sums, memberships
 from toolchain.integer_network import (
@@ -38,6 +39,8 @@ class Events:
 
     Attributes:
         synaptic: of dense layers; those of convolutions, whose synapse lists pixels share, are apart.
+        queues: messages on the way of a core's last spike, float64 (``mesh_queues``); 0 where a core
+            receives none. An estimate, unlike all others.
     """
 
     synaptic: np.ndarray
@@ -50,6 +53,7 @@ class Events:
     hops_east_west: np.ndarray
     hops_north_south: np.ndarray
     chip_crossings: np.ndarray
+    queues: np.ndarray
 
     def __getitem__(self, ticks: slice) -> Events:
         return Events(*(getattr(self, field.name)[:, ticks] for field in fields(self)))
@@ -76,7 +80,8 @@ def count_events(
     shown = np.arange(schedule.num_samples) % len(pixels)
     shape = (len(mapping.cores), len(ticks))
     events = Events(*(np.zeros(shape, np.int64) for _ in fields(Events)))
-    run = _Run(mapping, schedule, shown, columns, events)
+    link_loads = np.zeros((num_links(mapping), len(ticks)))
+    run = _Run(mapping, schedule, shown, columns, events, link_loads)
     run.add_updates()
     for population in mapping.network.populations:
         if isinstance(population, IntegerReadout):
@@ -87,7 +92,8 @@ def count_events(
             add(sums_of_one)
     compartments = np.array([core.use.compartments for core in mapping.cores])
     np.maximum(compartments[:, None] - events.active_updates, 0, out=events.inactive_updates)
-    return events
+    queues = longest_queues(mapping, link_loads)
+    return replace(events, queues=np.where(events.messages_in > 0, queues, 0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +103,7 @@ class _Run:
     Attributes:
         shown: the sample that each one of the schedule shows, shape ``(schedule.num_samples,)``.
         columns: where each tick is counted, -1 where it is not, shape ``(schedule.num_ticks,)``.
+        link_loads: messages on each link of the mesh in each tick, shape ``(num_links, ticks)``.
     """
 
     mapping: CoreMapping
@@ -104,6 +111,7 @@ class _Run:
     shown: np.ndarray
     columns: np.ndarray
     events: Events
+    link_loads: np.ndarray
 
     def add_updates(self) -> None:
         """Active updates: of each neuron in its steps, and in its buffer for each frame that arrives."""
@@ -182,6 +190,19 @@ class _Run:
             amounts = messages.of_groups(route.source - rows.start, len(rows), factors)
             for totals, amount in zip(kinds, amounts, strict=True):
                 self._add(totals, rows, synapse.source, own, amount)
+            self._add_loads(synapse, own, route, messages)
+
+    def _add_loads(
+        self, synapse: IntegerSynapse, own: slice, route: Route, messages: BlockSums
+    ) -> None:
+        """A message counts on each link of its way as often as on any other."""
+        ways = paths(self.mapping, route.source, route.target)
+        on_way = BlockSums(messages.distinct, messages.index[ways.route])
+        links, numbers = np.unique(ways.link, return_inverse=True)
+        share = 1 / (ways.hops + 2)[ways.route]
+        loads = np.zeros((len(self.link_loads), *messages.distinct.shape[1:]))
+        (loads[links],) = on_way.of_groups(numbers, len(links), share[None])
+        self._add(self.link_loads, range(len(loads)), synapse.source, own, loads)
 
     def _add(
         self, totals: np.ndarray, rows: range, source: str, own: slice, amounts: np.ndarray

@@ -50,7 +50,7 @@ class BlockSums:
             factors: how often each combination counts, for each of N totals, shape ``(N, a b c)``.
 
         Returns:
-            int64 ``(N, count, K, T)``.
+            ``(N, count, K, T)``, int64, or float64 where the factors are.
         """
         num_distinct, *steps = self.distinct.shape
         sums = self.distinct.reshape(num_distinct, prod(steps))
@@ -60,7 +60,9 @@ class BlockSums:
         # most groups take few of the sums: a small product for each, not a large one full of zeros
         of_group, chosen = np.nonzero(taken.any(axis=0))
         edges = np.searchsorted(of_group, np.arange(count + 1)).tolist()
-        totals = np.empty((len(factors), count, prod(steps)), np.int64)
+        totals = np.empty(
+            (len(factors), count, prod(steps)), np.result_type(factors.dtype, np.int64)
+        )
         for group, (start, stop) in enumerate(pairwise(edges)):
             own = chosen[start:stop]
             totals[:, group] = taken[:, group, own] @ sums[own]

@@ -126,10 +126,14 @@ class CoreMapping:
 
     def hops(self, source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mesh hops east-west and north-south between core slots; 0 between chips."""
-        positions = np.array([core.position for core in self.cores]).reshape(-1, 2)
-        hops = np.abs(positions[source] - positions[target])
+        hops = np.abs(self.positions[source] - self.positions[target])
         hops[self.chips[source] != self.chips[target]] = 0
         return hops[:, 0], hops[:, 1]
+
+    @cached_property
+    def positions(self) -> np.ndarray:
+        """Mesh tile (x, y) of each row of ``cores``, shape ``(cores, 2)``."""
+        return np.array([core.position for core in self.cores]).reshape(-1, 2)
 
     @cached_property
     def chips(self) -> np.ndarray:

@@ -1,8 +1,9 @@
 """Seconds and joules per sample, from the events of every tick of every core.
 
-A core's time in a tick is its events times their durations, one after another; a tick lasts as long as its
-slowest core, then the barrier. What a core does not compute of a tick it waits: for a slower core while
-its own stage fires (imbalance), else because the stage is starved, blocked or drained.
+A core computes its events times their durations, one after another, and is done when it has and its last
+spike has come through the queues in the mesh. A tick lasts as long as its slowest core, then the barrier.
+What a core does not compute of a tick it waits: for spikes in the mesh, then for a slower core while its own
+stage fires (imbalance), else because the stage is starved, blocked or drained.
 Links between chips have no published figure: the energy of a crossing is assumed, and takes no time.
 """
 
@@ -17,7 +18,7 @@ from hw_models.multicore.mapping import CoreMapping
 from hw_models.multicore.pipeline_ticks import ACTIVITIES, Schedule
 from hw_models.target_description import CostProfile
 
-TIMES = ("computing", "imbalance", "starved", "blocked", "drained", "barrier")
+TIMES = ("computing", "imbalance", "starved", "blocked", "drained", "mesh", "barrier")
 """What a core's time is spent on; they sum to the duration of the ticks."""
 
 
@@ -28,6 +29,7 @@ class PopulationTime:
     Attributes:
         imbalance_s: its population fires, but the barrier waits for a slower core.
         starved_s, blocked_s, drained_s: the rest of the ticks in which its population is so.
+        mesh_s: its own work is done, but spikes to it queue in the mesh.
         pace_s: duration of the ticks whose slowest core is one of this population's.
         slowest_core: its core with the most to compute.
     """
@@ -37,6 +39,7 @@ class PopulationTime:
     starved_s: float
     blocked_s: float
     drained_s: float
+    mesh_s: float
     barrier_s: float
     pace_s: float
     slowest_core: int
@@ -92,9 +95,11 @@ def ticks_cost(
         events: of these ticks.
         num_samples: what the cost is divided by.
     """
-    per_core_ns = computing_ns(profile, events)
+    own_ns, per_core_ns = computing_ns(profile, events), core_ticks_ns(profile, events)
     barrier_ns = profile.barrier_duration_ns(mapping.num_tiles)
-    core_times = _core_times(mapping, schedule, per_core_ns, barrier_ns, ticks) / num_samples
+    core_times = (
+        _core_times(mapping, schedule, own_ns, per_core_ns, barrier_ns, ticks) / num_samples
+    )
     total_ns = float(tick_durations_ns(mapping, profile, events).sum())
     amounts = {
         "synaptic event": (events.synaptic, profile.synaptic_event_pj),
@@ -123,7 +128,22 @@ def ticks_cost(
 def tick_durations_ns(mapping: CoreMapping, profile: CostProfile, events: Events) -> np.ndarray:
     """How long each tick lasts: its slowest core, then the barrier; shape ``(ticks,)``."""
     barrier_ns = profile.barrier_duration_ns(mapping.num_tiles)
-    return np.asarray(computing_ns(profile, events).max(axis=0) + barrier_ns)
+    return np.asarray(core_ticks_ns(profile, events).max(axis=0) + barrier_ns)
+
+
+def core_ticks_ns(profile: CostProfile, events: Events) -> np.ndarray:
+    """From the start of each tick to when each core is done with it; shape ``(cores, ticks)``."""
+    return np.maximum(computing_ns(profile, events), arrivals_ns(profile, events))
+
+
+def arrivals_ns(profile: CostProfile, events: Events) -> np.ndarray:
+    """When each core's last spike has come through the mesh, shape ``(cores, ticks)``.
+
+    Each message in the queue takes as long as a core takes to receive one, mean over those of the tick
+    (``mesh_queues``).
+    """
+    receiving_ns, messages = lookups_ns(profile, events).sum(axis=0), events.messages_in.sum(axis=0)
+    return np.asarray(events.queues * (receiving_ns / np.maximum(messages, 1)))
 
 
 def computing_ns(profile: CostProfile, events: Events) -> np.ndarray:
@@ -153,14 +173,16 @@ def lookups_ns(profile: CostProfile, events: Events) -> np.ndarray:
 def _core_times(
     mapping: CoreMapping,
     schedule: Schedule,
+    own_ns: np.ndarray,
     per_core_ns: np.ndarray,
     barrier_ns: float,
     ticks: range,
 ) -> np.ndarray:
-    """Seconds of each core by ``TIMES``, shape ``(cores, 6)``; each row sums to the ticks' duration."""
+    """Seconds of each core by ``TIMES``, shape ``(cores, 7)``; each row sums to the ticks' duration."""
     waiting_ns = per_core_ns.max(axis=0) - per_core_ns
     times = np.zeros((len(per_core_ns), len(TIMES)))
-    times[:, 0] = per_core_ns.sum(axis=1)
+    times[:, 0] = own_ns.sum(axis=1)
+    times[:, -2] = (per_core_ns - own_ns).sum(axis=1)
     for name in mapping.grids:
         for replica, stage in enumerate(schedule.pipeline.stages(name)):
             rows = mapping.core_slots_of(name, replica)

@@ -6,6 +6,7 @@ import json
 import os
 import re
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -23,12 +24,20 @@ import deploy.cross_check
 from deploy.cli.main import app
 from deploy.cross_check import cross_check, hold_sanafe_run
 from hw_models.multicore.provisioning import Provisioning, uniform_provisioning
+from hw_models.multicore.tick_cost import computing_ns
 from hw_models.target_description import load_target
 from sim.sanafe_runner import run_sanafe
 from sim.stepped import input_currents, integrate_and_fire
 from toolchain.conversion import convert
 from toolchain.errors import MappingError, SanafeError, TargetError, UnsupportedNetworkError
-from toolchain.integer_network import IntegerSpiking
+from toolchain.integer_network import (
+    IntegerInput,
+    IntegerNetwork,
+    IntegerReadout,
+    IntegerSpiking,
+    IntegerSynapse,
+)
+from toolchain.linear_maps import Dense
 from toolchain.model_zoo import build_model
 from toolchain.passes import lower_to_integers
 from toolchain.quantize_activations import balance_thresholds, quantize_activations
@@ -71,6 +80,75 @@ def test_the_trained_network_agrees_in_everything(qac_deploy, compiled):
     assert ticks["simple"].sum() + steps[-1] == pytest.approx(ticks["detailed"].sum())
     assert abs(check["time_error"]) < check["time_tolerance"] == 0.243
     assert abs(check["energy_error"]) < check["energy_tolerance"] == 0.117
+
+
+def test_the_design_that_is_searched_for_time_agrees(qac_deploy, trained):
+    """Its tiles are fine, so a spike goes to many cores, and most of a tick is spent in the mesh."""
+    process = qac_deploy("compile", trained[1], "--optimize", "time", "--out", "build")
+    assert process.returncode == 0, process.stderr
+    process = qac_deploy("cross-check", "build", "--samples", 2, "--json")
+    assert process.returncode == 0, process.stderr
+    check = json.loads(process.stdout)
+    assert check["disagreements"] == []
+    queues, *_, of_detailed = (step["difference_us"] for step in check["time_steps"])
+    ours, theirs = (sum(check["tick_us"][name]) for name in ("ours", "detailed"))
+    assert queues < -0.03 * ours  # our queues
+    assert of_detailed > 0.2 * theirs  # SANA-FE's
+    assert abs(check["time_error"]) < 0.15
+
+
+@pytest.mark.parametrize(
+    ("error", "named"),
+    [
+        (-0.242, []),
+        (-0.244, ["time: ours is -24.4%, the tolerance 24.3%"]),
+        (0.242, []),
+        (0.244, ["time: ours is +24.4%, the tolerance 24.3%"]),
+    ],
+)
+def test_a_time_beyond_the_tolerance_is_named(residual, tmp_path, error, named):
+    check = held(residual, tmp_path)
+    theirs = [1_000.0] * check.num_ticks
+    ours = [1_000.0 * (1 + error) for _ in theirs]
+    check = replace(check, tick_us={**check.tick_us, "ours": ours, "detailed": theirs})
+    assert check.disagreements == named
+
+
+def test_queues_that_our_model_leaves_out_are_found(tmp_path, monkeypatch):
+    """96 neurons on 24 cores fire in each of two steps, and each spike goes to the next 24 cores."""
+    ones = np.ones((96, 1, 1), np.int64)
+    first, second = (
+        IntegerSpiking(
+            name=name, shape=(96, 1, 1), timesteps=2,
+            threshold=ones, initial_potential=0 * ones, bias=ones,
+        )
+        for name in ("first", "second")
+    )  # fmt: skip
+    source = IntegerInput(name="input", shape=(1, 1, 1), max_value=1, unit=1.0)
+    readout = IntegerReadout(
+        name="logits", shape=(1, 1, 1), bias=np.zeros((1, 1, 1), np.int64), unit=1.0
+    )
+    populations = [source, first, second, readout]
+    synapses = [
+        IntegerSynapse.of_maps(
+            source=a.name, target=b.name, exponent=0,
+            maps=(Dense(weight=np.ones((b.shape[0], a.shape[0]), np.int8)),),
+        )
+        for a, b in pairwise(populations)
+    ]  # fmt: skip
+    network = IntegerNetwork.build(populations, synapses)
+    target = small_target(tmp_path, core={"compartments": 12})
+    pixels = np.ones((3, 1, 1, 1), np.int64)
+    build = as_build(network, target, uniform_provisioning(network, 2), pixels)
+    assert len(build.mapping.cores) == 49
+    export = export_build(build)
+    run = run_export(tmp_path, export)
+    check = hold_sanafe_run(build, export.copies, run)
+    assert check.disagreements == []
+    assert abs(check.time_error) < 0.1
+    monkeypatch.setattr(deploy.cross_check, "core_ticks_ns", computing_ns)
+    (difference,) = hold_sanafe_run(build, export.copies, run).disagreements
+    assert difference.startswith("time: ours is -3")
 
 
 @settings(deadline=None, max_examples=40, suppress_health_check=list(HealthCheck))

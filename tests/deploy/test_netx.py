@@ -56,14 +56,14 @@ def chain(timesteps=1, maps=None, threshold=None, bias=None, exponent=2, alignme
         IntegerNetwork.build(
             [IntegerInput(name="input", shape=shape, max_value=15, unit=1.0), hidden, readout],
             [
-                IntegerSynapse(
+                IntegerSynapse.of_maps(
                     source="input",
                     target="hidden",
                     maps=maps,
                     exponent=exponent,
                     alignment=alignment,
                 ),
-                IntegerSynapse(
+                IntegerSynapse.of_maps(
                     source="hidden",
                     target="logits",
                     maps=(Dense(weight=weight),),
@@ -184,7 +184,7 @@ def test_merged_maps_compute_what_the_chain_does(data, seed):
     rng = np.random.default_rng(seed)
     shape = (int(rng.integers(1, 4)), int(rng.integers(1, 8)), int(rng.integers(1, 8)))
     maps = data.draw(_maps(rng, shape))
-    synapse = IntegerSynapse(source="a", target="b", maps=maps, exponent=0)
+    synapse = IntegerSynapse.of_maps(source="a", target="b", maps=maps, exponent=0)
     values = rng.integers(0, 4, (2, *shape))
     expected = apply_maps(synapse, values)
     matrix = merged_matrix(synapse, shape)

@@ -46,7 +46,9 @@ def random_chain(seed):
         exponent = int(rng.integers(0, 4))
         name = f"layer{len(synapses)}"
         synapses.append(
-            IntegerSynapse(source=populations[-1].name, target=name, maps=maps, exponent=exponent)
+            IntegerSynapse.of_maps(
+                source=populations[-1].name, target=name, maps=maps, exponent=exponent
+            )
         )
         shape = chain_output_shape(maps, shape)
         whole = shape if rng.random() < 0.5 else (shape[0], 1, 1)
@@ -81,7 +83,9 @@ def random_chain(seed):
     add((Dense(weight=rng.integers(low, high, (7, prod(shape)), dtype=np.int8)),))
     readout = Dense(weight=rng.integers(-127, 128, (3, 7), dtype=np.int8))
     synapses.append(
-        IntegerSynapse(source=populations[-1].name, target="logits", maps=(readout,), exponent=2)
+        IntegerSynapse.of_maps(
+            source=populations[-1].name, target="logits", maps=(readout,), exponent=2
+        )
     )
     bias = rng.integers(-900, 900, (3, 1, 1))
     populations.append(IntegerReadout(name="logits", shape=(3, 1, 1), bias=bias, unit=1.0))

@@ -18,7 +18,13 @@ from hw_models.multicore.pipeline import pipeline_of
 from hw_models.multicore.pipeline_ticks import schedule_pipeline
 from hw_models.multicore.provisioning import uniform_provisioning
 from hw_models.multicore.steady_pace import steady_cost, steady_state
-from hw_models.multicore.tick_cost import computing_ns, neurons_ns, run_cost
+from hw_models.multicore.tick_cost import (
+    arrivals_ns,
+    computing_ns,
+    core_ticks_ns,
+    neurons_ns,
+    run_cost,
+)
 from hw_models.target_description import load_target
 from sim.stepped import run_stepped
 from toolchain.integer_network import (
@@ -65,7 +71,9 @@ def test_every_core_waits_for_its_neighbours_only(network, seed, profile_name):
     mapping, schedule = mapped_run(network, len(pixels))
     events = count_events(mapping, schedule, pixels, run_stepped(network, pixels).trains)
     profile = LOIHI.cost_profiles[profile_name]
-    durations, sending = computing_ns(profile, events), neurons_ns(profile, events)
+    durations, sending, arrivals = (
+        part(profile, events) for part in (computing_ns, neurons_ns, arrivals_ns)
+    )
     sources = sources_of_cores(mapping)
     talks = {
         core: {core, *own, *(other for other in sources if core in sources[other])}
@@ -76,8 +84,11 @@ def test_every_core_waits_for_its_neighbours_only(network, seed, profile_name):
         starts = {core: max(ends[other] for other in talks[core]) for core in ends}
         ends = {
             core: max(
-                start + durations[core, tick],
-                *(starts[source] + sending[source, tick] for source in sources[core]),
+                start + max(durations[core, tick], arrivals[core, tick]),
+                *(
+                    starts[source] + max(sending[source, tick], arrivals[core, tick])
+                    for source in sources[core]
+                ),
                 0.0,
             )
             for core, start in starts.items()
@@ -85,8 +96,9 @@ def test_every_core_waits_for_its_neighbours_only(network, seed, profile_name):
         by_tick.append([ends[row] for row in range(len(mapping.cores))])
     found = tick_ends_ns(mapping, profile, events)
     assert found == pytest.approx(np.array(by_tick).T)
-    assert (found.max(axis=0) <= np.cumsum(durations.max(axis=0)) + 1e-6).all()
-    assert found[:, -1].max() >= durations.sum(axis=1).max() - 1e-6
+    with_barrier = core_ticks_ns(profile, events)
+    assert (found.max(axis=0) <= np.cumsum(with_barrier.max(axis=0)) + 1e-6).all()
+    assert found[:, -1].max() >= with_barrier.sum(axis=1).max() - 1e-6
 
 
 @settings(deadline=None, max_examples=30, suppress_health_check=list(HealthCheck))

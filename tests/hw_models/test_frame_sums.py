@@ -55,6 +55,7 @@ def test_sums_of_every_combination_of_blocks(shape, layout, number, seed, data):
             totals[:, group] += factors[:, combination, None, None] * expected[combination]
         assert sums.of_groups(groups, 4, factors).dtype == np.int64
         assert np.array_equal(sums.of_groups(groups, 4, factors), totals)
+        assert np.allclose(sums.of_groups(groups, 4, factors / 3), totals / 3)
 
 
 @pytest.mark.parametrize("value", [51, 52, 255])

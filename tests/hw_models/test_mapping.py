@@ -294,7 +294,7 @@ def integer_network_with_fan_in(inputs, classes=1, max_value=1, exponent=0):
             ),
         ],
         [
-            IntegerSynapse(
+            IntegerSynapse.of_maps(
                 source="input",
                 target="logits",
                 exponent=exponent,
@@ -317,7 +317,7 @@ def two_large_layers():
 
     def conv(source, target, inputs):
         kernel = Convolution(weight=np.ones((64, inputs, 3, 3), np.int8), padding=(1, 1))
-        return IntegerSynapse(source=source, target=target, exponent=0, maps=(kernel,))
+        return IntegerSynapse.of_maps(source=source, target=target, exponent=0, maps=(kernel,))
 
     readout = (
         SumPool(kernel=(32, 32), stride=(32, 32)),
@@ -334,6 +334,6 @@ def two_large_layers():
         [
             conv("input", "first", 1),
             conv("first", "second", 64),
-            IntegerSynapse(source="second", target="logits", exponent=0, maps=readout),
+            IntegerSynapse.of_maps(source="second", target="logits", exponent=0, maps=readout),
         ],
     )

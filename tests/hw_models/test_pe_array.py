@@ -28,7 +28,6 @@ from hw_models.pe_array.modes import (
 from sim.simulation import Simulation, first_divergence
 from sim.stepped import run_stepped
 from toolchain.errors import UnsupportedNetworkError
-from toolchain.integer_network import IntegerSpiking
 from toolchain.linear_maps import num_accumulations
 
 ARRAY = load_array("pe-array")
@@ -183,11 +182,7 @@ def test_other_modes_need_averaging(network):
 def test_kernels_fire_every_step_of_every_neuron_once(network):
     kernels = array_kernels(network, SNN_TEMPORAL)
     fired = [layer for layer in kernels if layer.nest.fires]
-    expected = {
-        p.name: p.timesteps * p.shape[0] * p.shape[1] * p.shape[2]
-        for p in network.populations
-        if isinstance(p, IntegerSpiking)
-    }
+    expected = {p.name: p.timesteps * p.shape[0] * p.shape[1] * p.shape[2] for p in network.spiking}
     updates = {
         layer.target: count_loops(layer.nest, ARRAY.unrolling, ARRAY.dataflow).node_updates
         for layer in fired

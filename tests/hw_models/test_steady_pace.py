@@ -54,7 +54,8 @@ def test_few_samples_in_turn_are_those_of_the_run_written_out(network, seed, dat
     )
     for field in fields(in_turn):
         counts, expected = getattr(in_turn, field.name), getattr(written_out, field.name)
-        assert np.array_equal(counts, expected), field.name
+        same = np.allclose if field.name == "queues" else np.array_equal
+        assert same(counts, expected), field.name
 
 
 @settings(deadline=None, max_examples=20, suppress_health_check=list(HealthCheck))

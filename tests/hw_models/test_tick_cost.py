@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from collections import defaultdict
+from dataclasses import fields, replace
 from math import lcm
 
 import numpy as np
@@ -70,15 +71,47 @@ def recounted(mapping, schedule, pixels, trains):
     shape = (len(mapping.cores), schedule.num_ticks)
     events = Events(*(np.zeros(shape, np.int64) for _ in fields(Events)))
     core_of = {p.name: cores_of_neurons(mapping, p) for p in mapping.network.populations}
+    messages, talking = defaultdict(int), set()  # between two cores in a tick; who may send to whom
     for population in mapping.network.populations:
         if not isinstance(population, IntegerInput):
             recount_neurons(events, schedule, population, core_of[population.name], trains)
     for synapse in mapping.network.synapses:
-        recount_synapse(events, mapping, schedule, synapse, core_of, pixels, trains)
+        recount_synapse(events, messages, mapping, schedule, synapse, core_of, pixels, trains)
+        talking |= pairs_of_cores(mapping.network, synapse, core_of)
     for row, core in enumerate(mapping.cores):
         idle = core.use.compartments - events.active_updates[row]
         events.inactive_updates[row] = np.maximum(idle, 0)
-    return events
+    return replace(events, queues=_queues(mapping, events, messages, talking))
+
+
+def _way(mapping, source, target):
+    """Links from one core to another, hop by hop: along x, then along y."""
+    start, end = mapping.cores[source], mapping.cores[target]
+    links = [("out of", source)]
+    if start.chip_index != end.chip_index:
+        return links
+    at = list(start.position)
+    for axis in (0, 1):
+        while at[axis] != end.position[axis]:
+            step = 1 if end.position[axis] > at[axis] else -1
+            at[axis] += step
+            links.append((start.chip_index, tuple(at), axis, step))
+    return links
+
+
+def _queues(mapping, events, messages, talking):
+    loads = defaultdict(float)
+    for (source, target, tick), count in messages.items():
+        way = _way(mapping, source, target)
+        for link in way:
+            loads[link, tick] += count / (len(way) + 1)
+    queues = np.zeros(events.spikes.shape)
+    for source, target in talking:
+        way = _way(mapping, source, target)
+        for tick in np.flatnonzero(events.messages_out[source] * events.messages_in[target]):
+            load = sum(loads[link, tick] for link in way) / len(way)
+            queues[target, tick] = max(queues[target, tick], load)
+    return queues
 
 
 def cores_of_neurons(mapping, population):
@@ -100,7 +133,7 @@ def recount_neurons(events, schedule, population, cores, trains):
             np.add.at(events.spikes, (own[spikes], tick), 1)
 
 
-def recount_synapse(events, mapping, schedule, synapse, core_of, pixels, trains):
+def recount_synapse(events, messages, mapping, schedule, synapse, core_of, pixels, trains):
     """Every spike of the source reaches the targets of every replica that its sender feeds."""
     source = mapping.network[synapse.source]
     is_input = isinstance(source, IntegerInput)
@@ -123,7 +156,26 @@ def recount_synapse(events, mapping, schedule, synapse, core_of, pixels, trains)
             kind[rows, tick] += spikes * synapses
             events.messages_in[rows, tick] += spikes
             if not is_input:  # the host injects pixels; no core sends them
-                recount_messages(events, mapping, senders[own, neuron], rows, tick, spikes)
+                recount_messages(
+                    events, messages, mapping, senders[own, neuron], rows, tick, spikes
+                )
+
+
+def pairs_of_cores(network, synapse, core_of):
+    """Cores that may send each other spikes: replicas that ever share a sample, neuron by neuron."""
+    if isinstance(network[synapse.source], IntegerInput):
+        return set()
+    senders, receivers = core_of[synapse.source], core_of[synapse.target]
+    pairs = np.argwhere(dense_synapses(network, synapse))
+    shared = {
+        (sample % len(senders), sample % len(receivers))
+        for sample in range(lcm(len(senders), len(receivers)))
+    }
+    return {
+        pair
+        for own, replica in shared
+        for pair in zip(senders[own][pairs[:, 1]], receivers[replica][pairs[:, 0]], strict=True)
+    }
 
 
 def num_spikes(source, pixels, trains):
@@ -135,11 +187,12 @@ def num_spikes(source, pixels, trains):
     return frames.reshape(len(pixels), source.timesteps, -1)
 
 
-def recount_messages(events, mapping, sender, receivers, tick, spikes):
+def recount_messages(events, messages, mapping, sender, receivers, tick, spikes):
     """One message per receiving core, hop by hop, or over the edge of the chip."""
     home = mapping.cores[sender]
-    for core in (mapping.cores[receiver] for receiver in receivers):
+    for receiver, core in ((receiver, mapping.cores[receiver]) for receiver in receivers):
         events.messages_out[sender, tick] += spikes
+        messages[sender, receiver, tick] += spikes
         if core.chip_index != home.chip_index:
             events.chip_crossings[sender, tick] += spikes
             continue
@@ -164,8 +217,9 @@ def test_events_are_those_of_every_single_spike(small_chips, network, seed, is_s
     for layout in (trains, channels_last):
         events = count_events(mapping, schedule, pixels, layout)
         for field in fields(Events):
-            counted = getattr(events, field.name)
-            assert np.array_equal(counted, getattr(expected, field.name)), field.name
+            pair = getattr(events, field.name), getattr(expected, field.name)
+            same = np.allclose if field.name == "queues" else np.array_equal
+            assert same(*pair), field.name
     for name, kind in EVENT_NAMES.items():
         total = getattr(expected, kind).sum() / len(pixels)
         assert cost.events_per_sample[name] == pytest.approx(total), name

@@ -17,7 +17,7 @@ from toolchain.conversion import Normalization, convert
 from toolchain.errors import DataError, UnsupportedNetworkError
 from toolchain.float_snn import run_float_snn
 from toolchain.guard import compare_with_module, evaluation_copy
-from toolchain.layer_graph import LayerGraph, SpikingPopulation
+from toolchain.layer_graph import LayerGraph
 from toolchain.linear_maps import AveragePool, Convolution, with_weight
 from toolchain.quantize_activations import quantize_activations
 from toolchain.quantizers import SlipRelu, TimestepQuantizer, quantizers
@@ -541,7 +541,7 @@ def test_the_module_and_the_random_state_stay_as_they_are():
     assert all(torch.equal(before[n], t) for n, t in module.state_dict().items())
     assert all(t.dtype == torch.float32 for t in module.state_dict().values())
     assert module.training
-    assert [p.name for p in graph.populations if isinstance(p, SpikingPopulation)] == [
+    assert [p.name for p in graph.spiking] == [
         "relu", "relu_1", "relu_2",
     ]  # fmt: skip
     kinds = {type(m) for s in graph.synapses for m in s.maps}

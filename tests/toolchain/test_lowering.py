@@ -400,7 +400,7 @@ def test_the_input_graph_stays_untouched():
 
 def test_float_passes_run_in_order_and_leave_the_model_alone():
     graph = two_neurons()
-    hidden = next(p.name for p in graph.populations if isinstance(p, SpikingPopulation))
+    hidden = next(p.name for p in graph.spiking)
     options = PassOptions(max_timesteps=1, alignment="replicate", alignments={hidden: "truncate"})
     chosen = chosen_graph(graph, options)
     assert chosen[hidden].timesteps == 1
