@@ -21,11 +21,12 @@ from imagenet_vgg import imagenet_vgg16, random_weights, run_with_thresholds
 from sklearn.datasets import load_sample_image
 
 from hw_models.pe_array.array_description import load_array
+from hw_models.pe_array.array_kernels import ArrayKernel, array_kernels
 from hw_models.pe_array.estimate import estimate_array
-from hw_models.pe_array.layer_passes import MODES, LayerPass, layer_passes
+from hw_models.pe_array.kernel_timing import time_kernel
 from hw_models.pe_array.loop_nest import Dataflow, Unrolling
-from hw_models.pe_array.operands import pass_values
-from hw_models.pe_array.pass_timing import time_pass
+from hw_models.pe_array.modes import ANN_MULTIPLIER, MODES, SNN_BIT_PLANES, SNN_TEMPORAL
+from hw_models.pe_array.operands import kernel_values
 from hw_models.pe_array.zero_skipping import SKIPPINGS, skip_zeros
 from toolchain.integer_network import (
     IntegerInput,
@@ -43,13 +44,13 @@ REPEATS = 5
 def main() -> None:
     array, network = load_array("pe-array"), imagenet_vgg16()
     print("VGG-16, 224x224, closed form without data, whole network:")
-    for mode in MODES:
+    for mode in MODES.values():
         seconds = []
         for _ in range(REPEATS):
             start = time.perf_counter()
             estimate = estimate_array(network, array, mode)
             seconds.append(time.perf_counter() - start)
-        print(f"  {mode:15} {estimate.total_cycles:12,} cycles in {min(seconds):.3f} s")
+        print(f"  {mode.name:15} {estimate.total_cycles:12,} cycles in {min(seconds):.3f} s")
     _dataflows(network)
     _skipping()
     _beside_scalesim()
@@ -58,7 +59,7 @@ def main() -> None:
 def _dataflows(network: IntegerNetwork) -> None:
     array = load_array("pe-array")
     print("the same under each dataflow:")
-    for mode in MODES:
+    for mode in MODES.values():
         for dataflow in (
             Dataflow(),
             Dataflow(time_loop="outermost"),
@@ -73,7 +74,7 @@ def _dataflows(network: IntegerNetwork) -> None:
             )
             fold = ", folded" if dataflow.fold else ""
             print(
-                f"  {mode:15} time {dataflow.time_loop + fold:18} {estimate.total_cycles:12,} cycles, "
+                f"  {mode.name:15} time {dataflow.time_loop + fold:18} {estimate.total_cycles:12,} cycles, "
                 f"{estimate.off_chip_bytes / 1e6:6.1f} MB off chip, of it potentials and sums "
                 f"{carried / 1e6:5.1f}, {sum(estimate.energy_pj.values()) / 1e9:6.1f} mJ"
             )
@@ -87,14 +88,14 @@ def _skipping() -> None:
     print(
         f"the same with weights, run on one photograph: {time.perf_counter() - start:.1f} s to set up"
     )
-    for mode in ("snn_temporal", "snn_bit_planes"):
+    for mode in (SNN_TEMPORAL, SNN_BIT_PLANES):
         for skipping in SKIPPINGS:
             start, cycles = time.perf_counter(), 0
-            for layer, values in pass_values(network, mode, pixels, counts, {}):
+            for layer, values in kernel_values(network, mode, pixels, counts, {}):
                 work = skip_zeros(layer, array, values, skipping)
-                cycles += time_pass(layer, array, work.turns).total_cycles
+                cycles += time_kernel(layer, array, work.iterations).total_cycles
             seconds = time.perf_counter() - start
-            print(f"  {mode:15} {skipping:10} {cycles:12,} cycles in {seconds:.2f} s")
+            print(f"  {mode.name:15} {skipping:10} {cycles:12,} cycles in {seconds:.2f} s")
 
 
 def _beside_scalesim() -> None:
@@ -117,16 +118,16 @@ def _beside_scalesim() -> None:
     array = replace(load_array("pe-array"), unrolling=unrolling)
     start = time.perf_counter()
     for _ in range(REPEATS):
-        timing = time_pass(ours, array)
+        timing = time_kernel(ours, array)
     seconds = (time.perf_counter() - start) / REPEATS
     print(
         f"64 -> 64, 56x56, 3x3 on 28 x 32 elements: SCALE-Sim {theirs['cycles']:,} cycles in "
-        f"{theirs['seconds']:.1f} s; this model {timing.cycles:,} turns, with memory, in "
+        f"{theirs['seconds']:.1f} s; this model {timing.cycles:,} iterations, with memory, in "
         f"{1000 * seconds:.2f} ms: {theirs['seconds'] / seconds:,.0f} times faster"
     )
 
 
-def _one_layer() -> LayerPass:
+def _one_layer() -> ArrayKernel:
     """conv 64 -> 64 as the multiplier ANN, from a network of one layer."""
     ones = np.ones((64, 1, 1), np.int64)
     weight = np.broadcast_to(np.int8(1), (64, 64, 3, 3))
@@ -148,7 +149,7 @@ def _one_layer() -> LayerPass:
             IntegerSynapse.of_maps(source="layer", target="logits", maps=(Dense(weight=head),), exponent=0),
         ],
     )  # fmt: skip
-    return layer_passes(network, "ann_multiplier")[0]
+    return array_kernels(network, ANN_MULTIPLIER)[0]
 
 
 if __name__ == "__main__":

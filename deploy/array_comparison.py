@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from hw_models.pe_array.array_description import PeArray
+from hw_models.pe_array.array_kernels import array_kernels
 from hw_models.pe_array.estimate import ArrayEstimate, estimate_array
-from hw_models.pe_array.layer_passes import Mode, layer_passes, modes_of
+from hw_models.pe_array.modes import Mode, array_modes
 from hw_models.pe_array.roofline import Roofline, roofline
-from hw_models.pe_array.skipping_estimate import SkippedPass, estimate_skipping
+from hw_models.pe_array.skipping_estimate import SkippedKernel, estimate_skipping
 from hw_models.pe_array.zero_skipping import Skipping
 from sim.engines import simulate
 from sim.simulation import Simulation
@@ -27,12 +28,12 @@ class ModeOnArray:
     """A network in one mode.
 
     Attributes:
-        skipping: each pass under each kind of zero skipping; empty without data.
+        skipping: each kernel under each kind of zero skipping; empty without data.
     """
 
     estimate: ArrayEstimate
     rooflines: tuple[Roofline, ...]
-    skipping: Mapping[Skipping, tuple[SkippedPass, ...]]
+    skipping: Mapping[Skipping, tuple[SkippedKernel, ...]]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -57,13 +58,13 @@ def compare_on_array(
     """Every mode; zero skipping on test samples of a data set, where there is one.
 
     Raises:
-        TargetError: a buffer of the array cannot hold a row of a layer.
+        TargetError: a buffer of the array cannot hold a row of a kernel.
     """
     pixels = None if dataset is None else dataset.test_pixels[:SKIPPING_SAMPLES]
     activity = None if pixels is None else _activity(network, pixels)
     return ArrayComparison(
         array=array,
-        modes={mode: _in_mode(network, array, mode, activity) for mode in modes_of(network)},
+        modes={mode: _in_mode(network, array, mode, activity) for mode in array_modes(network)},
         samples=0 if pixels is None else len(pixels),
     )
 
@@ -84,12 +85,12 @@ def _activity(network: IntegerNetwork, pixels: np.ndarray) -> _Activity:
 def _in_mode(
     network: IntegerNetwork, array: PeArray, mode: Mode, activity: _Activity | None
 ) -> ModeOnArray:
-    skipping: Mapping[Skipping, tuple[SkippedPass, ...]] = {}
+    skipping: Mapping[Skipping, tuple[SkippedKernel, ...]] = {}
     if activity is not None:
         pixels, run = activity.pixels, activity.run
         skipping = estimate_skipping(network, array, mode, pixels, run.counts, run.trains)
     return ModeOnArray(
         estimate=estimate_array(network, array, mode),
-        rooflines=tuple(roofline(layer, array) for layer in layer_passes(network, mode)),
+        rooflines=tuple(roofline(kernel, array) for kernel in array_kernels(network, mode)),
         skipping=skipping,
     )

@@ -8,13 +8,8 @@ from typing import Any
 
 from hw_models.pe_array.array_description import PeArray
 from hw_models.pe_array.design_space import pareto_front, sweep_unrollings, unrollings
-from hw_models.pe_array.layer_passes import Mode, modes_of
+from hw_models.pe_array.modes import snn_schedules
 from toolchain.integer_network import IntegerNetwork
-
-
-def swept_modes(network: IntegerNetwork) -> list[Mode]:
-    """The schedules of the SNN that a network allows."""
-    return [mode for mode in modes_of(network) if mode.startswith("snn")]
 
 
 def sweep_documents(
@@ -27,12 +22,12 @@ def sweep_documents(
     """
     documents = []
     num_designs = len(list(unrollings(array.unrolling.num_elements)))
-    for mode in swept_modes(network):
+    for mode in snn_schedules(network):
         designs = sweep_unrollings(network, array, mode, lambda done: progress())
         front = pareto_front(designs)
         documents.append(
             {
-                "mode": mode,
+                "mode": mode.name,
                 "elements": array.unrolling.num_elements,
                 "left_out": num_designs - len(designs),
                 "designs": [

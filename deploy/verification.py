@@ -20,9 +20,9 @@ from hw_models.multicore.pipeline import Pipeline, pipeline_of
 from hw_models.multicore.pipeline_ticks import schedule_pipeline
 from hw_models.pe_array.array_description import PeArray, load_array
 from hw_models.pe_array.functional import run_on_array
-from hw_models.pe_array.layer_passes import modes_of
-from hw_models.pe_array.rtl_network import verify_in_rtl
-from hw_models.pe_array.rtl_simulator import SimulatorName
+from hw_models.pe_array.modes import snn_schedules
+from hw_models.pe_array.rtl.driver.network import verify_in_rtl
+from hw_models.pe_array.rtl.driver.simulator import SimulatorName
 from hw_models.target_description import TargetDescription, load_target
 from sim.core_by_core import frames_and_probes, verify_cores
 from sim.exact import run_exact
@@ -159,12 +159,11 @@ def hold_array(network: IntegerNetwork, array: PeArray, pixels: np.ndarray) -> s
     Under both schedules, where the network's alignment allows them.
     """
     stepped = run_stepped(network, pixels)
-    for mode in modes_of(network):
-        if mode in ("snn_temporal", "snn_bit_planes"):
-            run = run_on_array(network, array, pixels, mode)
-            on_array = Simulation(logits=run.logits, counts=run.counts, trains=run.trains)
-            if (divergence := first_divergence(stepped, on_array)) is not None:
-                return f"{mode}: {divergence}"
+    for mode in snn_schedules(network):
+        run = run_on_array(network, array, pixels, mode)
+        on_array = Simulation(logits=run.logits, counts=run.counts, trains=run.trains)
+        if (divergence := first_divergence(stepped, on_array)) is not None:
+            return f"{mode}: {divergence}"
     return None
 
 
@@ -271,7 +270,7 @@ def _lava(build: Build, lava_python: Callable[[], Path]) -> Rung:
 def _pe_array(build: Build) -> Rung:
     name = "integer network -> PE array"
     difference = hold_array(build.network, build.array, build.pixels)
-    schedules = sum(mode.startswith("snn") for mode in modes_of(build.network))
+    schedules = len(snn_schedules(build.network))
     compared = f"counts, trains and logits of {len(build.pixels)} samples, {schedules} schedules"
     return _rung(name, difference, compared)
 
@@ -296,10 +295,10 @@ def _rtl(build: Build, limit: RtlLimit, on_stage: Callable[[str], None]) -> Rung
             f"; {num_left_out} longer ones over the limit of {limit.cycles:,} cycles left out "
             f"({cycles_left_out:,} cycles: --rtl-cycles {run.cycles + cycles_left_out})"
         )
-    if run.num_passes == 0:
+    if run.num_kernels == 0:
         return Rung(name=name, status="skipped", detail=f"no pass{over}")
     compared = (
-        f"cycles, port accesses, sums and spikes of {run.num_passes} passes on one sample, {run.cycles:,} "
+        f"cycles, port accesses, sums and spikes of {run.num_kernels} passes on one sample, {run.cycles:,} "
         f"cycles in {run.simulator}{over}"
     )
     return _rung(name, run.difference, compared)

@@ -1,4 +1,4 @@
-"""A residual network small enough for any simulator, its integers always the same."""
+"""Networks small enough for any simulator, their integers always the same."""
 
 from __future__ import annotations
 
@@ -64,4 +64,43 @@ def residual_network():
                 ),
             ],
         )
+    )
+
+
+def one_layer(linear_map, input_shape):
+    """Spiking ``source`` -> ``hidden`` -> ``logits``; the source is itself fed by one pixel a neuron."""
+    shape = linear_map.output_shape(input_shape)
+
+    def spiking(name, shape):
+        ones = np.ones((shape[0], 1, 1), np.int64)
+        return IntegerSpiking(
+            name=name, shape=shape, timesteps=2, threshold=64 * ones, initial_potential=32 * ones,
+            bias=0 * ones,
+        )  # fmt: skip
+
+    outputs = int(np.prod(shape))
+    identity = np.ones(input_shape[0], np.int8)
+    return IntegerNetwork.build(
+        [
+            IntegerInput(name="input", shape=input_shape, max_value=1, unit=1.0),
+            spiking("source", input_shape),
+            spiking("hidden", shape),
+            IntegerReadout(
+                name="logits", shape=(1, 1, 1), bias=np.zeros((1, 1, 1), np.int64), unit=1.0
+            ),
+        ],
+        [
+            IntegerSynapse.of_maps(
+                source="input", target="source", exponent=0, maps=(Scale(weight=identity),)
+            ),
+            IntegerSynapse.of_maps(
+                source="source", target="hidden", exponent=0, maps=(linear_map,)
+            ),
+            IntegerSynapse.of_maps(
+                source="hidden",
+                target="logits",
+                exponent=0,
+                maps=(Dense(weight=np.ones((1, outputs), np.int8)),),
+            ),
+        ],
     )

@@ -92,10 +92,11 @@ def _dataset(report: dict[str, Any], build: Path) -> Dataset | None:
 
 
 def _sweeps(network: IntegerNetwork, array: PeArray, hidden: bool) -> list[dict[str, Any]]:
-    from deploy.array_sweep import sweep_documents, swept_modes
+    from deploy.array_sweep import sweep_documents
     from hw_models.pe_array.design_space import unrollings
+    from hw_models.pe_array.modes import snn_schedules
 
-    total = len(list(unrollings(array.unrolling.num_elements))) * len(swept_modes(network))
+    total = len(list(unrollings(array.unrolling.num_elements))) * len(snn_schedules(network))
     with progress_bar(hidden=hidden) as progress:
         task = progress.add_task("trying unrollings", total=total, note="")
         return sweep_documents(network, array, lambda: progress.advance(task))

@@ -52,7 +52,7 @@ def verify_command(
     """
     from deploy.lava_environment import find_lava_python
     from deploy.verification import RTL_CYCLES, RtlLimit, load_build, verify
-    from hw_models.pe_array.rtl_simulator import preferred_simulator
+    from hw_models.pe_array.rtl.driver.simulator import preferred_simulator
 
     limit = None
     if rtl or rtl_cycles is not None:

@@ -48,7 +48,7 @@ def _mode(mode: ModeOnArray) -> dict[str, Any]:
         for layer, roof in zip(estimate.layers, mode.rooflines, strict=True)
     ]
     return {
-        "mode": estimate.mode,
+        "mode": estimate.mode.name,
         "total_cycles": estimate.total_cycles,
         "cycles": sum(layer["cycles"] for layer in layers),
         "stalls": {name: sum(layer["stalls"][name] for layer in layers) for name in STALLS},

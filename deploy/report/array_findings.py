@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from deploy.report.markup import number, per_cent
+from hw_models.pe_array.modes import MODES
 
 
 def headline(on_array: dict[str, Any]) -> str:
@@ -56,7 +57,7 @@ def silicon(on_array: dict[str, Any]) -> str:
     ours = ", ".join(
         f"{mode['mode']} {number(sum(mode['energy_pj'].values()) / mode['accumulations'])}"
         for mode in on_array["estimates"]
-        if mode["mode"].startswith("snn")
+        if MODES[mode["mode"]].is_spiking
     )
     chips = ", ".join(
         f"{chip} {number(pj)}" for chip, pj in on_array["published_silicon_pj"].items()

@@ -23,12 +23,13 @@ COLOURS = {
     "node": "#1d2430",
     "fill, drain": "#c9ced6",
 }
-_MODES = {
+MODE_COLOURS = {
     "snn_temporal": "#2f6db3",
     "snn_bit_planes": "#e3a008",
     "ann_multiplier": "#3f8f6b",
     "ann_bit_serial": "#9c4f7c",
 }
+UNROLLING_COLOUR = "#9aa4b2"
 _SKIPPING_MARKS = {"lockstep": "^", "per_lane": "s", "compacted": "o"}
 
 
@@ -133,7 +134,7 @@ def _layers(axes: Axes, on_array: dict[str, Any]) -> None:
             [position + offset for position in range(len(names))],
             [layer["total_cycles"] for layer in mode["layers"]],
             width,
-            color=_MODES[mode["mode"]],
+            color=MODE_COLOURS[mode["mode"]],
             label=mode["mode"],
         )
     many = len(names) > 14
@@ -154,7 +155,7 @@ def _sweep(axes: Axes, sweep: dict[str, Any]) -> None:
     def points(chosen: list[dict[str, Any]]) -> tuple[list[float], list[float]]:
         return [d["total_cycles"] for d in chosen], [d["port_bytes"] / 1000 for d in chosen]
 
-    axes.loglog(*points(designs), ".", color="#9aa4b2", markersize=4, label="unrollings")
+    axes.loglog(*points(designs), ".", color=UNROLLING_COLOUR, markersize=4, label="unrollings")
     axes.loglog(*points(front), "o-", color="#c2410c", markersize=4, label="none better in both")
     own = [d for d in designs if d["is_own"]]
     axes.loglog(*points(own), "*", color="#2f6db3", markersize=12, label="this array")

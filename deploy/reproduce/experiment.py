@@ -7,6 +7,9 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
+
+from typing_extensions import assert_never
 
 from deploy.build_folder import write_json
 
@@ -18,10 +21,10 @@ class Plot:
     """Series over common x positions; a None is not drawn.
 
     Attributes:
-        kind: lines, or bars side by side.
+        kind: bars are side by side.
     """
 
-    kind: str
+    kind: Literal["lines", "bars"]
     x_label: str
     y_label: str
     x: Sequence[Cell]
@@ -106,15 +109,17 @@ def _draw(experiment: Experiment, path: Path) -> None:
     positions = list(range(len(plot.x)))
     for index, (label, values) in enumerate(plot.series.items()):
         points = [(p, v) for p, v in zip(positions, values, strict=True) if v is not None]
-        if plot.kind == "lines":
-            axes.plot(*zip(*points, strict=True), marker="o", markersize=4, label=label)
-        else:
-            width = 0.8 / len(plot.series)
-            offset = (index - (len(plot.series) - 1) / 2) * width
-            bars = axes.bar(
-                [p + offset for p, _ in points], [v for _, v in points], width, label=label
-            )
-            axes.bar_label(bars, fmt="{:.4g}", fontsize=7)
+        places, heights = [p for p, _ in points], [v for _, v in points]
+        match plot.kind:
+            case "lines":
+                axes.plot(places, heights, marker="o", markersize=4, label=label)
+            case "bars":
+                width = 0.8 / len(plot.series)
+                offset = (index - (len(plot.series) - 1) / 2) * width
+                bars = axes.bar([p + offset for p in places], heights, width, label=label)
+                axes.bar_label(bars, fmt="{:.4g}", fontsize=7)
+            case _:
+                assert_never(plot.kind)
     crowded = max(len(str(x)) for x in plot.x) * len(plot.x) > 80
     axes.set_xticks(positions, [str(x) for x in plot.x], rotation=90 if crowded else 0)
     if crowded:

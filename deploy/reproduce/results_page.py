@@ -1,4 +1,4 @@
-"""One Markdown page of all experiments that were run, in the order of the paper."""
+"""One Markdown page of all experiments that were run, in the order of ``EXPERIMENTS``."""
 
 from __future__ import annotations
 
@@ -6,11 +6,8 @@ import json
 from pathlib import Path
 
 from deploy.reproduce.experiment import Experiment
+from deploy.reproduce.experiments import EXPERIMENTS
 from toolchain.errors import DataError
-
-_ORDER = (
-    "summary", "table4", "calibration", "table5", "table8", "baselines", "fig1", "fig11", "budget",
-)  # fmt: skip
 
 _HEAD = """\
 # Results
@@ -27,7 +24,7 @@ def write_results_page(folder: Path) -> Path:
         DataError: the folder holds no result.
     """
     sections = []
-    for kind in _ORDER:
+    for kind in EXPERIMENTS:
         for file in sorted(folder.glob(f"{kind}-*.json")):
             record = json.loads(file.read_text(encoding="utf-8"))
             experiment = Experiment(

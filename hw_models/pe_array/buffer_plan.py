@@ -1,4 +1,4 @@
-"""What of a pass each buffer holds, and so how often it is fetched from off chip.
+"""What of a kernel each buffer holds, and so how often it is fetched from off chip.
 
 The largest that fits is held:
 
@@ -7,12 +7,12 @@ The largest that fits is held:
   columns and frames.
 - *input*: ``map``, once for all tiles of output channels; else ``rows``, the K_h rows under the kernel,
   so that a row is fetched once a tile of output channels; else a ``window`` for each tile of columns;
-  else ``streamed``, anew for each turn of the innermost loop.
+  else ``streamed``, anew for each iteration of the innermost loop.
 - *partial sums* of a join and *membrane potentials* between frame tiles: ``kept`` for the whole map, else
   ``spilled`` off chip, a row at a time.
 
 A double-buffered memory holds two of what is replaced while the array runs. A memory that cannot hold even
-one row of results, or the operands of one turn, is refused.
+one row of results, or the operands of one iteration, is refused.
 """
 
 from __future__ import annotations
@@ -21,9 +21,11 @@ from dataclasses import dataclass
 from math import ceil, prod
 from typing import Literal, TypeAlias
 
+from typing_extensions import assert_never
+
 from hw_models.pe_array.array_description import BufferName, PeArray, require_room
-from hw_models.pe_array.layer_passes import LayerPass
-from hw_models.pe_array.loop_nest import Tiling, tiles, tiling_of
+from hw_models.pe_array.array_kernels import ArrayKernel
+from hw_models.pe_array.loop_nest import Ending, Tiling, tiles, tiling_of
 
 WeightPlan: TypeAlias = Literal["none", "kept", "tile", "streamed"]
 InputPlan: TypeAlias = Literal["map", "rows", "window", "streamed"]
@@ -40,57 +42,57 @@ class BufferPlan:
     membrane: MapPlan
 
 
-def plan_buffers(layer: LayerPass, array: PeArray) -> BufferPlan:
+def plan_buffers(kernel: ArrayKernel, array: PeArray) -> BufferPlan:
     """The largest of each operand that fits its buffer.
 
     Raises:
-        TargetError: a buffer cannot hold a row (a turn) of the layer; names file and field.
+        TargetError: a buffer cannot hold a row (an iteration) of the kernel; names file and field.
     """
-    tiling = tiling_of(layer.nest, array.unrolling, array.dataflow)
+    tiling = tiling_of(kernel.nest, array.unrolling, array.dataflow)
     plan = BufferPlan(
-        weight=_weights(layer, array),
-        input=_input(layer, array, tiling),
-        psum=_sums(layer, array, tiling),
-        membrane=_membranes(layer, array, tiling),
+        weight=_weights(kernel, array),
+        input=_input(kernel, array, tiling),
+        psum=_sums(kernel, array, tiling),
+        membrane=_membranes(kernel, array, tiling),
     )
-    _check_output_row(layer, array, tiling)
+    _check_output_row(kernel, array, tiling)
     return plan
 
 
-def buffer_of(layer: LayerPass, operand: str) -> BufferName:
+def buffer_of(kernel: ArrayKernel, operand: str) -> BufferName:
     """Where an operand waits: parameters beside the weights; a map of sums that leaves, with the sums."""
-    if operand == "output" and layer.ending != "fires":
+    if operand == "output" and not kernel.nest.fires:
         return "psum"
     places: dict[str, BufferName] = {"parameter": "weight", "psum": "psum", "membrane": "membrane"}
     places |= {"weight": "weight", "input": "input", "output": "output"}
     return places[operand]
 
 
-def carries_sums(layer: LayerPass, array: PeArray, tiling: Tiling) -> bool:
+def carries_sums(kernel: ArrayKernel, array: PeArray, tiling: Tiling) -> bool:
     """The one sum of all bit planes leaves the array between two frame tiles."""
-    return layer.nest.sum_frames and _leaves_between_frames(array, tiling)
+    return kernel.nest.sum_frames and _leaves_between_frames(array, tiling)
 
 
-def carries_membranes(layer: LayerPass, array: PeArray, tiling: Tiling) -> bool:
+def carries_membranes(kernel: ArrayKernel, array: PeArray, tiling: Tiling) -> bool:
     """Membrane potentials leave the array between two frame tiles."""
-    fires_by_frame = layer.nest.fires and not layer.nest.sum_frames
+    fires_by_frame = kernel.nest.fires and not kernel.nest.sum_frames
     return fires_by_frame and _leaves_between_frames(array, tiling)
 
 
-def potential_word_bits(layer: LayerPass, array: PeArray) -> int:
+def potential_word_bits(kernel: ArrayKernel, array: PeArray) -> int:
     """A membrane potential that waits for its next frame tile, and the spikes counted so far with it."""
-    return array.potential_bits + (0 if layer.stores_frames else layer.stored_bits)
+    return array.potential_bits + (0 if kernel.leaves.stores_frames else kernel.leaves.stored_bits)
 
 
 def _leaves_between_frames(array: PeArray, tiling: Tiling) -> bool:
     return array.dataflow.time_loop == "outermost" and tiling.num_frame_tiles > 1
 
 
-def _weights(layer: LayerPass, array: PeArray) -> WeightPlan:
-    nest, unrolling = layer.nest, array.unrolling
+def _weights(kernel: ArrayKernel, array: PeArray) -> WeightPlan:
+    nest, unrolling = kernel.nest, array.unrolling
     if nest.unit_weights:
         return "none"
-    per_channel = nest.input_channels * prod(nest.kernel) * array.weight_bits
+    per_channel = nest.input_channels * prod(nest.kernel_size) * array.weight_bits
     copies = array.buffers["weight"].copies if nest.groups > 1 else 1
     if _holds(array, "weight", copies * nest.output_channels * per_channel):
         return "kept"
@@ -99,75 +101,80 @@ def _weights(layer: LayerPass, array: PeArray) -> WeightPlan:
     return "tile" if _holds(array, "weight", tile_bits) else "streamed"
 
 
-def _input(layer: LayerPass, array: PeArray, tiling: Tiling) -> InputPlan:
-    nest = layer.nest
+def _input(kernel: ArrayKernel, array: PeArray, tiling: Tiling) -> InputPlan:
+    nest = kernel.nest
     (height, width), copies = nest.input_size, array.buffers["input"].copies
-    all_bits = nest.input_channels * layer.loaded_bits(range(nest.frames))
+    all_bits = nest.input_channels * kernel.reads.loaded_bits(range(nest.frames))
     if _holds(array, "input", (copies if nest.groups > 1 else 1) * height * width * all_bits):
         return "map"
-    value_bits = nest.input_channels * most_loaded_bits(layer, array, tiling)
-    if _holds(array, "input", copies * min(height, nest.kernel[0]) * width * value_bits):
+    value_bits = nest.input_channels * most_loaded_bits(kernel, array, tiling)
+    if _holds(array, "input", copies * min(height, nest.kernel_size[0]) * width * value_bits):
         return "rows"
-    columns = min(width, (tiling.columns - 1) * nest.stride[1] + nest.kernel[1])
-    rows = min(height, nest.kernel[0])
+    columns = min(width, (tiling.columns - 1) * nest.stride[1] + nest.kernel_size[1])
+    rows = min(height, nest.kernel_size[0])
     if _holds(array, "input", copies * rows * columns * value_bits):
         return "window"
     n, s = min(tiling.columns, nest.columns), min(tiling.frames, nest.frames)
     v = min(tiling.input_channels, nest.input_channels)
-    contents = f"{n} x {s} x {v} operands of {layer.operand_bits} bits"
-    require_room(array, "input", ceil(n * s * v * layer.operand_bits / 8), contents, layer.name)
+    contents = f"{n} x {s} x {v} operands of {kernel.reads.bits} bits"
+    require_room(array, "input", ceil(n * s * v * kernel.reads.bits / 8), contents, kernel.name)
     return "streamed"
 
 
-def most_loaded_bits(layer: LayerPass, array: PeArray, tiling: Tiling) -> int:
+def most_loaded_bits(kernel: ArrayKernel, array: PeArray, tiling: Tiling) -> int:
     """Bits of an input value that are needed at a time: of all frames, or of one tile of them."""
     if array.dataflow.time_loop == "innermost":
-        return layer.loaded_bits(range(layer.nest.frames))
-    return max(layer.loaded_bits(tile) for tile in tiles(layer.nest.frames, tiling.frames))
+        return kernel.reads.loaded_bits(range(kernel.nest.frames))
+    return max(kernel.reads.loaded_bits(tile) for tile in tiles(kernel.nest.frames, tiling.frames))
 
 
-def _sums(layer: LayerPass, array: PeArray, tiling: Tiling) -> MapPlan:
-    nest = layer.nest
-    in_join = nest.adds_sums or layer.ending == "joins"
-    if not in_join and not carries_sums(layer, array, tiling):
+def _sums(kernel: ArrayKernel, array: PeArray, tiling: Tiling) -> MapPlan:
+    nest = kernel.nest
+    in_join = nest.adds_sums or kernel.nest.ending is Ending.JOINS
+    if not in_join and not carries_sums(kernel, array, tiling):
         return "none"
     if _holds(array, "psum", nest.num_neurons * nest.sums_per_neuron * array.sum_bits):
         return "kept"
-    _require_row(layer, array, "psum", sums_per_row_neuron(layer, array, tiling) * array.sum_bits)
+    _require_row(kernel, array, "psum", sums_per_row_neuron(kernel, array, tiling) * array.sum_bits)
     return "spilled"
 
 
-def sums_per_row_neuron(layer: LayerPass, array: PeArray, tiling: Tiling) -> int:
+def sums_per_row_neuron(kernel: ArrayKernel, array: PeArray, tiling: Tiling) -> int:
     """Partial sums of a neuron that are at hand together, at most."""
-    if array.dataflow.time_loop == "innermost" or layer.nest.sum_frames:
-        return layer.nest.sums_per_neuron
-    return min(layer.nest.frames, tiling.frames)
+    if array.dataflow.time_loop == "innermost" or kernel.nest.sum_frames:
+        return kernel.nest.sums_per_neuron
+    return min(kernel.nest.frames, tiling.frames)
 
 
-def _membranes(layer: LayerPass, array: PeArray, tiling: Tiling) -> MapPlan:
-    if not carries_membranes(layer, array, tiling):
+def _membranes(kernel: ArrayKernel, array: PeArray, tiling: Tiling) -> MapPlan:
+    if not carries_membranes(kernel, array, tiling):
         return "none"
-    word_bits = potential_word_bits(layer, array)
-    if _holds(array, "membrane", layer.nest.num_neurons * word_bits):
+    word_bits = potential_word_bits(kernel, array)
+    if _holds(array, "membrane", kernel.nest.num_neurons * word_bits):
         return "kept"
-    _require_row(layer, array, "membrane", word_bits)
+    _require_row(kernel, array, "membrane", word_bits)
     return "spilled"
 
 
-def _check_output_row(layer: LayerPass, array: PeArray, tiling: Tiling) -> None:
+def _check_output_row(kernel: ArrayKernel, array: PeArray, tiling: Tiling) -> None:
     """What leaves the chip waits in the buffer of spikes, or of sums where a map of sums leaves."""
-    if layer.ending == "fires":
-        _require_row(layer, array, "output", layer.stored_bits)
-    elif layer.ending != "joins":
-        bits = sums_per_row_neuron(layer, array, tiling) * array.sum_bits
-        _require_row(layer, array, "psum", bits)
+    match kernel.nest.ending:
+        case Ending.FIRES | Ending.QUANTIZES:
+            _require_row(kernel, array, "output", kernel.leaves.stored_bits)
+        case Ending.MAPS | Ending.READS_OUT:
+            bits = sums_per_row_neuron(kernel, array, tiling) * array.sum_bits
+            _require_row(kernel, array, "psum", bits)
+        case Ending.JOINS:
+            pass
+        case _:
+            assert_never(kernel.nest.ending)
 
 
-def _require_row(layer: LayerPass, array: PeArray, name: BufferName, neuron_bits: int) -> None:
-    channels = min(array.unrolling.output_channels, layer.nest.output_channels)
-    columns = layer.nest.columns
+def _require_row(kernel: ArrayKernel, array: PeArray, name: BufferName, neuron_bits: int) -> None:
+    channels = min(array.unrolling.output_channels, kernel.nest.output_channels)
+    columns = kernel.nest.columns
     contents = f"a row of {channels} x {columns} neurons of {neuron_bits} bits"
-    require_room(array, name, ceil(channels * columns * neuron_bits / 8), contents, layer.name)
+    require_room(array, name, ceil(channels * columns * neuron_bits / 8), contents, kernel.name)
 
 
 def _holds(array: PeArray, name: BufferName, bits: int) -> bool:

@@ -1,4 +1,4 @@
-"""Counters of one pass in closed form; ``loop_trace`` is its proof and gives the same numbers."""
+"""Counters of one kernel in closed form; ``tests/oracles/loop_trace.py`` walks the loops to check them."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from math import prod
 from hw_models.pe_array.loop_nest import Dataflow, LoopNest, Unrolling, tiling_of
 
 PIPELINE_CYCLES = 2
-"""From the last turn of the loop until its partial sums are complete: operands arrive, sums are combined.
+"""From the last iteration until its partial sums are complete: operands arrive, sums are combined.
 
-The register stages of the array in ``rtl/``, which prove it."""
+The register stages of the array in ``rtl/sv/``; the RTL tests count them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoopCounters:
-    """What one pass does, tails excluded.
+    """What one kernel does, tails excluded.
 
     Attributes:
         cycles: iterations of the innermost loop.
@@ -25,7 +25,7 @@ class LoopCounters:
         weight_reads: weights read from the weight port; one serves N columns and S frames.
         input_reads: operands read from the input port; one serves M output channels. Positions in the
             zero padding are not read.
-        psum_reads, psum_writes: partial sums that come from an earlier pass or frame tile, or are left
+        psum_reads, psum_writes: partial sums that come from an earlier kernel or frame tile, or are left
             for a later one.
         membrane_reads, membrane_writes: potentials that leave the array between two frame tiles.
         node_updates: firing steps of all neurons.
@@ -49,10 +49,10 @@ class LoopCounters:
 def count_loops(nest: LoopNest, unrolling: Unrolling, dataflow: Dataflow) -> LoopCounters:
     """Closed form; ceil at every tail."""
     tiling = tiling_of(nest, unrolling, dataflow)
-    windows = nest.groups * nest.rows * prod(nest.kernel)
-    tile_passes = tiling.num_column_tiles * tiling.num_frame_tiles
+    windows = nest.groups * nest.rows * prod(nest.kernel_size)
+    column_and_frame_tiles = tiling.num_column_tiles * tiling.num_frame_tiles
     channels = nest.output_channels * nest.input_channels
-    cycles = windows * tiling.num_channel_tiles * tile_passes * tiling.num_input_tiles
+    cycles = windows * tiling.num_channel_tiles * column_and_frame_tiles * tiling.num_input_tiles
     between_frame_tiles = 0
     if dataflow.time_loop == "outermost":
         between_frame_tiles = nest.num_neurons * (tiling.num_frame_tiles - 1)
@@ -64,7 +64,7 @@ def count_loops(nest: LoopNest, unrolling: Unrolling, dataflow: Dataflow) -> Loo
         cycles=cycles,
         node_stall_cycles=_node_stalls(nest, unrolling, dataflow),
         accumulations=windows * nest.columns * nest.frames * channels,
-        weight_reads=0 if nest.unit_weights else windows * channels * tile_passes,
+        weight_reads=0 if nest.unit_weights else windows * channels * column_and_frame_tiles,
         input_reads=nest.groups
         * nest.input_channels
         * nest.frames
@@ -81,7 +81,7 @@ def count_loops(nest: LoopNest, unrolling: Unrolling, dataflow: Dataflow) -> Loo
 
 
 def array_cycles(nest: LoopNest, unrolling: Unrolling, dataflow: Dataflow) -> int:
-    """Cycles of a pass from start to the last write, with ports that never make the array wait."""
+    """Cycles of a kernel from start to the last write, with ports that never make the array wait."""
     counters, tiling = (
         count_loops(nest, unrolling, dataflow),
         tiling_of(nest, unrolling, dataflow),
@@ -95,7 +95,7 @@ def in_range_pairs(nest: LoopNest, axis: int) -> int:
     positions = (nest.rows, nest.columns)[axis]
     size, stride, padding = nest.input_size[axis], nest.stride[axis], nest.padding[axis]
     total = 0
-    for offset in range(nest.kernel[axis]):
+    for offset in range(nest.kernel_size[axis]):
         first = max(0, -((offset - padding) // stride))  # ceil((padding - offset) / stride)
         last = min(positions - 1, (size - 1 + padding - offset) // stride)
         total += max(0, last - first + 1)

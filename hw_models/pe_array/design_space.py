@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from math import ceil
 
 from hw_models.pe_array.array_description import BufferName, PeArray
+from hw_models.pe_array.array_kernels import ArrayKernel, array_kernels
 from hw_models.pe_array.buffer_plan import potential_word_bits
 from hw_models.pe_array.estimate import estimate_array
-from hw_models.pe_array.layer_passes import LayerPass, Mode, layer_passes
 from hw_models.pe_array.loop_nest import Unrolling
+from hw_models.pe_array.modes import Mode, ModeName
 from toolchain.errors import TargetError
 from toolchain.integer_network import IntegerNetwork
 
@@ -25,7 +26,7 @@ class ArrayDesign:
     """
 
     unrolling: Unrolling
-    mode: Mode
+    mode: ModeName
     total_cycles: int
     utilisation: float
     port_bytes: float
@@ -65,10 +66,10 @@ def sweep_unrollings(
         progress: called with the number of unrollings done.
     """
     designs = []
-    passes = layer_passes(network, mode)
+    kernels = array_kernels(network, mode)
     for done, unrolling in enumerate(unrollings(array.unrolling.num_elements), 1):
         try:
-            estimate = estimate_array(network, with_wide_ports(array, unrolling, passes), mode)
+            estimate = estimate_array(network, with_wide_ports(array, unrolling, kernels), mode)
         except TargetError:
             continue
         finally:
@@ -76,7 +77,7 @@ def sweep_unrollings(
         designs.append(
             ArrayDesign(
                 unrolling=unrolling,
-                mode=mode,
+                mode=mode.name,
                 total_cycles=estimate.total_cycles,
                 utilisation=estimate.utilisation,
                 port_bytes=estimate.port_bytes,
@@ -87,8 +88,10 @@ def sweep_unrollings(
     return designs
 
 
-def with_wide_ports(array: PeArray, unrolling: Unrolling, passes: Sequence[LayerPass]) -> PeArray:
-    """An array unrolled otherwise, whose ports move in a cycle whatever a pass can need in it."""
+def with_wide_ports(
+    array: PeArray, unrolling: Unrolling, kernels: Sequence[ArrayKernel]
+) -> PeArray:
+    """An array unrolled otherwise, whose ports move in a cycle whatever a kernel can need in it."""
     m, n, s, v = (
         unrolling.output_channels,
         unrolling.output_columns,
@@ -98,10 +101,12 @@ def with_wide_ports(array: PeArray, unrolling: Unrolling, passes: Sequence[Layer
     lanes = n * s  # folding shares them out otherwise, and needs no more of them
     bits: dict[BufferName, int] = {
         "weight": m * v * array.weight_bits,
-        "input": lanes * v * max(layer.operand_bits for layer in passes),
+        "input": lanes * v * max(kernel.reads.bits for kernel in kernels),
         "psum": 2 * m * lanes * array.sum_bits,
-        "membrane": 2 * m * lanes * max(potential_word_bits(layer, array) for layer in passes),
-        "output": m * lanes * max(layer.nest.node_steps * layer.output_bits for layer in passes),
+        "membrane": 2 * m * lanes * max(potential_word_bits(kernel, array) for kernel in kernels),
+        "output": m
+        * lanes
+        * max(kernel.nest.node_steps * kernel.leaves.written_bits for kernel in kernels),
     }
     buffers = {
         name: replace(buffer, port_bytes=ceil(bits[name] / 8))

@@ -1,4 +1,4 @@
-"""Energy of a pass: counts of events times one figure each, from the array's file."""
+"""Energy of a kernel: counts of events times one figure each, from the array's file."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hw_models.pe_array.array_description import BUFFERS, PeArray
+from hw_models.pe_array.array_kernels import ArrayKernel
 from hw_models.pe_array.buffer_plan import buffer_of, potential_word_bits
 from hw_models.pe_array.closed_form import LoopCounters
-from hw_models.pe_array.layer_passes import LayerPass
-from hw_models.pe_array.pass_timing import PassTiming
+from hw_models.pe_array.kernel_timing import KernelTiming
+from hw_models.pe_array.loop_nest import Ending
 
 ENERGIES = ("accumulate", "node", *BUFFERS, "off_chip")
 
@@ -26,43 +27,43 @@ class PortTraffic:
         return sum(self.read.values()) + sum(self.written.values())
 
 
-def port_traffic(layer: LayerPass, array: PeArray, counters: LoopCounters) -> PortTraffic:
-    """What a pass moves through the ports of the array."""
-    word_bits = potential_word_bits(layer, array)
+def port_traffic(kernel: ArrayKernel, array: PeArray, counters: LoopCounters) -> PortTraffic:
+    """What a kernel moves through the ports of the array."""
+    word_bits = potential_word_bits(kernel, array)
     return PortTraffic(
         read={
             "weight": counters.weight_reads * array.weight_bits / 8,
-            "input": counters.input_reads * layer.operand_bits / 8,
+            "input": counters.input_reads * kernel.reads.bits / 8,
             "psum": counters.psum_reads * array.sum_bits / 8,
             "membrane": counters.membrane_reads * word_bits / 8,
         },
         written={
             "psum": counters.psum_writes * array.sum_bits / 8,
             "membrane": counters.membrane_writes * word_bits / 8,
-            "output": counters.output_writes * layer.output_bits / 8,
+            "output": counters.output_writes * kernel.leaves.written_bits / 8,
         },
     )
 
 
-def pass_energy_pj(
-    layer: LayerPass,
+def kernel_energy_pj(
+    kernel: ArrayKernel,
     array: PeArray,
     counters: LoopCounters,
     traffic: PortTraffic,
-    timing: PassTiming,
+    timing: KernelTiming,
 ) -> dict[str, float]:
     """Picojoules by what they are spent on; a buffer's include its side towards off chip."""
     multiply_pj = 0.0
-    if layer.operand_bits > 1 and not layer.nest.unit_weights:
-        multiply_pj = array.multiply_pj * layer.operand_bits / 8
-    node_pj = array.requantize_pj if layer.requantizes else array.fire_pj
+    if kernel.reads.bits > 1 and not kernel.nest.unit_weights:
+        multiply_pj = array.multiply_pj * kernel.reads.bits / 8
+    node_pj = array.requantize_pj if kernel.nest.ending is Ending.QUANTIZES else array.fire_pj
     energy = {
         "accumulate": counters.accumulations * (array.add_pj + multiply_pj),
         "node": counters.node_updates * node_pj,
     }
     for name in BUFFERS:
         buffer = array.buffers[name]
-        stored = sum(n for o, n in timing.stored_bytes.items() if buffer_of(layer, o) == name)
+        stored = sum(n for o, n in timing.stored_bytes.items() if buffer_of(kernel, o) == name)
         read = traffic.read.get(name, 0) + stored
         written = traffic.written.get(name, 0) + timing.loaded_bytes[name]
         energy[name] = read * buffer.read_pj_per_byte + written * buffer.write_pj_per_byte

@@ -7,23 +7,24 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from hw_models.pe_array.array_description import PeArray
+from hw_models.pe_array.array_kernels import ArrayKernel, array_kernels
 from hw_models.pe_array.closed_form import LoopCounters, count_loops
-from hw_models.pe_array.energy import PortTraffic, pass_energy_pj, port_traffic
-from hw_models.pe_array.layer_passes import LayerPass, Mode, layer_passes
-from hw_models.pe_array.pass_timing import PassTiming, time_pass
+from hw_models.pe_array.energy import PortTraffic, kernel_energy_pj, port_traffic
+from hw_models.pe_array.kernel_timing import KernelTiming, time_kernel
+from hw_models.pe_array.modes import Mode
 from toolchain.integer_network import IntegerNetwork
 
 
 @dataclass(frozen=True, kw_only=True)
 class LayerEstimate:
-    """One pass in one mode: counters and cycles are exact for this array, energy is an estimate."""
+    """One kernel in one mode: counters and cycles are exact for this array, energy is an estimate."""
 
     name: str
     target: str
     frames: int
     operand_bits: int
     counters: LoopCounters
-    timing: PassTiming
+    timing: KernelTiming
     ports: PortTraffic
     energy_pj: Mapping[str, float]
 
@@ -80,28 +81,28 @@ def estimate_array(network: IntegerNetwork, array: PeArray, mode: Mode) -> Array
         UnsupportedNetworkError: the mode needs averaging, and a synapse does not average.
         TargetError: a buffer cannot hold a row of a layer.
     """
-    layers = tuple(estimate_pass(layer, array) for layer in layer_passes(network, mode))
+    layers = tuple(estimate_kernel(layer, array) for layer in array_kernels(network, mode))
     return ArrayEstimate(mode=mode, array=array, layers=layers)
 
 
-def estimate_pass(layer: LayerPass, array: PeArray) -> LayerEstimate:
-    """One pass."""
+def estimate_kernel(layer: ArrayKernel, array: PeArray) -> LayerEstimate:
+    """One kernel."""
     counters = count_loops(layer.nest, array.unrolling, array.dataflow)
-    timing, ports = time_pass(layer, array), port_traffic(layer, array, counters)
+    timing, ports = time_kernel(layer, array), port_traffic(layer, array, counters)
     return LayerEstimate(
         name=layer.name,
         target=layer.target,
         frames=layer.nest.frames,
-        operand_bits=layer.operand_bits,
+        operand_bits=layer.reads.bits,
         counters=counters,
         timing=timing,
         ports=ports,
-        energy_pj=pass_energy_pj(layer, array, counters, ports, timing),
+        energy_pj=kernel_energy_pj(layer, array, counters, ports, timing),
     )
 
 
 def total_energy_pj(parts: Iterable[Mapping[str, float]]) -> Counter[str]:
-    """Sum over passes of what each kind of event takes."""
+    """Sum over kernels of what each kind of event takes."""
     total: Counter[str] = Counter()
     for part in parts:
         for name, energy in part.items():

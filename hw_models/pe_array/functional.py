@@ -8,9 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from hw_models.pe_array.array_description import PeArray
-from hw_models.pe_array.layer_passes import LayerPass, Mode, layer_passes
-from hw_models.pe_array.loop_nest import Dataflow, Tiling, Unrolling, tiling_of
-from hw_models.pe_array.loop_trace import TileIndices, outer_loops
+from hw_models.pe_array.array_kernels import ArrayKernel, array_kernels
+from hw_models.pe_array.loop_nest import (
+    Dataflow,
+    Ending,
+    TileIndices,
+    Tiling,
+    Unrolling,
+    outer_loops,
+    tiling_of,
+)
+from hw_models.pe_array.modes import SNN_TEMPORAL, Mode
 from hw_models.pe_array.operands import frame_operand, source_values
 from toolchain.integer_network import IntegerNetwork, IntegerReadout, IntegerSpiking
 
@@ -25,41 +33,41 @@ class ArrayRun:
 
 
 def run_on_array(
-    network: IntegerNetwork, array: PeArray, pixels: np.ndarray, mode: Mode = "snn_temporal"
+    network: IntegerNetwork, array: PeArray, pixels: np.ndarray, mode: Mode = SNN_TEMPORAL
 ) -> ArrayRun:
     """Run a network as the array does.
 
     Args:
         pixels: integers of shape ``(B, C, H, W)``.
-        mode: ``snn_temporal`` or ``snn_bit_planes``.
+        mode: a spiking one.
 
     Raises:
         UnsupportedNetworkError: bit planes, and a synapse does not average.
     """
-    assert mode in ("snn_temporal", "snn_bit_planes")
+    assert mode.is_spiking
     trains: dict[str, np.ndarray] = {}
     counts: dict[str, np.ndarray] = {}
     logits = np.empty(0)
     sums: np.ndarray | None = None  # of the target so far
-    maps: np.ndarray | None = None  # what the pass before left for the next map of its chain
-    for layer in layer_passes(network, mode):
-        target = network[layer.target]
-        if layer.map_index == 0:
-            maps = source_values(network, layer, pixels, counts, trains)
+    maps: np.ndarray | None = None  # what the kernel before left for the next map of its chain
+    for kernel in array_kernels(network, mode):
+        target = network[kernel.target]
+        if kernel.map_index == 0:
+            maps = source_values(network, kernel, pixels, counts, trains)
         assert maps is not None
         node = None
-        if isinstance(target, IntegerSpiking) and layer.nest.fires:
+        if isinstance(target, IntegerSpiking) and kernel.nest.fires:
             node = _NodeUnit(target, len(pixels))
-        left = sums if layer.nest.adds_sums else None
-        result = _run_pass(layer, array.unrolling, array.dataflow, maps, left, node)
-        if layer.ending == "maps":
+        left = sums if kernel.nest.adds_sums else None
+        result = _run_kernel(kernel, array.unrolling, array.dataflow, maps, left, node)
+        if kernel.nest.ending is Ending.MAPS:
             maps = result
         else:
             sums = result
         if node is not None:
-            trains[layer.target], counts[layer.target] = node.spikes, node.spikes.sum(1)
-        if isinstance(target, IntegerReadout) and layer.ending == "reads_out":
-            steps = target.timesteps if layer.nest.sum_frames else 1
+            trains[kernel.target], counts[kernel.target] = node.spikes, node.spikes.sum(1)
+        if isinstance(target, IntegerReadout) and kernel.nest.ending is Ending.READS_OUT:
+            steps = target.timesteps if kernel.nest.sum_frames else 1
             # the bias is a current of every step
             logits = (result.sum(1) * steps + target.bias * target.timesteps).reshape(
                 len(pixels), -1
@@ -71,40 +79,42 @@ def run_on_array(
     )
 
 
-def _frames(layer: LayerPass, values: np.ndarray) -> np.ndarray:
+def _frames(kernel: ArrayKernel, values: np.ndarray) -> np.ndarray:
     """The operand of each frame, ``(B, F, C, H, W)``."""
-    return np.stack([frame_operand(layer, values, entry) for entry in layer.selection], axis=1)
+    return np.stack(
+        [frame_operand(kernel, values, entry) for entry in kernel.reads.selection], axis=1
+    )
 
 
-def _run_pass(
-    layer: LayerPass,
+def _run_kernel(
+    kernel: ArrayKernel,
     unrolling: Unrolling,
     dataflow: Dataflow,
     values: np.ndarray,
     left: np.ndarray | None,
     node: _NodeUnit | None,
 ) -> np.ndarray:
-    """Sums of a pass, int64 ``(B, F, C_o, H_o, W_o)``, or one frame of them where planes are added up.
+    """Sums of a kernel, int64 ``(B, F, C_o, H_o, W_o)``, or one frame of them where planes are added up.
 
     Args:
         values: what the map reads.
-        left: sums of the pass before, of the same join.
+        left: sums of the kernel before, of the same join.
         node: fires on each group as soon as its sums are complete.
     """
-    nest, tiling = layer.nest, tiling_of(layer.nest, unrolling, dataflow)
+    nest, tiling = kernel.nest, tiling_of(kernel.nest, unrolling, dataflow)
     batch, shape = len(values), (nest.groups * nest.output_channels, nest.rows, nest.columns)
     sums = np.zeros((batch, nest.sums_per_neuron, *shape), np.int64)
     if left is not None:
         sums += left
-    for tile, accumulated in _accumulate(layer, tiling, dataflow, _frames(layer, values)):
+    for tile, accumulated in _accumulate(kernel, tiling, dataflow, _frames(kernel, values)):
         channels = _output_channels(tile, nest.output_channels)
         here = (channels, tile.row, _slice(tile.columns))
         if not nest.sum_frames:
-            sums[(slice(None), _slice(tile.frames), *here)] += accumulated << layer.exponent
+            sums[(slice(None), _slice(tile.frames), *here)] += accumulated << kernel.exponent
         else:
             for lane, frame in enumerate(tile.frames):
-                is_sign = layer.signed and frame == nest.frames - 1
-                weighted = accumulated[:, lane] << frame + layer.exponent
+                is_sign = kernel.reads.is_signed and frame == nest.frames - 1
+                weighted = accumulated[:, lane] << frame + kernel.exponent
                 sums[(slice(None), 0, *here)] += -weighted if is_sign else weighted
         if node is not None and (not nest.sum_frames or tile.frames.stop == nest.frames):
             steps = range(nest.node_steps) if nest.sum_frames else tile.frames
@@ -113,15 +123,15 @@ def _run_pass(
 
 
 def _accumulate(
-    layer: LayerPass, tiling: Tiling, dataflow: Dataflow, operands: np.ndarray
+    kernel: ArrayKernel, tiling: Tiling, dataflow: Dataflow, operands: np.ndarray
 ) -> Iterator[tuple[TileIndices, np.ndarray]]:
-    """Each turn of the outer loops and its partial sums ``(B, frames, channels, columns)``."""
-    nest = layer.nest
-    (top, left), (down, right) = layer.nest.padding, layer.nest.stride
-    kernel_rows, kernel_columns = nest.kernel
+    """Each iteration of the outer loops and its partial sums ``(B, frames, channels, columns)``."""
+    nest = kernel.nest
+    (top, left), (down, right) = kernel.nest.padding, kernel.nest.stride
+    kernel_rows, kernel_columns = nest.kernel_size
     padded = np.pad(operands, ((0, 0), (0, 0), (0, 0), (top, top), (left, left)))
     by_group = padded.reshape(*padded.shape[:2], nest.groups, -1, *padded.shape[3:])
-    weight = layer.weight.reshape(nest.groups, nest.output_channels, -1).astype(np.int64)
+    weight = kernel.weight.reshape(nest.groups, nest.output_channels, -1).astype(np.int64)
     for tile in outer_loops(tiling, dataflow):
         rows = slice(tile.row * down, tile.row * down + kernel_rows)
         window = by_group[:, _slice(tile.frames), tile.group, :, rows]

@@ -1,38 +1,51 @@
-"""How long the array and the stage behind it take for each group, ports included, and for each row.
+"""How long the array and its output stage take for each group, ports included, and for each row.
 
 A *group* is what one bank of partial sums holds: the neurons of one tile of channels and columns, in one
 tile of frames; where bit planes are added up inside the frame loop, in all of them.
 
-Arrays have the axes (group of channels, outer frame tile, channel tile, row, column tile, inner frame
-tile); the frame tiles are on one of the two, and an axis on which nothing depends has length 1.
+Arrays have the axes of ``Axis``. The frame tiles are on one of its two; an axis on which nothing depends has
+length 1.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import IntEnum
 from math import prod
 
 import numpy as np
 
 from hw_models.pe_array.array_description import BufferName, PeArray
+from hw_models.pe_array.array_kernels import ArrayKernel
 from hw_models.pe_array.buffer_plan import carries_membranes, carries_sums, potential_word_bits
-from hw_models.pe_array.layer_passes import LayerPass
-from hw_models.pe_array.loop_nest import Tiling, tiling_of
+from hw_models.pe_array.loop_nest import Dataflow, Tiling, tiling_of
 from hw_models.pe_array.tile_transfers import tile_sizes
 
+
+class Axis(IntEnum):
+    """The loops around the accumulation, outermost first."""
+
+    CHANNEL_GROUP = 0
+    OUTER_FRAME_TILE = 1  # time outermost
+    CHANNEL_TILE = 2
+    ROW = 3
+    COLUMN_TILE = 4
+    INNER_FRAME_TILE = 5  # time innermost
+
+
 PORTS: tuple[BufferName, ...] = ("weight", "input")
-BEHIND = ("node", "psum", "membrane", "output")
-"""What the stage behind the array can be busy with; of equals the first is named."""
+OUTPUT_STAGE = ("node", "psum", "membrane", "output")
+"""What the output stage can be busy with; of equals the first is named."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Turns:
-    """Turns of the innermost loop that each group makes.
+class Iterations:
+    """Iterations of the innermost loop that each group makes.
 
     Attributes:
-        full, tail: with all V input channels, and with the tail of them; int64 arrays of the six axes. The
-            last axis may have length 1 where bit planes are added up: all of them together.
+        full, tail: with all V input channels, and with the tail of them; int64 arrays on the six axes. The
+            inner frame tiles may be one where bit planes are added up: all of them together.
     """
 
     full: np.ndarray
@@ -41,13 +54,13 @@ class Turns:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class GroupTimes:
-    """A pass without its off-chip memory.
+    """A kernel without its off-chip memory.
 
     Attributes:
-        cycles: turns of the innermost loop.
-        stalls: cycles by port, and by what the stage behind the array was busy with.
+        cycles: iterations of the innermost loop.
+        stalls: cycles by port, and by what the output stage was busy with.
         row_cycles: of each row tile, stalls included, int64 ``(phases, rows)``.
-        last_cycles: what the stage behind the array takes for the last group.
+        last_cycles: what the output stage takes for the last group.
     """
 
     cycles: int
@@ -57,8 +70,8 @@ class GroupTimes:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Axes:
-    """Sizes of the tiles M, N and S along their axes, and the lengths of all six."""
+class _TileSizes:
+    """Sizes of the tiles M, N and S along their axes, and the lengths of all six axes."""
 
     m: np.ndarray
     n: np.ndarray
@@ -70,69 +83,88 @@ class _Axes:
         return int(values.sum()) * prod(self.lengths) // values.size
 
 
-def group_times(layer: LayerPass, array: PeArray, turns: Turns | None = None) -> GroupTimes:
-    """Times of all groups of a pass.
+def on_axes(values: np.ndarray, axes: Sequence[Axis]) -> np.ndarray:
+    """An array with all six axes.
 
     Args:
-        turns: what zero skipping leaves; all turns when None.
+        axes: what the axes of ``values`` are; the others get length 1.
     """
-    nest, tiling = layer.nest, tiling_of(layer.nest, array.unrolling, array.dataflow)
-    axes = _axes(tiling, array)
+    shape = [1] * len(Axis)
+    for axis, length in zip(axes, values.shape, strict=True):
+        shape[axis] = length
+    return values.transpose(np.argsort(axes)).reshape(shape)
+
+
+def axis_of_frames(dataflow: Dataflow) -> Axis:
+    """The axis on which the frame tiles are."""
+    is_outermost = dataflow.time_loop == "outermost"
+    return Axis.OUTER_FRAME_TILE if is_outermost else Axis.INNER_FRAME_TILE
+
+
+def group_times(
+    kernel: ArrayKernel, array: PeArray, iterations: Iterations | None = None
+) -> GroupTimes:
+    """Times of all groups of a kernel.
+
+    Args:
+        iterations: what zero skipping leaves; all iterations when None.
+    """
+    nest, tiling = kernel.nest, tiling_of(kernel.nest, array.unrolling, array.dataflow)
+    sizes = _tile_sizes(tiling, array)
     inputs = tile_sizes(nest.input_channels, tiling.input_channels)
-    if turns is None:
-        turns = _all_turns(axes, nest.kernel, inputs)
-    elif turns.full.shape[5] < axes.lengths[5]:
-        widest = axes.s.max(axis=5, keepdims=True)
-        axes = _Axes(m=axes.m, n=axes.n, s=widest, lengths=(*axes.lengths[:5], 1))
-    stalls = dict.fromkeys((*PORTS, *BEHIND), 0)
-    cycles, accumulate = 0, np.zeros((1,) * 6, np.int64)
-    for count, v in ((turns.full, int(inputs[0])), (turns.tail, int(inputs[-1]))):
+    inner = Axis.INNER_FRAME_TILE
+    if iterations is None:
+        iterations = _all_iterations(sizes, nest.kernel_size, inputs)
+    elif iterations.full.shape[inner] < sizes.lengths[inner]:
+        widest = sizes.s.max(axis=inner, keepdims=True)
+        sizes = replace(sizes, s=widest, lengths=(*sizes.lengths[:inner], 1))
+    stalls = dict.fromkeys((*PORTS, *OUTPUT_STAGE), 0)
+    cycles, accumulate = 0, np.zeros((1,) * len(Axis), np.int64)
+    for count, v in ((iterations.full, int(inputs[0])), (iterations.tail, int(inputs[-1]))):
         if not count.any():
             continue
-        duration, is_weight = _turn_cycles(layer, array, axes, v)
-        cycles += axes.total(count)
-        stalls["weight"] += axes.total(count * (duration - 1) * is_weight)
-        stalls["input"] += axes.total(count * (duration - 1) * ~is_weight)
+        duration, is_weight = _iteration_cycles(kernel, array, sizes, v)
+        cycles += sizes.total(count)
+        stalls["weight"] += sizes.total(count * (duration - 1) * is_weight)
+        stalls["input"] += sizes.total(count * (duration - 1) * ~is_weight)
         accumulate = accumulate + count * duration
     if nest.sum_frames and array.dataflow.time_loop == "innermost":
-        accumulate = accumulate * np.ones_like(axes.s)
-        accumulate = accumulate.sum(axis=5, keepdims=True)
-    behind, busy_with = _behind_cycles(layer, array, tiling)
-    row_cycles = _hand_over(axes, accumulate, behind, busy_with, stalls)
+        accumulate = np.broadcast_arrays(accumulate, sizes.s)[0].sum(axis=inner, keepdims=True)
+    stage, busy_with = _output_stage_cycles(kernel, array, tiling)
+    row_cycles = _hand_over(sizes, accumulate, stage, busy_with, stalls)
     return GroupTimes(
-        cycles=cycles, stalls=stalls, row_cycles=row_cycles, last_cycles=int(behind.flat[-1])
+        cycles=cycles, stalls=stalls, row_cycles=row_cycles, last_cycles=int(stage.flat[-1])
     )
 
 
-def _axes(tiling: Tiling, array: PeArray) -> _Axes:
+def _tile_sizes(tiling: Tiling, array: PeArray) -> _TileSizes:
     nest = tiling.nest
-    m = tile_sizes(nest.output_channels, tiling.output_channels).reshape(1, 1, -1, 1, 1, 1)
-    n = tile_sizes(nest.columns, tiling.columns).reshape(1, 1, 1, 1, -1, 1)
-    s = tile_sizes(nest.frames, tiling.frames).reshape(1, 1, 1, 1, 1, -1)
-    if array.dataflow.time_loop == "outermost":
-        s = s.reshape(1, -1, 1, 1, 1, 1)
-    lengths = (nest.groups, s.shape[1], m.size, nest.rows, n.size, s.shape[5])
-    return _Axes(m=m, n=n, s=s, lengths=lengths)
+    m = on_axes(tile_sizes(nest.output_channels, tiling.output_channels), [Axis.CHANNEL_TILE])
+    n = on_axes(tile_sizes(nest.columns, tiling.columns), [Axis.COLUMN_TILE])
+    s = on_axes(tile_sizes(nest.frames, tiling.frames), [axis_of_frames(array.dataflow)])
+    lengths = list(np.broadcast_shapes(m.shape, n.shape, s.shape))
+    lengths[Axis.CHANNEL_GROUP], lengths[Axis.ROW] = nest.groups, nest.rows
+    return _TileSizes(m=m, n=n, s=s, lengths=tuple(lengths))
 
 
-def _all_turns(axes: _Axes, kernel: tuple[int, int], inputs: np.ndarray) -> Turns:
+def _all_iterations(
+    sizes: _TileSizes, kernel_size: tuple[int, int], inputs: np.ndarray
+) -> Iterations:
     has_tail = len(inputs) > 1 and inputs[-1] < inputs[0]
-    ones = np.ones_like(axes.s)
-    return Turns(
-        full=ones * prod(kernel) * (len(inputs) - has_tail), tail=ones * prod(kernel) * has_tail
+    per_input_tile = np.full_like(sizes.s, prod(kernel_size))
+    return Iterations(
+        full=per_input_tile * (len(inputs) - has_tail), tail=per_input_tile * has_tail
     )
 
 
-def _turn_cycles(
-    layer: LayerPass, array: PeArray, axes: _Axes, v: int
+def _iteration_cycles(
+    kernel: ArrayKernel, array: PeArray, sizes: _TileSizes, v: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Cycles of one turn of the innermost loop, and whether the weight port sets them."""
-    weights = axes.m * v * (0 if layer.nest.unit_weights else array.weight_bits)
-    operands = axes.n * axes.s * v * layer.operand_bits
-    at_weight, at_input = (
-        _port_cycles(array, "weight", weights),
-        _port_cycles(array, "input", operands),
-    )
+    """Cycles of one iteration of the innermost loop, and whether the weight port sets them."""
+    weights = sizes.m * v * (0 if kernel.nest.unit_weights else array.weight_bits)
+    operands = sizes.n * sizes.s * v * kernel.reads.bits
+    at_weight = _port_cycles(array, "weight", weights)
+    at_input = _port_cycles(array, "input", operands)
     return np.maximum(1, np.maximum(at_weight, at_input)), at_weight >= at_input
 
 
@@ -140,78 +172,95 @@ def _port_cycles(array: PeArray, name: BufferName, bits: np.ndarray) -> np.ndarr
     return -(-bits // (8 * array.buffers[name].port_bytes))
 
 
-def _behind_cycles(
-    layer: LayerPass, array: PeArray, tiling: Tiling
+def _output_stage_cycles(
+    kernel: ArrayKernel, array: PeArray, tiling: Tiling
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Cycles of the stage behind the array for each group, and what it is busy with (index of BEHIND)."""
-    nest, axes = layer.nest, _axes(tiling, array)
-    s = axes.s
+    """Cycles of the output stage for each group, and what it is busy with (index of OUTPUT_STAGE)."""
+    nest, sizes = kernel.nest, _tile_sizes(tiling, array)
+    s = sizes.s
     if nest.sum_frames and array.dataflow.time_loop == "innermost":
         s = s[..., :1]  # the frame tiles of a group end in one
     index = np.arange(s.size).reshape(s.shape)
     is_first, is_last = index == 0, index == s.size - 1
-    neurons = axes.m * axes.n
     completes = is_last if nest.sum_frames else np.ones_like(is_last)
-    sums = neurons * (np.ones_like(s) if nest.sum_frames else s)
     fires = completes & nest.fires
-    node = np.where(fires, tiling.firing_cycles, 1)
-    carried = carries_sums(layer, array, tiling)
-    reads = (carried & ~is_first) | nest.adds_sums
-    writes = (carried & ~is_last) | (completes & (not nest.fires))
-    potentials = np.zeros_like(sums)
-    if carries_membranes(layer, array, tiling):
-        word_bits = potential_word_bits(layer, array)
-        potentials = neurons * word_bits * (1 * ~is_first + 1 * ~is_last)
-    steps = nest.node_steps if nest.sum_frames else s
-    parts = np.broadcast_arrays(
-        node,
-        _port_cycles(array, "psum", sums * array.sum_bits * (1 * reads + 1 * writes)),
-        _port_cycles(array, "membrane", potentials),
-        _port_cycles(array, "output", neurons * steps * fires * layer.output_bits),
+    neurons = sizes.m * sizes.n
+    sums = neurons * (1 if nest.sum_frames else s)
+    carried = carries_sums(kernel, array, tiling)
+    moved_sums = sums * _num_moves(
+        reads=(carried & ~is_first) | nest.adds_sums,
+        writes=(carried & ~is_last) | (completes & (not nest.fires)),
     )
-    together = np.stack(parts)
+    moved_potentials = np.zeros_like(neurons)
+    if carries_membranes(kernel, array, tiling):
+        moved_potentials = neurons * _num_moves(reads=~is_first, writes=~is_last)
+    steps = nest.node_steps if nest.sum_frames else s
+    cycles = {
+        "node": np.where(fires, tiling.firing_cycles, 1),
+        "psum": _port_cycles(array, "psum", moved_sums * array.sum_bits),
+        "membrane": _port_cycles(
+            array, "membrane", moved_potentials * potential_word_bits(kernel, array)
+        ),
+        "output": _port_cycles(
+            array, "output", neurons * steps * fires * kernel.leaves.written_bits
+        ),
+    }
+    together = np.stack(np.broadcast_arrays(*(cycles[name] for name in OUTPUT_STAGE)))
     return together.max(axis=0), together.argmax(axis=0)
 
 
+def _num_moves(*, reads: np.ndarray, writes: np.ndarray) -> np.ndarray:
+    """How often each word moves, 0 to 2, where it is read and where it is written."""
+    return np.add(reads, writes, dtype=np.int64)
+
+
 def _hand_over(
-    axes: _Axes,
+    sizes: _TileSizes,
     accumulate: np.ndarray,
-    behind: np.ndarray,
+    stage: np.ndarray,
     busy_with: np.ndarray,
     stalls: dict[str, int],
 ) -> np.ndarray:
-    """Cycles of each row tile; adds to the stalls what groups wait for the stage behind the array.
+    """Cycles of each row tile; adds to the stalls what groups wait for the output stage.
 
-    A group takes as long as its own accumulation, or the stage behind the array for the group before.
+    A group takes as long as its own accumulation, or the output stage for the group before.
+
+    Args:
+        accumulate, stage: cycles of each group, on the six axes.
+        busy_with: of the output stage, index of OUTPUT_STAGE.
     """
-    num_groups, outer, channel_tiles, rows = axes.lengths[:4]
-    phases, per_row = (num_groups, outer, channel_tiles), axes.lengths[4] * behind.shape[5]
-    behind_shape = (1, outer, channel_tiles, 1, *behind.shape[4:])
-    behind = np.broadcast_to(behind, behind_shape).reshape(1, outer, channel_tiles, 1, per_row)
-    busy_with = np.broadcast_to(busy_with, behind_shape).reshape(behind.shape)
-    own = (accumulate.shape[0], outer, channel_tiles, accumulate.shape[3], *behind_shape[4:])
-    accumulate = np.broadcast_to(accumulate, own).reshape(*own[:4], per_row)
+    phases, rows = sizes.lengths[: Axis.ROW], sizes.lengths[Axis.ROW]
+    in_row = (sizes.lengths[Axis.COLUMN_TILE], stage.shape[Axis.INNER_FRAME_TILE])
 
-    before, before_busy = behind[..., :-1], busy_with[..., :-1]
-    excess = np.maximum(0, before - accumulate[..., 1:])
-    _attribute(stalls, excess, before_busy, num_groups * rows // (own[0] * own[3]))
+    def by_row(values: np.ndarray) -> np.ndarray:
+        """From six axes to (channel group, outer frame tile, channel tile, row, group of the row)."""
+        shape = (values.shape[Axis.CHANNEL_GROUP], *phases[1:], values.shape[Axis.ROW])
+        return np.broadcast_to(values, (*shape, *in_row)).reshape(*shape, prod(in_row))
+
+    def in_order(values: np.ndarray) -> np.ndarray:
+        """Values of every row of every phase, one after another."""
+        return np.broadcast_to(values, (*phases, rows)).reshape(-1)
+
+    accumulate, stage, busy_with = by_row(accumulate), by_row(stage), by_row(busy_with)
+    excess = np.maximum(0, stage[..., :-1] - accumulate[..., 1:])
+    rows_alike = phases[0] * rows // (accumulate.shape[0] * accumulate.shape[Axis.ROW])
+    _attribute(stalls, excess, busy_with[..., :-1], rows_alike)
     within = accumulate.sum(axis=-1) + excess.sum(axis=-1)
 
     # the first group of a row follows the last one of the row before, or of the phase before
-    last = np.broadcast_to(behind[..., -1], (*phases, rows)).reshape(-1)
-    last_busy = np.broadcast_to(busy_with[..., -1], (*phases, rows)).reshape(-1)
-    first = np.broadcast_to(accumulate[..., 0], (*phases, rows)).reshape(-1)
+    last, last_busy = in_order(stage[..., -1]), in_order(busy_with[..., -1])
+    first = in_order(accumulate[..., 0])
     excess_first = np.zeros_like(first)
     excess_first[1:] = np.maximum(0, last[:-1] - first[1:])
     _attribute(stalls, excess_first[1:], last_busy[:-1], 1)
-    row_cycles = np.broadcast_to(within, (*phases, rows)).reshape(-1) + excess_first
-    return row_cycles.reshape(-1, rows)
+    return (in_order(within) + excess_first).reshape(-1, rows)
 
 
 def _attribute(
     stalls: dict[str, int], excess: np.ndarray, busy_with: np.ndarray, times: int
 ) -> None:
+    """Add cycles to the stalls by what the output stage was busy with."""
     if not excess.any():
         return
-    for index, name in enumerate(BEHIND):
+    for index, name in enumerate(OUTPUT_STAGE):
         stalls[name] += int((excess * (busy_with == index)).sum()) * times

@@ -1,6 +1,6 @@
-"""The loops of Algorithm 2 around one pass, and how an array cuts them into tiles.
+"""The loops of Algorithm 2 around one kernel, and how an array cuts them into tiles.
 
-A pass is one linear map of one synapse into the partial sums of its target. Per group of channels::
+A kernel is one linear map of one synapse into the partial sums of its target. Per group of channels::
 
     for o in C_o/M: for h in H_o: for w in W_o/N: for f in F/S:      (time innermost)
         for k_h: for k_w: for i in C_i/V: P_sum += W x I             one cycle each, M x N x S x V elements
@@ -17,10 +17,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import Enum
 from math import ceil, prod
 from typing import Literal, TypeAlias
 
 from toolchain.linear_maps import Pair
+
+
+class Ending(Enum):
+    """What becomes of the sums of a kernel."""
+
+    FIRES = "fires"
+    """The node unit fires spikes on them."""
+    QUANTIZES = "quantizes"
+    """The node unit makes the value of an ANN of them."""
+    JOINS = "joins"
+    """The next kernel of a residual join adds to them."""
+    MAPS = "maps"
+    """The next map of the synapse reads them."""
+    READS_OUT = "reads out"
+    """They are the logits."""
+
 
 TimeLoop: TypeAlias = Literal["innermost", "outermost"]
 TIME_LOOPS: tuple[TimeLoop, ...] = ("innermost", "outermost")
@@ -47,7 +64,7 @@ class Dataflow:
     Attributes:
         time_loop: the frame loop is innermost of the outer loops, as printed, so that membrane potentials
             stay in the array; or outermost, and they go to the membrane buffer and back.
-        fold: a pass of F < S frames lets floor(S / F) groups of columns share the S lanes.
+        fold: a kernel of F < S frames lets floor(S / F) groups of columns share the S lanes.
     """
 
     time_loop: TimeLoop = "innermost"
@@ -56,14 +73,14 @@ class Dataflow:
 
 @dataclass(frozen=True, kw_only=True)
 class LoopNest:
-    """Bounds of one pass; channels are per group.
+    """Bounds of one kernel; channels are per group.
 
     Attributes:
         frames: F.
         sum_frames: frames are bit planes that are shifted and added up to one sum; else each has its own.
         node_steps: firing steps of the node unit: T_l, or 1 for the quantizer of an ANN.
-        adds_sums: adds to the sums that an earlier pass has left (residual join).
-        fires: the node unit fires on the sums; else they are written.
+        adds_sums: adds to the sums that an earlier kernel has left (residual join).
+        ending: what becomes of the sums.
         unit_weights: every weight is 1 and none is read (sum pool).
     """
 
@@ -72,7 +89,7 @@ class LoopNest:
     input_channels: int  # C_i / groups
     rows: int  # H_o
     columns: int  # W_o
-    kernel: Pair  # K_h, K_w
+    kernel_size: Pair  # K_h, K_w
     stride: Pair
     padding: Pair
     input_size: Pair  # H_i, W_i
@@ -80,11 +97,21 @@ class LoopNest:
     sum_frames: bool
     node_steps: int
     adds_sums: bool
-    fires: bool
+    ending: Ending
     unit_weights: bool
 
     def __post_init__(self) -> None:
         assert self.sum_frames or not self.fires or self.node_steps == self.frames
+
+    @property
+    def fires(self) -> bool:
+        """The node unit works on the sums; else they are written."""
+        return self.ending in (Ending.FIRES, Ending.QUANTIZES)
+
+    @property
+    def ends_population(self) -> bool:
+        """The last kernel into its target: biases are added after it."""
+        return self.fires or self.ending is Ending.READS_OUT
 
     @property
     def num_neurons(self) -> int:
@@ -92,7 +119,7 @@ class LoopNest:
 
     @property
     def sums_per_neuron(self) -> int:
-        """Partial sums that a neuron has at the end of the pass: one a frame, or one of all planes."""
+        """Partial sums that a neuron has at the end of the kernel: one a frame, or one of all planes."""
         return 1 if self.sum_frames else self.frames
 
 
@@ -125,7 +152,7 @@ class Tiling:
     @property
     def cycles_per_window(self) -> int:
         """Iterations of the innermost loops for one tile of outputs and frames."""
-        return prod(self.nest.kernel) * self.num_input_tiles
+        return prod(self.nest.kernel_size) * self.num_input_tiles
 
     @property
     def firing_cycles(self) -> int:
@@ -137,7 +164,7 @@ class Tiling:
 
 
 def tiling_of(nest: LoopNest, unrolling: Unrolling, dataflow: Dataflow) -> Tiling:
-    """The tiles of a pass on an array."""
+    """The tiles of a kernel on an array."""
     column_groups = 1
     if dataflow.fold and nest.frames < unrolling.timesteps:
         column_groups = unrolling.timesteps // nest.frames
@@ -153,3 +180,35 @@ def tiling_of(nest: LoopNest, unrolling: Unrolling, dataflow: Dataflow) -> Tilin
 def tiles(size: int, tile: int) -> Iterator[range]:
     """Index ranges of at most ``tile`` that cover ``size``; the last may be a tail."""
     return (range(start, min(start + tile, size)) for start in range(0, size, tile))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TileIndices:
+    """One iteration of the outer loops."""
+
+    group: int
+    channels: range
+    row: int
+    columns: range
+    frames: range
+
+
+def outer_loops(tiling: Tiling, dataflow: Dataflow) -> Iterator[TileIndices]:
+    """Every iteration of the loops around the accumulation, in the order of the dataflow."""
+    nest = tiling.nest
+    frame_tiles = list(tiles(nest.frames, tiling.frames))
+    around = frame_tiles if dataflow.time_loop == "outermost" else [None]
+    for group in range(nest.groups):
+        for outer_frames in around:
+            for channels in tiles(nest.output_channels, tiling.output_channels):
+                for row in range(nest.rows):
+                    for columns in tiles(nest.columns, tiling.columns):
+                        within = frame_tiles if outer_frames is None else [outer_frames]
+                        for frames in within:
+                            yield TileIndices(
+                                group=group,
+                                channels=channels,
+                                row=row,
+                                columns=columns,
+                                frames=frames,
+                            )

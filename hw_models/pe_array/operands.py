@@ -1,4 +1,4 @@
-"""The integers that each pass reads, from the spike counts and trains of a run."""
+"""The integers that each kernel reads, from the spike counts and trains of a run."""
 
 from __future__ import annotations
 
@@ -6,18 +6,20 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from hw_models.pe_array.layer_passes import LayerPass, Mode, layer_passes
+from hw_models.pe_array.array_kernels import ArrayKernel, array_kernels
+from hw_models.pe_array.loop_nest import Ending
+from hw_models.pe_array.modes import Mode
 from toolchain.integer_network import IntegerInput, IntegerNetwork
 
 
-def pass_values(
+def kernel_values(
     network: IntegerNetwork,
     mode: Mode,
     pixels: np.ndarray,
     counts: Mapping[str, np.ndarray],
     trains: Mapping[str, np.ndarray],
-) -> Iterator[tuple[LayerPass, np.ndarray]]:
-    """Each pass, and what it reads: int64 ``(B, entries, C, H, W)``.
+) -> Iterator[tuple[ArrayKernel, np.ndarray]]:
+    """Each kernel, and what it reads: int64 ``(B, entries, C, H, W)``.
 
     Args:
         pixels: integers of shape ``(B, C, H, W)``.
@@ -25,57 +27,57 @@ def pass_values(
         trains: per spiking population that does not only feed averaging synapses, ``(B, T, C, H, W)``.
     """
     values = np.empty(0)
-    for layer in layer_passes(network, mode):
-        if layer.map_index == 0:
-            values = source_values(network, layer, pixels, counts, trains)
-        yield layer, values
-        if layer.ending == "maps":
-            values = _map_of_sums(layer, values)
+    for kernel in array_kernels(network, mode):
+        if kernel.map_index == 0:
+            values = source_values(network, kernel, pixels, counts, trains)
+        yield kernel, values
+        if kernel.nest.ending is Ending.MAPS:
+            values = _map_of_sums(kernel, values)
 
 
 def source_values(
     network: IntegerNetwork,
-    layer: LayerPass,
+    kernel: ArrayKernel,
     pixels: np.ndarray,
     counts: Mapping[str, np.ndarray],
     trains: Mapping[str, np.ndarray],
 ) -> np.ndarray:
-    """What the source of a pass presents to the first map of its chain, int64 ``(B, entries, C, H, W)``.
+    """What the source of a kernel presents to the first map of its chain, int64 ``(B, entries, C, H, W)``.
 
     One entry, the count or the pixels, or one a frame.
     """
-    if isinstance(network[layer.source], IntegerInput):
+    if isinstance(network[kernel.source], IntegerInput):
         return pixels.astype(np.int64)[:, None]
-    synapse = next(s for s in network.incoming(layer.target) if s.source == layer.source)
+    synapse = next(s for s in network.incoming(kernel.target) if s.source == kernel.source)
     if synapse.alignment == "average":
-        return counts[layer.source].astype(np.int64)[:, None]
-    return trains[layer.source].astype(np.int64)
+        return counts[kernel.source].astype(np.int64)[:, None]
+    return trains[kernel.source].astype(np.int64)
 
 
-def frame_operand(layer: LayerPass, values: np.ndarray, entry: int | None) -> np.ndarray:
+def frame_operand(kernel: ArrayKernel, values: np.ndarray, entry: int | None) -> np.ndarray:
     """The operand of the frames that read an entry, ``(B, C, H, W)``.
 
     Args:
         values: ``(B, entries, ...)``; where frames are bit planes, the value that they are bits of.
     """
-    shape = (len(values), *layer.input_shape)
+    shape = (len(values), *kernel.reads.shape)
     if entry is None:
         return np.zeros(shape, values.dtype)
-    if layer.nest.sum_frames:
+    if kernel.nest.sum_frames:
         return (values[:, 0] >> entry & 1).reshape(shape)
     return values[:, entry].reshape(shape)
 
 
-def _map_of_sums(layer: LayerPass, values: np.ndarray) -> np.ndarray:
-    """What a pass before the last of a chain leaves for the next one, an entry for each of its own."""
-    if not layer.nest.sum_frames:
-        values = values[:, [entry for entry in layer.selection if entry is not None]]
-    return sums_of_entries(layer, values)
+def _map_of_sums(kernel: ArrayKernel, values: np.ndarray) -> np.ndarray:
+    """What a kernel before the last of a chain leaves for the next one, an entry for each of its own."""
+    if not kernel.nest.sum_frames:
+        values = values[:, [entry for entry in kernel.reads.selection if entry is not None]]
+    return sums_of_entries(kernel, values)
 
 
-def sums_of_entries(layer: LayerPass, values: np.ndarray) -> np.ndarray:
-    """The map of a pass on every entry of its values, int64 ``(B, entries, C_o, H_o, W_o)``, no tiles."""
-    nest = layer.nest
+def sums_of_entries(kernel: ArrayKernel, values: np.ndarray) -> np.ndarray:
+    """The map of a kernel on every entry of its values, int64 ``(B, entries, C_o, H_o, W_o)``, no tiles."""
+    nest = kernel.nest
     (top, left), (down, right) = nest.padding, nest.stride
     shape = (*values.shape[:2], nest.groups, nest.input_channels, *nest.input_size)
     padded = np.pad(
@@ -83,8 +85,8 @@ def sums_of_entries(layer: LayerPass, values: np.ndarray) -> np.ndarray:
     )
     outputs = (*shape[:3], nest.output_channels, nest.rows, nest.columns)
     sums = np.zeros(outputs, np.int64)
-    weight = layer.weight.astype(np.int64)
-    for k_h, k_w in np.ndindex(nest.kernel):
+    weight = kernel.weight.astype(np.int64)
+    for k_h, k_w in np.ndindex(nest.kernel_size):
         rows = slice(k_h, k_h + (nest.rows - 1) * down + 1, down)
         columns = slice(k_w, k_w + (nest.columns - 1) * right + 1, right)
         window = padded[..., rows, columns]

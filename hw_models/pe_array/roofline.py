@@ -1,24 +1,24 @@
-"""Where a pass stands between the array's peak and the bandwidth off chip."""
+"""Where a kernel stands between the array's peak and the bandwidth off chip."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from hw_models.pe_array.array_description import PeArray
+from hw_models.pe_array.array_kernels import ArrayKernel
 from hw_models.pe_array.closed_form import count_loops
-from hw_models.pe_array.layer_passes import LayerPass
-from hw_models.pe_array.pass_timing import stall_free_bandwidth, time_pass
+from hw_models.pe_array.kernel_timing import stall_free_bandwidth, time_kernel
 
 
 @dataclass(frozen=True, kw_only=True)
 class Roofline:
-    """One pass under the two roofs, in accumulations a cycle.
+    """One kernel under the two roofs, in accumulations a cycle.
 
     Attributes:
         accumulations_per_byte: of off-chip traffic.
         compute_roof: accumulations a cycle with tails and nothing else lost.
         bandwidth_roof: what the off-chip bandwidth allows at this traffic.
-        attained: over all cycles of the pass.
+        attained: over all cycles of the kernel.
         stall_free_bytes_per_cycle: least bandwidth at which the array never waits for off chip, None
             where no bandwidth helps.
     """
@@ -31,16 +31,16 @@ class Roofline:
     stall_free_bytes_per_cycle: int | None
 
 
-def roofline(layer: LayerPass, array: PeArray) -> Roofline:
-    """The roofs of a pass."""
-    counters = count_loops(layer.nest, array.unrolling, array.dataflow)
-    timing = time_pass(layer, array)
+def roofline(kernel: ArrayKernel, array: PeArray) -> Roofline:
+    """The roofs of a kernel."""
+    counters = count_loops(kernel.nest, array.unrolling, array.dataflow)
+    timing = time_kernel(kernel, array)
     intensity = counters.accumulations / timing.off_chip_bytes
     return Roofline(
-        name=layer.name,
+        name=kernel.name,
         accumulations_per_byte=intensity,
         compute_roof=counters.accumulations / counters.cycles,
         bandwidth_roof=intensity * array.off_chip_bytes_per_cycle,
         attained=counters.accumulations / timing.total_cycles,
-        stall_free_bytes_per_cycle=stall_free_bandwidth(layer, array),
+        stall_free_bytes_per_cycle=stall_free_bandwidth(kernel, array),
     )

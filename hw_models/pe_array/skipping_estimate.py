@@ -8,21 +8,22 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from hw_models.pe_array.array_description import PeArray
+from hw_models.pe_array.array_kernels import ArrayKernel
 from hw_models.pe_array.closed_form import count_loops
-from hw_models.pe_array.energy import pass_energy_pj, port_traffic
-from hw_models.pe_array.layer_passes import LayerPass, Mode
-from hw_models.pe_array.operands import pass_values
-from hw_models.pe_array.pass_timing import time_pass
+from hw_models.pe_array.energy import kernel_energy_pj, port_traffic
+from hw_models.pe_array.kernel_timing import time_kernel
+from hw_models.pe_array.modes import Mode
+from hw_models.pe_array.operands import kernel_values
 from hw_models.pe_array.zero_skipping import SKIPPINGS, Skipping, skip_zeros
 from toolchain.integer_network import IntegerNetwork
 
 
 @dataclass(frozen=True, kw_only=True)
-class SkippedPass:
-    """One pass with zeros skipped; means over the samples of exact counts.
+class SkippedKernel:
+    """One kernel with zeros skipped; means over the samples of exact counts.
 
     Attributes:
-        cycles: turns of the innermost loop that are left.
+        cycles: iterations of the innermost loop that are left.
         total_cycles: with stalls, fill and drain.
     """
 
@@ -39,44 +40,44 @@ def estimate_skipping(
     pixels: np.ndarray,
     counts: Mapping[str, np.ndarray],
     trains: Mapping[str, np.ndarray],
-) -> dict[Skipping, tuple[SkippedPass, ...]]:
-    """Every pass of a network under each kind of skipping, on the operands of a run.
+) -> dict[Skipping, tuple[SkippedKernel, ...]]:
+    """Every kernel of a network under each kind of skipping, on the operands of a run.
 
     Args:
         pixels: of the samples, integers ``(B, C, H, W)``.
-        counts, trains: what the populations did on them, see ``pass_values``.
+        counts, trains: what the populations did on them, see ``kernel_values``.
     """
-    found: dict[Skipping, list[SkippedPass]] = {skipping: [] for skipping in SKIPPINGS}
-    for layer, values in pass_values(network, mode, pixels, counts, trains):
-        for skipping, passes in found.items():
+    found: dict[Skipping, list[SkippedKernel]] = {skipping: [] for skipping in SKIPPINGS}
+    for kernel, values in kernel_values(network, mode, pixels, counts, trains):
+        for skipping, kernels in found.items():
             samples = [
-                _skipped(layer, array, values[sample : sample + 1], skipping)
+                _skipped(kernel, array, values[sample : sample + 1], skipping)
                 for sample in range(len(values))
             ]
-            passes.append(SkippedPass(**{n: _mean(samples, n) for n in samples[0].__dict__}))
-    return {skipping: tuple(passes) for skipping, passes in found.items()}
+            kernels.append(SkippedKernel(**{n: _mean(samples, n) for n in samples[0].__dict__}))
+    return {skipping: tuple(kernels) for skipping, kernels in found.items()}
 
 
 def _skipped(
-    layer: LayerPass, array: PeArray, values: np.ndarray, skipping: Skipping
-) -> SkippedPass:
-    work = skip_zeros(layer, array, values, skipping)
-    timing = time_pass(layer, array, work.turns)
+    kernel: ArrayKernel, array: PeArray, values: np.ndarray, skipping: Skipping
+) -> SkippedKernel:
+    work = skip_zeros(kernel, array, values, skipping)
+    timing = time_kernel(kernel, array, work.iterations)
     counters = replace(
-        count_loops(layer.nest, array.unrolling, array.dataflow),
+        count_loops(kernel.nest, array.unrolling, array.dataflow),
         cycles=timing.cycles,
         accumulations=work.accumulations,
         weight_reads=work.weight_reads,
         input_reads=work.input_reads,
     )
-    ports = port_traffic(layer, array, counters)
-    return SkippedPass(
+    ports = port_traffic(kernel, array, counters)
+    return SkippedKernel(
         cycles=timing.cycles,
         total_cycles=timing.total_cycles,
         accumulations=work.accumulations,
-        energy_pj=sum(pass_energy_pj(layer, array, counters, ports, timing).values()),
+        energy_pj=sum(kernel_energy_pj(kernel, array, counters, ports, timing).values()),
     )
 
 
-def _mean(samples: list[SkippedPass], name: str) -> float:
+def _mean(samples: list[SkippedKernel], name: str) -> float:
     return sum(getattr(sample, name) for sample in samples) / len(samples)

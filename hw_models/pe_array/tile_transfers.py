@@ -1,4 +1,4 @@
-"""Bytes that each tile of a pass moves between the buffers and off chip.
+"""Bytes that each tile of a kernel moves between the buffers and off chip.
 
 The *row tile* (group, frame tile where time is outermost, channel tile, row) is what the array works on
 while the next one is fetched and the one before is stored. Weights and parameters per channel belong to a
@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from math import prod
 
 import numpy as np
+from typing_extensions import assert_never
 
 from hw_models.pe_array.array_description import PeArray
+from hw_models.pe_array.array_kernels import ArrayKernel
 from hw_models.pe_array.buffer_plan import (
     BufferPlan,
     carries_membranes,
@@ -21,8 +23,7 @@ from hw_models.pe_array.buffer_plan import (
     potential_word_bits,
 )
 from hw_models.pe_array.closed_form import in_range_pairs
-from hw_models.pe_array.layer_passes import LayerPass
-from hw_models.pe_array.loop_nest import Tiling, tiles, tiling_of
+from hw_models.pe_array.loop_nest import Ending, Tiling, tiles, tiling_of
 
 OPERANDS = ("output", "psum", "membrane", "parameter", "weight", "input")
 """In the order in which the transfers of a row tile take the bus: stores, then loads."""
@@ -44,13 +45,13 @@ class TileTransfers:
     phase_loads: Mapping[str, np.ndarray]
 
 
-def tile_transfers(layer: LayerPass, array: PeArray, plan: BufferPlan) -> TileTransfers:
+def tile_transfers(kernel: ArrayKernel, array: PeArray, plan: BufferPlan) -> TileTransfers:
     """What each row tile and each phase moves.
 
     Arrays below have the axes (group, frame tile, channel tile, row); without outermost time there is one
     frame tile, of all frames.
     """
-    nest, tiling = layer.nest, tiling_of(layer.nest, array.unrolling, array.dataflow)
+    nest, tiling = kernel.nest, tiling_of(kernel.nest, array.unrolling, array.dataflow)
     frame_tiles = [range(nest.frames)]
     if array.dataflow.time_loop == "outermost":
         frame_tiles = list(tiles(nest.frames, tiling.frames))
@@ -59,48 +60,52 @@ def tile_transfers(layer: LayerPass, array: PeArray, plan: BufferPlan) -> TileTr
     neurons = channels * nest.columns
     loads, stores, phase_loads = {}, {}, {}
 
-    loads["input"] = _input_bits(layer, tiling, plan, frame_tiles)
-    weight_bits = channels * nest.input_channels * prod(nest.kernel) * array.weight_bits
+    loads["input"] = _input_bits(kernel, tiling, plan, frame_tiles)
+    weight_bits = channels * nest.input_channels * prod(nest.kernel_size) * array.weight_bits
     is_first = _by_frame_tile([index == 0 for index in range(len(frame_tiles))])
     is_last = _by_frame_tile([index == len(frame_tiles) - 1 for index in range(len(frame_tiles))])
     if plan.weight == "streamed":
-        turns = tiling.num_column_tiles
+        iterations = tiling.num_column_tiles
         if len(frame_tiles) == 1 and array.dataflow.time_loop == "innermost":
-            turns *= tiling.num_frame_tiles
-        loads["weight"] = weight_bits * turns
+            iterations *= tiling.num_frame_tiles
+        loads["weight"] = weight_bits * iterations
     elif plan.weight != "none":
         phase_loads["weight"] = weight_bits * (is_first if plan.weight == "kept" else 1)
 
     completes = is_last if nest.sum_frames else np.ones_like(is_last)
-    if layer.channel_parameters:
-        words = channels * layer.channel_parameters
+    if kernel.parameters.per_channel:
+        words = channels * kernel.parameters.per_channel
         phase_loads["parameter"] = words * array.potential_bits * completes
-    if layer.neuron_parameters:
-        words = neurons * layer.neuron_parameters
+    if kernel.parameters.per_neuron:
+        words = neurons * kernel.parameters.per_neuron
         loads["parameter"] = words * array.potential_bits * completes
 
     sums_of_tile = _by_frame_tile([1 if nest.sum_frames else len(t) for t in frame_tiles])
     sum_bits = neurons * sums_of_tile * array.sum_bits
-    carried_in = carries_sums(layer, array, tiling) & ~is_first
-    carried_out = carries_sums(layer, array, tiling) & ~is_last
+    carried_in = carries_sums(kernel, array, tiling) & ~is_first
+    carried_out = carries_sums(kernel, array, tiling) & ~is_last
     if plan.psum == "spilled":
         reads = carried_in | nest.adds_sums
-        writes = carried_out | (layer.ending == "joins")
+        writes = carried_out | (nest.ending is Ending.JOINS)
         loads["psum"], stores["psum"] = sum_bits * reads, sum_bits * writes
     if plan.membrane == "spilled":
-        assert carries_membranes(layer, array, tiling)
-        potentials = neurons * potential_word_bits(layer, array)
+        assert carries_membranes(kernel, array, tiling)
+        potentials = neurons * potential_word_bits(kernel, array)
         loads["membrane"], stores["membrane"] = potentials * ~is_first, potentials * ~is_last
-    if layer.ending == "fires":
-        stored = neurons * layer.stored_bits * is_last
-        if layer.stores_frames:
-            stored = neurons * _by_frame_tile([len(t) for t in frame_tiles])
-        stores["output"] = stored
-    elif layer.ending == "reads_out":
-        stores["output"] = sum_bits * completes
-    elif layer.ending == "maps":
-        per_sum = layer.stored_bits // nest.sums_per_neuron
-        stores["output"] = neurons * sums_of_tile * per_sum * completes
+    match nest.ending:
+        case Ending.FIRES | Ending.QUANTIZES if kernel.leaves.stores_frames:
+            stores["output"] = neurons * _by_frame_tile([len(t) for t in frame_tiles])
+        case Ending.FIRES | Ending.QUANTIZES:
+            stores["output"] = neurons * kernel.leaves.stored_bits * is_last
+        case Ending.READS_OUT:
+            stores["output"] = sum_bits * completes
+        case Ending.MAPS:
+            per_sum = kernel.leaves.stored_bits // nest.sums_per_neuron
+            stores["output"] = neurons * sums_of_tile * per_sum * completes
+        case Ending.JOINS:
+            pass
+        case _:
+            assert_never(nest.ending)
     rows = (*phases, nest.rows)
     return TileTransfers(
         loads={name: _bytes(bits, rows).reshape(-1, nest.rows) for name, bits in loads.items()},
@@ -118,27 +123,27 @@ def tile_sizes(size: int, tile: int) -> np.ndarray:
 
 
 def _input_bits(
-    layer: LayerPass, tiling: Tiling, plan: BufferPlan, frame_tiles: list[range]
+    kernel: ArrayKernel, tiling: Tiling, plan: BufferPlan, frame_tiles: list[range]
 ) -> np.ndarray:
     """Bits of the input map that each row tile fetches."""
-    nest = layer.nest
+    nest = kernel.nest
     tops = np.arange(nest.rows) * nest.stride[0] - nest.padding[0]
     first = np.clip(tops, 0, nest.input_size[0])
-    stop = np.maximum(first, np.clip(tops + nest.kernel[0], 0, nest.input_size[0]))
-    entries = [{layer.selection[frame] for frame in tile} - {None} for tile in frame_tiles]
+    stop = np.maximum(first, np.clip(tops + nest.kernel_size[0], 0, nest.input_size[0]))
+    entries = [{kernel.reads.selection[frame] for frame in tile} - {None} for tile in frame_tiles]
     by_frame = [len(e) for e in entries]
     if plan.input == "window":
         lefts = np.arange(0, nest.columns, tiling.columns)
         rights = np.minimum(lefts + tiling.columns, nest.columns) - 1
         left = np.clip(lefts * nest.stride[1] - nest.padding[1], 0, nest.input_size[1])
-        right = rights * nest.stride[1] - nest.padding[1] + nest.kernel[1]
+        right = rights * nest.stride[1] - nest.padding[1] + nest.kernel_size[1]
         columns = np.maximum(0, np.clip(right, 0, nest.input_size[1]) - left).sum()
         rows = stop - first
     elif plan.input == "streamed":
         columns, rows = in_range_pairs(nest, axis=1), stop - first
         by_frame = [
-            sum(layer.loaded_bits(tile) for tile in tiles_of(outer, tiling.frames))
-            // layer.entry_bits
+            sum(kernel.reads.loaded_bits(tile) for tile in tiles_of(outer, tiling.frames))
+            // kernel.reads.entry_bits
             for outer in frame_tiles
         ]
     else:
@@ -147,7 +152,7 @@ def _input_bits(
         rows = np.maximum(0, stop - np.maximum(first, held))
     if plan.input == "map":
         by_frame = [len(e.difference(*entries[:index])) for index, e in enumerate(entries)]
-    bits = _by_frame_tile(by_frame) * layer.entry_bits * nest.input_channels * columns * rows
+    bits = _by_frame_tile(by_frame) * kernel.reads.entry_bits * nest.input_channels * columns * rows
     if plan.input == "map":
         is_first_channel_tile = np.arange(tiling.num_channel_tiles) == 0
         bits = bits * is_first_channel_tile[:, None]

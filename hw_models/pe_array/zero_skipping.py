@@ -1,16 +1,16 @@
 """Cycles that zero operands save, counted on the operands themselves and never from an average rate.
 
-A turn of the innermost loop reads an operand for each of N columns, S frames and V input channels. A
+A iteration of the innermost loop reads an operand for each of N columns, S frames and V input channels. A
 *lane* is one column and frame: V operands that one dot product of the array takes at a time.
 
-- ``lockstep``: a turn is skipped when all its N x S x V operands are zero. The lanes stay together, as
+- ``lockstep``: an iteration is skipped when all its N x S x V operands are zero. The lanes stay together, as
   where a window of timesteps without a spike is skipped (parallel time batching: Lee, Zhang and Li, HPCA
   2022).
-- ``per_lane``: each of the N x S lanes skips its turns of V zeros on its own; the group ends with its
+- ``per_lane``: each of the N x S lanes skips its iterations of V zeros on its own; the group ends with its
   slowest lane. Every lane needs weights of its own address (Cnvlutin: Albericio et al., ISCA 2016).
-- ``compacted``: the non-zero operands of a lane's whole window are packed, V a turn; the group ends with
-  its slowest lane (processing spikes only: SpinalFlow, Narayanan et al., ISCA 2020; SparTen, Gondimalla et
-  al., MICRO 2019).
+- ``compacted``: the non-zero operands of a lane's whole window are packed, V per iteration; the group ends
+  with its slowest lane (processing spikes only: SpinalFlow, Narayanan et al., ISCA 2020; SparTen, Gondimalla
+  et al., MICRO 2019).
 
 Zero padding counts as zero. That the zeros are known beforehand is taken for granted: flags beside the
 operands, written with them, are not charged, nor are the ports that lanes with addresses of their own need.
@@ -27,10 +27,11 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import numpy as np
+from typing_extensions import assert_never
 
 from hw_models.pe_array.array_description import PeArray
-from hw_models.pe_array.group_times import Turns
-from hw_models.pe_array.layer_passes import LayerPass
+from hw_models.pe_array.array_kernels import ArrayKernel
+from hw_models.pe_array.group_times import Axis, Iterations, axis_of_frames, on_axes
 from hw_models.pe_array.loop_nest import Tiling, tiles, tiling_of
 from hw_models.pe_array.operands import frame_operand
 from hw_models.pe_array.tile_transfers import tile_sizes
@@ -41,56 +42,43 @@ SKIPPINGS: tuple[Skipping, ...] = ("lockstep", "per_lane", "compacted")
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SkippedWork:
-    """What is left of a pass on one sample.
+    """What is left of a kernel on one sample.
 
     Attributes:
-        turns: of the innermost loop, for ``time_pass``.
+        iterations: of the innermost loop, for ``time_kernel``.
         accumulations, weight_reads, input_reads: as in ``LoopCounters``, over what is left.
     """
 
-    turns: Turns
+    iterations: Iterations
     accumulations: int
     weight_reads: int
     input_reads: int
 
 
 def skip_zeros(
-    layer: LayerPass, array: PeArray, values: np.ndarray, skipping: Skipping
+    kernel: ArrayKernel, array: PeArray, values: np.ndarray, skipping: Skipping
 ) -> SkippedWork:
-    """What is left of a pass when zeros are skipped.
+    """What is left of a kernel when zeros are skipped.
 
     Args:
-        values: what the pass reads on one sample, ``(1, entries, C, H, W)``, see ``pass_values``.
+        values: what the kernel reads on one sample, ``(1, entries, C, H, W)``, see ``kernel_values``.
     """
-    tiling = tiling_of(layer.nest, array.unrolling, array.dataflow)
-    is_outermost = array.dataflow.time_loop == "outermost"
-    grouped = (layer.nest.groups, -1, *layer.nest.input_size)
+    tiling = tiling_of(kernel.nest, array.unrolling, array.dataflow)
+    frame_axis = axis_of_frames(array.dataflow)
+    grouped = (kernel.nest.groups, -1, *kernel.nest.input_size)
     nonzero: _ByEntry = {
-        entry: frame_operand(layer, values, entry).reshape(grouped) != 0
-        for entry in set(layer.selection)
+        entry: frame_operand(kernel, values, entry).reshape(grouped) != 0
+        for entry in set(kernel.reads.selection)
     }
-    if skipping == "lockstep":
-        return _lockstep(layer, tiling, nonzero, is_outermost)
-    if skipping == "per_lane":
-        sizes = tile_sizes(layer.nest.input_channels, tiling.input_channels)
-        blocks = {entry: _any_of_tile(mask, tiling) for entry, mask in nonzero.items()}
-        lanes = {entry: _window_sums(layer, mask.sum(axis=1)) for entry, mask in blocks.items()}
-        read = {
-            entry: _window_sums(layer, np.einsum("gihw,i->ghw", mask, sizes))
-            for entry, mask in blocks.items()
-        }
-    else:
-        read = {entry: _window_sums(layer, mask.sum(axis=1)) for entry, mask in nonzero.items()}
-        lanes = {entry: -(-count // tiling.input_channels) for entry, count in read.items()}
-    operands = sum(int(read[entry].sum()) for entry in layer.selection)
-    accumulations = operands * layer.nest.output_channels
-    slowest = _slowest_lanes(layer, tiling, lanes, is_outermost)
-    return SkippedWork(
-        turns=Turns(full=slowest, tail=np.zeros((1,) * 6, np.int64)),
-        accumulations=accumulations,
-        weight_reads=0 if layer.nest.unit_weights else accumulations,
-        input_reads=operands * tiling.num_channel_tiles,
-    )
+    match skipping:
+        case "lockstep":
+            return _lockstep(kernel, tiling, nonzero, frame_axis)
+        case "per_lane":
+            return _slowest_lane(kernel, tiling, *_per_lane(kernel, tiling, nonzero), frame_axis)
+        case "compacted":
+            return _slowest_lane(kernel, tiling, *_compacted(kernel, tiling, nonzero), frame_axis)
+        case _:
+            assert_never(skipping)
 
 
 _ByEntry: TypeAlias = dict[int | None, np.ndarray]
@@ -98,30 +86,30 @@ _ByEntry: TypeAlias = dict[int | None, np.ndarray]
 
 
 def _lockstep(
-    layer: LayerPass, tiling: Tiling, nonzero: _ByEntry, is_outermost: bool
+    kernel: ArrayKernel, tiling: Tiling, nonzero: _ByEntry, frame_axis: Axis
 ) -> SkippedWork:
-    nest = layer.nest
+    nest = kernel.nest
     columns = tile_sizes(nest.columns, tiling.columns)
     sizes = tile_sizes(nest.input_channels, tiling.input_channels)
     num_full = int((sizes == sizes[0]).sum())
     known: dict[frozenset[int | None], tuple[np.ndarray, np.ndarray]] = {}
-    turns, operands, weights, reads = [], 0, 0, 0
+    iterations, operands, weights, reads = [], 0, 0, 0
     for frames in tiles(nest.frames, tiling.frames):
-        together = frozenset(layer.selection[frame] for frame in frames)
+        together = frozenset(kernel.reads.selection[frame] for frame in frames)
         if together not in known:
             any_frame = np.logical_or.reduce([nonzero[entry] for entry in together])
-            known[together] = _common_turns(layer, tiling, _any_of_tile(any_frame, tiling))
+            known[together] = _common_iterations(kernel, tiling, _any_of_tile(any_frame, tiling))
         counts, in_range = known[together]
-        turns.append(counts)
+        iterations.append(counts)
         by_input_tile = counts.sum(axis=(0, 2))  # (input tiles, column tiles)
         operands += int(sizes @ by_input_tile @ columns) * len(frames)
         weights += int(sizes @ by_input_tile.sum(axis=1))
         reads += int(sizes @ in_range) * len(frames)
-    left = np.stack(turns)
+    left = np.stack(iterations)
     return SkippedWork(
-        turns=Turns(
-            full=_six_axes(left[:, :, :num_full].sum(axis=2), is_outermost),
-            tail=_six_axes(left[:, :, num_full:].sum(axis=2), is_outermost),
+        iterations=Iterations(
+            full=_six_axes(left[:, :, :num_full].sum(axis=2), frame_axis),
+            tail=_six_axes(left[:, :, num_full:].sum(axis=2), frame_axis),
         ),
         accumulations=operands * nest.output_channels,
         weight_reads=0 if nest.unit_weights else weights * nest.output_channels,
@@ -129,64 +117,92 @@ def _lockstep(
     )
 
 
-def _common_turns(
-    layer: LayerPass, tiling: Tiling, blocks: np.ndarray
+def _common_iterations(
+    kernel: ArrayKernel, tiling: Tiling, blocks: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Turns that lanes together cannot skip.
+    """Iterations that lanes together cannot skip.
 
     Args:
         blocks: an input tile has a non-zero operand, bool ``(groups, input tiles, H, W)``.
 
     Returns:
-        Turns ``(groups, input tiles, rows, column tiles)``, and over all of them the columns that are not
-        in the zero padding, ``(input tiles,)``.
+        Iterations ``(groups, input tiles, rows, column tiles)``, and over all of them the columns that are
+        not in the zero padding, ``(input tiles,)``.
     """
-    nest = layer.nest
+    nest = kernel.nest
     starts = np.arange(0, nest.columns, tiling.columns)
-    turns = np.zeros((*blocks.shape[:3], len(starts)), np.int32)
-    columns_read = np.zeros_like(turns)
-    for k_w in range(nest.kernel[1]):
+    iterations = np.zeros((*blocks.shape[:3], len(starts)), np.int32)
+    columns_read = np.zeros_like(iterations)
+    for k_w in range(nest.kernel_size[1]):
         reads = np.arange(nest.columns) * nest.stride[1] + k_w - nest.padding[1]
         in_range = (reads >= 0) & (reads < nest.input_size[1])
         lanes = np.zeros((*blocks.shape[:3], nest.columns), bool)
         lanes[..., in_range] = blocks[..., reads[in_range]]
         left = np.logical_or.reduceat(lanes, starts, axis=3)
-        turns += left
+        iterations += left
         columns_read += left * np.add.reduceat(in_range.astype(np.int32), starts)
-    return _kernel_rows(layer, turns), _kernel_rows(layer, columns_read).sum(axis=(0, 2, 3))
+    return _kernel_rows(kernel, iterations), _kernel_rows(kernel, columns_read).sum(axis=(0, 2, 3))
 
 
-def _slowest_lanes(
-    layer: LayerPass, tiling: Tiling, lanes: _ByEntry, is_outermost: bool
-) -> np.ndarray:
-    """Turns of the slowest lane of each group, on the six axes.
+def _per_lane(kernel: ArrayKernel, tiling: Tiling, nonzero: _ByEntry) -> tuple[_ByEntry, _ByEntry]:
+    """Iterations of the lane of each output column, and operands it reads, ``(groups, rows, columns)``."""
+    sizes = tile_sizes(kernel.nest.input_channels, tiling.input_channels)
+    blocks = {entry: _any_of_tile(mask, tiling) for entry, mask in nonzero.items()}
+    lanes = {entry: _window_sums(kernel, mask.sum(axis=1)) for entry, mask in blocks.items()}
+    reads = {
+        entry: _window_sums(kernel, np.einsum("gihw,i->ghw", mask, sizes))
+        for entry, mask in blocks.items()
+    }
+    return lanes, reads
+
+
+def _compacted(kernel: ArrayKernel, tiling: Tiling, nonzero: _ByEntry) -> tuple[_ByEntry, _ByEntry]:
+    """The arrays of ``_per_lane`` where the operands of a window are packed."""
+    reads = {entry: _window_sums(kernel, mask.sum(axis=1)) for entry, mask in nonzero.items()}
+    lanes = {entry: -(-count // tiling.input_channels) for entry, count in reads.items()}
+    return lanes, reads
+
+
+def _slowest_lane(
+    kernel: ArrayKernel, tiling: Tiling, lanes: _ByEntry, reads: _ByEntry, frame_axis: Axis
+) -> SkippedWork:
+    """Work where each group ends with its slowest lane.
 
     Args:
-        lanes: turns of the lane of each output column, ``(groups, rows, columns)``.
+        lanes: iterations of the lane of each output column, ``(groups, rows, columns)``.
+        reads: operands that it reads.
     """
-    nest = layer.nest
+    nest, selection = kernel.nest, kernel.reads.selection
     starts = np.arange(0, nest.columns, tiling.columns)
     frame_tiles = list(tiles(nest.frames, tiling.frames))
-    if nest.sum_frames and not is_outermost:
+    if nest.sum_frames and frame_axis is Axis.INNER_FRAME_TILE:
+        # a lane goes on to its plane in the next tile of frames without waiting for the others
         own: list[np.ndarray] = [
-            np.sum([lanes[layer.selection[f]] for f in range(lane, nest.frames, tiling.frames)], 0)
+            np.sum([lanes[selection[f]] for f in range(lane, nest.frames, tiling.frames)], 0)
             for lane in range(len(frame_tiles[0]))
         ]
         slowest = [np.maximum.reduce(own)]
     else:
         slowest = [
-            np.maximum.reduce([lanes[layer.selection[frame]] for frame in frames])
+            np.maximum.reduce([lanes[selection[frame]] for frame in frames])
             for frames in frame_tiles
         ]
-    by_tile = np.stack([np.maximum.reduceat(turns, starts, axis=2) for turns in slowest])
-    return _six_axes(by_tile, is_outermost)
+    by_tile = np.stack([np.maximum.reduceat(lane, starts, axis=2) for lane in slowest])
+    iterations = _six_axes(by_tile, frame_axis)
+    num_operands = sum(int(reads[entry].sum()) for entry in selection)
+    accumulations = num_operands * nest.output_channels
+    return SkippedWork(
+        iterations=Iterations(full=iterations, tail=np.zeros_like(iterations)),
+        accumulations=accumulations,
+        weight_reads=0 if nest.unit_weights else accumulations,
+        input_reads=num_operands * tiling.num_channel_tiles,
+    )
 
 
-def _six_axes(turns: np.ndarray, is_outermost: bool) -> np.ndarray:
+def _six_axes(iterations: np.ndarray, frame_axis: Axis) -> np.ndarray:
     """From ``(frame tiles, groups, rows, column tiles)`` to the axes of ``group_times``."""
-    if is_outermost:
-        return turns.transpose(1, 0, 2, 3)[:, :, None, :, :, None].astype(np.int64)
-    return turns.transpose(1, 2, 3, 0)[:, None, None].astype(np.int64)
+    axes = (frame_axis, Axis.CHANNEL_GROUP, Axis.ROW, Axis.COLUMN_TILE)
+    return on_axes(iterations, axes).astype(np.int64)
 
 
 def _any_of_tile(mask: np.ndarray, tiling: Tiling) -> np.ndarray:
@@ -195,22 +211,22 @@ def _any_of_tile(mask: np.ndarray, tiling: Tiling) -> np.ndarray:
     return np.logical_or.reduceat(mask, starts, axis=1)
 
 
-def _window_sums(layer: LayerPass, values: np.ndarray) -> np.ndarray:
+def _window_sums(kernel: ArrayKernel, values: np.ndarray) -> np.ndarray:
     """Sums over the kernel window of each output, ``(groups, rows, columns)``, zero padding included."""
-    nest = layer.nest
+    nest = kernel.nest
     sums = np.zeros((*values.shape[:2], nest.columns), np.int64)
-    for k_w in range(nest.kernel[1]):
+    for k_w in range(nest.kernel_size[1]):
         reads = np.arange(nest.columns) * nest.stride[1] + k_w - nest.padding[1]
         in_range = (reads >= 0) & (reads < nest.input_size[1])
         sums[..., in_range] += values[..., reads[in_range]]
-    return _kernel_rows(layer, sums[:, None])[:, 0]
+    return _kernel_rows(kernel, sums[:, None])[:, 0]
 
 
-def _kernel_rows(layer: LayerPass, by_row: np.ndarray) -> np.ndarray:
+def _kernel_rows(kernel: ArrayKernel, by_row: np.ndarray) -> np.ndarray:
     """Sums over the kernel's rows: from ``(groups, tiles, H, columns)`` to one row an output row."""
-    nest = layer.nest
+    nest = kernel.nest
     sums = np.zeros((*by_row.shape[:2], nest.rows, by_row.shape[3]), np.int64)
-    for k_h in range(nest.kernel[0]):
+    for k_h in range(nest.kernel_size[0]):
         reads = np.arange(nest.rows) * nest.stride[0] + k_h - nest.padding[0]
         in_range = (reads >= 0) & (reads < nest.input_size[0])
         sums[:, :, in_range] += by_row[:, :, reads[in_range]]

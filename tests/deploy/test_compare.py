@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 import yaml
 from installed_command import run_command
+from PIL import Image, ImageColor
 
 from deploy.report.array_findings import findings
+from deploy.report.array_plot import COLOURS, MODE_COLOURS, UNROLLING_COLOUR
 from hw_models.figures import BUILT_IN
 
 MODES = ["snn_temporal", "snn_bit_planes", "ann_multiplier", "ann_bit_serial"]
@@ -86,8 +89,21 @@ def test_the_sweep_tries_every_unrolling_and_none_beats_its_front(compared):
         assert [tuple(d["unrolling"].values()) for d in own] == [(16, 4, 2, 8)]
 
 
-def test_the_plot_is_a_picture(compared):
-    assert compared[1].read_bytes().startswith(b"\x89PNG")
+def test_the_plot_shows_the_numbers(compared):
+    """The bars of a mode cover an area in proportion to its cycles; every unrolling is a dot."""
+    document, plot = compared
+    picture = np.asarray(Image.open(plot).convert("RGB"))
+
+    def num_pixels(colour):
+        return (picture == ImageColor.getrgb(colour)).all(axis=-1).sum()
+
+    cycles = {mode["mode"]: mode["total_cycles"] for mode in document["pe_array"]["estimates"]}
+    of_one_panel = MODES[1:]  # the first mode's colour is used elsewhere, too
+    areas = [num_pixels(MODE_COLOURS[mode]) / cycles[mode] for mode in of_one_panel]
+    assert areas == pytest.approx([areas[0]] * len(areas), rel=0.05)
+    assert areas[0] > 1
+    assert num_pixels(COLOURS["fill, drain"]) > 1_000
+    assert num_pixels(UNROLLING_COLOUR) > 1_000
 
 
 def test_the_same_build_gives_the_same_svg(compiled, qac_deploy, tmp_path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hw_models.pe_array.rtl_simulator import compile_rtl
+from hw_models.pe_array.rtl.driver.simulator import compile_rtl
 
 
 @pytest.fixture(scope="session")

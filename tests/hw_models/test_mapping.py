@@ -1,9 +1,8 @@
-"""Partition, placement and resources: an independent recount from every single synapse."""
+"""Partition and placement: limits at their value, tiles, chips, and what is refused."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from math import ceil
 
 import numpy as np
 import pytest
@@ -11,11 +10,11 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from single_synapses import dense_synapses, within_exponents
+from small_networks import one_layer
 from small_targets import small_target
 from strategies import integer_networks
 
-from hw_models.multicore.connectivity import connectivity
-from hw_models.multicore.core_resources import LIMITS, NetworkOnTarget, events, highest_use
+from hw_models.multicore.core_resources import NetworkOnTarget, events
 from hw_models.multicore.mapping import Mapping, map_network, place
 from hw_models.multicore.partition import partition
 from hw_models.multicore.pipeline import uniform_slots
@@ -24,7 +23,6 @@ from hw_models.multicore.tile_grid import cut
 from hw_models.target_description import load_target
 from toolchain.conversion import convert
 from toolchain.errors import MappingError
-from toolchain.float_snn import transmit
 from toolchain.integer_network import (
     IntegerInput,
     IntegerNetwork,
@@ -32,200 +30,13 @@ from toolchain.integer_network import (
     IntegerSpiking,
     IntegerSynapse,
 )
-from toolchain.linear_maps import Convolution, Dense, Scale, SumPool, with_weight
+from toolchain.linear_maps import Convolution, Dense, Scale, SumPool
 from toolchain.model_zoo import build_model
 from toolchain.passes import lower_to_integers
 from toolchain.quantize_activations import balance_thresholds, quantize_activations
 from toolchain.quantizers import TimestepQuantizer
 
 LOIHI = load_target("loihi-sim")
-
-
-@settings(deadline=None, max_examples=200, suppress_health_check=list(HealthCheck))
-@given(integer_networks())
-def test_connectivity_is_that_of_every_single_synapse(network):
-    for synapse in network.synapses:
-        links = connectivity(synapse, network[synapse.source].shape)
-        product = np.kron(np.kron(links.channels, links.rows != 0), links.columns != 0) > 0
-        assert np.array_equal(product, dense_synapses(network, synapse))
-
-
-def random_weights(network, synapse):
-    """Weights (targets, sources) of the synapse with a random number for every tap of its maps."""
-    random = np.random.default_rng(1)
-    maps = tuple(
-        with_weight(m, random.uniform(1, 2, m.weight.shape))
-        if isinstance(m, Convolution | Dense | Scale)
-        else m
-        for m in synapse.maps
-    )
-    source = network[synapse.source]
-    one_hot = torch.eye(int(np.prod(source.shape)), dtype=torch.float64)
-    return transmit(maps, one_hot.reshape(-1, *source.shape)).flatten(1).numpy().T
-
-
-def shared_lists(network, synapse, tile, atoms):
-    """Synapse lists of a tile, one for each pattern and atom block, by looking at every synapse."""
-    weights = random_weights(network, synapse)
-    shape = network[synapse.target].shape
-    channels, rows, columns = (range(*axis) for axis in (tile.channels, tile.rows, tile.columns))
-    mine = [(c, y, x) for c in channels for y in rows for x in columns]
-    numbers = [np.ravel_multi_index(neuron, shape) for neuron in mine]
-    lists = {}
-    for source in np.ndindex(network[synapse.source].shape):
-        column = weights[numbers, np.ravel_multi_index(source, network[synapse.source].shape)]
-        reached = [(n, w) for n, w in zip(mine, column, strict=True) if w]
-        if reached:
-            base = min(n[1] for n, _ in reached), min(n[2] for n, _ in reached)
-            entries = [((c, y - base[0], x - base[1]), round(w, 9)) for (c, y, x), w in reached]
-            pixel = lists.setdefault((source[0] // atoms, *source[1:]), [])
-            pixel += [(source[0] % atoms, *entry) for entry in entries]
-    return lists
-
-
-@settings(deadline=None, max_examples=150, suppress_health_check=list(HealthCheck))
-@given(
-    integer_networks(),
-    st.integers(1, 3),
-    st.integers(8, 200),
-    st.integers(30, 400),
-    st.integers(1, 9),
-    st.data(),
-    st.integers(2, 12),
-)
-def test_resources_of_every_core_by_recount(
-    tmp_path_factory, network, slots, compartments, words, atoms, data, thresholds
-):
-    network = within_exponents(network)
-    target = small_target(
-        tmp_path_factory.mktemp("target"),
-        core={
-            "compartments": compartments,
-            "synapse_words": words,
-            "threshold_profiles": thresholds,
-        },
-        population_axons={"atoms": atoms},
-    )
-    replicas = {p.name: data.draw(st.sampled_from([1, 1, 2, 3])) for p in network.populations[1:]}
-    depth = uniform_slots(network, slots, replicas)
-    try:
-        mapping = map_network(network, target, depth, replicas)
-    except MappingError:
-        return  # refusals have their own tests
-    owner = {}  # population -> core number of each neuron of each replica
-    for population in network.populations:
-        count = replicas.get(population.name, 1)
-        cores = np.full((count, *population.shape), -1)
-        for core in mapping.cores_of(population.name):
-            block = cores[core.replica][core.tile.slices]
-            assert (block == -1).all()
-            block[:] = core.core_index
-        if not isinstance(population, IntegerInput):
-            assert (cores >= 0).all()
-        owner[population.name] = cores.reshape(count, -1)
-    assert len({c.core_index for c in mapping.cores}) == len(mapping.cores)
-    for core in mapping.cores:
-        name = core.tile.population
-        mine = owner[name][core.replica] == core.core_index
-        buffers = len(network.incoming(name)) * slots
-        own = 0 if isinstance(network[name], IntegerReadout) else 1
-        assert core.use.neurons == mine.sum()
-        assert core.use.compartments == mine.sum() * (own + buffers) <= compartments
-        assert core.use.threshold_profiles == len(kinds_of_threshold(network[name], mine))
-        assert core.use.threshold_profiles <= thresholds
-        assert core.use.compartment_profiles == own + 1 <= 32
-        formats = set()
-        axons = words_used = 0
-        for synapse in network.incoming(name):
-            source = network[synapse.source]
-            planes = source.max_value.bit_length() if isinstance(source, IntegerInput) else 1
-            (weight,) = (
-                m.weight for m in synapse.maps if isinstance(m, Convolution | Dense | Scale)
-            )
-            bits = max(int(np.abs(weight.astype(int)).max()).bit_length() + 1, 2)
-            bits += bits == 7  # no such format
-            formats |= {(bits, synapse.exponent + plane) for plane in range(planes)}
-            lists = shared_lists(network, synapse, core.tile, atoms)
-            heard = {r for r, own in shared_samples(replicas, synapse) if own == core.replica}
-            axons += planes * len(lists) * len(heard)
-            for atom_block, entries in {(axon[0], tuple(e)) for axon, e in lists.items()}:
-                assert atom_block * atoms < source.shape[0]
-                blocks = [64] * (len(entries) // 64)
-                blocks += [len(entries) % 64] if len(entries) % 64 else []
-                words_used += planes * sum(ceil((n * (bits + 10) + 10) / 64) for n in blocks)
-        assert core.use.input_axons == axons <= 4096
-        assert core.use.synapse_words == words_used <= words
-        assert core.use.synapse_formats == len(formats) <= 15
-        sends = set()  # (target core, synapse, atom block, pixel)
-        for synapse in network.outgoing(name):
-            links = dense_synapses(network, synapse)
-            for neuron in np.flatnonzero(mine):
-                c, y, x = np.unravel_index(neuron, network[name].shape)
-                for own, replica in shared_samples(replicas, synapse):
-                    if own != core.replica:
-                        continue
-                    for other in set(owner[synapse.target][replica][links[:, neuron]]):
-                        sends.add((other, synapse.target, c // atoms, y, x))
-        assert core.use.output_axons == 2 * len(sends) <= 4096
-        assert core.use.compartment_bases <= 256
-
-
-def shared_samples(replicas, synapse):
-    """(replica of the source, of the target) that both work on a sample; the host is one for all."""
-    sources, targets = replicas.get(synapse.source, 1), replicas.get(synapse.target, 1)
-    return {(sample % sources, sample % targets) for sample in range(sources * targets)}
-
-
-@settings(deadline=None, max_examples=50, suppress_health_check=list(HealthCheck))
-@given(integer_networks(), st.integers(1, 8))
-def test_the_highest_use_is_that_of_all_tiles_together(tmp_path_factory, network, compartments):
-    network = within_exponents(network)
-    core = {"compartments": compartments}
-    target = small_target(tmp_path_factory.mktemp("target"), core=core)
-    slots = uniform_slots(network, 1)
-    try:
-        parts = partition(network, target, slots)
-    except MappingError:
-        return
-    context = NetworkOnTarget(network, target, slots, {}, {})
-    grids = {grid.population: grid for grid, _ in parts}
-    for grid, uses in parts:
-        highest = highest_use(context, network[grid.population], grid, grids)
-        for limit in LIMITS:
-            assert getattr(highest, limit) == max(getattr(use, limit) for use in uses)
-
-
-def test_replicas_that_take_the_same_samples_talk_and_others_do_not(tmp_path):
-    """Two replicas of each: the n-th sends to the n-th, on as many axons as alone. Three hear both."""
-    network = one_layer(Dense(weight=np.full((9, 6), 3, np.int8)), (6, 1, 1))
-    alone = map_network(network, LOIHI, uniform_slots(network, 2))
-
-    def mapped(**replicas):
-        return map_network(network, LOIHI, uniform_slots(network, 2, replicas), replicas)
-
-    twice = mapped(source=2, hidden=2)
-    assert [core.replica for core in twice.cores_of("hidden")] == [0, 1]
-    assert [core.use for core in twice.cores_of("source")] == [alone.cores_of("source")[0].use] * 2
-    assert [core.use for core in twice.cores_of("hidden")] == [alone.cores_of("hidden")[0].use] * 2
-    assert [core.use.input_axons for core in twice.cores_of("logits")] == [2]  # from two replicas
-    uneven = mapped(source=2, hidden=3)
-    assert [core.use.output_axons for core in uneven.cores_of("source")] == [3 * 2] * 2
-    assert [core.use.input_axons for core in uneven.cores_of("hidden")] == [2] * 3
-    pairs = [
-        (uneven.cores[route.source[0]].replica, uneven.cores[route.target[0]].replica)
-        for route in uneven.routes()
-        if route.synapse.source == "source"
-    ]
-    assert pairs == [(0, 0), (1, 0), (0, 1), (1, 1), (0, 2), (1, 2)]
-
-
-def kinds_of_threshold(population, mine):
-    """Thresholds that the neurons of a core and its buffers ask for, neuron by neuron."""
-    kinds = {"never"}  # the slots of buffers do not spike
-    if isinstance(population, IntegerSpiking):
-        thresholds = np.broadcast_to(population.threshold, population.shape).reshape(-1)
-        kinds |= {int(thresholds[neuron]) for neuron in np.flatnonzero(mine)}
-    return kinds
 
 
 def test_a_shared_convolution_by_hand():
@@ -482,45 +293,6 @@ def integer_network_with_fan_in(inputs, classes=1, max_value=1, exponent=0):
                 exponent=exponent,
                 maps=(Dense(weight=np.ones((classes, inputs), np.int8)),),
             )
-        ],
-    )
-
-
-def one_layer(linear_map, input_shape):
-    """Spiking ``source`` -> ``hidden`` -> ``logits``; the source is itself fed by one pixel a neuron."""
-    shape = linear_map.output_shape(input_shape)
-
-    def spiking(name, shape):
-        ones = np.ones((shape[0], 1, 1), np.int64)
-        return IntegerSpiking(
-            name=name, shape=shape, timesteps=2, threshold=64 * ones, initial_potential=32 * ones,
-            bias=0 * ones,
-        )  # fmt: skip
-
-    outputs = int(np.prod(shape))
-    identity = np.ones(input_shape[0], np.int8)
-    return IntegerNetwork.build(
-        [
-            IntegerInput(name="input", shape=input_shape, max_value=1, unit=1.0),
-            spiking("source", input_shape),
-            spiking("hidden", shape),
-            IntegerReadout(
-                name="logits", shape=(1, 1, 1), bias=np.zeros((1, 1, 1), np.int64), unit=1.0
-            ),
-        ],
-        [
-            IntegerSynapse.of_maps(
-                source="input", target="source", exponent=0, maps=(Scale(weight=identity),)
-            ),
-            IntegerSynapse.of_maps(
-                source="source", target="hidden", exponent=0, maps=(linear_map,)
-            ),
-            IntegerSynapse.of_maps(
-                source="hidden",
-                target="logits",
-                exponent=0,
-                maps=(Dense(weight=np.ones((1, outputs), np.int8)),),
-            ),
         ],
     )
 

@@ -1,4 +1,4 @@
-"""The RTL of the PE array: cycles, accesses and integers of random passes are those of the Python model."""
+"""The RTL of the PE array: cycles, accesses and integers of random kernels are those of the Python model."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import shutil
 from dataclasses import replace
 
 import pytest
-from rtl_passes import convolution_pass, hold, random_data, random_pass, rtl_array
+from rtl_kernels import convolution_nest, hold, random_data, random_rtl_case, rtl_array
 
 from hw_models.pe_array.closed_form import count_loops, utilisation
 from hw_models.pe_array.loop_nest import Dataflow, tiling_of
-from hw_models.pe_array.rtl_run import run_pass
-from hw_models.pe_array.rtl_simulator import SOURCE_FOLDER, RtlSimulator, compile_rtl
+from hw_models.pe_array.rtl.driver.run import run_kernel
+from hw_models.pe_array.rtl.driver.simulator import SOURCE_FOLDER, RtlSimulator, compile_rtl
 from toolchain.errors import RtlError
 
 pytestmark = pytest.mark.rtl
@@ -24,22 +24,22 @@ ARRAYS = {
 }
 
 
-def hold_random_passes(simulator: RtlSimulator, seeds: range) -> None:
+def hold_random_kernels(simulator: RtlSimulator, seeds: range) -> None:
     for seed in seeds:
-        nest, dataflow, data = random_pass(simulator.array, seed)
-        hold(run_pass(simulator, nest, dataflow, data), simulator.array, nest, dataflow, data)
+        nest, dataflow, data = random_rtl_case(simulator.array, seed)
+        hold(run_kernel(simulator, nest, dataflow, data), simulator.array, nest, dataflow, data)
 
 
 @pytest.mark.parametrize("name", ARRAYS)
 def test_the_random_layers_have_every_feature(name):
     array = ARRAYS[name]
-    passes = [random_pass(array, seed) for seed in range(NUM_LAYERS)]
-    nests = [nest for nest, _, _ in passes]
-    tilings = [tiling_of(nest, array.unrolling, dataflow) for nest, dataflow, _ in passes]
-    stalls = [count_loops(n, array.unrolling, d).node_stall_cycles for n, d, _ in passes]
+    kernels = [random_rtl_case(array, seed) for seed in range(NUM_LAYERS)]
+    nests = [nest for nest, _, _ in kernels]
+    tilings = [tiling_of(nest, array.unrolling, dataflow) for nest, dataflow, _ in kernels]
+    stalls = [count_loops(n, array.unrolling, d).node_stall_cycles for n, d, _ in kernels]
     features = {
         "both schedules": {nest.sum_frames for nest in nests} == {False, True},
-        "both loop orders": {d.time_loop for _, d, _ in passes} == {"innermost", "outermost"},
+        "both loop orders": {d.time_loop for _, d, _ in kernels} == {"innermost", "outermost"},
         "folded lanes": any(t.columns > array.unrolling.output_columns for t in tilings),
         "node stalls": any(stalls),
         "padding": any(any(nest.padding) for nest in nests),
@@ -49,9 +49,11 @@ def test_the_random_layers_have_every_feature(name):
         "sums for a join": any(nest.adds_sums and not nest.fires for nest in nests),
         "pools": any(nest.unit_weights for nest in nests),
         "several tiles of frames": any(t.num_frame_tiles > 1 for t in tilings),
-        "sign planes": any(data.signed and nest.sum_frames for nest, _, data in passes),
-        "parameters of a neuron": any(d.parameters and d.parameters.per_neuron for *_, d in passes),
-        "no input at all": any(not data.operands.any() for *_, data in passes),
+        "sign planes": any(data.signed and nest.sum_frames for nest, _, data in kernels),
+        "parameters of a neuron": any(
+            d.parameters and d.parameters.per_neuron for *_, d in kernels
+        ),
+        "no input at all": any(not data.operands.any() for *_, data in kernels),
     }
     missing = {feature for feature, is_there in features.items() if not is_there}
     assert not missing
@@ -59,18 +61,18 @@ def test_the_random_layers_have_every_feature(name):
 
 @pytest.mark.parametrize("name", ARRAYS)
 def test_random_layers_on_verilator(compiled, name):
-    hold_random_passes(compiled(ARRAYS[name], "verilator"), range(NUM_LAYERS))
+    hold_random_kernels(compiled(ARRAYS[name], "verilator"), range(NUM_LAYERS))
 
 
 @pytest.mark.parametrize("name", ARRAYS)
 def test_random_layers_on_icarus(compiled, name):
-    hold_random_passes(compiled(ARRAYS[name], "icarus"), range(10))
+    hold_random_kernels(compiled(ARRAYS[name], "icarus"), range(10))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ARRAYS)
 def test_thousands_of_random_layers(compiled, name):
-    hold_random_passes(compiled(ARRAYS[name], "verilator"), range(NUM_LAYERS, NUM_LAYERS + 2000))
+    hold_random_kernels(compiled(ARRAYS[name], "verilator"), range(NUM_LAYERS, NUM_LAYERS + 2000))
 
 
 @pytest.mark.parametrize(
@@ -83,9 +85,9 @@ def test_thousands_of_random_layers(compiled, name):
 )
 def test_reference_points(compiled, layer, unrolling, cycles, share):
     array = rtl_array(*unrolling, operand_bits=1)
-    nest, dataflow = convolution_pass(*layer), Dataflow()
+    nest, dataflow = convolution_nest(*layer), Dataflow()
     data = replace(random_data(nest, array, seed=0), signed=False)
-    run = run_pass(compiled(array, "icarus"), nest, dataflow, data)
+    run = run_kernel(compiled(array, "icarus"), nest, dataflow, data)
     hold(run, array, nest, dataflow, data)
     assert run.counters.total_cycles == cycles + 3
     assert utilisation(nest, array.unrolling, dataflow) == pytest.approx(share, abs=5e-5)
@@ -137,4 +139,4 @@ def test_a_fault_in_the_rtl_is_caught(compiled, tmp_path, fault):
     array = ARRAYS["counts"]
     simulator = compile_rtl(array, "icarus", cache=tmp_path / "cache", sources=tmp_path / "rtl")
     with pytest.raises((AssertionError, RtlError)):
-        hold_random_passes(simulator, range(NUM_LAYERS))
+        hold_random_kernels(simulator, range(NUM_LAYERS))

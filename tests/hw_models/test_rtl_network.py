@@ -1,4 +1,4 @@
-"""Whole networks in the RTL: spikes fed from pass to pass, counts and logits of the stepped engine."""
+"""Whole networks in the RTL: spikes fed from kernel to kernel, counts and logits of the stepped engine."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 from strategies import integer_networks, random_pixels
 
 from hw_models.pe_array.array_description import load_array
-from hw_models.pe_array.layer_passes import modes_of
-from hw_models.pe_array.loop_nest import TIME_LOOPS, Dataflow, Unrolling
-from hw_models.pe_array.rtl_network import (
-    network_passes,
-    pass_difference,
+from hw_models.pe_array.loop_nest import TIME_LOOPS, Dataflow, Ending, Unrolling
+from hw_models.pe_array.modes import SNN_BIT_PLANES, SNN_TEMPORAL, snn_schedules
+from hw_models.pe_array.rtl.driver.network import (
+    kernel_difference,
+    network_kernels,
     rtl_array_for,
     verify_in_rtl,
 )
-from hw_models.pe_array.rtl_run import run_pass
+from hw_models.pe_array.rtl.driver.run import run_kernel
 from sim.stepped import run_stepped
 from toolchain.integer_network import (
     IntegerInput,
@@ -40,7 +40,7 @@ ARRAY = replace(
 
 
 def residual_network() -> IntegerNetwork:
-    """Stem, a block with a strided shortcut, a depthwise layer behind a pool, and a pooled readout."""
+    """Stem, a block with a strided shortcut, a depthwise kernel behind a pool, and a pooled readout."""
     rng = np.random.default_rng(0)
 
     def weights(*shape):
@@ -96,22 +96,22 @@ def residual_network() -> IntegerNetwork:
 
 
 def hold_network(network, array, mode, pixels, compiled):
-    """Every pass of one sample, each fed with what the RTL has computed before."""
+    """Every kernel of one sample, each fed with what the RTL has computed before."""
     reference = run_stepped(network, pixels)
     expected = list(
-        network_passes(network, array, mode, pixels, reference.counts, reference.trains)
+        network_kernels(network, array, mode, pixels, reference.counts, reference.trains)
     )
     simulator = compiled(rtl_array_for(expected, array), "icarus")
     counts, trains, logits, steps = {}, {}, None, 0
-    for one in network_passes(network, array, mode, pixels, counts, trains):
-        run = run_pass(simulator, one.layer.nest, array.dataflow, one.data)
-        assert pass_difference(expected[steps], run, array) is None
+    for one in network_kernels(network, array, mode, pixels, counts, trains):
+        run = run_kernel(simulator, one.kernel.nest, array.dataflow, one.data)
+        assert kernel_difference(expected[steps], run, array) is None
         steps += 1
         if run.spikes is not None:
-            trains[one.layer.target] = run.spikes[None]
-            counts[one.layer.target] = run.spikes[None].sum(1)
-        elif one.layer.ending == "reads_out":
-            frames = network[one.layer.target].timesteps if one.layer.nest.sum_frames else 1
+            trains[one.kernel.target] = run.spikes[None]
+            counts[one.kernel.target] = run.spikes[None].sum(1)
+        elif one.kernel.nest.ending is Ending.READS_OUT:
+            frames = network[one.kernel.target].timesteps if one.kernel.nest.sum_frames else 1
             logits = run.sums.sum(0).reshape(1, -1) * frames
     assert steps == len(expected)
     for name, train in reference.trains.items():
@@ -120,14 +120,14 @@ def hold_network(network, array, mode, pixels, compiled):
     np.testing.assert_array_equal(logits, reference.logits)
 
 
-@pytest.mark.parametrize("mode", ["snn_temporal", "snn_bit_planes"])
+@pytest.mark.parametrize("mode", [SNN_TEMPORAL, SNN_BIT_PLANES], ids=str)
 @pytest.mark.parametrize("time_loop", TIME_LOOPS)
-def test_a_residual_network_pass_by_pass(compiled, mode, time_loop):
+def test_a_residual_network_kernel_by_kernel(compiled, mode, time_loop):
     network = residual_network()
     array = replace(ARRAY, dataflow=Dataflow(time_loop=time_loop, fold=time_loop == "innermost"))
     pixels = random_pixels(network, seed=1, samples=3)[2:]
     counts = run_stepped(network, pixels).counts
-    for name, count in counts.items():  # every layer has something to do
+    for name, count in counts.items():  # every kernel has something to do
         assert 0 < count.sum() < count.size * network[name].timesteps
     hold_network(network, array, mode, pixels, compiled)
 
@@ -140,12 +140,11 @@ def test_a_residual_network_pass_by_pass(compiled, mode, time_loop):
     st.booleans(),
     st.integers(0, 2**32 - 1),
 )
-def test_random_networks_pass_by_pass(compiled, network, time_loop, fold, seed):
+def test_random_networks_kernel_by_kernel(compiled, network, time_loop, fold, seed):
     array = replace(ARRAY, dataflow=Dataflow(time_loop=time_loop, fold=fold))
     pixels = random_pixels(network, seed)[-1:]
-    for mode in modes_of(network):
-        if mode.startswith("snn"):
-            hold_network(network, array, mode, pixels, compiled)
+    for mode in snn_schedules(network):
+        hold_network(network, array, mode, pixels, compiled)
 
 
 def verify_residual(rtl_cache, *, cycle_limit, train_of_wide=None):
@@ -167,20 +166,20 @@ def verify_residual(rtl_cache, *, cycle_limit, train_of_wide=None):
     )
 
 
-def test_the_shortest_passes_are_simulated_within_the_limit(rtl_cache):
+def test_the_shortest_kernels_are_simulated_within_the_limit(rtl_cache):
     every = verify_residual(rtl_cache, cycle_limit=10**6)
-    assert (every.num_passes, every.left_out, every.difference) == (18, {}, None)
+    assert (every.num_kernels, every.left_out, every.difference) == (18, {}, None)
     nothing = verify_residual(rtl_cache, cycle_limit=1)
-    assert (nothing.num_passes, nothing.cycles, nothing.difference) == (0, 0, None)
+    assert (nothing.num_kernels, nothing.cycles, nothing.difference) == (0, 0, None)
     assert sum(nothing.left_out.values()) == every.cycles
     shortest = sorted(nothing.left_out.values())[:3]
     some = verify_residual(rtl_cache, cycle_limit=sum(shortest))
-    assert (some.num_passes, some.cycles, some.difference) == (3, sum(shortest), None)
+    assert (some.num_kernels, some.cycles, some.difference) == (3, sum(shortest), None)
     assert some.left_out.items() <= nothing.left_out.items()
     assert sum(some.left_out.values()) + some.cycles == every.cycles
 
 
-def test_a_difference_names_the_pass_and_both_values(rtl_cache):
+def test_a_difference_names_the_kernel_and_both_values(rtl_cache):
     at = (2, 3, 1, 0)
     changed = []
 
@@ -197,17 +196,17 @@ def test_a_difference_names_the_pass_and_both_values(rtl_cache):
     )
 
 
-def test_a_miscount_names_the_pass_and_both_numbers(compiled):
+def test_a_miscount_names_the_kernel_and_both_numbers(compiled):
     network = residual_network()
     pixels = random_pixels(network, seed=1, samples=1)
     reference = run_stepped(network, pixels)
-    stem, *_ = network_passes(
-        network, ARRAY, "snn_temporal", pixels, reference.counts, reference.trains
+    stem, *_ = network_kernels(
+        network, ARRAY, SNN_TEMPORAL, pixels, reference.counts, reference.trains
     )
     simulator = compiled(rtl_array_for([stem], ARRAY), "icarus")
-    run = run_pass(simulator, stem.layer.nest, ARRAY.dataflow, stem.data)
-    assert pass_difference(stem, run, ARRAY) is None
+    run = run_kernel(simulator, stem.kernel.nest, ARRAY.dataflow, stem.data)
+    assert kernel_difference(stem, run, ARRAY) is None
     miscounted = replace(stem, counters=replace(stem.counters, input_reads=1))
-    assert pass_difference(miscounted, run, ARRAY) == (
+    assert kernel_difference(miscounted, run, ARRAY) == (
         f"input_reads is {stem.counters.input_reads:,} in the RTL, 1 in the model"
     )

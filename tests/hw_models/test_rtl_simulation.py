@@ -8,13 +8,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from rtl_passes import convolution_pass, random_data, random_pass, rtl_array
+from rtl_kernels import convolution_nest, random_data, random_rtl_case, rtl_array
 
-from hw_models.pe_array import rtl_run
 from hw_models.pe_array.loop_nest import Dataflow
-from hw_models.pe_array.rtl_memories import load_words, save_words, word_lines
-from hw_models.pe_array.rtl_run import run_pass
-from hw_models.pe_array.rtl_simulator import (
+from hw_models.pe_array.rtl.driver import run
+from hw_models.pe_array.rtl.driver.memories import load_words, save_words, word_lines
+from hw_models.pe_array.rtl.driver.run import run_kernel
+from hw_models.pe_array.rtl.driver.simulator import (
     DESIGN_FILES,
     SOURCE_FOLDER,
     TESTBENCH,
@@ -55,11 +55,11 @@ def test_a_file_without_its_last_newline_is_noticed(compiled, monkeypatch):
         save_words(path, words, bits)
         path.write_text(path.read_text()[:-1])
 
-    nest, dataflow, data = random_pass(simulator.array, seed=0)
-    run_pass(simulator, nest, dataflow, data)
-    monkeypatch.setattr(rtl_run, "save_words", save_without_last_newline)
+    nest, dataflow, data = random_rtl_case(simulator.array, seed=0)
+    run_kernel(simulator, nest, dataflow, data)
+    monkeypatch.setattr(run, "save_words", save_without_last_newline)
     with pytest.raises(RtlError) as refusal:
-        run_pass(simulator, nest, dataflow, data)
+        run_kernel(simulator, nest, dataflow, data)
     assert "memory: the simulator has not read the" in str(refusal.value)
 
 
@@ -86,16 +86,18 @@ def test_sources_that_do_not_compile_are_reported(tmp_path):
 
 def test_values_that_the_array_cannot_hold_are_refused(compiled):
     simulator = compiled(ARRAY, "icarus")
-    nest, dataflow = convolution_pass(4, 3, 5, 2), Dataflow()
+    nest, dataflow = convolution_nest(4, 3, 5, 2), Dataflow()
     data = random_data(nest, simulator.array, seed=0)
     with pytest.raises(RtlError) as refusal:
-        run_pass(simulator, nest, dataflow, replace(data, operands=np.full_like(data.operands, 8)))
+        run_kernel(
+            simulator, nest, dataflow, replace(data, operands=np.full_like(data.operands, 8))
+        )
     assert str(refusal.value) == (
         "operand 8 does not fit the array's 3 bits (0 to 7); use an array with wider words"
     )
     small = replace(simulator, array=replace(simulator.array, memory_words=1))
     with pytest.raises(RtlError) as refusal:
-        run_pass(small, nest, dataflow, data)
+        run_kernel(small, nest, dataflow, data)
     assert str(refusal.value) == (
         "input memory: 50 words do not fit the 1 that the simulation was compiled with"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from math import lcm
 
 import numpy as np
 import pytest
@@ -65,66 +66,85 @@ def cost_of_run(network, pixels, profile="sanafe", target=LOIHI, replicas=UNREPL
 
 def recounted(mapping, schedule, pixels, trains):
     """Events added up spike by spike and synapse by synapse."""
-    network, last = mapping.network, schedule.num_ticks - 1
     shape = (len(mapping.cores), schedule.num_ticks)
     events = Events(*(np.zeros(shape, np.int64) for _ in fields(Events)))
-    core_of = {}  # of each neuron of each replica
-    for population in network.populations:
-        cores = np.full((mapping.num_replicas(population.name), *population.shape), -1)
-        for row, core in enumerate(mapping.cores):
-            if core.tile.population == population.name:
-                cores[core.replica][core.tile.slices] = row
-        core_of[population.name] = cores = cores.reshape(len(cores), -1)
-        if isinstance(population, IntegerInput):
-            continue
-        for (sample, step), tick in np.ndenumerate(schedule.step_ticks[population.name]):
-            own = cores[sample % len(cores)]
-            np.add.at(events.active_updates, (own, tick), 1)
-            if population.name in trains:
-                spikes = trains[population.name][sample, step].reshape(-1)
-                np.add.at(events.spikes, (own[spikes], tick), 1)
-    for synapse in network.synapses:
-        source = network[synapse.source]
-        if isinstance(source, IntegerInput):
-            frames = np.array([bin(int(p)).count("1") for p in pixels.reshape(-1)])
-        else:
-            frames = trains[synapse.source].astype(int)
-        frames = frames.reshape(len(pixels), source.timesteps, -1)
-        links = dense_synapses(network, synapse)
-        is_dense = any(isinstance(linear_map, Dense) for linear_map in synapse.maps)
-        kind = events.synaptic if is_dense else events.convolution
-        senders, receivers = core_of[synapse.source], core_of[synapse.target]
-        for (sample, step), tick in np.ndenumerate(schedule.step_ticks[synapse.source]):
-            own = sample % len(senders)
-            taken = range(own, 1000, len(senders))  # the samples of the replica that sends this one
-            reached = {k % len(receivers) for k in taken}
-            if isinstance(source, IntegerInput):
-                reached = {sample % len(receivers)}  # the host chooses
-            for replica in reached:
-                integrated = min(tick + 1, last)
-                np.add.at(events.active_updates, (receivers[replica], integrated), 1)
-            for neuron in np.flatnonzero(frames[sample, step]):
-                spikes = frames[sample, step, neuron]
-                targets = receivers[sorted(reached)][:, links[:, neuron]]
-                rows, synapses = np.unique(targets, return_counts=True)
-                kind[rows, tick] += spikes * synapses
-                events.messages_in[rows, tick] += spikes
-                if isinstance(source, IntegerInput):
-                    continue  # the host injects pixels; no core sends them
-                row = senders[own, neuron]
-                home = mapping.cores[row]
-                for core in (mapping.cores[target] for target in rows):
-                    events.messages_out[row, tick] += spikes
-                    if core.chip_index != home.chip_index:
-                        events.chip_crossings[row, tick] += spikes
-                        continue
-                    x, y = np.abs(np.subtract(home.position, core.position))
-                    events.hops_east_west[row, tick] += spikes * x
-                    events.hops_north_south[row, tick] += spikes * y
+    core_of = {p.name: cores_of_neurons(mapping, p) for p in mapping.network.populations}
+    for population in mapping.network.populations:
+        if not isinstance(population, IntegerInput):
+            recount_neurons(events, schedule, population, core_of[population.name], trains)
+    for synapse in mapping.network.synapses:
+        recount_synapse(events, mapping, schedule, synapse, core_of, pixels, trains)
     for row, core in enumerate(mapping.cores):
         idle = core.use.compartments - events.active_updates[row]
         events.inactive_updates[row] = np.maximum(idle, 0)
     return events
+
+
+def cores_of_neurons(mapping, population):
+    """Index of the core of each neuron, ``(replicas, neurons)``; -1 on no core."""
+    cores = np.full((mapping.num_replicas(population.name), *population.shape), -1)
+    for row, core in enumerate(mapping.cores):
+        if core.tile.population == population.name:
+            cores[core.replica][core.tile.slices] = row
+    return cores.reshape(len(cores), -1)
+
+
+def recount_neurons(events, schedule, population, cores, trains):
+    """Every neuron is updated in each of its steps, and some spike."""
+    for (sample, step), tick in np.ndenumerate(schedule.step_ticks[population.name]):
+        own = cores[sample % len(cores)]
+        np.add.at(events.active_updates, (own, tick), 1)
+        if population.name in trains:
+            spikes = trains[population.name][sample, step].reshape(-1)
+            np.add.at(events.spikes, (own[spikes], tick), 1)
+
+
+def recount_synapse(events, mapping, schedule, synapse, core_of, pixels, trains):
+    """Every spike of the source reaches the targets of every replica that its sender feeds."""
+    source = mapping.network[synapse.source]
+    is_input = isinstance(source, IntegerInput)
+    frames = num_spikes(source, pixels, trains)
+    links = dense_synapses(mapping.network, synapse)
+    is_dense = any(isinstance(linear_map, Dense) for linear_map in synapse.maps)
+    kind = events.synaptic if is_dense else events.convolution
+    senders, receivers = core_of[synapse.source], core_of[synapse.target]
+    for (sample, step), tick in np.ndenumerate(schedule.step_ticks[synapse.source]):
+        own = sample % len(senders)
+        # the host sends pixels to the replica that takes the sample; a core, to all that it ever feeds
+        fed = [sample] if is_input else range(own, lcm(len(senders), len(receivers)), len(senders))
+        reached = sorted({k % len(receivers) for k in fed})
+        for replica in reached:
+            integrated = min(tick + 1, schedule.num_ticks - 1)
+            np.add.at(events.active_updates, (receivers[replica], integrated), 1)
+        for neuron in np.flatnonzero(frames[sample, step]):
+            spikes = frames[sample, step, neuron]
+            rows, synapses = np.unique(receivers[reached][:, links[:, neuron]], return_counts=True)
+            kind[rows, tick] += spikes * synapses
+            events.messages_in[rows, tick] += spikes
+            if not is_input:  # the host injects pixels; no core sends them
+                recount_messages(events, mapping, senders[own, neuron], rows, tick, spikes)
+
+
+def num_spikes(source, pixels, trains):
+    """Spikes of each neuron in each step, ``(samples, T, neurons)``; a pixel sends one per bit."""
+    if isinstance(source, IntegerInput):
+        frames = np.array([bin(int(pixel)).count("1") for pixel in pixels.reshape(-1)])
+    else:
+        frames = trains[source.name].astype(int)
+    return frames.reshape(len(pixels), source.timesteps, -1)
+
+
+def recount_messages(events, mapping, sender, receivers, tick, spikes):
+    """One message per receiving core, hop by hop, or over the edge of the chip."""
+    home = mapping.cores[sender]
+    for core in (mapping.cores[receiver] for receiver in receivers):
+        events.messages_out[sender, tick] += spikes
+        if core.chip_index != home.chip_index:
+            events.chip_crossings[sender, tick] += spikes
+            continue
+        x, y = np.abs(np.subtract(home.position, core.position))
+        events.hops_east_west[sender, tick] += spikes * x
+        events.hops_north_south[sender, tick] += spikes * y
 
 
 @settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))

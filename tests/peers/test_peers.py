@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from hw_models.pe_array.closed_form import count_loops
-from hw_models.pe_array.loop_nest import Dataflow, LoopNest, Unrolling
+from hw_models.pe_array.loop_nest import Dataflow, Ending, LoopNest, Unrolling
 
 INTERPRETER = os.environ.get("QAC_DEPLOY_PEERS_PYTHON")
 FOLDER = Path(__file__).parent
@@ -42,9 +42,9 @@ def our_cycles(layer: dict[str, int]) -> int:
     )
     nest = LoopNest(
         groups=1, output_channels=layer["output_channels"], input_channels=layer["input_channels"],
-        rows=rows, columns=columns, kernel=(kernel,) * 2, stride=(stride,) * 2, padding=(padding,) * 2,
+        rows=rows, columns=columns, kernel_size=(kernel,) * 2, stride=(stride,) * 2, padding=(padding,) * 2,
         input_size=(layer["height"], layer["width"]), frames=1, sum_frames=False, node_steps=1,
-        adds_sums=False, fires=True, unit_weights=False,
+        adds_sums=False, ending=Ending.FIRES, unit_weights=False,
     )  # fmt: skip
     array = Unrolling(
         output_channels=layer["M"],

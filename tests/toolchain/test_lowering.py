@@ -143,24 +143,49 @@ def channels_of_many_sizes(weights):
     )
 
 
-@pytest.mark.parametrize("most", [1, 2, 7, 39, 40, None])
-def test_channels_share_few_thresholds_and_keep_their_scale(most):
-    """W / Theta stays w / alpha to half a weight; without the limit every channel has its own."""
-    weights = np.geomspace(0.04, 1, 40)
-    graph = channels_of_many_sizes(weights)
+SIZES = np.geomspace(0.04, 1, 40)  # weights of 40 channels, one each
+
+
+def lowered_sizes(most):
+    """Weights, thresholds and exponent of the 40 channels on a target of so many thresholds."""
+    graph = channels_of_many_sizes(SIZES)
     network = lower_to_integers(graph, replace(LOIHI, distinct_thresholds=most))
-    thresholds = network["hidden"].threshold.reshape(-1)
     synapse = network.incoming("hidden")[0]
     integers = synapse.maps[0].weight.reshape(-1).astype(float)
-    assert len(np.unique(thresholds)) == min(most or 40, 40)
-    assert 115 <= integers.max() <= 127
-    real = weights * 0.1 / 2
-    scale = 2.0**synapse.exponent / thresholds
+    return integers, network["hidden"].threshold.reshape(-1), synapse.exponent
+
+
+@pytest.mark.parametrize(
+    ("most", "distinct"), [(1, 1), (2, 2), (7, 7), (39, 39), (40, 40), (None, 40)]
+)
+def test_channels_share_as_few_thresholds_as_the_target_has(most, distinct):
+    _, thresholds, _ = lowered_sizes(most)
+    assert len(np.unique(thresholds)) == distinct
+
+
+@pytest.mark.parametrize("most", [1, 2, 7, 39, 40, None])
+def test_shared_thresholds_keep_the_scale_of_every_channel(most):
+    """W / Theta stays w / alpha to half a weight."""
+    integers, thresholds, exponent = lowered_sizes(most)
+    real = SIZES * 0.1 / 2
+    scale = 2.0**exponent / thresholds
     assert (np.abs(integers * scale - real) <= scale * (0.5 + 1e-3 * integers)).all()
-    if most is None:
-        assert (integers == 127).all()  # a scale for each channel: all bits used
-    elif most == 7:
-        assert np.log2(127 / integers).mean() < np.log2(25) / 7  # of the bits of a weight
+
+
+def test_channels_of_their_own_threshold_use_all_bits_of_a_weight():
+    integers, _, _ = lowered_sizes(None)
+    assert (integers == 127).all()
+
+
+@pytest.mark.parametrize("most", [1, 2, 7, 39, 40])
+def test_of_channels_with_one_threshold_the_largest_uses_the_bits(most):
+    integers, _, _ = lowered_sizes(most)
+    assert 115 <= integers.max() <= 127
+
+
+def test_seven_thresholds_lose_less_than_a_seventh_of_the_bits_between_the_channels():
+    integers, _, _ = lowered_sizes(7)
+    assert np.log2(127 / integers).mean() < np.log2(SIZES.max() / SIZES.min()) / 7
 
 
 def test_which_thresholds_go_together_by_hand():

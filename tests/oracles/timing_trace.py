@@ -1,4 +1,4 @@
-"""One pass cycle by cycle, with its node unit, ports, buffers and bus: the proof of the closed form.
+"""One kernel cycle by cycle, with its node unit, ports, buffers and bus: the proof of the closed form.
 
 Everything is recounted: which input rows a tile still misses from sets of rows, bytes from the tiles that
 the loops visit, stalls from a bus that moves one burst a cycle. Only the buffer plan is shared.
@@ -13,6 +13,7 @@ from itertools import groupby
 from math import ceil
 
 from hw_models.pe_array.array_description import PeArray
+from hw_models.pe_array.array_kernels import ArrayKernel
 from hw_models.pe_array.buffer_plan import (
     BufferPlan,
     buffer_of,
@@ -22,30 +23,30 @@ from hw_models.pe_array.buffer_plan import (
     potential_word_bits,
 )
 from hw_models.pe_array.closed_form import PIPELINE_CYCLES
-from hw_models.pe_array.group_times import BEHIND, PORTS
-from hw_models.pe_array.layer_passes import LayerPass
-from hw_models.pe_array.loop_nest import tiles, tiling_of
-from hw_models.pe_array.loop_trace import TileIndices, outer_loops
-from hw_models.pe_array.pass_timing import PassTiming
+from hw_models.pe_array.group_times import OUTPUT_STAGE, PORTS
+from hw_models.pe_array.kernel_timing import KernelTiming
+from hw_models.pe_array.loop_nest import Ending, TileIndices, outer_loops, tiles, tiling_of
 from hw_models.pe_array.tile_transfers import OPERANDS
 
-Turn = tuple[int, int]  # frames, input channels
-TurnsOf = Callable[[list[TileIndices]], list[Turn]]
+Iteration = tuple[int, int]  # frames, input channels
+IterationsOf = Callable[[list[TileIndices]], list[Iteration]]
 
 
-def trace_pass(layer: LayerPass, array: PeArray, turns_of: TurnsOf | None = None) -> PassTiming:
-    """Literal counterpart of ``time_pass``.
+def trace_kernel(
+    kernel: ArrayKernel, array: PeArray, iterations_of: IterationsOf | None = None
+) -> KernelTiming:
+    """Literal counterpart of ``time_kernel``.
 
     Args:
-        turns_of: turns of the innermost loop that a group makes, given its turns of the outer loops.
+        iterations_of: iterations of the innermost loop that a group makes, given its tiles.
     """
-    rows = list(_row_tiles(layer, array))
-    memory = _Memory(layer, array, plan_buffers(layer, array))
+    rows = list(_row_tiles(kernel, array))
+    memory = _Memory(kernel, array, plan_buffers(kernel, array))
     for index, row in enumerate(rows):
         memory.visit(row, is_new_phase=index == 0 or row.phase != rows[index - 1].phase)
-    clock = _Clock(layer, array)
-    node = _Behind(layer, array)
-    turns_of = turns_of or (lambda group: list(_all_turns(layer, array, group)))
+    clock = _Clock(kernel, array)
+    node = _OutputStage(kernel, array)
+    iterations_of = iterations_of or (lambda group: list(_all_iterations(kernel, array, group)))
     clock.fill([*memory.loads[0].items(), *memory.phase_loads[0].items()])
     phase = 0
     for index, row in enumerate(rows):
@@ -56,14 +57,14 @@ def trace_pass(layer: LayerPass, array: PeArray, turns_of: TurnsOf | None = None
             following = memory.phase_loads[phase + 1] if phase + 1 < len(memory.phase_loads) else {}
             clock.prefetch(following)
             phase += 1
-        labels = (label for group in row.groups for label in node.run(group, turns_of(group)))
+        labels = (label for group in row.groups for label in node.run(group, iterations_of(group)))
         clock.run(labels, stores, loads)
         if ends_phase:
             clock.end_phase()
-    on_chip = {name: clock.stalls[name] for name in (*PORTS, *BEHIND)}
+    on_chip = {name: clock.stalls[name] for name in (*PORTS, *OUTPUT_STAGE)}
     last_store = sum(clock.bursts(count) for count in memory.stores[-1].values())
-    return PassTiming(
-        cycles=clock.turns,
+    return KernelTiming(
+        cycles=clock.iterations,
         on_chip_stalls=on_chip,
         off_chip_stalls={name: clock.off_chip[name] for name in OPERANDS},
         fill_cycles=clock.fill_cycles,
@@ -88,8 +89,8 @@ class _RowTile:
         return self.group, self.frames.start, self.channels.start
 
 
-def _row_tiles(layer: LayerPass, array: PeArray) -> Iterator[_RowTile]:
-    nest, tiling = layer.nest, tiling_of(layer.nest, array.unrolling, array.dataflow)
+def _row_tiles(kernel: ArrayKernel, array: PeArray) -> Iterator[_RowTile]:
+    nest, tiling = kernel.nest, tiling_of(kernel.nest, array.unrolling, array.dataflow)
     is_outermost = array.dataflow.time_loop == "outermost"
 
     def row_of(tile: TileIndices) -> tuple[int, int, int, int]:
@@ -111,26 +112,28 @@ def _row_tiles(layer: LayerPass, array: PeArray) -> Iterator[_RowTile]:
         )
 
 
-def _all_turns(layer: LayerPass, array: PeArray, group: list[TileIndices]) -> Iterator[Turn]:
+def _all_iterations(
+    kernel: ArrayKernel, array: PeArray, group: list[TileIndices]
+) -> Iterator[Iteration]:
     for tile in group:
-        for _ in range(layer.nest.kernel[0] * layer.nest.kernel[1]):
-            for inputs in tiles(layer.nest.input_channels, array.unrolling.input_channels):
+        for _ in range(kernel.nest.kernel_size[0] * kernel.nest.kernel_size[1]):
+            for inputs in tiles(kernel.nest.input_channels, array.unrolling.input_channels):
                 yield len(tile.frames), len(inputs)
 
 
-class _Behind:
-    """The array and the stage behind it: yields what each clock cycle of the array goes into."""
+class _OutputStage:
+    """The array and its output stage: yields what each clock cycle of the array goes into."""
 
-    def __init__(self, layer: LayerPass, array: PeArray) -> None:
-        self.layer, self.array = layer, array
-        self.tiling = tiling_of(layer.nest, array.unrolling, array.dataflow)
+    def __init__(self, kernel: ArrayKernel, array: PeArray) -> None:
+        self.kernel, self.array = kernel, array
+        self.tiling = tiling_of(kernel.nest, array.unrolling, array.dataflow)
         self.left, self.busy_with = 0, "node"
 
-    def run(self, group: list[TileIndices], turns: list[Turn]) -> Iterator[str]:
-        """Accumulate a group, wait for the stage behind the array, hand over."""
+    def run(self, group: list[TileIndices], iterations: list[Iteration]) -> Iterator[str]:
+        """Accumulate a group, wait for the output stage, hand over."""
         m, n = len(group[0].channels), len(group[0].columns)
-        for s, v in turns:
-            for label in self._turn(m, n, s, v):
+        for s, v in iterations:
+            for label in self._iteration(m, n, s, v):
                 self.left = max(0, self.left - 1)
                 yield label
         while self.left > 0:
@@ -138,23 +141,23 @@ class _Behind:
             yield self.busy_with
         self.left, self.busy_with = self._work(group, m, n)
 
-    def _turn(self, m: int, n: int, s: int, v: int) -> list[str]:
-        weights = 0 if self.layer.nest.unit_weights else m * v * self.array.weight_bits
+    def _iteration(self, m: int, n: int, s: int, v: int) -> list[str]:
+        weights = 0 if self.kernel.nest.unit_weights else m * v * self.array.weight_bits
         at_weight = self._port("weight", weights)
-        at_input = self._port("input", n * s * v * self.layer.operand_bits)
+        at_input = self._port("input", n * s * v * self.kernel.reads.bits)
         slower = "weight" if at_weight >= at_input else "input"
-        return ["turn", *[slower] * (max(1, at_weight, at_input) - 1)]
+        return ["iteration", *[slower] * (max(1, at_weight, at_input) - 1)]
 
     def _work(self, group: list[TileIndices], m: int, n: int) -> tuple[int, str]:
-        nest, frames = self.layer.nest, [frame for tile in group for frame in tile.frames]
+        nest, frames = self.kernel.nest, [frame for tile in group for frame in tile.frames]
         begins, ends = frames[0] == 0, frames[-1] == nest.frames - 1
-        carries = carries_sums(self.layer, self.array, self.tiling)
+        carries = carries_sums(self.kernel, self.array, self.tiling)
         completes = ends if nest.sum_frames else True
         sums = m * n * (1 if nest.sum_frames else len(frames))
         moved_sums = sums * (nest.adds_sums or (carries and not begins))
         moved_sums += sums * ((carries and not ends) or (completes and not nest.fires))
         potentials = 0
-        if carries_membranes(self.layer, self.array, self.tiling):
+        if carries_membranes(self.kernel, self.array, self.tiling):
             potentials = m * n * ((not begins) + (not ends))
         steps = nest.node_steps if nest.sum_frames else len(frames)
         fired = steps if nest.fires and completes else 0
@@ -162,9 +165,9 @@ class _Behind:
             "node": max(1, ceil(fired / self.tiling.frames)),
             "psum": self._port("psum", moved_sums * self.array.sum_bits),
             "membrane": self._port(
-                "membrane", potentials * potential_word_bits(self.layer, self.array)
+                "membrane", potentials * potential_word_bits(self.kernel, self.array)
             ),
-            "output": self._port("output", m * n * fired * self.layer.output_bits),
+            "output": self._port("output", m * n * fired * self.kernel.leaves.written_bits),
         }
         busy_with = max(work, key=work.__getitem__)  # of equals, the first
         return work[busy_with], busy_with
@@ -176,9 +179,9 @@ class _Behind:
 class _Clock:
     """Counts cycles: the array's, and those in which it stands still for the bus."""
 
-    def __init__(self, layer: LayerPass, array: PeArray) -> None:
-        self.layer, self.array = layer, array
-        self.turns = self.fill_cycles = 0
+    def __init__(self, kernel: ArrayKernel, array: PeArray) -> None:
+        self.kernel, self.array = kernel, array
+        self.iterations = self.fill_cycles = 0
         self.stalls: Counter[str] = Counter()
         self.off_chip: Counter[str] = Counter()
         self.background: list[str] = []  # bursts for the next phase, one a cycle
@@ -205,8 +208,8 @@ class _Clock:
                 bus.pop(0)
             elif self.background:
                 self.background.pop(0)
-            if label == "turn":
-                self.turns += 1
+            if label == "iteration":
+                self.iterations += 1
             else:
                 self.stalls[label] += 1
         for operand in bus:
@@ -224,7 +227,7 @@ class _Clock:
         beside: list[str] = []
         serial: list[str] = []
         for name in order:
-            is_double = self.array.buffers[buffer_of(self.layer, name)].copies == 2
+            is_double = self.array.buffers[buffer_of(self.kernel, name)].copies == 2
             (beside if is_double else serial).extend([name] * self.bursts(transfers.get(name, 0)))
         return beside, serial
 
@@ -233,7 +236,7 @@ class _Clock:
 class _Memory:
     """Bytes that each row tile and each phase moves, found by keeping track of what the buffers hold."""
 
-    layer: LayerPass
+    kernel: ArrayKernel
     array: PeArray
     plan: BufferPlan
     loads: list[dict[str, int]] = field(default_factory=list)
@@ -243,7 +246,7 @@ class _Memory:
     held_weights: set[tuple[int, int]] = field(default_factory=set)
 
     def visit(self, row: _RowTile, is_new_phase: bool) -> None:
-        nest, m = self.layer.nest, len(row.channels)
+        nest, m = self.kernel.nest, len(row.channels)
         begins, ends = row.frames.start == 0, row.frames.stop == nest.frames
         completes = ends or not nest.sum_frames
         if is_new_phase:
@@ -253,23 +256,23 @@ class _Memory:
         neurons = m * nest.columns
         loads, stores = {"input": self._input(row)}, {}
         if self.plan.weight == "streamed":
-            turns = sum(len(group) for group in row.groups)
+            iterations = sum(len(group) for group in row.groups)
             loads["weight"] = _bytes(
-                turns * m * self._weights_per_channel() * self.array.weight_bits
+                iterations * m * self._weights_per_channel() * self.array.weight_bits
             )
-        if self.layer.neuron_parameters and completes:
-            words = neurons * self.layer.neuron_parameters
+        if self.kernel.parameters.per_neuron and completes:
+            words = neurons * self.kernel.parameters.per_neuron
             loads["parameter"] = _bytes(words * self.array.potential_bits)
         tiling = tiling_of(nest, self.array.unrolling, self.array.dataflow)
         sums = _bytes(neurons * (1 if nest.sum_frames else len(row.frames)) * self.array.sum_bits)
-        carries = carries_sums(self.layer, self.array, tiling)
+        carries = carries_sums(self.kernel, self.array, tiling)
         if self.plan.psum == "spilled":
             if nest.adds_sums or (carries and not begins):
                 loads["psum"] = sums
-            if self.layer.ending == "joins" or (carries and not ends):
+            if self.kernel.nest.ending is Ending.JOINS or (carries and not ends):
                 stores["psum"] = sums
         if self.plan.membrane == "spilled":
-            potentials = _bytes(neurons * potential_word_bits(self.layer, self.array))
+            potentials = _bytes(neurons * potential_word_bits(self.kernel, self.array))
             loads["membrane"] = 0 if begins else potentials
             stores["membrane"] = 0 if ends else potentials
         stores["output"] = self._output(row, completes, ends)
@@ -283,58 +286,58 @@ class _Memory:
         if self.plan.weight in ("kept", "tile") and not is_held:
             loads["weight"] = _bytes(m * self._weights_per_channel() * self.array.weight_bits)
         self.held_weights.add(tile)
-        if self.layer.channel_parameters and completes:
-            words = m * self.layer.channel_parameters
+        if self.kernel.parameters.per_channel and completes:
+            words = m * self.kernel.parameters.per_channel
             loads["parameter"] = _bytes(words * self.array.potential_bits)
         return loads
 
     def _weights_per_channel(self) -> int:
-        nest = self.layer.nest
-        return nest.input_channels * nest.kernel[0] * nest.kernel[1]
+        nest = self.kernel.nest
+        return nest.input_channels * nest.kernel_size[0] * nest.kernel_size[1]
 
     def _is_new_map(self, row: _RowTile) -> bool:
         return row.frames.start == 0 and row.channels.start == 0
 
     def _input(self, row: _RowTile) -> int:
         """Input values of the row tile that the buffer does not hold, entry by entry and row by row."""
-        nest, layer = self.layer.nest, self.layer
+        nest, kernel = self.kernel.nest, self.kernel
         top = row.row * nest.stride[0] - nest.padding[0]
-        rows = [r for r in range(top, top + nest.kernel[0]) if 0 <= r < nest.input_size[0]]
-        entries = {layer.selection[frame] for frame in row.frames} - {None}
+        rows = [r for r in range(top, top + nest.kernel_size[0]) if 0 <= r < nest.input_size[0]]
+        entries = {kernel.reads.selection[frame] for frame in row.frames} - {None}
         values = 0
         if self.plan.input == "streamed":
             for tile in (tile for group in row.groups for tile in group):
-                read = {layer.selection[frame] for frame in tile.frames} - {None}
+                read = {kernel.reads.selection[frame] for frame in tile.frames} - {None}
                 for column in tile.columns:
                     left = column * nest.stride[1] - nest.padding[1]
-                    under = range(left, left + nest.kernel[1])
+                    under = range(left, left + nest.kernel_size[1])
                     needed = [c for c in under if 0 <= c < nest.input_size[1]]
                     values += len(read) * len(rows) * len(needed)
         elif self.plan.input == "window":
             for columns in tiles(nest.columns, len(row.groups[0][0].columns)):
                 left = columns.start * nest.stride[1] - nest.padding[1]
-                right = (columns.stop - 1) * nest.stride[1] - nest.padding[1] + nest.kernel[1]
+                right = (columns.stop - 1) * nest.stride[1] - nest.padding[1] + nest.kernel_size[1]
                 needed = [c for c in range(left, right) if 0 <= c < nest.input_size[1]]
                 values += len(entries) * len(rows) * len(needed)
         else:
             needed_rows = {(entry, r) for entry in entries for r in rows}
             values = len(needed_rows - self.held_rows) * nest.input_size[1]
             self.held_rows |= needed_rows
-        return _bytes(values * nest.input_channels * layer.entry_bits)
+        return _bytes(values * nest.input_channels * kernel.reads.entry_bits)
 
     def _output(self, row: _RowTile, completes: bool, ends: bool) -> int:
-        layer, nest = self.layer, self.layer.nest
+        kernel, nest = self.kernel, self.kernel.nest
         neurons, frames = len(row.channels) * nest.columns, len(row.frames)
         sums = 1 if nest.sum_frames else frames
-        if layer.ending == "fires" and layer.stores_frames:
+        if kernel.nest.fires and kernel.leaves.stores_frames:
             return _bytes(neurons * frames)
-        if layer.ending == "fires":
-            return _bytes(neurons * layer.stored_bits) if ends else 0
-        if not completes or layer.ending == "joins":
+        if kernel.nest.fires:
+            return _bytes(neurons * kernel.leaves.stored_bits) if ends else 0
+        if not completes or kernel.nest.ending is Ending.JOINS:
             return 0
-        if layer.ending == "reads_out":
+        if kernel.nest.ending is Ending.READS_OUT:
             return _bytes(neurons * sums * self.array.sum_bits)
-        return _bytes(neurons * sums * layer.stored_bits // nest.sums_per_neuron)
+        return _bytes(neurons * sums * kernel.leaves.stored_bits // nest.sums_per_neuron)
 
 
 def _bytes(bits: int) -> int:

@@ -1,4 +1,4 @@
-"""Random passes for the RTL, the array's own integers computed another way, and what must be equal."""
+"""Random kernels for the RTL, the array's own integers computed another way, and what must be equal."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import random
 from dataclasses import replace
 
 import numpy as np
-from random_passes import random_dataflow, random_nest
+from random_kernels import random_dataflow, random_nest
 
 from hw_models.pe_array.closed_form import array_cycles, count_loops
-from hw_models.pe_array.loop_nest import Dataflow, LoopNest, Unrolling, tiling_of
-from hw_models.pe_array.rtl_network import PORT_COUNTERS
-from hw_models.pe_array.rtl_run import NeuronParameters, PassData, RtlPassRun
-from hw_models.pe_array.rtl_simulator import RtlArray
+from hw_models.pe_array.loop_nest import Dataflow, Ending, LoopNest, Unrolling, tiling_of
+from hw_models.pe_array.rtl.driver.network import PORT_COUNTERS
+from hw_models.pe_array.rtl.driver.run import KernelData, NeuronParameters, RtlKernelRun
+from hw_models.pe_array.rtl.driver.simulator import RtlArray
 
 
 def rtl_array(m, n, s, v, *, operand_bits, signed=False):
@@ -26,7 +26,7 @@ def rtl_array(m, n, s, v, *, operand_bits, signed=False):
     )
 
 
-def convolution_pass(channels, inputs, size, timesteps) -> LoopNest:
+def convolution_nest(channels, inputs, size, timesteps) -> LoopNest:
     """A 3x3 convolution that keeps the map's size, and fires."""
     return LoopNest(
         groups=1,
@@ -34,7 +34,7 @@ def convolution_pass(channels, inputs, size, timesteps) -> LoopNest:
         input_channels=inputs,
         rows=size,
         columns=size,
-        kernel=(3, 3),
+        kernel_size=(3, 3),
         stride=(1, 1),
         padding=(1, 1),
         input_size=(size, size),
@@ -42,13 +42,13 @@ def convolution_pass(channels, inputs, size, timesteps) -> LoopNest:
         sum_frames=False,
         node_steps=timesteps,
         adds_sums=False,
-        fires=True,
+        ending=Ending.FIRES,
         unit_weights=False,
     )
 
 
-def random_pass(array: RtlArray, seed: int) -> tuple[LoopNest, Dataflow, PassData]:
-    """A third are as short as a pass can be, so that its groups follow each other at once."""
+def random_rtl_case(array: RtlArray, seed: int) -> tuple[LoopNest, Dataflow, KernelData]:
+    """A third are as short as a kernel can be, so that its groups follow each other at once."""
     rng = random.Random(seed)
     nest, dataflow = random_nest(rng), random_dataflow(rng)
     if rng.random() < 0.33:
@@ -57,7 +57,7 @@ def random_pass(array: RtlArray, seed: int) -> tuple[LoopNest, Dataflow, PassDat
             groups=1,
             rows=1,
             columns=rng.randint(1, 3),
-            kernel=(1, 1),
+            kernel_size=(1, 1),
             stride=(1, 1),
             padding=(0, 0),
         )
@@ -65,7 +65,7 @@ def random_pass(array: RtlArray, seed: int) -> tuple[LoopNest, Dataflow, PassDat
     return nest, dataflow, random_data(nest, array, seed)
 
 
-def random_data(nest: LoopNest, array: RtlArray, seed: int) -> PassData:
+def random_data(nest: LoopNest, array: RtlArray, seed: int) -> KernelData:
     """Operands of any sparsity; half of all have small numbers, so that V often equals the threshold."""
     rng = np.random.default_rng(seed)
     small = rng.random() < 0.5
@@ -79,7 +79,7 @@ def random_data(nest: LoopNest, array: RtlArray, seed: int) -> PassData:
         return rng.integers(-largest[what], largest[what] + 1, shape)
 
     weight = numbers(
-        "weight", (nest.groups, nest.output_channels, nest.input_channels, *nest.kernel)
+        "weight", (nest.groups, nest.output_channels, nest.input_channels, *nest.kernel_size)
     )
     channels = nest.groups * nest.output_channels
     neurons = (channels, nest.rows, nest.columns)
@@ -93,7 +93,7 @@ def random_data(nest: LoopNest, array: RtlArray, seed: int) -> PassData:
             threshold=threshold,
             initial_potential=rng.integers(-2 * threshold, 3 * threshold),
         )
-    return PassData(
+    return KernelData(
         weight=np.ones_like(weight) if nest.unit_weights else weight,
         operands=operands,
         exponent=0 if small else int(rng.integers(0, 4)),
@@ -114,7 +114,7 @@ def random_operands(nest: LoopNest, array: RtlArray, rng: np.random.Generator) -
     return rng.integers(low, high, shape) * (rng.random(shape) < rng.choice([0, 0.2, 0.6, 1]))
 
 
-def currents(nest: LoopNest, data: PassData) -> np.ndarray:
+def currents(nest: LoopNest, data: KernelData) -> np.ndarray:
     """Sums with all that is added to them, ``(frames or 1, C_o, H_o, W_o)``: a convolution, no tiles."""
     operands = np.broadcast_to(data.operands, (nest.frames, *data.operands.shape[1:]))
     padding = [(0, 0), (0, 0), *((pad, pad) for pad in nest.padding)]
@@ -124,7 +124,7 @@ def currents(nest: LoopNest, data: PassData) -> np.ndarray:
         nest.input_channels,
         *np.add(nest.input_size, np.multiply(2, nest.padding)),
     )
-    windows = np.lib.stride_tricks.sliding_window_view(padded, nest.kernel, axis=(3, 4))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, nest.kernel_size, axis=(3, 4))
     places = windows[:, :, :, :: nest.stride[0], :: nest.stride[1]]
     sums = np.einsum("goikl,fgirckl->fgorc", data.weight, places)
     sums = sums.reshape(nest.frames, -1, nest.rows, nest.columns)
@@ -139,7 +139,7 @@ def currents(nest: LoopNest, data: PassData) -> np.ndarray:
     return sums if data.parameters is None else sums + data.parameters.bias
 
 
-def fired(nest: LoopNest, data: PassData) -> tuple[np.ndarray, np.ndarray]:
+def fired(nest: LoopNest, data: KernelData) -> tuple[np.ndarray, np.ndarray]:
     """Spikes and membrane potentials after every step, neuron by neuron as the contract says."""
     current = np.broadcast_to(
         currents(nest, data),
@@ -156,7 +156,7 @@ def fired(nest: LoopNest, data: PassData) -> tuple[np.ndarray, np.ndarray]:
 
 
 def hold(
-    run: RtlPassRun, array: RtlArray, nest: LoopNest, dataflow: Dataflow, data: PassData
+    run: RtlKernelRun, array: RtlArray, nest: LoopNest, dataflow: Dataflow, data: KernelData
 ) -> None:
     """Everything that a run gives equals the Python model."""
     counters = count_loops(nest, array.unrolling, dataflow)

@@ -19,7 +19,7 @@ from toolchain.errors import RtlError
 
 SimulatorName: TypeAlias = Literal["verilator", "icarus"]
 
-SOURCE_FOLDER = Path(__file__).parent / "rtl"
+SOURCE_FOLDER = Path(__file__).parent.parent / "sv"
 DESIGN_FILES = (
     "array_pkg.sv",
     "loop_counter.sv",
@@ -77,7 +77,7 @@ class RtlArray:
 
 @dataclass(frozen=True, kw_only=True)
 class RtlSimulator:
-    """A compiled simulation; one serves every pass that its memories hold."""
+    """A compiled simulation; one serves every kernel that its memories hold."""
 
     array: RtlArray
     command: tuple[str, ...]

@@ -3,50 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
 
 from hw_models.pe_array.closed_form import LoopCounters
 from hw_models.pe_array.loop_nest import (
     Dataflow,
     LoopNest,
-    Tiling,
     Unrolling,
+    outer_loops,
     tiles,
     tiling_of,
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class TileIndices:
-    """One turn of the outer loops."""
-
-    group: int
-    channels: range
-    row: int
-    columns: range
-    frames: range
-
-
-def outer_loops(tiling: Tiling, dataflow: Dataflow) -> Iterator[TileIndices]:
-    """Every turn of the loops around the accumulation, in the order of the dataflow."""
-    nest = tiling.nest
-    frame_tiles = list(tiles(nest.frames, tiling.frames))
-    around = frame_tiles if dataflow.time_loop == "outermost" else [None]
-    for group in range(nest.groups):
-        for outer_frames in around:
-            for channels in tiles(nest.output_channels, tiling.output_channels):
-                for row in range(nest.rows):
-                    for columns in tiles(nest.columns, tiling.columns):
-                        within = frame_tiles if outer_frames is None else [outer_frames]
-                        for frames in within:
-                            yield TileIndices(
-                                group=group,
-                                channels=channels,
-                                row=row,
-                                columns=columns,
-                                frames=frames,
-                            )
 
 
 def trace_loops(nest: LoopNest, unrolling: Unrolling, dataflow: Dataflow) -> LoopCounters:
@@ -57,8 +23,8 @@ def trace_loops(nest: LoopNest, unrolling: Unrolling, dataflow: Dataflow) -> Loo
     for tile in outer_loops(tiling, dataflow):
         m, n, s = len(tile.channels), len(tile.columns), len(tile.frames)
         first_tile, last_tile = tile.frames.start == 0, tile.frames.stop == nest.frames
-        for k_h in range(nest.kernel[0]):
-            for k_w in range(nest.kernel[1]):
+        for k_h in range(nest.kernel_size[0]):
+            for k_w in range(nest.kernel_size[1]):
                 in_range = sum(_reads(nest, tile.row, column, k_h, k_w) for column in tile.columns)
                 for inputs in tiles(nest.input_channels, tiling.input_channels):
                     v = len(inputs)

@@ -1,4 +1,4 @@
-"""Seeded random passes and arrays for the PE array: small, with tails, strides, padding and groups."""
+"""Seeded random kernels and arrays for the PE array: small, with tails, strides, padding and groups."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from hw_models.pe_array.array_description import PeArray
-from hw_models.pe_array.layer_passes import LayerPass
-from hw_models.pe_array.loop_nest import TIME_LOOPS, Dataflow, LoopNest, Unrolling
+from hw_models.pe_array.array_kernels import ArrayKernel, NodeParameters, Operand, Result
+from hw_models.pe_array.loop_nest import TIME_LOOPS, Dataflow, Ending, LoopNest, Unrolling
 from toolchain.linear_maps import window_positions
 
 
@@ -27,7 +27,7 @@ def random_dataflow(rng: random.Random) -> Dataflow:
 
 
 def random_nest(rng: random.Random) -> LoopNest:
-    """A convolution, depthwise map, pool or dense layer, anywhere in a network, in any mode."""
+    """A convolution, depthwise map, pool or dense kernel, anywhere in a network, in any mode."""
     (height, width), (kernel, stride, padding) = _window(rng)
     fires, sum_frames = rng.random() < 0.7, rng.random() < 0.5
     frames = rng.randint(1, 6)
@@ -37,7 +37,7 @@ def random_nest(rng: random.Random) -> LoopNest:
         input_channels=rng.randint(1, 7),
         rows=window_positions(height, kernel[0], stride[0], padding[0]),
         columns=window_positions(width, kernel[1], stride[1], padding[1]),
-        kernel=kernel,
+        kernel_size=kernel,
         stride=stride,
         padding=padding,
         input_size=(height, width),
@@ -45,7 +45,7 @@ def random_nest(rng: random.Random) -> LoopNest:
         sum_frames=sum_frames,
         node_steps=rng.randint(1, 8) if sum_frames or not fires else frames,
         adds_sums=rng.random() < 0.3,
-        fires=fires,
+        ending=Ending.FIRES if fires else Ending.JOINS,
         unit_weights=rng.random() < 0.2,
     )
 
@@ -59,40 +59,45 @@ def _window(rng):
     return size, (kernel, stride, padding)
 
 
-def random_layer(rng: random.Random) -> LayerPass:
-    """A pass in its place in a network: what it reads, and what becomes of its sums."""
+def random_kernel(rng: random.Random) -> ArrayKernel:
+    """A kernel in its place in a network: what it reads, and what becomes of its sums."""
     nest = random_nest(rng)
-    ending = "fires" if nest.fires else rng.choice(["joins", "maps", "reads_out"])
+    if not nest.fires:
+        nest = replace(nest, ending=rng.choice([Ending.JOINS, Ending.MAPS, Ending.READS_OUT]))
     entries = rng.randint(1, nest.frames)
     selection = range(nest.frames) if nest.sum_frames else (rng.randrange(entries),) * nest.frames
     if not nest.sum_frames and rng.random() < 0.5:
         selection = [rng.choice([None, *range(entries)]) for _ in range(nest.frames)]
     operand_bits = 1 if nest.sum_frames else rng.randint(1, 5)
     stores_frames = nest.fires and not nest.sum_frames and rng.random() < 0.5
-    per_neuron = rng.choice([0, 0, 2]) if ending in ("fires", "reads_out") else 0
+    per_neuron = rng.choice([0, 0, 2]) if nest.ends_population else 0
     stored_bits = nest.frames if stores_frames else rng.randint(1, 4)
-    return LayerPass(
+    weight_shape = (nest.groups, nest.output_channels, nest.input_channels, *nest.kernel_size)
+    reads = Operand(
+        shape=(nest.groups * nest.input_channels, *nest.input_size),
+        selection=tuple(selection),
+        bits=operand_bits,
+        entry_bits=rng.randint(operand_bits, 6),
+        is_signed=False,
+    )
+    of_sums = 5 * nest.sums_per_neuron if nest.ending is Ending.MAPS else 0
+    return ArrayKernel(
         name="source -> target",
         source="source",
         target="target",
         map_index=0,
         nest=nest,
-        weight=np.broadcast_to(
-            np.int8(1), (nest.groups, nest.output_channels, nest.input_channels, *nest.kernel)
-        ),
-        input_shape=(nest.groups * nest.input_channels, *nest.input_size),
-        selection=tuple(selection),
-        operand_bits=operand_bits,
-        signed=False,
-        entry_bits=rng.randint(operand_bits, 6),
+        weight=np.broadcast_to(np.int8(1), weight_shape),
         exponent=0,
-        ending=ending,
-        stored_bits={"fires": stored_bits, "maps": nest.sums_per_neuron * 5}.get(ending, 0),
-        stores_frames=stores_frames,
-        output_bits=rng.choice([1, stored_bits]),
-        requantizes=False,
-        channel_parameters=3 - per_neuron if ending in ("fires", "reads_out") else 0,
-        neuron_parameters=per_neuron,
+        reads=reads,
+        leaves=Result(
+            stored_bits=stored_bits if nest.fires else of_sums,
+            stores_frames=stores_frames,
+            written_bits=rng.choice([1, stored_bits]),
+        ),
+        parameters=NodeParameters(
+            per_channel=3 - per_neuron if nest.ends_population else 0, per_neuron=per_neuron
+        ),
     )
 
 

@@ -1,12 +1,13 @@
-"""Cycles of one pass with its memories: closed form over row tiles; ``timing_trace`` is its proof.
+"""Cycles of one kernel with its memories: closed form over row tiles.
+
+``tests/oracles/timing_trace.py`` steps through every clock cycle to check it.
 
 Three things can make the array wait:
 
-- a *port*: a turn of the innermost loop that needs more bytes than the weight or the input port moves in a
-  cycle takes as many cycles as the slower of the two;
-- the stage *behind the array*: partial sums have two banks; while the array accumulates one group, the
-  node unit fires on the other, with the potentials, sums and spikes that its ports move. A group begins
-  when both are done;
+- a *port*: an iteration of the innermost loop that needs more bytes than the weight or the input port moves
+  in a cycle takes as many cycles as the slower of the two;
+- the *output stage*: partial sums have two banks; while the array accumulates one group, the node unit fires
+  on the other, with the potentials, sums and spikes that its ports move. A group begins when both are done;
 - *off chip*: during a row tile, the bus stores the results of the row tile before and loads what the next
   one needs; what is left of the row tile's time goes to the weights of the next phase. A row tile (a phase)
   ends when its transfers have, and the array waits for the operand that is then on the bus. Memories that are
@@ -22,10 +23,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from hw_models.pe_array.array_description import PeArray
+from hw_models.pe_array.array_kernels import ArrayKernel
 from hw_models.pe_array.buffer_plan import buffer_of, plan_buffers
 from hw_models.pe_array.closed_form import PIPELINE_CYCLES
-from hw_models.pe_array.group_times import Turns, group_times
-from hw_models.pe_array.layer_passes import LayerPass
+from hw_models.pe_array.group_times import Iterations, group_times
 from hw_models.pe_array.tile_transfers import (
     OPERANDS,
     PHASE_OPERANDS,
@@ -35,16 +36,16 @@ from hw_models.pe_array.tile_transfers import (
 
 
 @dataclass(frozen=True, kw_only=True)
-class PassTiming:
-    """What a pass takes.
+class KernelTiming:
+    """What a kernel takes.
 
     Attributes:
-        cycles: turns of the innermost loop.
-        on_chip_stalls: cycles by what the array waited for: the weight or input port; behind the array
-            the node unit, or the psum, membrane or output port.
+        cycles: iterations of the innermost loop.
+        on_chip_stalls: cycles by what the array waited for: the weight or input port; in the
+            output stage, the node unit, or the psum, membrane or output port.
         off_chip_stalls: cycles by the operand on the bus.
         fill_cycles: until the first tiles are there.
-        drain_cycles: from the last turn of the loop until the last result is off chip.
+        drain_cycles: from the last iteration of the loop until the last result is off chip.
         loaded_bytes, stored_bytes: off-chip traffic by operand.
     """
 
@@ -69,22 +70,24 @@ class PassTiming:
         return sum(self.loaded_bytes.values()) + sum(self.stored_bytes.values())
 
 
-def time_pass(layer: LayerPass, array: PeArray, turns: Turns | None = None) -> PassTiming:
+def time_kernel(
+    kernel: ArrayKernel, array: PeArray, iterations: Iterations | None = None
+) -> KernelTiming:
     """Closed form.
 
     Args:
-        turns: turns of the innermost loop that zero skipping leaves; all of them when None.
+        iterations: iterations of the innermost loop that zero skipping leaves; all of them when None.
 
     Raises:
-        TargetError: a buffer cannot hold a row of the layer.
+        TargetError: a buffer cannot hold a row of the kernel.
     """
-    plan = plan_buffers(layer, array)
-    groups = group_times(layer, array, turns)
-    transfers = tile_transfers(layer, array, plan)
-    bus = _Bus(layer, array, transfers)
+    plan = plan_buffers(kernel, array)
+    groups = group_times(kernel, array, iterations)
+    transfers = tile_transfers(kernel, array, plan)
+    bus = _Bus(kernel, array, transfers)
     off_chip = _off_chip_stalls(groups.row_cycles, bus)
     last_store = sum(int(store[-1, -1]) for store in bus.stores.values())
-    return PassTiming(
+    return KernelTiming(
         cycles=groups.cycles,
         on_chip_stalls=groups.stalls,
         off_chip_stalls=off_chip,
@@ -95,18 +98,18 @@ def time_pass(layer: LayerPass, array: PeArray, turns: Turns | None = None) -> P
     )
 
 
-def stall_free_bandwidth(layer: LayerPass, array: PeArray) -> int | None:
+def stall_free_bandwidth(kernel: ArrayKernel, array: PeArray) -> int | None:
     """Least whole number of bytes a cycle at which the array never waits for off chip.
 
     None where no bandwidth helps: a transfer takes a cycle at least, and a memory that is not
     double-buffered stops the array.
     """
-    groups = group_times(layer, array)
-    transfers = tile_transfers(layer, array, plan_buffers(layer, array))
+    groups = group_times(kernel, array)
+    transfers = tile_transfers(kernel, array, plan_buffers(kernel, array))
     parts = [*transfers.loads.values(), *transfers.stores.values(), *transfers.phase_loads.values()]
 
     def stalls(bytes_per_cycle: int) -> bool:
-        bus = _Bus(layer, array, transfers, bytes_per_cycle)
+        bus = _Bus(kernel, array, transfers, bytes_per_cycle)
         return any(_off_chip_stalls(groups.row_cycles, bus).values())
 
     low, high = 0, 1  # stalls at low (no bandwidth at all), and not at high once the loop has ended
@@ -126,14 +129,14 @@ class _Bus:
 
     def __init__(
         self,
-        layer: LayerPass,
+        kernel: ArrayKernel,
         array: PeArray,
         transfers: TileTransfers,
         bytes_per_cycle: int | None = None,
     ) -> None:
         width = bytes_per_cycle or array.off_chip_bytes_per_cycle
         self.serial = {
-            name for name in OPERANDS if array.buffers[buffer_of(layer, name)].copies == 1
+            name for name in OPERANDS if array.buffers[buffer_of(kernel, name)].copies == 1
         }
 
         def cycles(parts: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

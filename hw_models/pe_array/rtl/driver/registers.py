@@ -1,9 +1,9 @@
-"""The registers of the RTL for one pass: loop bounds as they are, and what each loop adds to an address.
+"""The registers of the RTL for one kernel: loop bounds as they are, and what each loop adds to an address.
 
 Words of the ports, innermost last: weights ``[group][channel tile][k_h][k_w][input tile]`` of M x V,
 operands ``[frame][group][row][column][input tile]`` of V, and all that belongs to neurons
 ``[frame][row][column][group][channel tile]`` of M. The names are those of ``pass_t`` in
-``rtl/array_pkg.sv``.
+``rtl/sv/array_pkg.sv``.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ INDEX_BITS = 16
 
 
 @dataclass(frozen=True, kw_only=True)
-class PassSettings:
-    """What a pass needs to know besides its loops.
+class KernelSettings:
+    """What a kernel needs to know besides its loops.
 
     Attributes:
         exponent: sums are shifted left by it.
         signed_planes: bit planes are of two's complement numbers.
         same_frames: all frames read the same operands, which are stored once.
-        adds_bias: the last pass into its population.
+        adds_bias: the last kernel into its population.
         parameters_per_neuron: bias, threshold and initial potential differ within a channel.
     """
 
@@ -36,8 +36,8 @@ class PassSettings:
     parameters_per_neuron: bool
 
 
-def pass_registers(
-    nest: LoopNest, unrolling: Unrolling, dataflow: Dataflow, settings: PassSettings
+def kernel_registers(
+    nest: LoopNest, unrolling: Unrolling, dataflow: Dataflow, settings: KernelSettings
 ) -> dict[str, int]:
     """The value of every register by its name; addresses modulo 2^24."""
     tiling = tiling_of(nest, unrolling, dataflow)
@@ -85,8 +85,8 @@ def _loops(nest: LoopNest, tiling: Tiling) -> dict[str, int]:
         "input_channels": nest.input_channels,
         "rows": nest.rows,
         "columns": nest.columns,
-        "kernel_rows": nest.kernel[0],
-        "kernel_columns": nest.kernel[1],
+        "kernel_rows": nest.kernel_size[0],
+        "kernel_columns": nest.kernel_size[1],
         "frames": nest.frames,
         "timesteps": nest.node_steps,
         "lanes_per_column": tiling.frames,
@@ -139,8 +139,8 @@ def _input_addresses(nest: LoopNest, tiling: Tiling, same_frames: bool) -> dict[
 
 def _weight_addresses(nest: LoopNest, tiling: Tiling) -> dict[str, int]:
     kernel_column = tiling.num_input_tiles
-    kernel_row = nest.kernel[1] * kernel_column
-    channel_tile = nest.kernel[0] * kernel_row
+    kernel_row = nest.kernel_size[1] * kernel_column
+    channel_tile = nest.kernel_size[0] * kernel_row
     return {
         "weight_kernel_column": kernel_column,
         "weight_kernel_row": kernel_row,

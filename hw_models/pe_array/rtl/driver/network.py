@@ -1,7 +1,7 @@
-"""The passes of a network in the RTL, each held against the Python model and the network's own integers.
+"""The kernels of a network in the RTL, each compared with the Python model and the network's own integers.
 
-Every pass gets what it reads in a run of the network that is known to be right. So each stands for itself,
-and where a network is too large to simulate whole, the passes that are left out say nothing about the rest.
+Every kernel gets what it reads in a run of the network that is known to be right. So each stands for itself,
+and where a network is too large to simulate whole, the kernels that are left out say nothing about the rest.
 """
 
 from __future__ import annotations
@@ -13,18 +13,19 @@ from pathlib import Path
 import numpy as np
 
 from hw_models.pe_array.array_description import PeArray
+from hw_models.pe_array.array_kernels import ArrayKernel, array_kernels
 from hw_models.pe_array.closed_form import LoopCounters, array_cycles, count_loops
-from hw_models.pe_array.layer_passes import LayerPass, Mode, layer_passes, modes_of
-from hw_models.pe_array.loop_nest import tiling_of
-from hw_models.pe_array.operands import frame_operand, pass_values, sums_of_entries
-from hw_models.pe_array.rtl_run import (
+from hw_models.pe_array.loop_nest import Ending, tiling_of
+from hw_models.pe_array.modes import Mode, snn_schedules
+from hw_models.pe_array.operands import frame_operand, kernel_values, sums_of_entries
+from hw_models.pe_array.rtl.driver.run import (
+    KernelData,
     NeuronParameters,
-    PassData,
-    RtlPassRun,
+    RtlKernelRun,
     memory_words_for,
-    run_pass,
+    run_kernel,
 )
-from hw_models.pe_array.rtl_simulator import RtlArray, SimulatorName, compile_rtl
+from hw_models.pe_array.rtl.driver.simulator import RtlArray, SimulatorName, compile_rtl
 from toolchain.integer_network import IntegerNetwork, IntegerReadout, IntegerSpiking
 
 # at least these, so that one compilation serves most networks
@@ -33,26 +34,26 @@ LEAST_MEMORY_WORDS = 1 << 16
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class PassInNetwork:
-    """A pass with the integers of one sample.
+class KernelInNetwork:
+    """A kernel with the integers of one sample.
 
     Attributes:
         data: what the RTL computes with.
         sums: expected with all that is added to them, int64 ``(frames or 1, C_o, H_o, W_o)``.
-        spikes: expected, bool ``(T_l, C_o, H_o, W_o)``; None where the pass does not fire, or where
+        spikes: expected, bool ``(T_l, C_o, H_o, W_o)``; None where the kernel does not fire, or where
             nothing is known of them.
         counters: of the Python model.
     """
 
     mode: Mode
-    layer: LayerPass
-    data: PassData
+    kernel: ArrayKernel
+    data: KernelData
     sums: np.ndarray
     spikes: np.ndarray | None
     counters: LoopCounters
 
     def __str__(self) -> str:
-        return f"{self.mode}, {self.layer.name}"
+        return f"{self.mode}, {self.kernel.name}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,19 +61,19 @@ class RtlVerification:
     """What was simulated.
 
     Attributes:
-        cycles: of the passes that were simulated, from start to done.
-        left_out: passes over the limit, and the cycles that each would take.
+        cycles: of the kernels that were simulated, from start to done.
+        left_out: kernels over the limit, and the cycles that each would take.
         difference: the first one found, or None.
     """
 
     simulator: SimulatorName
-    num_passes: int
+    num_kernels: int
     cycles: int
     left_out: Mapping[str, int]
     difference: str | None
 
 
-def network_passes(
+def network_kernels(
     network: IntegerNetwork,
     array: PeArray,
     mode: Mode,
@@ -80,35 +81,39 @@ def network_passes(
     counts: Mapping[str, np.ndarray],
     trains: Mapping[str, np.ndarray],
     wanted: Collection[int] | None = None,
-) -> Iterator[PassInNetwork]:
-    """The passes of one sample under a schedule.
+) -> Iterator[KernelInNetwork]:
+    """The kernels of one sample under a schedule.
 
     Args:
-        mode: ``snn_temporal`` or ``snn_bit_planes``.
-        pixels, counts, trains: of one sample, see ``pass_values``; read as the passes are taken, so that
+        mode: a spiking one.
+        pixels, counts, trains: of one sample, see ``kernel_values``; read as the kernels are taken, so that
             they may grow with each. A population without its train has no expected spikes.
-        wanted: positions in the order of ``layer_passes``; all by default.
+        wanted: positions in the order of ``array_kernels``; all by default.
     """
-    assert mode in ("snn_temporal", "snn_bit_planes")
-    layers = layer_passes(network, mode)
+    assert mode.is_spiking
+    layers = array_kernels(network, mode)
     if wanted is None:
         wanted = range(len(layers))
     joining = {layers[position].target for position in wanted if layers[position].nest.adds_sums}
     joined: np.ndarray | None = None
-    for position, (layer, values) in enumerate(pass_values(network, mode, pixels, counts, trains)):
-        target = network[layer.target]
+    for position, (kernel, values) in enumerate(
+        kernel_values(network, mode, pixels, counts, trains)
+    ):
+        target = network[kernel.target]
         assert isinstance(target, IntegerSpiking | IntegerReadout)
-        if position not in wanted and not (layer.ending == "joins" and target.name in joining):
+        if position not in wanted and not (
+            kernel.nest.ending is Ending.JOINS and target.name in joining
+        ):
             continue
-        earlier = joined if layer.nest.adds_sums else None
-        sums = _frame_sums(layer, values) << layer.exponent
+        earlier = joined if kernel.nest.adds_sums else None
+        sums = _frame_sums(kernel, values) << kernel.exponent
         joined = sums if earlier is None else sums + earlier
         if position in wanted:
-            yield _in_network(layer, mode, array, target, values, earlier, joined, trains)
+            yield _in_network(kernel, mode, array, target, values, earlier, joined, trains)
 
 
 def _in_network(
-    layer: LayerPass,
+    kernel: ArrayKernel,
     mode: Mode,
     array: PeArray,
     target: IntegerSpiking | IntegerReadout,
@@ -116,23 +121,23 @@ def _in_network(
     earlier_sums: np.ndarray | None,
     sums: np.ndarray,
     trains: Mapping[str, np.ndarray],
-) -> PassInNetwork:
-    ends_population = layer.ending in ("fires", "reads_out")
-    spikes = trains.get(target.name) if layer.nest.fires else None
-    return PassInNetwork(
+) -> KernelInNetwork:
+    ends_population = kernel.nest.ends_population
+    spikes = trains.get(target.name) if kernel.nest.fires else None
+    return KernelInNetwork(
         mode=mode,
-        layer=layer,
-        data=PassData(
-            weight=layer.weight,
-            operands=_operands(layer, values),
-            exponent=layer.exponent,
-            signed=layer.signed,
+        kernel=kernel,
+        data=KernelData(
+            weight=kernel.weight,
+            operands=_operands(kernel, values),
+            exponent=kernel.exponent,
+            signed=kernel.reads.is_signed,
             earlier_sums=earlier_sums,
             parameters=_parameters(target) if ends_population else None,
         ),
         sums=sums + np.broadcast_to(target.bias, target.shape) if ends_population else sums,
         spikes=None if spikes is None else spikes[0].astype(bool),
-        counters=count_loops(layer.nest, array.unrolling, array.dataflow),
+        counters=count_loops(kernel.nest, array.unrolling, array.dataflow),
     )
 
 
@@ -148,27 +153,29 @@ def verify_in_rtl(
     cache: Path | None = None,
     progress: Callable[[str], None] = lambda stage: None,
 ) -> RtlVerification:
-    """Simulate the passes of one sample under every schedule that the network allows.
+    """Simulate the kernels of one sample under every schedule that the network allows.
 
     Args:
         pixels, counts, trains: of one sample, from a run that is known to be right.
-        cycle_limit: as many passes as it takes, the shortest first.
+        cycle_limit: as many kernels as it takes, the shortest first.
 
     Raises:
         RtlError: the simulator is missing or fails, or a value does not fit the array's words.
     """
     wanted, left_out = _within_limit(network, array, cycle_limit)
-    progress("RTL: what each pass reads")
-    passes = [
+    progress("RTL: what each kernel reads")
+    kernels = [
         one
         for mode, positions in wanted.items()
-        for one in network_passes(network, array, mode, pixels, counts, trains, positions)
+        for one in network_kernels(network, array, mode, pixels, counts, trains, positions)
     ]
-    difference = _first_in_rtl(passes, array, simulator, cache, progress) if passes else None
+    difference = _first_in_rtl(kernels, array, simulator, cache, progress) if kernels else None
     return RtlVerification(
         simulator=simulator,
-        num_passes=len(passes),
-        cycles=sum(array_cycles(one.layer.nest, array.unrolling, array.dataflow) for one in passes),
+        num_kernels=len(kernels),
+        cycles=sum(
+            array_cycles(one.kernel.nest, array.unrolling, array.dataflow) for one in kernels
+        ),
         left_out=left_out,
         difference=difference,
     )
@@ -177,12 +184,12 @@ def verify_in_rtl(
 def _within_limit(
     network: IntegerNetwork, array: PeArray, cycle_limit: int
 ) -> tuple[dict[Mode, set[int]], dict[str, int]]:
-    """Positions of the shortest passes of each schedule, and the cycles of those left out."""
-    modes = [mode for mode in modes_of(network) if mode in ("snn_temporal", "snn_bit_planes")]
+    """Positions of the shortest kernels of each schedule, and the cycles of those left out."""
+    modes = snn_schedules(network)
     every = [
-        (array_cycles(layer.nest, array.unrolling, array.dataflow), mode, position, layer.name)
+        (array_cycles(kernel.nest, array.unrolling, array.dataflow), mode, position, kernel.name)
         for mode in modes
-        for position, layer in enumerate(layer_passes(network, mode))
+        for position, kernel in enumerate(array_kernels(network, mode))
     ]
     wanted: dict[Mode, set[int]] = {mode: set() for mode in modes}
     left_out: dict[str, int] = {}
@@ -197,30 +204,30 @@ def _within_limit(
 
 
 def _first_in_rtl(
-    passes: Sequence[PassInNetwork],
+    kernels: Sequence[KernelInNetwork],
     array: PeArray,
     simulator: SimulatorName,
     cache: Path | None,
     progress: Callable[[str], None],
 ) -> str | None:
-    """The first difference of some passes."""
+    """The first difference of some kernels."""
     progress(f"RTL: compiling it with {simulator}")
-    compiled = compile_rtl(rtl_array_for(passes, array), simulator, cache=cache)
-    for done, one in enumerate(passes):
-        progress(f"RTL: {one} ({done + 1} of {len(passes)} passes)")
-        run = run_pass(compiled, one.layer.nest, array.dataflow, one.data)
-        if (difference := pass_difference(one, run, array)) is not None:
+    compiled = compile_rtl(rtl_array_for(kernels, array), simulator, cache=cache)
+    for done, one in enumerate(kernels):
+        progress(f"RTL: {one} ({done + 1} of {len(kernels)} kernels)")
+        run = run_kernel(compiled, one.kernel.nest, array.dataflow, one.data)
+        if (difference := kernel_difference(one, run, array)) is not None:
             return f"{one}: {difference}"
     return None
 
 
-def rtl_array_for(passes: Sequence[PassInNetwork], array: PeArray) -> RtlArray:
-    """The array, with operands and memories that hold those of every pass."""
-    signed = any(one.data.operands.min(initial=0) < 0 for one in passes)
-    operand_bits = max(_operand_bits(one.data.operands, signed) for one in passes)
+def rtl_array_for(kernels: Sequence[KernelInNetwork], array: PeArray) -> RtlArray:
+    """The array, with operands and memories that hold those of every kernel."""
+    signed = any(one.data.operands.min(initial=0) < 0 for one in kernels)
+    operand_bits = max(_operand_bits(one.data.operands, signed) for one in kernels)
     words = LEAST_MEMORY_WORDS
-    for one in passes:
-        tiling = tiling_of(one.layer.nest, array.unrolling, array.dataflow)
+    for one in kernels:
+        tiling = tiling_of(one.kernel.nest, array.unrolling, array.dataflow)
         while words < memory_words_for(tiling, len(one.data.operands)):
             words *= 2
     return RtlArray(
@@ -233,9 +240,9 @@ def rtl_array_for(passes: Sequence[PassInNetwork], array: PeArray) -> RtlArray:
     )
 
 
-def pass_difference(expected: PassInNetwork, run: RtlPassRun, array: PeArray) -> str | None:
+def kernel_difference(expected: KernelInNetwork, run: RtlKernelRun, array: PeArray) -> str | None:
     """The first integer or counter of a run that differs, or None."""
-    nest = expected.layer.nest
+    nest = expected.kernel.nest
     cycles = array_cycles(nest, array.unrolling, array.dataflow)
     if run.counters.total_cycles != cycles:
         return f"{run.counters.total_cycles:,} cycles in the RTL, {cycles:,} in the model"
@@ -272,19 +279,25 @@ def _first_difference(what: str, found: np.ndarray, expected: np.ndarray) -> str
     return f"{what} = {at} is {int(found[at]):,} in the RTL, must be {int(expected[at]):,}"
 
 
-def _frame_sums(layer: LayerPass, values: np.ndarray) -> np.ndarray:
-    """Sums of the frames of a pass on one sample, or the one sum of all planes."""
-    by_entry = sums_of_entries(layer, values)[0]
-    if layer.nest.sum_frames:
+def _frame_sums(kernel: ArrayKernel, values: np.ndarray) -> np.ndarray:
+    """Sums of the frames of a kernel on one sample, or the one sum of all planes."""
+    by_entry = sums_of_entries(kernel, values)[0]
+    if kernel.nest.sum_frames:
         return by_entry[:1]
     nothing = np.zeros_like(by_entry[0])
-    return np.stack([nothing if entry is None else by_entry[entry] for entry in layer.selection])
+    return np.stack(
+        [nothing if entry is None else by_entry[entry] for entry in kernel.reads.selection]
+    )
 
 
-def _operands(layer: LayerPass, values: np.ndarray) -> np.ndarray:
+def _operands(kernel: ArrayKernel, values: np.ndarray) -> np.ndarray:
     """What each frame reads, or one frame where all read the same."""
-    selection = layer.selection[:1] if len(set(layer.selection)) == 1 else layer.selection
-    return np.stack([frame_operand(layer, values, entry)[0] for entry in selection])
+    selection = (
+        kernel.reads.selection[:1]
+        if len(set(kernel.reads.selection)) == 1
+        else kernel.reads.selection
+    )
+    return np.stack([frame_operand(kernel, values, entry)[0] for entry in selection])
 
 
 def _operand_bits(operands: np.ndarray, signed: bool) -> int:

@@ -1,4 +1,4 @@
-"""One pass of the array in its RTL: memories and registers in, sums or spikes and counters out."""
+"""One kernel of the array in its RTL: memories and registers in, sums or spikes and counters out."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from hw_models.pe_array.loop_nest import Dataflow, LoopNest, Tiling, tiling_of
-from hw_models.pe_array.rtl_memories import (
+from hw_models.pe_array.rtl.driver.memories import (
     load_words,
     neuron_values,
     neuron_words,
@@ -19,14 +19,14 @@ from hw_models.pe_array.rtl_memories import (
     weight_words,
     word_lines,
 )
-from hw_models.pe_array.rtl_registers import (
-    PassSettings,
+from hw_models.pe_array.rtl.driver.registers import (
+    KernelSettings,
+    kernel_registers,
     num_neuron_words,
     num_operand_words,
     num_weight_words,
-    pass_registers,
 )
-from hw_models.pe_array.rtl_simulator import RtlSimulator
+from hw_models.pe_array.rtl.driver.simulator import RtlSimulator
 from toolchain.errors import RtlError
 
 
@@ -69,16 +69,16 @@ class NeuronParameters:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class PassData:
-    """What a pass computes with.
+class KernelData:
+    """What a kernel computes with.
 
     Attributes:
         weight: shape ``(groups, C_o, C_i, K_h, K_w)``, channels per group.
         operands: shape ``(F, groups * C_i, H_i, W_i)``, or one frame that all F read.
         exponent: sums are shifted left by it.
         signed: operands are two's complement numbers, or bit planes of such.
-        earlier_sums: of a join, ``(frames or 1, C_o, H_o, W_o)``; None unless the pass adds to them.
-        parameters: of the target, where this is the last pass into it.
+        earlier_sums: of a join, ``(frames or 1, C_o, H_o, W_o)``; None unless the kernel adds to them.
+        parameters: of the target, where this is the last kernel into it.
     """
 
     weight: np.ndarray
@@ -90,11 +90,11 @@ class PassData:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class RtlPassRun:
-    """Result of a pass; the frames of sums are F, or 1 where bit planes are added up.
+class RtlKernelRun:
+    """Result of a kernel; the frames of sums are F, or 1 where bit planes are added up.
 
     Attributes:
-        sums: int64 ``(frames, C_o, H_o, W_o)``; None where the pass fires.
+        sums: int64 ``(frames, C_o, H_o, W_o)``; None where the kernel fires.
         spikes: bool ``(T_l, C_o, H_o, W_o)``; None where it does not.
         potentials: int64, the membrane potential after each step, as the spikes.
     """
@@ -106,7 +106,7 @@ class RtlPassRun:
 
 
 def memory_words_for(tiling: Tiling, stored_frames: int) -> int:
-    """Words of the largest memory that a pass needs."""
+    """Words of the largest memory that a kernel needs."""
     nest = tiling.nest
     outputs = max(nest.sums_per_neuron, nest.node_steps if nest.fires else 1)
     return max(
@@ -116,21 +116,21 @@ def memory_words_for(tiling: Tiling, stored_frames: int) -> int:
     )
 
 
-def run_pass(
-    simulator: RtlSimulator, nest: LoopNest, dataflow: Dataflow, data: PassData
-) -> RtlPassRun:
-    """Simulate a pass from start to done.
+def run_kernel(
+    simulator: RtlSimulator, nest: LoopNest, dataflow: Dataflow, data: KernelData
+) -> RtlKernelRun:
+    """Simulate a kernel from start to done.
 
     Raises:
         RtlError: values do not fit the array's words, or the simulation fails.
     """
     array = simulator.array
     tiling = tiling_of(nest, array.unrolling, dataflow)
-    registers = pass_registers(
+    registers = kernel_registers(
         nest,
         array.unrolling,
         dataflow,
-        PassSettings(
+        KernelSettings(
             exponent=data.exponent,
             signed_planes=data.signed and nest.sum_frames,
             same_frames=len(data.operands) == 1,
@@ -159,12 +159,12 @@ def run_pass(
         if not nest.fires:
             words = load_words(folder / "sum.out.hex", tiling.output_channels, array.sum_bits)
             sums = neuron_values(words, tiling, nest.sums_per_neuron)
-            return RtlPassRun(counters=counters, sums=sums, spikes=None, potentials=None)
+            return RtlKernelRun(counters=counters, sums=sums, spikes=None, potentials=None)
         spikes = load_words(folder / "spike.out.hex", tiling.output_channels, 1)
         potentials = load_words(
             folder / "potential.out.hex", tiling.output_channels, array.sum_bits
         )
-        return RtlPassRun(
+        return RtlKernelRun(
             counters=counters,
             sums=None,
             spikes=neuron_values(spikes, tiling, nest.node_steps).astype(bool),
@@ -173,7 +173,7 @@ def run_pass(
 
 
 def _save_memories(
-    folder: Path, simulator: RtlSimulator, tiling: Tiling, data: PassData
+    folder: Path, simulator: RtlSimulator, tiling: Tiling, data: KernelData
 ) -> dict[str, int]:
     """Words of each memory that was written."""
     array, nest = simulator.array, tiling.nest
@@ -221,7 +221,7 @@ def _check_read_back(folder: Path, loaded: dict[str, int]) -> None:
 
 
 def _cycle_limit(nest: LoopNest, tiling: Tiling) -> int:
-    """More than any pass can take, so that a fault in the RTL ends."""
+    """More than any kernel can take, so that a fault in the RTL ends."""
     groups = num_neuron_words(tiling, tiling.num_frame_tiles) + 1
     return 10 * groups * (tiling.cycles_per_window + nest.node_steps) + 100
 

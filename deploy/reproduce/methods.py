@@ -1,0 +1,137 @@
+"""Other conversion methods: QCFS with averaging (Table 8), and baselines on the same float ANN."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from deploy.reproduce.experiment import Experiment, Plot
+from deploy.reproduce.measures import (
+    LEVELS,
+    converted_graph,
+    data_note,
+    file_label,
+    first_test_images,
+    mean_timesteps,
+    paper_figures,
+)
+from deploy.reproduce.study import Study
+from toolchain.baselines import (
+    averaged,
+    calibrate_biases,
+    frame_by_frame,
+    logits_by_timestep,
+    silence_overfired,
+)
+from toolchain.float_snn import run_float_snn
+from toolchain.layer_graph import LayerGraph
+from toolchain.quantize_activations import balance_thresholds, quantize_activations
+from toolchain.quantizers import (
+    FixedTimestepQuantizer,
+)
+from toolchain.training import accuracy
+from toolchain.training.evaluate import as_input
+
+
+def table8(study: Study, samples: int) -> Experiment:
+    """QCFS with and without temporal averaging, on one network."""
+    pixels, labels = first_test_images(study, samples)
+    graph = converted_graph(study, study.qcfs_network(LEVELS))
+    timesteps = (1, 2, 3, 4, 8, 16)
+    plain = logits_by_timestep(frame_by_frame(graph, max(timesteps)), pixels)
+    paper = paper_figures()["table8"]
+    rows = []
+    for steps in timesteps:
+        logits = run_float_snn(averaged(graph, steps), pixels, dtype=torch.float32).logits
+        of_paper = [
+            values[paper["timesteps"].index(steps)] / 100 for values in paper[LEVELS].values()
+        ]
+        ours = accuracy(plain[steps - 1], labels), accuracy(logits, labels)
+        rows.append((steps, *ours, ours[1] - ours[0], *of_paper))
+    return Experiment(
+        name=f"table8-{file_label(study)}",
+        title=f"Table 8, averaging on QCFS (L = {LEVELS}): {study.name} on {study.dataset.name}",
+        columns=(
+            "T",
+            "QCFS %",
+            "QCFS + averaging %",
+            "gain %",
+            "paper QCFS %",
+            "paper + averaging %",
+        ),
+        rows=rows,
+        notes=[
+            f"{len(labels):,} test images. The paper's numbers are ResNet-20 on CIFAR-10.",
+            data_note(study),
+        ],
+        plot=Plot(
+            kind="lines",
+            x_label="T",
+            y_label="accuracy, %",
+            x=list(timesteps),
+            series={
+                "QCFS": [100 * row[1] for row in rows],
+                "QCFS + averaging": [100 * row[2] for row in rows],
+            },
+        ),
+    )
+
+
+def baselines(study: Study, samples: int) -> Experiment:
+    """Other conversion methods on the same float ANN, or trained on from it."""
+    pixels, labels = first_test_images(study, samples)
+    timesteps = (1, 2, 4, 8, 16)
+    longest = max(timesteps)
+    qcfs = converted_graph(study, study.qcfs_network(LEVELS))
+    slip = converted_graph(study, study.sliprelu_network(LEVELS))
+    opened = quantize_activations(study.continued_ann(), lambda: FixedTimestepQuantizer(LEVELS))
+    held_out = study.dataset.train_pixels[:256]
+    balance_thresholds(opened, as_input(held_out, study.dataset.max_value))
+    balanced = converted_graph(study, opened)
+    runs: dict[str, Callable[[], np.ndarray]] = {
+        "RMP": lambda: logits_by_timestep(frame_by_frame(balanced, longest, 0.0), pixels),
+        "OPI": lambda: logits_by_timestep(frame_by_frame(balanced, longest), pixels),
+        "QCFS": lambda: logits_by_timestep(frame_by_frame(qcfs, longest), pixels),
+        "SlipReLU": lambda: logits_by_timestep(frame_by_frame(slip, longest), pixels),
+        "SRP": lambda: silence_overfired(frame_by_frame(qcfs, longest), pixels, LEVELS),
+    }
+    rows: list[tuple[str | float, ...]] = []
+    for name, run in runs.items():
+        logits = run()
+        rows.append((name, *(accuracy(logits[t - 1], labels) for t in timesteps)))
+    by_method: dict[str, Callable[[int], LayerGraph]] = {
+        "SNNC-AP (biases)": lambda t: calibrate_biases(frame_by_frame(balanced, t), held_out),
+        "QCFS + averaging": lambda t: averaged(qcfs, t),
+    }
+    for name, build in by_method.items():
+        graphs = [build(t) for t in timesteps]
+        shares = [
+            accuracy(run_float_snn(g, pixels, dtype=torch.float32).logits, labels) for g in graphs
+        ]
+        rows.append((name, *shares))
+    graph = converted_graph(study, study.qac_network())
+    ours = accuracy(run_float_snn(graph, pixels, dtype=torch.float32).logits, labels)
+    return Experiment(
+        name=f"baselines-{file_label(study)}",
+        title=f"Conversion methods: {study.name} on {study.dataset.name}",
+        columns=("method", *(f"T={t} %" for t in timesteps)),
+        rows=rows,
+        notes=[
+            f"{len(labels):,} test images. QAC at mean T {mean_timesteps(graph):.2f}: {ours:.2%}.",
+            "RMP, OPI and SNNC-AP start from the float ANN with thresholds at the 99.9 % quantile of 256 "
+            "training images; QCFS, SlipReLU and SRP from networks trained with L = 4. SRP takes 4 more "
+            "steps, before its first, to find the neurons it silences.",
+        ],
+        plot=Plot(
+            kind="lines",
+            x_label="T",
+            y_label="accuracy, %",
+            x=list(timesteps),
+            series={
+                **{str(r[0]): [100 * float(v) for v in r[1:]] for r in rows},
+                f"QAC, mean T {mean_timesteps(graph):.2f}": [100 * ours] * len(timesteps),
+            },
+        ),
+    )

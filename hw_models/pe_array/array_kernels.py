@@ -1,0 +1,341 @@
+"""An integer network as kernels of the array: one for each map of each synapse.
+
+A kernel is a convolution. A dense layer is a 1x1 convolution over the flattened map; an identity and a sum
+pool are depthwise. The synapses of a residual join are kernels one after another into the same partial
+sums, and the node unit fires after the last of them. Of a synapse with several maps (pool, then
+convolution) all but the last leave a map of sums that the next one reads as operands.
+
+Only shapes are read from the network: weights may be arrays that take no memory (``np.broadcast_to``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+from typing_extensions import assert_never
+
+from hw_models.pe_array.loop_nest import Ending, LoopNest
+from hw_models.pe_array.modes import Frames, Mode
+from toolchain.errors import UnsupportedNetworkError
+from toolchain.integer_network import (
+    IntegerInput,
+    IntegerNetwork,
+    IntegerReadout,
+    IntegerSpiking,
+    IntegerSynapse,
+)
+from toolchain.integer_network.network import largest_source_value, step_frames
+from toolchain.linear_maps import Dense, LinearMap, Pair, Shape, WeightedMap, as_grouped_convolution
+
+LARGEST_WEIGHT = 128  # int8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operand:
+    """What a kernel reads.
+
+    Attributes:
+        shape: feature map ``(C, H, W)``; a dense layer reads the flattened map.
+        selection: for each frame, the entry of the map that it reads; None for a frame without any. The
+            entries are the source's frames, the bits of a value, or the one count.
+        bits: width of one operand of an element.
+        entry_bits: bits that one entry of a value takes where the map is stored.
+        is_signed: operands are sums of an earlier weighted map, in two's complement.
+    """
+
+    shape: Shape
+    selection: tuple[int | None, ...]
+    bits: int
+    entry_bits: int
+    is_signed: bool
+
+    def loaded_bits(self, frames: range) -> int:
+        """Bits of one value that a tile of frames needs."""
+        entries = {self.selection[frame] for frame in frames} - {None}
+        return len(entries) * self.entry_bits
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What a kernel leaves of a neuron; ``LoopNest.ending`` says what it is.
+
+    Attributes:
+        stored_bits: bits that it takes where it is stored; 0 when it is a sum.
+        stores_frames: it is the spikes one by one, not their count.
+        written_bits: bits that the node unit writes at once: a spike, or the value of an ANN.
+    """
+
+    stored_bits: int
+    stores_frames: bool
+    written_bits: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeParameters:
+    """Words of bias, threshold and initial potential that the node unit takes.
+
+    Attributes:
+        per_channel: for each output channel.
+        per_neuron: for each neuron.
+    """
+
+    per_channel: int = 0
+    per_neuron: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ArrayKernel:
+    """One linear map of one synapse, as the array runs it.
+
+    Attributes:
+        name: the synapse, and "(pool)" for a pool.
+        map_index: position in the synapse's chain of maps.
+        weight: shape ``(groups, C_o, C_i, K_h, K_w)``, channels per group.
+        exponent: sums are shifted left by it.
+    """
+
+    name: str
+    source: str
+    target: str
+    map_index: int
+    nest: LoopNest
+    weight: np.ndarray
+    exponent: int
+    reads: Operand
+    leaves: Result
+    parameters: NodeParameters
+
+
+def array_kernels(network: IntegerNetwork, mode: Mode) -> list[ArrayKernel]:
+    """All kernels of a network in the order they run.
+
+    Raises:
+        UnsupportedNetworkError: the mode needs inputs that stay the same from step to step, and a synapse
+            does not average.
+    """
+    if mode.needs_averaging and not network.has_constant_current:
+        raise UnsupportedNetworkError(
+            f"the PE array's mode {mode} needs 'average' alignment on every synapse; compile with "
+            "--alignment average, or use snn_temporal"
+        )
+    return [
+        kernel
+        for population in network.populations
+        for index, synapse in enumerate(network.incoming(population.name))
+        for kernel in _synapse_kernels(network, synapse, index, mode)
+    ]
+
+
+def stored_bits(network: IntegerNetwork, name: str) -> int:
+    """Bits a value of a population takes in memory.
+
+    A count, formed as the node unit writes its spikes; the spikes themselves where a synapse needs them
+    apart from each other.
+    """
+    population = network[name]
+    if isinstance(population, IntegerInput):
+        return population.max_value.bit_length()
+    if stores_frames(network, name):
+        return population.timesteps
+    return population.timesteps.bit_length()
+
+
+def stores_frames(network: IntegerNetwork, name: str) -> bool:
+    """A synapse out of a spiking population selects frames."""
+    return any(synapse.alignment != "average" for synapse in network.outgoing(name))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Values:
+    """The feature map between two maps of a synapse.
+
+    Attributes:
+        num_entries: values per neuron: one for each frame of the source that is used, or the one count.
+        largest: magnitude of an entry, at most.
+        entry_bits: bits that an entry takes where the map is stored.
+    """
+
+    shape: Shape
+    num_entries: int
+    largest: int
+    is_signed: bool
+    entry_bits: int
+
+    @property
+    def bits(self) -> int:
+        return self.largest.bit_length() + self.is_signed
+
+
+def _synapse_kernels(
+    network: IntegerNetwork, synapse: IntegerSynapse, position: int, mode: Mode
+) -> Iterator[ArrayKernel]:
+    """The kernels of one synapse.
+
+    Args:
+        position: of the synapse among those into its target.
+    """
+    target = network[synapse.target]
+    assert isinstance(target, IntegerSpiking | IntegerReadout)
+    wanted = _wanted_entries(network, synapse, target.timesteps)
+    distinct = sorted({entry for entry in wanted if entry is not None})
+    values = _source_values(network, synapse, len(distinct))
+    for index, linear_map in enumerate(synapse.maps):
+        is_last = index == len(synapse.maps) - 1
+        selection = tuple(wanted) if is_last else tuple(distinct)
+        if index > 0:  # the map before has left one entry for each that is wanted, in order
+            selection = tuple(None if e is None else distinct.index(e) for e in selection)
+        ending = _ending(network, target, position, mode) if is_last else Ending.MAPS
+        reads = _operand(linear_map, values, selection, mode)
+        weight, stride, padding = _as_convolution(linear_map, values.shape)
+        sums = _map_of_sums(linear_map, weight, values)
+        pool = "" if isinstance(linear_map, WeightedMap) else " (pool)"
+        nest = LoopNest(
+            groups=weight.shape[0],
+            output_channels=weight.shape[1],
+            input_channels=weight.shape[2],
+            rows=sums.shape[1],
+            columns=sums.shape[2],
+            kernel_size=(weight.shape[3], weight.shape[4]),
+            stride=stride,
+            padding=padding,
+            input_size=reads.shape[1:],
+            frames=len(reads.selection),
+            sum_frames=mode.frames is Frames.BIT_PLANES,
+            node_steps=target.timesteps if mode.is_spiking else 1,
+            adds_sums=is_last and position > 0,
+            ending=ending,
+            unit_weights=not isinstance(linear_map, WeightedMap),
+        )
+        yield ArrayKernel(
+            name=f"{synapse.source} -> {synapse.target}{pool}",
+            source=synapse.source,
+            target=synapse.target,
+            map_index=index,
+            nest=nest,
+            weight=weight,
+            exponent=synapse.exponent if is_last else 0,
+            reads=reads,
+            leaves=_result(network, target, sums, ending, mode),
+            parameters=_parameters(target) if nest.ends_population else NodeParameters(),
+        )
+        values = sums
+
+
+def _wanted_entries(
+    network: IntegerNetwork, synapse: IntegerSynapse, timesteps: int
+) -> tuple[int | None, ...]:
+    """Entry of the source's operands that each timestep reads; averaging leaves one for all."""
+    if synapse.alignment == "average":
+        return (0,) * timesteps
+    return step_frames(network, synapse)
+
+
+def _source_values(network: IntegerNetwork, synapse: IntegerSynapse, num_entries: int) -> _Values:
+    """What the source of a synapse presents to its first map."""
+    largest = largest_source_value(network, synapse)
+    averages = synapse.alignment == "average"
+    return _Values(
+        shape=network[synapse.source].shape,
+        num_entries=num_entries,
+        largest=largest,
+        is_signed=False,
+        entry_bits=stored_bits(network, synapse.source) if averages else largest.bit_length(),
+    )
+
+
+def _map_of_sums(linear_map: LinearMap, weight: np.ndarray, values: _Values) -> _Values:
+    """What a next map would read; sums of weights need a sign."""
+    largest, is_signed = values.largest * prod(weight.shape[2:]), values.is_signed
+    if isinstance(linear_map, WeightedMap):
+        largest, is_signed = largest * LARGEST_WEIGHT, True
+    return _Values(
+        shape=linear_map.output_shape(values.shape),
+        num_entries=values.num_entries,
+        largest=largest,
+        is_signed=is_signed,
+        entry_bits=largest.bit_length() + is_signed,
+    )
+
+
+def _ending(
+    network: IntegerNetwork, target: IntegerSpiking | IntegerReadout, position: int, mode: Mode
+) -> Ending:
+    """What the sums of a synapse's last map become."""
+    if position < len(network.incoming(target.name)) - 1:
+        return Ending.JOINS
+    match target:
+        case IntegerSpiking():
+            return Ending.FIRES if mode.is_spiking else Ending.QUANTIZES
+        case IntegerReadout():
+            return Ending.READS_OUT
+        case _:
+            assert_never(target)
+
+
+def _operand(
+    linear_map: LinearMap, values: _Values, selection: tuple[int | None, ...], mode: Mode
+) -> Operand:
+    """What a map reads of the values in front of it, as the frames of a mode."""
+    bits, entry_bits = values.bits, values.entry_bits
+    match mode.frames:
+        case Frames.TIMESTEPS:
+            pass
+        case Frames.WHOLE_VALUE:
+            selection = (0,)
+        case Frames.BIT_PLANES:
+            selection, bits, entry_bits = tuple(range(bits)), 1, 1
+        case _:
+            assert_never(mode.frames)
+    is_dense = isinstance(linear_map, Dense)
+    return Operand(
+        shape=(prod(values.shape), 1, 1) if is_dense else values.shape,
+        selection=selection,
+        bits=bits,
+        entry_bits=entry_bits,
+        is_signed=values.is_signed,
+    )
+
+
+def _result(
+    network: IntegerNetwork,
+    target: IntegerSpiking | IntegerReadout,
+    sums: _Values,
+    ending: Ending,
+    mode: Mode,
+) -> Result:
+    target_bits, frames = stored_bits(network, target.name), False
+    match ending:
+        case Ending.FIRES | Ending.QUANTIZES:
+            stored, frames = target_bits, stores_frames(network, target.name)
+        case Ending.MAPS:
+            stored = sums.bits * sums.num_entries
+        case Ending.JOINS | Ending.READS_OUT:
+            stored = 0
+        case _:
+            assert_never(ending)
+    return Result(
+        stored_bits=stored,
+        stores_frames=frames,
+        written_bits=1 if mode.is_spiking else target_bits,
+    )
+
+
+def _parameters(population: IntegerSpiking | IntegerReadout) -> NodeParameters:
+    values = [population.bias]
+    if isinstance(population, IntegerSpiking):
+        values += [population.threshold, population.initial_potential]
+    per_neuron = sum(value.size > population.shape[0] for value in values)
+    return NodeParameters(per_channel=len(values) - per_neuron, per_neuron=per_neuron)
+
+
+def _as_convolution(linear_map: LinearMap, shape: Shape) -> tuple[np.ndarray, Pair, Pair]:
+    """Weight with groups in front, stride and padding; of a dense map, over the flattened feature map."""
+    flat = (prod(shape), 1, 1)
+    convolution = as_grouped_convolution(
+        linear_map, flat if isinstance(linear_map, Dense) else shape
+    )
+    weight, groups = convolution.weight, convolution.groups
+    return weight.reshape(groups, -1, *weight.shape[1:]), convolution.stride, convolution.padding

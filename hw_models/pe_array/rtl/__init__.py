@@ -1,0 +1,1 @@
+"""The PE array in SystemVerilog: ``sv/`` holds the design, ``driver/`` simulates it."""

@@ -1,0 +1,1 @@
+"""Runs the SystemVerilog of the array in a simulator and compares it with the Python model."""
