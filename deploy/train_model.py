@@ -102,7 +102,7 @@ def train_model(
     )
     if not is_main_process():
         return None
-    graph = convert(module, dataset.input_shape, dataset.max_value)
+    graph = convert(module, dataset.input_shape, dataset.max_value, samples=dataset.train_pixels)
     quantized = ann_logits(module, dataset.test_pixels, dataset.max_value)
     spiking = run_float_snn(graph, dataset.test_pixels).logits
     timesteps = {p.name: p.timesteps for p in graph.spiking}

@@ -122,9 +122,9 @@ def _read_result(path: Path) -> LavaRun:
     with np.load(path, allow_pickle=False) as archive:
         arrays = {name: archive[name] for name in archive.files}
 
-    def group(prefix: str) -> dict[str, np.ndarray]:
-        start = f"{prefix}/"
-        return {n.removeprefix(start): a for n, a in arrays.items() if n.startswith(start)}
+    def group(field: str) -> dict[str, np.ndarray]:
+        end = f"/{field}"  # an archive takes a name that ends in .npy for another's, so names come first
+        return {n.removesuffix(end): a for n, a in arrays.items() if n.endswith(end)}
 
     return LavaRun(
         simulation=Simulation(

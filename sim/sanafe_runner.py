@@ -77,7 +77,11 @@ def sanafe_run(arrays: Mapping[str, np.ndarray]) -> SanafeRun:
         return {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
 
     return SanafeRun(
-        spikes=group("spikes/"),
+        spikes={
+            name.removesuffix("/spike_ticks"): rows
+            for name, rows in arrays.items()
+            if name.endswith("/spike_ticks")
+        },
         pixel_spikes=arrays["pixel_spikes"],
         logits=arrays["logits"],
         messages=arrays["messages"],

@@ -1,18 +1,17 @@
 """From a trained PyTorch module to a layer graph (Algorithm 1, lines 22 to 25).
 
 The module is traced with ``torch.fx``. Between two quantizers everything must be linear, so a traced
-value is a *linear expression*: a sum of terms, each a source population and the maps applied to it, and
-a bias per channel. A quantizer turns its expression into a spiking population, each term into a synapse.
-Batch normalization scales the terms and shifts the bias: it is folded by construction.
+value is a *linear expression* (``linear_expressions``). The module is then executed and compared with the
+layer graph (``guard``): what tracing does not see is found there.
 """
 
 from __future__ import annotations
 
-import copy
 import math
 import operator
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
@@ -20,7 +19,9 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
+from toolchain.datasets import PixelSource
 from toolchain.errors import UnsupportedNetworkError
+from toolchain.guard import TOLERANCE, compare_with_module, evaluation_copy, execute
 from toolchain.layer_graph import (
     InputPopulation,
     LayerGraph,
@@ -31,16 +32,8 @@ from toolchain.layer_graph import (
     verify_layer_graph,
 )
 from toolchain.layer_graph.structure import MAX_TIMESTEPS
-from toolchain.linear_maps import (
-    AveragePool,
-    Convolution,
-    Dense,
-    LinearMap,
-    Pair,
-    Scale,
-    Shape,
-    with_weight,
-)
+from toolchain.linear_expressions import LinearExpression
+from toolchain.linear_maps import Convolution, Dense, Pair, Shape
 from toolchain.quantizers import ActivationQuantizer
 from toolchain.tracing import trace
 
@@ -58,38 +51,55 @@ def convert(
     input_shape: Shape,
     max_value: int,
     normalization: Normalization | None = None,
+    *,
+    samples: PixelSource | None = None,
 ) -> LayerGraph:
     """Convert a trained quantized network, in evaluation mode, to a layer graph.
 
+    The network is executed and compared with the layer graph, population by population, on random
+    pixels, on extremes and on ``samples``. Counts that rounding alone decides are warned about.
+
     Args:
-        module: takes ``pixels / max_value`` of shape ``(B, *input_shape)``, returns logits.
+        module: takes ``pixels / max_value`` of shape ``(B, *input_shape)``, returns logits. It stays as
+            it is, its mode included.
         max_value: largest pixel integer.
         normalization: applied to the input before the module; it becomes weights and biases.
+        samples: some pixels of a data set to compare on, ``(B, C, H, W)``.
 
     Raises:
-        UnsupportedNetworkError: naming the module or operation and what to use in its place.
+        UnsupportedNetworkError: naming the module or operation and what to use in its place, or the
+            first population that computes something else than the module.
     """
-    converter = _Converter(module, input_shape, max_value, normalization)
-    return converter.convert(trace(module.eval()))
+    judge = evaluation_copy(module)
+    as_input = _normalizing(normalization, input_shape[0])
+    execute(judge, as_input(torch.zeros(1, *input_shape, dtype=torch.float64)))
+    graph = _Converter(judge, input_shape, max_value, normalization).convert(trace(judge))
+    agreement = compare_with_module(judge, graph, as_input, samples)
+    if agreement.num_ties:
+        warnings.warn(
+            f"{agreement.num_ties:,} of {agreement.num_counts:,} spike counts lie on a rounding boundary of "
+            f"their quantizer, within {TOLERANCE:g}, and differ by one from the network's",
+            stacklevel=2,
+        )
+    return graph
 
 
-@dataclass(frozen=True, eq=False)
-class _Term:
-    source: str
-    maps: tuple[LinearMap, ...] = ()
-
-
-@dataclass(frozen=True, eq=False)
-class _Expression:
-    """``sum of op_i(source_i) + bias``: a feature map before its quantizer."""
-
-    terms: tuple[_Term, ...]
-    shape: Shape
-    bias: np.ndarray  # (channels, 1, 1), or per neuron next to a padded border; float64
-
-    def then(self, linear_map: LinearMap) -> _Expression:
-        terms = tuple(replace(term, maps=(*term.maps, linear_map)) for term in self.terms)
-        return replace(self, terms=terms, shape=linear_map.output_shape(self.shape))
+def _normalizing(
+    normalization: Normalization | None, channels: int
+) -> Callable[[torch.Tensor], torch.Tensor]:
+    """What a caller does to ``pixels / max_value`` before the network."""
+    if normalization is None:
+        return lambda values: values
+    mean, std = (
+        torch.tensor(field, dtype=torch.float64).reshape(-1, 1, 1)
+        for field in (normalization.mean, normalization.std)
+    )
+    if not len(mean) == len(std) == channels or not (std > 0).all():
+        raise UnsupportedNetworkError(
+            f"normalization needs a mean and a positive std for each of {channels} channels, not "
+            f"{normalization.mean} and {normalization.std}"
+        )
+    return lambda values: (values - mean) / std
 
 
 class _Converter:
@@ -110,20 +120,26 @@ class _Converter:
         self.synapses: list[Synapse] = []
 
     def convert(self, traced: fx.Graph) -> LayerGraph:
-        values: dict[fx.Node, _Expression] = {}
+        values: dict[fx.Node, LinearExpression] = {}
         for node in traced.nodes:
-            arguments = [values[a] for a in node.args if isinstance(a, fx.Node) and a in values]
+            arguments = _feature_maps(node, values)
             match node.op:
                 case "placeholder":
                     if values:
                         raise UnsupportedNetworkError("the network must take exactly one input")
                     values[node] = self._input()
                 case "call_module":
+                    if len(arguments) != 1:
+                        raise UnsupportedNetworkError(
+                            f"{node.target}: must be called with one feature map, not {len(arguments)}"
+                        )
                     child = self.module.get_submodule(node.target)
                     values[node] = self._apply_module(node.target, child, arguments[0])
                 case "call_function" | "call_method":
                     if (result := _apply_function(node, arguments)) is not None:
                         values[node] = result
+                        if node.target in _IN_PLACE_ADDITIONS:
+                            values[node.args[0]] = result
                 case "get_attr":
                     raise UnsupportedNetworkError(
                         f"'{node.target}' is used as a bare tensor; put it into a Conv2d or Linear"
@@ -136,20 +152,17 @@ class _Converter:
                     self._read_out(arguments[0])
         return verify_layer_graph(LayerGraph.build(self.populations, self.synapses))
 
-    def _input(self) -> _Expression:
+    def _input(self) -> LinearExpression:
         shape = self.populations[0].shape
-        value = _Expression((_Term("input"),), shape, _no_bias(shape[0]))
+        value = LinearExpression.of_population("input", shape)
         if self.normalization is None:
             return value
         mean, std = (np.array(v, float) for v in (self.normalization.mean, self.normalization.std))
-        if mean.shape != (shape[0],) or std.shape != (shape[0],) or not (std > 0).all():
-            raise UnsupportedNetworkError(
-                f"normalization needs a mean and a positive std for each of {shape[0]} channels, not "
-                f"{self.normalization.mean} and {self.normalization.std}"
-            )
-        return replace(value.then(Scale(weight=1 / std)), bias=(-mean / std).reshape(-1, 1, 1))
+        return value.scaled(1 / std).shifted(-mean / std)
 
-    def _apply_module(self, name: str, child: nn.Module, value: _Expression) -> _Expression:
+    def _apply_module(
+        self, name: str, child: nn.Module, value: LinearExpression
+    ) -> LinearExpression:
         match child:
             case ActivationQuantizer():
                 return self._fire(name, child, value)
@@ -179,8 +192,9 @@ class _Converter:
             f"Linear, BatchNorm2d, average pooling, addition and Flatten"
         )
 
-    def _fire(self, name: str, quantizer: ActivationQuantizer, value: _Expression) -> _Expression:
-        quantizer = copy.deepcopy(quantizer).double()
+    def _fire(
+        self, name: str, quantizer: ActivationQuantizer, value: LinearExpression
+    ) -> LinearExpression:
         timesteps = float(quantizer.timesteps.detach())
         if not timesteps <= MAX_TIMESTEPS:  # also when it is not a number
             raise UnsupportedNetworkError(
@@ -198,10 +212,10 @@ class _Converter:
                 bias=value.bias,
             )
         )
-        self._connect(name, value)
-        return _Expression((_Term(name),), value.shape, _no_bias(value.shape[0]))
+        self.synapses += value.synapses_into(name)
+        return LinearExpression.of_population(name, value.shape)
 
-    def _read_out(self, value: _Expression) -> None:
+    def _read_out(self, value: LinearExpression) -> None:
         if value.shape[1:] != (1, 1):
             raise UnsupportedNetworkError(
                 f"the network must return one logit a class, not a {value.shape} feature map"
@@ -209,14 +223,7 @@ class _Converter:
         self.populations.append(
             ReadoutPopulation(name="readout", shape=value.shape, bias=value.bias)
         )
-        self._connect("readout", value)
-
-    def _connect(self, target: str, value: _Expression) -> None:
-        self.synapses += [Synapse(source=t.source, target=target, maps=t.maps) for t in value.terms]
-
-
-def _no_bias(channels: int) -> np.ndarray:
-    return np.zeros((channels, 1, 1))
+        self.synapses += value.synapses_into("readout")
 
 
 def _array(tensor: torch.Tensor) -> np.ndarray:
@@ -227,7 +234,7 @@ def _pair(value: int | Sequence[int]) -> Pair:
     return (value, value) if isinstance(value, int) else (int(value[0]), int(value[1]))
 
 
-def _convolve(name: str, child: nn.Conv2d, value: _Expression) -> _Expression:
+def _convolve(name: str, child: nn.Conv2d, value: LinearExpression) -> LinearExpression:
     if (
         isinstance(child.padding, str)
         or child.padding_mode != "zeros"
@@ -242,31 +249,11 @@ def _convolve(name: str, child: nn.Conv2d, value: _Expression) -> _Expression:
         padding=_pair(child.padding),
         groups=child.groups,
     )
-    bias = _through_convolution(value, convolution)
-    if child.bias is not None:
-        bias = bias + _array(child.bias)[:, None, None]
-    return replace(value.then(convolution), bias=bias)
+    value = value.convolved(convolution)
+    return value if child.bias is None else value.shifted(_array(child.bias))
 
 
-def _through_convolution(value: _Expression, convolution: Convolution) -> np.ndarray:
-    """What a convolution makes of the constant in front of it.
-
-    It stays one value per channel, unless zero padding cuts it off at the border.
-    """
-    if not np.any(value.bias):
-        return _no_bias(convolution.weight.shape[0])
-    weight = torch.from_numpy(convolution.weight)
-    at_border = any(convolution.padding) or value.bias.shape[1:] != (1, 1)
-    extent = value.shape[1:] if at_border else convolution.kernel
-    constant = torch.from_numpy(value.bias).expand(value.shape[0], *extent)[None]
-    stride = convolution.stride if at_border else (1, 1)
-    return F.conv2d(
-        constant, weight, stride=stride, padding=convolution.padding if at_border else 0,
-        groups=convolution.groups,
-    ).numpy()[0]  # fmt: skip
-
-
-def _normalize(name: str, child: nn.BatchNorm2d, value: _Expression) -> _Expression:
+def _normalize(name: str, child: nn.BatchNorm2d, value: LinearExpression) -> LinearExpression:
     if child.running_mean is None or child.running_var is None:
         raise UnsupportedNetworkError(f"{name}: batch norm must track running statistics")
     scale = 1 / np.sqrt(_array(child.running_var) + child.eps)
@@ -276,55 +263,35 @@ def _normalize(name: str, child: nn.BatchNorm2d, value: _Expression) -> _Express
             scale * _array(child.weight),
             shift * _array(child.weight) + _array(child.bias),
         )
-    terms = tuple(replace(term, maps=_scaled(term.maps, scale)) for term in value.terms)
-    column = (slice(None), None, None)
-    return replace(value, terms=terms, bias=value.bias * scale[column] + shift[column])
+    return value.scaled(scale).shifted(shift)
 
 
-def _scaled(maps: tuple[LinearMap, ...], scale: np.ndarray) -> tuple[LinearMap, ...]:
-    """Multiply output channels: into the last convolution if there is one, else as a map of its own."""
-    if maps and isinstance(maps[-1], Convolution):
-        last = maps[-1]
-        return (*maps[:-1], with_weight(last, last.weight * scale[:, None, None, None]))
-    return (*maps, Scale(weight=scale))
+def _dense(child: nn.Linear, value: LinearExpression) -> LinearExpression:
+    value = value.dense(Dense(weight=_array(child.weight)))
+    return value if child.bias is None else value.shifted(_array(child.bias))
 
 
-def _dense(child: nn.Linear, value: _Expression) -> _Expression:
-    dense = Dense(weight=_array(child.weight))
-    bias = dense.weight @ np.broadcast_to(value.bias, value.shape).reshape(-1)
-    if child.bias is not None:
-        bias = bias + _array(child.bias)
-    return replace(value.then(dense), bias=bias[:, None, None])
-
-
-def _average_pool(name: str, child: nn.AvgPool2d, value: _Expression) -> _Expression:
+def _average_pool(name: str, child: nn.AvgPool2d, value: LinearExpression) -> LinearExpression:
     padding = _pair(child.padding)
     if any(padding) and not child.count_include_pad:
         raise UnsupportedNetworkError(f"{name}: a padded average pool must count its padding")
     if child.ceil_mode or child.divisor_override is not None:
         raise UnsupportedNetworkError(f"{name}: ceil_mode and divisor_override are not supported")
-    return _pool(value, _pair(child.kernel_size), _pair(child.stride), padding)
+    return value.pooled(_pair(child.kernel_size), _pair(child.stride), padding)
 
 
-def _adaptive_pool(name: str, output_size: object, value: _Expression) -> _Expression:
+def _adaptive_pool(name: str, output_size: object, value: LinearExpression) -> LinearExpression:
     if output_size not in (1, (1, 1)):
         raise UnsupportedNetworkError(f"{name}: an adaptive average pool must have output size 1")
     kernel = value.shape[1:]
-    return _pool(value, kernel, kernel, (0, 0))
+    return value.pooled(kernel, kernel)
 
 
-def _pool(value: _Expression, kernel: Pair, stride: Pair, padding: Pair) -> _Expression:
-    pool = AveragePool(kernel=kernel, stride=stride, padding=padding)
-    bias = value.bias
-    if any(padding) or bias.shape[1:] != (1, 1):
-        constant = torch.from_numpy(bias).expand(*value.shape)[None]
-        bias = F.avg_pool2d(constant, kernel, stride, padding).numpy()[0]
-    return replace(value.then(pool), bias=bias)
-
-
+_IN_PLACE_ADDITIONS: tuple[Callable[..., object] | str, ...] = (operator.iadd, "add_")
 _ADDITIONS: tuple[Callable[..., object] | str, ...] = (
-    operator.add, operator.iadd, torch.add, "add", "add_",
+    operator.add, torch.add, "add", *_IN_PLACE_ADDITIONS,
 )  # fmt: skip
+_DROPOUTS: tuple[Callable[..., object] | str, ...] = (F.dropout, F.dropout2d)
 _RESHAPES: tuple[Callable[..., object] | str, ...] = (
     torch.flatten, torch.reshape, "flatten", "view", "reshape",
 )  # fmt: skip
@@ -332,15 +299,28 @@ _SIZES: tuple[Callable[..., object] | str, ...] = (getattr, operator.getitem, "s
 _MEANS: tuple[Callable[..., object] | str, ...] = (torch.mean, "mean")
 
 
-def _apply_function(node: fx.Node, arguments: list[_Expression]) -> _Expression | None:
+def _feature_maps(
+    node: fx.Node, values: Mapping[fx.Node, LinearExpression]
+) -> list[LinearExpression]:
+    """What a node is applied to; operands come by position, but for the second of an addition.
+
+    Raises:
+        UnsupportedNetworkError: another operand comes by keyword.
+    """
+    by_keyword = {k: a for k, a in node.kwargs.items() if isinstance(a, fx.Node) and a in values}
+    if unknown := by_keyword.keys() - {"other"}:
+        raise UnsupportedNetworkError(
+            f"{node.name}: pass the feature map by position, not as {min(unknown)}="
+        )
+    operands = (*node.args, *by_keyword.values())
+    return [values[a] for a in operands if isinstance(a, fx.Node) and a in values]
+
+
+def _apply_function(node: fx.Node, arguments: list[LinearExpression]) -> LinearExpression | None:
     """Value of an operation; None for one that only asks for the shape of a tensor."""
-    if node.target in _ADDITIONS and len(arguments) == len(node.args) == 2:
-        first, second = arguments
-        if first.shape != second.shape:
-            raise UnsupportedNetworkError(
-                f"{node.name}: a residual join must add equal shapes, not {first.shape} and {second.shape}"
-            )
-        return _Expression(first.terms + second.terms, first.shape, first.bias + second.bias)
+    num_operands = len(node.args) + ("other" in node.kwargs)
+    if node.target in _ADDITIONS and len(arguments) == num_operands == 2:
+        return _add(node, *arguments)
     if node.target in _RESHAPES and len(arguments) == 1:
         _require_flattening(node, arguments[0].shape)
         return arguments[0]
@@ -354,13 +334,32 @@ def _apply_function(node: fx.Node, arguments: list[_Expression]) -> _Expression 
         return _average_pool(node.name, pool, arguments[0])
     if node.target in _MEANS and _mean_axes(node) in ({2, 3}, {-2, -1}):
         return _adaptive_pool(node.name, 1, arguments[0])
+    if node.target in _DROPOUTS:
+        training: Any = node.args[2] if len(node.args) > 2 else node.kwargs.get("training", True)
+        if training is False:
+            return arguments[0]
+        raise UnsupportedNetworkError(
+            f"{node.name}: drops values in evaluation mode, too; pass training=self.training, or use "
+            f"nn.Dropout"
+        )
     operation = getattr(node.target, "__name__", node.target)
-    if node.target in (F.dropout, F.dropout2d):
-        raise UnsupportedNetworkError(f"{node.name}: use nn.Dropout, which evaluation switches off")
     raise UnsupportedNetworkError(
         f"{node.name}: '{operation}' has no spiking form; between two quantizers use Conv2d, Linear, "
         f"BatchNorm2d, average pooling, addition and flatten"
     )
+
+
+def _add(node: fx.Node, first: LinearExpression, second: LinearExpression) -> LinearExpression:
+    """A residual join, with the factor ``alpha`` of ``torch.add``."""
+    factor: Any = node.kwargs.get("alpha", 1)
+    if not node.kwargs.keys() <= {"alpha", "other"} or not isinstance(factor, int | float):
+        raise UnsupportedNetworkError(
+            f"{node.name}: a residual join must have two tensors and at most a number as alpha"
+        )
+    try:
+        return first.plus(second, factor)
+    except UnsupportedNetworkError as error:
+        raise UnsupportedNetworkError(f"{node.name}: {error}") from None
 
 
 def _require_flattening(node: fx.Node, shape: Shape) -> None:

@@ -23,7 +23,7 @@ def trace(module: nn.Module) -> fx.Graph:
     """
     try:
         return _Tracer().trace(module)
-    except (TypeError, ValueError, RuntimeError, fx.proxy.TraceError) as error:
+    except Exception as error:  # a user's own code runs
         raise UnsupportedNetworkError(
             f"{type(module).__name__} cannot be traced: {error}; its forward must not branch on values"
         ) from error

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 import numpy as np
 import torch
+from torch import nn
 
 from deploy.reproduce.experiment import Experiment, Plot
 from deploy.reproduce.measures import (
@@ -28,9 +30,7 @@ from toolchain.baselines import (
 from toolchain.float_snn import run_float_snn
 from toolchain.layer_graph import LayerGraph
 from toolchain.quantize_activations import balance_thresholds, quantize_activations
-from toolchain.quantizers import (
-    FixedTimestepQuantizer,
-)
+from toolchain.quantizers import FixedTimestepQuantizer, SlipRelu, quantizers
 from toolchain.training import accuracy
 from toolchain.training.evaluate import as_input
 
@@ -85,7 +85,7 @@ def baselines(study: Study, samples: int) -> Experiment:
     timesteps = (1, 2, 4, 8, 16)
     longest = max(timesteps)
     qcfs = converted_graph(study, study.qcfs_network(LEVELS))
-    slip = converted_graph(study, study.sliprelu_network(LEVELS))
+    slip = converted_graph(study, _steps_alone(study.sliprelu_network(LEVELS)))
     opened = quantize_activations(study.continued_ann(), lambda: FixedTimestepQuantizer(LEVELS))
     held_out = study.dataset.train_pixels[:256]
     balance_thresholds(opened, as_input(held_out, study.dataset.max_value))
@@ -135,3 +135,12 @@ def baselines(study: Study, samples: int) -> Experiment:
             },
         ),
     )
+
+
+def _steps_alone(module: nn.Module) -> nn.Module:
+    """A SlipReLU network as its spiking one computes: conversion leaves the sloped part out."""
+    stepped = copy.deepcopy(module)
+    for quantizer in quantizers(stepped).values():
+        assert isinstance(quantizer, SlipRelu)
+        quantizer.slope = 0.0
+    return stepped

@@ -8,12 +8,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from small_networks import residual_network
 from strategies import integer_networks, random_pixels
 
 from deploy.lava_emitter.emit_bundle import SOURCES, emit_bundle
@@ -83,6 +85,28 @@ def emit(network, directory, *, slots=2, link_ticks=1, cores=None):
 def shared_memory():
     """Names of the shared-memory segments on this machine, where the system lists them."""
     return {path.name for path in Path("/dev/shm").glob("psm_*")}
+
+
+@pytest.mark.lava
+def test_names_of_populations_never_meet_in_a_result(lava_python, tmp_path):
+    """NumPy takes the name 'counts/stem.npy' for the archive's member of 'counts/stem'."""
+    names = {
+        "input": "input",
+        "stem": "stem",
+        "inner.0": "stem.npy",
+        "join": "stem/counts",
+        "logits": "x",
+    }
+    network = residual_network()
+    network = IntegerNetwork.build(
+        [replace(p, name=names[p.name]) for p in network.populations],
+        [replace(s, source=names[s.source], target=names[s.target]) for s in network.synapses],
+    )
+    pixels = random_pixels(network, 0)
+    run = run_lava(emit(network, tmp_path), pixels, num_ticks=60, python=lava_python, timeout_s=60)
+    reference = run_stepped(network, pixels)
+    assert run.simulation.counts.keys() == reference.counts.keys()
+    assert first_divergence(reference, run.simulation) is None
 
 
 @pytest.mark.lava

@@ -104,7 +104,7 @@ def test_a_perfect_network_is_returned_as_it_is(module, digits):
 def test_calibrated_values_survive_the_model_file(truncated, tmp_path):
     generator = np.random.default_rng(0)
     populations = [
-        replace(p, threshold=generator.uniform(0.5, 2, (p.shape[0], 1, 1)))
+        replace(p, threshold=p.threshold * generator.uniform(0.6, 2, (p.shape[0], 1, 1)))
         if isinstance(p, SpikingPopulation)
         else p
         for p in truncated.populations

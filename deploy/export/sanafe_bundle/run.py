@@ -8,7 +8,7 @@ and the core of each neuron. SANA-FE has no firing windows, so this script sets 
 a closed neuron integrates its input current and stays at potential 0; opened for its window, it fires.
 Every spike but those of the pixels is computed by SANA-FE.
 
-The result holds, with ticks counted from 0: for each population NAME ``spikes/NAME``, rows (tick, copy,
+The result holds, with ticks counted from 0: for each population NAME ``NAME/spike_ticks``, rows (tick, copy,
 neuron); ``pixel_spikes`` in each tick; ``logits`` (samples, classes); ``messages``, rows (tick, source
 tile, core in it, target tile, core in it, synapses, hops east-west, hops north-south); and what SANA-FE
 counts and estimates in each tick, as ``TIMING/NAME``. Needs the packages sanafe 2.2.9 and numpy.
@@ -150,9 +150,9 @@ def message_row(tick, message):
 
 def spikes_by_population(plan, spikes):
     """Rows (tick, copy, neuron) of each population's spikes, as named arrays."""
-    rows = {f"spikes/{p['name']}": [] for p in plan["populations"]}
+    rows = {f"{p['name']}/spike_ticks": [] for p in plan["populations"]}
     where = {
-        group: (rows[f"spikes/{p['name']}"], copy)
+        group: (rows[f"{p['name']}/spike_ticks"], copy)
         for p in plan["populations"]
         for copy, group in enumerate(p["groups"])
     }

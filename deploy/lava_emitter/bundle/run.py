@@ -3,9 +3,9 @@
     python -I run.py --samples samples.npz --ticks 200 --out result.npz
 
 ``samples.npz`` holds ``pixels``: integers of shape (samples, channels, height, width). The result holds
-``logits`` (samples, classes), and for each population NAME its ``step_ticks/NAME`` (samples, T) and
-``stalls/NAME`` (replicas; ticks busy, starved, blocked, drained); for spiking ones also ``counts/NAME``
-(samples, channels, height, width) and ``trains/NAME`` (samples, T, channels, height, width).
+``logits`` (samples, classes), and for each population NAME its ``NAME/step_ticks`` (samples, T) and
+``NAME/stalls`` (replicas; ticks busy, starved, blocked, drained); for spiking ones also ``NAME/counts``
+(samples, channels, height, width) and ``NAME/trains`` (samples, T, channels, height, width).
 Needs Python 3.10 with lava-nc 0.10.0.
 """
 
@@ -186,15 +186,15 @@ def collect(document, populations):
     result = {}
     for record in document["populations"]:
         name, population = record["name"], populations[record["name"]]
-        result[f"step_ticks/{name}"] = fetch(population.step_ticks)
-        result[f"stalls/{name}"] = fetch(population.activity_ticks)
+        result[f"{name}/step_ticks"] = fetch(population.step_ticks)
+        result[f"{name}/stalls"] = fetch(population.activity_ticks)
         if record["kind"] == "readout":
             result["logits"] = fetch(population.logits)
         elif record["kind"] == "spiking":
             trains = unpack_spikes(fetch(population.spike_words), population.num_neurons)
             trains = trains.reshape(*trains.shape[:2], *record["shape"])
-            result[f"trains/{name}"] = trains
-            result[f"counts/{name}"] = trains.sum(axis=1, dtype=np.int64)
+            result[f"{name}/trains"] = trains
+            result[f"{name}/counts"] = trains.sum(axis=1, dtype=np.int64)
     return result
 
 
