@@ -116,7 +116,9 @@ def prepare_layers(network: IntegerNetwork, options: LayerOptions) -> list[Layer
             continue
         layer = _prepare(network, population, options)
         if options.largest_factor:
-            plain = _prepare(network, population, replace(options, largest_factor=0))
+            plain = _prepare(
+                network, population, replace(options, largest_factor=0, among_byte_layers=True)
+            )
             layer = layer if _agree(network, layer, plain, options) else plain
         layers.append(layer)
     return layers

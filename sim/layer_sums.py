@@ -36,11 +36,13 @@ class LayerOptions:
 
     Attributes:
         largest_factor: largest value that 8-bit arithmetic takes; 0 for floating point alone.
+        among_byte_layers: the layers around it read and send bytes, whatever it computes with itself.
     """
 
     device: torch.device
     largest_factor: int
     with_trains: bool
+    among_byte_layers: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +82,8 @@ class Sums:
 
 def travels_in_bytes(largest_value: int, options: LayerOptions) -> bool:
     """Whether a population's counts or pixels go to its readers as unsigned bytes."""
-    return options.largest_factor > 0 and largest_value <= LARGEST_BYTE
+    in_bytes = options.largest_factor > 0 or options.among_byte_layers
+    return in_bytes and largest_value <= LARGEST_BYTE
 
 
 def integer_sums(

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from toolchain.errors import UnsupportedNetworkError
+from toolchain.float_snn import transmit
 from toolchain.layer_graph import Synapse
 from toolchain.linear_maps import (
     AveragePool,
@@ -23,6 +24,7 @@ from toolchain.linear_maps import (
     Pair,
     Scale,
     Shape,
+    UnweightedMap,
     with_weight,
 )
 
@@ -87,12 +89,19 @@ class LinearExpression:
 
     def pooled(self, kernel: Pair, stride: Pair, padding: Pair = (0, 0)) -> LinearExpression:
         """Average over windows, in which padded zeros count."""
+        return self.unweighted(AveragePool(kernel=kernel, stride=stride, padding=padding))
+
+    def unweighted(self, linear_map: UnweightedMap) -> LinearExpression:
+        """Apply a map without a weight."""
+        rows, columns = (
+            linear_map.axis_matrix(axis, self.shape[1 + axis]).sum(axis=1) for axis in (0, 1)
+        )
+        keeps_constants = (np.multiply.outer(rows, columns) == linear_map.divisor).all()
         bias = self.bias
-        if any(padding) or bias.shape[1:] != (1, 1):
+        if not keeps_constants or bias.shape[1:] != (1, 1):
             constant = torch.from_numpy(bias).expand(*self.shape)[None]
-            bias = F.avg_pool2d(constant, kernel, stride, padding).numpy()[0]
-        pool = AveragePool(kernel=kernel, stride=stride, padding=padding)
-        return replace(self._then(pool), bias=bias)
+            bias = transmit((linear_map,), constant).numpy()[0]
+        return replace(self._then(linear_map), bias=bias)
 
     def synapses_into(self, target: str) -> list[Synapse]:
         """One synapse for each term."""

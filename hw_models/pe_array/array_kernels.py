@@ -28,14 +28,7 @@ from toolchain.integer_network import (
     IntegerSynapse,
 )
 from toolchain.integer_network.network import largest_source_value, step_frames
-from toolchain.linear_maps import (
-    Dense,
-    LinearMap,
-    Pair,
-    Shape,
-    SumPool,
-    as_grouped_convolution,
-)
+from toolchain.linear_maps import Dense, LinearMap, Pair, Shape, WeightedMap, as_grouped_convolution
 
 LARGEST_WEIGHT = 128  # int8
 
@@ -198,7 +191,7 @@ def _synapse_kernels(
         reads = _operand(linear_map, values, selection, mode)
         weight, stride, padding = _as_convolution(linear_map, reads.shape)
         sums = _map_of_sums(linear_map, weight, values)
-        pool = " (pool)" if isinstance(linear_map, SumPool) else ""
+        pool = "" if isinstance(linear_map, WeightedMap) else " (pool)"
         nest = LoopNest(
             groups=weight.shape[0],
             output_channels=weight.shape[1],
@@ -214,7 +207,7 @@ def _synapse_kernels(
             node_steps=target.timesteps if mode.is_spiking else 1,
             adds_sums=is_last and position > 0,
             ending=ending,
-            unit_weights=isinstance(linear_map, SumPool),
+            unit_weights=not isinstance(linear_map, WeightedMap),
         )
         yield ArrayKernel(
             name=f"{synapse.source} -> {synapse.target}{pool}",
@@ -256,7 +249,7 @@ def _source_values(network: IntegerNetwork, synapse: IntegerSynapse, num_entries
 def _map_of_sums(linear_map: LinearMap, weight: np.ndarray, values: _Values) -> _Values:
     """What a next map would read; sums of weights need a sign."""
     largest, is_signed = values.largest * prod(weight.shape[2:]), values.is_signed
-    if not isinstance(linear_map, SumPool):
+    if isinstance(linear_map, WeightedMap):
         largest, is_signed = largest * LARGEST_WEIGHT, True
     return _Values(
         shape=linear_map.output_shape(values.shape),

@@ -16,7 +16,7 @@ from strategies import _maps, integer_networks
 
 from deploy.export.merged_maps import merged_convolution, merged_matrix
 from deploy.export.netx_file import to_netx, write_netx
-from sim.stepped import apply_maps
+from sim.stepped import transmit
 from toolchain.checkpoint import Checkpoint, save_checkpoint
 from toolchain.errors import UnsupportedNetworkError
 from toolchain.integer_network import (
@@ -186,7 +186,7 @@ def test_merged_maps_compute_what_the_chain_does(data, seed):
     maps = data.draw(_maps(rng, shape))
     synapse = IntegerSynapse.of_maps(source="a", target="b", maps=maps, exponent=0)
     values = rng.integers(0, 4, (2, *shape))
-    expected = apply_maps(synapse, values)
+    expected = transmit(synapse, values)
     matrix = merged_matrix(synapse, shape)
     assert np.array_equal(values.reshape(2, -1) @ matrix.T, expected.reshape(2, -1))
     if any(isinstance(m, Dense) for m in maps):
@@ -196,8 +196,8 @@ def test_merged_maps_compute_what_the_chain_does(data, seed):
     except UnsupportedNetworkError:
         assert len(maps) > 1  # the borders of a pool and a convolution
         return
-    alone = replace(synapse, maps=(convolution,))
-    assert np.array_equal(apply_maps(alone, values), expected)
+    alone = replace(synapse, pools_before=(), weighted=convolution, pools_after=())
+    assert np.array_equal(transmit(alone, values), expected)
 
 
 @settings(deadline=None, max_examples=150, suppress_health_check=list(HealthCheck))

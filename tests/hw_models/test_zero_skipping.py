@@ -161,7 +161,7 @@ def test_kernels_read_what_the_stepped_engine_sends(network, seed):
     for mode in array_modes(network):
         for kernel, values in kernel_values(network, mode, pixels, run.counts, run.trains):
             synapse = next(s for s in network.incoming(kernel.target) if s.source == kernel.source)
-            before = replace(synapse, maps=synapse.maps[: kernel.map_index], exponent=0)
+            before = synapse.maps[: kernel.map_index]
             for frame, entry in enumerate(kernel.reads.selection):
                 operand = frame_operand(kernel, values, entry)
                 if kernel.nest.sum_frames:

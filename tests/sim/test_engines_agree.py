@@ -159,10 +159,10 @@ def test_a_changed_weight_is_noticed_where_it_matters(network, seed):
     synapse = network.incoming("logits")[0]
     sent = expected.counts.get(synapse.source, pixels).reshape(len(pixels), -1)
     neuron = sent.sum(axis=0).argmax()
-    (dense,) = synapse.maps
+    dense = synapse.weighted
     weight = dense.weight.copy()
     weight[0, neuron] += 1 if weight[0, neuron] < 127 else -1
-    changed = replace(synapse, maps=(replace(dense, weight=weight),))
+    changed = replace(synapse, weighted=replace(dense, weight=weight))
     synapses = [changed if s is synapse else s for s in network.synapses]
     run = run_exact(IntegerNetwork.build(network.populations, synapses), pixels)
     message = first_divergence(expected, run)

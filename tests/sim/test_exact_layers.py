@@ -1,14 +1,20 @@
 """Which arithmetic a layer gets: that the fast forms are there at all, where they must be."""
 
 from dataclasses import replace
+from unittest import mock
 
 import numpy as np
 import pytest
 import torch
+from small_networks import residual_network
 
+from sim import exact_layers
+from sim.exact import run_exact
 from sim.exact_layers import CountLayer, Form, TrainLayer, prepare_layers
 from sim.layer_sums import LayerOptions
 from sim.linear_kernels import exact_arithmetic, largest_factor
+from sim.simulation import first_divergence
+from sim.stepped import run_stepped
 from toolchain.integer_network import (
     IntegerInput,
     IntegerNetwork,
@@ -90,3 +96,20 @@ def test_an_unusual_initial_potential_needs_the_current(residual):
 
 def test_spike_trains_are_fired(residual):
     assert [type(layer) for layer in layers(residual, 0, with_trains=True)] == [TrainLayer] * 3
+
+
+@pytest.mark.skipif(not largest_factor(CPU), reason="no 8-bit arithmetic on this processor")
+@pytest.mark.parametrize("with_trains", [False, True])
+@pytest.mark.parametrize("refused", ["stem", "inner.0", "join", "logits"])
+def test_a_layer_that_gives_way_to_floating_point_still_sends_what_the_next_one_reads(
+    refused, with_trains
+):
+    network = residual_network()
+    pixels = np.random.default_rng(0).integers(0, 16, (3, 1, 4, 4))
+
+    def agree(network, layer, plain, options):
+        return layer.population.name != refused
+
+    with mock.patch.object(exact_layers, "_agree", agree):
+        run = run_exact(network, pixels, with_trains=with_trains)
+    assert first_divergence(run_stepped(network, pixels), run) is None

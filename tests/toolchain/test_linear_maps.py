@@ -19,6 +19,7 @@ from toolchain.layer_graph import (
     Synapse,
     verify_layer_graph,
 )
+from toolchain.linear_expressions import LinearExpression
 from toolchain.linear_maps import (
     AveragePool,
     Scale,
@@ -57,6 +58,25 @@ def test_an_average_is_its_sum_over_its_divisor():
     total = apply_maps([average.without_divisor()], values)
     assert average.divisor == 6
     assert total[0, 1, 0, 0] == values[0, 1, 0, :3].sum()  # the row above is padding
+
+
+@pytest.mark.parametrize(
+    ("linear_map", "stays_per_channel"),
+    [
+        (AveragePool(kernel=(2, 2), stride=(2, 2)), True),
+        (AveragePool(kernel=(2, 2), stride=(2, 2), padding=(1, 1)), False),
+        (SumPool(kernel=(2, 2), stride=(2, 2)), False),
+    ],
+)
+def test_a_constant_passes_a_map_as_any_values_do(linear_map, stays_per_channel):
+    """It stays one value per channel only where every window gives it back."""
+    constant = np.array([3.0, -5.0])
+    start = LinearExpression.of_population("a", (2, 4, 4)).shifted(constant)
+    bias = start.unweighted(linear_map).bias
+    everywhere = np.broadcast_to(constant[:, None, None], (1, 2, 4, 4)).astype(np.int64)
+    expected = apply_maps([linear_map.without_divisor()], everywhere)[0] / linear_map.divisor
+    assert np.array_equal(np.broadcast_to(bias, expected.shape), expected)
+    assert (bias.shape[1:] == (1, 1)) is stays_per_channel
 
 
 @dataclass(frozen=True, kw_only=True)
