@@ -176,6 +176,7 @@ class TimeRecord(TypedDict):
     starved_s: float
     blocked_s: float
     drained_s: float
+    mesh_s: float
     barrier_s: float
     pace_s: float
     slowest_core: int

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from deploy.report.markup import (
     Markup,
@@ -151,22 +151,10 @@ def stall_bars(report: Report) -> Markup:
 
 def time_bars(times: dict[str, TimeRecord]) -> Markup:
     """One stacked bar a population: what the time of its cores goes into, in microseconds."""
+    seconds = cast("dict[str, dict[str, float]]", times)
     rows = {
-        name: dict(
-            zip(
-                TIMES,
-                (
-                    1e6 * record["computing_s"],
-                    1e6 * record["imbalance_s"],
-                    1e6 * record["starved_s"],
-                    1e6 * record["blocked_s"],
-                    1e6 * record["drained_s"],
-                    1e6 * record["barrier_s"],
-                ),
-                strict=True,
-            )
-        )
-        for name, record in times.items()
+        name: {kind: 1e6 * record[f"{kind}_s"] for kind in TIMES}
+        for name, record in seconds.items()
     }
     return _stacked_bars(rows, TIMES, "µs", "time of each population's cores")
 
