@@ -9,7 +9,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from toolchain.integer_network import (
+from toolchain.networks.integer_network import (
     IntegerInput,
     IntegerNetwork,
     IntegerReadout,
@@ -17,7 +17,7 @@ from toolchain.integer_network import (
     IntegerSynapse,
     verify_integer_network,
 )
-from toolchain.linear_maps import Convolution, Dense, LinearMap, SumPool
+from toolchain.networks.linear_maps import Convolution, Dense, LinearMap, SumPool
 
 STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 HIDDEN = (4096, 4096)

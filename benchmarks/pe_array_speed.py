@@ -28,14 +28,14 @@ from hw_models.pe_array.loop_nest import Dataflow, Unrolling
 from hw_models.pe_array.modes import ANN_MULTIPLIER, MODES, SNN_BIT_PLANES, SNN_TEMPORAL
 from hw_models.pe_array.operands import kernel_values
 from hw_models.pe_array.zero_skipping import SKIPPINGS, skip_zeros
-from toolchain.integer_network import (
+from toolchain.networks.integer_network import (
     IntegerInput,
     IntegerNetwork,
     IntegerReadout,
     IntegerSpiking,
     IntegerSynapse,
 )
-from toolchain.linear_maps import Convolution, Dense
+from toolchain.networks.linear_maps import Convolution, Dense
 
 SCALESIM = Path(__file__).parent.parent / "tests" / "peers" / "run_scalesim.py"
 REPEATS = 5

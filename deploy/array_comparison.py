@@ -17,7 +17,7 @@ from hw_models.pe_array.zero_skipping import Skipping
 from sim.engines import simulate
 from sim.simulation import Simulation
 from toolchain.datasets import Dataset
-from toolchain.integer_network import IntegerNetwork
+from toolchain.networks.integer_network import IntegerNetwork
 
 SKIPPING_SAMPLES = 4
 """Test samples on which zero skipping is counted."""

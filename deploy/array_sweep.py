@@ -9,7 +9,7 @@ from typing import Any
 from hw_models.pe_array.array_description import PeArray
 from hw_models.pe_array.design_space import pareto_front, sweep_unrollings, unrollings
 from hw_models.pe_array.modes import snn_schedules
-from toolchain.integer_network import IntegerNetwork
+from toolchain.networks.integer_network import IntegerNetwork
 
 
 def sweep_documents(

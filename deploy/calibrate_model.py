@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from toolchain.calibration import CalibrationEpoch, CalibrationPlan, Granularity, calibrate
-from toolchain.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from toolchain.datasets import data_record, load_dataset, load_recorded
-from toolchain.float_snn import run_float_snn
-from toolchain.layer_graph import AlignmentMethod
+from toolchain.files.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from toolchain.method.calibration import CalibrationEpoch, CalibrationPlan, Granularity, calibrate
+from toolchain.method.float_snn import run_float_snn
+from toolchain.networks.layer_graph import AlignmentMethod
 from toolchain.passes.align_edges import align_edges
 from toolchain.passes.change_timesteps import use_uniform_timesteps
 from toolchain.training import accuracy

@@ -18,9 +18,9 @@ from hw_models.multicore.provisioning import Provisioning
 from hw_models.multicore.steady_pace import SteadyCost
 from hw_models.pe_array.array_description import PeArray
 from hw_models.target_description import TargetDescription
-from toolchain.checkpoint import Checkpoint
-from toolchain.integer_network import IntegerNetwork
-from toolchain.layer_graph import LayerGraph
+from toolchain.files.checkpoint import Checkpoint
+from toolchain.networks.integer_network import IntegerNetwork
+from toolchain.networks.layer_graph import LayerGraph
 from toolchain.passes import PassOptions
 
 

@@ -27,11 +27,11 @@ from hw_models.multicore.mapping_file import MAPPING, mapping_document
 from hw_models.multicore.pipeline_ticks import schedule_pipeline
 from hw_models.pe_array.array_description import PeArray, load_array
 from hw_models.target_description import load_target
-from toolchain.checkpoint import Checkpoint, load_checkpoint
 from toolchain.datasets import Dataset, data_record, load_dataset, load_recorded
 from toolchain.errors import DataError, TargetError
-from toolchain.integer_network import IntegerNetwork
-from toolchain.integer_network.serialize import save_integer_network
+from toolchain.files.checkpoint import Checkpoint, load_checkpoint
+from toolchain.networks.integer_network import IntegerNetwork
+from toolchain.networks.integer_network.serialize import save_integer_network
 
 
 def compile_model(

@@ -26,7 +26,7 @@ from hw_models.multicore.tick_cost import core_ticks_ns, lookups_ns, neurons_ns,
 from hw_models.target_description import CostProfile
 from sim.sanafe_runner import SanafeRun, run_sanafe
 from toolchain.errors import SanafeError, TargetError
-from toolchain.whole_files import scratch_folder
+from toolchain.files.whole_files import scratch_folder
 
 PROFILE = "sanafe"
 ROUNDING = 1e-6

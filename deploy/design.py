@@ -9,8 +9,8 @@ from deploy.compilation import CompileOptions, Design
 from hw_models.multicore.mapping import map_network
 from hw_models.multicore.provisioning import uniform_provisioning
 from hw_models.target_description import TargetDescription
-from toolchain.integer_network import IntegerNetwork
-from toolchain.layer_graph import LayerGraph
+from toolchain.networks.integer_network import IntegerNetwork
+from toolchain.networks.layer_graph import LayerGraph
 from toolchain.passes import chosen_graph, lower_to_integers
 
 

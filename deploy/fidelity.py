@@ -17,18 +17,18 @@ from hw_models.multicore.provisioning import Provisioning
 from sim.engines import Request, fastest_engine, simulate
 from toolchain.datasets import Dataset
 from toolchain.errors import DataError, IntegerWidthError
-from toolchain.float_snn import SAMPLES_PER_BATCH, run_float_snn
-from toolchain.integer_network import IntegerNetwork
-from toolchain.layer_graph import (
+from toolchain.method.float_snn import SAMPLES_PER_BATCH, run_float_snn
+from toolchain.networks.integer_network import IntegerNetwork
+from toolchain.networks.layer_graph import (
     ALIGNMENT_METHODS,
     AlignmentMethod,
     InputPopulation,
     LayerGraph,
     Synapse,
 )
-from toolchain.linear_maps import num_accumulations
+from toolchain.networks.linear_maps import num_accumulations
+from toolchain.networks.temporal_alignment import selected_frames
 from toolchain.passes.align_edges import align_edges
-from toolchain.temporal_alignment import selected_frames
 
 MEASURED_SAMPLES = (128, 1_000)
 """Fewest and most test samples that compile measures accuracy on; data sets with fewer are measured whole."""

@@ -19,7 +19,7 @@ from hw_models.multicore.event_counts import count_events
 from hw_models.multicore.mapping import CoreAssignment, CoreMapping
 from hw_models.multicore.pipeline_ticks import Schedule
 from hw_models.target_description import CostProfile
-from toolchain.integer_network import IntegerInput, IntegerPopulation, IntegerSynapse
+from toolchain.networks.integer_network import IntegerInput, IntegerPopulation, IntegerSynapse
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -21,7 +21,7 @@ from deploy.simulation_journal import Journal
 from sim.engines import ENGINES, PreparedEngine, Request
 from sim.linear_kernels import LARGEST_BYTE
 from toolchain.datasets import PixelSource
-from toolchain.integer_network import IntegerNetwork
+from toolchain.networks.integer_network import IntegerNetwork
 
 CHUNK_SAMPLES = 320
 """Samples that are computed, sent and written down as one; the last chunk may be smaller."""

@@ -12,8 +12,8 @@ import numpy as np
 
 from toolchain.datasets import PixelSource, samples_sha256
 from toolchain.errors import ModelFileError
-from toolchain.integer_network import IntegerNetwork
-from toolchain.integer_network.serialize import describe_network
+from toolchain.networks.integer_network import IntegerNetwork
+from toolchain.networks.integer_network.serialize import describe_network
 
 _FORMAT = "qac-deploy simulation, version 2"
 

@@ -15,7 +15,7 @@ from hw_models.multicore.pipeline import Pipeline
 from hw_models.multicore.steady_pace import SteadyCost, SteadyState, steady_cost, steady_state
 from hw_models.target_description import TargetDescription
 from toolchain.datasets import Dataset
-from toolchain.integer_network import IntegerNetwork
+from toolchain.networks.integer_network import IntegerNetwork
 
 COST_SAMPLES = 8
 """Samples whose events give time and energy: the last training images, the same for every design."""

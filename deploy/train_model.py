@@ -9,17 +9,18 @@ from typing import Any
 
 import torch
 
-from toolchain.checkpoint import Checkpoint, save_checkpoint
-from toolchain.conversion import convert
 from toolchain.datasets import data_record, load_dataset
-from toolchain.float_snn import run_float_snn
-from toolchain.model_zoo import build_model
-from toolchain.quantize_activations import (
+from toolchain.files.checkpoint import Checkpoint, save_checkpoint
+from toolchain.files.whole_files import TRAINING_STATE, require_replaceable_file
+from toolchain.importers.torch_module import convert
+from toolchain.method.float_snn import run_float_snn
+from toolchain.method.quantize_activations import (
     average_pooled,
     balance_thresholds,
     quantize_activations,
 )
-from toolchain.quantizers import QUANTIZER_CASES, quantizers
+from toolchain.method.quantizers import QUANTIZER_CASES, quantizers
+from toolchain.model_zoo import build_model
 from toolchain.training import (
     EpochReport,
     TrainingPlan,
@@ -29,7 +30,6 @@ from toolchain.training import (
     train,
 )
 from toolchain.training.evaluate import as_input
-from toolchain.whole_files import TRAINING_STATE, require_replaceable_file
 
 
 @dataclass(frozen=True, kw_only=True)

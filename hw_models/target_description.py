@@ -10,7 +10,7 @@ import numpy as np
 from hw_models.core_limits import CORE_LIMITS, CoreAmounts
 from hw_models.figures import Figure, FigureFile, load_figures
 from toolchain.errors import TargetError
-from toolchain.integer_network import IntegerWidths
+from toolchain.networks.integer_network import IntegerWidths
 
 
 @dataclass(frozen=True, kw_only=True)

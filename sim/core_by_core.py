@@ -25,14 +25,14 @@ from hw_models.multicore.core_program import (
 from hw_models.multicore.mapping import CoreMapping
 from hw_models.multicore.pipeline_ticks import Schedule
 from sim.stepped import firing_window
-from toolchain.integer_network import (
+from toolchain.networks.integer_network import (
     IntegerInput,
     IntegerNetwork,
     IntegerReadout,
     IntegerSpiking,
     IntegerSynapse,
 )
-from toolchain.integer_network.network import step_frames
+from toolchain.networks.integer_network.network import step_frames
 
 NUM_PROBES = 3
 """Made-up frames for every two replicas that talk: all neurons at once, then random halves."""

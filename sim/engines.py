@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from sim.simulation import Simulation
-    from toolchain.integer_network import IntegerNetwork
+    from toolchain.networks.integer_network import IntegerNetwork
 
 OnCounts: TypeAlias = "Callable[[str, Tensor], None]"
 """Called for each batch with a spiking population's name and its counts ``(B, C, H, W)``, of any integer or

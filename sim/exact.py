@@ -27,7 +27,7 @@ from sim.linear_kernels import (
 )
 from sim.simulation import CompactIntegers, Simulation, check_pixels
 from toolchain.errors import DeviceError, UnsupportedNetworkError
-from toolchain.integer_network import (
+from toolchain.networks.integer_network import (
     IntegerNetwork,
     IntegerReadout,
     IntegerSpiking,

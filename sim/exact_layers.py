@@ -23,14 +23,14 @@ from sim.closed_form import (
 from sim.layer_sums import LayerOptions, Sums, fused_sums, integer_sums, travels_in_bytes
 from sim.linear_kernels import LARGEST_BYTE
 from sim.torch_maps import exact_type
-from toolchain.integer_network import (
+from toolchain.networks.integer_network import (
     IntegerInput,
     IntegerNetwork,
     IntegerReadout,
     IntegerSpiking,
 )
-from toolchain.integer_network.network import largest_source_value
-from toolchain.linear_maps import Shape
+from toolchain.networks.integer_network.network import largest_source_value
+from toolchain.networks.linear_maps import Shape
 
 PROBE_SAMPLES = 8
 

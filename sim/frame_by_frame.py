@@ -21,13 +21,13 @@ from typing_extensions import assert_never
 from sim.linear_kernels import exact_arithmetic
 from sim.simulation import Simulation, check_pixels
 from sim.torch_maps import exact_type, transmit
-from toolchain.integer_network import (
+from toolchain.networks.integer_network import (
     IntegerInput,
     IntegerNetwork,
     IntegerReadout,
     IntegerSpiking,
 )
-from toolchain.integer_network.network import step_frames
+from toolchain.networks.integer_network.network import step_frames
 
 
 def run_frame_by_frame(

@@ -32,8 +32,8 @@ from math import ceil
 
 import numpy as np
 
-from toolchain.integer_network import IntegerSpiking
-from toolchain.integer_network.accumulator_bounds import Interval
+from toolchain.networks.integer_network import IntegerSpiking
+from toolchain.networks.integer_network.accumulator_bounds import Interval
 
 _UNIT_ROUNDOFF = 2.0**-24 * (
     1 + 2.0**-20

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from toolchain.linear_maps import Convolution
+from toolchain.networks.linear_maps import Convolution
 
 LARGEST_SIGNED_BYTE = 127
 """Largest value that a product of bytes takes: both factors are signed."""

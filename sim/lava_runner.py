@@ -12,7 +12,7 @@ from hw_models.multicore.pipeline import stage_name
 from sim.child_process import run_script
 from sim.simulation import Simulation
 from toolchain.errors import LavaError
-from toolchain.whole_files import scratch_folder
+from toolchain.files.whole_files import scratch_folder
 
 _ACTIVITIES = ("busy", "starved", "blocked", "drained")  # order of the bundle's counters
 _TAIL_LINES = 12

@@ -19,15 +19,21 @@ from sim.linear_kernels import (
     reads_bytes_exactly,
     scaling_kernel,
 )
-from toolchain.integer_network import (
+from toolchain.networks.integer_network import (
     IntegerNetwork,
     IntegerReadout,
     IntegerSpiking,
     IntegerSynapse,
 )
-from toolchain.integer_network.accumulator_bounds import synapse_interval
-from toolchain.integer_network.network import largest_source_value
-from toolchain.linear_maps import Convolution, Dense, Scale, WeightedMap, as_grouped_convolution
+from toolchain.networks.integer_network.accumulator_bounds import synapse_interval
+from toolchain.networks.integer_network.network import largest_source_value
+from toolchain.networks.linear_maps import (
+    Convolution,
+    Dense,
+    Scale,
+    WeightedMap,
+    as_grouped_convolution,
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,7 +31,7 @@ from typing_extensions import assert_never
 
 from sim.gathered_kernels import LARGEST_SIGNED_BYTE, matrix_product, scaled_convolution
 from toolchain.errors import DeviceError
-from toolchain.linear_maps import (
+from toolchain.networks.linear_maps import (
     Convolution,
     Dense,
     IntegerMap,

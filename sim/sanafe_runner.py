@@ -11,7 +11,7 @@ import numpy as np
 
 from sim.child_process import run_script
 from toolchain.errors import SanafeError
-from toolchain.whole_files import scratch_folder
+from toolchain.files.whole_files import scratch_folder
 
 TIMING_MODELS = ("simple", "detailed")
 _TAIL_LINES = 12

@@ -9,7 +9,7 @@ from math import prod
 import numpy as np
 
 from toolchain.errors import DataError
-from toolchain.integer_network import IntegerNetwork
+from toolchain.networks.integer_network import IntegerNetwork
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

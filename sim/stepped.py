@@ -1,7 +1,7 @@
 """The stepped engine: the integer network, timestep by timestep, written to be read.
 
 It is the judge. Every other engine must give these integers. NumPy int64 throughout, one loop for
-each loop of the definition (see ``toolchain.integer_network.network``), no closed form anywhere.
+each loop of the definition (see ``toolchain.networks.integer_network.network``), no closed form anywhere.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ import numpy as np
 from typing_extensions import assert_never
 
 from sim.simulation import Simulation, check_pixels
-from toolchain.integer_network import (
+from toolchain.networks.integer_network import (
     IntegerInput,
     IntegerNetwork,
     IntegerReadout,
     IntegerSpiking,
     IntegerSynapse,
 )
-from toolchain.integer_network.network import step_frames
-from toolchain.linear_maps import (
+from toolchain.networks.integer_network.network import step_frames
+from toolchain.networks.linear_maps import (
     Convolution,
     Dense,
     IntegerMap,

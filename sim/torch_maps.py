@@ -9,9 +9,9 @@ from typing_extensions import assert_never
 
 from sim.linear_kernels import EXACT_INTEGERS
 from toolchain.errors import UnsupportedNetworkError
-from toolchain.integer_network import IntegerNetwork, IntegerSynapse
-from toolchain.integer_network.accumulator_bounds import window_sum_bound
-from toolchain.linear_maps import Convolution, Dense, IntegerMap, Scale, SumPool
+from toolchain.networks.integer_network import IntegerNetwork, IntegerSynapse
+from toolchain.networks.integer_network.accumulator_bounds import window_sum_bound
+from toolchain.networks.linear_maps import Convolution, Dense, IntegerMap, Scale, SumPool
 
 
 def exact_type(network: IntegerNetwork, name: str) -> torch.dtype:

@@ -6,11 +6,11 @@ import numpy as np
 import torch
 
 from deploy.export.merged_maps import merged_matrix
-from toolchain.conversion import convert
 from toolchain.datasets import load_dataset
+from toolchain.importers.torch_module import convert
+from toolchain.method.quantize_activations import balance_thresholds, quantize_activations
+from toolchain.method.quantizers import TimestepQuantizer, quantizers
 from toolchain.model_zoo import build_model
-from toolchain.quantize_activations import balance_thresholds, quantize_activations
-from toolchain.quantizers import TimestepQuantizer, quantizers
 
 
 def vgg(timesteps):

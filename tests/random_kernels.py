@@ -10,7 +10,7 @@ import numpy as np
 from hw_models.pe_array.array_description import PeArray
 from hw_models.pe_array.array_kernels import ArrayKernel, NodeParameters, Operand, Result
 from hw_models.pe_array.loop_nest import TIME_LOOPS, Dataflow, Ending, LoopNest, Unrolling
-from toolchain.linear_maps import window_positions
+from toolchain.networks.linear_maps import window_positions
 
 
 def random_unrolling(rng: random.Random) -> Unrolling:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from sim.stepped import transmit
-from toolchain.linear_maps import with_weight
+from toolchain.networks.linear_maps import with_weight
 
 
 def dense_synapses(network, synapse):

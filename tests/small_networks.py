@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from toolchain.integer_network import (
+from toolchain.networks.integer_network import (
     IntegerInput,
     IntegerNetwork,
     IntegerReadout,
@@ -12,7 +12,7 @@ from toolchain.integer_network import (
     IntegerSynapse,
     verify_integer_network,
 )
-from toolchain.linear_maps import Convolution, Dense, Scale, SumPool
+from toolchain.networks.linear_maps import Convolution, Dense, Scale, SumPool
 
 
 def residual_network():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import strategies as st
 
-from toolchain.integer_network import (
+from toolchain.networks.integer_network import (
     IntegerInput,
     IntegerNetwork,
     IntegerReadout,
@@ -13,7 +13,7 @@ from toolchain.integer_network import (
     IntegerSynapse,
     verify_integer_network,
 )
-from toolchain.linear_maps import (
+from toolchain.networks.linear_maps import (
     Convolution,
     Dense,
     LinearMap,

@@ -17,8 +17,8 @@ from deploy.compilation import CompileOptions
 from deploy.design import chosen_graph, lowering
 from deploy.simulate_dataset import ChunkSimulator, DatasetRun, simulate_dataset
 from hw_models.target_description import load_target
-from toolchain.checkpoint import load_checkpoint
 from toolchain.datasets import load_dataset
+from toolchain.files.checkpoint import load_checkpoint
 
 ROUNDS = 5
 CONVOLUTIONS = (

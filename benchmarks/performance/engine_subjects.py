@@ -23,8 +23,8 @@ from sim.exact import ExactEngine
 from sim.lava_runner import LavaRun, run_lava
 from sim.simulation import Simulation
 from sim.stepped import run_stepped
-from toolchain.checkpoint import load_checkpoint
-from toolchain.integer_network.serialize import load_integer_network
+from toolchain.files.checkpoint import load_checkpoint
+from toolchain.networks.integer_network.serialize import load_integer_network
 
 Integers: TypeAlias = Mapping[str, np.ndarray]
 """Counts of each population and ``logits``: what two computations must share to be the same."""

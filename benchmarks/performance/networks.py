@@ -16,14 +16,18 @@ import torch
 from torch import nn
 
 from hw_models.target_description import load_target
-from toolchain.checkpoint import Checkpoint, save_checkpoint
-from toolchain.conversion import convert
-from toolchain.integer_network import IntegerNetwork
-from toolchain.integer_network.serialize import save_integer_network
+from toolchain.files.checkpoint import Checkpoint, save_checkpoint
+from toolchain.importers.torch_module import convert
+from toolchain.method.quantize_activations import (
+    average_pooled,
+    balance_thresholds,
+    quantize_activations,
+)
+from toolchain.method.quantizers import TimestepQuantizer, quantizers
 from toolchain.model_zoo import build_model
+from toolchain.networks.integer_network import IntegerNetwork
+from toolchain.networks.integer_network.serialize import save_integer_network
 from toolchain.passes import lower_to_integers
-from toolchain.quantize_activations import average_pooled, balance_thresholds, quantize_activations
-from toolchain.quantizers import TimestepQuantizer, quantizers
 
 SHAPE, CLASSES = (3, 32, 32), 10
 MIXED = (2, 4, 6)

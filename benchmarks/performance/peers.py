@@ -18,14 +18,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from toolchain.integer_network import (
+from toolchain.networks.integer_network import (
     IntegerInput,
     IntegerNetwork,
     IntegerReadout,
     IntegerSpiking,
     IntegerSynapse,
 )
-from toolchain.linear_maps import Convolution, Dense, LinearMap, Scale, SumPool
+from toolchain.networks.linear_maps import Convolution, Dense, LinearMap, Scale, SumPool
 
 Convolve: TypeAlias = Literal["each step", "the sum"]
 Outputs: TypeAlias = tuple[Tensor, dict[str, Tensor]]

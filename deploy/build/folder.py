@@ -20,7 +20,7 @@ from zipfile import ZipFile, ZipInfo
 import numpy as np
 
 from toolchain.errors import ModelFileError
-from toolchain.whole_files import MANIFEST, clear_abandoned, require_outside_ours, staging
+from toolchain.files.whole_files import MANIFEST, clear_abandoned, require_outside_ours, staging
 
 VERSION = 1
 _BLOCK_BYTES = 1 << 20

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from hw_models.multicore.pipeline import Pipeline
     from hw_models.pe_array.array_description import PeArray
     from hw_models.target_description import TargetDescription
-    from toolchain.integer_network import IntegerNetwork
+    from toolchain.networks.integer_network import IntegerNetwork
 
 REPORT = "report.json"
 MODEL = "model.pt"
@@ -75,7 +75,7 @@ def read_build(folder: Path) -> Build:
     from hw_models.multicore.mapping_file import load_mapping
     from hw_models.pe_array.array_description import load_array
     from hw_models.target_description import load_target
-    from toolchain.integer_network.serialize import load_integer_network
+    from toolchain.networks.integer_network.serialize import load_integer_network
 
     report = _read_report(folder)
     try:

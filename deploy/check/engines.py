@@ -15,7 +15,7 @@ from hw_models.pe_array.functional import run_on_array
 from hw_models.pe_array.modes import snn_schedules
 from sim.lava_runner import LavaRun, run_lava
 from sim.simulation import Simulation, first_divergence
-from toolchain.integer_network import IntegerNetwork
+from toolchain.networks.integer_network import IntegerNetwork
 
 
 @dataclass(frozen=True, kw_only=True)

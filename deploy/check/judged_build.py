@@ -11,7 +11,7 @@ from sim.simulation import Simulation
 from sim.stepped import run_stepped
 from toolchain.datasets import load_recorded
 from toolchain.errors import DataError
-from toolchain.integer_network import IntegerNetwork
+from toolchain.networks.integer_network import IntegerNetwork
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

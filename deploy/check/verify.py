@@ -23,9 +23,9 @@ from hw_models.pe_array.rtl.driver.simulator import SimulatorName
 from sim.core_by_core import frames_and_probes, verify_cores
 from sim.exact import run_exact
 from sim.simulation import first_divergence
-from toolchain.checkpoint import load_checkpoint
 from toolchain.errors import LavaError, ModelFileError
-from toolchain.integer_network.serialize import array_titles, describe_network
+from toolchain.files.checkpoint import load_checkpoint
+from toolchain.networks.integer_network.serialize import array_titles, describe_network
 from toolchain.passes import chosen_graph
 
 # about 20 s each at the default array's 1,024 elements

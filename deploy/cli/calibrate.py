@@ -37,9 +37,9 @@ def calibrate_command(
     Example: [bold]qac-deploy calibrate model.pt --alignment truncate[/bold]
     """
     from deploy.calibrate_model import CalibrateOptions, calibrate_model
-    from toolchain.calibration import GRANULARITIES, CalibrationEpoch
-    from toolchain.layer_graph import ALIGNMENT_METHODS
-    from toolchain.whole_files import MODEL_FILE, require_replaceable_file
+    from toolchain.files.whole_files import MODEL_FILE, require_replaceable_file
+    from toolchain.method.calibration import GRANULARITIES, CalibrationEpoch
+    from toolchain.networks.layer_graph import ALIGNMENT_METHODS
 
     require_replaceable_file(out, MODEL_FILE)
     if alignment not in ALIGNMENT_METHODS:

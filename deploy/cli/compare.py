@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from deploy.report.records import Report
     from hw_models.pe_array.array_description import PeArray
     from toolchain.datasets import Dataset
-    from toolchain.integer_network import IntegerNetwork
+    from toolchain.networks.integer_network import IntegerNetwork
 
 CHECKED_SAMPLES = 4
 """Samples on which the PE array's functional output is compared with the stepped engine."""
@@ -50,7 +50,7 @@ def compare(
     from deploy.report.comparison import array_rows
     from hw_models.pe_array.array_description import load_array
     from sim.stepped import run_stepped
-    from toolchain.whole_files import require_replaceable_file
+    from toolchain.files.whole_files import require_replaceable_file
 
     if plot is not None and plot.suffix not in (".png", ".svg"):
         raise typer.BadParameter(f"must end in .png or .svg, not '{plot}'", param_hint="--plot")

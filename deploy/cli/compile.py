@@ -90,7 +90,7 @@ def compile_command(
     from deploy.compilation import CompileOptions
     from deploy.compile_model import compile_model
     from deploy.report.terminal import print_summary
-    from toolchain.layer_graph import ALIGNMENT_METHODS
+    from toolchain.networks.layer_graph import ALIGNMENT_METHODS
 
     if alignment is not None and alignment not in ALIGNMENT_METHODS:
         raise typer.BadParameter(

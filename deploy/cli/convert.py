@@ -31,10 +31,10 @@ def convert_command(
 
     Example: [bold]qac-deploy convert qcfs.pth --arch resnet-20 --levels 4[/bold]
     """
-    from toolchain.checkpoint import Checkpoint, save_checkpoint
-    from toolchain.conversion import convert
-    from toolchain.qcfs_import import NORMALIZATIONS, load_qcfs_network
-    from toolchain.whole_files import MODEL_FILE, require_replaceable_file
+    from toolchain.files.checkpoint import Checkpoint, save_checkpoint
+    from toolchain.files.whole_files import MODEL_FILE, require_replaceable_file
+    from toolchain.importers.qcfs import NORMALIZATIONS, load_qcfs_network
+    from toolchain.importers.torch_module import convert
 
     require_replaceable_file(out, MODEL_FILE)
     if normalize not in (*NORMALIZATIONS, "none"):

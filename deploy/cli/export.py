@@ -63,7 +63,7 @@ def _write_nir(build: Path, out: Path) -> tuple[dict[str, Any], str]:
 
     from deploy.build.load import load_build
     from deploy.export.nir_graph import to_nir
-    from toolchain.whole_files import HDF5_FILE, require_replaceable_file, whole_file
+    from toolchain.files.whole_files import HDF5_FILE, require_replaceable_file, whole_file
 
     require_replaceable_file(out, HDF5_FILE)
     export = to_nir(load_build(build).network)
@@ -77,7 +77,7 @@ def _write_nir(build: Path, out: Path) -> tuple[dict[str, Any], str]:
 def _write_netx(build: Path, out: Path) -> tuple[dict[str, Any], str]:
     from deploy.build.load import load_build
     from deploy.export.netx_file import to_netx, write_netx
-    from toolchain.whole_files import HDF5_FILE, require_replaceable_file, whole_file
+    from toolchain.files.whole_files import HDF5_FILE, require_replaceable_file, whole_file
 
     require_replaceable_file(out, HDF5_FILE)
     export = to_netx(load_build(build).network)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from deploy.simulate_dataset import DatasetRun
     from sim.simulation import Simulation
     from toolchain.datasets import PixelSource
-    from toolchain.integer_network import IntegerNetwork
+    from toolchain.networks.integer_network import IntegerNetwork
 
 ENGINE_NAMES = (*ENGINES, "lava")
 
@@ -142,7 +142,7 @@ def _run_dataset(
     )
     from deploy.simulation_cluster import Cluster
     from deploy.simulation_journal import Journal, describe_run
-    from toolchain.whole_files import SIMULATION_JOURNAL, require_replaceable_file
+    from toolchain.files.whole_files import SIMULATION_JOURNAL, require_replaceable_file
 
     spread: Spread = in_this_process
     if workers > 1 or scheduler is not None:

@@ -70,8 +70,8 @@ def train_command(
     Example: [bold]qac-deploy train --data digits --out model.pt[/bold]
     """
     from deploy.train_model import TrainOptions, train_model
+    from toolchain.files.whole_files import MODEL_FILE, require_replaceable_file
     from toolchain.training import EpochReport, TimestepBudget, TrainingPlan
-    from toolchain.whole_files import MODEL_FILE, require_replaceable_file
 
     require_replaceable_file(out, MODEL_FILE)
     if sum((mean_timesteps is not None, interval is not None, no_budget)) > 1:

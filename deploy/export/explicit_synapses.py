@@ -11,7 +11,7 @@ import numpy as np
 
 from hw_models.multicore.connectivity import connectivity, kernel
 from hw_models.multicore.mapping import CoreAssignment
-from toolchain.integer_network import IntegerNetwork, IntegerSynapse, bit_planes
+from toolchain.networks.integer_network import IntegerNetwork, IntegerSynapse, bit_planes
 
 
 @dataclass(frozen=True, eq=False)

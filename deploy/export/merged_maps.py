@@ -6,8 +6,8 @@ import numpy as np
 
 from hw_models.multicore.connectivity import connectivity, kernel
 from toolchain.errors import UnsupportedNetworkError
-from toolchain.integer_network import IntegerSynapse
-from toolchain.linear_maps import Convolution, Dense, Pair, Shape, as_grouped_convolution
+from toolchain.networks.integer_network import IntegerSynapse
+from toolchain.networks.linear_maps import Convolution, Dense, Pair, Shape, as_grouped_convolution
 
 
 def merged_matrix(synapse: IntegerSynapse, source_shape: Shape) -> np.ndarray:

@@ -24,7 +24,7 @@ from typing_extensions import assert_never
 
 from deploy.export.merged_maps import merged_convolution, merged_matrix
 from toolchain.errors import UnsupportedNetworkError
-from toolchain.integer_network import (
+from toolchain.networks.integer_network import (
     IntegerInput,
     IntegerNetwork,
     IntegerPopulation,
@@ -32,8 +32,8 @@ from toolchain.integer_network import (
     IntegerSpiking,
     IntegerSynapse,
 )
-from toolchain.integer_network.accumulator_bounds import Interval, synapse_interval
-from toolchain.linear_maps import Shape
+from toolchain.networks.integer_network.accumulator_bounds import Interval, synapse_interval
+from toolchain.networks.linear_maps import Shape
 
 LAVA_DL_VERSION = "0.6.0"  # the release whose reader this was written for
 

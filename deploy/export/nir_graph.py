@@ -17,7 +17,7 @@ import numpy as np
 from typing_extensions import assert_never
 
 from toolchain.errors import UnsupportedNetworkError
-from toolchain.integer_network import (
+from toolchain.networks.integer_network import (
     IntegerInput,
     IntegerNetwork,
     IntegerPopulation,
@@ -26,7 +26,7 @@ from toolchain.integer_network import (
     IntegerSynapse,
     verify_integer_network,
 )
-from toolchain.linear_maps import Convolution, Dense, IntegerMap, Scale, Shape, SumPool
+from toolchain.networks.linear_maps import Convolution, Dense, IntegerMap, Scale, Shape, SumPool
 
 _SOFT_RESET = (
     "soft reset and spiking at equality: NIR's IF is reset to v_reset when v exceeds the threshold"

@@ -46,13 +46,16 @@ from hw_models.multicore.mapping import CoreMapping
 from hw_models.multicore.pipeline import Pipeline
 from hw_models.multicore.pipeline_ticks import Schedule, schedule_pipeline
 from toolchain.errors import UnsupportedNetworkError
-from toolchain.integer_network import (
+from toolchain.networks.integer_network import (
     IntegerInput,
     IntegerNetwork,
     IntegerReadout,
     IntegerSpiking,
 )
-from toolchain.integer_network.accumulator_bounds import potential_interval, window_sum_bound
+from toolchain.networks.integer_network.accumulator_bounds import (
+    potential_interval,
+    window_sum_bound,
+)
 
 FORMAT = "qac-deploy SANA-FE run"
 VERSION = 1

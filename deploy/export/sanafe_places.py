@@ -22,7 +22,7 @@ from hw_models.multicore.connectivity import is_convolution
 from hw_models.multicore.mapping import CoreAssignment, CoreMapping
 from hw_models.multicore.pipeline_ticks import Schedule
 from hw_models.target_description import Mesh
-from toolchain.integer_network import IntegerNetwork, IntegerSynapse
+from toolchain.networks.integer_network import IntegerNetwork, IntegerSynapse
 
 
 def one_mesh(mapping: CoreMapping) -> CoreMapping:

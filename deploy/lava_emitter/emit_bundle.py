@@ -12,9 +12,9 @@ import numpy as np
 
 from deploy.build.folder import write_npz
 from hw_models.multicore.provisioning import Provisioning
-from toolchain.integer_network import IntegerNetwork
-from toolchain.integer_network.network import step_frames
-from toolchain.integer_network.serialize import describe_network
+from toolchain.networks.integer_network import IntegerNetwork
+from toolchain.networks.integer_network.network import step_frames
+from toolchain.networks.integer_network.serialize import describe_network
 
 FORMAT = "qac-deploy Lava bundle"
 VERSION = 2

@@ -21,8 +21,8 @@ from hw_models.multicore.provisioning import Provisioning
 from hw_models.multicore.steady_pace import SteadyCost
 from hw_models.target_description import TargetDescription
 from toolchain.datasets import Dataset
-from toolchain.integer_network import IntegerNetwork
-from toolchain.layer_graph import LayerGraph
+from toolchain.networks.integer_network import IntegerNetwork
+from toolchain.networks.layer_graph import LayerGraph
 from toolchain.passes import PassOptions, chosen_graph
 
 TUNING_SAMPLES = 1_000

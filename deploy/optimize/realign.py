@@ -24,8 +24,8 @@ from hw_models.multicore.provisioning import Provisioning
 from hw_models.target_description import TargetDescription
 from sim.frame_by_frame import run_frame_by_frame
 from toolchain.errors import IntegerWidthError
-from toolchain.integer_network import IntegerNetwork
-from toolchain.layer_graph import ALIGNMENT_METHODS, AlignmentMethod, LayerGraph
+from toolchain.networks.integer_network import IntegerNetwork
+from toolchain.networks.layer_graph import ALIGNMENT_METHODS, AlignmentMethod, LayerGraph
 from toolchain.passes import chosen_graph
 
 SAMPLES_PER_BATCH = 64

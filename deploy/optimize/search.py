@@ -21,7 +21,7 @@ from hw_models.multicore.initiation_interval import ideal_interval_ticks
 from hw_models.target_description import TargetDescription
 from toolchain.datasets import Dataset
 from toolchain.errors import DataError
-from toolchain.layer_graph import LayerGraph
+from toolchain.networks.layer_graph import LayerGraph
 from toolchain.passes.change_timesteps import use_uniform_timesteps
 
 KEPT = "kept"

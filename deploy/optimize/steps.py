@@ -29,8 +29,8 @@ from hw_models.multicore.initiation_interval import (
 from hw_models.multicore.pipeline import Pipeline, pipeline_of
 from hw_models.multicore.provisioning import BufferSlots, Replicas, uniform_provisioning
 from toolchain.errors import IntegerWidthError, MappingError
-from toolchain.integer_network import IntegerNetwork
-from toolchain.layer_graph import AlignmentMethod
+from toolchain.networks.integer_network import IntegerNetwork
+from toolchain.networks.layer_graph import AlignmentMethod
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

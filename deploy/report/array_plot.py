@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from deploy.report.array_document import STALLS
 from deploy.report.markup import number
 from deploy.report.records import ArrayRecord, Report
-from toolchain.whole_files import PNG_FILE, SVG_FILE, FileKind, whole_file
+from toolchain.files.whole_files import PNG_FILE, SVG_FILE, FileKind, whole_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

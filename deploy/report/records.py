@@ -10,7 +10,7 @@ from typing_extensions import NotRequired
 if TYPE_CHECKING:
     from hw_models.multicore.pipeline_ticks import Activity
     from hw_models.pe_array.modes import ModeName
-    from toolchain.layer_graph import AlignmentMethod
+    from toolchain.networks.layer_graph import AlignmentMethod
 
 
 def plain(value: Any) -> Any:

@@ -23,14 +23,14 @@ from hw_models.multicore.initiation_interval import ideal_interval_ticks
 from hw_models.multicore.mapping import CoreAssignment
 from hw_models.multicore.pipeline_ticks import Schedule
 from hw_models.multicore.steady_pace import SteadyState, steady_state
-from toolchain.integer_network import (
+from toolchain.networks.integer_network import (
     IntegerInput,
     IntegerPopulation,
     IntegerSpiking,
     IntegerSynapse,
 )
-from toolchain.integer_network.accumulator_bounds import potential_interval
-from toolchain.linear_maps import describe
+from toolchain.networks.integer_network.accumulator_bounds import potential_interval
+from toolchain.networks.linear_maps import describe
 
 FORMAT = "qac-deploy report"
 VERSION = 1

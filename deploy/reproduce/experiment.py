@@ -12,7 +12,7 @@ from typing import Literal
 from typing_extensions import assert_never
 
 from deploy.build.folder import write_json
-from toolchain.whole_files import ANY_FILE, PNG_FILE, whole_file
+from toolchain.files.whole_files import ANY_FILE, PNG_FILE, whole_file
 
 Cell = str | int | float | None
 

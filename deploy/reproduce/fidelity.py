@@ -17,12 +17,12 @@ from deploy.reproduce.measures import (
     run_integers,
 )
 from deploy.reproduce.study import Study
-from toolchain.baselines import (
+from toolchain.method.baselines import (
     frame_by_frame,
     logits_by_timestep,
 )
-from toolchain.calibration import CalibrationPlan, calibrate
-from toolchain.float_snn import run_float_snn
+from toolchain.method.calibration import CalibrationPlan, calibrate
+from toolchain.method.float_snn import run_float_snn
 from toolchain.passes.align_edges import align_edges
 from toolchain.passes.change_timesteps import use_uniform_timesteps
 from toolchain.training import accuracy, ann_logits

@@ -12,9 +12,9 @@ from torch import nn
 from deploy.reproduce.study import Study
 from hw_models.target_description import load_target
 from sim.exact import run_exact
-from toolchain.conversion import convert
 from toolchain.datasets import PixelSource
-from toolchain.layer_graph import LayerGraph
+from toolchain.importers.torch_module import convert
+from toolchain.networks.layer_graph import LayerGraph
 from toolchain.passes import lower_to_integers
 
 LEVELS = 4

@@ -20,17 +20,17 @@ from deploy.reproduce.measures import (
     paper_figures,
 )
 from deploy.reproduce.study import Study
-from toolchain.baselines import (
+from toolchain.method.baselines import (
     averaged,
     calibrate_biases,
     frame_by_frame,
     logits_by_timestep,
     silence_overfired,
 )
-from toolchain.float_snn import run_float_snn
-from toolchain.layer_graph import LayerGraph
-from toolchain.quantize_activations import balance_thresholds, quantize_activations
-from toolchain.quantizers import FixedTimestepQuantizer, SlipRelu, quantizers
+from toolchain.method.float_snn import run_float_snn
+from toolchain.method.quantize_activations import balance_thresholds, quantize_activations
+from toolchain.method.quantizers import FixedTimestepQuantizer, SlipRelu, quantizers
+from toolchain.networks.layer_graph import LayerGraph
 from toolchain.training import accuracy
 from toolchain.training.evaluate import as_input
 

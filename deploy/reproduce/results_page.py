@@ -8,7 +8,7 @@ from pathlib import Path
 from deploy.reproduce.experiment import Experiment
 from deploy.reproduce.experiments import EXPERIMENTS
 from toolchain.errors import DataError
-from toolchain.whole_files import ANY_FILE, whole_file
+from toolchain.files.whole_files import ANY_FILE, whole_file
 
 _HEAD = """\
 # Results

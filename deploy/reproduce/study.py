@@ -10,18 +10,18 @@ import torch
 from torch import nn
 
 from toolchain.datasets import Dataset
-from toolchain.model_zoo import build_model
-from toolchain.quantize_activations import (
+from toolchain.method.quantize_activations import (
     average_pooled,
     balance_thresholds,
     quantize_activations,
 )
-from toolchain.quantizers import (
+from toolchain.method.quantizers import (
     QUANTIZER_CASES,
     ActivationQuantizer,
     FixedTimestepQuantizer,
     SlipRelu,
 )
+from toolchain.model_zoo import build_model
 from toolchain.training import EpochReport, TimestepBudget, TrainingPlan, train
 from toolchain.training.evaluate import as_input
 from toolchain.training.resume import read_progress

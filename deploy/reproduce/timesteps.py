@@ -26,12 +26,12 @@ from hw_models.multicore.pipeline import pipeline_of
 from hw_models.multicore.pipeline_ticks import schedule_pipeline
 from hw_models.multicore.provisioning import uniform_provisioning
 from hw_models.target_description import load_target
-from toolchain.float_snn import run_float_snn
-from toolchain.layer_graph import AlignmentMethod
+from toolchain.method.float_snn import run_float_snn
+from toolchain.method.quantizers import StepThresholdQuantizer, quantizers
+from toolchain.networks.layer_graph import AlignmentMethod
 from toolchain.passes import lower_to_integers
 from toolchain.passes.align_edges import align_by_direction
 from toolchain.passes.change_timesteps import scale_timesteps
-from toolchain.quantizers import StepThresholdQuantizer, quantizers
 from toolchain.training import TimestepBudget, accuracy, ann_logits
 
 

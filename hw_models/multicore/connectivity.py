@@ -12,8 +12,8 @@ from functools import cached_property
 
 import numpy as np
 
-from toolchain.integer_network import IntegerSynapse
-from toolchain.linear_maps import (
+from toolchain.networks.integer_network import IntegerSynapse
+from toolchain.networks.linear_maps import (
     Convolution,
     Dense,
     Shape,

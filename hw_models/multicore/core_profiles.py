@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from hw_models.multicore.tile_grid import TileGrid
-from toolchain.integer_network import (
+from toolchain.networks.integer_network import (
     IntegerNetwork,
     IntegerPopulation,
     IntegerReadout,

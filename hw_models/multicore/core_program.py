@@ -16,7 +16,7 @@ import numpy as np
 from hw_models.multicore.connectivity import Connectivity, connectivity, kernel
 from hw_models.multicore.mapping import CoreAssignment, CoreMapping
 from hw_models.multicore.tile_grid import Tile, block_sums
-from toolchain.integer_network import (
+from toolchain.networks.integer_network import (
     IntegerInput,
     IntegerPopulation,
     IntegerReadout,

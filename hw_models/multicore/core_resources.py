@@ -33,7 +33,7 @@ from hw_models.multicore.core_profiles import (
 from hw_models.multicore.provisioning import Provisioning
 from hw_models.multicore.tile_grid import TileGrid, block_sums
 from hw_models.target_description import TargetDescription
-from toolchain.integer_network import (
+from toolchain.networks.integer_network import (
     IntegerInput,
     IntegerNetwork,
     IntegerPopulation,

@@ -21,14 +21,14 @@ from hw_models.multicore.mapping import CoreMapping, Route
 from hw_models.multicore.mesh_queues import longest_queues, num_links, paths
 from hw_models.multicore.pipeline_ticks import Schedule
 from hw_models.multicore.tile_grid import TileGrid, block_sums, memberships
-from toolchain.integer_network import (
+from toolchain.networks.integer_network import (
     IntegerInput,
     IntegerPopulation,
     IntegerReadout,
     IntegerSynapse,
     bit_planes,
 )
-from toolchain.linear_maps import Shape
+from toolchain.networks.linear_maps import Shape
 
 
 @dataclass(frozen=True, eq=False)

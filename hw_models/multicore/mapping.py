@@ -19,7 +19,7 @@ from hw_models.multicore.placement import ORDERS, core_number, position
 from hw_models.multicore.provisioning import Provisioning, check_provisioning
 from hw_models.multicore.tile_grid import BlockPairs, Tile, TileGrid, block_pairs
 from hw_models.target_description import Mesh, TargetDescription
-from toolchain.integer_network import IntegerNetwork, IntegerSynapse
+from toolchain.networks.integer_network import IntegerNetwork, IntegerSynapse
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,8 +13,8 @@ from hw_models.multicore.provisioning import Provisioning
 from hw_models.multicore.tile_grid import Tile, TileGrid
 from hw_models.target_description import TargetDescription
 from toolchain.errors import ModelFileError
-from toolchain.integer_network import IntegerInput, IntegerNetwork
-from toolchain.record_reader import RecordReader
+from toolchain.networks.integer_network import IntegerInput, IntegerNetwork
+from toolchain.networks.record_reader import RecordReader
 
 MAPPING = "mapping.json"
 _AXES = ("channels", "rows", "columns")

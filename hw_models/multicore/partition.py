@@ -26,7 +26,7 @@ from hw_models.multicore.provisioning import Provisioning, uniform_provisioning
 from hw_models.multicore.tile_grid import TileGrid, cut
 from hw_models.target_description import TargetDescription
 from toolchain.errors import MappingError
-from toolchain.integer_network import (
+from toolchain.networks.integer_network import (
     IntegerInput,
     IntegerNetwork,
     IntegerPopulation,

@@ -22,8 +22,8 @@ from dataclasses import dataclass, field
 from math import gcd
 
 from hw_models.multicore.provisioning import Provisioning, Replicas, check_provisioning
-from toolchain.integer_network import IntegerNetwork
-from toolchain.integer_network.network import step_frames
+from toolchain.networks.integer_network import IntegerNetwork
+from toolchain.networks.integer_network.network import step_frames
 
 
 @dataclass(frozen=True, kw_only=True)

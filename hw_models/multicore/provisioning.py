@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from toolchain.errors import MappingError
-from toolchain.integer_network import IntegerInput, IntegerNetwork
+from toolchain.networks.integer_network import IntegerInput, IntegerNetwork
 
 BufferSlots: TypeAlias = Mapping[tuple[str, str], int]
 """Slots D of each alignment buffer, keyed by (source, target)."""

@@ -9,7 +9,7 @@ from math import prod
 
 import numpy as np
 
-from toolchain.linear_maps import Shape
+from toolchain.networks.linear_maps import Shape
 
 
 @dataclass(frozen=True, kw_only=True)

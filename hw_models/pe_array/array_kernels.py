@@ -20,15 +20,22 @@ from typing_extensions import assert_never
 from hw_models.pe_array.loop_nest import Ending, LoopNest
 from hw_models.pe_array.modes import Frames, Mode
 from toolchain.errors import UnsupportedNetworkError
-from toolchain.integer_network import (
+from toolchain.networks.integer_network import (
     IntegerInput,
     IntegerNetwork,
     IntegerReadout,
     IntegerSpiking,
     IntegerSynapse,
 )
-from toolchain.integer_network.network import largest_source_value, step_frames
-from toolchain.linear_maps import Dense, LinearMap, Pair, Shape, WeightedMap, as_grouped_convolution
+from toolchain.networks.integer_network.network import largest_source_value, step_frames
+from toolchain.networks.linear_maps import (
+    Dense,
+    LinearMap,
+    Pair,
+    Shape,
+    WeightedMap,
+    as_grouped_convolution,
+)
 
 LARGEST_WEIGHT = 128  # int8
 

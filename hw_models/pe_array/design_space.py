@@ -13,7 +13,7 @@ from hw_models.pe_array.estimate import estimate_array
 from hw_models.pe_array.loop_nest import Unrolling
 from hw_models.pe_array.modes import Mode, ModeName
 from toolchain.errors import TargetError
-from toolchain.integer_network import IntegerNetwork
+from toolchain.networks.integer_network import IntegerNetwork
 
 
 @dataclass(frozen=True, kw_only=True)

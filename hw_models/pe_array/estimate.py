@@ -12,7 +12,7 @@ from hw_models.pe_array.closed_form import LoopCounters, count_loops
 from hw_models.pe_array.energy import PortTraffic, kernel_energy_pj, port_traffic
 from hw_models.pe_array.kernel_timing import KernelTiming, time_kernel
 from hw_models.pe_array.modes import Mode
-from toolchain.integer_network import IntegerNetwork
+from toolchain.networks.integer_network import IntegerNetwork
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,7 @@ from hw_models.pe_array.loop_nest import (
 )
 from hw_models.pe_array.modes import SNN_TEMPORAL, Mode
 from hw_models.pe_array.operands import frame_operand, source_values
-from toolchain.integer_network import IntegerNetwork, IntegerReadout, IntegerSpiking
+from toolchain.networks.integer_network import IntegerNetwork, IntegerReadout, IntegerSpiking
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

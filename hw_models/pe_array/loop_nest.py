@@ -21,7 +21,7 @@ from enum import Enum
 from math import ceil, prod
 from typing import Literal, TypeAlias
 
-from toolchain.linear_maps import Pair
+from toolchain.networks.linear_maps import Pair
 
 
 class Ending(Enum):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Literal, TypeAlias
 
-from toolchain.integer_network import IntegerNetwork
+from toolchain.networks.integer_network import IntegerNetwork
 
 ModeName: TypeAlias = Literal["snn_temporal", "snn_bit_planes", "ann_multiplier", "ann_bit_serial"]
 

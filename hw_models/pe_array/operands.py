@@ -9,7 +9,7 @@ import numpy as np
 from hw_models.pe_array.array_kernels import ArrayKernel, array_kernels
 from hw_models.pe_array.loop_nest import Ending
 from hw_models.pe_array.modes import Mode
-from toolchain.integer_network import IntegerInput, IntegerNetwork
+from toolchain.networks.integer_network import IntegerInput, IntegerNetwork
 
 
 def kernel_values(

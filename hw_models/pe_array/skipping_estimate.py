@@ -15,7 +15,7 @@ from hw_models.pe_array.kernel_timing import time_kernel
 from hw_models.pe_array.modes import Mode
 from hw_models.pe_array.operands import kernel_values
 from hw_models.pe_array.zero_skipping import SKIPPINGS, Skipping, skip_zeros
-from toolchain.integer_network import IntegerNetwork
+from toolchain.networks.integer_network import IntegerNetwork
 
 
 @dataclass(frozen=True, kw_only=True)

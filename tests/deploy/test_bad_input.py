@@ -11,7 +11,7 @@ from contextlib import suppress
 import pytest
 import torch
 
-from toolchain.checkpoint import content_digests
+from toolchain.files.checkpoint import content_digests
 
 
 @pytest.fixture
@@ -118,7 +118,7 @@ def test_a_flipped_bit(trained, qac_deploy, tmp_path):
     assert process.returncode == 2
     assert process.stderr == (
         f"error: bad.pt: damaged: the content of member '{member.filename}' does not match its checksum; "
-        f"save it again with `qac-deploy train` or toolchain.checkpoint.save_checkpoint\n"
+        f"save it again with `qac-deploy train` or toolchain.files.checkpoint.save_checkpoint\n"
     )
 
 

@@ -15,7 +15,7 @@ from deploy.build.load import load_build
 from deploy.check.verify import compare_files
 from deploy.cli.main import app
 from toolchain.errors import ModelFileError
-from toolchain.whole_files import PREFIX
+from toolchain.files.whole_files import PREFIX
 
 
 @pytest.fixture

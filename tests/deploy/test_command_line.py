@@ -18,10 +18,10 @@ from deploy.build.folder import BUILD, whole_folder
 from sim.exact import run_exact
 from sim.simulation import first_divergence
 from sim.stepped import run_stepped
-from toolchain.checkpoint import load_checkpoint, save_checkpoint
 from toolchain.datasets import load_dataset
-from toolchain.float_snn import run_float_snn
-from toolchain.integer_network.serialize import load_integer_network
+from toolchain.files.checkpoint import load_checkpoint, save_checkpoint
+from toolchain.method.float_snn import run_float_snn
+from toolchain.networks.integer_network.serialize import load_integer_network
 
 
 def test_train_reports_accuracy_and_no_gap(trained):
@@ -298,9 +298,9 @@ def test_a_full_disk_is_reported_and_keeps_the_earlier_model(tmp_path, monkeypat
     """The write itself fails, as it does on a full disk; the file that was there stays."""
     import torch
 
-    from toolchain.checkpoint import Checkpoint, save_checkpoint
     from toolchain.errors import ModelFileError
-    from toolchain.layer_graph import LayerGraph
+    from toolchain.files.checkpoint import Checkpoint, save_checkpoint
+    from toolchain.networks.layer_graph import LayerGraph
 
     model = tmp_path / "model.pt"
     earlier = b"PK\x03\x04 archive/data.pkl: the earlier model"

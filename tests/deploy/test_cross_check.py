@@ -28,20 +28,20 @@ from hw_models.multicore.tick_cost import computing_ns
 from hw_models.target_description import load_target
 from sim.sanafe_runner import run_sanafe
 from sim.stepped import input_currents, integrate_and_fire
-from toolchain.conversion import convert
 from toolchain.errors import MappingError, SanafeError, TargetError, UnsupportedNetworkError
-from toolchain.integer_network import (
+from toolchain.importers.torch_module import convert
+from toolchain.method.quantize_activations import balance_thresholds, quantize_activations
+from toolchain.method.quantizers import TimestepQuantizer, quantizers
+from toolchain.model_zoo import build_model
+from toolchain.networks.integer_network import (
     IntegerInput,
     IntegerNetwork,
     IntegerReadout,
     IntegerSpiking,
     IntegerSynapse,
 )
-from toolchain.linear_maps import Dense
-from toolchain.model_zoo import build_model
+from toolchain.networks.linear_maps import Dense
 from toolchain.passes import lower_to_integers
-from toolchain.quantize_activations import balance_thresholds, quantize_activations
-from toolchain.quantizers import TimestepQuantizer, quantizers
 
 pytestmark = pytest.mark.sanafe
 LOIHI = load_target("loihi-sim")

@@ -14,7 +14,7 @@ import pytest
 from installed_command import COMMAND
 
 from deploy.build.load import load_build
-from toolchain.whole_files import PREFIX, scratch_folder
+from toolchain.files.whole_files import PREFIX, scratch_folder
 
 SLOW = """\
 import os, pathlib, shutil, time

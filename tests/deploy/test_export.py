@@ -12,7 +12,7 @@ from strategies import integer_networks
 
 from deploy.export.nir_graph import from_nir, to_nir
 from toolchain.errors import UnsupportedNetworkError
-from toolchain.integer_network.serialize import describe_network, load_integer_network
+from toolchain.networks.integer_network.serialize import describe_network, load_integer_network
 
 
 def assert_same(network, other):

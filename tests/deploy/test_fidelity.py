@@ -7,14 +7,14 @@ import pytest
 
 from deploy import fidelity
 from deploy.fidelity import accumulations, affordable_samples
-from toolchain.layer_graph import (
+from toolchain.networks.layer_graph import (
     InputPopulation,
     LayerGraph,
     ReadoutPopulation,
     SpikingPopulation,
     Synapse,
 )
-from toolchain.linear_maps import Convolution, Dense
+from toolchain.networks.linear_maps import Convolution, Dense
 from toolchain.passes.align_edges import align_edges
 
 

@@ -16,11 +16,11 @@ from hw_models.target_description import load_target
 from sim.lava_runner import run_lava
 from sim.simulation import first_divergence
 from sim.stepped import run_stepped
-from toolchain.conversion import convert
+from toolchain.importers.torch_module import convert
+from toolchain.method.quantize_activations import balance_thresholds, quantize_activations
+from toolchain.method.quantizers import TimestepQuantizer
 from toolchain.model_zoo import build_model
 from toolchain.passes import lower_to_integers
-from toolchain.quantize_activations import balance_thresholds, quantize_activations
-from toolchain.quantizers import TimestepQuantizer
 
 pytestmark = [pytest.mark.slow, pytest.mark.lava]
 

@@ -28,14 +28,14 @@ from sim.lava_runner import run_lava
 from sim.simulation import first_divergence
 from sim.stepped import run_stepped
 from toolchain.errors import LavaError
-from toolchain.integer_network import (
+from toolchain.networks.integer_network import (
     IntegerInput,
     IntegerNetwork,
     IntegerReadout,
     IntegerSpiking,
     IntegerSynapse,
 )
-from toolchain.linear_maps import Convolution, Dense
+from toolchain.networks.linear_maps import Convolution, Dense
 
 RUN_OPTIONS = {"deadline": None, "suppress_health_check": list(HealthCheck)}
 

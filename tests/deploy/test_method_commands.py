@@ -12,9 +12,9 @@ import torch
 from sim.exact import run_exact
 from sim.simulation import first_divergence
 from sim.stepped import run_stepped
-from toolchain.checkpoint import load_checkpoint
-from toolchain.integer_network import IntegerWidths
+from toolchain.files.checkpoint import load_checkpoint
 from toolchain.model_zoo import build_model
+from toolchain.networks.integer_network import IntegerWidths
 from toolchain.passes import lower_to_integers
 
 WIDTHS = IntegerWidths(

@@ -13,12 +13,12 @@ from deploy.compile_model import compile_model
 from sim.exact import run_exact
 from sim.simulation import first_divergence
 from sim.stepped import run_stepped
-from toolchain.checkpoint import Checkpoint, save_checkpoint
-from toolchain.conversion import convert
-from toolchain.integer_network.serialize import load_integer_network
+from toolchain.files.checkpoint import Checkpoint, save_checkpoint
+from toolchain.importers.torch_module import convert
+from toolchain.method.quantize_activations import balance_thresholds, quantize_activations
+from toolchain.method.quantizers import TimestepQuantizer, quantizers
 from toolchain.model_zoo import ARCHITECTURES, build_model
-from toolchain.quantize_activations import balance_thresholds, quantize_activations
-from toolchain.quantizers import TimestepQuantizer, quantizers
+from toolchain.networks.integer_network.serialize import load_integer_network
 
 LARGE = sorted(set(ARCHITECTURES) - {"resnet-mini"})
 SPIKING = {

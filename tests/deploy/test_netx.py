@@ -17,9 +17,9 @@ from strategies import _maps, integer_networks
 from deploy.export.merged_maps import merged_convolution, merged_matrix
 from deploy.export.netx_file import to_netx, write_netx
 from sim.stepped import transmit
-from toolchain.checkpoint import Checkpoint, save_checkpoint
 from toolchain.errors import UnsupportedNetworkError
-from toolchain.integer_network import (
+from toolchain.files.checkpoint import Checkpoint, save_checkpoint
+from toolchain.networks.integer_network import (
     IntegerInput,
     IntegerNetwork,
     IntegerReadout,
@@ -27,7 +27,7 @@ from toolchain.integer_network import (
     IntegerSynapse,
     verify_integer_network,
 )
-from toolchain.linear_maps import Convolution, Dense, SumPool, chain_output_shape
+from toolchain.networks.linear_maps import Convolution, Dense, SumPool, chain_output_shape
 
 
 def per_channel(*values):

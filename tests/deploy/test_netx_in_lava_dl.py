@@ -17,7 +17,7 @@ from deploy.lava_environment import LAVA_DL, find_lava_python
 from hw_models.target_description import load_target
 from sim.stepped import run_stepped
 from toolchain.datasets import load_dataset
-from toolchain.integer_network import (
+from toolchain.networks.integer_network import (
     IntegerInput,
     IntegerNetwork,
     IntegerReadout,
@@ -25,7 +25,7 @@ from toolchain.integer_network import (
     IntegerSynapse,
     verify_integer_network,
 )
-from toolchain.linear_maps import Convolution, Dense, Scale, SumPool, chain_output_shape
+from toolchain.networks.linear_maps import Convolution, Dense, Scale, SumPool, chain_output_shape
 from toolchain.passes import lower_to_integers
 from toolchain.passes.change_timesteps import cap_timesteps
 

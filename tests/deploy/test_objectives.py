@@ -17,16 +17,16 @@ from deploy.optimize.objectives import OBJECTIVES, Step
 from deploy.optimize.search import optimize_design
 from deploy.optimize.steps import STEP_RULES
 from hw_models.target_description import describe_target, load_target
-from toolchain.checkpoint import load_checkpoint
 from toolchain.datasets import Dataset, load_dataset
-from toolchain.layer_graph import (
+from toolchain.files.checkpoint import load_checkpoint
+from toolchain.networks.layer_graph import (
     InputPopulation,
     LayerGraph,
     ReadoutPopulation,
     SpikingPopulation,
     Synapse,
 )
-from toolchain.linear_maps import Convolution, Dense
+from toolchain.networks.linear_maps import Convolution, Dense
 
 
 def random_residual_network(seed):

@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 from small_targets import small_target
 
-from toolchain.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from toolchain.files.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 
 
 @pytest.fixture(scope="module")

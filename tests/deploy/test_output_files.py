@@ -10,7 +10,7 @@ import stat
 import pytest
 
 from toolchain.errors import ModelFileError
-from toolchain.whole_files import ANY_FILE, MODEL_FILE, PREFIX, staging, whole_file
+from toolchain.files.whole_files import ANY_FILE, MODEL_FILE, PREFIX, staging, whole_file
 
 
 def names(folder):

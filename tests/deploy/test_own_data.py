@@ -15,7 +15,7 @@ from installed_command import run_command
 from deploy.simulate_dataset import CHUNK_SAMPLES, ChunkSimulator
 from deploy.simulation_journal import Journal, describe_run
 from toolchain.datasets import load_dataset
-from toolchain.integer_network.serialize import load_integer_network
+from toolchain.networks.integer_network.serialize import load_integer_network
 
 
 @pytest.fixture(scope="session")

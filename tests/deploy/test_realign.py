@@ -15,7 +15,7 @@ from hw_models.multicore.pipeline_ticks import schedule_pipeline
 from hw_models.target_description import load_target
 from sim.simulation import first_divergence
 from sim.stepped import run_stepped
-from toolchain.checkpoint import load_checkpoint
+from toolchain.files.checkpoint import load_checkpoint
 from toolchain.passes import chosen_graph
 
 LOIHI = load_target("loihi-sim")

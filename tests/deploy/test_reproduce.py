@@ -13,11 +13,11 @@ from deploy.cli.reproduce import NAMES
 from deploy.reproduce.experiment import Experiment, Plot, save_experiment
 from deploy.reproduce.experiments import EXPERIMENTS
 from deploy.reproduce.study import Study
-from toolchain.conversion import convert
 from toolchain.datasets import load_dataset
-from toolchain.float_snn import run_float_snn
+from toolchain.importers.torch_module import convert
+from toolchain.method.float_snn import run_float_snn
+from toolchain.method.quantizers import quantizers
 from toolchain.passes.align_edges import align_edges
-from toolchain.quantizers import quantizers
 from toolchain.training import accuracy, ann_logits
 
 SAMPLES = 60

@@ -32,8 +32,8 @@ from hw_models.multicore.provisioning import uniform_provisioning
 from hw_models.target_description import load_target
 from sim.stepped import run_stepped, transmit
 from toolchain.errors import SanafeError, UnsupportedNetworkError
-from toolchain.integer_network.accumulator_bounds import potential_interval
-from toolchain.integer_network.serialize import load_integer_network
+from toolchain.networks.integer_network.accumulator_bounds import potential_interval
+from toolchain.networks.integer_network.serialize import load_integer_network
 
 LOIHI = load_target("loihi-sim")
 

@@ -14,9 +14,9 @@ from deploy.steady_costs import shown_samples, steady_run
 from hw_models.figures import BUILT_IN
 from hw_models.multicore.initiation_interval import initiation_interval
 from hw_models.target_description import load_target
-from toolchain.checkpoint import load_checkpoint
 from toolchain.datasets import load_dataset
 from toolchain.errors import IntegerWidthError, MappingError, TargetError
+from toolchain.files.checkpoint import load_checkpoint
 
 
 @pytest.fixture(scope="module")

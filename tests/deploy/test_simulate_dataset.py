@@ -19,14 +19,14 @@ from deploy.simulation_cluster import Cluster
 from deploy.simulation_journal import Journal, describe_run
 from sim.stepped import run_stepped
 from toolchain.errors import ClusterError, ModelFileError
-from toolchain.integer_network import (
+from toolchain.networks.integer_network import (
     IntegerInput,
     IntegerNetwork,
     IntegerReadout,
     IntegerSpiking,
     IntegerSynapse,
 )
-from toolchain.linear_maps import Convolution, Dense
+from toolchain.networks.linear_maps import Convolution, Dense
 
 SAMPLES = 2 * CHUNK_SAMPLES + 7
 

@@ -13,7 +13,7 @@ from installed_command import run_command
 from safetensors.numpy import load_file, save_file
 
 import hw_models
-from toolchain.integer_network.serialize import array_titles
+from toolchain.networks.integer_network.serialize import array_titles
 
 RUNGS = [
     "files of the build",

@@ -27,14 +27,14 @@ from hw_models.multicore.tick_cost import (
 )
 from hw_models.target_description import load_target
 from sim.stepped import run_stepped
-from toolchain.integer_network import (
+from toolchain.networks.integer_network import (
     IntegerInput,
     IntegerNetwork,
     IntegerReadout,
     IntegerSpiking,
     IntegerSynapse,
 )
-from toolchain.linear_maps import Dense
+from toolchain.networks.linear_maps import Dense
 
 LOIHI = load_target("loihi-sim")
 

@@ -21,13 +21,13 @@ from hw_models.multicore.partition import partition
 from hw_models.multicore.provisioning import uniform_provisioning
 from hw_models.target_description import load_target
 from toolchain.errors import MappingError
-from toolchain.float_snn import transmit
-from toolchain.integer_network import (
+from toolchain.method.float_snn import transmit
+from toolchain.networks.integer_network import (
     IntegerInput,
     IntegerReadout,
     IntegerSpiking,
 )
-from toolchain.linear_maps import Convolution, Dense, Scale, with_weight
+from toolchain.networks.linear_maps import Convolution, Dense, Scale, with_weight
 
 LOIHI = load_target("loihi-sim")
 

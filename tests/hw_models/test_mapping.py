@@ -21,20 +21,20 @@ from hw_models.multicore.placement import ORDERS, core_number, position
 from hw_models.multicore.provisioning import uniform_provisioning
 from hw_models.multicore.tile_grid import cut
 from hw_models.target_description import load_target
-from toolchain.conversion import convert
 from toolchain.errors import MappingError
-from toolchain.integer_network import (
+from toolchain.importers.torch_module import convert
+from toolchain.method.quantize_activations import balance_thresholds, quantize_activations
+from toolchain.method.quantizers import TimestepQuantizer
+from toolchain.model_zoo import build_model
+from toolchain.networks.integer_network import (
     IntegerInput,
     IntegerNetwork,
     IntegerReadout,
     IntegerSpiking,
     IntegerSynapse,
 )
-from toolchain.linear_maps import Convolution, Dense, Scale, SumPool
-from toolchain.model_zoo import build_model
+from toolchain.networks.linear_maps import Convolution, Dense, Scale, SumPool
 from toolchain.passes import lower_to_integers
-from toolchain.quantize_activations import balance_thresholds, quantize_activations
-from toolchain.quantizers import TimestepQuantizer
 
 LOIHI = load_target("loihi-sim")
 

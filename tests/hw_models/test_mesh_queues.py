@@ -16,14 +16,14 @@ from hw_models.multicore.pipeline_ticks import schedule_pipeline
 from hw_models.multicore.provisioning import uniform_provisioning
 from hw_models.multicore.tick_cost import TIMES, arrivals_ns, computing_ns, run_cost
 from sim.stepped import run_stepped
-from toolchain.integer_network import (
+from toolchain.networks.integer_network import (
     IntegerInput,
     IntegerNetwork,
     IntegerReadout,
     IntegerSpiking,
     IntegerSynapse,
 )
-from toolchain.linear_maps import Dense
+from toolchain.networks.linear_maps import Dense
 
 
 def two_sources(left, right):

@@ -28,7 +28,7 @@ from hw_models.pe_array.modes import (
 from sim.simulation import Simulation, first_divergence
 from sim.stepped import run_stepped
 from toolchain.errors import UnsupportedNetworkError
-from toolchain.linear_maps import num_accumulations
+from toolchain.networks.linear_maps import num_accumulations
 
 ARRAY = load_array("pe-array")
 NETWORKS = settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))

@@ -22,14 +22,14 @@ from hw_models.multicore.pipeline import AlignmentBuffer, Pipeline, pipeline_of
 from hw_models.multicore.pipeline_ticks import ACTIVITIES, schedule_pipeline
 from hw_models.multicore.provisioning import Provisioning, uniform_provisioning
 from toolchain.errors import MappingError
-from toolchain.integer_network import (
+from toolchain.networks.integer_network import (
     IntegerInput,
     IntegerNetwork,
     IntegerReadout,
     IntegerSpiking,
     IntegerSynapse,
 )
-from toolchain.linear_maps import Scale
+from toolchain.networks.linear_maps import Scale
 
 
 def chain(windows, slots=2, link_ticks=0, frames=None, **replicas):

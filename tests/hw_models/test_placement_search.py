@@ -17,7 +17,7 @@ from hw_models.multicore.mapping import map_network
 from hw_models.multicore.placement import core_number, position
 from hw_models.multicore.placement_search import with_less_traffic
 from hw_models.multicore.provisioning import uniform_provisioning
-from toolchain.integer_network import IntegerInput
+from toolchain.networks.integer_network import IntegerInput
 
 
 @pytest.fixture(scope="module")

@@ -21,14 +21,14 @@ from hw_models.pe_array.rtl.driver.network import (
 )
 from hw_models.pe_array.rtl.driver.run import run_kernel
 from sim.stepped import run_stepped
-from toolchain.integer_network import (
+from toolchain.networks.integer_network import (
     IntegerInput,
     IntegerNetwork,
     IntegerReadout,
     IntegerSpiking,
     IntegerSynapse,
 )
-from toolchain.linear_maps import Convolution, Dense, SumPool
+from toolchain.networks.linear_maps import Convolution, Dense, SumPool
 
 pytestmark = pytest.mark.rtl
 

@@ -22,14 +22,14 @@ from hw_models.multicore.provisioning import uniform_provisioning
 from hw_models.multicore.tick_cost import run_cost
 from hw_models.target_description import load_target
 from sim.stepped import run_stepped
-from toolchain.integer_network import (
+from toolchain.networks.integer_network import (
     IntegerInput,
     IntegerNetwork,
     IntegerReadout,
     IntegerSpiking,
     IntegerSynapse,
 )
-from toolchain.linear_maps import Dense
+from toolchain.networks.linear_maps import Dense
 
 LOIHI = load_target("loihi-sim")
 

@@ -178,7 +178,7 @@ def test_kernels_read_what_the_stepped_engine_sends(network, seed):
 
 def _source_frame(network, kernel, frame, mode):
     """The frame of the source that a frame of a kernel reads, by the stepped engine's own list."""
-    from toolchain.integer_network.network import step_frames
+    from toolchain.networks.integer_network.network import step_frames
 
     synapse = next(s for s in network.incoming(kernel.target) if s.source == kernel.source)
     if synapse.alignment == "average" or network[kernel.source].timesteps == 1:

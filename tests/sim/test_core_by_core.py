@@ -20,13 +20,13 @@ from hw_models.multicore.provisioning import uniform_provisioning
 from hw_models.target_description import load_target
 from sim.core_by_core import frames_and_probes, verify_cores
 from sim.stepped import run_stepped
-from toolchain.conversion import convert
 from toolchain.errors import MappingError
-from toolchain.integer_network import IntegerInput
+from toolchain.importers.torch_module import convert
+from toolchain.method.quantize_activations import balance_thresholds, quantize_activations
+from toolchain.method.quantizers import TimestepQuantizer
 from toolchain.model_zoo import build_model
+from toolchain.networks.integer_network import IntegerInput
 from toolchain.passes import lower_to_integers
-from toolchain.quantize_activations import balance_thresholds, quantize_activations
-from toolchain.quantizers import TimestepQuantizer
 
 LOIHI = load_target("loihi-sim")
 

@@ -18,7 +18,7 @@ from sim.frame_by_frame import run_frame_by_frame
 from sim.simulation import Simulation, first_divergence
 from sim.stepped import run_stepped
 from toolchain.errors import DeviceError, UnsupportedNetworkError
-from toolchain.integer_network import IntegerNetwork
+from toolchain.networks.integer_network import IntegerNetwork
 
 many = settings(deadline=None, suppress_health_check=list(HealthCheck))
 

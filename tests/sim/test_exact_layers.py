@@ -15,14 +15,14 @@ from sim.layer_sums import LayerOptions
 from sim.linear_kernels import exact_arithmetic, largest_factor
 from sim.simulation import first_divergence
 from sim.stepped import run_stepped
-from toolchain.integer_network import (
+from toolchain.networks.integer_network import (
     IntegerInput,
     IntegerNetwork,
     IntegerReadout,
     IntegerSpiking,
     IntegerSynapse,
 )
-from toolchain.linear_maps import Convolution, Dense, Scale
+from toolchain.networks.linear_maps import Convolution, Dense, Scale
 
 CPU = torch.device("cpu")
 

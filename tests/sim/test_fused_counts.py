@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sim.fused_counts import fused_counts
-from toolchain.integer_network import IntegerSpiking
-from toolchain.integer_network.accumulator_bounds import Interval
+from toolchain.networks.integer_network import IntegerSpiking
+from toolchain.networks.integer_network.accumulator_bounds import Interval
 
 
 def population(timesteps, threshold, initial, bias):

@@ -18,13 +18,13 @@ from sim.linear_kernels import (
     largest_factor,
 )
 from toolchain.errors import DeviceError
-from toolchain.integer_network import (
+from toolchain.networks.integer_network import (
     IntegerInput,
     IntegerNetwork,
     IntegerReadout,
     IntegerSynapse,
 )
-from toolchain.linear_maps import Convolution, Dense
+from toolchain.networks.linear_maps import Convolution, Dense
 
 CPU = torch.device("cpu")
 

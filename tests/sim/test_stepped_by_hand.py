@@ -5,14 +5,14 @@ import pytest
 
 from sim.stepped import run_stepped
 from toolchain.errors import DataError
-from toolchain.integer_network import (
+from toolchain.networks.integer_network import (
     IntegerInput,
     IntegerNetwork,
     IntegerReadout,
     IntegerSpiking,
     IntegerSynapse,
 )
-from toolchain.linear_maps import Convolution, Dense, Scale, SumPool
+from toolchain.networks.linear_maps import Convolution, Dense, Scale, SumPool
 
 
 def constant(value):

@@ -4,22 +4,22 @@ import numpy as np
 import pytest
 import torch
 
-from toolchain.baselines import (
+from toolchain.datasets import load_dataset
+from toolchain.importers.torch_module import convert
+from toolchain.method.baselines import (
     averaged,
     calibrate_biases,
     frame_by_frame,
     logits_by_timestep,
     silence_overfired,
 )
-from toolchain.conversion import convert
-from toolchain.datasets import load_dataset
-from toolchain.float_snn import run_float_snn
-from toolchain.layer_graph import SpikingPopulation
+from toolchain.method.float_snn import run_float_snn
+from toolchain.method.quantize_activations import balance_thresholds, quantize_activations
+from toolchain.method.quantizers import FixedTimestepQuantizer
 from toolchain.model_zoo import build_model
+from toolchain.networks.layer_graph import SpikingPopulation
 from toolchain.passes.align_edges import align_by_direction, align_edges
 from toolchain.passes.change_timesteps import scale_timesteps
-from toolchain.quantize_activations import balance_thresholds, quantize_activations
-from toolchain.quantizers import FixedTimestepQuantizer
 from toolchain.training import TrainingPlan, accuracy, ann_logits, train
 
 

@@ -7,20 +7,20 @@ import pytest
 import torch
 
 from sim.stepped import run_stepped
-from toolchain.calibration import CalibrationPlan, calibrate, surrogate_spike
-from toolchain.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from toolchain.conversion import convert
 from toolchain.datasets import load_dataset
 from toolchain.errors import DataError
-from toolchain.float_snn import NeuronState, run_float_snn
-from toolchain.integer_network import IntegerWidths
-from toolchain.layer_graph import SpikingPopulation
+from toolchain.files.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from toolchain.importers.torch_module import convert
+from toolchain.method.calibration import CalibrationPlan, calibrate, surrogate_spike
+from toolchain.method.float_snn import NeuronState, run_float_snn
+from toolchain.method.quantize_activations import quantize_activations
+from toolchain.method.quantizers import TimestepQuantizer
 from toolchain.model_zoo import build_model
+from toolchain.networks.integer_network import IntegerWidths
+from toolchain.networks.layer_graph import SpikingPopulation
 from toolchain.passes import lower_to_integers
 from toolchain.passes.align_edges import align_edges
 from toolchain.passes.change_timesteps import use_uniform_timesteps
-from toolchain.quantize_activations import quantize_activations
-from toolchain.quantizers import TimestepQuantizer
 from toolchain.training import TrainingPlan, ann_logits, train
 
 WIDTHS = IntegerWidths(

@@ -10,17 +10,17 @@ import pytest
 import torch
 from small_networks import residual_network
 
-from toolchain.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from toolchain.errors import ModelFileError, UnsupportedNetworkError
-from toolchain.float_snn import run_float_snn
-from toolchain.integer_network import IntegerNetwork
-from toolchain.integer_network.serialize import (
+from toolchain.files.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from toolchain.method.float_snn import run_float_snn
+from toolchain.networks.integer_network import IntegerNetwork
+from toolchain.networks.integer_network.serialize import (
     array_titles,
     describe_network,
     load_integer_network,
     save_integer_network,
 )
-from toolchain.layer_graph import (
+from toolchain.networks.layer_graph import (
     InputPopulation,
     LayerGraph,
     ReadoutPopulation,
@@ -28,7 +28,7 @@ from toolchain.layer_graph import (
     Synapse,
     verify_layer_graph,
 )
-from toolchain.linear_maps import Convolution, Dense
+from toolchain.networks.linear_maps import Convolution, Dense
 
 PIXELS = np.random.default_rng(1).integers(0, 16, (6, 1, 3, 3))
 

@@ -5,13 +5,13 @@ import pytest
 import torch
 from torch import nn
 
-from toolchain.conversion import Normalization, convert
 from toolchain.errors import UnsupportedNetworkError
-from toolchain.float_snn import run_float_snn
-from toolchain.linear_maps import AveragePool, Convolution, Dense
+from toolchain.importers.torch_module import Normalization, convert
+from toolchain.method.float_snn import run_float_snn
+from toolchain.method.quantize_activations import quantize_activations
+from toolchain.method.quantizers import TimestepQuantizer, quantizers
 from toolchain.model_zoo import build_model
-from toolchain.quantize_activations import quantize_activations
-from toolchain.quantizers import TimestepQuantizer, quantizers
+from toolchain.networks.linear_maps import AveragePool, Convolution, Dense
 from toolchain.training import ann_logits
 
 

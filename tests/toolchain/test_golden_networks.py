@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from toolchain.integer_network import IntegerWidths
-from toolchain.layer_graph import (
+from toolchain.networks.integer_network import IntegerWidths
+from toolchain.networks.layer_graph import (
     InputPopulation,
     LayerGraph,
     ReadoutPopulation,
     SpikingPopulation,
     Synapse,
 )
-from toolchain.linear_maps import AveragePool, Convolution, Dense, Scale
+from toolchain.networks.linear_maps import AveragePool, Convolution, Dense, Scale
 from toolchain.passes import lower_to_integers
 from toolchain.passes.align_edges import align_edges
 

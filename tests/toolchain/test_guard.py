@@ -12,15 +12,15 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils import parametrize, prune
 
-import toolchain.conversion
-from toolchain.conversion import Normalization, convert
 from toolchain.errors import DataError, UnsupportedNetworkError
-from toolchain.float_snn import run_float_snn
-from toolchain.guard import compare_with_module, evaluation_copy
-from toolchain.layer_graph import LayerGraph
-from toolchain.linear_maps import AveragePool, Convolution, with_weight
-from toolchain.quantize_activations import quantize_activations
-from toolchain.quantizers import SlipRelu, TimestepQuantizer, quantizers
+from toolchain.importers import torch_module
+from toolchain.importers.torch_module import Normalization, convert
+from toolchain.method.float_snn import run_float_snn
+from toolchain.method.guard import compare_with_module, evaluation_copy
+from toolchain.method.quantize_activations import quantize_activations
+from toolchain.method.quantizers import SlipRelu, TimestepQuantizer, quantizers
+from toolchain.networks.layer_graph import LayerGraph
+from toolchain.networks.linear_maps import AveragePool, Convolution, with_weight
 from toolchain.training import ann_logits
 
 SHAPE = (1, 8, 8)
@@ -428,9 +428,9 @@ def scale_a_weight(graph):
     ],
 )
 def test_a_wrong_conversion_is_refused_at_its_first_population(judge, monkeypatch, change, message):
-    right = toolchain.conversion._Converter.convert
+    right = torch_module._Converter.convert
     monkeypatch.setattr(
-        toolchain.conversion._Converter, "convert", lambda self, traced: change(right(self, traced))
+        torch_module._Converter, "convert", lambda self, traced: change(right(self, traced))
     )
     with pytest.raises(UnsupportedNetworkError) as refusal:
         convert(judge, SHAPE, 16)
@@ -520,7 +520,7 @@ def test_normalization_and_samples_are_part_of_the_comparison(judge, monkeypatch
         DataError, match=r"^samples have shape \(3, 8, 8\), but the network's input is"
     ):
         convert(judge, SHAPE, 16, samples=np.zeros((4, 3, 8, 8), int))
-    monkeypatch.setattr(toolchain.conversion._Converter, "_input", _without_mean)
+    monkeypatch.setattr(torch_module._Converter, "_input", _without_mean)
     with pytest.raises(
         UnsupportedNetworkError, match=r"^relu: the converted network has another input"
     ):
@@ -528,7 +528,7 @@ def test_normalization_and_samples_are_part_of_the_comparison(judge, monkeypatch
 
 
 def _without_mean(converter):
-    value = toolchain.conversion.LinearExpression.of_population("input", SHAPE)
+    value = torch_module.LinearExpression.of_population("input", SHAPE)
     return value.scaled(1 / np.array(converter.normalization.std))
 
 

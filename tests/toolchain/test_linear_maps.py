@@ -11,16 +11,20 @@ from strategies import _maps
 
 from sim.stepped import apply_maps
 from toolchain.errors import UnsupportedNetworkError
-from toolchain.integer_network import IntegerNetwork, IntegerSynapse, verify_integer_network
-from toolchain.layer_graph import (
+from toolchain.importers.linear_expressions import LinearExpression
+from toolchain.networks.integer_network import (
+    IntegerNetwork,
+    IntegerSynapse,
+    verify_integer_network,
+)
+from toolchain.networks.layer_graph import (
     InputPopulation,
     LayerGraph,
     ReadoutPopulation,
     Synapse,
     verify_layer_graph,
 )
-from toolchain.linear_expressions import LinearExpression
-from toolchain.linear_maps import (
+from toolchain.networks.linear_maps import (
     AveragePool,
     Scale,
     SumPool,

@@ -11,10 +11,13 @@ from strategies import integer_networks, random_pixels
 
 from sim.exact import run_exact
 from sim.stepped import run_stepped
-from toolchain.conversion import convert
 from toolchain.errors import IntegerWidthError, UnsupportedNetworkError
-from toolchain.float_snn import run_float_snn
-from toolchain.integer_network import (
+from toolchain.importers.torch_module import convert
+from toolchain.method.float_snn import run_float_snn
+from toolchain.method.quantize_activations import quantize_activations
+from toolchain.method.quantizers import TimestepQuantizer, quantizers
+from toolchain.model_zoo import build_model
+from toolchain.networks.integer_network import (
     IntegerInput,
     IntegerNetwork,
     IntegerReadout,
@@ -23,21 +26,18 @@ from toolchain.integer_network import (
     IntegerWidths,
     verify_integer_widths,
 )
-from toolchain.integer_network.accumulator_bounds import potential_interval
-from toolchain.layer_graph import (
+from toolchain.networks.integer_network.accumulator_bounds import potential_interval
+from toolchain.networks.layer_graph import (
     InputPopulation,
     LayerGraph,
     ReadoutPopulation,
     SpikingPopulation,
     Synapse,
 )
-from toolchain.linear_maps import AveragePool, Convolution, Dense
-from toolchain.model_zoo import build_model
+from toolchain.networks.linear_maps import AveragePool, Convolution, Dense
 from toolchain.passes import PassOptions, chosen_graph, lower_to_integers, pipeline
 from toolchain.passes.fold_source_scales import fold_source_scales
 from toolchain.passes.quantize_to_integers import quantize_to_integers
-from toolchain.quantize_activations import quantize_activations
-from toolchain.quantizers import TimestepQuantizer, quantizers
 
 LOIHI = IntegerWidths(
     weight_bits=8,

@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch import nn
 
-from toolchain.conversion import convert
 from toolchain.errors import ModelFileError, UnsupportedNetworkError
-from toolchain.float_snn import run_float_snn
-from toolchain.qcfs_import import NORMALIZATIONS, load_qcfs_network
+from toolchain.importers.qcfs import NORMALIZATIONS, load_qcfs_network
+from toolchain.importers.torch_module import convert
+from toolchain.method.float_snn import run_float_snn
 
 
 class IF(nn.Module):

@@ -5,14 +5,14 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from toolchain.conversion import convert
 from toolchain.errors import UnsupportedNetworkError
-from toolchain.quantize_activations import (
+from toolchain.importers.torch_module import convert
+from toolchain.method.quantize_activations import (
     average_pooled,
     balance_thresholds,
     quantize_activations,
 )
-from toolchain.quantizers import TimestepQuantizer, quantizers
+from toolchain.method.quantizers import TimestepQuantizer, quantizers
 
 
 class AsPeopleWriteIt(nn.Module):

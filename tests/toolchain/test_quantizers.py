@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from toolchain.conversion import convert
 from toolchain.errors import UnsupportedNetworkError
-from toolchain.quantizers import (
+from toolchain.importers.torch_module import convert
+from toolchain.method.quantizers import (
     BitWidthStepQuantizer,
     BitWidthThresholdQuantizer,
     FixedTimestepQuantizer,

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from toolchain.conversion import convert
 from toolchain.datasets import load_dataset
 from toolchain.errors import DataError, ModelFileError, UnsupportedNetworkError
-from toolchain.float_snn import run_float_snn
+from toolchain.importers.torch_module import convert
+from toolchain.method.float_snn import run_float_snn
+from toolchain.method.quantize_activations import average_pooled, quantize_activations
+from toolchain.method.quantizers import TimestepQuantizer, quantizers
 from toolchain.model_zoo import build_model
-from toolchain.quantize_activations import average_pooled, quantize_activations
-from toolchain.quantizers import TimestepQuantizer, quantizers
 from toolchain.training import TimestepBudget, TrainingPlan, accuracy, ann_logits, train
 from toolchain.training.augmentation import shift_and_mirror
 

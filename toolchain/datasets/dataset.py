@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from toolchain.errors import DataError
-from toolchain.linear_maps import Shape
+from toolchain.networks.linear_maps import Shape
 
 
 class PixelSource(Protocol):

@@ -8,10 +8,10 @@ from functools import partial
 from torch import nn
 
 from toolchain.errors import UnsupportedNetworkError
-from toolchain.linear_maps import Shape
 from toolchain.model_zoo.resnet import ResNet
 from toolchain.model_zoo.resnet_mini import ResNetMini
 from toolchain.model_zoo.vgg import VGG
+from toolchain.networks.linear_maps import Shape
 
 _Builder = Callable[[Shape, int, float], nn.Module]
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from toolchain.linear_maps import Shape
+from toolchain.networks.linear_maps import Shape
 
 LARGE_IMAGE = 64  # images with more rows or columns get the 7x7 stem with stride and pooling
 

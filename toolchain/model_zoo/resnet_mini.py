@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from toolchain.linear_maps import Shape
+from toolchain.networks.linear_maps import Shape
 
 
 class ResNetMini(nn.Module):

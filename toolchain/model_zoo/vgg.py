@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from toolchain.errors import UnsupportedNetworkError
-from toolchain.linear_maps import Shape
+from toolchain.networks.linear_maps import Shape
 
 
 class VGG(nn.Module):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from toolchain.layer_graph import AlignmentMethod, LayerGraph, ReadoutPopulation, Synapse
+from toolchain.networks.layer_graph import AlignmentMethod, LayerGraph, ReadoutPopulation, Synapse
 
 
 def align_edges(graph: LayerGraph, method: AlignmentMethod) -> LayerGraph:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from toolchain.layer_graph import LayerGraph, SpikingPopulation
+from toolchain.networks.layer_graph import LayerGraph, SpikingPopulation
 
 
 def scale_timesteps(graph: LayerGraph, factor: int) -> LayerGraph:

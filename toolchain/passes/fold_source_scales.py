@@ -8,8 +8,8 @@ from math import prod
 import numpy as np
 
 from toolchain.errors import UnsupportedNetworkError
-from toolchain.layer_graph import InputPopulation, LayerGraph, SpikingPopulation, Synapse
-from toolchain.linear_maps import (
+from toolchain.networks.layer_graph import InputPopulation, LayerGraph, SpikingPopulation, Synapse
+from toolchain.networks.linear_maps import (
     Convolution,
     Dense,
     LinearMap,

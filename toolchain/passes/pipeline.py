@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeAlias
 
-from toolchain.integer_network import (
+from toolchain.networks.integer_network import (
     IntegerNetwork,
     IntegerWidths,
     verify_integer_network,
     verify_integer_widths,
 )
-from toolchain.layer_graph import AlignmentMethod, LayerGraph, verify_layer_graph
+from toolchain.networks.layer_graph import AlignmentMethod, LayerGraph, verify_layer_graph
 from toolchain.passes.align_edges import align_edges, align_population
 from toolchain.passes.change_timesteps import cap_timesteps
 from toolchain.passes.fold_source_scales import fold_source_scales

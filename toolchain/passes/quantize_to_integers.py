@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from toolchain.errors import IntegerWidthError
-from toolchain.integer_network import (
+from toolchain.networks.integer_network import (
     IntegerInput,
     IntegerNetwork,
     IntegerPopulation,
@@ -25,14 +25,14 @@ from toolchain.integer_network import (
     IntegerWidths,
     verify_integer_widths,
 )
-from toolchain.layer_graph import (
+from toolchain.networks.layer_graph import (
     InputPopulation,
     LayerGraph,
     ReadoutPopulation,
     SpikingPopulation,
     Synapse,
 )
-from toolchain.linear_maps import WeightedMap, with_weight
+from toolchain.networks.linear_maps import WeightedMap, with_weight
 
 FINEST_CHANNEL = 1 / 32
 """A channel's unit is at least this part of the layer's coarsest, so that one channel with tiny

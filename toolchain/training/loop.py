@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from toolchain.datasets import Dataset, samples_sha256
-from toolchain.quantizers import ActivationQuantizer, quantizers
+from toolchain.method.quantizers import ActivationQuantizer, quantizers
 from toolchain.training.augmentation import shift_and_mirror
 from toolchain.training.evaluate import as_input
 from toolchain.training.plan import TrainingPlan

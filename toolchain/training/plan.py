@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from toolchain.quantizers import ActivationQuantizer
+from toolchain.method.quantizers import ActivationQuantizer
 
 
 @dataclass(frozen=True, kw_only=True)

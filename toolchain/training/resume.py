@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from toolchain.errors import ModelFileError
-from toolchain.plain_torch_file import load_plain_zip, save_plain_zip
-from toolchain.whole_files import TRAINING_STATE
+from toolchain.files.plain_torch_file import load_plain_zip, save_plain_zip
+from toolchain.files.whole_files import TRAINING_STATE
 
 _FORMAT = "qac-deploy training state, version 2"
 

@@ -26,7 +26,7 @@ from hw_models.pe_array.rtl.driver.run import (
     run_kernel,
 )
 from hw_models.pe_array.rtl.driver.simulator import RtlArray, SimulatorName, compile_rtl
-from toolchain.integer_network import IntegerNetwork, IntegerReadout, IntegerSpiking
+from toolchain.networks.integer_network import IntegerNetwork, IntegerReadout, IntegerSpiking
 
 # at least these, so that one compilation serves most networks
 LEAST_OPERAND_BITS = 8

@@ -1,0 +1,183 @@
+"""``model.pt``: a layer graph with its tensors, as plain containers that can never run code."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from toolchain.errors import ModelFileError, UnsupportedNetworkError
+from toolchain.files.plain_torch_file import load_plain_zip, save_plain_zip
+from toolchain.files.whole_files import MODEL_FILE
+from toolchain.networks.layer_graph import (
+    ALIGNMENT_METHODS,
+    InputPopulation,
+    LayerGraph,
+    Population,
+    ReadoutPopulation,
+    SpikingPopulation,
+    Synapse,
+    verify_layer_graph,
+)
+from toolchain.networks.map_records import read_maps, write_maps
+from toolchain.networks.population_records import read_population, write_population
+from toolchain.networks.record_reader import RecordReader
+
+FORMAT = "qac-deploy model"
+VERSION = 2
+OLDEST_VERSION = 1  # without digests
+POPULATIONS: dict[str, type[Population]] = {
+    "input": InputPopulation,
+    "spiking": SpikingPopulation,
+    "readout": ReadoutPopulation,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """A layer graph and what is known of its training.
+
+    Attributes:
+        training: plain values, shown but not interpreted, except for ``data`` and ``data_sha256``: the
+            data set that ``compile`` and ``calibrate`` use (see ``toolchain.datasets.data_record``).
+    """
+
+    graph: LayerGraph
+    training: dict[str, Any]
+
+
+def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write a model file, whole or not at all.
+
+    Raises:
+        ModelFileError: the file cannot be written (no such folder, disk full, no permission).
+    """
+    tensors: dict[str, np.ndarray] = {}
+    document = {
+        "format": FORMAT,
+        "version": VERSION,
+        "populations": [
+            write_population(p, POPULATIONS, tensors) for p in checkpoint.graph.populations
+        ],
+        "synapses": [_write_synapse(s, tensors) for s in checkpoint.graph.synapses],
+        "tensors": {name: torch.tensor(array) for name, array in tensors.items()},
+        "training": checkpoint.training,
+    }
+    document["digests"] = content_digests(document)
+    save_plain_zip(path, document, MODEL_FILE)
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a model file from anyone.
+
+    Nothing in the file is executed: see ``load_plain_zip``.
+
+    Raises:
+        ModelFileError: naming the file, the field and what it must be.
+    """
+    document = _open(path)
+    root = RecordReader(path, "", document)
+    root.choice("format", (FORMAT,))
+    version = root.integer("version", OLDEST_VERSION)
+    if version > VERSION:
+        raise root.refuse(
+            "version", f"at most {VERSION}; update qac-deploy or save the model again", version
+        )
+    tensors = _tensors(root)
+    if version > OLDEST_VERSION:
+        _check_digests(root)
+    populations = [
+        read_population(r, POPULATIONS, tensors, np.floating)
+        for r in root.record_list("populations")
+    ]
+    synapses = [_read_synapse(r, tensors) for r in root.record_list("synapses")]
+    training = root.value("training")
+    if not isinstance(training, dict):
+        raise root.refuse("training", "a record", training)
+    try:
+        graph = verify_layer_graph(LayerGraph.build(populations, synapses))
+    except UnsupportedNetworkError as error:
+        raise ModelFileError(f"{path}: {error}") from error
+    return Checkpoint(graph, training)
+
+
+def _open(path: Path) -> Any:
+    if not path.is_file():
+        raise ModelFileError(f"{path}: no such file; `qac-deploy train` makes one")
+    return load_plain_zip(
+        path,
+        "save it again with `qac-deploy train` or toolchain.files.checkpoint.save_checkpoint",
+    )
+
+
+def content_digests(document: Mapping[str, Any]) -> dict[str, str]:
+    """SHA-256 of the structure, and of each tensor with its type and shape."""
+    structure = {field: document[field] for field in ("populations", "synapses")}
+    digests = {"structure": sha256(json.dumps(structure, sort_keys=True).encode()).hexdigest()}
+    for name, tensor in document["tensors"].items():
+        array = np.ascontiguousarray(tensor.numpy())
+        digest = sha256(f"{array.dtype.str} {array.shape}".encode())
+        digest.update(array.data)
+        digests[f"tensor {name}"] = digest.hexdigest()
+    return digests
+
+
+def _check_digests(root: RecordReader) -> None:
+    stored = root.value("digests")
+    try:
+        found = content_digests(root.record)
+    except (TypeError, ValueError, RecursionError):
+        raise root.refuse("populations and synapses", "plain records", "other objects") from None
+    if not isinstance(stored, dict):
+        raise root.refuse("digests", "a record of texts", stored)
+    for part, digest in found.items():
+        if stored.get(part) != digest:
+            raise ModelFileError(
+                f"{root.path}: damaged: {part} is not what was saved (its digest differs); save it again "
+                f"with `qac-deploy train` or toolchain.files.checkpoint.save_checkpoint"
+            )
+
+
+_FLOAT_TYPES = (torch.float16, torch.float32, torch.float64)
+
+
+def _tensors(root: RecordReader) -> dict[str, np.ndarray]:
+    stored = root.value("tensors")
+    if not isinstance(stored, dict):
+        raise root.refuse("tensors", "a record of tensors", stored)
+    for name, tensor in stored.items():
+        if (
+            not isinstance(name, str)
+            or type(tensor) is not torch.Tensor
+            or tensor.layout != torch.strided
+            or tensor.is_nested
+            or tensor.is_meta
+            or tensor.requires_grad
+            or tensor.dtype not in _FLOAT_TYPES
+        ):
+            raise root.refuse(f"tensors.{name}", "a plain dense tensor of float numbers", tensor)
+    return {name: tensor.numpy() for name, tensor in stored.items()}
+
+
+def _write_synapse(synapse: Synapse, tensors: dict[str, np.ndarray]) -> dict[str, Any]:
+    return {
+        "source": synapse.source,
+        "target": synapse.target,
+        "alignment": synapse.alignment,
+        "maps": write_maps(synapse.maps, tensors),
+    }
+
+
+def _read_synapse(reader: RecordReader, tensors: dict[str, np.ndarray]) -> Synapse:
+    return Synapse(
+        source=reader.text("source"),
+        target=reader.text("target"),
+        alignment=reader.choice("alignment", ALIGNMENT_METHODS),
+        maps=read_maps(reader, tensors, np.floating),
+    )

@@ -1,0 +1,72 @@
+"""Files of ``torch.save``: read without executing any of them, written whole or not at all."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from toolchain.errors import ModelFileError
+from toolchain.files.whole_files import FileKind, whole_file
+
+
+def load_plain_zip(path: Path, remedy: str) -> Any:
+    """Plain containers and tensors of a file in torch's zip format.
+
+    It is opened with ``weights_only=True``. The older, non-zip formats are refused: they are what
+    CVE-2025-32434 exploits in torch before 2.6. Every member's checksum is compared with its content
+    first, because ``torch.load`` does not: a flipped bit would be another weight.
+
+    Args:
+        remedy: ends the error message.
+
+    Raises:
+        ModelFileError: there is no such file, it is truncated or damaged, or holds anything else.
+    """
+    if not path.is_file():
+        raise ModelFileError(f"{path}: no such file")
+    if not zipfile.is_zipfile(path):
+        raise ModelFileError(f"{path}: not a file in torch's zip format, or truncated; {remedy}")
+    _check_members(path, remedy)
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # the unpickler raises many types on hostile or damaged content
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise ModelFileError(
+            f"{path}: cannot be read safely as plain tensors and containers ({reason[0][:160]}); {remedy}"
+        ) from error
+
+
+def _check_members(path: Path, remedy: str) -> None:
+    """Each member is stored as it is, as torch does, and has the CRC-32 that was written with it."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+            compressed = [m.filename for m in members if m.compress_type != zipfile.ZIP_STORED]
+            inflated = sum(m.file_size for m in members) > path.stat().st_size
+            damaged = None if compressed or inflated else archive.testzip()
+    except Exception as error:  # zipfile raises many types on damaged content, too
+        reason = str(error) or type(error).__name__
+        raise ModelFileError(f"{path}: damaged ({reason[:160]}); {remedy}") from error
+    if compressed or inflated:
+        which = f"member '{compressed[0]}' is compressed" if compressed else "its members overlap"
+        raise ModelFileError(f"{path}: {which}, which torch does not write; {remedy}")
+    if damaged is not None:
+        raise ModelFileError(
+            f"{path}: damaged: the content of member '{damaged}' does not match its checksum; {remedy}"
+        )
+
+
+def save_plain_zip(path: Path, document: dict[str, Any], kind: FileKind) -> None:
+    """Write plain containers and tensors, whole or not at all.
+
+    Raises:
+        ModelFileError: something else is at the path, or it cannot be written.
+    """
+    with whole_file(path, kind) as part, part.open("wb") as file:
+        try:
+            torch.save(document, file)
+        except RuntimeError as error:  # torch reports a full disk so
+            raise OSError(str(error)) from error

@@ -1,0 +1,133 @@
+"""The conversion methods that the paper is compared with, as changes to one layer graph.
+
+All run on the float SNN. They share soft reset (RMP, Han et al., 2020) and differ in where the threshold
+comes from, in v(0), in the alignment, and in what they correct afterwards. All but the averaged one run
+every population for the same T, frame by frame, so that the first t steps of a run *are* the run of t
+steps: ``logits_by_timestep`` gets all T from one simulation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from toolchain.datasets import PixelSource
+from toolchain.method.float_snn import (
+    SAMPLES_PER_BATCH,
+    heaviside,
+    input_current,
+    neuron_states,
+    propagate,
+    run_float_snn,
+    transmit,
+)
+from toolchain.networks.layer_graph import InputPopulation, LayerGraph, SpikingPopulation
+from toolchain.passes.align_edges import align_edges
+from toolchain.passes.change_timesteps import use_uniform_timesteps
+
+
+def frame_by_frame(graph: LayerGraph, timesteps: int, initial_share: float = 0.5) -> LayerGraph:
+    """Run every population for T steps on its sources' frames of the same step.
+
+    With ``initial_share=0.5`` (v(0) = v_th / 2) this is QCFS on a network trained with its quantizer (Bu
+    et al., 2022), and OPI on a float ANN's balanced thresholds (Bu et al., 2022, "Optimized potential
+    initialization"). With 0 it is RMP with threshold balancing (Han et al., 2020).
+    """
+    graph = align_edges(use_uniform_timesteps(graph, timesteps), "replicate")
+    populations = [
+        replace(p, initial_potential=p.threshold * initial_share)
+        if isinstance(p, SpikingPopulation)
+        else p
+        for p in graph.populations
+    ]
+    return LayerGraph.build(populations, graph.synapses)
+
+
+def averaged(graph: LayerGraph, timesteps: int) -> LayerGraph:
+    """The same network with temporal averaging: QCFS+aver on QCFS networks (Table 8)."""
+    return align_edges(use_uniform_timesteps(graph, timesteps), "average")
+
+
+def logits_by_timestep(
+    graph: LayerGraph, pixels: PixelSource, dtype: torch.dtype = torch.float32
+) -> np.ndarray:
+    """Logits after 1, 2, ... T steps of a frame-by-frame network, shape ``(T, B, classes)``."""
+    return _running_mean(run_float_snn(graph, pixels, dtype=dtype).step_logits)
+
+
+@torch.no_grad()
+def calibrate_biases(graph: LayerGraph, pixels: np.ndarray) -> LayerGraph:
+    """Shift each bias by the mean difference between the ANN's and the SNN's activation, layer by layer.
+
+    The bias part of SNNC-AP (Li et al., 2021, section 4.2): both see their own earlier layers, the SNN's
+    calibrated already.
+
+    Args:
+        pixels: unlabelled samples, ``(B, C, H, W)``.
+    """
+    images = input_current(graph, pixels, torch.float32)
+    activations = _float_activations(graph, images)
+    for name, activation in activations.items():
+        rate = _firing_rates(graph, images)[name]
+        population = graph[name]
+        assert isinstance(population, SpikingPopulation)
+        spiking = rate * torch.from_numpy(population.threshold).float()
+        shift = (activation - spiking).mean(dim=(0, 2, 3)).double().numpy()[:, None, None]
+        populations = [
+            replace(p, bias=p.bias + shift) if p is population else p for p in graph.populations
+        ]
+        graph = LayerGraph.build(populations, graph.synapses)
+    return graph
+
+
+@torch.inference_mode()
+def silence_overfired(graph: LayerGraph, pixels: PixelSource, probe_steps: int) -> np.ndarray:
+    """Logits after 1 to T steps with SRP (Hao et al., 2023, "residual membrane potential").
+
+    A first run of ``probe_steps`` finds the neurons whose membrane potential ends below 0: they fired
+    more than their input asked for. They stay silent in a second run.
+    """
+    probe = use_uniform_timesteps(graph, probe_steps)
+    neurons = neuron_states(graph, torch.float32)
+    steps = []
+    for start in range(0, len(pixels), SAMPLES_PER_BATCH):
+        images = input_current(graph, pixels[start : start + SAMPLES_PER_BATCH], torch.float32)
+        first = propagate(probe, images, neurons, heaviside)
+        silenced = {name: v < 0 for name, v in first.final_potentials.items()}
+        trace = propagate(graph, images, neurons, heaviside, silenced=silenced)
+        steps.append(trace.step_logits.numpy())
+    return _running_mean(np.concatenate(steps))
+
+
+def _firing_rates(graph: LayerGraph, images: Tensor) -> dict[str, Tensor]:
+    """Spikes a step of every population, mean over its window, ``(B, C, H, W)``."""
+    rates: dict[str, Tensor] = {}
+
+    def note(name: str, spikes: Tensor) -> None:
+        rates[name] = spikes.mean(dim=1)
+
+    propagate(graph, images, neuron_states(graph, torch.float32), heaviside, on_spikes=note)
+    return rates
+
+
+def _running_mean(step_logits: np.ndarray) -> np.ndarray:
+    steps = np.arange(1, step_logits.shape[1] + 1)
+    return (step_logits.cumsum(axis=1) / steps[:, None]).transpose(1, 0, 2)
+
+
+def _float_activations(graph: LayerGraph, images: Tensor) -> dict[str, Tensor]:
+    """Activations of the ANN whose ReLUs clip at the thresholds, by population."""
+    values: dict[str, Tensor] = {}
+    for population in graph.populations:
+        if isinstance(population, InputPopulation):
+            values[population.name] = images
+        elif isinstance(population, SpikingPopulation):
+            current = torch.from_numpy(population.bias).float()
+            for synapse in graph.incoming(population.name):
+                current = current + transmit(synapse.maps, values[synapse.source])
+            threshold = torch.from_numpy(population.threshold).float()
+            values[population.name] = torch.minimum(torch.relu(current), threshold)
+    return {n: v for n, v in values.items() if isinstance(graph[n], SpikingPopulation)}

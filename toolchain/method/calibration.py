@@ -1,0 +1,205 @@
+"""Calibration of initial membrane potentials and thresholds (section 4.4, Eq. 14 to 17).
+
+Weights are frozen. v(0) and v_th of every spiking population are trained so that the spiking network's
+logits approach the ANN's (Eq. 15), without labels. Gradients are autograd's through all steps, with a
+triangular surrogate for the Heaviside function's derivative: the printed Eq. 16 and 17 leave out paths
+through earlier spikes and have a sign wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from toolchain.errors import DataError
+from toolchain.method.float_snn import NeuronState, heaviside, input_current, propagate
+from toolchain.networks.layer_graph import LayerGraph, SpikingPopulation
+
+Granularity: TypeAlias = Literal["layer", "channel"]
+GRANULARITIES: tuple[Granularity, ...] = ("layer", "channel")
+
+HELD_OUT_SHARE = 0.25
+"""Of the calibration samples: they choose the epoch and are never trained on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrationPlan:
+    """How to calibrate.
+
+    Attributes:
+        granularity: one v(0) and v_th a population, or one a channel.
+    """
+
+    epochs: int = 20
+    batch_size: int = 64
+    learning_rate: float = 0.01
+    granularity: Granularity = "channel"
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrationEpoch:
+    """Mean squared error of the logits after an epoch (0: before calibration)."""
+
+    epoch: int
+    loss: float
+    held_out_loss: float
+
+
+@dataclass(frozen=True, eq=False)
+class Calibrated:
+    """The calibrated graph, the epoch it is from, and the loss before and after on held-out samples."""
+
+    graph: LayerGraph
+    epoch: int
+    loss_before: float
+    loss_after: float
+
+
+def calibrate(
+    graph: LayerGraph,
+    pixels: np.ndarray,
+    ann_logits: np.ndarray,
+    plan: CalibrationPlan,
+    on_epoch: Callable[[CalibrationEpoch], None] = lambda report: None,
+) -> Calibrated:
+    """Train v(0) and v_th; return the network of the epoch with the least held-out loss.
+
+    Thresholds stay positive and v(0) within ``[0, v_th)``, where the closed form of the spike count
+    holds. If no epoch improves on it, the network is returned as it was.
+
+    Args:
+        graph: a spiking network, aligned as it will run.
+        pixels: unlabelled samples, ``(B, C, H, W)``; not those to be tested on.
+        ann_logits: the ANN's last layer on them, ``(B, classes)``.
+
+    Raises:
+        DataError: fewer than 8 samples.
+    """
+    if len(pixels) < 8:
+        raise DataError(f"calibration needs at least 8 samples, not {len(pixels)}")
+    held_out = max(1, round(HELD_OUT_SHARE * len(pixels)))
+    images = input_current(graph, pixels, torch.float32)
+    targets = torch.from_numpy(ann_logits).float()
+    neurons = _Neurons(graph, plan.granularity)
+    optimizer = torch.optim.Adam(neurons.parameters(), lr=plan.learning_rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=plan.epochs)
+    before = best = _loss(graph, images[:held_out], targets[:held_out], neurons, plan)
+    best_epoch, best_state = 0, _snapshot(neurons)
+    on_epoch(CalibrationEpoch(epoch=0, loss=float("nan"), held_out_loss=before))
+    generator = torch.Generator().manual_seed(plan.seed)
+    for epoch in range(1, plan.epochs + 1):
+        total = 0.0
+        order = held_out + torch.randperm(len(images) - held_out, generator=generator)
+        for batch in order.split(plan.batch_size):
+            optimizer.zero_grad()
+            trace = propagate(graph, images[batch], neurons.states(), surrogate_spike)
+            loss = F.mse_loss(trace.step_logits.mean(dim=1), targets[batch])
+            loss.backward()
+            optimizer.step()
+            neurons.clamp_parameters()
+            total += float(loss.detach()) * len(batch)
+        schedule.step()
+        after = _loss(graph, images[:held_out], targets[:held_out], neurons, plan)
+        if after < best:
+            best, best_epoch, best_state = after, epoch, _snapshot(neurons)
+        on_epoch(CalibrationEpoch(epoch=epoch, loss=total / len(order), held_out_loss=after))
+    if best_epoch == 0:
+        return Calibrated(graph, 0, before, before)
+    neurons.load_state_dict(best_state)
+    return Calibrated(neurons.written_into(graph), best_epoch, before, best)
+
+
+class _SurrogateSpike(torch.autograd.Function):
+    """Heaviside forward; backward a triangle of width v_th and area 1 around the threshold."""
+
+    @staticmethod
+    def forward(ctx: Any, potential: Tensor, threshold: Tensor) -> Tensor:
+        ctx.save_for_backward(potential, threshold)
+        return heaviside(potential, threshold)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
+        potential, threshold = ctx.saved_tensors
+        reach = threshold / 2
+        slope = (1 - (potential - threshold).abs() / reach).clamp(min=0) / reach
+        gradient = gradients[0] * slope
+        return gradient, -gradient.sum_to_size(threshold.shape)
+
+
+def surrogate_spike(potential: Tensor, threshold: Tensor) -> Tensor:
+    """Spike at or above the threshold, with a surrogate gradient to both (Wu et al., 2018b)."""
+    return _SurrogateSpike.apply(potential, threshold)
+
+
+class _Neurons(nn.Module):
+    """v_th as a factor on its trained value, v(0) as a share of v_th."""
+
+    def __init__(self, graph: LayerGraph, granularity: Granularity) -> None:
+        super().__init__()
+        self.names = [p.name for p in graph.spiking]
+        self.thresholds, shares, factors = [], [], []
+        for name in self.names:
+            population = graph[name]
+            assert isinstance(population, SpikingPopulation)
+            one_each = (population.shape[0], 1, 1) if granularity == "channel" else (1, 1, 1)
+            shape = np.broadcast_shapes(population.threshold.shape, one_each)
+            threshold = torch.from_numpy(np.broadcast_to(population.threshold, shape).copy())
+            share = population.initial_potential / population.threshold
+            self.thresholds.append(threshold.float())
+            shape = torch.Size(np.broadcast_shapes(share.shape, one_each))
+            shares.append(nn.Parameter(torch.from_numpy(share).float().expand(shape).clone()))
+            factors.append(nn.Parameter(torch.ones_like(threshold, dtype=torch.float32)))
+        self.shares, self.factors = nn.ParameterList(shares), nn.ParameterList(factors)
+
+    def states(self) -> dict[str, NeuronState]:
+        return {
+            name: NeuronState(threshold * factor, threshold * factor * share)
+            for name, threshold, factor, share in zip(
+                self.names, self.thresholds, self.factors, self.shares, strict=True
+            )
+        }
+
+    @torch.no_grad()
+    def clamp_parameters(self) -> None:
+        for factor, share in zip(self.factors, self.shares, strict=True):
+            factor.clamp_(min=0.1)
+            share.clamp_(0, 1 - 1e-4)
+
+    @torch.no_grad()
+    def written_into(self, graph: LayerGraph) -> LayerGraph:
+        states = self.states()
+        populations = [
+            replace(
+                p,
+                threshold=states[p.name].threshold.double().numpy(),
+                initial_potential=states[p.name].initial_potential.double().numpy(),
+            )
+            if isinstance(p, SpikingPopulation)
+            else p
+            for p in graph.populations
+        ]
+        return LayerGraph.build(populations, graph.synapses)
+
+
+def _snapshot(neurons: _Neurons) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in neurons.state_dict().items()}
+
+
+@torch.no_grad()
+def _loss(
+    graph: LayerGraph, images: Tensor, targets: Tensor, neurons: _Neurons, plan: CalibrationPlan
+) -> float:
+    total = 0.0
+    for part, target in zip(
+        images.split(plan.batch_size), targets.split(plan.batch_size), strict=True
+    ):
+        logits = propagate(graph, part, neurons.states(), heaviside).step_logits.mean(dim=1)
+        total += float(F.mse_loss(logits, target)) * len(part)
+    return total / len(images)

@@ -1,0 +1,238 @@
+"""The float spiking network with a real time axis: what the paper's conversion gives (Eq. 1-3, 11-13).
+
+It exists to be compared with the quantized ANN, to be calibrated, and to run the methods that the paper
+is compared with. The hardware runs the integer network.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from typing_extensions import assert_never
+
+from toolchain.datasets import PixelSource
+from toolchain.networks.layer_graph import (
+    InputPopulation,
+    LayerGraph,
+    ReadoutPopulation,
+    SpikingPopulation,
+)
+from toolchain.networks.linear_maps import (
+    AveragePool,
+    Convolution,
+    Dense,
+    LinearMap,
+    Scale,
+    SumPool,
+)
+from toolchain.networks.temporal_alignment import selected_frames
+
+SAMPLES_PER_BATCH = 128
+
+
+@dataclass(frozen=True, eq=False)
+class FloatRun:
+    """Result of a simulation.
+
+    Attributes:
+        step_logits: readout current of each of its steps, shape ``(B, T, classes)``.
+        counts: spike counts per spiking population, int32 ``(B, C, H, W)``; empty unless asked for.
+    """
+
+    step_logits: np.ndarray
+    counts: dict[str, np.ndarray]
+
+    @property
+    def logits(self) -> np.ndarray:
+        """Mean readout current (Eq. 15), shape ``(B, classes)``."""
+        return self.step_logits.mean(axis=1)
+
+
+@dataclass(frozen=True, eq=False)
+class NeuronState:
+    """What calibration may change: both broadcastable to ``(C, H, W)``."""
+
+    threshold: Tensor
+    initial_potential: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """One batch through the network.
+
+    Attributes:
+        step_logits: ``(B, T, classes)``.
+        final_potentials: membrane potential after the last step, ``(B, C, H, W)``.
+    """
+
+    step_logits: Tensor
+    final_potentials: dict[str, Tensor]
+
+
+SpikeFunction = Callable[[Tensor, Tensor], Tensor]
+"""Membrane potential and threshold to 0 or 1, differentiable or not."""
+
+
+def heaviside(potential: Tensor, threshold: Tensor) -> Tensor:
+    """Spike at or above the threshold (Eq. 2, at equality as the quantizer's rounding needs)."""
+    return (potential >= threshold).to(potential.dtype)
+
+
+@torch.inference_mode()
+def run_float_snn(
+    graph: LayerGraph,
+    pixels: PixelSource,
+    *,
+    with_counts: bool = False,
+    dtype: torch.dtype = torch.float64,
+) -> FloatRun:
+    """Simulate step by step, in batches.
+
+    Args:
+        pixels: integers of shape ``(B, C, H, W)``.
+        with_counts: also return every population's spike counts.
+    """
+    neurons = neuron_states(graph, dtype)
+    steps: list[np.ndarray] = []
+    counts: dict[str, list[np.ndarray]] = defaultdict(list)
+
+    def count(name: str, spikes: Tensor) -> None:
+        counts[name].append(spikes.sum(dim=1).to(torch.int32).numpy())
+
+    for start in range(0, len(pixels), SAMPLES_PER_BATCH):
+        images = input_current(graph, pixels[start : start + SAMPLES_PER_BATCH], dtype)
+        on_spikes = count if with_counts else None
+        trace = propagate(graph, images, neurons, heaviside, on_spikes=on_spikes)
+        steps.append(trace.step_logits.numpy())
+    return FloatRun(
+        step_logits=np.concatenate(steps),
+        counts={name: np.concatenate(parts) for name, parts in counts.items()},
+    )
+
+
+def neuron_states(graph: LayerGraph, dtype: torch.dtype) -> dict[str, NeuronState]:
+    """Threshold and initial potential of every spiking population, as tensors."""
+    return {
+        p.name: NeuronState(
+            torch.from_numpy(p.threshold).to(dtype), torch.from_numpy(p.initial_potential).to(dtype)
+        )
+        for p in graph.spiking
+    }
+
+
+def input_current(graph: LayerGraph, pixels: np.ndarray, dtype: torch.dtype) -> Tensor:
+    """Real values of pixel integers, shape ``(B, C, H, W)``."""
+    return torch.from_numpy(np.ascontiguousarray(pixels)).to(dtype) * graph.input.unit
+
+
+def propagate(
+    graph: LayerGraph,
+    images: Tensor,
+    neurons: Mapping[str, NeuronState],
+    spike: SpikeFunction,
+    *,
+    on_spikes: Callable[[str, Tensor], None] | None = None,
+    silenced: Mapping[str, Tensor] | None = None,
+) -> Trace:
+    """All populations over all their steps, in topological order.
+
+    Args:
+        images: real input values, ``(B, C, H, W)``.
+        neurons: state of every spiking population.
+        spike: Heaviside, or one with a surrogate gradient.
+        on_spikes: called with each population's name and spikes, 0 or 1, ``(B, T, C, H, W)``, as soon as
+            they are known: what is to be reduced need not be kept.
+        silenced: per population, True for neurons that must not fire, ``(B, C, H, W)``.
+    """
+    frames: dict[str, Tensor] = {}  # (B, T, C, H, W), real values
+    potentials: dict[str, Tensor] = {}
+    step_logits = images.new_empty(0)
+    last_reader = {s.source: s.target for p in graph.populations for s in graph.incoming(p.name)}
+    for population in graph.populations:
+        name = population.name
+        if isinstance(population, InputPopulation):
+            frames[name] = images[:, None]
+            continue
+        current = _current(graph, population, frames)
+        if isinstance(population, ReadoutPopulation):
+            step_logits = current.flatten(2).expand(-1, population.timesteps, -1)
+            continue
+        mask = None if silenced is None else silenced[name]
+        fired, potentials[name] = _fire(population, neurons[name], current, spike, mask)
+        frames[name] = fired * neurons[name].threshold
+        if on_spikes is not None:
+            on_spikes(name, fired)
+        for source in [s for s, reader in last_reader.items() if reader == name]:
+            del frames[source]
+    return Trace(step_logits, potentials)
+
+
+def _fire(
+    population: SpikingPopulation,
+    state: NeuronState,
+    current: Tensor,
+    spike: SpikeFunction,
+    silenced: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """Integrate and fire with soft reset (Eq. 1-3); a constant current has one step only."""
+    potential = state.initial_potential.expand(current[:, 0].shape)
+    fired = []
+    for step in range(population.timesteps):
+        potential = potential + current[:, min(step, current.shape[1] - 1)]
+        spikes = spike(potential, state.threshold)
+        if silenced is not None:
+            spikes = spikes.masked_fill(silenced, 0)
+        potential = torch.addcmul(potential, state.threshold, spikes, value=-1)
+        fired.append(spikes)
+    return torch.stack(fired, dim=1), potential
+
+
+def _current(
+    graph: LayerGraph, target: SpikingPopulation | ReadoutPopulation, frames: Mapping[str, Tensor]
+) -> Tensor:
+    """Current of each target step, ``(B, T, C, H, W)``; T = 1 if it is the same in all steps."""
+    any_frames = next(iter(frames.values()))
+    current = torch.from_numpy(target.bias).to(any_frames.dtype)
+    current = current.expand(len(any_frames), 1, *target.shape)
+    for synapse in graph.incoming(target.name):
+        source = frames[synapse.source]
+        direct_coded = isinstance(graph[synapse.source], InputPopulation)
+        if synapse.alignment == "average" or direct_coded:
+            current = current + transmit(synapse.maps, source.mean(dim=1))[:, None]
+            continue
+        selected = selected_frames(synapse.alignment, source.shape[1], target.timesteps)
+        needed = sorted({frame for frame in selected if frame is not None})
+        sent = {frame: transmit(synapse.maps, source[:, frame]) for frame in needed}
+        silence = torch.zeros_like(current[:, 0])
+        steps = [silence if frame is None else sent[frame] for frame in selected]
+        current = current + torch.stack(steps, dim=1)
+    return current
+
+
+def transmit(maps: tuple[LinearMap, ...], values: Tensor) -> Tensor:
+    """Apply a synapse's maps to ``(B, C, H, W)`` values in their own float type."""
+    for linear_map in maps:
+        match linear_map:
+            case Convolution(stride=stride, padding=padding, groups=groups):
+                weight = torch.from_numpy(linear_map.weight).to(values.dtype)
+                values = F.conv2d(values, weight, stride=stride, padding=padding, groups=groups)
+            case Dense():
+                weight = torch.from_numpy(linear_map.weight).to(values.dtype)
+                values = F.linear(values.flatten(1), weight)[:, :, None, None]
+            case Scale():
+                values = (
+                    values * torch.from_numpy(linear_map.weight).to(values.dtype)[:, None, None]
+                )
+            case AveragePool(kernel=kernel, stride=stride, padding=padding):
+                values = F.avg_pool2d(values, kernel, stride, padding)
+            case SumPool(kernel=kernel, stride=stride, padding=padding):
+                values = F.avg_pool2d(values, kernel, stride, padding, divisor_override=1)
+            case _:
+                assert_never(linear_map)
+    return values

@@ -1,0 +1,344 @@
+"""The user's network is the judge: it is executed, and what was made of it must compute the same.
+
+A quantized module and the layer graph it was converted to run in float64 and evaluation mode. Each
+population is given the module's own values of its sources, so that the first population that differs is
+the one that was converted wrongly, and a count that differs by rounding does not spread.
+
+Nothing is concluded from how a network is written: an operation in place, a keyword, a hook, an aliased
+tensor or a training branch that conversion did not see shows as a difference.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, fx, nn
+
+from toolchain.datasets import PixelSource
+from toolchain.errors import DataError, QacDeployError, UnsupportedNetworkError
+from toolchain.method.float_snn import input_current, transmit
+from toolchain.method.quantizers import quantizers
+from toolchain.networks.layer_graph import (
+    InputPopulation,
+    LayerGraph,
+    ReadoutPopulation,
+    SpikingPopulation,
+)
+from toolchain.networks.linear_maps import Shape
+
+TOLERANCE = 1e-9  # of the range of what is compared
+NUM_SAMPLES = 8
+NUM_STIMULATED = (
+    2  # samples whose quantizers get random values: a silent population hides what reads it
+)
+NUM_REPEATED = 2  # samples executed a second time, in another order and batch
+VALUES_PER_BATCH = 2**24  # of the largest population, 128 MiB in float64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agreement:
+    """What was compared, without a difference.
+
+    Attributes:
+        num_ties: counts that differ by one where the value lies on a rounding boundary of the quantizer,
+            within ``TOLERANCE``: float64 decides them by the order of additions.
+    """
+
+    num_samples: int
+    num_counts: int
+    num_ties: int
+
+
+def evaluation_copy(module: nn.Module) -> nn.Module:
+    """A copy on the CPU, in float64 and evaluation mode; the module itself stays as it is.
+
+    Raises:
+        UnsupportedNetworkError: it cannot be copied.
+    """
+    return faithful_copy(module).eval().to("cpu", torch.float64)
+
+
+def faithful_copy(module: nn.Module) -> nn.Module:
+    """A copy that computes what the module does, hooks included.
+
+    Raises:
+        UnsupportedNetworkError: it cannot be copied.
+    """
+    try:
+        copied = copy.deepcopy(module)
+    except Exception as error:  # a user's own classes
+        raise UnsupportedNetworkError(
+            f"{type(module).__name__} cannot be copied ({_first_line(error)}); make pruning permanent with "
+            f"prune.remove, and use torch.nn.utils.parametrizations in place of weight_norm"
+        ) from error
+    for ours, theirs in zip(copied.modules(), module.modules(), strict=True):
+        if isinstance(theirs, fx.GraphModule):
+            _restore_calls(ours, theirs)
+    return copied
+
+
+def _restore_calls(copied: nn.Module, module: fx.GraphModule) -> None:
+    """What a copy of a traced module loses: its hooks, and a forward that was put in place of its own."""
+    for field in (
+        "_forward_pre_hooks", "_forward_pre_hooks_with_kwargs", "_forward_hooks",
+        "_forward_hooks_with_kwargs", "_forward_hooks_always_called",
+    ):  # fmt: skip
+        getattr(copied, field).update(getattr(module, field))
+    if "forward" in vars(module):
+        vars(copied)["forward"] = vars(module)["forward"]
+
+
+def execute(judge: nn.Module, images: Tensor) -> Tensor:
+    """Logits of a network; nothing of the caller's random state is used.
+
+    Raises:
+        UnsupportedNetworkError: it fails on this input, or returns something else than a tensor.
+    """
+    name = type(judge).__name__
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            logits = judge(images.clone())
+    except QacDeployError:
+        raise
+    except Exception as error:  # a user's own code
+        raise UnsupportedNetworkError(
+            f"{name} fails on an input of shape {tuple(images.shape)} in float64 and evaluation mode: "
+            f"{_first_line(error)}; check input_shape, and keep tensors in parameters or buffers"
+        ) from error
+    if not isinstance(logits, Tensor):
+        raise UnsupportedNetworkError(
+            f"{name} must return one tensor of logits, not {type(logits).__name__}"
+        )
+    return logits
+
+
+def compare_with_module(
+    judge: nn.Module,
+    graph: LayerGraph,
+    as_input: Callable[[Tensor], Tensor] = lambda values: values,
+    samples: PixelSource | None = None,
+) -> Agreement:
+    """Execute a network, and compare every population of its layer graph and the logits.
+
+    Args:
+        judge: the quantized network in float64 and evaluation mode (``evaluation_copy``).
+        graph: what was made of it, all alignments ``average``.
+        as_input: what the network's caller does to ``pixels * unit`` before it, such as normalization.
+        samples: some pixels of a data set, ``(B, C, H, W)``, in addition to random ones and the extremes.
+
+    Raises:
+        UnsupportedNetworkError: naming the first population that differs.
+    """
+    (source,) = (p for p in graph.populations if isinstance(p, InputPopulation))
+    pixels = probe_pixels(source.shape, source.max_value)
+    if samples is not None:
+        own = samples[: NUM_SAMPLES // 4]
+        if own.shape[1:] != source.shape:
+            raise DataError(
+                f"samples have shape {own.shape[1:]}, but the network's input is {source.shape}"
+            )
+        pixels = np.concatenate([own, pixels[: NUM_SAMPLES - len(own)]])
+    values = input_current(graph, pixels, torch.float64)
+    largest = max(int(np.prod(p.shape)) for p in graph.populations)
+    comparison = _Comparison(graph, judge)
+    logits = [
+        comparison.run(part, as_input(part))
+        for part in values.split(max(1, VALUES_PER_BATCH // largest))
+    ]
+    stimulated = values[-NUM_STIMULATED:]
+    comparison.run(stimulated, as_input(stimulated), stimulate=True)
+    require_repeatable(judge, as_input(values), torch.cat(logits))
+    return Agreement(
+        num_samples=len(values), num_counts=comparison.num_counts, num_ties=comparison.num_ties
+    )
+
+
+def probe_pixels(shape: Shape, max_value: int) -> np.ndarray:
+    """Extremes (all 0, all max, one pixel in a corner and in the middle), sparse and random pixels."""
+    random = np.random.default_rng(0)
+    pixels = random.integers(0, max_value + 1, (NUM_SAMPLES, *shape))
+    pixels[:4] = 0
+    pixels[1] = max_value
+    pixels[2, 0, 0, 0] = max_value
+    pixels[3, -1, shape[1] // 2, shape[2] // 2] = max_value
+    pixels[4] *= random.random(shape) < 0.1
+    return pixels
+
+
+class _Comparison:
+    """Hooks on the quantizers of a network that compare each with its population as it is called."""
+
+    def __init__(self, graph: LayerGraph, judge: nn.Module) -> None:
+        self.graph, self.judge = graph, judge
+        self.num_counts = self.num_ties = 0
+        self._values: dict[str, Tensor] = {}  # the module's own, until the last reader has them
+        self._inputs: dict[str, Tensor] = {}
+        self._unread: dict[str, int] = {}
+        self._called: set[str] = set()
+        self._stimulate = False
+        self._random = torch.Generator().manual_seed(0)
+
+    def run(self, values: Tensor, images: Tensor, *, stimulate: bool = False) -> Tensor:
+        """Execute a batch; returns the module's logits.
+
+        Args:
+            stimulate: give each quantizer random values over its range in place of its input, once that
+                has been compared.
+        """
+        graph = self.graph
+        self._stimulate = stimulate
+        self._unread = {p.name: len(graph.outgoing(p.name)) for p in graph.populations}
+        (source,) = (p.name for p in graph.populations if isinstance(p, InputPopulation))
+        (readout,) = (p for p in graph.populations if isinstance(p, ReadoutPopulation))
+        self._values, self._inputs, self._called = {source: values}, {}, set()
+        with self._hooks():
+            logits = execute(self.judge, images)
+        for population in graph.populations:
+            if isinstance(population, SpikingPopulation) and population.name not in self._called:
+                raise UnsupportedNetworkError(
+                    f"{population.name}: the network does not call this quantizer, which its layer graph "
+                    f"has as a population; {_REMEDY}"
+                )
+        self._compare_currents(readout, logits)
+        return logits
+
+    @contextmanager
+    def _hooks(self) -> Iterator[None]:
+        handles = []
+        for name, quantizer in quantizers(self.judge).items():
+            if name in self.graph.digraph:
+                before, after = self._hooks_of(name)
+                handles.append(quantizer.register_forward_pre_hook(before, with_kwargs=True))
+                handles.append(quantizer.register_forward_hook(after))
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _hooks_of(self, name: str) -> tuple[Callable[..., Any], Callable[..., None]]:
+        population = self.graph[name]
+        assert isinstance(population, SpikingPopulation)
+
+        def before(
+            module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+        ) -> tuple[tuple[Tensor], dict[str, Any]] | None:
+            (given,) = (*args, *kwargs.values())
+            if name in self._called:
+                raise UnsupportedNetworkError(
+                    f"{name}: the network calls this quantizer more than once, but a population fires one "
+                    f"window per sample; give each use a quantizer of its own"
+                )
+            self._called.add(name)
+            self._compare_currents(population, given)
+            if not self._stimulate:
+                self._inputs[name] = given.clone()
+                return None
+            uniform = torch.rand(given.shape, generator=self._random, dtype=torch.float64)
+            self._inputs[name] = (1.5 * uniform - 0.25) * float(population.threshold.max())
+            return (self._inputs[name].clone(),), {}
+
+        def after(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
+            self._compare_counts(population, self._inputs.pop(name), output)
+            self._values[name] = output.clone().reshape(-1, *population.shape)
+
+        return before, after
+
+    def _compare_currents(
+        self, population: SpikingPopulation | ReadoutPopulation, given: Tensor
+    ) -> None:
+        """The population's current from the module's own values of its sources."""
+        incoming = self.graph.incoming(population.name)
+        if missing := [s.source for s in incoming if s.source not in self._values]:
+            raise UnsupportedNetworkError(
+                f"{population.name}: the network computes it before '{missing[0]}', which its layer graph "
+                f"has as a source; {_REMEDY}"
+            )
+        current = torch.from_numpy(population.bias)
+        for synapse in incoming:
+            current = current + transmit(synapse.maps, self._values[synapse.source])
+        for synapse in incoming:
+            self._unread[synapse.source] -= 1
+            if self._unread[synapse.source] == 0:
+                del self._values[synapse.source]
+        floor = 0.0
+        if isinstance(population, SpikingPopulation):
+            floor = float(population.threshold.max())
+        if (found := difference_of(current, given, floor)) is not None:
+            what = "other logits" if isinstance(population, ReadoutPopulation) else "another input"
+            raise UnsupportedNetworkError(
+                f"{population.name}: the converted network has {what} than the network itself: "
+                f"{found}; {_REMEDY}"
+            )
+
+    def _compare_counts(self, population: SpikingPopulation, given: Tensor, output: Tensor) -> None:
+        """The counts of soft-reset neurons at the module's own currents, and the quantizer's output."""
+        name, steps = population.name, population.timesteps
+        threshold = torch.from_numpy(population.threshold)
+        current = given.reshape(-1, *population.shape)
+        position = (torch.from_numpy(population.initial_potential) + steps * current) / threshold
+        counts = position.floor().clamp(0, steps)
+        expected = output.reshape(current.shape) * steps / threshold
+        if (found := difference_of(expected.round(), expected, float(steps))) is not None:
+            kind = type(self.judge.get_submodule(name)).__name__
+            raise UnsupportedNetworkError(
+                f"{name}: {kind} gives values that are no multiple of alpha / T: {found}; a spike count "
+                f"cannot carry them"
+            )
+        scale = float(current.abs().max()) + float(threshold.max())
+        slack = TOLERANCE * (1 + steps * scale / float(threshold.min()))
+        tied = (position - position.round()).abs() <= slack
+        different = counts != expected.round()
+        wrong = different & ~(tied & ((counts - expected.round()).abs() == 1))
+        if wrong.any():
+            at = tuple(int(i) for i in wrong.nonzero()[0])
+            raise UnsupportedNetworkError(
+                f"{name}: the converted population fires {float(counts[at]):g} spikes where the network's "
+                f"quantizer gives {float(expected[at]):g}, at sample and neuron {at}; {_REMEDY}"
+            )
+        self.num_counts += counts.numel()
+        self.num_ties += int(different.sum())
+
+
+_REMEDY = (
+    "its forward holds what conversion does not see (such as a hook, an operation in place on an aliased "
+    "tensor, or state); write it with plain modules and functions"
+)
+
+
+def require_repeatable(judge: nn.Module, images: Tensor, logits: Tensor) -> None:
+    """Some samples again, in another order and batch: state, chance and neighbours must not matter."""
+    again = torch.arange(len(images) - 1, -1, -1)[:NUM_REPEATED]
+    if (found := difference_of(logits[again], execute(judge, images[again]), 0.0)) is not None:
+        raise UnsupportedNetworkError(
+            f"{type(judge).__name__} gives other logits for the same sample in another batch: {found}; in "
+            f"evaluation mode nothing may depend on chance, on earlier calls or on other samples"
+        )
+
+
+def difference_of(expected: Tensor, found: Tensor, floor: float) -> str | None:
+    """The largest difference over ``TOLERANCE`` of the range, or None.
+
+    Args:
+        floor: least range, for values that are all near zero.
+    """
+    if expected.numel() != found.numel():
+        return f"shape {tuple(found.shape)} where {tuple(expected.shape)} was expected"
+    found = found.reshape(expected.shape).to(torch.float64)
+    error = (expected - found).abs()
+    scale = max(float(expected.abs().max()), float(found.abs().max()), floor)
+    largest = float(error.max())
+    if largest <= TOLERANCE * scale:  # false for NaN
+        return None
+    return f"{largest:.3g} at most, in a range of {scale:.3g}"
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:200]

@@ -1,0 +1,116 @@
+"""What must hold for every integer network, and the bounds it must keep on a target."""
+
+from __future__ import annotations
+
+import numpy as np
+from typing_extensions import assert_never
+
+from toolchain.errors import IntegerWidthError
+from toolchain.networks.integer_network.accumulator_bounds import (
+    accumulator_interval,
+    potential_interval,
+)
+from toolchain.networks.integer_network.bit_planes import highest_exponent
+from toolchain.networks.integer_network.integer_widths import IntegerWidths
+from toolchain.networks.integer_network.network import (
+    IntegerInput,
+    IntegerNetwork,
+    IntegerReadout,
+    IntegerSpiking,
+)
+from toolchain.networks.layer_graph.structure import require, verify_structure
+from toolchain.networks.linear_maps import IntegerPool, WeightedMap
+
+
+def verify_integer_network(network: IntegerNetwork) -> IntegerNetwork:
+    """Check structure, shapes, types and signs; return the network unchanged.
+
+    Raises:
+        UnsupportedNetworkError: naming the population or synapse, the field, and what it must be.
+    """
+    if not isinstance(network, IntegerNetwork):
+        raise TypeError(f"must be an IntegerNetwork, not {type(network).__name__}")
+    for synapse in network.synapses:
+        require(
+            isinstance(synapse.weighted, WeightedMap)
+            and all(
+                isinstance(m, IntegerPool) for m in (*synapse.pools_before, *synapse.pools_after)
+            ),
+            f"{synapse.source} -> {synapse.target}: an integer synapse must hold sum pools, one map with "
+            f"a weight, and sum pools, not {', '.join(type(m).__name__ for m in synapse.maps)}",
+        )
+        require(synapse.weighted.weight.dtype == np.int8, f"{synapse}: weight must be int8")
+        require(synapse.exponent >= 0, f"{synapse}: exponent must be at least 0")
+    verify_structure(network, network.input, network.readout)
+    for population in network.populations:
+        match population:
+            case IntegerInput():
+                continue
+            case IntegerSpiking(threshold=threshold):
+                arrays = {
+                    "threshold": threshold,
+                    "initial_potential": population.initial_potential,
+                    "bias": population.bias,
+                }
+                require(
+                    bool((threshold > 0).all()),
+                    f"{population.name}: threshold must be positive, not {threshold.min()}",
+                )
+            case IntegerReadout():
+                arrays = {"bias": population.bias}
+            case _:
+                assert_never(population)
+        for field, values in arrays.items():
+            require(
+                values.dtype == np.int64,
+                f"{population.name}: {field} must be int64, not {values.dtype}",
+            )
+    return network
+
+
+def verify_integer_widths(network: IntegerNetwork, widths: IntegerWidths) -> IntegerNetwork:
+    """Check that no integer of the network can exceed the target's widths.
+
+    Raises:
+        IntegerWidthError: naming the layer, the bound, the limit and the remedy.
+    """
+    for synapse in network.synapses:
+        weight = synapse.weighted.weight
+        largest = max(int(weight.max()), -int(weight.min()))
+        if largest > widths.max_weight:
+            raise IntegerWidthError(
+                f"{synapse}: weight {largest} exceeds {widths.weight_bits} bits "
+                f"({widths.max_weight}); lower the weights for this target again"
+            )
+        exponent = highest_exponent(network, synapse)
+        if exponent > widths.max_exponent:
+            raise IntegerWidthError(
+                f"{synapse}: exponent {exponent} exceeds the target's {widths.max_exponent}"
+            )
+    for population in network.populations:
+        name = population.name
+        if isinstance(population, IntegerInput):
+            continue
+        if not widths.allows_bias(population.bias).all():
+            raise IntegerWidthError(
+                f"{name}: bias up to {int(np.abs(population.bias).max()):,} is not a "
+                f"{widths.bias_mantissa_bits}-bit mantissa with a {widths.bias_exponent_bits}-bit "
+                f"exponent (at most {widths.max_bias:,}); train with a smaller bias or threshold"
+            )
+        if isinstance(population, IntegerSpiking):
+            allowed = widths.allows_threshold(population.threshold)
+            if not allowed.all():
+                raise IntegerWidthError(
+                    f"{name}: threshold {int(population.threshold[~allowed].max()):,} must be a multiple of "
+                    f"{1 << widths.threshold_shift} up to {widths.max_threshold:,}"
+                )
+        bound = max(
+            potential_interval(network, name).magnitude,
+            accumulator_interval(network, name).magnitude,
+        )
+        if bound > widths.max_state:
+            raise IntegerWidthError(
+                f"{name}: accumulator bound {bound:,} exceeds the {widths.state_bits}-bit state "
+                f"({widths.max_state:,}); use fewer weight bits or fewer timesteps"
+            )
+    return network

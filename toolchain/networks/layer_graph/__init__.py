@@ -1,0 +1,26 @@
+"""Populations (nodes) and synapses (edges) with real-valued weights and per-layer timesteps."""
+
+from toolchain.networks.layer_graph.graph import LayerGraph, PopulationGraph
+from toolchain.networks.layer_graph.populations import (
+    ALIGNMENT_METHODS,
+    AlignmentMethod,
+    InputPopulation,
+    Population,
+    ReadoutPopulation,
+    SpikingPopulation,
+    Synapse,
+)
+from toolchain.networks.layer_graph.verify import verify_layer_graph
+
+__all__ = [
+    "ALIGNMENT_METHODS",
+    "AlignmentMethod",
+    "InputPopulation",
+    "LayerGraph",
+    "Population",
+    "PopulationGraph",
+    "ReadoutPopulation",
+    "SpikingPopulation",
+    "Synapse",
+    "verify_layer_graph",
+]

@@ -1,0 +1,79 @@
+"""Populations and synapses: the nodes and edges of the float layer graph."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+
+from toolchain.networks.linear_maps import LinearMap, Shape, describe
+
+AlignmentMethod: TypeAlias = Literal["average", "replicate", "truncate"]
+ALIGNMENT_METHODS: tuple[AlignmentMethod, ...] = ("average", "replicate", "truncate")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class InputPopulation:
+    """The image: integers ``0..max_value``, presented as one frame (direct coding).
+
+    Args:
+        unit: real value of one integer step, so that ``x = unit * pixel``.
+    """
+
+    name: str
+    shape: Shape
+    max_value: int
+    unit: float
+    timesteps: int = 1
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SpikingPopulation:
+    """Soft-reset integrate-and-fire neurons with a firing window of T_l steps (Eq. 1-3).
+
+    Args:
+        timesteps: T_l.
+        threshold: v_th = alpha_l, broadcastable to ``shape``, in real units.
+        initial_potential: v(0), broadcastable to ``shape``, in ``[0, threshold)``.
+        bias: constant current, per channel ``(channels, 1, 1)`` or per neuron.
+    """
+
+    name: str
+    shape: Shape
+    timesteps: int
+    threshold: np.ndarray
+    initial_potential: np.ndarray
+    bias: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ReadoutPopulation:
+    """The classes: accumulates and never spikes; its accumulator is the logit vector."""
+
+    name: str
+    shape: Shape
+    bias: np.ndarray
+    timesteps: int = 1
+
+
+Population: TypeAlias = InputPopulation | SpikingPopulation | ReadoutPopulation
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Synapse:
+    """A linear map between two populations, with the alignment T_source -> T_target.
+
+    Args:
+        maps: applied in order; an empty tuple is the identity.
+        alignment: Eq. 11; ``average`` unless a user asks otherwise.
+    """
+
+    source: str
+    target: str
+    maps: tuple[LinearMap, ...]
+    alignment: AlignmentMethod = "average"
+
+    def __str__(self) -> str:
+        kinds = " > ".join(describe(linear_map) for linear_map in self.maps) or "identity"
+        return f"{self.source} -> {self.target} ({kinds}, {self.alignment})"

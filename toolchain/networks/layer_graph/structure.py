@@ -1,0 +1,102 @@
+"""What must hold for both networks, whatever their numbers are: ends, sizes, reach and shapes."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from toolchain.errors import UnsupportedNetworkError
+from toolchain.networks.layer_graph.graph import PopulationGraph
+from toolchain.networks.layer_graph.populations import ALIGNMENT_METHODS
+from toolchain.networks.linear_maps import LinearMap, chain_output_shape
+
+MAX_TIMESTEPS = 65_536  # a firing window longer than any in use
+MAX_PIXEL = 2**24  # the integers that float32 holds exactly
+MAX_NEURONS = 2**27  # of one population
+
+
+def verify_structure(network: PopulationGraph[Any, Any], image: Any, readout: Any) -> None:
+    """Check all that does not depend on the type of weights and thresholds.
+
+    Args:
+        image, readout: the one input and the one readout population.
+
+    Raises:
+        UnsupportedNetworkError: naming the population or synapse, the field, and what it must be.
+    """
+    for population in network.populations:
+        name, shape, incoming = population.name, population.shape, network.incoming(population.name)
+        require(
+            all(isinstance(n, int) and n >= 1 for n in shape),
+            f"{name}: shape must be three positive integers, not {shape}",
+        )
+        require(
+            prod(shape) <= MAX_NEURONS,
+            f"{name}: shape {shape} has {prod(shape):,} neurons, above the limit of {MAX_NEURONS:,}",
+        )
+        require(
+            isinstance(population.timesteps, int) and 1 <= population.timesteps <= MAX_TIMESTEPS,
+            f"{name}: timesteps must be an integer from 1 to {MAX_TIMESTEPS:,}, not {population.timesteps}",
+        )
+        for field in fields(population):
+            values = getattr(population, field.name)
+            require(
+                not isinstance(values, np.ndarray) or _broadcasts(values, shape),
+                f"{name}: {field.name} of shape {np.shape(values)} does not broadcast to {shape}",
+            )
+        if population is image:
+            require(not incoming, f"{name}: the input population must have no incoming synapse")
+            require(
+                1 <= image.max_value <= MAX_PIXEL,
+                f"{name}: max_value must be from 1 to {MAX_PIXEL:,}, not {image.max_value}",
+            )
+            continue
+        require(bool(incoming), f"{name}: no synapse reaches this population")
+        require(
+            len({s.alignment for s in incoming}) == 1,
+            f"{name}: all synapses into one population must use the same alignment, "
+            f"not {', '.join(f'{s.source}: {s.alignment}' for s in incoming)}",
+        )
+    require(
+        not network.outgoing(readout.name),
+        f"{readout.name}: the readout population must have no outgoing synapse",
+    )
+    for synapse in network.synapses:
+        _verify_synapse(network, synapse)
+
+
+def _verify_synapse(network: PopulationGraph[Any, Any], synapse: Any) -> None:
+    for linear_map in synapse.maps:
+        require(
+            isinstance(linear_map, LinearMap),
+            f"{synapse.source} -> {synapse.target}: {type(linear_map).__name__} is no linear map of a "
+            f"network",
+        )
+    require(
+        synapse.alignment in ALIGNMENT_METHODS,
+        f"{synapse}: alignment must be one of {', '.join(ALIGNMENT_METHODS)}",
+    )
+    try:
+        shape = chain_output_shape(synapse.maps, network[synapse.source].shape)
+    except UnsupportedNetworkError as error:
+        raise UnsupportedNetworkError(f"{synapse}: {error}") from None
+    wanted = network[synapse.target].shape
+    require(
+        shape == wanted, f"{synapse}: gives shape {shape}, but the target population has {wanted}"
+    )
+
+
+def require(condition: bool, message: str) -> None:
+    """Refuse a network with a message unless a condition holds."""
+    if not condition:
+        raise UnsupportedNetworkError(message)
+
+
+def _broadcasts(values: np.ndarray, shape: tuple[int, ...]) -> bool:
+    try:
+        return values.ndim == 3 and np.broadcast_shapes(values.shape, shape) == shape
+    except ValueError:
+        return False

@@ -1,0 +1,86 @@
+"""What must hold for every layer graph, checked on load and between passes."""
+
+from __future__ import annotations
+
+import numpy as np
+from typing_extensions import assert_never
+
+from toolchain.networks.layer_graph.graph import LayerGraph
+from toolchain.networks.layer_graph.populations import (
+    InputPopulation,
+    ReadoutPopulation,
+    SpikingPopulation,
+)
+from toolchain.networks.layer_graph.structure import require, verify_structure
+from toolchain.networks.linear_maps import WeightedMap
+
+# Far outside of what any network needs, and near enough that products and sums of three of them stay
+# finite in float32 and their quotients nonzero.
+LARGEST_VALUE = 1e12
+SMALLEST_SCALE = 1e-12  # of a threshold and of the input's unit
+
+
+def verify_layer_graph(graph: LayerGraph) -> LayerGraph:
+    """Check structure, shapes and values; return the graph unchanged.
+
+    Raises:
+        UnsupportedNetworkError: naming the population or synapse, the field, and what it must be.
+    """
+    if not isinstance(graph, LayerGraph):
+        raise TypeError(f"must be a LayerGraph, not {type(graph).__name__}")
+    verify_structure(graph, graph.input, graph.readout)
+    for population in graph.populations:
+        match population:
+            case InputPopulation(name=name, unit=unit):
+                require(
+                    SMALLEST_SCALE <= unit <= LARGEST_VALUE,
+                    f"{name}: unit must be from {SMALLEST_SCALE:g} to {LARGEST_VALUE:g}, not {unit:g}",
+                )
+            case SpikingPopulation():
+                _check_neurons(population)
+                _check_magnitude(f"{population.name}: bias", population.bias)
+            case ReadoutPopulation():
+                _check_magnitude(f"{population.name}: bias", population.bias)
+                continue
+            case _:
+                assert_never(population)
+        require(
+            bool(graph.outgoing(population.name)),
+            f"{population.name}: nothing reads this population; remove it",
+        )
+    for synapse in graph.synapses:
+        for linear_map in synapse.maps:
+            if isinstance(linear_map, WeightedMap):
+                _check_magnitude(f"{synapse}: weight", linear_map.weight)
+    return graph
+
+
+def _check_magnitude(what: str, values: np.ndarray) -> None:
+    require(bool(np.isfinite(values).all()), f"{what} must be finite, but holds NaN or infinity")
+    largest = float(np.abs(values).max())
+    require(
+        largest <= LARGEST_VALUE,
+        f"{what} must be at most {LARGEST_VALUE:g} in magnitude, not {largest:g}",
+    )
+
+
+def _check_neurons(population: SpikingPopulation) -> None:
+    """Threshold and v(0), which lies in ``[0, threshold)`` where the closed form of the count holds."""
+    name, threshold, start = population.name, population.threshold, population.initial_potential
+    _check_magnitude(f"{name}: threshold", threshold)
+    _check_magnitude(f"{name}: initial_potential", start)
+    smallest = float(threshold.min())
+    require(smallest > 0, f"{name}: threshold must be positive, not {smallest:g}")
+    require(
+        smallest >= SMALLEST_SCALE,
+        f"{name}: threshold must be at least {SMALLEST_SCALE:g}, not {smallest:g}",
+    )
+    require(
+        bool((start >= 0).all()),
+        f"{name}: initial_potential must be at least 0, not {float(start.min()):g}",
+    )
+    share = start / threshold
+    require(
+        bool((start < threshold).all()),
+        f"{name}: initial_potential must be below the threshold, not {float(share.max()):g} times it",
+    )

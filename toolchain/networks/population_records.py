@@ -1,0 +1,74 @@
+"""Populations as plain records and numbered tensors, for model files and integer networks alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, MutableMapping
+from dataclasses import fields
+from typing import Any, TypeVar
+
+import numpy as np
+
+from toolchain.networks.linear_maps import Shape
+from toolchain.networks.map_records import store_tensor
+from toolchain.networks.record_reader import RecordReader
+
+ARRAYS = ("threshold", "initial_potential", "bias")
+"""Fields of a population that are tensors."""
+
+_FIELDS = {
+    "input": ("max_value", "unit"),  # it has one frame, always
+    "spiking": ("timesteps", *ARRAYS),
+    "readout": ("timesteps", "unit", "bias"),
+}
+"""Fields of each kind besides name and shape, in the order they are written; those it has are."""
+
+P = TypeVar("P")
+
+
+def write_population(
+    population: Any, kinds: Mapping[str, type], tensors: dict[str, np.ndarray]
+) -> dict[str, Any]:
+    """Describe a population as a record, adding its arrays to ``tensors`` under numbers.
+
+    Args:
+        kinds: class of each kind of population of the network: input, spiking and readout.
+    """
+    (kind,) = (kind for kind, of_kind in kinds.items() if type(population) is of_kind)
+    record = {"name": population.name, "shape": list(population.shape), "kind": kind}
+    for field in _fields_of(kind, kinds[kind]):
+        value = getattr(population, field)
+        record[field] = store_tensor(value, tensors) if field in ARRAYS else value
+    return record
+
+
+def read_population(
+    reader: RecordReader,
+    kinds: Mapping[str, type[P]],
+    tensors: MutableMapping[str, np.ndarray],
+    dtype: type,
+) -> P:
+    """The inverse of ``write_population``; takes its tensors out.
+
+    Args:
+        dtype: number type of its arrays.
+
+    Raises:
+        ModelFileError: naming the file, the field and what it must be.
+    """
+    name, kind = reader.text("name"), reader.choice("kind", tuple(kinds))
+    channels, height, width = reader.integers("shape", 3, 1)
+    shape: Shape = (channels, height, width)
+    values: dict[str, Any] = {"name": name, "shape": shape}
+    for field in _fields_of(kind, kinds[kind]):
+        if field in ARRAYS:
+            values[field] = reader.tensor(field, tensors, 3, dtype)
+        elif field == "unit":
+            values[field] = reader.positive_number(field)
+        else:
+            values[field] = reader.integer(field, 1)
+    return kinds[kind](**values)
+
+
+def _fields_of(kind: str, of_kind: type) -> list[str]:
+    known = {field.name for field in fields(of_kind)}
+    return [field for field in _FIELDS[kind] if field in known]
