@@ -9,13 +9,13 @@ from typing import Any
 
 from deploy.array_comparison import ArrayComparison
 from deploy.fidelity import AlignmentTrade, Fidelity
-from hw_models.multicore.asynchronous_time import AsynchronousTime
-from hw_models.multicore.initiation_interval import Change, InitiationInterval
-from hw_models.multicore.mapping import CoreMapping
-from hw_models.multicore.pipeline import Pipeline
-from hw_models.multicore.pipeline_ticks import Schedule
-from hw_models.multicore.provisioning import Provisioning
-from hw_models.multicore.steady_pace import SteadyCost
+from hw_models.multicore.cost.asynchronous_time import AsynchronousTime
+from hw_models.multicore.cost.steady_pace import SteadyCost
+from hw_models.multicore.mapping.mapping import CoreMapping
+from hw_models.multicore.pipeline.initiation_interval import Change, InitiationInterval
+from hw_models.multicore.pipeline.pipeline import Pipeline
+from hw_models.multicore.pipeline.pipeline_ticks import Schedule
+from hw_models.multicore.pipeline.provisioning import Provisioning
 from hw_models.pe_array.array_description import PeArray
 from hw_models.target_description import TargetDescription
 from toolchain.files.checkpoint import Checkpoint

@@ -19,12 +19,12 @@ from deploy.report.html import render_html
 from deploy.report.report_document import report_document
 from deploy.sensitivity import sensitivity
 from deploy.steady_costs import shown_samples, steady_run
-from hw_models.multicore.initiation_interval import (
+from hw_models.multicore.mapping.mapping_file import MAPPING, mapping_document
+from hw_models.multicore.pipeline.initiation_interval import (
     initiation_interval,
     single_changes,
 )
-from hw_models.multicore.mapping_file import MAPPING, mapping_document
-from hw_models.multicore.pipeline_ticks import schedule_pipeline
+from hw_models.multicore.pipeline.pipeline_ticks import schedule_pipeline
 from hw_models.pe_array.array_description import PeArray, load_array
 from hw_models.target_description import load_target
 from toolchain.datasets import Dataset, data_record, load_dataset, load_recorded

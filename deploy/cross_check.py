@@ -19,10 +19,10 @@ from deploy.export.explicit_synapses import num_explicit_synapses
 from deploy.export.sanafe_network import to_sanafe, write_sanafe
 from deploy.export.sanafe_places import copies_in_flight, one_mesh, receivers, tile_number
 from deploy.sanafe_events import SanafeEvents, energies_j, sanafe_events, simple_tick_ns
-from hw_models.multicore.event_counts import Events, count_events
-from hw_models.multicore.mapping import CoreMapping
-from hw_models.multicore.pipeline_ticks import Schedule, schedule_pipeline
-from hw_models.multicore.tick_cost import core_ticks_ns, lookups_ns, neurons_ns, run_cost
+from hw_models.multicore.cost.event_counts import Events, count_events
+from hw_models.multicore.cost.tick_cost import core_ticks_ns, lookups_ns, neurons_ns, run_cost
+from hw_models.multicore.mapping.mapping import CoreMapping
+from hw_models.multicore.pipeline.pipeline_ticks import Schedule, schedule_pipeline
 from hw_models.target_description import CostProfile
 from sim.sanafe_runner import SanafeRun, run_sanafe
 from toolchain.errors import SanafeError, TargetError

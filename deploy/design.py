@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from deploy.compilation import CompileOptions, Design
-from hw_models.multicore.mapping import map_network
-from hw_models.multicore.provisioning import uniform_provisioning
+from hw_models.multicore.mapping.mapping import map_network
+from hw_models.multicore.pipeline.provisioning import uniform_provisioning
 from hw_models.target_description import TargetDescription
 from toolchain.networks.integer_network import IntegerNetwork
 from toolchain.networks.layer_graph import LayerGraph

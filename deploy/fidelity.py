@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from hw_models.multicore.initiation_interval import initiation_interval
-from hw_models.multicore.pipeline import pipeline_of
-from hw_models.multicore.pipeline_ticks import schedule_pipeline
-from hw_models.multicore.provisioning import Provisioning
+from hw_models.multicore.pipeline.initiation_interval import initiation_interval
+from hw_models.multicore.pipeline.pipeline import pipeline_of
+from hw_models.multicore.pipeline.pipeline_ticks import schedule_pipeline
+from hw_models.multicore.pipeline.provisioning import Provisioning
 from sim.engines import Request, fastest_engine, simulate
 from toolchain.datasets import Dataset
 from toolchain.errors import DataError, IntegerWidthError

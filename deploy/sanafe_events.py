@@ -14,10 +14,10 @@ from deploy.export.sanafe_places import (
     receivers,
     synapse_unit,
 )
-from hw_models.multicore.connectivity import connectivity
-from hw_models.multicore.event_counts import count_events
-from hw_models.multicore.mapping import CoreAssignment, CoreMapping
-from hw_models.multicore.pipeline_ticks import Schedule
+from hw_models.multicore.cost.event_counts import count_events
+from hw_models.multicore.mapping.connectivity import connectivity
+from hw_models.multicore.mapping.mapping import CoreAssignment, CoreMapping
+from hw_models.multicore.pipeline.pipeline_ticks import Schedule
 from hw_models.target_description import CostProfile
 from toolchain.networks.integer_network import IntegerInput, IntegerPopulation, IntegerSynapse
 

@@ -8,11 +8,11 @@ from dataclasses import replace
 from deploy.compilation import Design, Sensitivity
 from deploy.design import lowering
 from deploy.steady_costs import ShownSamples, SteadyRun, shown_samples, steady_run
-from hw_models.multicore.initiation_interval import initiation_interval
-from hw_models.multicore.mapping import map_network
-from hw_models.multicore.placement_search import with_less_traffic
-from hw_models.multicore.provisioning import uniform_provisioning
-from hw_models.multicore.steady_pace import SteadyCost
+from hw_models.multicore.cost.steady_pace import SteadyCost
+from hw_models.multicore.mapping.mapping import map_network
+from hw_models.multicore.mapping.placement_search import with_less_traffic
+from hw_models.multicore.pipeline.initiation_interval import initiation_interval
+from hw_models.multicore.pipeline.provisioning import uniform_provisioning
 from hw_models.target_description import TargetDescription, describe_target
 from toolchain.datasets import Dataset
 from toolchain.errors import IntegerWidthError, MappingError, TargetError

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from deploy.fidelity import simulate
-from hw_models.multicore.asynchronous_time import AsynchronousTime, asynchronous_time
-from hw_models.multicore.event_counts import Events
-from hw_models.multicore.mapping import CoreMapping
-from hw_models.multicore.pipeline import Pipeline
-from hw_models.multicore.steady_pace import SteadyCost, SteadyState, steady_cost, steady_state
+from hw_models.multicore.cost.asynchronous_time import AsynchronousTime, asynchronous_time
+from hw_models.multicore.cost.event_counts import Events
+from hw_models.multicore.cost.steady_pace import SteadyCost, SteadyState, steady_cost, steady_state
+from hw_models.multicore.mapping.mapping import CoreMapping
+from hw_models.multicore.pipeline.pipeline import Pipeline
 from hw_models.target_description import TargetDescription
 from toolchain.datasets import Dataset
 from toolchain.networks.integer_network import IntegerNetwork

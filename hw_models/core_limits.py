@@ -1,6 +1,7 @@
 """What a core has a limited amount of: one table, for targets, mappings, messages and reports.
 
-A new limit is a field here, its use in ``hw_models.multicore.core_resources``, and a figure of each target.
+A new limit is a field here, its use in ``hw_models.multicore.mapping.core_resources``, and a figure of each
+target.
 """
 
 from __future__ import annotations

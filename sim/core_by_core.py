@@ -15,15 +15,15 @@ from math import lcm
 
 import numpy as np
 
-from hw_models.multicore.core_program import (
+from hw_models.multicore.mapping.core_program import (
     CoreProgram,
     IncomingEdge,
     OutputAxons,
     core_programs,
     output_axons,
 )
-from hw_models.multicore.mapping import CoreMapping
-from hw_models.multicore.pipeline_ticks import Schedule
+from hw_models.multicore.mapping.mapping import CoreMapping
+from hw_models.multicore.pipeline.pipeline_ticks import Schedule
 from sim.stepped import firing_window
 from toolchain.networks.integer_network import (
     IntegerInput,

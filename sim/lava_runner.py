@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hw_models.multicore.pipeline import stage_name
+from hw_models.multicore.pipeline.pipeline import stage_name
 from sim.child_process import run_script
 from sim.simulation import Simulation
 from toolchain.errors import LavaError

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hw_models.multicore.pipeline import AlignmentBuffer, Pipeline
+from hw_models.multicore.pipeline.pipeline import AlignmentBuffer, Pipeline
 
 
 def random_pipeline(rng):

@@ -16,8 +16,8 @@ from deploy.compilation import CompileOptions
 from deploy.design import build_design
 from deploy.lava_emitter.emit_bundle import emit_bundle
 from deploy.lava_environment import find_lava_python
-from hw_models.multicore.event_counts import count_events
-from hw_models.multicore.pipeline_ticks import schedule_pipeline
+from hw_models.multicore.cost.event_counts import count_events
+from hw_models.multicore.pipeline.pipeline_ticks import schedule_pipeline
 from hw_models.target_description import load_target
 from sim.exact import ExactEngine
 from sim.lava_runner import LavaRun, run_lava

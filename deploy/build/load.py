@@ -13,8 +13,8 @@ from toolchain.errors import ModelFileError
 if TYPE_CHECKING:
     from deploy.compilation import CompileOptions
     from deploy.report.records import Report
-    from hw_models.multicore.mapping import CoreMapping
-    from hw_models.multicore.pipeline import Pipeline
+    from hw_models.multicore.mapping.mapping import CoreMapping
+    from hw_models.multicore.pipeline.pipeline import Pipeline
     from hw_models.pe_array.array_description import PeArray
     from hw_models.target_description import TargetDescription
     from toolchain.networks.integer_network import IntegerNetwork
@@ -72,7 +72,7 @@ def read_build(folder: Path) -> Build:
         QacDeployError: a file of the build is missing or damaged.
     """
     from deploy.compilation import CompileOptions
-    from hw_models.multicore.mapping_file import load_mapping
+    from hw_models.multicore.mapping.mapping_file import load_mapping
     from hw_models.pe_array.array_description import load_array
     from hw_models.target_description import load_target
     from toolchain.networks.integer_network.serialize import load_integer_network

@@ -9,7 +9,7 @@ import numpy as np
 
 from deploy.build.load import LAVA, Build
 from deploy.lava_emitter.emit_bundle import SOURCES
-from hw_models.multicore.pipeline_ticks import Schedule
+from hw_models.multicore.pipeline.pipeline_ticks import Schedule
 from hw_models.pe_array.array_description import PeArray
 from hw_models.pe_array.functional import run_on_array
 from hw_models.pe_array.modes import snn_schedules

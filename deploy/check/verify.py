@@ -16,7 +16,7 @@ from deploy.check.engines import compare_array, compare_lava_run, run_build_in_l
 from deploy.check.judged_build import JudgedBuild
 from deploy.design import lowering
 from deploy.lava_emitter.emit_bundle import bundle_document
-from hw_models.multicore.pipeline_ticks import schedule_pipeline
+from hw_models.multicore.pipeline.pipeline_ticks import schedule_pipeline
 from hw_models.pe_array.modes import snn_schedules
 from hw_models.pe_array.rtl.driver.network import verify_in_rtl
 from hw_models.pe_array.rtl.driver.simulator import SimulatorName

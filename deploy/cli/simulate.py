@@ -183,7 +183,7 @@ def _run_lava(
     """Run the network in Lava, and compare all that it returns with the stepped engine and the tick model."""
     from deploy.check.engines import compare_lava_run, run_build_in_lava
     from deploy.lava_environment import find_lava_python
-    from hw_models.multicore.pipeline_ticks import schedule_pipeline
+    from hw_models.multicore.pipeline.pipeline_ticks import schedule_pipeline
     from sim.stepped import run_stepped
 
     schedule = schedule_pipeline(build.pipeline, len(pixels))

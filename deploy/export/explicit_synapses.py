@@ -9,8 +9,8 @@ from math import prod
 
 import numpy as np
 
-from hw_models.multicore.connectivity import connectivity, kernel
-from hw_models.multicore.mapping import CoreAssignment
+from hw_models.multicore.mapping.connectivity import connectivity, kernel
+from hw_models.multicore.mapping.mapping import CoreAssignment
 from toolchain.networks.integer_network import IntegerNetwork, IntegerSynapse, bit_planes
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hw_models.multicore.connectivity import connectivity, kernel
+from hw_models.multicore.mapping.connectivity import connectivity, kernel
 from toolchain.errors import UnsupportedNetworkError
 from toolchain.networks.integer_network import IntegerSynapse
 from toolchain.networks.linear_maps import Convolution, Dense, Pair, Shape, as_grouped_convolution

@@ -42,9 +42,9 @@ from deploy.export.sanafe_places import (
     receivers,
     tile_number,
 )
-from hw_models.multicore.mapping import CoreMapping
-from hw_models.multicore.pipeline import Pipeline
-from hw_models.multicore.pipeline_ticks import Schedule, schedule_pipeline
+from hw_models.multicore.mapping.mapping import CoreMapping
+from hw_models.multicore.pipeline.pipeline import Pipeline
+from hw_models.multicore.pipeline.pipeline_ticks import Schedule, schedule_pipeline
 from toolchain.errors import UnsupportedNetworkError
 from toolchain.networks.integer_network import (
     IntegerInput,

@@ -18,9 +18,9 @@ import numpy as np
 
 from deploy.export.explicit_synapses import TileInput
 from deploy.export.sanafe_architecture import DENDRITE, HOST_SOMA, NEURONS_PER_UNIT, SOMA
-from hw_models.multicore.connectivity import is_convolution
-from hw_models.multicore.mapping import CoreAssignment, CoreMapping
-from hw_models.multicore.pipeline_ticks import Schedule
+from hw_models.multicore.mapping.connectivity import is_convolution
+from hw_models.multicore.mapping.mapping import CoreAssignment, CoreMapping
+from hw_models.multicore.pipeline.pipeline_ticks import Schedule
 from hw_models.target_description import Mesh
 from toolchain.networks.integer_network import IntegerNetwork, IntegerSynapse
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from deploy.build.folder import write_npz
-from hw_models.multicore.provisioning import Provisioning
+from hw_models.multicore.pipeline.provisioning import Provisioning
 from toolchain.networks.integer_network import IntegerNetwork
 from toolchain.networks.integer_network.network import step_frames
 from toolchain.networks.integer_network.serialize import describe_network

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from deploy.compilation import Design
-from hw_models.multicore.core_resources import NetworkOnTarget, worst_tile_work
-from hw_models.multicore.provisioning import Provisioning
-from hw_models.multicore.tick_cost import Cost
+from hw_models.multicore.cost.tick_cost import Cost
+from hw_models.multicore.mapping.core_resources import NetworkOnTarget, worst_tile_work
+from hw_models.multicore.pipeline.provisioning import Provisioning
 
 _FINER = 2 / 3
 """Work of a population's busiest tile after one step, as a part of what it was."""

@@ -12,13 +12,13 @@ from deploy.compilation import CompileOptions, Design, DesignPoint
 from deploy.design import lowering
 from deploy.fidelity import simulate
 from deploy.steady_costs import ShownSamples, shown_samples, steady_run
-from hw_models.multicore.buffer_depths import steady_stall_share
-from hw_models.multicore.initiation_interval import initiation_interval
-from hw_models.multicore.mapping import map_network
-from hw_models.multicore.pipeline_ticks import schedule_pipeline
-from hw_models.multicore.placement_search import with_less_traffic
-from hw_models.multicore.provisioning import Provisioning
-from hw_models.multicore.steady_pace import SteadyCost
+from hw_models.multicore.cost.steady_pace import SteadyCost
+from hw_models.multicore.mapping.mapping import map_network
+from hw_models.multicore.mapping.placement_search import with_less_traffic
+from hw_models.multicore.pipeline.buffer_depths import steady_stall_share
+from hw_models.multicore.pipeline.initiation_interval import initiation_interval
+from hw_models.multicore.pipeline.pipeline_ticks import schedule_pipeline
+from hw_models.multicore.pipeline.provisioning import Provisioning
 from hw_models.target_description import TargetDescription
 from toolchain.datasets import Dataset
 from toolchain.networks.integer_network import IntegerNetwork

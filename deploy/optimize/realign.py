@@ -17,10 +17,10 @@ import numpy as np
 
 from deploy.compilation import CompileOptions, Design
 from deploy.design import lowering
-from hw_models.multicore.mapping import map_network
-from hw_models.multicore.pipeline import pipeline_of
-from hw_models.multicore.pipeline_ticks import schedule_pipeline
-from hw_models.multicore.provisioning import Provisioning
+from hw_models.multicore.mapping.mapping import map_network
+from hw_models.multicore.pipeline.pipeline import pipeline_of
+from hw_models.multicore.pipeline.pipeline_ticks import schedule_pipeline
+from hw_models.multicore.pipeline.provisioning import Provisioning
 from hw_models.target_description import TargetDescription
 from sim.frame_by_frame import run_frame_by_frame
 from toolchain.errors import IntegerWidthError

@@ -17,7 +17,7 @@ from deploy.optimize.steps import (
     StepRule,
     with_least_slots,
 )
-from hw_models.multicore.initiation_interval import ideal_interval_ticks
+from hw_models.multicore.pipeline.initiation_interval import ideal_interval_ticks
 from hw_models.target_description import TargetDescription
 from toolchain.datasets import Dataset
 from toolchain.errors import DataError

@@ -20,14 +20,14 @@ from deploy.optimize.finer_tiles import finer_tiles
 from deploy.optimize.measurements import Measurements
 from deploy.optimize.objectives import Objective, Step
 from deploy.optimize.realign import realign
-from hw_models.multicore.buffer_depths import least_depths
-from hw_models.multicore.initiation_interval import (
+from hw_models.multicore.pipeline.buffer_depths import least_depths
+from hw_models.multicore.pipeline.initiation_interval import (
     ideal_interval_ticks,
     initiation_interval,
     least_replicas,
 )
-from hw_models.multicore.pipeline import Pipeline, pipeline_of
-from hw_models.multicore.provisioning import BufferSlots, Replicas, uniform_provisioning
+from hw_models.multicore.pipeline.pipeline import Pipeline, pipeline_of
+from hw_models.multicore.pipeline.provisioning import BufferSlots, Replicas, uniform_provisioning
 from toolchain.errors import IntegerWidthError, MappingError
 from toolchain.networks.integer_network import IntegerNetwork
 from toolchain.networks.layer_graph import AlignmentMethod

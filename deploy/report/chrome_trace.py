@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hw_models.multicore.pipeline_ticks import Schedule
+from hw_models.multicore.pipeline.pipeline_ticks import Schedule
 
 
 def chrome_trace(schedule: Schedule) -> dict[str, Any]:

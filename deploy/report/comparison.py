@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from deploy.compilation import Compilation
 from deploy.report.records import ArrayRecord, ComparisonRow
-from hw_models.multicore.buffer_depths import steady_stall_share
+from hw_models.multicore.pipeline.buffer_depths import steady_stall_share
 
 
 def pipeline_rows(compilation: Compilation) -> list[ComparisonRow]:

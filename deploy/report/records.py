@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
 from typing_extensions import NotRequired
 
 if TYPE_CHECKING:
-    from hw_models.multicore.pipeline_ticks import Activity
+    from hw_models.multicore.pipeline.pipeline_ticks import Activity
     from hw_models.pe_array.modes import ModeName
     from toolchain.networks.layer_graph import AlignmentMethod
 

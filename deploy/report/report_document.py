@@ -17,12 +17,12 @@ from deploy.report.records import (
     SynapseRecord,
     plain,
 )
-from hw_models.multicore.buffer_depths import steady_stall_share
-from hw_models.multicore.critical_path import critical_path
-from hw_models.multicore.initiation_interval import ideal_interval_ticks
-from hw_models.multicore.mapping import CoreAssignment
-from hw_models.multicore.pipeline_ticks import Schedule
-from hw_models.multicore.steady_pace import SteadyState, steady_state
+from hw_models.multicore.cost.steady_pace import SteadyState, steady_state
+from hw_models.multicore.mapping.mapping import CoreAssignment
+from hw_models.multicore.pipeline.buffer_depths import steady_stall_share
+from hw_models.multicore.pipeline.critical_path import critical_path
+from hw_models.multicore.pipeline.initiation_interval import ideal_interval_ticks
+from hw_models.multicore.pipeline.pipeline_ticks import Schedule
 from toolchain.networks.integer_network import (
     IntegerInput,
     IntegerPopulation,

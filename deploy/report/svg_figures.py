@@ -15,8 +15,8 @@ from deploy.report.markup import (
     shortened,
 )
 from deploy.report.records import PopulationRecord, Report, SpanRecord, SynapseRecord, TimeRecord
-from hw_models.multicore.pipeline_ticks import ACTIVITIES
-from hw_models.multicore.tick_cost import TIMES
+from hw_models.multicore.cost.tick_cost import TIMES
+from hw_models.multicore.pipeline.pipeline_ticks import ACTIVITIES
 
 SAMPLE_COLOURS = 8
 _BOX = (152, 76)

@@ -10,8 +10,8 @@ from rich.table import Table
 
 from deploy.report.records import CauseRecord, CostRecord, MappingRecord, Report
 from deploy.report.tables import IN_SUMMARY, comparison_table
-from hw_models.multicore.pipeline_ticks import Activity
-from hw_models.multicore.tick_cost import TIMES
+from hw_models.multicore.cost.tick_cost import TIMES
+from hw_models.multicore.pipeline.pipeline_ticks import Activity
 
 _BAR: dict[Activity, tuple[str, str]] = {
     "busy": ("#", "green"),

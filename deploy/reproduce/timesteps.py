@@ -21,10 +21,10 @@ from deploy.reproduce.measures import (
     paper_figures,
 )
 from deploy.reproduce.study import Study
-from hw_models.multicore.initiation_interval import initiation_interval
-from hw_models.multicore.pipeline import pipeline_of
-from hw_models.multicore.pipeline_ticks import schedule_pipeline
-from hw_models.multicore.provisioning import uniform_provisioning
+from hw_models.multicore.pipeline.initiation_interval import initiation_interval
+from hw_models.multicore.pipeline.pipeline import pipeline_of
+from hw_models.multicore.pipeline.pipeline_ticks import schedule_pipeline
+from hw_models.multicore.pipeline.provisioning import uniform_provisioning
 from hw_models.target_description import load_target
 from toolchain.method.float_snn import run_float_snn
 from toolchain.method.quantizers import StepThresholdQuantizer, quantizers

@@ -1,8 +1,8 @@
 """The Chrome trace shows every tick of every population once."""
 
 from deploy.report.chrome_trace import chrome_trace
-from hw_models.multicore.pipeline import AlignmentBuffer, Pipeline
-from hw_models.multicore.pipeline_ticks import schedule_pipeline
+from hw_models.multicore.pipeline.pipeline import AlignmentBuffer, Pipeline
+from hw_models.multicore.pipeline.pipeline_ticks import schedule_pipeline
 
 
 def test_events_cover_the_run_and_name_what_was_waited_for():

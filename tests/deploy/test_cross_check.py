@@ -23,8 +23,8 @@ from typer.testing import CliRunner
 import deploy.cross_check
 from deploy.cli.main import app
 from deploy.cross_check import cross_check, hold_sanafe_run
-from hw_models.multicore.provisioning import Provisioning, uniform_provisioning
-from hw_models.multicore.tick_cost import computing_ns
+from hw_models.multicore.cost.tick_cost import computing_ns
+from hw_models.multicore.pipeline.provisioning import Provisioning, uniform_provisioning
 from hw_models.target_description import load_target
 from sim.sanafe_runner import run_sanafe
 from sim.stepped import input_currents, integrate_and_fire

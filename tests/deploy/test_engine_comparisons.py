@@ -17,9 +17,9 @@ from deploy.check.engines import compare_array, compare_lava_run
 from deploy.check.judged_build import judge
 from deploy.check.verify import RtlLimit, verify
 from deploy.lava_environment import find_lava_python
-from hw_models.multicore.pipeline import pipeline_of
-from hw_models.multicore.pipeline_ticks import schedule_pipeline
-from hw_models.multicore.provisioning import uniform_provisioning
+from hw_models.multicore.pipeline.pipeline import pipeline_of
+from hw_models.multicore.pipeline.pipeline_ticks import schedule_pipeline
+from hw_models.multicore.pipeline.provisioning import uniform_provisioning
 from hw_models.pe_array.array_description import load_array
 from hw_models.pe_array.functional import run_on_array
 from sim.lava_runner import LavaRun

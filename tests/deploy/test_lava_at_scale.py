@@ -8,10 +8,10 @@ import torch
 
 from deploy.lava_emitter.emit_bundle import emit_bundle
 from deploy.lava_environment import find_lava_python
-from hw_models.multicore.initiation_interval import least_replicas
-from hw_models.multicore.pipeline import pipeline_of
-from hw_models.multicore.pipeline_ticks import schedule_pipeline
-from hw_models.multicore.provisioning import uniform_provisioning
+from hw_models.multicore.pipeline.initiation_interval import least_replicas
+from hw_models.multicore.pipeline.pipeline import pipeline_of
+from hw_models.multicore.pipeline.pipeline_ticks import schedule_pipeline
+from hw_models.multicore.pipeline.provisioning import uniform_provisioning
 from hw_models.target_description import load_target
 from sim.lava_runner import run_lava
 from sim.simulation import first_divergence

@@ -21,9 +21,9 @@ from strategies import integer_networks, random_pixels
 
 from deploy.lava_emitter.emit_bundle import SOURCES, emit_bundle
 from deploy.lava_environment import find_lava_python
-from hw_models.multicore.pipeline import pipeline_of
-from hw_models.multicore.pipeline_ticks import schedule_pipeline
-from hw_models.multicore.provisioning import Provisioning, uniform_provisioning
+from hw_models.multicore.pipeline.pipeline import pipeline_of
+from hw_models.multicore.pipeline.pipeline_ticks import schedule_pipeline
+from hw_models.multicore.pipeline.provisioning import Provisioning, uniform_provisioning
 from sim.lava_runner import run_lava
 from sim.simulation import first_divergence
 from sim.stepped import run_stepped

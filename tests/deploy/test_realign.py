@@ -11,7 +11,7 @@ import pytest
 from deploy.compilation import CompileOptions
 from deploy.design import build_design, lowering
 from deploy.optimize.realign import realign
-from hw_models.multicore.pipeline_ticks import schedule_pipeline
+from hw_models.multicore.pipeline.pipeline_ticks import schedule_pipeline
 from hw_models.target_description import load_target
 from sim.simulation import first_divergence
 from sim.stepped import run_stepped

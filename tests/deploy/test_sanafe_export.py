@@ -25,10 +25,10 @@ from deploy.export.explicit_synapses import explicit_synapses, tile_inputs
 from deploy.export.sanafe_architecture import loihi_file
 from deploy.export.sanafe_network import to_sanafe, write_sanafe
 from deploy.export.sanafe_places import copies_in_flight
-from hw_models.multicore.mapping import map_network
-from hw_models.multicore.pipeline import pipeline_of
-from hw_models.multicore.pipeline_ticks import schedule_pipeline
-from hw_models.multicore.provisioning import uniform_provisioning
+from hw_models.multicore.mapping.mapping import map_network
+from hw_models.multicore.pipeline.pipeline import pipeline_of
+from hw_models.multicore.pipeline.pipeline_ticks import schedule_pipeline
+from hw_models.multicore.pipeline.provisioning import uniform_provisioning
 from hw_models.target_description import load_target
 from sim.stepped import run_stepped, transmit
 from toolchain.errors import SanafeError, UnsupportedNetworkError

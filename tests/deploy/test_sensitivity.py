@@ -12,7 +12,7 @@ from deploy.compilation import CompileOptions
 from deploy.design import build_design
 from deploy.steady_costs import shown_samples, steady_run
 from hw_models.figures import BUILT_IN
-from hw_models.multicore.initiation_interval import initiation_interval
+from hw_models.multicore.pipeline.initiation_interval import initiation_interval
 from hw_models.target_description import load_target
 from toolchain.datasets import load_dataset
 from toolchain.errors import IntegerWidthError, MappingError, TargetError

@@ -11,20 +11,20 @@ from hypothesis import strategies as st
 from single_synapses import dense_synapses, within_exponents
 from strategies import integer_networks, random_pixels
 
-from hw_models.multicore.asynchronous_time import asynchronous_time, tick_ends_ns
-from hw_models.multicore.event_counts import Events, count_events
-from hw_models.multicore.mapping import map_network
-from hw_models.multicore.pipeline import pipeline_of
-from hw_models.multicore.pipeline_ticks import schedule_pipeline
-from hw_models.multicore.provisioning import uniform_provisioning
-from hw_models.multicore.steady_pace import steady_cost, steady_state
-from hw_models.multicore.tick_cost import (
+from hw_models.multicore.cost.asynchronous_time import asynchronous_time, tick_ends_ns
+from hw_models.multicore.cost.event_counts import Events, count_events
+from hw_models.multicore.cost.steady_pace import steady_cost, steady_state
+from hw_models.multicore.cost.tick_cost import (
     arrivals_ns,
     computing_ns,
     core_ticks_ns,
     neurons_ns,
     run_cost,
 )
+from hw_models.multicore.mapping.mapping import map_network
+from hw_models.multicore.pipeline.pipeline import pipeline_of
+from hw_models.multicore.pipeline.pipeline_ticks import schedule_pipeline
+from hw_models.multicore.pipeline.provisioning import uniform_provisioning
 from hw_models.target_description import load_target
 from sim.stepped import run_stepped
 from toolchain.networks.integer_network import (

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from random_pipelines import random_pipeline
 
-from hw_models.multicore.buffer_depths import least_depths, steady_stall_share, with_depths
-from hw_models.multicore.initiation_interval import (
+from hw_models.multicore.pipeline.buffer_depths import least_depths, steady_stall_share, with_depths
+from hw_models.multicore.pipeline.initiation_interval import (
     ideal_interval_ticks,
     initiation_interval,
     sustains,
 )
-from hw_models.multicore.pipeline import AlignmentBuffer, Pipeline
-from hw_models.multicore.pipeline_ticks import schedule_pipeline
+from hw_models.multicore.pipeline.pipeline import AlignmentBuffer, Pipeline
+from hw_models.multicore.pipeline.pipeline_ticks import schedule_pipeline
 
 
 def test_depths_of_a_residual_join_by_hand():

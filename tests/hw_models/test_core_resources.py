@@ -14,11 +14,11 @@ from small_targets import small_target
 from strategies import integer_networks
 
 from hw_models.core_limits import CORE_LIMITS
-from hw_models.multicore.connectivity import connectivity
-from hw_models.multicore.core_resources import NetworkOnTarget, highest_use
-from hw_models.multicore.mapping import map_network
-from hw_models.multicore.partition import partition
-from hw_models.multicore.provisioning import uniform_provisioning
+from hw_models.multicore.mapping.connectivity import connectivity
+from hw_models.multicore.mapping.core_resources import NetworkOnTarget, highest_use
+from hw_models.multicore.mapping.mapping import map_network
+from hw_models.multicore.mapping.partition import partition
+from hw_models.multicore.pipeline.provisioning import uniform_provisioning
 from hw_models.target_description import load_target
 from toolchain.errors import MappingError
 from toolchain.method.float_snn import transmit

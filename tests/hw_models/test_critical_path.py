@@ -7,9 +7,9 @@ from itertools import pairwise
 import numpy as np
 from random_pipelines import random_pipeline
 
-from hw_models.multicore.critical_path import critical_path
-from hw_models.multicore.pipeline import AlignmentBuffer, Pipeline
-from hw_models.multicore.pipeline_ticks import schedule_pipeline
+from hw_models.multicore.pipeline.critical_path import critical_path
+from hw_models.multicore.pipeline.pipeline import AlignmentBuffer, Pipeline
+from hw_models.multicore.pipeline.pipeline_ticks import schedule_pipeline
 
 
 def test_two_stages_that_take_turns():

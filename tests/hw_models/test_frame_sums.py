@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hw_models.multicore.frame_sums import frame_sums
+from hw_models.multicore.cost.frame_sums import frame_sums
 
 
 def by_definition(frames, weights):

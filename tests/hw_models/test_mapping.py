@@ -14,12 +14,12 @@ from small_networks import one_layer
 from small_targets import small_target
 from strategies import integer_networks
 
-from hw_models.multicore.core_resources import NetworkOnTarget, worst_tile_work
-from hw_models.multicore.mapping import CoreMapping, map_network, place
-from hw_models.multicore.partition import partition
-from hw_models.multicore.placement import ORDERS, core_number, position
-from hw_models.multicore.provisioning import uniform_provisioning
-from hw_models.multicore.tile_grid import cut
+from hw_models.multicore.mapping.core_resources import NetworkOnTarget, worst_tile_work
+from hw_models.multicore.mapping.mapping import CoreMapping, map_network, place
+from hw_models.multicore.mapping.partition import partition
+from hw_models.multicore.mapping.placement import ORDERS, core_number, position
+from hw_models.multicore.mapping.tile_grid import cut
+from hw_models.multicore.pipeline.provisioning import uniform_provisioning
 from hw_models.target_description import load_target
 from toolchain.errors import MappingError
 from toolchain.importers.torch_module import convert

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from small_targets import small_target
 
-from hw_models.multicore.asynchronous_time import tick_ends_ns
-from hw_models.multicore.event_counts import Events, count_events
-from hw_models.multicore.mapping import map_network
-from hw_models.multicore.mesh_queues import paths
-from hw_models.multicore.pipeline_ticks import schedule_pipeline
-from hw_models.multicore.provisioning import uniform_provisioning
-from hw_models.multicore.tick_cost import TIMES, arrivals_ns, computing_ns, run_cost
+from hw_models.multicore.cost.asynchronous_time import tick_ends_ns
+from hw_models.multicore.cost.event_counts import Events, count_events
+from hw_models.multicore.cost.mesh_queues import paths
+from hw_models.multicore.cost.tick_cost import TIMES, arrivals_ns, computing_ns, run_cost
+from hw_models.multicore.mapping.mapping import map_network
+from hw_models.multicore.pipeline.pipeline_ticks import schedule_pipeline
+from hw_models.multicore.pipeline.provisioning import uniform_provisioning
 from sim.stepped import run_stepped
 from toolchain.networks.integer_network import (
     IntegerInput,

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from random_pipelines import random_pipeline
 
-from hw_models.multicore.initiation_interval import initiation_interval
-from hw_models.multicore.pipeline_ticks import schedule_pipeline
+from hw_models.multicore.pipeline.initiation_interval import initiation_interval
+from hw_models.multicore.pipeline.pipeline_ticks import schedule_pipeline
 
 NUM_SAMPLES, LONGEST_PERIOD = 160, 40
 

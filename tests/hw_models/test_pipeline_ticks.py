@@ -12,15 +12,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from strategies import integer_networks
 
-from hw_models.multicore.initiation_interval import (
+from hw_models.multicore.pipeline.initiation_interval import (
     ideal_interval_ticks,
     initiation_interval,
     least_replicas,
     single_changes,
 )
-from hw_models.multicore.pipeline import AlignmentBuffer, Pipeline, pipeline_of
-from hw_models.multicore.pipeline_ticks import ACTIVITIES, schedule_pipeline
-from hw_models.multicore.provisioning import Provisioning, uniform_provisioning
+from hw_models.multicore.pipeline.pipeline import AlignmentBuffer, Pipeline, pipeline_of
+from hw_models.multicore.pipeline.pipeline_ticks import ACTIVITIES, schedule_pipeline
+from hw_models.multicore.pipeline.provisioning import Provisioning, uniform_provisioning
 from toolchain.errors import MappingError
 from toolchain.networks.integer_network import (
     IntegerInput,

@@ -13,10 +13,10 @@ from single_synapses import dense_synapses, within_exponents
 from small_targets import small_target
 from strategies import integer_networks
 
-from hw_models.multicore.mapping import map_network
-from hw_models.multicore.placement import core_number, position
-from hw_models.multicore.placement_search import with_less_traffic
-from hw_models.multicore.provisioning import uniform_provisioning
+from hw_models.multicore.mapping.mapping import map_network
+from hw_models.multicore.mapping.placement import core_number, position
+from hw_models.multicore.mapping.placement_search import with_less_traffic
+from hw_models.multicore.pipeline.provisioning import uniform_provisioning
 from toolchain.networks.integer_network import IntegerInput
 
 

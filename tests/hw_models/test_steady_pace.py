@@ -13,16 +13,16 @@ from random_pipelines import random_pipeline
 from single_synapses import within_exponents
 from strategies import integer_networks, random_pixels
 
-from hw_models.multicore.asynchronous_time import asynchronous_time
-from hw_models.multicore.buffer_depths import with_depths
-from hw_models.multicore.event_counts import count_events
-from hw_models.multicore.initiation_interval import initiation_interval
-from hw_models.multicore.mapping import map_network
-from hw_models.multicore.pipeline import pipeline_of
-from hw_models.multicore.pipeline_ticks import schedule_pipeline
-from hw_models.multicore.provisioning import uniform_provisioning
-from hw_models.multicore.steady_pace import _window, steady_cost, steady_state
-from hw_models.multicore.tick_cost import tick_durations_ns, ticks_cost
+from hw_models.multicore.cost.asynchronous_time import asynchronous_time
+from hw_models.multicore.cost.event_counts import count_events
+from hw_models.multicore.cost.steady_pace import _window, steady_cost, steady_state
+from hw_models.multicore.cost.tick_cost import tick_durations_ns, ticks_cost
+from hw_models.multicore.mapping.mapping import map_network
+from hw_models.multicore.pipeline.buffer_depths import with_depths
+from hw_models.multicore.pipeline.initiation_interval import initiation_interval
+from hw_models.multicore.pipeline.pipeline import pipeline_of
+from hw_models.multicore.pipeline.pipeline_ticks import schedule_pipeline
+from hw_models.multicore.pipeline.provisioning import uniform_provisioning
 from hw_models.target_description import load_target
 from sim.stepped import run_stepped
 

@@ -14,12 +14,12 @@ from single_synapses import dense_synapses, within_exponents
 from small_targets import small_target
 from strategies import integer_networks, random_pixels
 
-from hw_models.multicore.event_counts import Events, count_events
-from hw_models.multicore.mapping import map_network
-from hw_models.multicore.pipeline import pipeline_of
-from hw_models.multicore.pipeline_ticks import schedule_pipeline
-from hw_models.multicore.provisioning import uniform_provisioning
-from hw_models.multicore.tick_cost import run_cost
+from hw_models.multicore.cost.event_counts import Events, count_events
+from hw_models.multicore.cost.tick_cost import run_cost
+from hw_models.multicore.mapping.mapping import map_network
+from hw_models.multicore.pipeline.pipeline import pipeline_of
+from hw_models.multicore.pipeline.pipeline_ticks import schedule_pipeline
+from hw_models.multicore.pipeline.provisioning import uniform_provisioning
 from hw_models.target_description import load_target
 from sim.stepped import run_stepped
 from toolchain.networks.integer_network import (

@@ -13,10 +13,10 @@ from single_synapses import within_exponents
 from small_targets import small_target
 from strategies import integer_networks, random_pixels
 
-from hw_models.multicore.core_program import core_programs, output_axons
-from hw_models.multicore.mapping import map_network
-from hw_models.multicore.pipeline_ticks import schedule_pipeline
-from hw_models.multicore.provisioning import uniform_provisioning
+from hw_models.multicore.mapping.core_program import core_programs, output_axons
+from hw_models.multicore.mapping.mapping import map_network
+from hw_models.multicore.pipeline.pipeline_ticks import schedule_pipeline
+from hw_models.multicore.pipeline.provisioning import uniform_provisioning
 from hw_models.target_description import load_target
 from sim.core_by_core import frames_and_probes, verify_cores
 from sim.stepped import run_stepped

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from hw_models.multicore.pipeline_ticks import Schedule
+from hw_models.multicore.pipeline.pipeline_ticks import Schedule
 
 Reason: TypeAlias = Literal["first", "window", "previous sample", "frame", "credit"]
 

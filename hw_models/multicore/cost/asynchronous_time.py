@@ -25,10 +25,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hw_models.multicore.event_counts import Events
-from hw_models.multicore.mapping import CoreMapping
-from hw_models.multicore.steady_pace import SteadyState
-from hw_models.multicore.tick_cost import arrivals_ns, computing_ns, neurons_ns
+from hw_models.multicore.cost.event_counts import Events
+from hw_models.multicore.cost.steady_pace import SteadyState
+from hw_models.multicore.cost.tick_cost import arrivals_ns, computing_ns, neurons_ns
+from hw_models.multicore.mapping.mapping import CoreMapping
 from hw_models.target_description import CostProfile
 
 _MOST_PERIODS = 64

@@ -13,9 +13,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from hw_models.multicore.connectivity import Connectivity, connectivity, kernel
-from hw_models.multicore.mapping import CoreAssignment, CoreMapping
-from hw_models.multicore.tile_grid import Tile, block_sums
+from hw_models.multicore.mapping.connectivity import Connectivity, connectivity, kernel
+from hw_models.multicore.mapping.mapping import CoreAssignment, CoreMapping
+from hw_models.multicore.mapping.tile_grid import Tile, block_sums
 from toolchain.networks.integer_network import (
     IntegerInput,
     IntegerPopulation,

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from fractions import Fraction
 
-from hw_models.multicore.initiation_interval import ideal_interval_ticks, sustains
-from hw_models.multicore.pipeline import Pipeline
-from hw_models.multicore.provisioning import BufferSlots
+from hw_models.multicore.pipeline.initiation_interval import ideal_interval_ticks, sustains
+from hw_models.multicore.pipeline.pipeline import Pipeline
+from hw_models.multicore.pipeline.provisioning import BufferSlots
 
 
 def least_depths(

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import groupby
 
-from hw_models.multicore.tile_grid import TileGrid
+from hw_models.multicore.mapping.tile_grid import TileGrid
 from hw_models.target_description import Mesh
 
 Order = Callable[[Sequence[TileGrid]], list[int]]

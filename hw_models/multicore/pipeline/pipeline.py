@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import gcd
 
-from hw_models.multicore.provisioning import Provisioning, Replicas, check_provisioning
+from hw_models.multicore.pipeline.provisioning import Provisioning, Replicas, check_provisioning
 from toolchain.networks.integer_network import IntegerNetwork
 from toolchain.networks.integer_network.network import step_frames
 

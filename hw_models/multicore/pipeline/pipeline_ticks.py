@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from hw_models.multicore.pipeline import AlignmentBuffer, Pipeline
+from hw_models.multicore.pipeline.pipeline import AlignmentBuffer, Pipeline
 
 Activity: TypeAlias = Literal["busy", "starved", "blocked", "drained"]
 ACTIVITIES: tuple[Activity, ...] = ("busy", "starved", "blocked", "drained")

@@ -15,12 +15,17 @@ from math import lcm
 
 import numpy as np
 
-from hw_models.multicore.event_counts import Events, count_events
-from hw_models.multicore.initiation_interval import initiation_interval
-from hw_models.multicore.mapping import CoreMapping
-from hw_models.multicore.pipeline import Pipeline
-from hw_models.multicore.pipeline_ticks import ACTIVITIES, Activity, Schedule, schedule_pipeline
-from hw_models.multicore.tick_cost import Cost, tick_durations_ns, ticks_cost
+from hw_models.multicore.cost.event_counts import Events, count_events
+from hw_models.multicore.cost.tick_cost import Cost, tick_durations_ns, ticks_cost
+from hw_models.multicore.mapping.mapping import CoreMapping
+from hw_models.multicore.pipeline.initiation_interval import initiation_interval
+from hw_models.multicore.pipeline.pipeline import Pipeline
+from hw_models.multicore.pipeline.pipeline_ticks import (
+    ACTIVITIES,
+    Activity,
+    Schedule,
+    schedule_pipeline,
+)
 from hw_models.target_description import CostProfile
 
 MOST_SAMPLES = 1_024

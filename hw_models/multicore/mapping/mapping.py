@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 
 from hw_models.core_limits import CORE_LIMITS
-from hw_models.multicore.connectivity import connectivity
-from hw_models.multicore.core_resources import CoreUse
-from hw_models.multicore.partition import partition
-from hw_models.multicore.pipeline import Pipeline, pipeline_of, replica_pairs
-from hw_models.multicore.placement import ORDERS, core_number, position
-from hw_models.multicore.provisioning import Provisioning, check_provisioning
-from hw_models.multicore.tile_grid import BlockPairs, Tile, TileGrid, block_pairs
+from hw_models.multicore.mapping.connectivity import connectivity
+from hw_models.multicore.mapping.core_resources import CoreUse
+from hw_models.multicore.mapping.partition import partition
+from hw_models.multicore.mapping.placement import ORDERS, core_number, position
+from hw_models.multicore.mapping.tile_grid import BlockPairs, Tile, TileGrid, block_pairs
+from hw_models.multicore.pipeline.pipeline import Pipeline, pipeline_of, replica_pairs
+from hw_models.multicore.pipeline.provisioning import Provisioning, check_provisioning
 from hw_models.target_description import Mesh, TargetDescription
 from toolchain.networks.integer_network import IntegerNetwork, IntegerSynapse
 

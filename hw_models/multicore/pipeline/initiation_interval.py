@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import ceil
 
-from hw_models.multicore.pipeline import AlignmentBuffer, Pipeline
+from hw_models.multicore.pipeline.pipeline import AlignmentBuffer, Pipeline
 
 
 @dataclass(frozen=True)

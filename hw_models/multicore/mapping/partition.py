@@ -12,7 +12,7 @@ from dataclasses import replace
 from math import ceil
 
 from hw_models.core_limits import CORE_LIMITS
-from hw_models.multicore.core_resources import (
+from hw_models.multicore.mapping.core_resources import (
     CoreUse,
     NetworkOnTarget,
     compartments_per_neuron,
@@ -22,8 +22,8 @@ from hw_models.multicore.core_resources import (
     highest_use,
     worst_tile_work,
 )
-from hw_models.multicore.provisioning import Provisioning, uniform_provisioning
-from hw_models.multicore.tile_grid import TileGrid, cut
+from hw_models.multicore.mapping.tile_grid import TileGrid, cut
+from hw_models.multicore.pipeline.provisioning import Provisioning, uniform_provisioning
 from hw_models.target_description import TargetDescription
 from toolchain.errors import MappingError
 from toolchain.networks.integer_network import (

@@ -23,15 +23,15 @@ from typing import TypeAlias
 import numpy as np
 
 from hw_models.core_limits import CORE_LIMITS, CoreAmounts
-from hw_models.multicore.connectivity import Connectivity, connectivity
-from hw_models.multicore.core_profiles import (
+from hw_models.multicore.mapping.connectivity import Connectivity, connectivity
+from hw_models.multicore.mapping.core_profiles import (
     compartment_profiles,
     synapse_formats,
     threshold_profiles,
     weight_bits,
 )
-from hw_models.multicore.provisioning import Provisioning
-from hw_models.multicore.tile_grid import TileGrid, block_sums
+from hw_models.multicore.mapping.tile_grid import TileGrid, block_sums
+from hw_models.multicore.pipeline.provisioning import Provisioning
 from hw_models.target_description import TargetDescription
 from toolchain.networks.integer_network import (
     IntegerInput,

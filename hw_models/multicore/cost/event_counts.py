@@ -15,12 +15,12 @@ from functools import partial
 
 import numpy as np
 
-from hw_models.multicore.connectivity import connectivity, is_convolution
-from hw_models.multicore.frame_sums import BlockSums, Weights, frame_sums
-from hw_models.multicore.mapping import CoreMapping, Route
-from hw_models.multicore.mesh_queues import longest_queues, num_links, paths
-from hw_models.multicore.pipeline_ticks import Schedule
-from hw_models.multicore.tile_grid import TileGrid, block_sums, memberships
+from hw_models.multicore.cost.frame_sums import BlockSums, Weights, frame_sums
+from hw_models.multicore.cost.mesh_queues import longest_queues, num_links, paths
+from hw_models.multicore.mapping.connectivity import connectivity, is_convolution
+from hw_models.multicore.mapping.mapping import CoreMapping, Route
+from hw_models.multicore.mapping.tile_grid import TileGrid, block_sums, memberships
+from hw_models.multicore.pipeline.pipeline_ticks import Schedule
 from toolchain.networks.integer_network import (
     IntegerInput,
     IntegerPopulation,

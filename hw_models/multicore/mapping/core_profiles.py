@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hw_models.multicore.tile_grid import TileGrid
+from hw_models.multicore.mapping.tile_grid import TileGrid
 from toolchain.networks.integer_network import (
     IntegerNetwork,
     IntegerPopulation,

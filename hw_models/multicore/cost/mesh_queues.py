@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hw_models.multicore.mapping import CoreMapping
+from hw_models.multicore.mapping.mapping import CoreMapping
 
 _DIRECTIONS = 4
 _ENTRIES_AT_ONCE = 2**16

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hw_models.multicore.event_counts import Events
-from hw_models.multicore.mapping import CoreMapping
-from hw_models.multicore.pipeline_ticks import ACTIVITIES, Schedule
+from hw_models.multicore.cost.event_counts import Events
+from hw_models.multicore.mapping.mapping import CoreMapping
+from hw_models.multicore.pipeline.pipeline_ticks import ACTIVITIES, Schedule
 from hw_models.target_description import CostProfile
 
 TIMES = ("computing", "imbalance", "starved", "blocked", "drained", "mesh", "barrier")

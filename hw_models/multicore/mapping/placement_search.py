@@ -12,8 +12,8 @@ from functools import cached_property
 
 import numpy as np
 
-from hw_models.multicore.mapping import CoreAssignment, CoreMapping
-from hw_models.multicore.placement import core_number, position
+from hw_models.multicore.mapping.mapping import CoreAssignment, CoreMapping
+from hw_models.multicore.mapping.placement import core_number, position
 
 MOST_ROUNDS = 6
 """Times that every core is looked at; the last ones hardly move any."""

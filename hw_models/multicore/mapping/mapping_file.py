@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from hw_models.core_limits import CORE_LIMITS
-from hw_models.multicore.core_resources import CoreUse
-from hw_models.multicore.mapping import CoreAssignment, CoreMapping
-from hw_models.multicore.provisioning import Provisioning
-from hw_models.multicore.tile_grid import Tile, TileGrid
+from hw_models.multicore.mapping.core_resources import CoreUse
+from hw_models.multicore.mapping.mapping import CoreAssignment, CoreMapping
+from hw_models.multicore.mapping.tile_grid import Tile, TileGrid
+from hw_models.multicore.pipeline.provisioning import Provisioning
 from hw_models.target_description import TargetDescription
 from toolchain.errors import ModelFileError
 from toolchain.networks.integer_network import IntegerInput, IntegerNetwork
