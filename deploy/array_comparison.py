@@ -15,7 +15,7 @@ from hw_models.pe_array.roofline import Roofline, roofline
 from hw_models.pe_array.skipping_estimate import SkippedKernel, estimate_skipping
 from hw_models.pe_array.zero_skipping import Skipping
 from sim.engines import simulate
-from sim.simulation import Simulation
+from sim.results import Simulation
 from toolchain.datasets import Dataset
 from toolchain.networks.integer_network import IntegerNetwork
 

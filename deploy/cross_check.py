@@ -24,7 +24,7 @@ from hw_models.multicore.cost.tick_cost import core_ticks_ns, lookups_ns, neuron
 from hw_models.multicore.mapping.mapping import CoreMapping
 from hw_models.multicore.pipeline.pipeline_ticks import Schedule, schedule_pipeline
 from hw_models.target_description import CostProfile
-from sim.sanafe_runner import SanafeRun, run_sanafe
+from sim.runners.sanafe import SanafeRun, run_sanafe
 from toolchain.errors import SanafeError, TargetError
 from toolchain.files.whole_files import scratch_folder
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from deploy.simulation_journal import Journal
 from sim.engines import ENGINES, PreparedEngine, Request
-from sim.linear_kernels import LARGEST_BYTE
+from sim.exact.linear_kernels import LARGEST_BYTE
 from toolchain.datasets import PixelSource
 from toolchain.networks.integer_network import IntegerNetwork
 

@@ -2,7 +2,7 @@
 
 Whatever chooses or offers an engine reads this table, so a new one is its own module and an entry here. An
 engine imports its module when it is prepared: the command line reads the names without loading torch. (Lava
-is not among them: it runs a build's emitted processes, not the network; see ``sim.lava_runner``.)
+is not among them: it runs a build's emitted processes, not the network; see ``sim.runners.lava``.)
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-    from sim.simulation import Simulation
+    from sim.results import Simulation
     from toolchain.networks.integer_network import IntegerNetwork
 
 OnCounts: TypeAlias = "Callable[[str, Tensor], None]"
@@ -68,7 +68,7 @@ class Engine:
 
 
 def _exact(network: IntegerNetwork, request: Request) -> PreparedEngine:
-    from sim.exact import ExactEngine
+    from sim.exact.engine import ExactEngine
 
     engine = ExactEngine(
         network,
@@ -95,7 +95,7 @@ def _frame_by_frame(network: IntegerNetwork, request: Request) -> PreparedEngine
 def _stepped(network: IntegerNetwork, request: Request) -> PreparedEngine:
     import torch
 
-    from sim.simulation import joined
+    from sim.results import joined
     from sim.stepped import run_stepped
 
     _check_processor("stepped", request)

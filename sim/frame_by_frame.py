@@ -2,7 +2,7 @@
 
 Where a synapse averages, its current is the same in every step and computed once; where it selects
 frames, once for each frame that some step reads. Neurons then fire step by step. Sums are of integers
-that the type holds (see ``sim.linear_kernels``), so the result is exact.
+that the type holds (see ``sim.exact.linear_kernels``), so the result is exact.
 
 A search over alignments runs nearly the same network again and again: populations whose spike trains are
 known from an earlier run need not be computed.
@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 from typing_extensions import assert_never
 
-from sim.linear_kernels import exact_arithmetic
-from sim.simulation import Simulation, check_pixels
+from sim.exact.linear_kernels import exact_arithmetic
+from sim.results import Simulation, check_pixels
 from sim.torch_maps import exact_type, transmit
 from toolchain.networks.integer_network import (
     IntegerInput,

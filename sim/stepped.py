@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from typing_extensions import assert_never
 
-from sim.simulation import Simulation, check_pixels
+from sim.results import Simulation, check_pixels
 from toolchain.networks.integer_network import (
     IntegerInput,
     IntegerNetwork,

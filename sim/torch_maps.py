@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from typing_extensions import assert_never
 
-from sim.linear_kernels import EXACT_INTEGERS
+from sim.exact.linear_kernels import EXACT_INTEGERS
 from toolchain.errors import UnsupportedNetworkError
 from toolchain.networks.integer_network import IntegerNetwork, IntegerSynapse
 from toolchain.networks.integer_network.accumulator_bounds import window_sum_bound

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 from deploy.export.sanafe_network import to_sanafe, write_sanafe
 from hw_models.multicore.mapping.mapping import map_network
-from sim.sanafe_runner import TIMING_MODELS, sanafe_run
+from sim.runners.sanafe import TIMING_MODELS, sanafe_run
 from sim.stepped import run_stepped
 
 

@@ -19,9 +19,9 @@ from deploy.lava_environment import find_lava_python
 from hw_models.multicore.cost.event_counts import count_events
 from hw_models.multicore.pipeline.pipeline_ticks import schedule_pipeline
 from hw_models.target_description import load_target
-from sim.exact import ExactEngine
-from sim.lava_runner import LavaRun, run_lava
-from sim.simulation import Simulation
+from sim.exact.engine import ExactEngine
+from sim.results import Simulation
+from sim.runners.lava import LavaRun, run_lava
 from sim.stepped import run_stepped
 from toolchain.files.checkpoint import load_checkpoint
 from toolchain.networks.integer_network.serialize import load_integer_network

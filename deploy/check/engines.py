@@ -13,8 +13,8 @@ from hw_models.multicore.pipeline.pipeline_ticks import Schedule
 from hw_models.pe_array.array_description import PeArray
 from hw_models.pe_array.functional import run_on_array
 from hw_models.pe_array.modes import snn_schedules
-from sim.lava_runner import LavaRun, run_lava
-from sim.simulation import Simulation, first_divergence
+from sim.results import Simulation, first_divergence
+from sim.runners.lava import LavaRun, run_lava
 from toolchain.networks.integer_network import IntegerNetwork
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from deploy.build.load import Build
-from sim.simulation import Simulation
+from sim.results import Simulation
 from sim.stepped import run_stepped
 from toolchain.datasets import load_recorded
 from toolchain.errors import DataError

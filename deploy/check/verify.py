@@ -21,8 +21,8 @@ from hw_models.pe_array.modes import snn_schedules
 from hw_models.pe_array.rtl.driver.network import verify_in_rtl
 from hw_models.pe_array.rtl.driver.simulator import SimulatorName
 from sim.core_by_core import frames_and_probes, verify_cores
-from sim.exact import run_exact
-from sim.simulation import first_divergence
+from sim.exact.engine import run_exact
+from sim.results import first_divergence
 from toolchain.errors import LavaError, ModelFileError
 from toolchain.files.checkpoint import load_checkpoint
 from toolchain.networks.integer_network.serialize import array_titles, describe_network

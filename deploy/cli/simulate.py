@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from deploy.build.load import Build
     from deploy.simulate_dataset import DatasetRun
-    from sim.simulation import Simulation
+    from sim.results import Simulation
     from toolchain.datasets import PixelSource
     from toolchain.networks.integer_network import IntegerNetwork
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from deploy.reproduce.study import Study
 from hw_models.target_description import load_target
-from sim.exact import run_exact
+from sim.exact.engine import run_exact
 from toolchain.datasets import PixelSource
 from toolchain.importers.torch_module import convert
 from toolchain.networks.layer_graph import LayerGraph

@@ -15,8 +15,8 @@ import pytest
 from installed_command import COMMAND
 
 from deploy.build.folder import BUILD, whole_folder
-from sim.exact import run_exact
-from sim.simulation import first_divergence
+from sim.exact.engine import run_exact
+from sim.results import first_divergence
 from sim.stepped import run_stepped
 from toolchain.datasets import load_dataset
 from toolchain.files.checkpoint import load_checkpoint, save_checkpoint

@@ -26,7 +26,7 @@ from deploy.cross_check import cross_check, hold_sanafe_run
 from hw_models.multicore.cost.tick_cost import computing_ns
 from hw_models.multicore.pipeline.provisioning import Provisioning, uniform_provisioning
 from hw_models.target_description import load_target
-from sim.sanafe_runner import run_sanafe
+from sim.runners.sanafe import run_sanafe
 from sim.stepped import input_currents, integrate_and_fire
 from toolchain.errors import MappingError, SanafeError, TargetError, UnsupportedNetworkError
 from toolchain.importers.torch_module import convert

@@ -22,7 +22,7 @@ from hw_models.multicore.pipeline.pipeline_ticks import schedule_pipeline
 from hw_models.multicore.pipeline.provisioning import uniform_provisioning
 from hw_models.pe_array.array_description import load_array
 from hw_models.pe_array.functional import run_on_array
-from sim.lava_runner import LavaRun
+from sim.runners.lava import LavaRun
 from sim.stepped import run_stepped
 from toolchain.errors import LavaError
 

@@ -13,8 +13,8 @@ from hw_models.multicore.pipeline.pipeline import pipeline_of
 from hw_models.multicore.pipeline.pipeline_ticks import schedule_pipeline
 from hw_models.multicore.pipeline.provisioning import uniform_provisioning
 from hw_models.target_description import load_target
-from sim.lava_runner import run_lava
-from sim.simulation import first_divergence
+from sim.results import first_divergence
+from sim.runners.lava import run_lava
 from sim.stepped import run_stepped
 from toolchain.importers.torch_module import convert
 from toolchain.method.quantize_activations import balance_thresholds, quantize_activations

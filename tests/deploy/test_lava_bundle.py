@@ -24,8 +24,8 @@ from deploy.lava_environment import find_lava_python
 from hw_models.multicore.pipeline.pipeline import pipeline_of
 from hw_models.multicore.pipeline.pipeline_ticks import schedule_pipeline
 from hw_models.multicore.pipeline.provisioning import Provisioning, uniform_provisioning
-from sim.lava_runner import run_lava
-from sim.simulation import first_divergence
+from sim.results import first_divergence
+from sim.runners.lava import run_lava
 from sim.stepped import run_stepped
 from toolchain.errors import LavaError
 from toolchain.networks.integer_network import (

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from sim.exact import run_exact
-from sim.simulation import first_divergence
+from sim.exact.engine import run_exact
+from sim.results import first_divergence
 from sim.stepped import run_stepped
 from toolchain.files.checkpoint import load_checkpoint
 from toolchain.model_zoo import build_model

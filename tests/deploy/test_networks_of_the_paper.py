@@ -10,8 +10,8 @@ import torch
 
 from deploy.compilation import CompileOptions
 from deploy.compile_model import compile_model
-from sim.exact import run_exact
-from sim.simulation import first_divergence
+from sim.exact.engine import run_exact
+from sim.results import first_divergence
 from sim.stepped import run_stepped
 from toolchain.files.checkpoint import Checkpoint, save_checkpoint
 from toolchain.importers.torch_module import convert

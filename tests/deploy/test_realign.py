@@ -13,7 +13,7 @@ from deploy.design import build_design, lowering
 from deploy.optimize.realign import realign
 from hw_models.multicore.pipeline.pipeline_ticks import schedule_pipeline
 from hw_models.target_description import load_target
-from sim.simulation import first_divergence
+from sim.results import first_divergence
 from sim.stepped import run_stepped
 from toolchain.files.checkpoint import load_checkpoint
 from toolchain.passes import chosen_graph

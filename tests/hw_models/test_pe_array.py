@@ -25,7 +25,7 @@ from hw_models.pe_array.modes import (
     SNN_BIT_PLANES,
     SNN_TEMPORAL,
 )
-from sim.simulation import Simulation, first_divergence
+from sim.results import Simulation, first_divergence
 from sim.stepped import run_stepped
 from toolchain.errors import UnsupportedNetworkError
 from toolchain.networks.linear_maps import num_accumulations

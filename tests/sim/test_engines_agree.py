@@ -10,12 +10,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from strategies import integer_networks, random_pixels
 
-from sim import linear_kernels
-from sim.closed_form import spikes_after
 from sim.engines import ENGINES, STEPPED_BATCH_SAMPLES, Request, simulate
-from sim.exact import ExactEngine, run_exact
+from sim.exact import linear_kernels
+from sim.exact.closed_form import spikes_after
+from sim.exact.engine import ExactEngine, run_exact
 from sim.frame_by_frame import run_frame_by_frame
-from sim.simulation import Simulation, first_divergence
+from sim.results import Simulation, first_divergence
 from sim.stepped import run_stepped
 from toolchain.errors import DeviceError, UnsupportedNetworkError
 from toolchain.networks.integer_network import IntegerNetwork

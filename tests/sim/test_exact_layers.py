@@ -8,12 +8,12 @@ import pytest
 import torch
 from small_networks import residual_network
 
-from sim import exact_layers
-from sim.exact import run_exact
-from sim.exact_layers import CountLayer, Form, TrainLayer, prepare_layers
-from sim.layer_sums import LayerOptions
-from sim.linear_kernels import exact_arithmetic, largest_factor
-from sim.simulation import first_divergence
+from sim.exact import layers as exact_layers
+from sim.exact.engine import run_exact
+from sim.exact.layer_sums import LayerOptions
+from sim.exact.layers import CountLayer, Form, TrainLayer, prepare_layers
+from sim.exact.linear_kernels import exact_arithmetic, largest_factor
+from sim.results import first_divergence
 from sim.stepped import run_stepped
 from toolchain.networks.integer_network import (
     IntegerInput,

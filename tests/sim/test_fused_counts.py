@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sim.fused_counts import fused_counts
+from sim.exact.fused_counts import fused_counts
 from toolchain.networks.integer_network import IntegerSpiking
 from toolchain.networks.integer_network.accumulator_bounds import Interval
 

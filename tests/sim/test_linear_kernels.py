@@ -7,10 +7,10 @@ import torch.nn.functional as F
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from sim import linear_kernels
-from sim.exact import ExactEngine
-from sim.gathered_kernels import LARGEST_SIGNED_BYTE, gathered_convolution
-from sim.linear_kernels import (
+from sim.exact import linear_kernels
+from sim.exact.engine import ExactEngine
+from sim.exact.gathered_kernels import LARGEST_SIGNED_BYTE, gathered_convolution
+from sim.exact.linear_kernels import (
     channels_last_is_trusted,
     check_float_arithmetic,
     convolution_kernel,

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from strategies import integer_networks, random_pixels
 
-from sim.exact import run_exact
+from sim.exact.engine import run_exact
 from sim.stepped import run_stepped
 from toolchain.errors import IntegerWidthError, UnsupportedNetworkError
 from toolchain.importers.torch_module import convert

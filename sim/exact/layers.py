@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from typing_extensions import assert_never
 
-from sim.closed_form import (
+from sim.exact.closed_form import (
     bytes_of_levels,
     bytes_of_window_sums,
     counts_of_window_sums,
@@ -20,8 +20,8 @@ from sim.closed_form import (
     spikes_after,
     trains_of_currents,
 )
-from sim.layer_sums import LayerOptions, Sums, fused_sums, integer_sums, travels_in_bytes
-from sim.linear_kernels import LARGEST_BYTE
+from sim.exact.layer_sums import LayerOptions, Sums, fused_sums, integer_sums, travels_in_bytes
+from sim.exact.linear_kernels import LARGEST_BYTE
 from sim.torch_maps import exact_type
 from toolchain.networks.integer_network import (
     IntegerInput,

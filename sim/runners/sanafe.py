@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sim.child_process import run_script
+from sim.runners.child_process import run_script
 from toolchain.errors import SanafeError
 from toolchain.files.whole_files import scratch_folder
 

@@ -4,8 +4,8 @@ Two arithmetics, and why neither rounds:
 
 - **int8**: counts and weights in bytes, 32-bit accumulators, so the sum is an integer and its conversion to
   float32 is exact below 2^24. On a processor through oneDNN, if it has VNNI, which adds four products into
-  32 bits without saturation; on an accelerator as products of matrices (``sim.gathered_kernels``). Several
-  times as fast as float32.
+  32 bits without saturation; on an accelerator as products of matrices (``sim.exact.gathered_kernels``).
+  Several times as fast as float32.
 - **float**: every product and partial sum is an integer that the type can hold (``EXACT_INTEGERS``), in
   whatever order it is added. That excludes algorithms that compute sums of another kind: Winograd and
   Fourier transforms (NNPACK, cuDNN) and reduced precision (TF32, bfloat16). oneDNN's convolution is asked
@@ -29,7 +29,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from typing_extensions import assert_never
 
-from sim.gathered_kernels import LARGEST_SIGNED_BYTE, matrix_product, scaled_convolution
+from sim.exact.gathered_kernels import LARGEST_SIGNED_BYTE, matrix_product, scaled_convolution
 from toolchain.errors import DeviceError
 from toolchain.networks.linear_maps import (
     Convolution,
@@ -135,7 +135,7 @@ def scaling_kernel(
     *,
     device: torch.device,
 ) -> Kernel:
-    """``scale * conv(W, N) + offset`` of unsigned bytes, cut to limits; see ``sim.fused_counts``.
+    """``scale * conv(W, N) + offset`` of unsigned bytes, cut to limits; see ``sim.exact.fused_counts``.
 
     Args:
         scale, offset: float32 of shape ``(out,)``.

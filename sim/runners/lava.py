@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from hw_models.multicore.pipeline.pipeline import stage_name
-from sim.child_process import run_script
-from sim.simulation import Simulation
+from sim.results import Simulation
+from sim.runners.child_process import run_script
 from toolchain.errors import LavaError
 from toolchain.files.whole_files import scratch_folder
 

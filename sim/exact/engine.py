@@ -2,7 +2,7 @@
 
 With averaging alignment the current is constant over a firing window, so counts are a closed form of
 the accumulator: no time axis exists unless spike trains are asked for. Counts travel from layer to layer
-in bytes where they fit; ``sim.linear_kernels`` says in which arithmetic, and why it is exact.
+in bytes where they fit; ``sim.exact.linear_kernels`` says in which arithmetic, and why it is exact.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from numpy.typing import DTypeLike
 from torch import Tensor
 from typing_extensions import assert_never
 
-from sim.exact_layers import CountLayer, Layer, ReadoutLayer, TrainLayer, prepare_layers
-from sim.layer_sums import LayerOptions, travels_in_bytes
-from sim.linear_kernels import (
+from sim.exact.layer_sums import LayerOptions, travels_in_bytes
+from sim.exact.layers import CountLayer, Layer, ReadoutLayer, TrainLayer, prepare_layers
+from sim.exact.linear_kernels import (
     LARGEST_BYTE,
     check_float_arithmetic,
     exact_arithmetic,
     is_processor,
     largest_factor,
 )
-from sim.simulation import CompactIntegers, Simulation, check_pixels
+from sim.results import CompactIntegers, Simulation, check_pixels
 from toolchain.errors import DeviceError, UnsupportedNetworkError
 from toolchain.networks.integer_network import (
     IntegerNetwork,

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sim.fused_counts import FusedCounts, fused_counts
-from sim.linear_kernels import (
+from sim.exact.fused_counts import FusedCounts, fused_counts
+from sim.exact.linear_kernels import (
     LARGEST_BYTE,
     Kernel,
     convolution_kernel,
@@ -179,7 +179,7 @@ def _on_bytes(
 def fused_sums(
     network: IntegerNetwork, population: IntegerSpiking, options: LayerOptions
 ) -> tuple[Sums, FusedCounts] | None:
-    """Kernels from bytes to the counts or levels of ``sim.fused_counts``, or None.
+    """Kernels from bytes to the counts or levels of ``sim.exact.fused_counts``, or None.
 
     Counts of a single synapse come in bytes, levels of several in float32.
     """
