@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from types import SimpleNamespace
 
-from deploy.export.sanafe_network import to_sanafe, write_sanafe
+from deploy.backends.sanafe.network import to_sanafe, write_sanafe
 from hw_models.multicore.mapping.mapping import map_network
 from sim.runners.sanafe import TIMING_MODELS, sanafe_run
 from sim.stepped import run_stepped

@@ -13,9 +13,9 @@ from unittest import mock
 import torch
 from machine import this_machine
 
-from deploy.compilation import CompileOptions
-from deploy.design import chosen_graph, lowering
-from deploy.simulate_dataset import ChunkSimulator, DatasetRun, simulate_dataset
+from deploy.dataset_run.simulate_dataset import ChunkSimulator, DatasetRun, simulate_dataset
+from deploy.design.compilation import CompileOptions
+from deploy.design.design import chosen_graph, lowering
 from hw_models.target_description import load_target
 from toolchain.datasets import load_dataset
 from toolchain.files.checkpoint import load_checkpoint

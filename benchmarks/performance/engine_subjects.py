@@ -12,10 +12,10 @@ import torch
 from networks import MODEL, float_network, random_pixels
 from peers import Convolve, Outputs, snntorch_network, spikingjelly_network
 
-from deploy.compilation import CompileOptions
-from deploy.design import build_design
-from deploy.lava_emitter.emit_bundle import emit_bundle
-from deploy.lava_environment import find_lava_python
+from deploy.backends.lava.emit_bundle import emit_bundle
+from deploy.backends.lava.environment import find_lava_python
+from deploy.design.compilation import CompileOptions
+from deploy.design.design import build_design
 from hw_models.multicore.cost.event_counts import count_events
 from hw_models.multicore.pipeline.pipeline_ticks import schedule_pipeline
 from hw_models.target_description import load_target

@@ -11,7 +11,7 @@ from deploy.build.folder import BUILD, require_unchanged
 from toolchain.errors import ModelFileError
 
 if TYPE_CHECKING:
-    from deploy.compilation import CompileOptions
+    from deploy.design.compilation import CompileOptions
     from deploy.report.records import Report
     from hw_models.multicore.mapping.mapping import CoreMapping
     from hw_models.multicore.pipeline.pipeline import Pipeline
@@ -71,7 +71,7 @@ def read_build(folder: Path) -> Build:
     Raises:
         QacDeployError: a file of the build is missing or damaged.
     """
-    from deploy.compilation import CompileOptions
+    from deploy.design.compilation import CompileOptions
     from hw_models.multicore.mapping.mapping_file import load_mapping
     from hw_models.pe_array.array_description import load_array
     from hw_models.target_description import load_target

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from deploy.backends.lava.emit_bundle import SOURCES
 from deploy.build.load import LAVA, Build
-from deploy.lava_emitter.emit_bundle import SOURCES
 from hw_models.multicore.pipeline.pipeline_ticks import Schedule
 from hw_models.pe_array.array_description import PeArray
 from hw_models.pe_array.functional import run_on_array

@@ -10,12 +10,12 @@ from typing import Any, Literal
 
 import numpy as np
 
+from deploy.backends.lava.emit_bundle import bundle_document
 from deploy.build.folder import BUILD, changes_of
 from deploy.build.load import LAVA, MODEL
 from deploy.check.engines import compare_array, compare_lava_run, run_build_in_lava
 from deploy.check.judged_build import JudgedBuild
-from deploy.design import lowering
-from deploy.lava_emitter.emit_bundle import bundle_document
+from deploy.design.design import lowering
 from hw_models.multicore.pipeline.pipeline_ticks import schedule_pipeline
 from hw_models.pe_array.modes import snn_schedules
 from hw_models.pe_array.rtl.driver.network import verify_in_rtl

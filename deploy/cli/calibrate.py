@@ -36,7 +36,7 @@ def calibrate_command(
 
     Example: [bold]qac-deploy calibrate model.pt --alignment truncate[/bold]
     """
-    from deploy.calibrate_model import CalibrateOptions, calibrate_model
+    from deploy.train.calibrate_model import CalibrateOptions, calibrate_model
     from toolchain.files.whole_files import MODEL_FILE, require_replaceable_file
     from toolchain.method.calibration import GRANULARITIES, CalibrationEpoch
     from toolchain.networks.layer_graph import ALIGNMENT_METHODS

@@ -40,10 +40,10 @@ def compare(
 
     Example: [bold]qac-deploy compare build/ --sweep --plot compare.png[/bold]
     """
-    from deploy.array_comparison import compare_on_array
     from deploy.build.load import load_build
     from deploy.check.engines import compare_array
     from deploy.check.judged_build import random_pixels
+    from deploy.design.array_comparison import compare_on_array
     from deploy.report.array_document import array_document
     from deploy.report.array_plot import draw_comparison, plot_kind
     from deploy.report.array_tables import print_array, print_designs, print_sweep
@@ -103,7 +103,7 @@ def _dataset(report: Report, build: Path) -> tuple[Dataset | None, str | None]:
 
 
 def _sweeps(network: IntegerNetwork, array: PeArray, hidden: bool) -> list[dict[str, Any]]:
-    from deploy.array_sweep import sweep_documents
+    from deploy.compile.array_sweep import sweep_documents
     from hw_models.pe_array.design_space import unrollings
     from hw_models.pe_array.modes import snn_schedules
 

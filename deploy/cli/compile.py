@@ -87,8 +87,8 @@ def compile_command(
     Example: [bold]qac-deploy compile model.pt --target loihi-sim --optimize stalls[/bold]
     """
     from deploy.build.load import load_report
-    from deploy.compilation import CompileOptions
-    from deploy.compile_model import compile_model
+    from deploy.compile.compile_model import compile_model
+    from deploy.design.compilation import CompileOptions
     from deploy.report.terminal import print_summary
     from toolchain.networks.layer_graph import ALIGNMENT_METHODS
 

@@ -14,7 +14,7 @@ from rich.table import Table
 from deploy.cli.console import JsonOption, console, print_json
 
 if TYPE_CHECKING:
-    from deploy.cross_check import CrossCheck, Quantity
+    from deploy.check.cross_check import CrossCheck, Quantity
 
 
 def cross_check_command(
@@ -33,8 +33,8 @@ def cross_check_command(
     Example: [bold]qac-deploy cross-check build/ --samples 4[/bold]
     """
     from deploy.build.load import load_build
+    from deploy.check.cross_check import ENERGY_TOLERANCE, TIME_TOLERANCE, cross_check
     from deploy.check.judged_build import judge
-    from deploy.cross_check import ENERGY_TOLERANCE, TIME_TOLERANCE, cross_check
 
     with console.status("reading the build") as status:
         if as_json:
@@ -58,7 +58,7 @@ def cross_check_command(
 
 
 def _print(check: CrossCheck) -> None:
-    from deploy.cross_check import ENERGY_TOLERANCE, TIME_TOLERANCE
+    from deploy.check.cross_check import ENERGY_TOLERANCE, TIME_TOLERANCE
 
     console.print(
         f"SANA-FE {version('sanafe')}, its Loihi: {check.samples} samples in {check.num_ticks} ticks; "

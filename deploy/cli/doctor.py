@@ -44,7 +44,7 @@ def doctor(
 
     Example: [bold]qac-deploy doctor --create-lava-env[/bold]
     """
-    from deploy.lava_environment import (
+    from deploy.backends.lava.environment import (
         LAVA_DL,
         LAVA_NC,
         create_lava_environment,

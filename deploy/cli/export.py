@@ -61,8 +61,8 @@ def export_command(
 def _write_nir(build: Path, out: Path) -> tuple[dict[str, Any], str]:
     import nir
 
+    from deploy.backends.nir_graph import to_nir
     from deploy.build.load import load_build
-    from deploy.export.nir_graph import to_nir
     from toolchain.files.whole_files import HDF5_FILE, require_replaceable_file, whole_file
 
     require_replaceable_file(out, HDF5_FILE)
@@ -75,8 +75,8 @@ def _write_nir(build: Path, out: Path) -> tuple[dict[str, Any], str]:
 
 
 def _write_netx(build: Path, out: Path) -> tuple[dict[str, Any], str]:
+    from deploy.backends.netx.netx_file import to_netx, write_netx
     from deploy.build.load import load_build
-    from deploy.export.netx_file import to_netx, write_netx
     from toolchain.files.whole_files import HDF5_FILE, require_replaceable_file, whole_file
 
     require_replaceable_file(out, HDF5_FILE)
@@ -97,10 +97,10 @@ def _write_netx(build: Path, out: Path) -> tuple[dict[str, Any], str]:
 
 
 def _write_sanafe(build: Path, out: Path) -> tuple[dict[str, Any], str]:
+    from deploy.backends.sanafe.network import to_sanafe, write_sanafe
     from deploy.build.folder import SANAFE_EXPORT, require_replaceable_folder, whole_folder
     from deploy.build.load import load_build
     from deploy.check.judged_build import samples_of
-    from deploy.export.sanafe_network import to_sanafe, write_sanafe
 
     require_replaceable_folder(out, SANAFE_EXPORT)
     loaded = load_build(build)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from deploy.build.load import Build
-    from deploy.simulate_dataset import DatasetRun
+    from deploy.dataset_run.simulate_dataset import DatasetRun
     from sim.results import Simulation
     from toolchain.datasets import PixelSource
     from toolchain.networks.integer_network import IntegerNetwork
@@ -133,15 +133,15 @@ def _run_dataset(
     hide_progress: bool,
 ) -> DatasetRun:
     """As many samples as there are labels, with progress; an interrupt ends with exit code 130."""
-    from deploy.simulate_dataset import (
+    from deploy.dataset_run.cluster import Cluster
+    from deploy.dataset_run.journal import Journal, describe_run
+    from deploy.dataset_run.simulate_dataset import (
         CHUNK_SAMPLES,
         ChunkSimulator,
         Spread,
         in_this_process,
         simulate_dataset,
     )
-    from deploy.simulation_cluster import Cluster
-    from deploy.simulation_journal import Journal, describe_run
     from toolchain.files.whole_files import SIMULATION_JOURNAL, require_replaceable_file
 
     spread: Spread = in_this_process
@@ -181,8 +181,8 @@ def _run_lava(
     build: Build, pixels: np.ndarray, lava_python: Path | None, as_json: bool
 ) -> tuple[Simulation, dict[str, Any]]:
     """Run the network in Lava, and compare all that it returns with the stepped engine and the tick model."""
+    from deploy.backends.lava.environment import find_lava_python
     from deploy.check.engines import compare_lava_run, run_build_in_lava
-    from deploy.lava_environment import find_lava_python
     from hw_models.multicore.pipeline.pipeline_ticks import schedule_pipeline
     from sim.stepped import run_stepped
 

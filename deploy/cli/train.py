@@ -69,7 +69,7 @@ def train_command(
 
     Example: [bold]qac-deploy train --data digits --out model.pt[/bold]
     """
-    from deploy.train_model import TrainOptions, train_model
+    from deploy.train.train_model import TrainOptions, train_model
     from toolchain.files.whole_files import MODEL_FILE, require_replaceable_file
     from toolchain.training import EpochReport, TimestepBudget, TrainingPlan
 

@@ -50,10 +50,10 @@ def verify_command(
 
     Example: [bold]qac-deploy verify build/ --rtl[/bold]
     """
+    from deploy.backends.lava.environment import find_lava_python
     from deploy.build.load import read_build
     from deploy.check.judged_build import judge
     from deploy.check.verify import RTL_CYCLES, RtlLimit, Rung, compare_files, verify
-    from deploy.lava_environment import find_lava_python
     from hw_models.pe_array.rtl.driver.simulator import preferred_simulator
 
     limit = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from deploy.compilation import Design
+from deploy.design.compilation import Design
 from hw_models.multicore.cost.tick_cost import Cost
 from hw_models.multicore.mapping.core_resources import NetworkOnTarget, worst_tile_work
 from hw_models.multicore.pipeline.provisioning import Provisioning

@@ -8,10 +8,10 @@ from functools import cached_property
 
 import numpy as np
 
-from deploy.compilation import CompileOptions, Design, DesignPoint
-from deploy.design import lowering
-from deploy.fidelity import simulate
-from deploy.steady_costs import ShownSamples, shown_samples, steady_run
+from deploy.design.compilation import CompileOptions, Design, DesignPoint
+from deploy.design.design import lowering
+from deploy.design.fidelity import simulate
+from deploy.design.steady_costs import ShownSamples, shown_samples, steady_run
 from hw_models.multicore.cost.steady_pace import SteadyCost
 from hw_models.multicore.mapping.mapping import map_network
 from hw_models.multicore.mapping.placement_search import with_less_traffic

@@ -14,7 +14,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from deploy.compilation import DesignPoint
+    from deploy.design.compilation import DesignPoint
 
 
 class Step(Enum):

@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from deploy.compilation import CompileOptions, Design
-from deploy.design import lowering
+from deploy.design.compilation import CompileOptions, Design
+from deploy.design.design import lowering
 from hw_models.multicore.mapping.mapping import map_network
 from hw_models.multicore.pipeline.pipeline import pipeline_of
 from hw_models.multicore.pipeline.pipeline_ticks import schedule_pipeline

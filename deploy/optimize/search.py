@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 
-from deploy.compilation import CompileOptions, Design, DesignPoint
-from deploy.design import lowering
+from deploy.design.compilation import CompileOptions, Design, DesignPoint
+from deploy.design.design import lowering
 from deploy.optimize.measurements import Measurements, mean_timesteps
 from deploy.optimize.objectives import OBJECTIVES, Objective, Step
 from deploy.optimize.steps import (

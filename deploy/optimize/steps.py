@@ -15,7 +15,7 @@ from math import ceil
 
 import numpy as np
 
-from deploy.compilation import CompileOptions, Design
+from deploy.design.compilation import CompileOptions, Design
 from deploy.optimize.finer_tiles import finer_tiles
 from deploy.optimize.measurements import Measurements
 from deploy.optimize.objectives import Objective, Step

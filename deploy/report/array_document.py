@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from deploy.array_comparison import ArrayComparison, ModeOnArray
+from deploy.design.array_comparison import ArrayComparison, ModeOnArray
 from deploy.report.records import ArrayRecord, LayerRecord, ModeRecord, plain
 from hw_models.pe_array.array_description import PeArray
 from hw_models.pe_array.estimate import LayerEstimate

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deploy.compilation import Compilation
+from deploy.design.compilation import Compilation
 from deploy.report.records import ArrayRecord, ComparisonRow
 from hw_models.multicore.pipeline.buffer_depths import steady_stall_share
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
-from deploy.compilation import Compilation
+from deploy.design.compilation import Compilation
 from deploy.report.array_document import array_document
 from deploy.report.comparison import array_rows, pipeline_rows
 from deploy.report.records import (

@@ -20,9 +20,9 @@ from small_targets import small_target
 from strategies import integer_networks, random_pixels
 from typer.testing import CliRunner
 
-import deploy.cross_check
+import deploy.check.cross_check
+from deploy.check.cross_check import cross_check, hold_sanafe_run
 from deploy.cli.main import app
-from deploy.cross_check import cross_check, hold_sanafe_run
 from hw_models.multicore.cost.tick_cost import computing_ns
 from hw_models.multicore.pipeline.provisioning import Provisioning, uniform_provisioning
 from hw_models.target_description import load_target
@@ -146,7 +146,7 @@ def test_queues_that_our_model_leaves_out_are_found(tmp_path, monkeypatch):
     check = hold_sanafe_run(build, export.copies, run)
     assert check.disagreements == []
     assert abs(check.time_error) < 0.1
-    monkeypatch.setattr(deploy.cross_check, "core_ticks_ns", computing_ns)
+    monkeypatch.setattr(deploy.check.cross_check, "core_ticks_ns", computing_ns)
     (difference,) = hold_sanafe_run(build, export.copies, run).disagreements
     assert difference.startswith("time: ours is -3")
 
@@ -320,9 +320,9 @@ def test_a_target_without_sana_fes_figures_is_refused(residual):
 def test_a_network_larger_than_the_memory_is_refused(residual, monkeypatch):
     # per copy: 4 bit planes of 200 synapses from pixels, 400 and 32 and 400 between, 96 to the readout
     per_copy = 4 * 2 * 10**2 + 2 * (4 * 10**2) + 32 + 3 * 32
-    needed = 2 * per_copy * deploy.cross_check.BYTES_PER_SYNAPSE
+    needed = 2 * per_copy * deploy.check.cross_check.BYTES_PER_SYNAPSE
     monkeypatch.setattr(os, "sysconf", lambda name: needed // 4 if name == "SC_PHYS_PAGES" else 4)
-    deploy.cross_check._check_memory(residual)
+    deploy.check.cross_check._check_memory(residual)
     monkeypatch.setattr(
         os, "sysconf", lambda name: needed // 4 - 1 if name == "SC_PHYS_PAGES" else 4
     )
@@ -346,7 +346,7 @@ def test_the_command_shows_both_sides_and_fails_where_they_differ(
 ):
     change = change_array("inner.0/threshold", 5, 300 if wrong else 0)
     check = held(residual, tmp_path, change)
-    monkeypatch.setattr(deploy.cross_check, "cross_check", lambda build, on_stage: check)
+    monkeypatch.setattr(deploy.check.cross_check, "cross_check", lambda build, on_stage: check)
     monkeypatch.setattr("deploy.build.load.load_build", lambda build: None)
     monkeypatch.setattr("deploy.check.judged_build.judge", lambda build, samples: residual)
     result = CliRunner().invoke(app, ["cross-check", "build"])

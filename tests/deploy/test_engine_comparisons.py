@@ -10,13 +10,13 @@ import pytest
 from small_networks import residual_network
 from strategies import random_pixels
 
+from deploy.backends.lava.environment import find_lava_python
 from deploy.build.load import load_build
 from deploy.check import engines
 from deploy.check import verify as ladder
 from deploy.check.engines import compare_array, compare_lava_run
 from deploy.check.judged_build import judge
 from deploy.check.verify import RtlLimit, verify
-from deploy.lava_environment import find_lava_python
 from hw_models.multicore.pipeline.pipeline import pipeline_of
 from hw_models.multicore.pipeline.pipeline_ticks import schedule_pipeline
 from hw_models.multicore.pipeline.provisioning import uniform_provisioning

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from strategies import integer_networks
 
-from deploy.export.nir_graph import from_nir, to_nir
+from deploy.backends.nir_graph import from_nir, to_nir
 from toolchain.errors import UnsupportedNetworkError
 from toolchain.networks.integer_network.serialize import describe_network, load_integer_network
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from deploy import fidelity
-from deploy.fidelity import accumulations, affordable_samples
+from deploy.design import fidelity
+from deploy.design.fidelity import accumulations, affordable_samples
 from toolchain.networks.layer_graph import (
     InputPopulation,
     LayerGraph,

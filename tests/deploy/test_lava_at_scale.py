@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from deploy.lava_emitter.emit_bundle import emit_bundle
-from deploy.lava_environment import find_lava_python
+from deploy.backends.lava.emit_bundle import emit_bundle
+from deploy.backends.lava.environment import find_lava_python
 from hw_models.multicore.pipeline.initiation_interval import least_replicas
 from hw_models.multicore.pipeline.pipeline import pipeline_of
 from hw_models.multicore.pipeline.pipeline_ticks import schedule_pipeline

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from small_networks import residual_network
 from strategies import integer_networks, random_pixels
 
-from deploy.lava_emitter.emit_bundle import SOURCES, emit_bundle
-from deploy.lava_environment import find_lava_python
+from deploy.backends.lava.emit_bundle import SOURCES, emit_bundle
+from deploy.backends.lava.environment import find_lava_python
 from hw_models.multicore.pipeline.pipeline import pipeline_of
 from hw_models.multicore.pipeline.pipeline_ticks import schedule_pipeline
 from hw_models.multicore.pipeline.provisioning import Provisioning, uniform_provisioning

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.lava_environment import (
+from deploy.backends.lava.environment import (
     create_lava_environment,
     find_lava_python,
     managed_folder,

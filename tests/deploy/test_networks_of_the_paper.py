@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from deploy.compilation import CompileOptions
-from deploy.compile_model import compile_model
+from deploy.compile.compile_model import compile_model
+from deploy.design.compilation import CompileOptions
 from sim.exact.engine import run_exact
 from sim.results import first_divergence
 from sim.stepped import run_stepped

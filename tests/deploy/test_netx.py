@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from netx_cases import assert_same_decisions, vgg
 from strategies import _maps, integer_networks
 
-from deploy.export.merged_maps import merged_convolution, merged_matrix
-from deploy.export.netx_file import to_netx, write_netx
+from deploy.backends.netx.merged_maps import merged_convolution, merged_matrix
+from deploy.backends.netx.netx_file import to_netx, write_netx
 from sim.stepped import transmit
 from toolchain.errors import UnsupportedNetworkError
 from toolchain.files.checkpoint import Checkpoint, save_checkpoint

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from netx_cases import assert_same_decisions, vgg
 
-from deploy.export.merged_maps import merged_convolution, merged_matrix
-from deploy.export.netx_file import to_netx, write_netx
-from deploy.lava_environment import LAVA_DL, find_lava_python
+from deploy.backends.lava.environment import LAVA_DL, find_lava_python
+from deploy.backends.netx.merged_maps import merged_convolution, merged_matrix
+from deploy.backends.netx.netx_file import to_netx, write_netx
 from hw_models.target_description import load_target
 from sim.stepped import run_stepped
 from toolchain.datasets import load_dataset

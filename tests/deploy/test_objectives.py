@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from small_targets import small_target
 
-from deploy.compilation import CompileOptions
-from deploy.design import build_design
-from deploy.fidelity import simulate
+from deploy.design.compilation import CompileOptions
+from deploy.design.design import build_design
+from deploy.design.fidelity import simulate
 from deploy.optimize import search
 from deploy.optimize.objectives import OBJECTIVES, Step
 from deploy.optimize.search import optimize_design

@@ -12,8 +12,8 @@ import pytest
 import torch
 from installed_command import run_command
 
-from deploy.simulate_dataset import CHUNK_SAMPLES, ChunkSimulator
-from deploy.simulation_journal import Journal, describe_run
+from deploy.dataset_run.journal import Journal, describe_run
+from deploy.dataset_run.simulate_dataset import CHUNK_SAMPLES, ChunkSimulator
 from toolchain.datasets import load_dataset
 from toolchain.networks.integer_network.serialize import load_integer_network
 

@@ -8,8 +8,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from deploy.compilation import CompileOptions
-from deploy.design import build_design, lowering
+from deploy.design.compilation import CompileOptions
+from deploy.design.design import build_design, lowering
 from deploy.optimize.realign import realign
 from hw_models.multicore.pipeline.pipeline_ticks import schedule_pipeline
 from hw_models.target_description import load_target

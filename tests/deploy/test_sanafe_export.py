@@ -20,11 +20,11 @@ from small_networks import residual_network
 from small_targets import small_target
 from strategies import integer_networks, random_pixels
 
-from deploy.export import sanafe_network
-from deploy.export.explicit_synapses import explicit_synapses, tile_inputs
-from deploy.export.sanafe_architecture import loihi_file
-from deploy.export.sanafe_network import to_sanafe, write_sanafe
-from deploy.export.sanafe_places import copies_in_flight
+from deploy.backends.sanafe import network as sanafe_network
+from deploy.backends.sanafe.architecture import loihi_file
+from deploy.backends.sanafe.explicit_synapses import explicit_synapses, tile_inputs
+from deploy.backends.sanafe.network import to_sanafe, write_sanafe
+from deploy.backends.sanafe.places import copies_in_flight
 from hw_models.multicore.mapping.mapping import map_network
 from hw_models.multicore.pipeline.pipeline import pipeline_of
 from hw_models.multicore.pipeline.pipeline_ticks import schedule_pipeline

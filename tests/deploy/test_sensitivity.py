@@ -8,9 +8,9 @@ import pytest
 import yaml
 from installed_command import run_command
 
-from deploy.compilation import CompileOptions
-from deploy.design import build_design
-from deploy.steady_costs import shown_samples, steady_run
+from deploy.design.compilation import CompileOptions
+from deploy.design.design import build_design
+from deploy.design.steady_costs import shown_samples, steady_run
 from hw_models.figures import BUILT_IN
 from hw_models.multicore.pipeline.initiation_interval import initiation_interval
 from hw_models.target_description import load_target

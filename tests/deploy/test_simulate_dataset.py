@@ -8,15 +8,15 @@ import distributed
 import numpy as np
 import pytest
 
-from deploy import simulation_cluster
-from deploy.simulate_dataset import (
+from deploy.dataset_run import cluster as simulation_cluster
+from deploy.dataset_run.cluster import Cluster
+from deploy.dataset_run.journal import Journal, describe_run
+from deploy.dataset_run.simulate_dataset import (
     CHUNK_SAMPLES,
     ChunkSimulator,
     in_this_process,
     simulate_dataset,
 )
-from deploy.simulation_cluster import Cluster
-from deploy.simulation_journal import Journal, describe_run
 from sim.stepped import run_stepped
 from toolchain.errors import ClusterError, ModelFileError
 from toolchain.networks.integer_network import (

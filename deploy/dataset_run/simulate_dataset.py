@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deploy.simulation_journal import Journal
+from deploy.dataset_run.journal import Journal
 from sim.engines import ENGINES, PreparedEngine, Request
 from sim.exact.linear_kernels import LARGEST_BYTE
 from toolchain.datasets import PixelSource

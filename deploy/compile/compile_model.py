@@ -6,19 +6,19 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from deploy.array_comparison import ArrayComparison, compare_on_array
+from deploy.backends.lava.emit_bundle import emit_bundle
 from deploy.build.folder import BUILD, require_replaceable_folder, whole_folder, write_json
 from deploy.build.load import ARRAY, LAVA, MODEL, REPORT, TARGET
-from deploy.compilation import Compilation, CompileOptions, DesignPoint
-from deploy.design import build_design, lowering
-from deploy.fidelity import check_fits, compare_alignments, measure_fidelity
-from deploy.lava_emitter.emit_bundle import emit_bundle
+from deploy.design.array_comparison import ArrayComparison, compare_on_array
+from deploy.design.compilation import Compilation, CompileOptions, DesignPoint
+from deploy.design.design import build_design, lowering
+from deploy.design.fidelity import check_fits, compare_alignments, measure_fidelity
+from deploy.design.sensitivity import sensitivity
+from deploy.design.steady_costs import shown_samples, steady_run
 from deploy.optimize.search import optimize_design
 from deploy.report.chrome_trace import chrome_trace
 from deploy.report.html import render_html
 from deploy.report.report_document import report_document
-from deploy.sensitivity import sensitivity
-from deploy.steady_costs import shown_samples, steady_run
 from hw_models.multicore.mapping.mapping_file import MAPPING, mapping_document
 from hw_models.multicore.pipeline.initiation_interval import (
     initiation_interval,

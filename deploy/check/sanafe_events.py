@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deploy.export.sanafe_places import (
+from deploy.backends.sanafe.places import (
     copies_of,
     dropping,
     one_mesh,

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from deploy.backends.sanafe.explicit_synapses import num_explicit_synapses
+from deploy.backends.sanafe.network import to_sanafe, write_sanafe
+from deploy.backends.sanafe.places import copies_in_flight, one_mesh, receivers, tile_number
 from deploy.check.judged_build import JudgedBuild
-from deploy.export.explicit_synapses import num_explicit_synapses
-from deploy.export.sanafe_network import to_sanafe, write_sanafe
-from deploy.export.sanafe_places import copies_in_flight, one_mesh, receivers, tile_number
-from deploy.sanafe_events import SanafeEvents, energies_j, sanafe_events, simple_tick_ns
+from deploy.check.sanafe_events import SanafeEvents, energies_j, sanafe_events, simple_tick_ns
 from hw_models.multicore.cost.event_counts import Events, count_events
 from hw_models.multicore.cost.tick_cost import core_ticks_ns, lookups_ns, neurons_ns, run_cost
 from hw_models.multicore.mapping.mapping import CoreMapping

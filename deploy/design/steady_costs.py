@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deploy.fidelity import simulate
+from deploy.design.fidelity import simulate
 from hw_models.multicore.cost.asynchronous_time import AsynchronousTime, asynchronous_time
 from hw_models.multicore.cost.event_counts import Events
 from hw_models.multicore.cost.steady_pace import SteadyCost, SteadyState, steady_cost, steady_state

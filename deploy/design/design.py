@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from deploy.compilation import CompileOptions, Design
+from deploy.design.compilation import CompileOptions, Design
 from hw_models.multicore.mapping.mapping import map_network
 from hw_models.multicore.pipeline.provisioning import uniform_provisioning
 from hw_models.target_description import TargetDescription

@@ -16,8 +16,8 @@ from math import lcm, prod
 
 import numpy as np
 
-from deploy.export.explicit_synapses import TileInput
-from deploy.export.sanafe_architecture import DENDRITE, HOST_SOMA, NEURONS_PER_UNIT, SOMA
+from deploy.backends.sanafe.architecture import DENDRITE, HOST_SOMA, NEURONS_PER_UNIT, SOMA
+from deploy.backends.sanafe.explicit_synapses import TileInput
 from hw_models.multicore.mapping.connectivity import is_convolution
 from hw_models.multicore.mapping.mapping import CoreAssignment, CoreMapping
 from hw_models.multicore.pipeline.pipeline_ticks import Schedule

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from deploy.array_comparison import ArrayComparison
-from deploy.fidelity import AlignmentTrade, Fidelity
+from deploy.design.array_comparison import ArrayComparison
+from deploy.design.fidelity import AlignmentTrade, Fidelity
 from hw_models.multicore.cost.asynchronous_time import AsynchronousTime
 from hw_models.multicore.cost.steady_pace import SteadyCost
 from hw_models.multicore.mapping.mapping import CoreMapping

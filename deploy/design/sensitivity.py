@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from deploy.compilation import Design, Sensitivity
-from deploy.design import lowering
-from deploy.steady_costs import ShownSamples, SteadyRun, shown_samples, steady_run
+from deploy.design.compilation import Design, Sensitivity
+from deploy.design.design import lowering
+from deploy.design.steady_costs import ShownSamples, SteadyRun, shown_samples, steady_run
 from hw_models.multicore.cost.steady_pace import SteadyCost
 from hw_models.multicore.mapping.mapping import map_network
 from hw_models.multicore.mapping.placement_search import with_less_traffic

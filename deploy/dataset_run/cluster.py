@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from deploy.simulate_dataset import ChunkResult, ChunkSimulator
+from deploy.dataset_run.simulate_dataset import ChunkResult, ChunkSimulator
 from toolchain.errors import ClusterError
 
 CONNECT_TIMEOUT_S = 10

@@ -24,15 +24,14 @@ from typing import Any
 import numpy as np
 import yaml
 
-from deploy.build.folder import write_json, write_npz
-from deploy.export.explicit_synapses import (
+from deploy.backends.sanafe.architecture import HOST_SOMA, SOMA, architecture_document
+from deploy.backends.sanafe.explicit_synapses import (
     SynapseTable,
     TileInput,
     explicit_synapses,
     tile_inputs,
 )
-from deploy.export.sanafe_architecture import HOST_SOMA, SOMA, architecture_document
-from deploy.export.sanafe_places import (
+from deploy.backends.sanafe.places import (
     Places,
     copies_in_flight,
     dropping,
@@ -42,6 +41,7 @@ from deploy.export.sanafe_places import (
     receivers,
     tile_number,
 )
+from deploy.build.folder import write_json, write_npz
 from hw_models.multicore.mapping.mapping import CoreMapping
 from hw_models.multicore.pipeline.pipeline import Pipeline
 from hw_models.multicore.pipeline.pipeline_ticks import Schedule, schedule_pipeline
