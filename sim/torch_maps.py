@@ -7,11 +7,13 @@ import torch.nn.functional as F
 from torch import Tensor
 from typing_extensions import assert_never
 
-from sim.exact.linear_kernels import EXACT_INTEGERS
 from toolchain.errors import UnsupportedNetworkError
 from toolchain.networks.integer_network import IntegerNetwork, IntegerSynapse
 from toolchain.networks.integer_network.accumulator_bounds import window_sum_bound
 from toolchain.networks.linear_maps import Convolution, Dense, IntegerMap, Scale, SumPool
+
+EXACT_INTEGERS = {torch.float32: 2**24 - 1, torch.float64: 2**53 - 1}
+"""Largest integer up to which sums, products and floored quotients of each type are exact."""
 
 
 def exact_type(network: IntegerNetwork, name: str) -> torch.dtype:

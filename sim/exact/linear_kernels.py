@@ -30,6 +30,7 @@ from torch import Tensor
 from typing_extensions import assert_never
 
 from sim.exact.gathered_kernels import LARGEST_SIGNED_BYTE, matrix_product, scaled_convolution
+from sim.torch_maps import EXACT_INTEGERS
 from toolchain.errors import DeviceError
 from toolchain.networks.linear_maps import (
     Convolution,
@@ -41,9 +42,6 @@ from toolchain.networks.linear_maps import (
     SumPool,
     as_grouped_convolution,
 )
-
-EXACT_INTEGERS = {torch.float32: 2**24 - 1, torch.float64: 2**53 - 1}
-"""Largest integer up to which sums, products and floored quotients of each type are exact."""
 
 LARGEST_BYTE = 255
 
