@@ -244,7 +244,7 @@ def test_a_part_that_is_not_what_was_saved_is_named(model, change, part):
     document = torch.load(model, weights_only=True)
     change(document)
     torch.save(document, model)
-    with pytest.raises(ModelFileError, match=f"damaged: {part} is not what was saved"):
+    with pytest.raises(ModelFileError, match=f"damaged: {part} differs from its stored digest"):
         load_checkpoint(model)
 
 
