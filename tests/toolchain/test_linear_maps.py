@@ -128,7 +128,7 @@ def test_the_float_verifier_refuses_an_unknown_map():
     )
     with pytest.raises(
         UnsupportedNetworkError,
-        match=r"^input -> logits: Upsample is no linear map of a network",
+        match=r"^input -> logits: Upsample is not a linear map",
     ):
         verify_layer_graph(graph)
 

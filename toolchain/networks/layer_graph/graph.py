@@ -43,8 +43,8 @@ K = TypeVar("K", bound=_Node)
 class PopulationGraph(Generic[P, S]):
     """A directed acyclic graph of populations over ``networkx.DiGraph``, read-only by convention.
 
-    Populations come out in topological order, ties broken by the order they were given in, so that
-    the same network always prints, maps and serializes the same way.
+    Populations are in topological order, and in the order given where that leaves a choice, so that the
+    same network always prints, maps and serializes the same way.
     """
 
     digraph: nx.DiGraph
@@ -55,7 +55,7 @@ class PopulationGraph(Generic[P, S]):
         """Join populations by synapses.
 
         Raises:
-            UnsupportedNetworkError: a name is used twice, a synapse has no such end, two synapses
+            UnsupportedNetworkError: a name is used twice, a synapse names no population, two synapses
                 join the same pair, or the graph has a cycle (the message shows its path).
         """
         digraph: nx.DiGraph = nx.DiGraph()
