@@ -37,13 +37,7 @@ def frame_by_frame(graph: LayerGraph, timesteps: int, initial_share: float = 0.5
     initialization"). With 0 it is RMP with threshold balancing (Han et al., 2020).
     """
     graph = align_edges(use_uniform_timesteps(graph, timesteps), "replicate")
-    populations = [
-        replace(p, initial_potential=p.threshold * initial_share)
-        if isinstance(p, SpikingPopulation)
-        else p
-        for p in graph.populations
-    ]
-    return LayerGraph.build(populations, graph.synapses)
+    return graph.with_spiking(lambda p: replace(p, initial_potential=p.threshold * initial_share))
 
 
 def averaged(graph: LayerGraph, timesteps: int) -> LayerGraph:

@@ -175,17 +175,13 @@ class _Neurons(nn.Module):
     @torch.no_grad()
     def written_into(self, graph: LayerGraph) -> LayerGraph:
         states = self.states()
-        populations = [
-            replace(
+        return graph.with_spiking(
+            lambda p: replace(
                 p,
                 threshold=states[p.name].threshold.double().numpy(),
                 initial_potential=states[p.name].initial_potential.double().numpy(),
             )
-            if isinstance(p, SpikingPopulation)
-            else p
-            for p in graph.populations
-        ]
-        return LayerGraph.build(populations, graph.synapses)
+        )
 
 
 def _snapshot(neurons: _Neurons) -> dict[str, Tensor]:

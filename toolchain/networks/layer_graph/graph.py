@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
@@ -135,3 +135,10 @@ class LayerGraph(PopulationGraph[Population, Synapse]):
     def spiking(self) -> tuple[SpikingPopulation, ...]:
         """The spiking populations in topological order."""
         return self._of_kind(SpikingPopulation)
+
+    def with_spiking(self, change: Callable[[SpikingPopulation], SpikingPopulation]) -> LayerGraph:
+        """A graph with every spiking population changed and all else as it is."""
+        populations = [
+            change(p) if isinstance(p, SpikingPopulation) else p for p in self.populations
+        ]
+        return LayerGraph.build(populations, self.synapses)
