@@ -156,8 +156,8 @@ def test_a_branch_on_training_is_refused_before_it_is_trained():
     with pytest.raises(UnsupportedNetworkError) as refusal:
         quantize_activations(TrainingBranch(), TimestepQuantizer)
     assert str(refusal.value) == (
-        "TrainingBranch computes something else in training than in evaluation, from 'f' on; quantize a "
-        "network whose forward does not depend on self.training (nn.Dropout and batch norm may)"
+        "TrainingBranch computes something else in training than in evaluation, from 'f' on; remove the "
+        "branch on self.training from its forward (nn.Dropout and batch norm are allowed)"
     )
 
 
@@ -364,7 +364,11 @@ def test_a_difference_is_found_by_the_first_input_and_by_each_after_it():
         with pytest.raises(UnsupportedNetworkError) as refusal:
             module(torch.rand(1, *SHAPE))
         assert str(refusal.value).startswith(
-            "Net computes something else in front of or in module 'f' as soon as its activations are modules"
+            "Net computes something else before or in module 'f' once its activations are modules, even if"
+        )
+        assert str(refusal.value).endswith(
+            "; conversion cannot follow its forward; remove hooks, in-place operations and stored state from "
+            "it, and compute everything with modules and functions that return new tensors"
         )
 
 
@@ -476,7 +480,8 @@ def test_a_quantizer_that_rounds_ties_down_differs_at_ties_alone_and_they_are_co
 def test_an_activation_between_its_levels_is_refused():
     network = nn.Sequential(nn.Conv2d(1, 4, 3), SlipRelu(4), nn.Flatten(), nn.Linear(144, 5))
     with pytest.raises(
-        UnsupportedNetworkError, match=r"^1: SlipRelu gives values that are no multiple"
+        UnsupportedNetworkError,
+        match=r"^1: SlipRelu gives values that are not multiples of alpha / T",
     ):
         convert(network, SHAPE, 16)
 
