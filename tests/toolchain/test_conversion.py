@@ -143,11 +143,12 @@ def net(*layers):
         (
             net(TimestepQuantizer(), nn.MaxPool2d(1)),
             "2: max pooling is not linear and has no spiking form; replace it by average pooling "
-            "before training (Algorithm 1)",
+            "before training (Algorithm 1), for example with quantize_activations",
         ),
         (
             net(nn.ReLU()),
-            "1: replace ReLU by a quantizer before training (Algorithm 1): quantize_activations",
+            "1: ReLU has no spiking form; replace it by a quantizer before training (Algorithm 1), for "
+            "example with quantize_activations",
         ),
         (
             net(nn.Sigmoid()),
@@ -156,7 +157,8 @@ def net(*layers):
         ),
         (
             nn.Sequential(nn.Conv2d(1, 2, 3), TimestepQuantizer()),
-            "the network must return one logit a class, not a (2, 6, 6) feature map",
+            "the network must return one logit per class, not a (2, 6, 6) feature map; end it with pooling "
+            "to one pixel or with Linear",
         ),
     ],
 )

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from lowering_cases import LOIHI
 
-from toolchain.networks.integer_network import IntegerWidths
 from toolchain.networks.layer_graph import (
     InputPopulation,
     LayerGraph,
@@ -20,15 +20,6 @@ from toolchain.passes import lower_to_integers
 from toolchain.passes.align_edges import align_edges
 
 GOLDEN = Path(__file__).parent.parent / "golden"
-WIDTHS = IntegerWidths(
-    weight_bits=8,
-    max_exponent=13,
-    state_bits=24,
-    threshold_mantissa_bits=17,
-    threshold_shift=6,
-    bias_mantissa_bits=13,
-    bias_exponent_bits=3,
-)
 
 
 def weights(*shape):
@@ -117,14 +108,14 @@ def calibrated():
 
 
 CASES = {
-    "chain": (chain, WIDTHS),
-    "residual_join": (residual_join, WIDTHS),
-    "dense": (dense, WIDTHS),
-    "few_thresholds": (dense, replace(WIDTHS, distinct_thresholds=2)),
-    "four_bits": (chain, replace(WIDTHS, weight_bits=4)),
-    "calibrated": (calibrated, WIDTHS),
-    "replicate": (lambda: align_edges(chain(), "replicate"), WIDTHS),
-    "truncate": (lambda: align_edges(residual_join(), "truncate"), WIDTHS),
+    "chain": (chain, LOIHI),
+    "residual_join": (residual_join, LOIHI),
+    "dense": (dense, LOIHI),
+    "few_thresholds": (dense, replace(LOIHI, distinct_thresholds=2)),
+    "four_bits": (chain, replace(LOIHI, weight_bits=4)),
+    "calibrated": (calibrated, LOIHI),
+    "replicate": (lambda: align_edges(chain(), "replicate"), LOIHI),
+    "truncate": (lambda: align_edges(residual_join(), "truncate"), LOIHI),
 }
 
 

@@ -169,8 +169,8 @@ def test_a_diverged_quantizer_is_refused_with_the_reason():
     with pytest.raises(UnsupportedNetworkError) as refusal:
         convert(network, (1, 4, 4), max_value=16)
     assert str(refusal.value) == (
-        "1: the quantizer has T = 2e+06 levels, above 65,536; in Case 3 T = alpha / d diverges as the step "
-        "size d shrinks: train it with max_timesteps"
+        "1: the quantizer has T = 2e+06 levels, above the limit of 65,536; train it with max_timesteps (in "
+        "Case 3, T = alpha / d grows as the step size d shrinks)"
     )
 
 
