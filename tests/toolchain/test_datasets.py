@@ -64,11 +64,11 @@ def test_missing_data_says_where_to_get_it_and_where_to_put_it(data_root, monkey
     ("content", "message"),
     [
         (b"", "not an IDX file of unsigned bytes"),
-        (idx(np.zeros((2, 3)))[:-1], "its header promises 6 bytes of data, but it holds 5"),
-        (idx(np.zeros((2, 3))) + b"0", "its header promises 6 bytes of data, but it holds 7"),
+        (idx(np.zeros((2, 3)))[:-1], "its header says 6 bytes of data, but it holds 5"),
+        (idx(np.zeros((2, 3))) + b"0", "its header says 6 bytes of data, but it holds 7"),
         (idx(np.zeros((2, 3)))[:6], "ends within its header"),
         (b"\0\0\x0d\x01\0\0\0\0", "not an IDX file of unsigned bytes"),
-        (bytes([0, 0, 8, 3]) + b"\xff" * 12, "its header promises 79,228,162,458,924,105"),
+        (bytes([0, 0, 8, 3]) + b"\xff" * 12, "its header says 79,228,162,458,924,105"),
     ],
 )
 def test_a_damaged_idx_file(tmp_path, content, message):
@@ -184,7 +184,10 @@ def test_an_image_folder_is_decoded_when_asked_for(tmp_path):
     with pytest.raises(DataError, match=r"a.png: cannot be decoded"):
         dataset.test_pixels[2:3]
     (tmp_path / "val" / "class7").mkdir()
-    with pytest.raises(DataError, match=r"must hold the same classes, but differ in .*class7"):
+    with pytest.raises(
+        DataError,
+        match=r"must have the same classes as the training images, but differs in .*class7",
+    ):
         load_dataset(str(tmp_path))
 
 
