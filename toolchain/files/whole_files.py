@@ -143,9 +143,12 @@ def staging(destination: Path) -> Iterator[Staging]:
         lock = _lock(folder, destination.name)
         yield Staging(folder / _NEW, folder / _OLD)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        if lock is not None:
-            lock.close()
+        try:
+            shutil.rmtree(folder, ignore_errors=True)
+        finally:  # once more if an interrupt ended it: without its lock the folder is never cleared away
+            shutil.rmtree(folder, ignore_errors=True)
+            if lock is not None:
+                lock.close()
 
 
 @contextmanager
