@@ -163,23 +163,8 @@ def _integer_pools(name: str, maps: tuple[LinearMap, ...]) -> tuple[IntegerPool,
     return tuple(pools)
 
 
-class IntegerNetwork(PopulationGraph[IntegerPopulation, IntegerSynapse]):
+class IntegerNetwork(PopulationGraph[IntegerInput, IntegerSpiking, IntegerReadout, IntegerSynapse]):
     """The network that every engine computes: integer weights, thresholds and biases."""
-
-    @property
-    def input(self) -> IntegerInput:
-        """The one input population."""
-        return self._only(IntegerInput, "input")
-
-    @property
-    def readout(self) -> IntegerReadout:
-        """The one readout population."""
-        return self._only(IntegerReadout, "readout")
-
-    @property
-    def spiking(self) -> tuple[IntegerSpiking, ...]:
-        """The spiking populations in topological order."""
-        return self._of_kind(IntegerSpiking)
 
     @property
     def has_constant_current(self) -> bool:

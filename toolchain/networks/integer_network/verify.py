@@ -40,7 +40,7 @@ def verify_integer_network(network: IntegerNetwork) -> IntegerNetwork:
         )
         require(synapse.weighted.weight.dtype == np.int8, f"{synapse}: weight must be int8")
         require(synapse.exponent >= 0, f"{synapse}: exponent must be at least 0")
-    verify_structure(network, network.input, network.readout)
+    verify_structure(network)
     for population in network.populations:
         match population:
             case IntegerInput():

@@ -18,16 +18,13 @@ MAX_PIXEL = 2**24  # float32 holds all integers up to here exactly
 MAX_NEURONS = 2**27  # per population
 
 
-def verify_structure(network: PopulationGraph[Any, Any], image: Any, readout: Any) -> None:
+def verify_structure(network: PopulationGraph[Any, Any, Any, Any]) -> None:
     """Check all that does not depend on the type of weights and thresholds.
-
-    Args:
-        image: the input population.
-        readout: the readout population.
 
     Raises:
         UnsupportedNetworkError: naming the population or synapse, the field, and what it must be.
     """
+    image, readout = network.input, network.readout
     for population in network.populations:
         name, shape, incoming = population.name, population.shape, network.incoming(population.name)
         require(
@@ -69,7 +66,7 @@ def verify_structure(network: PopulationGraph[Any, Any], image: Any, readout: An
         _verify_synapse(network, synapse)
 
 
-def _verify_synapse(network: PopulationGraph[Any, Any], synapse: Any) -> None:
+def _verify_synapse(network: PopulationGraph[Any, Any, Any, Any], synapse: Any) -> None:
     for linear_map in synapse.maps:
         require(
             isinstance(linear_map, LinearMap),

@@ -28,7 +28,7 @@ def verify_layer_graph(graph: LayerGraph) -> LayerGraph:
     """
     if not isinstance(graph, LayerGraph):
         raise TypeError(f"must be a LayerGraph, not {type(graph).__name__}")
-    verify_structure(graph, graph.input, graph.readout)
+    verify_structure(graph)
     for population in graph.populations:
         match population:
             case InputPopulation(name=name, unit=unit):
