@@ -61,7 +61,7 @@ def equal_or_refused(network):
 
 
 def statement(operation):
-    """An operation whose result is not used: only its effect on ``y`` is."""
+    """A join that uses only the effect of an operation on ``y``, not its result."""
 
     def join(y, x):
         operation(y, x)

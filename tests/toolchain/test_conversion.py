@@ -1,4 +1,4 @@
-"""Conversion by tracing: the float SNN is the quantized ANN, and what cannot be converted says why."""
+"""Conversion by tracing: the float SNN equals the quantized ANN; refusals say what to use instead."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ from toolchain.training import ann_logits
 
 
 def randomized(module, seed=0):
-    """Random batch-norm statistics and timesteps, as a trained network would have them."""
+    """Give a network random batch-norm statistics and timesteps, as if it were trained."""
     generator = torch.Generator().manual_seed(seed)
     for child in module.modules():
         if isinstance(child, nn.BatchNorm2d):

@@ -1,4 +1,4 @@
-"""Readers on files written by hand here, byte by byte, and on damaged ones."""
+"""Readers of data sets, on files written here byte by byte and on damaged ones."""
 
 import gzip
 import pickle
@@ -259,7 +259,7 @@ def test_a_record_is_only_ever_read_as_a_data_set(tmp_path, name, message):
 
 @pytest.mark.parametrize("kind", ["EPS", "TIFF", "GIF"])
 def test_what_is_read_is_decided_by_the_content_and_not_by_the_name(tmp_path, monkeypatch, kind):
-    """An EPS file would be handed to Ghostscript, which runs what is in it."""
+    """Pillow would pass an EPS file to Ghostscript, which executes its content."""
     from PIL import EpsImagePlugin, Image
 
     def fail(*arguments, **options):
@@ -276,7 +276,7 @@ def test_what_is_read_is_decided_by_the_content_and_not_by_the_name(tmp_path, mo
 
 
 def test_an_image_of_16_bits_is_refused(tmp_path):
-    """Conversion to 8 bits clips: all of it would be 255."""
+    """Conversion to 8 bits would clip every pixel to 255."""
     from PIL import Image
 
     write_images(tmp_path, (9, 8, 7))

@@ -96,7 +96,7 @@ def test_an_interval_budget_bounds_every_layer(digits):
 
 
 def test_interval_costs_weigh_the_layers(digits):
-    """A layer whose timestep costs twice as much gets half as many."""
+    """A layer whose timesteps cost twice as much gets half as many."""
     costs = {"join": 2.0}
     budget = TimestepBudget(kind="interval", limit=4, price=0.05, costs=costs)
     module = train(mini(digits), digits, TrainingPlan(budget=budget, epochs=15))

@@ -26,7 +26,7 @@ def load_cifar10() -> Dataset:
 
 
 def load_cifar100() -> Dataset:
-    """Read CIFAR-100, whose records are a coarse label byte, a fine one, which is used, and the pixels."""
+    """Read CIFAR-100, whose records are a coarse label, a fine label (the one used) and the pixels."""
     return _load("cifar-100", 100, ["train.bin"], "test.bin", 2, "cifar-100-binary.tar.gz")
 
 

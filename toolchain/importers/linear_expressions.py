@@ -117,7 +117,7 @@ def _no_bias(channels: int) -> np.ndarray:
 
 
 def _scaled(maps: tuple[LinearMap, ...], scale: np.ndarray) -> tuple[LinearMap, ...]:
-    """Scale output channels: in the weight of a last convolution, else by a map of its own."""
+    """Scale output channels: in the weight if the last map is a convolution, else by another map."""
     if maps and isinstance(maps[-1], Convolution):
         last = maps[-1]
         return (*maps[:-1], with_weight(last, last.weight * scale[:, None, None, None]))

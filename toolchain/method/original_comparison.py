@@ -61,7 +61,7 @@ def _compare(judge: nn.Module, transparent: nn.Module, images: Tensor) -> None:
 
 
 def _outputs(network: nn.Module, images: Tensor) -> dict[tuple[str, int], Tensor]:
-    """Output of each call of each leaf module by name and number of the call; the network's name is ''."""
+    """Outputs of leaf modules by name and number of the call, and of the network under the name ''."""
     outputs: dict[tuple[str, int], Tensor] = {}
     calls: dict[str, int] = defaultdict(int)
     handles = []

@@ -45,8 +45,8 @@ SynapseT = TypeVar("SynapseT", bound=_Edge)
 class PopulationGraph(Generic[InputT, SpikingT, ReadoutT, SynapseT]):
     """A directed acyclic graph of populations over ``networkx.DiGraph``, read-only by convention.
 
-    Populations are in topological order, and in the order given where that leaves a choice, so that the
-    same network always prints, maps and serializes the same way.
+    Populations are in topological order, with ties in the order given, so that the same
+    network always prints, maps and serializes the same way.
     """
 
     digraph: nx.DiGraph
