@@ -79,13 +79,13 @@ def verify_integer_widths(network: IntegerNetwork, widths: IntegerWidths) -> Int
         if largest > widths.max_weight:
             raise IntegerWidthError(
                 f"{synapse}: weight {largest} exceeds {widths.weight_bits} bits "
-                f"({widths.max_weight}); compile the model for this target again"
+                f"({widths.max_weight}); compile the model for this target"
             )
         exponent = highest_exponent(network, synapse)
         if exponent > widths.max_exponent:
             raise IntegerWidthError(
                 f"{synapse}: exponent {exponent} exceeds the target's {widths.max_exponent}; compile the "
-                f"model for this target again"
+                f"model for this target, or use pixels of fewer bits"
             )
     for population in network.populations:
         name = population.name
@@ -103,7 +103,7 @@ def verify_integer_widths(network: IntegerNetwork, widths: IntegerWidths) -> Int
                 raise IntegerWidthError(
                     f"{name}: threshold {int(population.threshold[~allowed].max()):,} must be a multiple of "
                     f"{1 << widths.threshold_shift} up to {widths.max_threshold:,}; compile the model for "
-                    f"this target again"
+                    f"this target, or train with a smaller threshold"
                 )
         bound = max(
             potential_interval(network, name).magnitude,
