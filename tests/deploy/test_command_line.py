@@ -244,7 +244,7 @@ def test_an_interrupted_training_goes_on_where_it_stopped(tmp_path):
 
     other = run(*command, "model.pt", "--resume", "--seed", "7")
     assert other.returncode == 2
-    assert "was begun with another seed; use the same, or remove the file" in other.stderr
+    assert "belongs to a run with another seed; use the same, or remove the file" in other.stderr
     assert run(*command, "model.pt", "--resume").returncode == 0
     assert run(*command, "whole.pt").returncode == 0
     resumed, whole = (load_checkpoint(tmp_path / f"{name}.pt").graph for name in ("model", "whole"))

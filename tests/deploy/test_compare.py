@@ -190,7 +190,7 @@ def test_plots_that_cannot_be_made_are_refused(compiled, qac_deploy):
     assert "must end in .png or .svg" in process.stderr
     process = qac_deploy("compare", compiled[1], "--plot", "nowhere/x.png")
     assert process.returncode == 2
-    assert process.stderr == "error: nowhere/x.png: no such folder as nowhere; make it first\n"
+    assert process.stderr == "error: nowhere/x.png: there is no folder nowhere; make it first\n"
 
 
 def test_an_array_too_small_for_the_network_does_not_stop_compile(trained, qac_deploy, tmp_path):

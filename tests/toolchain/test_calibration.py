@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from lowering_cases import LOIHI
 
 from sim.stepped import run_stepped
 from toolchain.datasets import load_dataset
@@ -16,17 +17,11 @@ from toolchain.method.float_snn import NeuronState, run_float_snn
 from toolchain.method.quantize_activations import quantize_activations
 from toolchain.method.quantizers import TimestepQuantizer
 from toolchain.model_zoo import build_model
-from toolchain.networks.integer_network import IntegerWidths
 from toolchain.networks.layer_graph import SpikingPopulation
 from toolchain.passes import lower_to_integers
 from toolchain.passes.align_edges import align_edges
 from toolchain.passes.change_timesteps import use_uniform_timesteps
 from toolchain.training import TrainingPlan, ann_logits, train
-
-WIDTHS = IntegerWidths(
-    weight_bits=8, max_exponent=13, state_bits=24, threshold_mantissa_bits=17, threshold_shift=6,
-    bias_mantissa_bits=13, bias_exponent_bits=3,
-)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +68,7 @@ def test_calibration_brings_the_logits_nearer_on_images_it_never_saw(
     before, after = (run_float_snn(g, digits.test_pixels).logits for g in (graph, result.graph))
     errors = [((logits - expected) ** 2).mean() for logits in (before, after)]
     assert errors[1] < remaining * errors[0]
-    integers = run_stepped(lower_to_integers(result.graph, WIDTHS), digits.test_pixels[:200])
+    integers = run_stepped(lower_to_integers(result.graph, LOIHI), digits.test_pixels[:200])
     assert (integers.predictions == after[:200].argmax(1)).mean() > 0.95
 
 

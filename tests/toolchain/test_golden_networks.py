@@ -1,4 +1,4 @@
-"""What lowering makes of a network of each kind of structure, as text that a reader can compare."""
+"""Golden texts of the integer networks that lowering makes of each kind of structure."""
 
 from dataclasses import replace
 from math import prod
@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from lowering_cases import LOIHI
 
-from toolchain.networks.integer_network import IntegerWidths
 from toolchain.networks.layer_graph import (
     InputPopulation,
     LayerGraph,
@@ -20,19 +20,10 @@ from toolchain.passes import lower_to_integers
 from toolchain.passes.align_edges import align_edges
 
 GOLDEN = Path(__file__).parent.parent / "golden"
-WIDTHS = IntegerWidths(
-    weight_bits=8,
-    max_exponent=13,
-    state_bits=24,
-    threshold_mantissa_bits=17,
-    threshold_shift=6,
-    bias_mantissa_bits=13,
-    bias_exponent_bits=3,
-)
 
 
 def weights(*shape):
-    """-6/8 to 6/8 in an order of its own: exact in binary, so that a digest is the same everywhere."""
+    """Weights from -6/8 to 6/8, exact in binary, so that their digest is the same on every machine."""
     return ((np.arange(prod(shape)) * 7 % 13 - 6) / 8).reshape(shape)
 
 
@@ -50,7 +41,7 @@ def spiking(name, shape, timesteps, threshold):
 
 
 def network(*populations_and_synapses, classes=3):
-    """Those between an image of 2x4x4 pixels and a readout."""
+    """The given populations between an image of 2x4x4 pixels and a readout."""
     populations = [p for p in populations_and_synapses if not isinstance(p, Synapse)]
     return LayerGraph.build(
         [
@@ -98,7 +89,7 @@ def residual_join():
 
 
 def dense():
-    """Dense layers alone, a threshold of its own for every neuron."""
+    """Dense layers only, with one threshold per neuron."""
     return network(
         spiking("hidden", (6, 1, 1), 5, np.arange(1, 7).reshape(-1, 1, 1) / 4),
         synapse("image", "hidden", Dense(weight=weights(6, 32))),
@@ -107,7 +98,7 @@ def dense():
 
 
 def calibrated():
-    """Initial potentials of every neuron, as calibration leaves them."""
+    """One initial potential per neuron, as after calibration."""
     graph = chain()
     starts = (np.arange(8) / 8).reshape(2, 2, 2)
     populations = [
@@ -117,14 +108,14 @@ def calibrated():
 
 
 CASES = {
-    "chain": (chain, WIDTHS),
-    "residual_join": (residual_join, WIDTHS),
-    "dense": (dense, WIDTHS),
-    "few_thresholds": (dense, replace(WIDTHS, distinct_thresholds=2)),
-    "four_bits": (chain, replace(WIDTHS, weight_bits=4)),
-    "calibrated": (calibrated, WIDTHS),
-    "replicate": (lambda: align_edges(chain(), "replicate"), WIDTHS),
-    "truncate": (lambda: align_edges(residual_join(), "truncate"), WIDTHS),
+    "chain": (chain, LOIHI),
+    "residual_join": (residual_join, LOIHI),
+    "dense": (dense, LOIHI),
+    "few_thresholds": (dense, replace(LOIHI, distinct_thresholds=2)),
+    "four_bits": (chain, replace(LOIHI, weight_bits=4)),
+    "calibrated": (calibrated, LOIHI),
+    "replicate": (lambda: align_edges(chain(), "replicate"), LOIHI),
+    "truncate": (lambda: align_edges(residual_join(), "truncate"), LOIHI),
 }
 
 
