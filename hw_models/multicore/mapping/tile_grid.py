@@ -55,6 +55,13 @@ class TileGrid:
     def __len__(self) -> int:
         return prod(self.shape)
 
+    def tile_numbers(
+        self, channels: np.ndarray, rows: np.ndarray, columns: np.ndarray
+    ) -> np.ndarray:
+        """Number of the tile of every combination of blocks, columns fastest."""
+        numbers = np.arange(len(self)).reshape(self.shape)
+        return numbers[np.ix_(channels, rows, columns)].reshape(-1)
+
     @cached_property
     def tiles(self) -> tuple[Tile, ...]:
         return tuple(
