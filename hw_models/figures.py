@@ -104,7 +104,7 @@ def load_figures(name_or_path: str) -> FigureFile:
     """Read a hardware description: a built-in one by its name, any other by its path.
 
     Raises:
-        TargetError: naming the file, the field, what it must be and the remedy.
+        TargetError: the message names the file, the field, the values it may have and the remedy.
     """
     path = Path(name_or_path)
     if path.suffix not in (".yaml", ".yml"):

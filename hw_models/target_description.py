@@ -1,4 +1,4 @@
-"""What a multi-core target can hold and what it costs, read from a YAML file of figures."""
+"""Limits and costs of a multi-core target, read from a YAML file of figures."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def load_target(name_or_path: str) -> TargetDescription:
     """Read a target and check all of its figures.
 
     Raises:
-        TargetError: naming the file, the field, what it must be and the remedy.
+        TargetError: the message names the file, the field, the values it may have and the remedy.
     """
     return describe_target(load_figures(name_or_path))
 
@@ -135,7 +135,7 @@ def describe_target(file: FigureFile) -> TargetDescription:
     """The target that a file of figures describes.
 
     Raises:
-        TargetError: naming the file, the field, what it must be and the remedy.
+        TargetError: the message names the file, the field, the values it may have and the remedy.
     """
     integer = file.integer
     least = {name: limit.least for name, limit in CORE_LIMITS.items()}

@@ -227,7 +227,7 @@ class _AlignmentBuffer:
     """D slots of accumulators: one for all frames of a sample if it averages, else one per frame.
 
     Args:
-        currents: what each frame adds, int64 ``(K, T, neurons)``.
+        currents: current of each frame into each compartment, int64 ``(K, T, neurons)``.
         selected: frame that each step reads; None if it averages.
     """
 

@@ -47,7 +47,7 @@ class PreparedEngine(Protocol):
         """Simulate integers of shape ``(B, C, H, W)``.
 
         Raises:
-            DataError: the pixels are not what the input population holds.
+            DataError: type, shape or range of the pixels do not fit the input population.
         """
 
 
@@ -148,7 +148,7 @@ def simulate(
     """Simulate integers of shape ``(B, C, H, W)`` on the fastest engine that can run the network.
 
     Raises:
-        DataError: the pixels are not what the input population holds.
+        DataError: type, shape or range of the pixels do not fit the input population.
         UnsupportedNetworkError: a bound exceeds the integers that doubles hold.
     """
     request = Request(with_counts=with_counts, with_trains=with_trains)

@@ -52,7 +52,7 @@ def run_frame_by_frame(
 
     Raises:
         UnsupportedNetworkError: a bound exceeds the integers that doubles hold.
-        DataError: the pixels are not what the input population holds.
+        DataError: type, shape or range of the pixels do not fit the input population.
     """
     pixels, known = check_pixels(network, pixels).astype(np.int64), known or {}
     logits: list[np.ndarray] = []

@@ -38,7 +38,7 @@ def run_stepped(network: IntegerNetwork, pixels: np.ndarray) -> Simulation:
         pixels: integers of shape ``(B, C, H, W)``.
 
     Raises:
-        DataError: the pixels are not what the input population holds.
+        DataError: type, shape or range of the pixels do not fit the input population.
     """
     frames: dict[str, np.ndarray] = {}  # values that each population sends, (B, T, C, H, W)
     for population in network.populations:

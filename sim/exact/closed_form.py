@@ -105,7 +105,7 @@ def trains_of_currents(
     Args:
         currents: A, floating point, shape ``(B, C, H, W)``; overwritten.
         threshold, initial: Theta and V0 in the same type, broadcastable to ``(C, H, W)``.
-        spikes: bytes ``(T, B, H, W, C)`` to write 0 and 1 into, on whatever device.
+        spikes: bytes ``(T, B, H, W, C)`` to write 0 and 1 into, on any device.
     """
     torch.minimum(currents.clamp_(min=0), threshold, out=currents)
     sums, before = torch.empty_like(currents), None

@@ -1,4 +1,4 @@
-"""The exact engine: one integer-valued linear pass per synapse, whatever T_l is.
+"""The exact engine: one integer-valued linear pass per synapse, for any T_l.
 
 With averaging alignment the current is constant over a firing window, so counts are a closed form of
 the accumulator: no time axis exists unless spike trains are asked for. Counts go from layer to layer in
@@ -58,7 +58,7 @@ def run_exact(
 
     Raises:
         UnsupportedNetworkError: a synapse does not average, so no closed form holds.
-        DataError: the pixels are not what the input population holds.
+        DataError: type, shape or range of the pixels do not fit the input population.
         DeviceError: the device is not there or does not compute exactly.
     """
     engine = ExactEngine(network, with_counts=with_counts, with_trains=with_trains, device=device)
@@ -108,8 +108,8 @@ class ExactEngine:
     def samples_per_batch(self) -> int:
         """Samples whose largest accumulator has a size that suits the device; at least 8."""
         largest = max(prod(layer.population.shape) for layer in self._layers)
-        held = ACCUMULATOR_BYTES if is_processor(self._options.device) else ACCELERATOR_BYTES
-        return max(8, held // (4 * largest))
+        size = ACCUMULATOR_BYTES if is_processor(self._options.device) else ACCELERATOR_BYTES
+        return max(8, size // (4 * largest))
 
     def run(
         self,
@@ -124,7 +124,7 @@ class ExactEngine:
             on_counts: see ``sim.engines.OnCounts``.
 
         Raises:
-            DataError: the pixels are not what the input population holds.
+            DataError: type, shape or range of the pixels do not fit the input population.
         """
         checked = check_pixels(self._network, pixels)
         results = _Results.allocate(

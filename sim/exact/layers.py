@@ -81,7 +81,7 @@ class TrainLayer:
         """Counts ``(B, C, H, W)`` from those of the sources.
 
         Args:
-            spikes: bytes ``(T, B, H, W, C)`` to write 0 and 1 into, on whatever device.
+            spikes: bytes ``(T, B, H, W, C)`` to write 0 and 1 into, on any device.
         """
         return self.fire(self.sums(values), spikes)
 
@@ -158,17 +158,20 @@ def _integers(layer: Layer, values: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
 def _prepare(
     network: IntegerNetwork, population: IntegerSpiking | IntegerReadout, options: LayerOptions
 ) -> Layer:
-    if isinstance(population, IntegerReadout):
-        dtype = exact_type(network, population.name)
-        sums = integer_sums(network, population, dtype, options, steps=population.timesteps)
-        return ReadoutLayer(population=population, sums=sums)
-    if options.with_trains:
-        return _train_layer(network, population, options)
-    if not _is_usual(population):
-        return _layer_of_currents(network, population, options)
-    return _fused_layer(network, population, options) or _layer_of_window_sums(
-        network, population, options
-    )
+    match population:
+        case IntegerReadout():
+            dtype = exact_type(network, population.name)
+            sums = integer_sums(network, population, dtype, options, steps=population.timesteps)
+            return ReadoutLayer(population=population, sums=sums)
+        case IntegerSpiking():
+            if options.with_trains:
+                return _train_layer(network, population, options)
+            if not _is_usual(population):
+                return _layer_of_currents(network, population, options)
+            fused = _fused_layer(network, population, options)
+            return fused or _layer_of_window_sums(network, population, options)
+        case _:
+            assert_never(population)
 
 
 def _is_usual(population: IntegerSpiking) -> bool:

@@ -6,7 +6,7 @@ of its h + 2 links: out of its core, one for each hop, into its target. So it co
 the load of a link in a tick is the sum over the messages that cross it in that tick. The load of a route is
 the mean over its links up to the target's tile.
 
-A queue that is never empty ends when its last message is received, in whatever order they come. So we
+A queue that is never empty ends when its last message is received, in any order of the messages. So we
 estimate the time of a route's messages as its load times the mean time in which a core receives one: a
 mean-field estimate, not a bound.
 

@@ -29,7 +29,7 @@ from hw_models.multicore.pipeline.pipeline_ticks import (
 from hw_models.target_description import CostProfile
 
 MOST_SAMPLES = 1_024
-"""Longest window, in samples. If the period is longer, figures are right to one tick in so many samples."""
+"""Longest window, in samples. If the period is longer, figures are right to one tick per window."""
 
 _MOST_SCHEDULED = 4_096
 """Samples after which we assume that a schedule has settled."""
@@ -141,7 +141,8 @@ def _window(num_shown: int, period: int, replica_period: int) -> int:
 
 def _in_flight(pipeline: Pipeline) -> int:
     """Most samples that a full pipeline holds: the most slots on a path through its buffers."""
-    held: dict[str, int] = {}
+    upstream: dict[str, int] = {}
     for name in pipeline.windows:  # in topological order
-        held[name] = max((held[b.source] + b.slots for b in pipeline.incoming(name)), default=0)
-    return max(held.values())
+        paths = (upstream[b.source] + b.slots for b in pipeline.incoming(name))
+        upstream[name] = max(paths, default=0)
+    return max(upstream.values())

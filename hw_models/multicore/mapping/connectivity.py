@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from typing_extensions import assert_never
 
 from toolchain.networks.integer_network import IntegerSynapse
 from toolchain.networks.linear_maps import (
     Convolution,
     Dense,
+    Scale,
     Shape,
     WeightedMap,
     as_grouped_convolution,
@@ -100,7 +102,13 @@ def kernel(synapse: IntegerSynapse, source_shape: Shape) -> np.ndarray:
 
 def is_convolution(synapse: IntegerSynapse) -> bool:
     """Whether source pixels share synapse lists: every map but a dense one is the same for all pixels."""
-    return not isinstance(synapse.weighted, Dense)
+    match synapse.weighted:
+        case Convolution() | Scale():
+            return True
+        case Dense():
+            return False
+        case _:
+            assert_never(synapse.weighted)
 
 
 def _fingerprints(taps: np.ndarray) -> np.ndarray:

@@ -40,8 +40,8 @@ def threshold_profiles(population: IntegerPopulation, grid: TileGrid) -> np.ndar
     ]
     shape = [int(block[-1]) + 1 for block in blocks]
     block = np.ravel_multi_index(np.ix_(*blocks), shape)
-    held = np.unique(block.reshape(-1) * len(values) + codes.reshape(-1))
-    counts = np.bincount(held // len(values), minlength=np.prod(shape))
+    distinct = np.unique(block.reshape(-1) * len(values) + codes.reshape(-1))
+    counts = np.bincount(distinct // len(values), minlength=np.prod(shape))
     return np.broadcast_to(1 + counts.reshape(shape), grid.shape)
 
 

@@ -98,23 +98,22 @@ class NetworkOnTarget:
     def available(self, limit: str) -> int:
         return int(getattr(self.target.core, limit))
 
-    def num_replicas(self, population: str) -> int:
-        return self.provisioning.num_replicas(population)
-
     def num_cores(self, grids: Mapping[str, TileGrid]) -> dict[str, int]:
-        return {name: len(grid) * self.num_replicas(name) for name, grid in grids.items()}
+        """Cores of each population, over all of its replicas."""
+        replicas = self.provisioning.num_replicas
+        return {name: len(grid) * replicas(name) for name, grid in grids.items()}
 
     def source_replicas(self, synapse: IntegerSynapse) -> int:
         """Replicas of the source that send to one of the target, each on its own axons."""
         if isinstance(self.network[synapse.source], IntegerInput):
             return 1
-        count = self.num_replicas(synapse.source)
-        return count // gcd(count, self.num_replicas(synapse.target))
+        count = self.provisioning.num_replicas(synapse.source)
+        return count // gcd(count, self.provisioning.num_replicas(synapse.target))
 
     def target_replicas(self, synapse: IntegerSynapse) -> int:
         """Replicas of the target to which one of the source sends."""
-        count = self.num_replicas(synapse.target)
-        return count // gcd(count, self.num_replicas(synapse.source))
+        count = self.provisioning.num_replicas(synapse.target)
+        return count // gcd(count, self.provisioning.num_replicas(synapse.source))
 
 
 def core_uses(

@@ -1,4 +1,4 @@
-"""A network on the cores of one or more chips: its tiles, their places on the mesh, what each uses."""
+"""A network on the cores of one or more chips: its tiles, their places, and their use of the cores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tick of every step of every sample, and what each stage does in all other ticks.
+"""The tick of every step of every sample, and the activity of each stage in all other ticks.
 
 Event-driven: the rules of ``pipeline`` are a max-plus recurrence, which is evaluated once per window (once
 per step if the alignment selects frames), never tick by tick.
