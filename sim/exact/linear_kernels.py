@@ -93,7 +93,7 @@ def convolution_kernel(
     """``factor * conv(W, N) + bias`` in ``dtype``.
 
     Args:
-        shape: of the feature map.
+        shape: shape of the feature map.
         bias: integers of shape ``(out,)``, or None.
         int8: the values are unsigned bytes up to ``largest_factor``, and ``dtype`` is float32.
     """

@@ -38,7 +38,7 @@ class Paths:
     Attributes:
         route, link: each pair of a route and a link on it, grouped by route, shape ``(E,)``.
         first: start of each route in them, shape ``(R,)``.
-        hops: of each route, shape ``(R,)``.
+        hops: number of hops of each route, shape ``(R,)``.
     """
 
     route: np.ndarray

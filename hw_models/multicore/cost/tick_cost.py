@@ -92,7 +92,7 @@ def ticks_cost(
     """Cost of consecutive ticks of a schedule.
 
     Args:
-        events: of these ticks.
+        events: events of these ticks.
         num_samples: samples by which the cost is divided.
     """
     own_ns, per_core_ns = computing_ns(profile, events), core_ticks_ns(profile, events)

@@ -45,7 +45,7 @@ from toolchain.networks.integer_network import (
 
 @dataclass(frozen=True, kw_only=True)
 class CoreUse(CoreAmounts):
-    """What a tile uses of a core."""
+    """How much of a core a tile uses."""
 
     neurons: int
 

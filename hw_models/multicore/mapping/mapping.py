@@ -35,7 +35,7 @@ class CoreAssignment:
     Attributes:
         core_index: its number, counted over all chips.
         position: (x, y) of its mesh tile on its chip.
-        replica: of the population.
+        replica: number of its population's replica.
     """
 
     core_index: int

@@ -37,7 +37,7 @@ class Tile:
 
 @dataclass(frozen=True)
 class TileGrid:
-    """Where each axis of a population is cut; tiles count columns fastest, channels slowest.
+    """A population cut along each axis; tiles count columns fastest, channels slowest.
 
     Attributes:
         edges: along channels, rows and columns, the start of each block and the end of the last.

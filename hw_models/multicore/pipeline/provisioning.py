@@ -26,7 +26,7 @@ class Provisioning:
     Attributes:
         slots: D of each alignment buffer, for all replicas of its target together.
         replicas: R of the replicated populations.
-        tile_limits: of the populations that are cut finer than they need to fit.
+        tile_limits: limits of the populations that are cut finer than they need to fit.
     """
 
     slots: BufferSlots
@@ -50,7 +50,7 @@ def uniform_provisioning(
     """An equal number of slots for every stage, and tiles as large as fit.
 
     Args:
-        slots: of each buffer, per replica of its target.
+        slots: D of each buffer, per replica of its target.
         replicas: R of the replicated populations; none by default.
     """
     replicas = replicas or {}
