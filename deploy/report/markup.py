@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 VOID = frozenset({"br", "col", "hr", "meta"})
 
@@ -12,6 +12,10 @@ class Markup(str):
     """Text that is already HTML and is not escaped again."""
 
     __slots__ = ()
+
+
+NOTHING = Markup("")
+"""What a section without data leaves on the page."""
 
 
 def text(value: object) -> Markup:
@@ -62,7 +66,7 @@ def number(value: object) -> str:
 
 
 def per_cent(share: float) -> str:
-    """A share of 1 in whole per cent; what is more than nothing is never shown as 0 %."""
+    """A share of 1 in whole per cent; a small share is ``<1 %``, never 0 %."""
     if 0 < share < 0.005:
         return "<1 %"
     return f"{share:.0%}".replace("%", " %")
@@ -81,10 +85,18 @@ def shortened(name: str, most: int) -> str:
     return name if len(name) <= most else f"{name[: most - 1]}…"
 
 
-def section(anchor: str, heading: str, standing: str | None, *children: object) -> Markup:
-    """A titled part of the page; standing is ``exact`` or ``estimate``."""
-    badge = "" if standing is None else element("span", standing, class_=f"standing {standing}")
-    return element("section", element("h2", heading, " ", badge), *children, id=anchor)
+def section(
+    anchor: str, heading: str, standing: str | None, basis: str | None, *children: object
+) -> Markup:
+    """A titled part of the page.
+
+    Args:
+        standing: ``exact`` or ``estimate``.
+        basis: what its figures describe, the run shown or the steady state, and the samples measured.
+    """
+    badge = "" if standing is None else element("span", standing, class_="standing")
+    note = "" if basis is None else element("span", basis, class_="basis")
+    return element("section", element("h2", heading, " ", badge, " ", note), *children, id=anchor)
 
 
 def scrolling(*children: object) -> Markup:
@@ -92,12 +104,6 @@ def scrolling(*children: object) -> Markup:
     return element("div", *children, class_="scroll", tabindex="0")
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> Markup:
-    """A table; a column whose heading begins in lower case holds numbers and is right-aligned."""
-    classes = ["n" if heading[0].islower() else None for heading in header]
-    head = (element("th", h, class_=c) for h, c in zip(header, classes, strict=True))
-    body = (
-        element("tr", *(element("td", v, class_=c) for v, c in zip(row, classes, strict=True)))
-        for row in rows
-    )
-    return element("table", element("thead", element("tr", *head)), element("tbody", *body))
+def details(summary: str, *children: object) -> Markup:
+    """A part that a click opens; wide parts scroll sideways."""
+    return element("details", element("summary", summary), scrolling(*children))

@@ -64,6 +64,7 @@ def report_document(compilation: Compilation) -> Report:
         "pipeline": _pipeline(c),
         "costs": {name: plain(cost) for name, cost in c.costs.items()},
         "asynchronous": {name: plain(time) for name, time in c.asynchronous.items()},
+        "cost_samples": c.cost_samples,
         "sensitivity": [plain(s) for s in c.sensitivity],
         "pe_array": on_array,
         "comparison": [*pipeline_rows(c), *array_rows(on_array)],
@@ -193,11 +194,11 @@ def explain_limit(c: Compilation) -> str:
             if window == interval.ticks * c.design.pipeline.num_replicas(name)
         ]
         if any(not c.design.pipeline.incoming(name) for name in names):
-            return "the host sends one image a tick: no pipeline can be faster"
+            return "the host sends one image per tick: no pipeline can be faster"
         who = f"{names[0]} fires" if len(names) == 1 else f"{_listed(names)} fire"
         shared = any(c.design.pipeline.num_replicas(name) > 1 for name in names)
         return (
-            f"{who} for {interval.ticks} ticks a sample{', shared by replicas' * shared}; no buffer can "
+            f"{who} for {interval.ticks} ticks per sample{', shared by replicas' * shared}; no buffer can "
             f"shorten that, only fewer timesteps or more replicas can"
         )
     buffers = ", ".join(f"{b} (D = {b.slots})" for b in interval.buffers)

@@ -52,7 +52,7 @@ def test_replicas_share_the_longest_windows_until_none_stalls(qac_deploy, model)
     assert replicas == {p["name"]: p["timesteps"] for p in report["populations"]}
     assert report["mapping"]["num_cores"] == shared[-1]["num_cores"]
     assert report["mapping"]["num_cores"] == len(report["pipeline"]["cores"])
-    assert report["pipeline"]["explanation"].startswith("the host sends one image a tick")
+    assert report["pipeline"]["explanation"].startswith("the host sends one image per tick")
     verified = qac_deploy("verify", "build", "--samples", 1, "--lava-python", "no")
     assert verified.returncode == 0, verified.stdout
 
