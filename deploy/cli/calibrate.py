@@ -12,29 +12,36 @@ from deploy.cli.console import JsonOption, console, print_json, progress_bar
 
 
 def calibrate_command(
-    model: Annotated[Path, typer.Argument(help="Model file, as `qac-deploy train` writes it.")],
+    model: Annotated[
+        Path, typer.Argument(help="Model file of `qac-deploy train`, `convert` or `calibrate`.")
+    ],
     alignment: Annotated[
-        str, typer.Option(help="How it will run: average, replicate or truncate.")
+        str,
+        typer.Option(help="Temporal alignment to calibrate for: average, replicate or truncate."),
     ] = "truncate",
     timesteps: Annotated[
         int | None, typer.Option(min=1, help="T of every population (default: as trained).")
     ] = None,
     data: Annotated[
-        str | None, typer.Option(help="Data set (default: the one it was trained on).")
+        str | None, typer.Option(help="Data set (default: the one the network was trained on).")
     ] = None,
-    samples: Annotated[int, typer.Option(min=8, help="Unlabelled training images to use.")] = 1024,
-    granularity: Annotated[str, typer.Option(help="One value per layer or channel.")] = "channel",
-    epochs: Annotated[int, typer.Option(min=1)] = 20,
-    learning_rate: Annotated[float, typer.Option(help="Initial, of Adam.")] = 0.01,
+    samples: Annotated[
+        int, typer.Option(min=8, help="Training images to use, without their labels.")
+    ] = 1024,
+    granularity: Annotated[
+        str, typer.Option(help="What shares a calibrated value: layer or channel.")
+    ] = "channel",
+    epochs: Annotated[int, typer.Option(min=1, help="Calibration epochs.")] = 20,
+    learning_rate: Annotated[float, typer.Option(help="Initial learning rate of Adam.")] = 0.01,
     out: Annotated[Path, typer.Option(help="Model file to write.")] = Path("calibrated.pt"),
     as_json: JsonOption = False,
 ) -> None:
-    """Train initial membrane potentials and thresholds against the ANN's logits, weights frozen.
+    """Fit initial membrane potentials and thresholds to the ANN's logits; the weights stay as they are.
 
-    Worth it where conversion loses accuracy: with truncate or replicate, or with fewer timesteps than
-    were trained. It uses no labels and no test image; a quarter of the samples chooses the epoch.
+    Use it if conversion loses accuracy: with truncate or replicate, or with fewer timesteps than were
+    trained. No labels and no test images are used. A quarter of the samples chooses the best epoch.
 
-    Example: [bold]qac-deploy calibrate model.pt --alignment truncate[/bold]
+    Example: qac-deploy calibrate model.pt --alignment truncate
     """
     from deploy.train.calibrate_model import CalibrateOptions, calibrate_model
     from toolchain.files.whole_files import MODEL_FILE, require_replaceable_file
@@ -76,7 +83,7 @@ def calibrate_command(
     if result["data_note"]:
         console.print(f"  [yellow]{escape(result['data_note'])}[/yellow]")
     if not result["epoch"]:
-        console.print("  no epoch improved on it: the network is written as it was")
+        console.print("  no epoch improved the network: it is written unchanged")
     console.print(
         f"  mean squared error of the logits on held-out images: {result['held_out_error_before']:.4f} "
         f"-> {result['held_out_error_after']:.4f}"

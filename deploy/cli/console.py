@@ -1,4 +1,4 @@
-"""What the commands share: where output goes, progress bars, JSON for machines."""
+"""Output of the commands: the console, progress bars, and JSON for machines."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 console = Console(highlight=False, soft_wrap=True)
 
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document, nothing else.")]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print one JSON document and nothing else.")
+]
 
 
 def print_json(document: Any) -> None:
-    """One JSON document on standard output."""
+    """Print a document as JSON on standard output."""
     print(json.dumps(document, indent=1))
 
 

@@ -16,58 +16,73 @@ def train_command(
     data: Annotated[
         str,
         typer.Option(
-            help="digits, mnist5k, fashion-mnist, cifar-10, cifar-100, an .npz file or a folder."
+            help="Data set: digits, mnist5k, fashion-mnist, cifar-10, cifar-100, an .npz file or a folder."
         ),
     ] = "digits",
     arch: Annotated[
         str,
         typer.Option(
-            help="resnet-mini, resnet-18, resnet-19, resnet-20, resnet-34, vgg-9 or vgg-16."
+            help="Architecture: resnet-mini, resnet-18, resnet-19, resnet-20, resnet-34, vgg-9 or vgg-16."
         ),
     ] = "resnet-mini",
-    width: Annotated[float, typer.Option(help="Factor on the channels of every layer.")] = 1.0,
+    width: Annotated[
+        float, typer.Option(help="Factor on the number of channels of every layer.")
+    ] = 1.0,
     out: Annotated[Path, typer.Option(help="Model file to write.")] = Path("model.pt"),
     mean_timesteps: Annotated[
         float | None,
-        typer.Option(min=1, help="Budget for the mean of T over the spiking populations. [2.5]"),
+        typer.Option(
+            min=1, help="Budget for the mean T of the spiking populations (default: 2.5)."
+        ),
     ] = None,
     interval: Annotated[
         int | None,
-        typer.Option(min=1, help="Budget for the pipeline instead: no T above this many ticks."),
+        typer.Option(
+            min=1, help="Budget for the largest T instead, which bounds the ticks between results."
+        ),
     ] = None,
     no_budget: Annotated[
-        bool, typer.Option("--no-budget", help="The paper's setting: weight decay alone lowers T.")
+        bool, typer.Option("--no-budget", help="Let weight decay alone lower T, as in the paper.")
     ] = False,
     case: Annotated[
-        int, typer.Option(min=1, max=4, help="Quantizer: case 1 to 4 of the paper.")
+        int,
+        typer.Option(min=1, max=4, help="Activation quantizer: case 1, 2, 3 or 4 of the paper."),
     ] = 4,
-    epochs: Annotated[int, typer.Option(min=1)] = 30,
+    epochs: Annotated[int, typer.Option(min=1, help="Training epochs.")] = 30,
     float_epochs: Annotated[
-        int, typer.Option(min=0, help="First train the float ANN for so many epochs.")
+        int,
+        typer.Option(
+            min=0,
+            help="Epochs of the float ANN that training starts from; 0 starts at random weights.",
+        ),
     ] = 0,
     distill: Annotated[
         float,
-        typer.Option(min=0, max=1, help="Share of the loss that follows the float ANN's logits."),
+        typer.Option(
+            min=0, max=1, help="Share of the loss that compares the logits with the float ANN's."
+        ),
     ] = 0.0,
-    learning_rate: Annotated[float, typer.Option(help="Initial, of the weights.")] = 0.1,
-    batch_size: Annotated[int, typer.Option(min=2)] = 64,
+    learning_rate: Annotated[
+        float, typer.Option(help="Initial learning rate of the weights.")
+    ] = 0.1,
+    batch_size: Annotated[int, typer.Option(min=2, help="Training images per step.")] = 64,
     augment: Annotated[
         bool, typer.Option("--augment", help="Shift and mirror training images at random.")
     ] = False,
-    devices: Annotated[int, typer.Option(min=1, help="GPUs (or processes) per machine.")] = 1,
-    nodes: Annotated[int, typer.Option(min=1, help="Machines.")] = 1,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from where an interrupted run stopped.")
-    ] = False,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    devices: Annotated[
+        int, typer.Option(min=1, help="GPUs per machine, or processes without a GPU.")
+    ] = 1,
+    nodes: Annotated[int, typer.Option(min=1, help="Number of machines.")] = 1,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the random numbers.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Train a network whose activation quantizers learn their timesteps, and convert it.
+    """Train a network whose activation quantizers learn their timesteps, and convert it to a spiking network.
 
-    Fewer timesteps cost accuracy: lower --mean-timesteps and compare. After each epoch the state is
-    kept beside the model file, and an interrupted run goes on with --resume.
+    Fewer timesteps cost accuracy: lower --mean-timesteps and compare. The training state is saved next to
+    the model file after each epoch, and --resume continues an interrupted run.
 
-    Example: [bold]qac-deploy train --data digits --out model.pt[/bold]
+    Example: qac-deploy train --data digits --out model.pt
     """
     from deploy.train.train_model import TrainOptions, train_model
     from toolchain.files.whole_files import MODEL_FILE, require_replaceable_file
@@ -114,7 +129,7 @@ def train_command(
             result = train_model(out, options, show, resume=resume)
         except KeyboardInterrupt:
             progress.stop()
-            print("interrupted; the same command with --resume goes on from here", file=sys.stderr)
+            print("interrupted; run the same command with --resume to continue", file=sys.stderr)
             raise typer.Exit(130) from None
     if result is None:
         return

@@ -183,6 +183,16 @@ def test_report_shows_the_summary_again(compiled, qac_deploy):
     assert again.stdout.splitlines()[:20] == process.stdout.splitlines()[:20]
 
 
+def test_help_shows_brackets_and_flows_with_the_terminal(qac_deploy):
+    text = qac_deploy("export", "--help", COLUMNS="80").stdout
+    for extra in ("nir", "netx", "sanafe"):
+        assert f"'qac-deploy[{extra}]'" in text
+    assert (
+        " sanafe: architecture and network files of the mapped network for SANA-FE, with \n"
+        " two test samples and a script that runs them."
+    ) in text
+
+
 def test_doctor_lists_what_is_installed(qac_deploy):
     process = qac_deploy("doctor", "--json")
     assert process.returncode == 0, process.stderr
@@ -235,7 +245,7 @@ def test_an_interrupted_training_goes_on_where_it_stopped(tmp_path):
     os.killpg(process.pid, signal.SIGINT)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert b"interrupted; the same command with --resume goes on from here" in stderr
+    assert b"interrupted; run the same command with --resume to continue" in stderr
     assert b"Traceback" not in stderr
     assert not (tmp_path / "model.pt").exists()
 
