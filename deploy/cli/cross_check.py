@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 
 from deploy.cli.console import JsonOption, console, print_json
-from deploy.report.tables import Row, Table, names, numbers, print_table, sentences
+from deploy.report.tables import Table, names, numbers, print_table, sentences, tabulate
 
 if TYPE_CHECKING:
     from deploy.check.cross_check import CrossCheck, Quantity
@@ -89,25 +89,20 @@ def _print(check: CrossCheck) -> None:
 
 
 def _quantities(title: str, quantities: list[Quantity], scale: float, shown: str) -> Table:
-    rows = []
-    for quantity in quantities:
-        more = f"{quantity.theirs / quantity.ours - 1:+.1%}" if quantity.ours else "more"
-        rows.append(
-            Row(
-                [
-                    quantity.name,
-                    shown.format(quantity.ours * scale),
-                    shown.format(quantity.theirs * scale),
-                    more if quantity.reason else "",
-                    quantity.reason,
-                ]
-            )
-        )
-    columns = [
-        names("", ""), numbers("here", "here"), numbers("SANA-FE", "SANA-FE"), numbers("", ""),
-        sentences("why", "why"),
-    ]  # fmt: skip
-    return Table(title=title, columns=columns, rows=rows)
+    def more(quantity: Quantity) -> str:
+        if not quantity.reason:
+            return ""
+        return f"{quantity.theirs / quantity.ours - 1:+.1%}" if quantity.ours else "more"
+
+    return tabulate(
+        title,
+        quantities,
+        names("", "", lambda q: q.name),
+        numbers("here", "here", lambda q: shown.format(q.ours * scale)),
+        numbers("SANA-FE", "SANA-FE", lambda q: shown.format(q.theirs * scale)),
+        numbers("", "", more),
+        sentences("why", "why", lambda q: q.reason),
+    )
 
 
 def _times(check: CrossCheck) -> Table:
@@ -122,8 +117,9 @@ def _times(check: CrossCheck) -> Table:
         to_detailed,
         ("SANA-FE, detailed timing", totals["detailed"]),
     ]
-    return Table(
-        title="time of the run, us",
-        columns=[sentences("", ""), numbers("", "")],
-        rows=[Row(row) for row in rows],
+    return tabulate(
+        "time of the run, us",
+        rows,
+        sentences("", "", lambda row: row[0]),
+        numbers("", "", lambda row: row[1]),
     )

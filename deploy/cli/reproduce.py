@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -100,14 +101,12 @@ def reproduce_command(
 
 
 def _print(experiment: Experiment) -> None:
-    from deploy.report.tables import Row, Table, names, numbers, print_table
+    from deploy.report.tables import names, numbers, print_table, tabulate
 
-    first, *others = experiment.columns
-    table = Table(
-        title=experiment.title,
-        columns=[names(first, first), *(numbers(column, column) for column in others)],
-        rows=[Row(row) for row in experiment.shown()],
-    )
-    print_table(table, console)
+    columns = [
+        (numbers if index else names)(column, column, itemgetter(index))
+        for index, column in enumerate(experiment.columns)
+    ]
+    print_table(tabulate(experiment.title, experiment.shown(), *columns), console)
     for note in experiment.notes:
         console.print(f"  {note}")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 
 from deploy.report.array_document import STALLS
 from deploy.report.markup import number, per_cent
@@ -15,7 +16,7 @@ from deploy.report.records import (
     SweepRecord,
     UnrollingRecord,
 )
-from deploy.report.tables import Emphasis, Row, Table, names, numbers, sentences
+from deploy.report.tables import Emphasis, Row, Table, names, numbers, sentences, tabulate
 
 
 def layers_table(report: Report) -> Table:
@@ -23,32 +24,28 @@ def layers_table(report: Report) -> Table:
     modes = report["pe_array"]["estimates"]
     interval = report["pipeline"]["interval_ticks"]
     populations = {p["name"]: p for p in report["populations"]}
-    rows = []
-    for layers in zip(*(mode["layers"] for mode in modes), strict=True):
-        target = populations[layers[0]["target"]]
-        idle = 1 - target["timesteps"] / (interval * target["replicas"])
-        rows.append(
-            Row(
-                [
-                    layers[0]["name"],
-                    target["timesteps"],
-                    per_cent(idle),
-                    *map(_cycles_in_use, layers),
-                ]
-            )
-        )
-    stalled = per_cent(report["pipeline"]["stall_share"])
-    total = ["total", None, stalled, *map(_cycles_in_use, modes)]
-    return Table(
-        title="layer by layer: cycles per sample on the array, stalls included (share of elements in use)",
-        columns=[
-            names("Layer", "layer"),
-            numbers("T", "T"),
-            numbers("pipeline idle", "pipeline idle"),
-            *(numbers(mode["mode"], mode["mode"]) for mode in modes),
-        ],
-        rows=[*rows, Row(total, Emphasis.STRONG)],
+
+    def idle(layer: LayerRecord) -> str:
+        target = populations[layer["target"]]
+        return per_cent(1 - target["timesteps"] / (interval * target["replicas"]))
+
+    table = tabulate(
+        "layer by layer: cycles per sample on the array, stalls included (share of elements in use)",
+        zip(*(mode["layers"] for mode in modes), strict=True),
+        names("Layer", "layer", lambda layers: layers[0]["name"]),
+        numbers("T", "T", lambda layers: populations[layers[0]["target"]]["timesteps"]),
+        numbers("pipeline idle", "pipeline idle", lambda layers: idle(layers[0])),
+        *(
+            numbers(mode["mode"], mode["mode"], partial(_cycles_at, i))
+            for i, mode in enumerate(modes)
+        ),
     )
+    stalled = per_cent(report["pipeline"]["stall_share"])
+    return _with_total(table, ["total", None, stalled, *map(_cycles_in_use, modes)])
+
+
+def _cycles_at(index: int, layers: Sequence[LayerRecord]) -> str:
+    return _cycles_in_use(layers[index])
 
 
 def _cycles_in_use(part: LayerRecord | ModeRecord) -> str:
@@ -56,25 +53,20 @@ def _cycles_in_use(part: LayerRecord | ModeRecord) -> str:
 
 
 def waits_table(on_array: ArrayRecord) -> Table:
-    """Cycles of each mode by what they go into."""
-    shown = stalls_shown(on_array)
-    causes = ["turns", *shown, "fill, drain", "total"]
-    return Table(
-        title="what the cycles go into: turns of the loop, and what the array waits for",
-        columns=[names("Mode", "mode"), *(numbers(cause, cause) for cause in causes)],
-        rows=[
-            Row(
-                [
-                    mode["mode"],
-                    mode["cycles"],
-                    *(mode["stalls"][name] for name in shown),
-                    mode["fill_and_drain_cycles"],
-                    mode["total_cycles"],
-                ]
-            )
-            for mode in on_array["estimates"]
-        ],
+    """Cycles of each mode by cause."""
+    return tabulate(
+        "cycles by cause: turns of the loop, and what the array waits for",
+        on_array["estimates"],
+        names("Mode", "mode", lambda m: m["mode"]),
+        numbers("turns", "turns", lambda m: m["cycles"]),
+        *(numbers(name, name, partial(_stalls, name)) for name in stalls_shown(on_array)),
+        numbers("fill, drain", "fill, drain", lambda m: m["fill_and_drain_cycles"]),
+        numbers("total", "total", lambda m: m["total_cycles"]),
     )
+
+
+def _stalls(name: str, mode: ModeRecord) -> int:
+    return mode["stalls"][name]
 
 
 def stalls_shown(on_array: ArrayRecord) -> list[str]:
@@ -83,127 +75,110 @@ def stalls_shown(on_array: ArrayRecord) -> list[str]:
 
 
 def shown_mode(on_array: ArrayRecord) -> ModeRecord:
-    """The mode that a terminal shows in full: bit planes where they are possible."""
+    """The mode that a terminal shows in full: bit planes if the array can run them."""
     modes = {mode["mode"]: mode for mode in on_array["estimates"]}
     return modes.get("snn_bit_planes", on_array["estimates"][0])
 
 
 def mode_table(mode: ModeRecord) -> Table:
     """Each layer in one mode: cycles, traffic and energy, and accumulations per cycle under two roofs."""
-    rows = []
-    for layer in mode["layers"]:
-        roof = layer["roofline"]
-        free = roof["stall_free_bytes_per_cycle"]
-        waits = [f"{name} {cycles:,}" for name, cycles in layer["stalls"].items() if cycles]
-        rows.append(
-            Row(
-                [
-                    layer["name"],
-                    layer["frames"],
-                    layer["total_cycles"],
-                    per_cent(layer["utilisation"]),
-                    ", ".join(waits) or "nothing",
-                    _kilobytes(_port_bytes(layer)),
-                    _kilobytes(_off_chip_bytes(layer)),
-                    roof["accumulations_per_byte"],
-                    roof["compute_roof"],
-                    roof["bandwidth_roof"],
-                    roof["attained"],
-                    "none" if free is None else free,
-                    sum(layer["energy_pj"].values()) / 1000,
-                ]
-            )
-        )
+    table = tabulate(
+        f"memory, {mode['mode']}: kB per sample, accumulations per cycle under both roofs",
+        mode["layers"],
+        names("Layer", "layer", lambda r: r["name"]),
+        numbers("frames", None, lambda r: r["frames"]),
+        numbers("cycles", None, lambda r: r["total_cycles"]),
+        numbers("in use", None, lambda r: per_cent(r["utilisation"])),
+        sentences("Waits for (cycles)", None, _waits),
+        numbers("ports, kB", "ports", lambda r: _kilobytes(_port_bytes(r))),
+        numbers("off chip, kB", "off chip", lambda r: _kilobytes(_off_chip_bytes(r))),
+        numbers(
+            "accumulations/byte", "per byte", lambda r: r["roofline"]["accumulations_per_byte"]
+        ),
+        numbers("compute roof", "roof", lambda r: r["roofline"]["compute_roof"]),
+        numbers("memory roof", "memory", lambda r: r["roofline"]["bandwidth_roof"]),
+        numbers("accumulations/cycle", "attained", lambda r: r["roofline"]["attained"]),
+        numbers("stall-free at B/cycle", "stall-free at B/cycle", _stall_free),
+        numbers("energy, nJ", None, lambda r: sum(r["energy_pj"].values()) / 1000),
+    )
     total = [
         "total", None, mode["total_cycles"], per_cent(mode["utilisation"]), None,
         _kilobytes(mode["port_bytes"]), _kilobytes(mode["off_chip_bytes"]),
         None, None, None, None, None, sum(mode["energy_pj"].values()) / 1000,
     ]  # fmt: skip
-    return Table(
-        title=f"memory, {mode['mode']}: kB per sample, accumulations per cycle under both roofs",
-        columns=[
-            names("Layer", "layer"),
-            numbers("frames"),
-            numbers("cycles"),
-            numbers("in use"),
-            sentences("Waits for (cycles)"),
-            numbers("ports, kB", "ports"),
-            numbers("off chip, kB", "off chip"),
-            numbers("accumulations/byte", "per byte"),
-            numbers("compute roof", "roof"),
-            numbers("memory roof", "memory"),
-            numbers("accumulations/cycle", "attained"),
-            numbers("stall-free at B/cycle", "stall-free at B/cycle"),
-            numbers("energy, nJ"),
-        ],
-        rows=[*rows, Row(total, Emphasis.STRONG)],
-    )
+    return _with_total(table, total)
+
+
+def _waits(layer: LayerRecord) -> str:
+    waits = [f"{name} {cycles:,}" for name, cycles in layer["stalls"].items() if cycles]
+    return ", ".join(waits) or "nothing"
+
+
+def _stall_free(layer: LayerRecord) -> int | str:
+    least = layer["roofline"]["stall_free_bytes_per_cycle"]
+    return "none" if least is None else least
 
 
 def energy_table(on_array: ArrayRecord) -> Table:
     """Energy of each mode by what takes it."""
-    takers = list(on_array["estimates"][0]["energy_pj"])
-    rows = []
-    for mode in on_array["estimates"]:
-        energy = Counter(mode["energy_pj"])
-        parts = [*(energy[name] for name in takers), sum(energy.values())]
-        rows.append(Row([mode["mode"], *(part / 1000 for part in parts)]))
-    columns = [name.replace("_", " ") for name in (*takers, "total")]
-    return Table(
-        title="energy per sample, nJ (an estimate: counts of events times figures with a source)",
-        columns=[names("Mode", "mode"), *(numbers(name, name) for name in columns)],
-        rows=rows,
+    takers = {name: name.replace("_", " ") for name in on_array["estimates"][0]["energy_pj"]}
+    return tabulate(
+        "energy per sample, nJ (an estimate: counts of events times figures with a source)",
+        on_array["estimates"],
+        names("Mode", "mode", lambda m: m["mode"]),
+        *(numbers(shown, shown, partial(_energy_nj, name)) for name, shown in takers.items()),
+        numbers("total", "total", lambda m: sum(m["energy_pj"].values()) / 1000),
     )
+
+
+def _energy_nj(name: str, mode: ModeRecord) -> float:
+    return mode["energy_pj"].get(name, 0) / 1000
 
 
 def skipping_table(on_array: ArrayRecord) -> Table:
     """Each mode with no zero skipped and under each kind of skipping."""
-    rows = []
-    for mode in on_array["estimates"]:
-        energy_pj = sum(mode["energy_pj"].values())
-        cells = [
-            f"{left['total_cycles']:,.0f} ({per_cent(left['total_cycles'] / mode['total_cycles'])}, "
-            f"{per_cent(left['energy_pj'] / energy_pj)})"
-            for left in mode["skipping"].values()
-        ]
-        rows.append(Row([mode["mode"], mode["total_cycles"], *cells]))
-    kinds = [k.replace("_", " ") for k in ("none", *on_array["estimates"][0]["skipping"])]
-    return Table(
-        title=f"zeros skipped: cycles, mean of exact counts on {on_array['skipping_samples']} test samples "
+    kinds = {kind: kind.replace("_", " ") for kind in on_array["estimates"][0]["skipping"]}
+    return tabulate(
+        f"zeros skipped: cycles, mean of exact counts on {on_array['skipping_samples']} test samples "
         "(share of the cycles, and of the energy, with none skipped)",
-        columns=[names("Mode", "mode"), *(numbers(kind, kind) for kind in kinds)],
-        rows=rows,
+        on_array["estimates"],
+        names("Mode", "mode", lambda m: m["mode"]),
+        numbers("none", "none", lambda m: m["total_cycles"]),
+        *(numbers(shown, shown, partial(_skipped, kind)) for kind, shown in kinds.items()),
     )
+
+
+def _skipped(kind: str, mode: ModeRecord) -> str:
+    left = mode["skipping"][kind]
+    cycles = left["total_cycles"] / mode["total_cycles"]
+    energy = left["energy_pj"] / sum(mode["energy_pj"].values())
+    return f"{left['total_cycles']:,.0f} ({per_cent(cycles)}, {per_cent(energy)})"
 
 
 def sweep_table(sweep: SweepRecord) -> Table:
     """The unrollings that none beats in both cycles and buffer traffic, and the array's own."""
-    headings = ("M", "N", "S", "V", "cycles", "in use", "ports kB", "off chip kB", "nJ")
-    return Table(
-        title=f"unrollings of {sweep['elements']:,} elements, {sweep['mode']}: the best of "
+    shown = [d for d in sweep["designs"] if d["on_front"] or d["is_own"]]
+    return tabulate(
+        f"unrollings of {sweep['elements']:,} elements, {sweep['mode']}: the best of "
         f"{len(sweep['designs'])} in cycles and buffer traffic",
-        columns=[*(numbers(heading, heading) for heading in headings), names("", "")],
-        rows=[
-            Row(
-                [
-                    *design["unrolling"].values(),
-                    design["total_cycles"],
-                    per_cent(design["utilisation"]),
-                    _kilobytes(design["port_bytes"]),
-                    _kilobytes(design["off_chip_bytes"]),
-                    design["energy_pj"] / 1000,
-                    "this array, ports widened" if design["is_own"] else "",
-                ],
-                Emphasis.STRONG if design["is_own"] else Emphasis.NONE,
-            )
-            for design in _shown(sweep)
-        ],
+        sorted(shown, key=lambda d: (d["total_cycles"], d["port_bytes"])),
+        *(numbers(symbol, symbol, partial(_size, i)) for i, symbol in enumerate("MNSV")),
+        numbers("cycles", "cycles", lambda d: d["total_cycles"]),
+        numbers("in use", "in use", lambda d: per_cent(d["utilisation"])),
+        numbers("ports kB", "ports kB", lambda d: _kilobytes(d["port_bytes"])),
+        numbers("off chip kB", "off chip kB", lambda d: _kilobytes(d["off_chip_bytes"])),
+        numbers("nJ", "nJ", lambda d: d["energy_pj"] / 1000),
+        names("", "", lambda d: "this array, ports widened" if d["is_own"] else ""),
+        emphasis=lambda d: Emphasis.STRONG if d["is_own"] else Emphasis.NONE,
     )
 
 
-def _shown(sweep: SweepRecord) -> Iterable[UnrollingRecord]:
-    shown = [d for d in sweep["designs"] if d["on_front"] or d["is_own"]]
-    return sorted(shown, key=lambda d: (d["total_cycles"], d["port_bytes"]))
+def _size(index: int, design: UnrollingRecord) -> int:
+    return list(design["unrolling"].values())[index]
+
+
+def _with_total(table: Table, cells: Sequence[object]) -> Table:
+    return replace(table, rows=[*table.rows, Row(cells, Emphasis.STRONG)])
 
 
 def _port_bytes(layer: LayerRecord) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deploy.report.html_pipeline import measured
+from deploy.report.html_pipeline import measured, profiles
 from deploy.report.markup import (
     NOTHING,
     Markup,
@@ -48,7 +48,7 @@ def sensitivity(report: Report) -> Markup:
             "p",
             "Each assumed figure of the target is halved and doubled, one at a time, and the network is "
             "compiled again for that target with the same choices. Designs of more than 1,000 cores "
-            "are not mapped again.",
+            f"are not mapped again. {profiles(report)}",
             class_="quiet",
         ),
         scrolling(sensitivity_table(report).for_page()),

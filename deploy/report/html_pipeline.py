@@ -76,7 +76,7 @@ def designs(report: Report) -> Markup:
             f'at most 1,000, so that the search never sees a test image. "uniform T" is this network with '
             f"one T for all. Hops are counted for one spike of every neuron; a spike to another chip counts "
             f"as crossing the whole mesh. The replicas of a population take samples in turn, on cores of "
-            f"their own. Times and energies are those of {', then '.join(report['costs']) or 'no profile'}.",
+            f"their own. {profiles(report)}",
             class_="quiet",
         ),
         scrolling(designs_table(report).for_page()),
@@ -211,6 +211,13 @@ def measured(report: Report) -> str:
     return f"steady state, on the last {samples} training images" if samples else "steady state"
 
 
+def profiles(report: Report) -> str:
+    """The order of values in a cell that has one for each cost profile."""
+    return f"Times and energies are listed for {', then '.join(report['costs'])}." * bool(
+        report["costs"]
+    )
+
+
 def run_shown(report: Report) -> str:
     """The basis of what is drawn tick by tick."""
     pipeline = report["pipeline"]
@@ -233,4 +240,4 @@ def _without_barrier(cost: CostRecord, without: AsynchronousRecord) -> str:
     )
 
 
-SECTIONS = (limit, designs, graph, stalls, times, timeline, paths, alignments)
+SECTIONS = (limit, designs, graph, stalls, timeline, times, paths, alignments)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
+from dataclasses import replace
+from functools import partial
+from typing import NamedTuple, cast
 
 from deploy.report.markup import per_cent, shape_text
 from deploy.report.records import (
-    CauseRecord,
     ComparisonRow,
     CostRecord,
+    MappedPopulationRecord,
     PathRecord,
+    PopulationRecord,
     Report,
-    SensitivityRecord,
+    StageRecord,
 )
 from deploy.report.tables import (
     Activities,
@@ -25,6 +28,7 @@ from deploy.report.tables import (
     names,
     numbers,
     sentences,
+    tabulate,
 )
 from hw_models.core_limits import CORE_LIMITS
 
@@ -50,312 +54,239 @@ def comparison_table(rows: Sequence[ComparisonRow]) -> Table:
     """The pipeline under each cost profile, and the array in each mode."""
     slowest = max((row["interval_us"] for row in rows), default=1)
     hungriest = max((row["energy_nj"] for row in rows), default=1)
-    return Table(
-        title="estimates per sample",
-        columns=[
-            names("Design", "design"),
-            numbers("latency, µs", "latency us"),
-            numbers("between results, µs", "every us"),
-            numbers("results/s", "per s"),
-            numbers("energy/sample, nJ", "energy nJ"),
-            numbers("busy", "busy"),
-            numbers("stalled", "stalled"),
-            numbers("off chip, kB", "off chip kB"),
-        ],
-        rows=[
-            Row(
-                [
-                    row["design"],
-                    row["latency_us"],
-                    Metered(row["interval_us"], row["interval_us"] / slowest),
-                    f"{row['throughput_per_s']:,.0f}",
-                    Metered(row["energy_nj"], row["energy_nj"] / hungriest),
-                    per_cent(row["utilisation"]),
-                    per_cent(row["stalled"]),
-                    None if row["off_chip_bytes"] is None else row["off_chip_bytes"] / 1000,
-                ]
-            )
-            for row in rows
-        ],
+    return tabulate(
+        "estimates per sample",
+        rows,
+        names("Design", "design", lambda r: r["design"]),
+        numbers("latency, µs", "latency us", lambda r: r["latency_us"]),
+        numbers(
+            "between results, µs",
+            "every us",
+            lambda r: Metered(r["interval_us"], r["interval_us"] / slowest),
+        ),
+        numbers("results/s", "per s", lambda r: f"{r['throughput_per_s']:,.0f}"),
+        numbers(
+            "energy/sample, nJ",
+            "energy nJ",
+            lambda r: Metered(r["energy_nj"], r["energy_nj"] / hungriest),
+        ),
+        numbers("busy", "busy", lambda r: per_cent(r["utilisation"])),
+        numbers("stalled", "stalled", lambda r: per_cent(r["stalled"])),
+        numbers(
+            "off chip, kB",
+            "off chip kB",
+            lambda r: None if r["off_chip_bytes"] is None else r["off_chip_bytes"] / 1000,
+        ),
     )
 
 
 def designs_table(report: Report) -> Table:
     """The designs of a search, step by step."""
-    points = report["design_points"]
-    profiles = ", ".join(points[0]["energy_nj"])
-    rows = [
-        Row(
-            [
-                p["change"],
-                f"{p['mean_timesteps']:.2f}",
-                p["interval_ticks"],
-                p["first_latency_ticks"],
-                per_cent(p["stall_share"]),
-                p["num_cores"],
-                p["num_chips"],
-                p["num_slots"],
-                p["traffic_hops"],
-                None if p["accuracy"] is None else f"{100 * p['accuracy']:.2f}",
-                Lines(list(p["interval_us"].values())) if profiles else None,
-                Lines([f"{nj:,.0f}" for nj in p["energy_nj"].values()]) if profiles else None,
-                p["verdict"],
-            ],
-            Emphasis.STRONG if p["verdict"] == "kept" else Emphasis.FAINT,
-        )
-        for p in points
-    ]
-    return Table(
-        title=f"what each step of the search for {report['options']['optimize']} brought"
-        + (f"; us between results: {profiles}" if profiles else ""),
-        columns=[
-            sentences("Step", "step"),
-            numbers("mean T", "T"),
-            numbers("ticks between results", "ticks"),
-            numbers("first result, ticks", "first"),
-            numbers("stalled", "stalled"),
-            numbers("cores", "cores"),
-            numbers("chips"),
-            numbers("slots", "slots"),
-            numbers("hops"),
-            numbers("correct, %", "correct"),
-            numbers("µs between results", "us"),
-            numbers("nJ per sample"),
-            sentences("Verdict", "verdict"),
-        ],
-        rows=rows,
+    title = f"what each step of the search for {report['options']['optimize']} brought"
+    if report["costs"]:
+        title += f"; us between results: {', '.join(report['costs'])}"
+    return tabulate(
+        title,
+        report["design_points"],
+        sentences("Step", "step", lambda p: p["change"]),
+        numbers("mean T", "T", lambda p: f"{p['mean_timesteps']:.2f}"),
+        numbers("ticks between results", "ticks", lambda p: p["interval_ticks"]),
+        numbers("first result, ticks", "first", lambda p: p["first_latency_ticks"]),
+        numbers("stalled", "stalled", lambda p: per_cent(p["stall_share"])),
+        numbers("cores", "cores", lambda p: p["num_cores"]),
+        numbers("chips", None, lambda p: p["num_chips"]),
+        numbers("slots", "slots", lambda p: p["num_slots"]),
+        numbers("hops", None, lambda p: p["traffic_hops"]),
+        numbers("correct, %", "correct", lambda p: _hundredths(p["accuracy"])),
+        numbers("µs between results", "us", lambda p: Lines(list(p["interval_us"].values()))),
+        numbers(
+            "nJ per sample",
+            None,
+            lambda p: Lines([f"{energy:,.0f}" for energy in p["energy_nj"].values()]),
+        ),
+        sentences("Verdict", "verdict", lambda p: p["verdict"]),
+        emphasis=lambda p: Emphasis.STRONG if p["verdict"] == "kept" else Emphasis.FAINT,
     )
 
 
 def changes_table(report: Report) -> Table:
     """Single changes that would shorten the interval."""
-    return Table(
-        title="one change, and the ticks between results it would give",
-        columns=[names("One change", "change"), numbers("ticks between results", "ticks")],
-        rows=[Row([c["description"], c["interval_ticks"]]) for c in report["pipeline"]["changes"]],
+    return tabulate(
+        "one change, and the ticks between results it would give",
+        report["pipeline"]["changes"],
+        names("One change", "change", lambda c: c["description"]),
+        numbers("ticks between results", "ticks", lambda c: c["interval_ticks"]),
     )
+
+
+class _Stage(NamedTuple):
+    name: str
+    record: StageRecord
+    population: PopulationRecord
 
 
 def stages_table(report: Report) -> Table:
     """Each stage: its cores and slots, its ticks in the run shown, its stalls in the steady state."""
-    pipeline, rows = report["pipeline"], []
-    for population in report["populations"]:
-        name, replicas = population["name"], population["replicas"]
-        slots = [s["slots"] // replicas for s in report["synapses"] if s["target"] == name]
-        stages = {n: s for n, s in pipeline["stages"].items() if s["population"] == name}
-        for stage, record in stages.items():
-            steady = record["steady_shares"]
-            rows.append(
-                Row(
-                    [
-                        stage,
-                        shape_text(population["shape"]),
-                        population["timesteps"],
-                        population["cores"] // replicas or "host",
-                        "+".join(map(str, slots)) or None,
-                        Activities(record["activity"]),
-                        per_cent(steady["starved"] + steady["blocked"]),
-                        _main_cause(record["causes"]),
-                    ]
-                )
-            )
+    pipeline = report["pipeline"]
     ticks = pipeline["num_ticks"]
-    return Table(
-        title=f"stages: the {ticks} ticks of the run shown, and the stalls of the steady state",
-        columns=[
-            names("Stage", "stage"),
-            numbers("shape", "shape"),
-            numbers("T", "T"),
-            numbers("cores", "cores"),
-            numbers("slots", "slots"),
-            names(f"{ticks} ticks of the run shown", f"{ticks} ticks"),
-            numbers("stalled in the steady state", "stalled"),
-            names("Waits most for", "waits for"),
-        ],
-        rows=rows,
+    stages = [
+        _Stage(name, record, population)
+        for population in report["populations"]
+        for name, record in pipeline["stages"].items()
+        if record["population"] == population["name"]
+    ]
+
+    def slots(population: PopulationRecord) -> str | None:
+        incoming = [s for s in report["synapses"] if s["target"] == population["name"]]
+        return "+".join(str(s["slots"] // population["replicas"]) for s in incoming) or None
+
+    return tabulate(
+        f"stages: the {ticks} ticks of the run shown, and the stalls of the steady state",
+        stages,
+        names("Stage", "stage", lambda s: s.name),
+        numbers("shape", "shape", lambda s: shape_text(s.population["shape"])),
+        numbers("T", "T", lambda s: s.population["timesteps"]),
+        numbers(
+            "cores",
+            "cores",
+            lambda s: s.population["cores"] // s.population["replicas"] or "host",
+        ),
+        numbers("slots", "slots", lambda s: slots(s.population)),
+        names(
+            f"{ticks} ticks of the run shown",
+            f"{ticks} ticks",
+            lambda s: Activities(s.record["activity"]),
+        ),
+        numbers("stalled in the steady state", "stalled", lambda s: _stalled(s.record)),
+        names("Waits most for", "waits for", lambda s: _main_cause(s.record)),
     )
 
 
-def _main_cause(causes: list[CauseRecord]) -> str:
-    if not causes:
+def _stalled(record: StageRecord) -> str:
+    return per_cent(record["steady_shares"]["starved"] + record["steady_shares"]["blocked"])
+
+
+def _main_cause(record: StageRecord) -> str:
+    if not record["causes"]:
         return ""
-    source, target = causes[0]["edge"]
-    return f"spikes of {source}" if causes[0]["activity"] == "starved" else f"a slot to {target}"
+    cause = record["causes"][0]
+    source, target = cause["edge"]
+    return f"spikes of {source}" if cause["activity"] == "starved" else f"a slot to {target}"
 
 
 def causes_table(report: Report) -> Table:
     """Each stall of the run shown, and the edge it waits for."""
-    return Table(
-        title="stalls of the run shown",
-        columns=[
-            names("Stage", "stage"),
-            names("Stall", "stall"),
-            numbers("ticks", "ticks"),
-            names("Edge", "edge"),
-        ],
-        rows=[
-            Row([name, cause["activity"], cause["ticks"], " → ".join(cause["edge"])])
-            for name, record in report["pipeline"]["stages"].items()
-            for cause in record["causes"]
-        ],
+    stages = report["pipeline"]["stages"].items()
+    return tabulate(
+        "stalls of the run shown",
+        [(name, cause) for name, record in stages for cause in record["causes"]],
+        names("Stage", "stage", lambda s: s[0]),
+        names("Stall", "stall", lambda s: s[1]["activity"]),
+        numbers("ticks", "ticks", lambda s: s[1]["ticks"]),
+        names("Edge", "edge", lambda s: " → ".join(s[1]["edge"])),
     )
 
 
 def pace_table(cost: CostRecord) -> Table:
     """The populations whose cores set the length of a tick."""
     ticks_s = cost["interval_s"] * (1 - cost["barrier_share"])
-    times = sorted(cost["times"].items(), key=lambda item: -item[1]["pace_s"])
-    return Table(
-        title="populations that set the pace",
-        columns=[
-            names("Population", "population"),
-            numbers("share of the time in which it is the slowest", "slowest"),
-            numbers("its slowest core", "core"),
-            numbers("computing, µs", "computing us"),
-            numbers("waiting for a slower core, µs", "waiting us"),
-        ],
-        rows=[
-            Row(
-                [
-                    name,
-                    per_cent(time["pace_s"] / ticks_s),
-                    str(time["slowest_core"]),
-                    time["computing_s"] * 1e6,
-                    time["imbalance_s"] * 1e6,
-                ]
-            )
-            for name, time in times
-        ],
+    return tabulate(
+        "populations that set the pace",
+        sorted(cost["times"].items(), key=lambda item: -item[1]["pace_s"]),
+        names("Population", "population", lambda t: t[0]),
+        numbers(
+            "share of the time in which it is the slowest",
+            "slowest",
+            lambda t: per_cent(t[1]["pace_s"] / ticks_s),
+        ),
+        numbers("its slowest core", "core", lambda t: str(t[1]["slowest_core"])),
+        numbers("computing, µs", "computing us", lambda t: t[1]["computing_s"] * 1e6),
+        numbers("waiting for a slower core, µs", "waiting us", lambda t: t[1]["imbalance_s"] * 1e6),
     )
 
 
 def path_table(segments: Sequence[PathRecord]) -> Table:
     """The chain of firing windows that ends in the logits of a sample."""
-    return Table(
-        title="critical path",
-        columns=[
-            names("Population", "population"),
-            numbers("sample", "sample"),
-            numbers("ticks", "ticks"),
-            numbers("length", "length"),
-            names("Started when", "started when"),
-        ],
-        rows=[
-            Row(
-                [
-                    s["population"],
-                    s["sample"],
-                    f"{s['start']} to {s['stop']}",
-                    s["stop"] - s["start"],
-                    _REASON[s["reason"]],
-                ]
-            )
-            for s in segments
-        ],
+    return tabulate(
+        "critical path",
+        segments,
+        names("Population", "population", lambda s: s["population"]),
+        numbers("sample", "sample", lambda s: s["sample"]),
+        numbers("ticks", "ticks", lambda s: f"{s['start']} to {s['stop']}"),
+        numbers("length", "length", lambda s: s["stop"] - s["start"]),
+        names("Started when", "started when", lambda s: _REASON[s["reason"]]),
     )
 
 
 def alignments_table(report: Report) -> Table:
     """The whole network under each temporal alignment."""
-    return Table(
-        title="temporal alignments",
-        columns=[
-            names("Alignment", "alignment"),
-            numbers("accuracy, %", "% correct"),
-            numbers("first result, ticks", "first"),
-            numbers("between results, ticks", "ticks"),
-        ],
-        rows=[
-            Row(
-                [
-                    row["method"],
-                    f"{100 * row['integer_accuracy']:.2f}",
-                    row["first_latency_ticks"],
-                    row["interval_ticks"],
-                ]
-            )
-            for row in report["alignment_trade"]
-        ],
+    return tabulate(
+        "temporal alignments",
+        report["alignment_trade"],
+        names("Alignment", "alignment", lambda r: r["method"]),
+        numbers("accuracy, %", "correct", lambda r: _hundredths(r["integer_accuracy"])),
+        numbers("first result, ticks", "first", lambda r: r["first_latency_ticks"]),
+        numbers("between results, ticks", "ticks", lambda r: r["interval_ticks"]),
     )
+
+
+def _hundredths(share: float | None) -> str | None:
+    return None if share is None else f"{100 * share:.2f}"
 
 
 def cores_table(report: Report) -> Table:
     """The most that a core of each population uses of each limit."""
-    limits = [limit for limit in CORE_LIMITS.values() if limit.in_report]
-    rows = []
-    for name, record in report["mapping"]["populations"].items():
-        uses = cast("dict[str, tuple[int, int]]", record)
-        used = [f"{u:,} ({per_cent(u / most)})" for u, most in (uses[x.name] for x in limits)]
-        rows.append(Row([name, record["cores"], record["replicas"], *used]))
-    return Table(
-        title="cores, and the highest use of a core",
-        columns=[
-            names("Population", "population"),
-            numbers("cores", "cores"),
-            numbers("replicas", "replicas"),
-            *(numbers(limit.label, limit.label) for limit in limits),
-        ],
-        rows=rows,
+    return tabulate(
+        "cores, and the highest use of a core",
+        report["mapping"]["populations"].items(),
+        names("Population", "population", lambda p: p[0]),
+        numbers("cores", "cores", lambda p: p[1]["cores"]),
+        numbers("replicas", "replicas", lambda p: p[1]["replicas"]),
+        *(
+            numbers(limit.label, limit.label, partial(_use, limit.name))
+            for limit in CORE_LIMITS.values()
+            if limit.in_report
+        ),
     )
+
+
+def _use(limit: str, population: tuple[str, MappedPopulationRecord]) -> str:
+    used, available = cast("dict[str, tuple[int, int]]", population[1])[limit]
+    return f"{used:,} ({per_cent(used / available)})"
 
 
 def sensitivity_table(report: Report) -> Table:
     """The estimates with one assumed figure halved or doubled."""
-    pipeline, profiles = report["pipeline"], list(report["costs"])
-
-    def costs(row: SensitivityRecord) -> list[float | None]:
-        if not row["energy_nj"]:
-            return [None] * (2 * len(profiles))  # it does not fit
-        return [row[figure][p] for p in profiles for figure in ("interval_us", "energy_nj")]
-
-    compiled = [
-        "as compiled", None, report["mapping"]["num_cores"], pipeline["interval_ticks"],
-        *(
-            value
-            for cost in report["costs"].values()
-            for value in (cost["interval_s"] * 1e6, cost["energy_per_sample_j"] * 1e9)
+    table = tabulate(
+        "if an assumed figure were wrong",
+        report["sensitivity"],
+        names("Figure", "figure", lambda r: r["figure"]),
+        numbers("value", "value", lambda r: f"{r['value']:g} → {r['tried']:g}"),
+        numbers(
+            "cores",
+            "cores",
+            lambda r: "does not fit" if r["num_cores"] is None else r["num_cores"],
         ),
-    ]  # fmt: skip
-    rows = [
-        [
-            row["figure"],
-            f"{row['value']:g} → {row['tried']:g}",
-            "does not fit" if row["num_cores"] is None else row["num_cores"],
-            row["interval_ticks"],
-            *costs(row),
-        ]
-        for row in report["sensitivity"]
-    ]
-    units = {"µs between results": "us", "nJ per sample": "nJ"}
-    return Table(
-        title="if an assumed figure were wrong",
-        columns=[
-            names("Figure", "figure"),
-            numbers("value", "value"),
-            numbers("cores", "cores"),
-            numbers("ticks between results", "ticks"),
-            *(
-                numbers(f"{u}, {p}", f"{short}, {p}")
-                for p in profiles
-                for u, short in units.items()
-            ),
-        ],
-        rows=[Row(compiled, Emphasis.STRONG), *map(Row, rows)],
+        numbers("ticks between results", "ticks", lambda r: r["interval_ticks"]),
+        numbers("µs between results", "us", lambda r: Lines(list(r["interval_us"].values()))),
+        numbers("nJ per sample", "nJ", lambda r: Lines(list(r["energy_nj"].values()))),
     )
+    costs = report["costs"].values()
+    compiled = [
+        "as compiled", None, report["mapping"]["num_cores"], report["pipeline"]["interval_ticks"],
+        Lines([cost["interval_s"] * 1e6 for cost in costs]),
+        Lines([cost["energy_per_sample_j"] * 1e9 for cost in costs]),
+    ]  # fmt: skip
+    return replace(table, rows=[Row(compiled, Emphasis.STRONG), *table.rows])
 
 
 def sources_table(report: Report) -> Table:
     """Every hardware figure with its kind and source."""
-    return Table(
-        title="hardware figures and their sources",
-        columns=[
-            names("Figure", "figure"),
-            numbers("value", "value"),
-            names("Kind", "kind"),
-            sentences("Source", "source"),
-        ],
-        rows=[
-            Row([f["figure"], f["value"], Tag(f["kind"]), f["source"]])
-            for f in report["provenance"]
-        ],
+    return tabulate(
+        "hardware figures and their sources",
+        report["provenance"],
+        names("Figure", "figure", lambda f: f["figure"]),
+        numbers("value", "value", lambda f: f["value"]),
+        names("Kind", "kind", lambda f: Tag(f["kind"])),
+        sentences("Source", "source", lambda f: f["source"]),
     )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
+from typing import Any, Generic, TypeVar
 
 from rich.console import Console
 from rich.markup import escape
@@ -20,6 +21,8 @@ MARKS: dict[Activity, tuple[str, str]] = {
     "drained": (".", "dim"),
 }
 """How a terminal draws each activity: character and colour."""
+
+Record = TypeVar("Record")
 
 _BAR_CHARACTERS, _BAR_PIXELS, _METER_PIXELS = 20, 120, 60
 _PIPE_WIDTH = 140
@@ -45,32 +48,35 @@ class Holds(Enum):
 
 
 @dataclass(frozen=True)
-class Column:
+class Column(Generic[Record]):
     """A column.
 
     Attributes:
         heading: on the page.
         short: in a terminal; a column without one is on the page alone.
+        cell: of a record: text, a number, ``Metered``, ``Activities``, ``Lines``, ``Tag``, or None if
+            there is nothing to say.
     """
 
     heading: str
     short: str | None
     holds: Holds
+    cell: Callable[[Record], object]
 
 
-def names(heading: str, short: str | None = None) -> Column:
+def names(heading: str, short: str | None, cell: Callable[[Record], object]) -> Column[Record]:
     """A column of names."""
-    return Column(heading, short, Holds.NAMES)
+    return Column(heading, short, Holds.NAMES, cell)
 
 
-def sentences(heading: str, short: str | None = None) -> Column:
+def sentences(heading: str, short: str | None, cell: Callable[[Record], object]) -> Column[Record]:
     """A column of text that may be long."""
-    return Column(heading, short, Holds.SENTENCES)
+    return Column(heading, short, Holds.SENTENCES, cell)
 
 
-def numbers(heading: str, short: str | None = None) -> Column:
+def numbers(heading: str, short: str | None, cell: Callable[[Record], object]) -> Column[Record]:
     """A column of numbers."""
-    return Column(heading, short, Holds.NUMBERS)
+    return Column(heading, short, Holds.NUMBERS, cell)
 
 
 @dataclass(frozen=True)
@@ -108,7 +114,7 @@ class Tag:
 
 @dataclass(frozen=True)
 class Row:
-    """Cells are text, numbers, one of the four kinds above, or None if there is nothing to say."""
+    """One cell per column."""
 
     cells: Sequence[object]
     emphasis: Emphasis = Emphasis.NONE
@@ -119,7 +125,7 @@ class Table:
     """A table; its title is shown in a terminal, while the page has a heading or a summary above it."""
 
     title: str
-    columns: Sequence[Column]
+    columns: Sequence[Column[Any]]
     rows: Sequence[Row]
 
     def only(self, *headings: str) -> Table:
@@ -168,6 +174,19 @@ class Table:
         columns = [column for column, is_kept in zip(self.columns, chosen, strict=True) if is_kept]
         rows = [replace(row, cells=keep(row.cells)) for row in self.rows]
         return replace(self, columns=columns, rows=rows)
+
+
+def tabulate(
+    title: str,
+    records: Iterable[Record],
+    *columns: Column[Record],
+    emphasis: Callable[[Record], Emphasis] = lambda record: Emphasis.NONE,
+) -> Table:
+    """Make a table with one row per record."""
+    rows = [
+        Row([column.cell(record) for column in columns], emphasis(record)) for record in records
+    ]
+    return Table(title=title, columns=columns, rows=rows)
 
 
 def print_table(table: Table, console: Console) -> None:

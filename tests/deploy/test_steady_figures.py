@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from operator import itemgetter
 
 import pytest
 from installed_command import run_command
@@ -15,13 +16,12 @@ from deploy.report.tables import (
     Emphasis,
     Lines,
     Metered,
-    Row,
-    Table,
     Tag,
     names,
     numbers,
     print_table,
     sentences,
+    tabulate,
 )
 
 RUN = ("num_ticks", "samples", "critical_paths", "stages", "cores")
@@ -151,18 +151,18 @@ def test_every_figure_of_the_comparison_is_the_same_wherever_it_is_shown(
 
 def test_a_table_is_rendered_twice_from_the_same_cells():
     ticks = {"busy": 1, "starved": 2, "blocked": 0, "drained": 1}
-    table = Table(
-        title="a [title]",
-        columns=[
-            names("Design", "design"),
-            numbers("time, µs", "us"),
-            numbers("on the page alone"),
-            sentences("Ticks", "ticks"),
-        ],
-        rows=[
-            Row(["<a> [b]", Metered(1234.6, 0.5), 7, Activities(ticks)], Emphasis.STRONG),
-            Row([Tag("assumed"), None, None, Lines([1.5, "&"])]),
-        ],
+    records = [
+        ("<a> [b]", Metered(1234.6, 0.5), 7, Activities(ticks)),
+        (Tag("assumed"), None, None, Lines([1.5, "&"])),
+    ]
+    table = tabulate(
+        "a [title]",
+        records,
+        names("Design", "design", itemgetter(0)),
+        numbers("time, µs", "us", itemgetter(1)),
+        numbers("on the page alone", None, itemgetter(2)),
+        sentences("Ticks", "ticks", itemgetter(3)),
+        emphasis=lambda record: Emphasis.STRONG if record[2] else Emphasis.NONE,
     )
     console = Console(width=60, file=io.StringIO())
     print_table(table, console)
