@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from deploy.cli.console import JsonOption, console, print_json, progress_bar
+from deploy.cli.console import JsonOption, choice, console, print_json, progress_bar
 
 
 def calibrate_command(
@@ -49,21 +49,12 @@ def calibrate_command(
     from toolchain.networks.layer_graph import ALIGNMENT_METHODS
 
     require_replaceable_file(out, MODEL_FILE)
-    if alignment not in ALIGNMENT_METHODS:
-        raise typer.BadParameter(
-            f"must be one of {', '.join(ALIGNMENT_METHODS)}, not '{alignment}'",
-            param_hint="--alignment",
-        )
-    if granularity not in GRANULARITIES:
-        raise typer.BadParameter(
-            f"must be layer or channel, not '{granularity}'", param_hint="--granularity"
-        )
     options = CalibrateOptions(
-        alignment=alignment,
+        alignment=choice(alignment, ALIGNMENT_METHODS, "--alignment"),
         timesteps=timesteps,
         data=data,
         samples=samples,
-        granularity=granularity,
+        granularity=choice(granularity, GRANULARITIES, "--granularity"),
         epochs=epochs,
         learning_rate=learning_rate,
     )

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from deploy.cli.console import JsonOption, console, print_json
+from deploy.cli.console import JsonOption, choice, console, print_json, status
 from deploy.optimize.objectives import OBJECTIVES
 
 
@@ -102,17 +102,9 @@ def compile_command(
     from deploy.report.terminal import print_summary
     from toolchain.networks.layer_graph import ALIGNMENT_METHODS
 
-    if alignment is not None and alignment not in ALIGNMENT_METHODS:
-        raise typer.BadParameter(
-            f"must be one of {', '.join(ALIGNMENT_METHODS)}, not '{alignment}'",
-            param_hint="--alignment",
-        )
-    if optimize is not None and optimize not in OBJECTIVES:
-        raise typer.BadParameter(
-            f"must be one of {', '.join(OBJECTIVES)}, not '{optimize}'",
-            param_hint="--optimize",
-        )
-    takes_interval = optimize is not None and OBJECTIVES[optimize].takes_interval
+    takes_interval = False
+    if optimize is not None:
+        takes_interval = OBJECTIVES[choice(optimize, OBJECTIVES, "--optimize")].takes_interval
     if interval is not None and (not takes_interval or replicate):
         objectives = " or ".join(name for name, o in OBJECTIVES.items() if o.takes_interval)
         raise typer.BadParameter(
@@ -122,7 +114,9 @@ def compile_command(
     options = CompileOptions(
         target=target,
         array=array,
-        alignment=alignment,
+        alignment=None
+        if alignment is None
+        else choice(alignment, ALIGNMENT_METHODS, "--alignment"),
         slots=slots,
         replicate=dict(map(_replicas, replicate or [])),
         weight_bits=weight_bits,
@@ -134,12 +128,11 @@ def compile_command(
         data=data,
         samples=samples,
     )
+    with status("compiling", hidden=as_json) as on_stage:
+        compile_model(model, out, options, on_stage)
     if as_json:
-        compile_model(model, out, options)
         print_json(load_report(out))
         return
-    with console.status("compiling") as status:
-        compile_model(model, out, options, lambda stage: status.update(stage))
     print_summary(load_report(out), console)
     console.print(
         f"\n[bold]{out / 'report.html'}[/bold] has the timeline and the source of every figure"

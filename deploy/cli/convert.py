@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from deploy.cli.console import JsonOption, console, print_json
+from deploy.cli.console import JsonOption, choice, console, print_json
 
 
 def convert_command(
@@ -46,11 +46,7 @@ def convert_command(
     from toolchain.importers.torch_module import convert
 
     require_replaceable_file(out, MODEL_FILE)
-    if normalize not in (*NORMALIZATIONS, "none"):
-        raise typer.BadParameter(
-            f"must be {', '.join(NORMALIZATIONS)} or none, not '{normalize}'",
-            param_hint="--normalize",
-        )
+    choice(normalize, (*NORMALIZATIONS, "none"), "--normalize")
     shape = (3, image, image)
     module = load_qcfs_network(weights, arch, shape, classes, levels)
     graph = convert(module, shape, 255, NORMALIZATIONS.get(normalize))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from deploy.cli.console import JsonOption, console, print_json
+from deploy.cli.console import JsonOption, console, print_json, status
 from deploy.report.tables import Table, names, numbers, print_table, sentences, tabulate
 
 if TYPE_CHECKING:
@@ -36,10 +36,8 @@ def cross_check_command(
     from deploy.check.cross_check import ENERGY_TOLERANCE, TIME_TOLERANCE, cross_check
     from deploy.check.judged_build import judge
 
-    with console.status("reading the build") as status:
-        if as_json:
-            status.stop()
-        check = cross_check(judge(load_build(build), samples), status.update)
+    with status("reading the build", hidden=as_json) as on_stage:
+        check = cross_check(judge(load_build(build), samples), on_stage)
     if as_json:
         print_json(
             {

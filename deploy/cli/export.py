@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from deploy.cli.console import JsonOption, console, print_json
+from deploy.cli.console import JsonOption, choice, console, print_json
 
 SANAFE_SAMPLES = 2
 """Test samples in an export to SANA-FE; `cross-check` takes any number."""
@@ -56,11 +56,7 @@ def export_command(
     """
     from toolchain.errors import ModelFileError
 
-    if form not in _WRITERS:
-        raise typer.BadParameter(
-            f"must be one of {', '.join(_WRITERS)}, not '{form}'", param_hint="--format"
-        )
-    default, write = _WRITERS[form]
+    default, write = _WRITERS[choice(form, _WRITERS, "--format")]
     out = out or Path(default)
     try:
         written = write(build, out)

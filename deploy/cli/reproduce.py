@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deploy.cli.console import JsonOption, console, print_json, progress_bar
+from deploy.cli.console import JsonOption, choice, console, print_json, progress_bar
 
 if TYPE_CHECKING:
     from deploy.reproduce.experiment import Experiment
@@ -60,14 +60,13 @@ def reproduce_command(
     if experiment == "page":
         console.print(f"[bold]{write_results_page(out)}[/bold]")
         return
-    if experiment not in EXPERIMENTS:
-        raise typer.BadParameter(f"must be {NAMES}, not '{experiment}'", param_hint="EXPERIMENT")
+    choice(experiment, (*EXPERIMENTS, "page"), "EXPERIMENT")
     architecture, _, width = network.partition(":")
     try:
         factor = float(width or 1)
     except ValueError:
         raise typer.BadParameter(
-            f"'{network}' must be like vgg-9:0.25", param_hint="--network"
+            f"must be like vgg-9:0.25, not '{network}'", param_hint="--network"
         ) from None
     dataset = load_dataset(data)
     with progress_bar(hidden=as_json) as progress:

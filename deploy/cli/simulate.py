@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypedDict
@@ -11,7 +10,15 @@ import typer
 from rich.markup import escape
 from typing_extensions import NotRequired
 
-from deploy.cli.console import JsonOption, console, print_json, progress_bar
+from deploy.cli.console import (
+    JsonOption,
+    choice,
+    console,
+    print_json,
+    progress_bar,
+    resumable,
+    status,
+)
 from sim.engines import ENGINES
 
 if TYPE_CHECKING:
@@ -22,8 +29,6 @@ if TYPE_CHECKING:
     from sim.results import Simulation
     from toolchain.datasets import PixelSource
     from toolchain.networks.integer_network import IntegerNetwork
-
-ENGINE_NAMES = (*ENGINES, "lava")
 
 
 class _Record(TypedDict):
@@ -84,10 +89,7 @@ def simulate(
     from toolchain.datasets import load_dataset, load_recorded
     from toolchain.errors import DataError
 
-    if engine not in ENGINE_NAMES:
-        raise typer.BadParameter(
-            f"must be one of {', '.join(ENGINE_NAMES)}, not '{engine}'", param_hint="--engine"
-        )
+    choice(engine, (*ENGINES, "lava"), "--engine")
     loaded = load_build(build)
     network = loaded.network
     if data is not None:
@@ -172,7 +174,7 @@ def _run_dataset(
         resume=resume,
     )
     finished = False
-    with progress_bar(hidden=hide_progress) as progress:
+    with progress_bar(hidden=hide_progress) as progress, resumable(progress):
         task = progress.add_task("simulating", total=len(labels), note="")
         try:
             run = simulate_dataset(
@@ -184,10 +186,6 @@ def _run_dataset(
                 on_progress=lambda done: progress.update(task, completed=done),
             )
             finished = True
-        except KeyboardInterrupt:
-            progress.stop()
-            print("interrupted; run the same command with --resume to continue", file=sys.stderr)
-            raise typer.Exit(130) from None
         finally:
             journal.close(finished=finished)
     return run
@@ -204,9 +202,7 @@ def _run_lava(
 
     schedule = schedule_pipeline(build.pipeline, len(pixels))
     python = find_lava_python(lava_python)
-    with console.status(f"running {schedule.num_ticks} ticks in Lava") as status:
-        if hide:
-            status.stop()
+    with status(f"running {schedule.num_ticks} ticks in Lava", hidden=hide):
         run = run_build_in_lava(build, pixels, num_ticks=schedule.num_ticks, python=python)
     compared = compare_lava_run(run_stepped(build.network, pixels), schedule, run)
     record["num_ticks"] = schedule.num_ticks

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from deploy.cli.console import JsonOption, console, print_json, progress_bar
+from deploy.cli.console import JsonOption, console, print_json, progress_bar, resumable
 
 
 def train_command(
@@ -125,12 +124,8 @@ def train_command(
             done = report.epoch + (float_epochs if phase == "quantized" else 0)
             progress.update(task, completed=done, note=note)
 
-        try:
+        with resumable(progress):
             result = train_model(out, options, show, resume=resume)
-        except KeyboardInterrupt:
-            progress.stop()
-            print("interrupted; run the same command with --resume to continue", file=sys.stderr)
-            raise typer.Exit(130) from None
     if result is None:
         return
     if as_json:

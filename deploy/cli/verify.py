@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from deploy.cli.console import JsonOption, console, print_json
+from deploy.cli.console import JsonOption, console, print_json, status
 
 _MARKS = {
     "equal": "[green]equal[/green]    ",
@@ -72,15 +72,13 @@ def verify_command(
         if not as_json:
             console.print(f"{_MARKS[rung.status]}  [bold]{rung.name}[/bold]: {escape(rung.detail)}")
 
-    with console.status("reading the build") as status:
-        if as_json:
-            status.stop()
+    with status("reading the build", hidden=as_json) as on_stage:
         show(compare_files(build))
         loaded = judge(read_build(build), samples)
         for rung in verify(
             loaded,
             lambda: find_lava_python(lava_python),
-            status.update,
+            on_stage,
             limit,
         ):
             show(rung)
