@@ -8,7 +8,15 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from deploy.cli.console import JsonOption, choice, console, print_json, progress_bar
+from deploy.cli.console import (
+    JsonOption,
+    bold,
+    choice,
+    console,
+    print_json,
+    print_next,
+    progress_bar,
+)
 
 
 def calibrate_command(
@@ -70,7 +78,7 @@ def calibrate_command(
     if as_json:
         print_json(result)
         return
-    console.print(f"[bold]{out}[/bold]  from {model}, {alignment}, per {granularity}")
+    console.print(f"{bold(out)}  from {escape(str(model))}, {alignment}, per {granularity}")
     if result["data_note"]:
         console.print(f"  [yellow]{escape(result['data_note'])}[/yellow]")
     if not result["epoch"]:
@@ -83,4 +91,4 @@ def calibrate_command(
         f"  accuracy on {result['test_samples']:,} test images: {result['accuracy_before']:.2%} -> "
         f"{result['accuracy_after']:.2%}"
     )
-    console.print(f"next: [bold]qac-deploy compile {out} --target loihi-sim[/bold]")
+    print_next(f"compile {out} --target loihi-sim")

@@ -117,7 +117,9 @@ def _sweeps(network: IntegerNetwork, array: PeArray, hidden: bool) -> list[Sweep
 
 def _verdict(report: Report, divergence: str | None) -> str:
     if divergence is not None:
-        return f"[red]DIFFERENT[/red]  PE array compared with the stepped engine: {divergence}"
+        return (
+            f"[red]DIFFERENT[/red]  PE array compared with the stepped engine: {escape(divergence)}"
+        )
     accuracy = ""
     if report["fidelity"]:
         accuracy = f", so all have the same accuracy, {report['fidelity']['integer_accuracy']:.2%}"

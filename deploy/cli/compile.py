@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from deploy.cli.console import JsonOption, choice, console, print_json, status
+from deploy.cli.console import JsonOption, bold, choice, console, print_json, print_next, status
 from deploy.optimize.objectives import OBJECTIVES
 
 
@@ -134,10 +134,8 @@ def compile_command(
         print_json(load_report(out))
         return
     print_summary(load_report(out), console)
-    console.print(
-        f"\n[bold]{out / 'report.html'}[/bold] has the timeline and the source of every figure"
-    )
-    console.print(f"next: [bold]qac-deploy simulate {out} --engine lava --samples 16[/bold]")
+    console.print(f"\n{bold(out / 'report.html')} has the timeline and the source of every figure")
+    print_next(f"simulate {out} --engine lava --samples 16")
 
 
 def _replicas(text: str) -> tuple[str, int]:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 console = Console(highlight=False, soft_wrap=True)
@@ -19,6 +20,16 @@ Choice = TypeVar("Choice", bound=str)
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON document and nothing else.")
 ]
+
+
+def bold(value: object) -> str:
+    """Markup that shows a value in bold, brackets included."""
+    return f"[bold]{escape(str(value))}[/bold]"
+
+
+def print_next(command: str) -> None:
+    """Print the command that a user may want to run next."""
+    console.print(f"next: {bold(f'qac-deploy {command}')}")
 
 
 def print_json(document: Any) -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
-from deploy.cli.console import JsonOption, choice, console, print_json
+from deploy.cli.console import JsonOption, bold, choice, console, print_json, print_next
 
 
 def convert_command(
@@ -62,7 +63,7 @@ def convert_command(
         print_json({"model": str(out), "populations": len(graph.populations), **training})
         return
     console.print(
-        f"[bold]{out}[/bold]  {arch} from {weights}: {len(graph.populations) - 2} spiking populations, "
+        f"{bold(out)}  {arch} from {escape(str(weights))}: {len(graph.populations) - 2} spiking populations, "
         f"T = {levels}"
     )
-    console.print(f"next: [bold]qac-deploy compile {out} --target loihi-sim[/bold]")
+    print_next(f"compile {out} --target loihi-sim")

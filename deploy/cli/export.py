@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from deploy.cli.console import JsonOption, choice, console, print_json
+from deploy.cli.console import JsonOption, bold, choice, console, print_json
 
 SANAFE_SAMPLES = 2
 """Test samples in an export to SANA-FE; `cross-check` takes any number."""
@@ -68,7 +68,7 @@ def export_command(
         losses = list(written.losses)
         print_json({"file": str(out), "format": form, **written.figures, "losses": losses})
         return
-    console.print(f"[bold]{escape(str(out))}[/bold]: {written.summary}")
+    console.print(f"{bold(out)}: {written.summary}")
     for loss in written.losses:
         console.print(f"  not expressed: {escape(loss)}")
 

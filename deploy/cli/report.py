@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from deploy.cli.console import JsonOption, console, print_json
+from deploy.cli.console import JsonOption, bold, console, print_json
 
 
 def report(
@@ -27,5 +27,5 @@ def report(
         return
     print_summary(document, console)
     console.print(
-        f"\n[bold]{build / 'report.html'}[/bold] has the timeline and the source of every figure"
+        f"\n{bold(build / 'report.html')} has the timeline and the source of every figure"
     )

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 
-from deploy.cli.console import JsonOption, choice, console, print_json, progress_bar
+from deploy.cli.console import JsonOption, bold, choice, console, print_json, progress_bar
 
 if TYPE_CHECKING:
     from deploy.reproduce.experiment import Experiment
@@ -58,7 +59,7 @@ def reproduce_command(
     from toolchain.training import EpochReport
 
     if experiment == "page":
-        console.print(f"[bold]{write_results_page(out)}[/bold]")
+        console.print(bold(write_results_page(out)))
         return
     choice(experiment, (*EXPERIMENTS, "page"), "EXPERIMENT")
     architecture, _, width = network.partition(":")
@@ -96,7 +97,7 @@ def reproduce_command(
         return
     _print(result)
     for file in files:
-        console.print(f"[bold]{file}[/bold]")
+        console.print(bold(file))
 
 
 def _print(experiment: Experiment) -> None:
@@ -108,4 +109,4 @@ def _print(experiment: Experiment) -> None:
     ]
     print_table(tabulate(experiment.title, experiment.shown(), *columns), console)
     for note in experiment.notes:
-        console.print(f"  {note}")
+        console.print(f"  {escape(note)}")

@@ -219,7 +219,7 @@ def _run_lava(
 def _show(record: _Record) -> None:
     console.print(
         f"{record['engine']} engine: [bold]{record['accuracy']:.2%}[/bold] on {record['samples']} "
-        f"test samples of {record['data']}"
+        f"test samples of {escape(record['data'])}"
     )
     if record["data_note"]:
         console.print(f"  [yellow]{escape(record['data_note'])}[/yellow]")

@@ -7,8 +7,17 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
-from deploy.cli.console import JsonOption, console, print_json, progress_bar, resumable
+from deploy.cli.console import (
+    JsonOption,
+    bold,
+    console,
+    print_json,
+    print_next,
+    progress_bar,
+    resumable,
+)
 
 
 def train_command(
@@ -115,7 +124,7 @@ def train_command(
     is_worker = os.environ.get("LOCAL_RANK", "0") != "0"  # of a distributed run; it stays silent
     with progress_bar(hidden=as_json or is_worker) as progress:
         task = progress.add_task(
-            f"training {arch} on {data}", total=float_epochs + epochs, note="", start=True
+            f"training {arch} on {escape(data)}", total=float_epochs + epochs, note="", start=True
         )
 
         def show(phase: str, report: EpochReport) -> None:
@@ -133,9 +142,9 @@ def train_command(
         return
     training = result["training"]
     samples = training["test_samples"]
-    console.print(f"[bold]{out}[/bold]  {arch} on {data}, {samples:,} test images")
+    console.print(f"{bold(out)}  {arch} on {escape(data)}, {samples:,} test images")
     names = ", ".join(f"{n} {t}" for n, t in result["timesteps"].items())
-    console.print(f"  T            {names}; mean {result['mean_timesteps']:.2f}")
+    console.print(f"  T            {escape(names)}; mean {result['mean_timesteps']:.2f}")
     if result["budget_exceeded_by"] > 0:
         console.print(
             f"  [yellow]above the budget by {result['budget_exceeded_by']:.2f}: train longer with "
@@ -149,4 +158,4 @@ def train_command(
         f"{training['same_argmax']:,} of {samples:,}, logits differ by at most "
         f"{training['largest_logit_difference']:.1e}"
     )
-    console.print(f"next: [bold]qac-deploy compile {out} --target loihi-sim[/bold]")
+    print_next(f"compile {out} --target loihi-sim")

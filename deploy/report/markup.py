@@ -1,4 +1,4 @@
-"""HTML and SVG elements from plain values; every text is escaped unless it is already markup."""
+"""HTML and SVG elements from plain values; text is escaped unless it is already markup."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ class Markup(str):
 
 
 NOTHING = Markup("")
-"""What a section without data leaves on the page."""
+"""A section without data."""
 
 
 def text(value: object) -> Markup:
-    """Any value as escaped text; what UTF-8 cannot hold is replaced."""
+    """Any value as escaped text; characters that UTF-8 cannot hold are replaced."""
     if isinstance(value, Markup):
         return value
     return Markup(html.escape(str(value).encode("utf-8", "replace").decode("utf-8")))
@@ -52,7 +52,7 @@ def _short(value: object) -> object:
 
 
 def number(value: object) -> str:
-    """A number as people read it: thousands separated, about four digits; other values as text."""
+    """A number with separated thousands and about four digits; any other value as text."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
     if value == int(value):
@@ -81,7 +81,7 @@ def shape_text(shape: Iterable[int]) -> str:
 
 
 def shortened(name: str, most: int) -> str:
-    """A text cut to a number of characters; callers keep the whole one in a title."""
+    """A text cut to a number of characters; callers put the whole text in a title."""
     return name if len(name) <= most else f"{name[: most - 1]}…"
 
 

@@ -1,4 +1,4 @@
-"""``report.json``: everything the report shows, for machines; the terminal and HTML views read it."""
+"""Builds ``report.json``, which the terminal and HTML views show."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ VERSION = 1
 
 
 def report_document(compilation: Compilation) -> Report:
-    """The report as plain data: deterministic, no host names, no times of day."""
+    """The report as plain data, without host names and times of day: equal input gives equal bytes."""
     c = compilation
     mapping: Any = c.design.mapping.summary()
     on_array = array_document(c.on_array)
@@ -185,7 +185,7 @@ def _stage(schedule: Schedule, steady: SteadyState, population: str, stage: str)
 
 
 def explain_limit(c: Compilation) -> str:
-    """One sentence on what sets the interval."""
+    """A sentence that says what sets the interval."""
     interval = c.interval
     if not interval.buffers:
         names = [

@@ -40,7 +40,7 @@ _TERMINAL_STYLE = {Emphasis.NONE: None, Emphasis.STRONG: "bold", Emphasis.FAINT:
 
 
 class Holds(Enum):
-    """What the cells of a column are; the value is their class on the page. Only sentences wrap."""
+    """Kind of the cells of a column; the value is their class on the page. Only sentences wrap."""
 
     NAMES = None
     SENTENCES = "sentence"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -191,6 +192,14 @@ def test_help_shows_brackets_and_flows_with_the_terminal(qac_deploy):
         " sanafe: architecture and network files of the mapped network for SANA-FE, with \n"
         " two test samples and a script that runs them."
     ) in text
+
+
+def test_brackets_in_the_name_of_a_folder_are_no_markup(compiled, qac_deploy, tmp_path):
+    (tmp_path / "a[").mkdir()
+    shutil.copytree(compiled[1], tmp_path / "a[" / "i]")
+    process = qac_deploy("report", "a[/i]")
+    assert process.returncode == 0, process.stderr
+    assert "a[/i]/report.html has the timeline" in process.stdout
 
 
 def test_doctor_lists_what_is_installed(qac_deploy):
