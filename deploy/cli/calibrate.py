@@ -10,6 +10,7 @@ from rich.markup import escape
 
 from deploy.cli.console import (
     JsonOption,
+    ModelArgument,
     bold,
     choice,
     console,
@@ -20,9 +21,7 @@ from deploy.cli.console import (
 
 
 def calibrate_command(
-    model: Annotated[
-        Path, typer.Argument(help="Model file of `qac-deploy train`, `convert` or `calibrate`.")
-    ],
+    model: ModelArgument,
     alignment: Annotated[
         str,
         typer.Option(help="Temporal alignment to calibrate for: average, replicate or truncate."),

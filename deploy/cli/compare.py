@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from deploy.cli.console import JsonOption, console, print_json, progress_bar
+from deploy.cli.console import BuildArgument, JsonOption, console, print_json, progress_bar
 
 if TYPE_CHECKING:
     from deploy.report.records import Report, SweepRecord
@@ -21,7 +21,7 @@ CHECKED_SAMPLES = 4
 
 
 def compare(
-    build: Annotated[Path, typer.Argument(help="Build folder of `qac-deploy compile`.")],
+    build: BuildArgument,
     array: Annotated[
         str | None,
         typer.Option(help="PE array: a built-in name or a YAML file (default: the build's)."),

@@ -7,14 +7,21 @@ from typing import Annotated
 
 import typer
 
-from deploy.cli.console import JsonOption, bold, choice, console, print_json, print_next, status
+from deploy.cli.console import (
+    JsonOption,
+    ModelArgument,
+    bold,
+    choice,
+    console,
+    print_json,
+    print_next,
+    status,
+)
 from deploy.optimize.objectives import OBJECTIVES
 
 
 def compile_command(
-    model: Annotated[
-        Path, typer.Argument(help="Model file of `qac-deploy train`, `convert` or `calibrate`.")
-    ],
+    model: ModelArgument,
     target: Annotated[
         str, typer.Option(help="Target chip: a built-in name or a YAML file.")
     ] = "loihi-sim",

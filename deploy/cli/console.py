@@ -1,4 +1,4 @@
-"""Output of the commands: the console, progress bars, and JSON for machines."""
+"""Options and output that commands share: the console, progress bars, and JSON for machines."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
@@ -17,6 +18,17 @@ console = Console(highlight=False, soft_wrap=True)
 
 Choice = TypeVar("Choice", bound=str)
 
+BuildArgument = Annotated[Path, typer.Argument(help="Build folder of `qac-deploy compile`.")]
+ModelArgument = Annotated[
+    Path, typer.Argument(help="Model file of `qac-deploy train`, `convert` or `calibrate`.")
+]
+LavaPythonOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="Python 3.10 interpreter with lava-nc (default: as `qac-deploy doctor` finds it)."
+    ),
+]
+ResumeOption = Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")]
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON document and nothing else.")
 ]

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 
-from deploy.cli.console import JsonOption, console, print_json, status
+from deploy.cli.console import BuildArgument, JsonOption, console, print_json, status
 from deploy.report.tables import Table, names, numbers, print_table, sentences, tabulate
 
 if TYPE_CHECKING:
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def cross_check_command(
-    build: Annotated[Path, typer.Argument(help="Build folder of `qac-deploy compile`.")],
+    build: BuildArgument,
     samples: Annotated[int, typer.Option(min=1, help="Test samples to run.")] = 4,
     as_json: JsonOption = False,
 ) -> None:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import shutil
-from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.markup import escape
 
-from deploy.cli.console import JsonOption, console, print_json
+from deploy.cli.console import JsonOption, LavaPythonOption, console, print_json
 
 _PACKAGES = {
     "torch": "pip install torch",
@@ -36,12 +35,7 @@ def doctor(
             help="Create a Python 3.10 environment with lava-dl, which reads NetX files (6 GB).",
         ),
     ] = False,
-    lava_python: Annotated[
-        Path | None,
-        typer.Option(
-            help="Python 3.10 interpreter with lava-nc (default: as `qac-deploy doctor` finds it)."
-        ),
-    ] = None,
+    lava_python: LavaPythonOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show which packages and programs are installed, and how to install the missing ones.

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from deploy.cli.console import JsonOption, bold, choice, console, print_json
+from deploy.cli.console import BuildArgument, JsonOption, bold, choice, console, print_json
 
 SANAFE_SAMPLES = 2
 """Test samples in an export to SANA-FE; `cross-check` takes any number."""
@@ -32,7 +32,7 @@ class _Written:
 
 
 def export_command(
-    build: Annotated[Path, typer.Argument(help="Build folder of `qac-deploy compile`.")],
+    build: BuildArgument,
     form: Annotated[str, typer.Option("--format", help="Format: nir, netx or sanafe.")] = "nir",
     out: Annotated[
         Path | None,

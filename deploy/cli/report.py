@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
-import typer
-
-from deploy.cli.console import JsonOption, bold, console, print_json
+from deploy.cli.console import BuildArgument, JsonOption, bold, console, print_json
 
 
 def report(
-    build: Annotated[Path, typer.Argument(help="Build folder of `qac-deploy compile`.")],
+    build: BuildArgument,
     as_json: JsonOption = False,
 ) -> None:
     """Print the summary of a build again.

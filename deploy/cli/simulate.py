@@ -11,7 +11,10 @@ from rich.markup import escape
 from typing_extensions import NotRequired
 
 from deploy.cli.console import (
+    BuildArgument,
     JsonOption,
+    LavaPythonOption,
+    ResumeOption,
     choice,
     console,
     print_json,
@@ -49,7 +52,7 @@ class _Record(TypedDict):
 
 
 def simulate(
-    build: Annotated[Path, typer.Argument(help="Build folder of `qac-deploy compile`.")],
+    build: BuildArgument,
     data: Annotated[
         str | None, typer.Option(help="Data set (default: the one the build was measured on).")
     ] = None,
@@ -65,13 +68,8 @@ def simulate(
         typer.Option(help="Address of a Dask scheduler, to compute on its workers."),
     ] = None,
     device: Annotated[str, typer.Option(help="Device of the exact engine: cpu or cuda.")] = "cpu",
-    resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")] = False,
-    lava_python: Annotated[
-        Path | None,
-        typer.Option(
-            help="Python 3.10 interpreter with lava-nc (default: as `qac-deploy doctor` finds it)."
-        ),
-    ] = None,
+    resume: ResumeOption = False,
+    lava_python: LavaPythonOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run the integer network on test images.

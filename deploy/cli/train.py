@@ -11,6 +11,7 @@ from rich.markup import escape
 
 from deploy.cli.console import (
     JsonOption,
+    ResumeOption,
     bold,
     console,
     print_json,
@@ -81,7 +82,7 @@ def train_command(
         int, typer.Option(min=1, help="GPUs per machine, or processes without a GPU.")
     ] = 1,
     nodes: Annotated[int, typer.Option(min=1, help="Number of machines.")] = 1,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")] = False,
+    resume: ResumeOption = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the random numbers.")] = 0,
     as_json: JsonOption = False,
 ) -> None:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.markup import escape
 
-from deploy.cli.console import JsonOption, console, print_json, status
+from deploy.cli.console import (
+    BuildArgument,
+    JsonOption,
+    LavaPythonOption,
+    console,
+    print_json,
+    status,
+)
 
 _MARKS = {
     "equal": "[green]equal[/green]    ",
@@ -19,14 +25,9 @@ _MARKS = {
 
 
 def verify_command(
-    build: Annotated[Path, typer.Argument(help="Build folder of `qac-deploy compile`.")],
+    build: BuildArgument,
     samples: Annotated[int, typer.Option(min=1, help="Test samples per rung.")] = 4,
-    lava_python: Annotated[
-        Path | None,
-        typer.Option(
-            help="Python 3.10 interpreter with lava-nc (default: as `qac-deploy doctor` finds it)."
-        ),
-    ] = None,
+    lava_python: LavaPythonOption = None,
     rtl: Annotated[
         bool,
         typer.Option(

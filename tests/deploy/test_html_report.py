@@ -127,7 +127,7 @@ def test_a_model_without_data_still_has_a_page(report):
     report["pe_array"]["estimates"] = []
     text = " ".join(parse(report).text)
     assert "What limits the pipeline" in text
-    assert "Pipeline against PE array" not in text
+    assert "Pipeline compared with the PE array" not in text
 
 
 def test_the_same_report_gives_the_same_page(report):
