@@ -16,7 +16,7 @@ from deploy.report.records import (
     SweepRecord,
     UnrollingRecord,
 )
-from deploy.report.tables import Emphasis, Row, Table, names, numbers, sentences, tabulate
+from deploy.report.tables import Cell, Emphasis, Row, Table, names, numbers, sentences, tabulate
 
 
 def layers_table(report: Report) -> Table:
@@ -177,7 +177,7 @@ def _size(index: int, design: UnrollingRecord) -> int:
     return list(design["unrolling"].values())[index]
 
 
-def _with_total(table: Table, cells: Sequence[object]) -> Table:
+def _with_total(table: Table, cells: Sequence[Cell]) -> Table:
     return replace(table, rows=[*table.rows, Row(cells, Emphasis.STRONG)])
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as TerminalTable
+from typing_extensions import assert_never
 
 from deploy.report.markup import Markup, element, join, number
 from hw_models.multicore.pipeline.pipeline_ticks import Activity
@@ -48,38 +49,6 @@ class Holds(Enum):
 
 
 @dataclass(frozen=True)
-class Column(Generic[Record]):
-    """A column.
-
-    Attributes:
-        heading: on the page.
-        short: in a terminal; a column without one is on the page alone.
-        cell: of a record: text, a number, ``Metered``, ``Activities``, ``Lines``, ``Tag``, or None if
-            there is nothing to say.
-    """
-
-    heading: str
-    short: str | None
-    holds: Holds
-    cell: Callable[[Record], object]
-
-
-def names(heading: str, short: str | None, cell: Callable[[Record], object]) -> Column[Record]:
-    """A column of names."""
-    return Column(heading, short, Holds.NAMES, cell)
-
-
-def sentences(heading: str, short: str | None, cell: Callable[[Record], object]) -> Column[Record]:
-    """A column of text that may be long."""
-    return Column(heading, short, Holds.SENTENCES, cell)
-
-
-def numbers(heading: str, short: str | None, cell: Callable[[Record], object]) -> Column[Record]:
-    """A column of numbers."""
-    return Column(heading, short, Holds.NUMBERS, cell)
-
-
-@dataclass(frozen=True)
 class Metered:
     """A number of which the page also draws a bar.
 
@@ -102,7 +71,7 @@ class Activities:
 class Lines:
     """Values one below the other."""
 
-    values: Sequence[object]
+    values: Sequence[float | str]
 
 
 @dataclass(frozen=True)
@@ -112,11 +81,46 @@ class Tag:
     word: str
 
 
+Cell: TypeAlias = "str | float | Metered | Activities | Lines | Tag | None"
+"""Of a table; None if there is nothing to say."""
+
+
+@dataclass(frozen=True)
+class Column(Generic[Record]):
+    """A column.
+
+    Attributes:
+        heading: on the page.
+        short: in a terminal; a column without one is on the page alone.
+        cell: of a record.
+    """
+
+    heading: str
+    short: str | None
+    holds: Holds
+    cell: Callable[[Record], Cell]
+
+
+def names(heading: str, short: str | None, cell: Callable[[Record], Cell]) -> Column[Record]:
+    """A column of names."""
+    return Column(heading, short, Holds.NAMES, cell)
+
+
+def sentences(heading: str, short: str | None, cell: Callable[[Record], Cell]) -> Column[Record]:
+    """A column of text that may be long."""
+    return Column(heading, short, Holds.SENTENCES, cell)
+
+
+def numbers(heading: str, short: str | None, cell: Callable[[Record], Cell]) -> Column[Record]:
+    """A column of numbers."""
+    return Column(heading, short, Holds.NUMBERS, cell)
+
+
 @dataclass(frozen=True)
 class Row:
     """One cell per column."""
 
-    cells: Sequence[object]
+    cells: Sequence[Cell]
     emphasis: Emphasis = Emphasis.NONE
 
 
@@ -144,7 +148,7 @@ class Table:
                 overflow="fold",
             )
         for row in shown.rows:
-            cells = ("-" if cell is None else _in_terminal(cell) for cell in row.cells)
+            cells = (_in_terminal(cell) for cell in row.cells)
             table.add_row(*cells, style=_TERMINAL_STYLE[row.emphasis])
         return table
 
@@ -158,7 +162,7 @@ class Table:
             element(
                 "tr",
                 *(
-                    element("td", "" if cell is None else _on_page(cell), class_=c)
+                    element("td", _on_page(cell), class_=c)
                     for cell, c in zip(row.cells, classes, strict=True)
                 ),
                 class_=row.emphasis.value,
@@ -168,7 +172,7 @@ class Table:
         return element("table", element("thead", element("tr", *head)), element("tbody", *body))
 
     def _keeping(self, chosen: Sequence[bool]) -> Table:
-        def keep(cells: Sequence[object]) -> list[object]:
+        def keep(cells: Sequence[Cell]) -> list[Cell]:
             return [cell for cell, is_kept in zip(cells, chosen, strict=True) if is_kept]
 
         columns = [column for column, is_kept in zip(self.columns, chosen, strict=True) if is_kept]
@@ -197,8 +201,12 @@ def print_table(table: Table, console: Console) -> None:
     console.print(table.for_terminal())
 
 
-def _in_terminal(cell: object) -> str:
+def _in_terminal(cell: Cell) -> str:
     match cell:
+        case None:
+            return "-"
+        case str() | float() | int():
+            return escape(number(cell))
         case Metered():
             return number(cell.value)
         case Activities():
@@ -208,7 +216,7 @@ def _in_terminal(cell: object) -> str:
         case Tag():
             return escape(cell.word)
         case _:
-            return escape(number(cell))
+            assert_never(cell)
 
 
 def _bar(ticks: Mapping[Activity, int]) -> str:
@@ -222,8 +230,12 @@ def _bar(ticks: Mapping[Activity, int]) -> str:
     return bar
 
 
-def _on_page(cell: object) -> object:
+def _on_page(cell: Cell) -> str:
     match cell:
+        case None:
+            return ""
+        case str() | float() | int():
+            return number(cell)
         case Tag():
             return element("span", cell.word, class_=f"kind {cell.word}")
         case Metered():
@@ -238,7 +250,7 @@ def _on_page(cell: object) -> object:
                 _meter(activity, cell.ticks[activity] / total * _BAR_PIXELS) for activity in MARKS
             )
         case _:
-            return number(cell)
+            assert_never(cell)
 
 
 def _meter(kind: str | None, pixels: float) -> Markup:
