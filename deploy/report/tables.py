@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from rich.console import Console
 from rich.markup import escape
@@ -13,7 +13,9 @@ from rich.table import Table as TerminalTable
 from typing_extensions import assert_never
 
 from deploy.report.markup import Markup, element, join, number
-from hw_models.multicore.pipeline.pipeline_ticks import Activity
+
+if TYPE_CHECKING:
+    from hw_models.multicore.pipeline.pipeline_ticks import Activity
 
 MARKS: dict[Activity, tuple[str, str]] = {
     "busy": ("#", "green"),
