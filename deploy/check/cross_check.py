@@ -157,10 +157,10 @@ def cross_check(
         on_stage("running in SANA-FE")
         run = run_sanafe(folder)
     on_stage("comparing")
-    return hold_sanafe_run(build, export.copies, run)
+    return compare_sanafe_run(build, export.copies, run)
 
 
-def hold_sanafe_run(build: JudgedBuild, copies: int, run: SanafeRun) -> CrossCheck:
+def compare_sanafe_run(build: JudgedBuild, copies: int, run: SanafeRun) -> CrossCheck:
     """Compare a run in SANA-FE that had so many copies of each neuron."""
     profile = _profile(build)
     mapping, trains = build.mapping, build.reference.trains

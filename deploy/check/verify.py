@@ -121,7 +121,7 @@ def _exact_engine(build: JudgedBuild) -> Rung:
         reason = "replicate and truncate have no closed form; the stepped engine is the only one"
         return Rung(name=name, status="skipped", detail=reason)
     exact = run_exact(build.network, build.pixels, with_trains=True)
-    compared = f"counts, trains and logits of {len(build.pixels)} samples"
+    compared = f"counts, trains and logits of {build.samples.name}"
     return _rung(name, first_divergence(build.reference, exact), compared)
 
 
@@ -139,7 +139,7 @@ def _cores(build: JudgedBuild, on_stage: Callable[[str], None]) -> Rung:
         "integer network -> cores",
         None if found is None else str(found),
         f"membrane potentials of {total:,} cores, each from its own axons, lists and slots, on "
-        f"{len(build.pixels)} samples and {samples - len(build.pixels)} probes",
+        f"{build.samples.name} and {samples - len(build.pixels)} probes",
     )
 
 
@@ -175,7 +175,10 @@ def _lava(build: JudgedBuild, lava_python: Callable[[], Path]) -> Rung:
         run = run_build_in_lava(build, build.pixels, num_ticks=num_ticks, python=python)
     except LavaError as error:
         return Rung(name=name, status="different", detail=str(error))
-    compared = f"counts, trains, logits, step ticks and stall counters over {num_ticks} ticks"
+    compared = (
+        f"counts, trains, logits, step ticks and stall counters of {build.samples.name} over "
+        f"{num_ticks} ticks"
+    )
     return _rung(name, compare_lava_run(build.reference, schedule, run).first_difference, compared)
 
 
@@ -183,7 +186,7 @@ def _pe_array(build: JudgedBuild) -> Rung:
     name = "integer network -> PE array"
     difference = compare_array(build.reference, build.network, build.array, build.pixels)
     schedules = len(snn_schedules(build.network))
-    compared = f"counts, trains and logits of {len(build.pixels)} samples, {schedules} schedules"
+    compared = f"counts, trains and logits of {build.samples.name}, {schedules} schedules"
     return _rung(name, difference, compared)
 
 
@@ -208,9 +211,9 @@ def _rtl(build: JudgedBuild, limit: RtlLimit, on_stage: Callable[[str], None]) -
             f"({cycles_left_out:,} cycles: --rtl-cycles {run.cycles + cycles_left_out})"
         )
     if run.num_kernels == 0:
-        return Rung(name=name, status="skipped", detail=f"no pass{over}")
+        return Rung(name=name, status="skipped", detail=f"no kernel{over}")
     compared = (
-        f"cycles, port accesses, sums and spikes of {run.num_kernels} passes on one sample, {run.cycles:,} "
+        f"cycles, port accesses, sums and spikes of {run.num_kernels} kernels on one sample, {run.cycles:,} "
         f"cycles in {run.simulator}{over}"
     )
     return _rung(name, run.difference, compared)

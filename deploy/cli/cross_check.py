@@ -39,11 +39,14 @@ def cross_check_command(
     with console.status("reading the build") as status:
         if as_json:
             status.stop()
-        check = cross_check(judge(load_build(build), samples), status.update)
+        judged = judge(load_build(build), samples)
+        check = cross_check(judged, status.update)
+    note = judged.samples.note
     if as_json:
         print_json(
             {
                 **asdict(check),
+                "data_note": note,
                 "time_error": check.time_error,
                 "time_tolerance": TIME_TOLERANCE,
                 "energy_error": check.energy_error,
@@ -52,6 +55,8 @@ def cross_check_command(
             }
         )
     else:
+        if note is not None:
+            console.print(f"[yellow]{escape(note)}[/yellow]")
         _print(check)
     if check.disagreements:
         raise typer.Exit(1)

@@ -104,18 +104,19 @@ def _write_sanafe(build: Path, out: Path) -> tuple[dict[str, Any], str]:
 
     require_replaceable_folder(out, SANAFE_EXPORT)
     loaded = load_build(build)
-    pixels = samples_of(loaded, SANAFE_SAMPLES)
-    export = to_sanafe(loaded.mapping, loaded.pipeline, pixels)
+    samples = samples_of(loaded, SANAFE_SAMPLES)
+    export = to_sanafe(loaded.mapping, loaded.pipeline, samples.pixels)
     with whole_folder(out, SANAFE_EXPORT) as folder:
         write_sanafe(export, folder)
     record = {
-        "samples": len(pixels),
+        "samples": len(samples.pixels),
+        "data_note": samples.note,
         "copies": export.copies,
         "ticks": export.plan["num_ticks"],
         "losses": export.losses,
     }
     return record, (
-        f"{record['samples']} samples in {record['ticks']} ticks, the integers unchanged; run it with "
+        f"{samples.name} in {record['ticks']} ticks, the integers unchanged; run it with "
         f"python {escape(str(out / 'run.py'))}"
     )
 

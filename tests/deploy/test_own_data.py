@@ -145,6 +145,22 @@ def test_why_nothing_is_measured_is_said_in_one_line(place, training, reason):
     assert not (place / "pwned").exists()
 
 
+def test_verify_says_that_random_pixels_take_the_place_of_a_missing_data_set(place):
+    assert run_command("compile", "models/model.pt", "--samples", 2, cwd=place).returncode == 0
+    (place / "own.npz").unlink()
+    command = ("verify", "build", "--samples", 1, "--lava-python", "no")
+    process = run_command(*command, cwd=place, COLUMNS="400")
+    assert process.returncode == 0, process.stderr
+    said = process.stdout.splitlines()
+    (line,) = [line for line in said if line.startswith("random pixels take the place of test")]
+    assert "own.npz" in line
+    for rung in ("stepped engine -> exact engine", "integer network -> PE array"):
+        (line,) = [line for line in said if rung in line]
+        assert "counts, trains and logits of 1 samples of random pixels" in line
+    report = json.loads(run_command(*command, "--json", cwd=place).stdout)
+    assert report["data_note"].startswith("random pixels take the place of test samples: ")
+
+
 def test_a_simulation_does_not_go_on_with_other_pixels(place):
     """The labels are the same; what was finished before is of the images before."""
     assert run_command("compile", "models/model.pt", "--samples", 2, cwd=place).returncode == 0

@@ -41,10 +41,10 @@ def architecture_document(
     (loihi_tile,) = architecture["tile"]
     (core,) = loihi_tile["core"]
     core["name"] = f"loihi_core[0..{cores_per_tile - 1}]"
-    _hold(core, neurons_per_core, SOMA, SOMA)
+    _set_capacity(core, neurons_per_core, SOMA, SOMA)
     host = copy.deepcopy(core)
     host["name"] = "host"
-    _hold(host, neurons_per_host, SOMA, HOST_SOMA)
+    _set_capacity(host, neurons_per_host, SOMA, HOST_SOMA)
     _make_free(host)
     architecture["attributes"] |= {"width": width, "height": height}
     architecture["tile"] = []
@@ -73,7 +73,7 @@ def loihi_file() -> dict[str, Any]:
     return yaml.safe_load((folder / "loihi.yaml").read_text())
 
 
-def _hold(core: dict[str, Any], neurons: int, model: str, soma: str) -> None:
+def _set_capacity(core: dict[str, Any], neurons: int, model: str, soma: str) -> None:
     """Let a core hold so many neurons of a soma model, and only those."""
     last = max(neurons - 1, 0) // NEURONS_PER_UNIT
     limit = core["attributes"]["max_neurons_supported"]
