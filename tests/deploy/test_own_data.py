@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import pickle
 import shutil
-from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -167,7 +166,7 @@ def test_a_simulation_does_not_go_on_with_other_pixels(place):
     network, dataset = load_integer_network(place / "build"), load_dataset(str(place / "own.npz"))
     run = describe_run(network, "exact", dataset.test_pixels, dataset.test_labels, CHUNK_SAMPLES)
     journal = Journal(place / "build.simulation", run, resume=False)
-    journal.write(0, asdict(ChunkSimulator(network=network)(dataset.test_pixels)))
+    journal.write(0, ChunkSimulator(network=network)(dataset.test_pixels))
     journal.close(finished=False)
     state = (place / "build.simulation").read_bytes()
     resume = ("simulate", "build", "--resume")
