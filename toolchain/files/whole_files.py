@@ -142,7 +142,7 @@ def require_outside_ours(path: Path, *, option: str = "--out") -> None:
 
 @contextmanager
 def staging(destination: Path) -> Iterator[Staging]:
-    """A staging folder beside a destination; what killed runs left beside it is cleared away first."""
+    """A staging folder next to a destination; those that killed runs left there are removed first."""
     clear_abandoned(destination.parent)
     folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=destination.parent))
     lock = None
