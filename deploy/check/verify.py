@@ -15,7 +15,7 @@ from deploy.build.folder import BUILD, changes_of
 from deploy.build.load import LAVA, MODEL
 from deploy.check.engines import compare_array, compare_lava_run, run_build_in_lava
 from deploy.check.judged_build import JudgedBuild
-from deploy.design.design import lowering
+from deploy.design.design import lower_model
 from hw_models.multicore.pipeline.pipeline_ticks import schedule_pipeline
 from hw_models.pe_array.modes import snn_schedules
 from hw_models.pe_array.rtl.driver.network import verify_in_rtl
@@ -26,7 +26,6 @@ from sim.results import first_divergence
 from toolchain.errors import LavaError, ModelFileError
 from toolchain.files.checkpoint import load_checkpoint
 from toolchain.networks.integer_network.serialize import array_titles, describe_network
-from toolchain.passes import chosen_graph
 
 # about 20 s each at the default array's 1,024 elements
 RTL_CYCLES: dict[SimulatorName, int] = {"verilator": 1_000_000, "icarus": 500}
@@ -105,7 +104,7 @@ def _rung(name: str, difference: str | None, compared: str) -> Rung:
 def _model_to_integers(build: JudgedBuild) -> Rung:
     name = "quantized ANN -> integer network"
     checkpoint = load_checkpoint(build.folder / MODEL)
-    network = lowering(build.target, build.options)(chosen_graph(checkpoint.graph, build.options))
+    _, network = lower_model(checkpoint.graph, build.target, build.options)
     document, arrays = describe_network(network)
     found_document, found = describe_network(build.network)
     titles = array_titles(document)
