@@ -1,9 +1,9 @@
-"""The same mapped network and samples in SANA-FE: spikes, events, joules and seconds, every difference named.
+"""Compare a mapped network with SANA-FE: spikes, events, joules and seconds on the same samples.
 
-SANA-FE computes the spikes from its own neurons and synapses; it is given our mapping, not our events. What
-it counts must be our events, in every tick and on every core that it tells apart, but for the differences
-listed here, which are recounted from our spike trains. Its energies and its simple timing model then follow
-from our events to the last digit. Only its detailed timing model, with queues in the mesh, does not.
+SANA-FE gets our mapping, not our events: it computes the spikes from its own neurons and synapses. Its counts
+must equal our events in every tick, and on every core if it reports cores, except for the differences listed
+here, which are recounted from our spike trains. Its energies and its simple timing model then follow from
+our events to the last digit. Only its detailed timing model, with queues in the mesh, does not.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -30,32 +31,32 @@ from toolchain.files.whole_files import scratch_folder
 
 PROFILE = "sanafe"
 ROUNDING = 1e-6
-"""Relative difference of joules and seconds that are the same sum in another order."""
+"""Relative difference between joules or seconds that are equal sums in another order."""
 
 TIME_TOLERANCE, ENERGY_TOLERANCE = 0.243, 0.117
-"""SANA-FE's own error against a Loihi board, as its authors report it (Boyle et al., IEEE TCAD 2025)."""
+"""Error of SANA-FE compared with a Loihi board, as its authors report it (Boyle et al., IEEE TCAD 2025)."""
 
 BYTES_PER_SYNAPSE = 2_000
-"""Memory that SANA-FE 2.2.9 takes for one while it loads a network (measured: 1,300 to 2,200)."""
+"""Memory per synapse while SANA-FE 2.2.9 loads a network (measured: 1,300 to 2,200)."""
 
 _REASONS = {
-    "hops east-west": "between chips, too",
-    "hops north-south": "between chips, too",
-    "compartments serviced": "copies that no compartment is left for",
-    "active updates": "of a buffer, only what a spike reaches",
-    "synapse": "one kind a core",
+    "hops east-west": "SANA-FE also counts hops between chips",
+    "hops north-south": "SANA-FE also counts hops between chips",
+    "compartments serviced": "the copies need more compartments than there are",
+    "active updates": "SANA-FE updates only neurons that a spike reaches",
+    "synapse": "SANA-FE has one kind of synapse per core",
     "soma": "updates and compartments as above",
-    "network": "hops as above, for crossings between chips",
+    "network": "hops as above, in place of crossings between chips",
 }
-"""Why SANA-FE has more or less of a quantity, where it has."""
+"""Why SANA-FE may count more or less of a quantity."""
 
 _TIME_REASONS = (
     "no queues in the mesh",
-    "lookups beside a core's neurons, not after",
+    "lookups in parallel with a core's neurons",
     "events as SANA-FE counts them",
-    "spikes wait: to be sent, in the mesh, at the core",
+    "spikes wait to be sent, in the mesh, and at the core",
 )
-"""What SANA-FE does differently: from our duration to its simple timing model, then to its detailed one."""
+"""Differences from our duration to SANA-FE's simple timing model, and from that to its detailed one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,9 +64,9 @@ class Quantity:
     """One quantity over a run.
 
     Attributes:
-        expected: SANA-FE's, recounted by its rules from our spike trains.
-        reason: why that is not ours, where it is not.
-        first_difference: where SANA-FE departs from it first; None when it nowhere does.
+        expected: of SANA-FE, recounted by its rules from our spike trains.
+        reason: why ``ours`` and ``expected`` differ; empty if they are equal.
+        first_difference: the first difference of ``theirs`` from ``expected``, or None.
     """
 
     name: str
@@ -78,7 +79,7 @@ class Quantity:
 
 @dataclass(frozen=True, kw_only=True)
 class TimeStep:
-    """What SANA-FE does differently on the way from our duration of the run to its own."""
+    """One difference on the way from our duration of the run to SANA-FE's."""
 
     reason: str
     difference_us: float
@@ -90,11 +91,11 @@ class CrossCheck:
 
     Attributes:
         copies: of each neuron in SANA-FE, for the samples in flight.
-        spike_difference: the first spike or logit that only one side has, or None.
+        spike_difference: the first spike or logit that differs, or None.
         energy: joules of the run by SANA-FE's categories.
         tick_us: duration of each tick: ``ours``, and SANA-FE's ``simple`` and ``detailed``.
         time_steps: from ours to ``detailed``; all but the last lead to ``simple``.
-        time_difference: where ``simple`` departs from what our events give, or None.
+        time_difference: the first difference of ``simple`` from the time that our events give, or None.
     """
 
     samples: int
@@ -110,43 +111,45 @@ class CrossCheck:
 
     @property
     def time_error(self) -> float:
-        """Our duration of the run beside SANA-FE's detailed timing model, relative."""
+        """Relative difference of our duration of the run from SANA-FE's detailed timing model."""
         return sum(self.tick_us["ours"]) / sum(self.tick_us["detailed"]) - 1
 
     @property
     def tick_errors(self) -> tuple[float, float]:
-        """The same of single ticks, lowest and highest."""
+        """Lowest and highest relative difference of our duration of a tick from SANA-FE's detailed model."""
         ours, theirs = np.array(self.tick_us["ours"]), np.array(self.tick_us["detailed"])
         errors = ours / theirs - 1
         return float(errors.min()), float(errors.max())
 
     @property
     def energy_error(self) -> float:
-        """Our energy of the run beside SANA-FE's, relative."""
+        """Relative difference of our energy of the run from SANA-FE's."""
         return sum(q.ours for q in self.energy) / sum(q.theirs for q in self.energy) - 1
 
     @property
     def disagreements(self) -> list[str]:
-        """What is neither equal nor explained, or beyond the tolerance."""
+        """Differences that are not explained, and errors beyond the tolerance."""
         found = [self.spike_difference, self.time_difference]
         found += [quantity.first_difference for quantity in (*self.events, *self.energy)]
-        for what, error, tolerance in (
+        for quantity_name, error, tolerance in (
             ("time", self.time_error, TIME_TOLERANCE),
             ("energy", self.energy_error, ENERGY_TOLERANCE),
         ):
             if abs(error) > tolerance:
-                found.append(f"{what}: ours is {error:+.1%}, the tolerance {tolerance:.1%}")
+                found.append(
+                    f"{quantity_name}: ours is {error:+.1%}, the tolerance {tolerance:.1%}"
+                )
         return [difference for difference in found if difference is not None]
 
 
 def cross_check(
     build: JudgedBuild, on_stage: Callable[[str], None] = lambda stage: None
 ) -> CrossCheck:
-    """Run a build's samples in SANA-FE, as many in flight as its pipeline lets, and compare.
+    """Run a build's samples in SANA-FE, pipelined as in the build, and compare.
 
     Raises:
-        QacDeployError: SANA-FE is not installed, fails, or cannot hold the network; or the target has no
-            cost profile of SANA-FE's.
+        QacDeployError: SANA-FE is not installed, fails, or cannot hold the network, or the target has no
+            cost profile of SANA-FE.
     """
     _profile(build)
     _check_memory(build)
@@ -161,7 +164,11 @@ def cross_check(
 
 
 def compare_sanafe_run(build: JudgedBuild, copies: int, run: SanafeRun) -> CrossCheck:
-    """Compare a run in SANA-FE that had so many copies of each neuron."""
+    """Compare a run in SANA-FE.
+
+    Args:
+        copies: of each neuron in SANA-FE.
+    """
     profile = _profile(build)
     mapping, trains = build.mapping, build.reference.trains
     schedule = schedule_pipeline(build.pipeline, len(build.pixels))
@@ -189,9 +196,7 @@ def compare_sanafe_run(build: JudgedBuild, copies: int, run: SanafeRun) -> Cross
         },
         time_steps=[
             TimeStep(reason=reason, difference_us=after - before)
-            for reason, before, after in zip(
-                _TIME_REASONS, totals_us[:-1], totals_us[1:], strict=True
-            )
+            for reason, (before, after) in zip(_TIME_REASONS, pairwise(totals_us), strict=True)
         ],
         time_difference=_first_difference("time", simple_s, run.tick_s["simple"]),
     )
@@ -207,7 +212,7 @@ def _profile(build: JudgedBuild) -> CostProfile:
 
 
 def _check_memory(build: JudgedBuild) -> None:
-    """Refuse what would end in the system ending the run."""
+    """Refuse a network that needs more memory than the machine has."""
     schedule = schedule_pipeline(build.pipeline, len(build.pixels))
     copies = copies_in_flight(build.mapping, schedule)
     num_synapses = sum(
@@ -257,7 +262,7 @@ def _events(
     expected: SanafeEvents,
     run: SanafeRun,
 ) -> list[Quantity]:
-    """Counts on each core in each tick; in each tick where SANA-FE reports no more."""
+    """Counts on each core in each tick; in each tick for what SANA-FE reports only by tick."""
     theirs = _message_counts(mapping, events.spikes.shape, run)
     updated = run.counts["updated"] - run.pixel_spikes
     fired = run.counts["fired"] - run.pixel_spikes
@@ -295,7 +300,7 @@ def _events(
 def _message_counts(
     mapping: CoreMapping, shape: tuple[int, ...], run: SanafeRun
 ) -> dict[str, np.ndarray]:
-    """What SANA-FE's messages add up to on each core in each tick, each of shape ``shape``."""
+    """Sums of SANA-FE's messages on each core in each tick, each of shape ``shape``."""
     mesh = mapping.target.mesh
     rows = {
         (tile_number(core, mesh), core.core_index % mesh.cores_per_tile): row
@@ -326,7 +331,7 @@ def _message_counts(
 def _serviced(
     profile: CostProfile, updated: np.ndarray, fired: np.ndarray, soma_j: np.ndarray
 ) -> np.ndarray:
-    """Neurons that SANA-FE serviced in each tick: it reports only what they cost, with the rest."""
+    """Neurons that SANA-FE serviced in each tick, from their energy: it does not report their number."""
     update_pj = profile.active_update_pj - profile.inactive_update_pj
     rest_pj = soma_j * 1e12 - updated * update_pj - fired * profile.spike_pj
     return np.rint(rest_pj / profile.inactive_update_pj).astype(np.int64)
@@ -384,7 +389,7 @@ def _quantity(
 def _first_difference(
     name: str, expected: np.ndarray, theirs: np.ndarray, cores: Sequence[int] = ()
 ) -> str | None:
-    """The first tick, of the first core that differs where both are by core; counts must be equal."""
+    """The first core and tick that differ; counts must be equal, and joules and seconds up to rounding."""
     exact = np.issubdtype(expected.dtype, np.integer)
     same = expected == theirs if exact else np.isclose(theirs, expected, rtol=ROUNDING, atol=0)
     if same.all():

@@ -1,4 +1,4 @@
-"""A build with the judge's result on a few samples: what every check of it starts from."""
+"""A build with the result of the stepped engine on a few samples, as the reference of every check."""
 
 from __future__ import annotations
 

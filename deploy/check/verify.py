@@ -1,4 +1,4 @@
-"""The verification ladder: from the model file to each engine, rung by rung, every integer compared."""
+"""The verification ladder compares every integer, rung by rung, from the model file to each engine."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from toolchain.errors import LavaError, ModelFileError
 from toolchain.files.checkpoint import load_checkpoint
 from toolchain.networks.integer_network.serialize import array_titles, describe_network
 
-# about 20 s each at the default array's 1,024 elements
+# about 20 s each for the 1,024 elements of the default array
 RTL_CYCLES: dict[SimulatorName, int] = {"verilator": 1_000_000, "icarus": 500}
 
 Status = Literal["equal", "different", "skipped"]
@@ -38,7 +38,7 @@ class Rung:
     """One comparison of the ladder.
 
     Attributes:
-        detail: what was compared, or the first difference, or why it was skipped.
+        detail: the quantities compared, or the first difference, or why the rung was skipped.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Rung:
 
 @dataclass(frozen=True, kw_only=True)
 class RtlLimit:
-    """How much of the PE array's RTL to simulate, and with what."""
+    """The simulator for the PE array's RTL, and the most cycles to simulate."""
 
     simulator: SimulatorName
     cycles: int
@@ -60,14 +60,14 @@ def verify(
     on_stage: Callable[[str], None] = lambda stage: None,
     rtl: RtlLimit | None = None,
 ) -> Iterator[Rung]:
-    """Climb the ladder; each rung is compared with the one that the judge stands on.
+    """Climb the ladder: compare each engine with the stepped engine.
 
     Args:
         lava_python: finds the interpreter for Lava, or raises LavaError.
-        rtl: what to simulate of the PE array's RTL; without it there is no such rung.
+        rtl: None leaves the rung of the PE array's RTL out.
 
     Raises:
-        RtlError: the RTL is asked for and cannot be simulated.
+        RtlError: the RTL cannot be simulated.
     """
     on_stage("lowering the model again")
     yield _model_to_integers(build)
@@ -85,10 +85,10 @@ def verify(
 
 
 def compare_files(folder: Path) -> Rung:
-    """The rung below all others: every file of a build folder is as it was written, and none was added.
+    """The lowest rung: no file of a build folder was changed, removed or added.
 
     Raises:
-        ModelFileError: the folder is no build.
+        ModelFileError: the folder is not a build.
     """
     changes = changes_of(folder, BUILD)
     num_files = changes.num_files
@@ -143,7 +143,7 @@ def _cores(build: JudgedBuild, on_stage: Callable[[str], None]) -> Rung:
 
 
 def _bundle(build: JudgedBuild) -> Rung:
-    """What the bundle was given: compared before it runs, as a silent neuron hides its weights."""
+    """The files of the bundle; they are compared before it runs, as a silent neuron hides its weights."""
     folder = build.folder / LAVA
     document, arrays = bundle_document(
         build.network,
@@ -190,7 +190,7 @@ def _pe_array(build: JudgedBuild) -> Rung:
 
 
 def _rtl(build: JudgedBuild, limit: RtlLimit, on_stage: Callable[[str], None]) -> Rung:
-    """The first sample: the array's cycles do not depend on what it computes."""
+    """The RTL on the first sample only, as the array's cycles do not depend on the values."""
     name = "PE array -> its RTL"
     run = verify_in_rtl(
         build.network,
@@ -221,7 +221,7 @@ def _rtl(build: JudgedBuild, limit: RtlLimit, on_stage: Callable[[str], None]) -
 def _array_difference(
     titles: dict[str, str], expected: dict[str, np.ndarray], found: dict[str, np.ndarray]
 ) -> str | None:
-    """The first array entry that differs, by the title of its array: population or synapse, and field."""
+    """The first array entry that differs, with the array's title: population or synapse, and field."""
     for name, array in expected.items():
         other, title = found.get(name), titles[name]
         if other is None or other.shape != array.shape:
@@ -248,7 +248,7 @@ def _record_difference(expected: Any, found: Any, where: str = "") -> str | None
 
 
 def _title(record: Any, index: int) -> str:
-    """A list entry by what it is called, where it has a name or ends."""
+    """The name of a list entry, or the populations it connects, or else its index."""
     if isinstance(record, dict) and "name" in record:
         return str(record["name"])
     if isinstance(record, dict) and "source" in record:

@@ -209,7 +209,7 @@ def test_copies_that_a_core_has_no_compartments_for_are_counted(tmp_path):
     # a neuron has 3 compartments in stem and inner.0, 7 in join, and only its buffer's one in logits
     more = 32 * (4 - 3) + 32 * (4 - 3) + 3 * (4 - 1)
     assert serviced.theirs - serviced.ours == more * check.num_ticks
-    assert serviced.reason == "copies that no compartment is left for"
+    assert serviced.reason == "the copies need more compartments than there are"
 
 
 def test_a_replica_is_sent_what_it_drops_and_that_is_counted(tmp_path):
