@@ -173,7 +173,7 @@ def test_random_networks_agree(tmp_path_factory, network, seed, data):
         reject()
     run = run_export(tmp_path_factory.mktemp("sanafe"), export)
     check = compare_sanafe_run(build, export.copies, run)
-    # how long one tick takes beside another's queue is not what random networks are for
+    # random networks do not test the duration of a tick with queues
     wrong = [d for d in check.disagreements if not d.startswith(("time: ours", "energy: ours"))]
     assert wrong == []
     assert check.time_steps[0].difference_us <= 0
@@ -362,7 +362,7 @@ def test_the_command_shows_both_sides_and_fails_where_they_differ(
 
 
 def with_spikes_everywhere(network, pixels):
-    """The same weights, each threshold at a positive current that its population is given."""
+    """The network with unchanged weights, and with each threshold at a positive current of its population."""
     source, *others = network.populations
     frames, populations = {source.name: pixels[:, None]}, [source]
     for population in others:

@@ -86,8 +86,8 @@ def test_a_name_alone_is_looked_for_beside_the_model_file_then_here(place):
     here = report_of(run_command("compile", "models/model.pt", "--json", cwd=place))
     assert here["fidelity"]["samples"] == 40
     write_data(place / "models" / "own.npz", seed=1)
-    beside = report_of(run_command("compile", "models/model.pt", "--json", cwd=place))
-    assert beside["data_sha256"] != here["data_sha256"]
+    there = report_of(run_command("compile", "models/model.pt", "--json", cwd=place))
+    assert there["data_sha256"] != here["data_sha256"]
 
 
 def test_a_data_set_that_has_changed_is_measured_and_said(place):

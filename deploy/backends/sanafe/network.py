@@ -23,6 +23,7 @@ from typing import TypeAlias, TypedDict
 
 import numpy as np
 import yaml
+from typing_extensions import assert_never
 
 from deploy.backends.sanafe.architecture import HOST_SOMA, SOMA, Section, architecture_document
 from deploy.backends.sanafe.explicit_synapses import (
@@ -203,11 +204,11 @@ def _check(network: IntegerNetwork) -> None:
     for population in network.populations:
         if isinstance(population, IntegerInput):
             continue
-        name = population.name
+        name, (initial, _) = population.name, _opened_at(population)
         for quantity, bound, limit in (
             ("potential", potential_interval(network, name).magnitude, LARGEST_POTENTIAL),
             ("current", window_sum_bound(network, name), NEVER - 1),
-            ("initial potential", _largest_initial_potential(population), LARGEST_INITIAL),
+            ("initial potential", int(np.abs(initial).max()), LARGEST_INITIAL),
         ):
             if bound > limit:
                 raise UnsupportedNetworkError(
@@ -216,10 +217,15 @@ def _check(network: IntegerNetwork) -> None:
                 )
 
 
-def _largest_initial_potential(population: IntegerSpiking | IntegerReadout) -> int:
-    if isinstance(population, IntegerReadout):
-        return 0
-    return int(np.abs(population.initial_potential).max())
+def _opened_at(population: IntegerSpiking | IntegerReadout) -> tuple[np.ndarray, np.ndarray]:
+    """Initial potentials and thresholds of open neurons; a readout never spikes."""
+    match population:
+        case IntegerSpiking():
+            return population.initial_potential, population.threshold
+        case IntegerReadout():
+            return np.array(0), np.array(NEVER)
+        case _:
+            assert_never(population)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -359,9 +365,7 @@ def _arrays(layout: _Layout, pixels: np.ndarray) -> dict[str, np.ndarray]:
     for name in layout.groups:
         population = layout.mapping.network[name]
         assert isinstance(population, IntegerSpiking | IntegerReadout)
-        initial, threshold = np.array(0), np.array(NEVER)
-        if isinstance(population, IntegerSpiking):
-            initial, threshold = population.initial_potential, population.threshold
+        initial, threshold = _opened_at(population)
         fields = {"initial": initial, "threshold": threshold, "bias": population.bias}
         for field, values in fields.items():
             arrays[f"{name}/{field}"] = np.broadcast_to(values, population.shape).reshape(-1)
