@@ -14,7 +14,8 @@ from rich.table import Table
 from deploy.cli.console import JsonOption, console, print_json
 
 if TYPE_CHECKING:
-    from deploy.check.cross_check import CrossCheck, Quantity
+    from deploy.check.cross_check import CrossCheck
+    from deploy.check.sanafe_quantities import Quantity
 
 
 def cross_check_command(
