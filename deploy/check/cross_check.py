@@ -2,8 +2,8 @@
 
 SANA-FE gets our mapping, not our events: it computes the spikes from its own neurons and synapses. Its counts
 must equal our events in every tick, and on every core if it reports cores, except for the differences listed
-in ``sanafe_quantities``, which are recounted from our spike trains. Its energies and its simple timing model then follow from
-our events to the last digit. Only its detailed timing model, with queues in the mesh, does not.
+in ``sanafe_quantities``, which are recounted from our spike trains. Its energies and its simple timing model
+then follow from our events to the last digit. Its detailed timing model, with queues in the mesh, does not.
 """
 
 from __future__ import annotations
