@@ -6,6 +6,7 @@ import importlib.util
 from types import SimpleNamespace
 
 from deploy.backends.sanafe.network import to_sanafe, write_sanafe
+from deploy.check.judged_build import Samples
 from hw_models.multicore.mapping.mapping import map_network
 from sim.runners.sanafe import TIMING_MODELS, sanafe_run
 from sim.stepped import run_stepped
@@ -20,6 +21,7 @@ def as_build(network, target, provisioning, pixels):
         mapping=mapping,
         pipeline=mapping.pipeline,
         pixels=pixels,
+        samples=Samples(pixels=pixels, name="random pixels", note=None),
         reference=run_stepped(network, pixels),
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import partial
@@ -14,6 +13,8 @@ import engine_subjects as subjects
 from machine import this_machine
 from networks import MIXED, write_network
 from workers import Measurement, Subject, measure
+
+from toolchain.files.whole_files import scratch_folder
 
 NETWORKS = ("resnet-18", "vgg-16")
 BATCH = 64
@@ -37,9 +38,9 @@ def time_engines(device: str, on_progress: Callable[[str], None]) -> dict[str, A
         RuntimeError: one of them does not compute what the exact engine does.
     """
     rows = []
-    with tempfile.TemporaryDirectory(prefix="qac-deploy-benchmark-") as scratch:
+    with scratch_folder() as scratch:
         for architecture in NETWORKS:
-            rows += _time_network(architecture, Path(scratch) / architecture, device, on_progress)
+            rows += _time_network(architecture, scratch / architecture, device, on_progress)
     return {"machine": this_machine(device), "batch": BATCH, "rows": rows}
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,8 @@ from typing import Any
 import numpy as np
 from machine import this_machine
 from networks import CLASSES, MIXED, MODEL, random_pixels, write_network
+
+from toolchain.files.whole_files import scratch_folder
 
 HELP_ROUNDS, COMPILE_ROUNDS = 11, 3
 TEST_IMAGES = 1000
@@ -29,8 +30,7 @@ sys.exit(process.returncode)
 def time_start_up(on_progress: Callable[[str], None]) -> dict[str, Any]:
     """Time whole commands; one JSON-able document."""
     command = str(Path(sys.executable).with_name("qac-deploy"))
-    with tempfile.TemporaryDirectory(prefix="qac-deploy-benchmark-") as scratch:
-        folder = Path(scratch)
+    with scratch_folder() as folder:
         write_network("resnet-18", MIXED, folder / "network")
         _write_images(folder / "images.npz")
         compiling = [

@@ -1,16 +1,15 @@
 """The integer network as a NIR graph (Pedersen et al., "Neuromorphic intermediate representation", 2024).
 
-A synapse becomes a chain of nodes, a population an IF node, a join several edges into one IF. What NIR
-has no word for stays with the nodes as metadata, so that our own reader gives back the same integers; and
-is listed as a loss, because every other reader ignores it.
+A synapse becomes a chain of nodes, a population an IF node, and a join several edges into one IF node.
+What NIR cannot express is kept as metadata of the nodes, so that ``from_nir`` returns the same integers.
+It is listed as a loss as well, because other readers ignore it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import prod
-from typing import Any
+from typing import TypedDict, cast
 
 import nir
 import numpy as np
@@ -26,6 +25,7 @@ from toolchain.networks.integer_network import (
     IntegerSynapse,
     verify_integer_network,
 )
+from toolchain.networks.layer_graph import AlignmentMethod
 from toolchain.networks.linear_maps import Convolution, Dense, IntegerMap, Scale, Shape, SumPool
 
 _SOFT_RESET = (
@@ -33,16 +33,30 @@ _SOFT_RESET = (
 )
 
 
+class NodeMetadata(TypedDict, total=False):
+    """What ``from_nir`` reads from a node: of a population, or of the first node of a synapse."""
+
+    timesteps: int
+    shape: np.ndarray
+    max_value: int
+    unit: float
+    threshold: np.ndarray
+    initial_potential: np.ndarray
+    bias: np.ndarray
+    exponent: int
+    alignment: AlignmentMethod | bytes
+
+
 @dataclass(frozen=True, eq=False)
 class NirExport:
-    """A graph, and what other readers of it will not see."""
+    """A graph, and what other readers ignore."""
 
     graph: nir.NIRGraph
     losses: list[str]
 
 
 def to_nir(network: IntegerNetwork) -> NirExport:
-    """The NIR graph of an integer network; weights are its integers times ``2^exponent``, as float64."""
+    """The NIR graph of an integer network; weights are float64, its integers times ``2^exponent``."""
     nodes: dict[str, nir.NIRNode] = {}
     edges: list[tuple[str, str]] = []
     for population in network.populations:
@@ -61,7 +75,7 @@ def from_nir(graph: nir.NIRGraph) -> IntegerNetwork:
     """The integer network of a graph that ``to_nir`` made.
 
     Raises:
-        UnsupportedNetworkError: a node has no metadata of ours; names it.
+        UnsupportedNetworkError: a node has no metadata of qac-deploy; the message names it.
     """
     following = dict(_outgoing(graph))
     populations, synapses = [], []
@@ -82,7 +96,7 @@ def from_nir(graph: nir.NIRGraph) -> IntegerNetwork:
                 source=source,
                 target=at,
                 exponent=int(meta["exponent"]),
-                alignment=_text(meta["alignment"]),
+                alignment=_alignment(meta),
                 maps=tuple(_read_maps(chain, int(meta["exponent"]))),
             )
         )
@@ -91,7 +105,7 @@ def from_nir(graph: nir.NIRGraph) -> IntegerNetwork:
 
 def _population_node(population: IntegerPopulation) -> nir.NIRNode:
     shape = np.array(population.shape)
-    metadata: dict[str, Any] = {"timesteps": population.timesteps, "shape": shape}
+    metadata: NodeMetadata = {"timesteps": population.timesteps, "shape": shape}
     match population:
         case IntegerInput(max_value=max_value, unit=unit):
             metadata |= {"max_value": max_value, "unit": unit}
@@ -114,9 +128,9 @@ def _population_node(population: IntegerPopulation) -> nir.NIRNode:
 def _synapse_nodes(
     network: IntegerNetwork, synapse: IntegerSynapse
 ) -> Iterator[tuple[str, nir.NIRNode]]:
-    """Named nodes of a chain; the first one holds what belongs to the whole synapse."""
+    """Named nodes of a chain; the metadata of the first describes the whole synapse."""
     shape = network[synapse.source].shape
-    metadata: dict[str, Any] = {"exponent": synapse.exponent, "alignment": synapse.alignment}
+    metadata: NodeMetadata = {"exponent": synapse.exponent, "alignment": synapse.alignment}
     for index, linear_map in enumerate(synapse.maps):
         for kind, node in _map_nodes(linear_map, shape, synapse.exponent):
             node.metadata = metadata
@@ -163,37 +177,38 @@ def _losses(network: IntegerNetwork) -> list[str]:
     losses = [_SOFT_RESET]
     steps = sorted({p.timesteps for p in network.spiking})
     if len(steps) > 1:
-        losses.append(f"timesteps: NIR has one time base, the populations run {steps} of their own")
+        losses.append(f"timesteps: NIR has one time base, here populations run {steps}")
     if any(s.alignment == "average" for s in network.synapses):
         losses.append(
-            "alignment buffers: NIR passes each spike on at once, here a window is summed"
+            "alignment buffers: NIR passes each spike on at once, here the spikes of a window are summed"
         )
     if any(np.any(p.initial_potential) for p in network.spiking):
         losses.append("initial potentials: NIR's IF starts at 0")
     biased = [p.name for p in network.populations if np.any(getattr(p, "bias", 0))]
     if biased:
-        losses.append(f"biases of {', '.join(biased)}: NIR's sum pool, scale and joins have none")
+        losses.append(f"biases of {', '.join(biased)}: NIR's sum pools, scales and joins have none")
     return losses
 
 
 def _outgoing(graph: nir.NIRGraph) -> Iterator[tuple[str, str]]:
-    """The one successor of every node of a chain."""
+    """Every node inside a chain, with the one that follows it."""
     for source, target in graph.edges:
         if not isinstance(graph.nodes[source], nir.Input | nir.IF):
             yield source, target
 
 
-def _metadata(name: str, node: nir.NIRNode) -> dict[str, Any]:
+def _metadata(name: str, node: nir.NIRNode) -> NodeMetadata:
     if not node.metadata:
         raise UnsupportedNetworkError(
             f"node '{name}': has no metadata of qac-deploy, so its timesteps and integers are unknown; "
             f"only graphs that `qac-deploy export` wrote can be read"
         )
-    return dict(node.metadata)
+    return cast(NodeMetadata, node.metadata)
 
 
-def _text(value: Any) -> Any:
-    return value.decode() if isinstance(value, bytes) else value
+def _alignment(meta: NodeMetadata) -> AlignmentMethod:
+    method = meta["alignment"]  # bytes, when it was read from a file
+    return cast(AlignmentMethod, method.decode() if isinstance(method, bytes) else method)
 
 
 def _read_population(name: str, node: nir.NIRNode) -> IntegerPopulation:
@@ -237,7 +252,9 @@ def _read_maps(chain: list[nir.NIRNode], exponent: int) -> Iterator[IntegerMap]:
                 )
                 yield SumPool(kernel=kernel, stride=stride, padding=padding)
             case nir.Flatten():
-                assert prod(node.input_type["input"]) > 0  # a dense map flattens on its own
+                pass  # a dense map flattens its input itself
+            case _:
+                raise AssertionError(f"to_nir writes no {type(node).__name__}")
 
 
 def _unscaled(weight: np.ndarray, exponent: int) -> np.ndarray:

@@ -1,7 +1,7 @@
-"""Folders that are written whole or not at all, each with a manifest of what was written into it.
+"""Folders that are written whole or not at all, each with a manifest of its files.
 
-The manifest says which folder is ours, and which file in it: whatever else is there, or was changed since,
-is the user's, and no command deletes it.
+By the manifest a command recognises a folder and the files that it may replace. Files that were changed or
+added since belong to the user, and no command deletes them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from toolchain.files.whole_files import MANIFEST, clear_abandoned, require_outsi
 
 VERSION = 1
 _BLOCK_BYTES = 1 << 20
-_NAMED = 3  # files that a message names; the others are counted
+_NAMED = 3  # differences that a message names; it counts the others
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ class FolderKind:
 
     Attributes:
         name: with its article, for messages.
-        format: what its manifest says.
-        made_by: command that makes such a folder.
+        format: the format in its manifest.
+        made_by: the command that makes such a folder.
     """
 
     name: str
@@ -52,11 +52,11 @@ SANAFE_EXPORT = FolderKind(
 
 @dataclass(frozen=True, kw_only=True)
 class Changes:
-    """How a folder differs from its manifest.
+    """Differences of a folder from its manifest.
 
     Attributes:
         changed, missing, added: paths in the folder, in order.
-        num_files: that the manifest names.
+        num_files: number of files in the manifest.
     """
 
     changed: tuple[str, ...]
@@ -65,7 +65,7 @@ class Changes:
     num_files: int
 
     def __str__(self) -> str:
-        """The first few of them, those in front that damage the folder."""
+        """The first few differences; added files come last."""
         found = [f"{path} was changed" for path in self.changed]
         found += [f"{path} is missing" for path in self.missing]
         found += [f"{path} was not written by qac-deploy" for path in self.added]
@@ -75,13 +75,13 @@ class Changes:
 
 @contextmanager
 def whole_folder(destination: Path, kind: FolderKind) -> Iterator[Path]:
-    """A folder to write into that takes the place of ``destination`` when the block ends well.
+    """A folder to write into, which replaces ``destination`` when the block ends without an error.
 
-    On any error or interrupt nothing is left of it, and what was there before stays. Where the
-    destination is a symbolic link, the folder that it names is replaced.
+    On an error or interrupt it is removed, and the destination stays as it was. If the destination is a
+    symbolic link, the folder that it names is replaced.
 
     Raises:
-        ModelFileError: what is at the destination is not ours alone, or it cannot be written.
+        ModelFileError: the destination may not be replaced, or cannot be written.
     """
     require_replaceable_folder(destination, kind)
     try:
@@ -107,7 +107,7 @@ def whole_folder(destination: Path, kind: FolderKind) -> Iterator[Path]:
 
 
 def require_replaceable_folder(destination: Path, kind: FolderKind) -> None:
-    """Nothing is at a path, or an empty folder, or one in which all is as it was written.
+    """Check that a path is free, an empty folder, or a folder of the kind with no file changed or added.
 
     Raises:
         ModelFileError: anything else is there; the message names the first such files.
@@ -138,22 +138,22 @@ def require_replaceable_folder(destination: Path, kind: FolderKind) -> None:
         raise ModelFileError(f"{refusal} ({error}); choose another with --out") from error
     if changes.changed or changes.added:
         raise ModelFileError(
-            f"{destination}: is not replaced, since what is yours in it would be lost: {changes}; move it "
+            f"{destination}: is not replaced, since your changes in it would be lost: {changes}; move it "
             f"away, or choose another with --out"
         )
 
 
 def require_unchanged(folder: Path, kind: FolderKind) -> None:
-    """All files of a folder are there, as they were written; others may have been added.
+    """Check that all files of a folder are there and unchanged; others may have been added.
 
     Raises:
-        ModelFileError: the folder is not of the kind, or the files that differ.
+        ModelFileError: the folder is not of the kind, or files differ; the message names the first ones.
     """
     changes = changes_of(folder, kind)
     if changes.changed or changes.missing:
         raise ModelFileError(
-            f"{folder}: is not as it was written: {changes}; `{kind.made_by}` makes another, with --out in "
-            f"another place where the changes are yours"
+            f"{folder}: is not as it was written: {changes}; `{kind.made_by}` makes another; if the changes "
+            f"are yours, choose another folder with --out"
         )
 
 
@@ -182,7 +182,7 @@ def changes_of(folder: Path, kind: FolderKind) -> Changes:
         raise ModelFileError(f"{path}: was changed ({error}); {_remedy(kind)}") from error
     if found_format != kind.format:
         raise ModelFileError(
-            f"{path}: is of {found_format!r}, so {folder} is not {kind.name}; `{kind.made_by}` makes one"
+            f"{path}: has format {found_format!r}, so {folder} is not {kind.name}; `{kind.made_by}` makes one"
         )
     if version != VERSION:
         raise ModelFileError(
@@ -208,16 +208,16 @@ def _write_manifest(folder: Path, kind: FolderKind) -> None:
 
 
 def _manifest_text(kind: FolderKind, files: Any) -> str:
-    """A manifest byte by byte; its last field is the digest of all the others."""
+    """The text of a manifest; its last field is the digest of the other fields."""
     document = {"format": kind.format, "version": VERSION, "files": files}
     digest = hashlib.sha256(json.dumps(document).encode()).hexdigest()
     return json.dumps({**document, "sha256": digest}, indent=1) + "\n"
 
 
 def _digests(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file by its path in a folder; of what is no file, what it is instead.
+    """SHA-256 of every file by its path in a folder; for empty folders, links and so on, a description.
 
-    Folders count where nothing is in them. No symbolic link is followed.
+    No symbolic link is followed.
     """
     found = {}
     for parent, folders, files in os.walk(folder, onerror=_fail):
@@ -251,7 +251,7 @@ def write_json(path: Path, document: Any) -> None:
 
 
 def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Like ``numpy.savez``, with the time stamps left at the format's zero."""
+    """Like ``numpy.savez``, but with no time stamps, so that the same arrays give the same bytes."""
     with ZipFile(path, "w") as archive:
         for name, array in arrays.items():
             with archive.open(ZipInfo(f"{name}.npy"), "w", force_zip64=True) as file:

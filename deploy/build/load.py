@@ -1,4 +1,4 @@
-"""A build read back: from its own files alone, each as ``compile`` wrote it."""
+"""Read a build from its own files alone, each as ``compile`` wrote it."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ LAVA = "lava"
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Build:
-    """What a build folder holds.
+    """The contents of a build folder.
 
     Attributes:
-        folder: where it was read from; its ``model.pt`` is the file that was compiled.
+        folder: holds the files; its ``model.pt`` is the model that was compiled.
         report: ``report.json``.
-        target, array: as they were when it was compiled.
+        target, array: the descriptions that it was compiled for.
     """
 
     folder: Path
@@ -66,7 +66,7 @@ def load_report(folder: Path) -> Report:
 
 
 def read_build(folder: Path) -> Build:
-    """Read a build whose files may have been changed, to find out what the changes mean.
+    """Read a build whose files may have been changed, so that ``verify`` finds the effects.
 
     Raises:
         QacDeployError: a file of the build is missing or damaged.
@@ -81,7 +81,9 @@ def read_build(folder: Path) -> Build:
     try:
         options = CompileOptions(**report["options"])
     except (KeyError, TypeError) as error:
-        raise ModelFileError(f"{folder / REPORT}: has other options ({error})") from error
+        raise ModelFileError(
+            f"{folder / REPORT}: its options cannot be read ({error}); compile the model again"
+        ) from error
     network = load_integer_network(folder)
     target = load_target(str(folder / TARGET))
     mapping = load_mapping(folder, network, target)

@@ -1,27 +1,33 @@
-"""The same mapped network and samples in SANA-FE: spikes, events, joules and seconds, every difference named.
+"""Compare a mapped network with SANA-FE: spikes, events, joules and seconds on the same samples.
 
-SANA-FE computes the spikes from its own neurons and synapses; it is given our mapping, not our events. What
-it counts must be our events, in every tick and on every core that it tells apart, but for the differences
-listed here, which are recounted from our spike trains. Its energies and its simple timing model then follow
-from our events to the last digit. Only its detailed timing model, with queues in the mesh, does not.
+SANA-FE gets our mapping, not our events: it computes the spikes from its own neurons and synapses. Its counts
+must equal our events in every tick, and on every core if it reports cores, except for the differences listed
+in ``sanafe_quantities``, which are recounted from our spike trains. Its energies and its simple timing model
+then follow from our events to the last digit. Its detailed timing model, with queues in the mesh, does not.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
 from deploy.backends.sanafe.explicit_synapses import num_explicit_synapses
 from deploy.backends.sanafe.network import to_sanafe, write_sanafe
-from deploy.backends.sanafe.places import copies_in_flight, one_mesh, receivers, tile_number
+from deploy.backends.sanafe.places import copies_in_flight, receivers
 from deploy.check.judged_build import JudgedBuild
-from deploy.check.sanafe_events import SanafeEvents, energies_j, sanafe_events, simple_tick_ns
-from hw_models.multicore.cost.event_counts import Events, count_events
-from hw_models.multicore.cost.tick_cost import core_ticks_ns, lookups_ns, neurons_ns, run_cost
-from hw_models.multicore.mapping.mapping import CoreMapping
+from deploy.check.sanafe_events import sanafe_events, simple_tick_ns
+from deploy.check.sanafe_quantities import (
+    Quantity,
+    energy_quantities,
+    event_quantities,
+    first_difference,
+)
+from hw_models.multicore.cost.event_counts import count_events
+from hw_models.multicore.cost.tick_cost import core_ticks_ns, lookups_ns, neurons_ns
 from hw_models.multicore.pipeline.pipeline_ticks import Schedule, schedule_pipeline
 from hw_models.target_description import CostProfile
 from sim.runners.sanafe import SanafeRun, run_sanafe
@@ -29,56 +35,24 @@ from toolchain.errors import SanafeError, TargetError
 from toolchain.files.whole_files import scratch_folder
 
 PROFILE = "sanafe"
-ROUNDING = 1e-6
-"""Relative difference of joules and seconds that are the same sum in another order."""
-
 TIME_TOLERANCE, ENERGY_TOLERANCE = 0.243, 0.117
-"""SANA-FE's own error against a Loihi board, as its authors report it (Boyle et al., IEEE TCAD 2025)."""
+"""Error of SANA-FE compared with a Loihi board, as its authors report it (Boyle et al., IEEE TCAD 2025)."""
 
 BYTES_PER_SYNAPSE = 2_000
-"""Memory that SANA-FE 2.2.9 takes for one while it loads a network (measured: 1,300 to 2,200)."""
-
-_REASONS = {
-    "hops east-west": "between chips, too",
-    "hops north-south": "between chips, too",
-    "compartments serviced": "copies that no compartment is left for",
-    "active updates": "of a buffer, only what a spike reaches",
-    "synapse": "one kind a core",
-    "soma": "updates and compartments as above",
-    "network": "hops as above, for crossings between chips",
-}
-"""Why SANA-FE has more or less of a quantity, where it has."""
+"""Memory per synapse while SANA-FE 2.2.9 loads a network (measured: 1,300 to 2,200)."""
 
 _TIME_REASONS = (
     "no queues in the mesh",
-    "lookups beside a core's neurons, not after",
+    "lookups in parallel with a core's neurons",
     "events as SANA-FE counts them",
-    "spikes wait: to be sent, in the mesh, at the core",
+    "spikes wait to be sent, in the mesh, and at the core",
 )
-"""What SANA-FE does differently: from our duration to its simple timing model, then to its detailed one."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Quantity:
-    """One quantity over a run.
-
-    Attributes:
-        expected: SANA-FE's, recounted by its rules from our spike trains.
-        reason: why that is not ours, where it is not.
-        first_difference: where SANA-FE departs from it first; None when it nowhere does.
-    """
-
-    name: str
-    ours: float
-    expected: float
-    theirs: float
-    reason: str
-    first_difference: str | None
+"""Differences from our duration to SANA-FE's simple timing model, and from that to its detailed one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TimeStep:
-    """What SANA-FE does differently on the way from our duration of the run to its own."""
+    """One difference on the way from our duration of the run to SANA-FE's."""
 
     reason: str
     difference_us: float
@@ -90,11 +64,11 @@ class CrossCheck:
 
     Attributes:
         copies: of each neuron in SANA-FE, for the samples in flight.
-        spike_difference: the first spike or logit that only one side has, or None.
+        spike_difference: the first spike or logit that differs, or None.
         energy: joules of the run by SANA-FE's categories.
         tick_us: duration of each tick: ``ours``, and SANA-FE's ``simple`` and ``detailed``.
         time_steps: from ours to ``detailed``; all but the last lead to ``simple``.
-        time_difference: where ``simple`` departs from what our events give, or None.
+        time_difference: the first difference of ``simple`` from the time that our events give, or None.
     """
 
     samples: int
@@ -110,43 +84,45 @@ class CrossCheck:
 
     @property
     def time_error(self) -> float:
-        """Our duration of the run beside SANA-FE's detailed timing model, relative."""
+        """Relative difference of our duration of the run from SANA-FE's detailed timing model."""
         return sum(self.tick_us["ours"]) / sum(self.tick_us["detailed"]) - 1
 
     @property
     def tick_errors(self) -> tuple[float, float]:
-        """The same of single ticks, lowest and highest."""
+        """Lowest and highest relative difference of our duration of a tick from SANA-FE's detailed model."""
         ours, theirs = np.array(self.tick_us["ours"]), np.array(self.tick_us["detailed"])
         errors = ours / theirs - 1
         return float(errors.min()), float(errors.max())
 
     @property
     def energy_error(self) -> float:
-        """Our energy of the run beside SANA-FE's, relative."""
+        """Relative difference of our energy of the run from SANA-FE's."""
         return sum(q.ours for q in self.energy) / sum(q.theirs for q in self.energy) - 1
 
     @property
     def disagreements(self) -> list[str]:
-        """What is neither equal nor explained, or beyond the tolerance."""
+        """Differences that are not explained, and errors beyond the tolerance."""
         found = [self.spike_difference, self.time_difference]
         found += [quantity.first_difference for quantity in (*self.events, *self.energy)]
-        for what, error, tolerance in (
+        for quantity_name, error, tolerance in (
             ("time", self.time_error, TIME_TOLERANCE),
             ("energy", self.energy_error, ENERGY_TOLERANCE),
         ):
             if abs(error) > tolerance:
-                found.append(f"{what}: ours is {error:+.1%}, the tolerance {tolerance:.1%}")
+                found.append(
+                    f"{quantity_name}: ours is {error:+.1%}, the tolerance {tolerance:.1%}"
+                )
         return [difference for difference in found if difference is not None]
 
 
 def cross_check(
     build: JudgedBuild, on_stage: Callable[[str], None] = lambda stage: None
 ) -> CrossCheck:
-    """Run a build's samples in SANA-FE, as many in flight as its pipeline lets, and compare.
+    """Run a build's samples in SANA-FE, pipelined as in the build, and compare.
 
     Raises:
-        QacDeployError: SANA-FE is not installed, fails, or cannot hold the network; or the target has no
-            cost profile of SANA-FE's.
+        QacDeployError: SANA-FE is not installed, fails, or cannot hold the network, or the target has no
+            cost profile of SANA-FE.
     """
     _profile(build)
     _check_memory(build)
@@ -157,11 +133,15 @@ def cross_check(
         on_stage("running in SANA-FE")
         run = run_sanafe(folder)
     on_stage("comparing")
-    return hold_sanafe_run(build, export.copies, run)
+    return compare_sanafe_run(build, export.copies, run)
 
 
-def hold_sanafe_run(build: JudgedBuild, copies: int, run: SanafeRun) -> CrossCheck:
-    """Compare a run in SANA-FE that had so many copies of each neuron."""
+def compare_sanafe_run(build: JudgedBuild, copies: int, run: SanafeRun) -> CrossCheck:
+    """Compare a run in SANA-FE.
+
+    Args:
+        copies: of each neuron in SANA-FE.
+    """
     profile = _profile(build)
     mapping, trains = build.mapping, build.reference.trains
     schedule = schedule_pipeline(build.pipeline, len(build.pixels))
@@ -181,19 +161,17 @@ def hold_sanafe_run(build: JudgedBuild, copies: int, run: SanafeRun) -> CrossChe
         num_ticks=schedule.num_ticks,
         num_spikes=sum(int(train.sum()) for train in trains.values()),
         spike_difference=_spike_difference(build, schedule, copies, run),
-        events=_events(mapping, profile, events, expected, run),
-        energy=_energy(mapping, profile, schedule, events, expected, run),
+        events=event_quantities(mapping, profile, events, expected, run),
+        energy=energy_quantities(mapping, profile, schedule, events, expected, run),
         tick_us={
             name: (seconds * 1e6).tolist()
             for name, seconds in {"ours": ours_s, **run.tick_s}.items()
         },
         time_steps=[
             TimeStep(reason=reason, difference_us=after - before)
-            for reason, before, after in zip(
-                _TIME_REASONS, totals_us[:-1], totals_us[1:], strict=True
-            )
+            for reason, (before, after) in zip(_TIME_REASONS, pairwise(totals_us), strict=True)
         ],
-        time_difference=_first_difference("time", simple_s, run.tick_s["simple"]),
+        time_difference=first_difference("time", simple_s, run.tick_s["simple"]),
     )
 
 
@@ -207,7 +185,7 @@ def _profile(build: JudgedBuild) -> CostProfile:
 
 
 def _check_memory(build: JudgedBuild) -> None:
-    """Refuse what would end in the system ending the run."""
+    """Refuse a network that needs more memory than the machine has."""
     schedule = schedule_pipeline(build.pipeline, len(build.pixels))
     copies = copies_in_flight(build.mapping, schedule)
     num_synapses = sum(
@@ -248,148 +226,3 @@ def _spike_difference(
         here, there = int(build.reference.logits[at]), int(run.logits[at])
         return f"logit at (sample, class) = {at}: {here:,} here, {there:,} in SANA-FE"
     return None
-
-
-def _events(
-    mapping: CoreMapping,
-    profile: CostProfile,
-    events: Events,
-    expected: SanafeEvents,
-    run: SanafeRun,
-) -> list[Quantity]:
-    """Counts on each core in each tick; in each tick where SANA-FE reports no more."""
-    theirs = _message_counts(mapping, events.spikes.shape, run)
-    updated = run.counts["updated"] - run.pixel_spikes
-    fired = run.counts["fired"] - run.pixel_spikes
-    serviced = events.active_updates + events.inactive_updates
-    quantities = {
-        "synaptic events": (
-            events.synaptic + events.convolution,
-            expected.synaptic,
-            theirs["synaptic"],
-        ),
-        "messages sent": (events.messages_out, expected.messages_out, theirs["sent"]),
-        "messages received": (events.messages_in, expected.messages_in, theirs["received"]),
-        "hops east-west": (events.hops_east_west, expected.hops_east_west, theirs["east_west"]),
-        "hops north-south": (
-            events.hops_north_south,
-            expected.hops_north_south,
-            theirs["north_south"],
-        ),
-        "spikes": (events.spikes.sum(axis=0), expected.spikes.sum(axis=0), fired),
-        "compartments serviced": (
-            serviced.sum(axis=0),
-            expected.serviced.sum(axis=0),
-            _serviced(profile, updated, fired, run.energy_j["soma"]),
-        ),
-        "active updates": (
-            events.active_updates.sum(axis=0),
-            expected.updates.sum(axis=0),
-            updated,
-        ),
-    }
-    cores = [core.core_index for core in mapping.cores]
-    return [_quantity(name, *amounts, cores) for name, amounts in quantities.items()]
-
-
-def _message_counts(
-    mapping: CoreMapping, shape: tuple[int, ...], run: SanafeRun
-) -> dict[str, np.ndarray]:
-    """What SANA-FE's messages add up to on each core in each tick, each of shape ``shape``."""
-    mesh = mapping.target.mesh
-    rows = {
-        (tile_number(core, mesh), core.core_index % mesh.cores_per_tile): row
-        for row, core in enumerate(one_mesh(mapping).cores)
-    }
-    tick, *places, synapses, east_west, north_south = run.messages.T
-    tiles_and_cores = np.stack(places, axis=1).tolist()
-    source = np.array([rows.get((tile, core), -1) for tile, core, _, _ in tiles_and_cores], int)
-    target = np.array([rows[tile, core] for _, _, tile, core in tiles_and_cores], int)
-    by_core = source >= 0  # the others are the host's
-
-    def totals(row: np.ndarray, amount: np.ndarray | int, chosen: np.ndarray) -> np.ndarray:
-        counts = np.zeros(shape, np.int64)
-        amounts = np.broadcast_to(amount, tick.shape)
-        np.add.at(counts, (row[chosen], tick[chosen]), amounts[chosen])
-        return counts
-
-    everything = np.ones_like(by_core)
-    return {
-        "synaptic": totals(target, synapses, everything),
-        "received": totals(target, 1, everything),
-        "sent": totals(source, 1, by_core),
-        "east_west": totals(source, east_west, by_core),
-        "north_south": totals(source, north_south, by_core),
-    }
-
-
-def _serviced(
-    profile: CostProfile, updated: np.ndarray, fired: np.ndarray, soma_j: np.ndarray
-) -> np.ndarray:
-    """Neurons that SANA-FE serviced in each tick: it reports only what they cost, with the rest."""
-    update_pj = profile.active_update_pj - profile.inactive_update_pj
-    rest_pj = soma_j * 1e12 - updated * update_pj - fired * profile.spike_pj
-    return np.rint(rest_pj / profile.inactive_update_pj).astype(np.int64)
-
-
-def _energy(
-    mapping: CoreMapping,
-    profile: CostProfile,
-    schedule: Schedule,
-    events: Events,
-    expected: SanafeEvents,
-    run: SanafeRun,
-) -> list[Quantity]:
-    ours = run_cost(mapping, profile, schedule, events).energy_by_event_j
-    kinds = {
-        "synapse": ("synaptic event", "convolution event"),
-        "soma": ("active update", "inactive update", "spike"),
-        "network": ("message out", "hop east-west", "hop north-south", "chip crossing"),
-    }
-    assert sorted(kind for group in kinds.values() for kind in group) == sorted(ours)
-    recounted = energies_j(mapping, profile, expected)
-    found = [
-        _quantity(
-            name,
-            np.array(schedule.num_samples * sum(ours[kind] for kind in group)),
-            recounted[name],
-            run.energy_j[name],
-        )
-        for name, group in kinds.items()
-    ]
-    rest = run.energy_j["total"] - sum(run.energy_j[name] for name in kinds)
-    nothing = np.zeros_like(rest)
-    return [*found, _quantity("other", nothing, nothing, np.where(abs(rest) < 1e-18, 0, rest))]
-
-
-def _quantity(
-    name: str,
-    ours: np.ndarray,
-    expected: np.ndarray,
-    theirs: np.ndarray,
-    cores: Sequence[int] = (),
-) -> Quantity:
-    totals = [array.sum().item() for array in (ours, expected, theirs)]
-    differs = not np.isclose(totals[0], totals[1], rtol=ROUNDING, atol=0)
-    return Quantity(
-        name=name,
-        ours=totals[0],
-        expected=totals[1],
-        theirs=totals[2],
-        reason=_REASONS.get(name, "") if differs else "",
-        first_difference=_first_difference(name, expected, theirs, cores),
-    )
-
-
-def _first_difference(
-    name: str, expected: np.ndarray, theirs: np.ndarray, cores: Sequence[int] = ()
-) -> str | None:
-    """The first tick, of the first core that differs where both are by core; counts must be equal."""
-    exact = np.issubdtype(expected.dtype, np.integer)
-    same = expected == theirs if exact else np.isclose(theirs, expected, rtol=ROUNDING, atol=0)
-    if same.all():
-        return None
-    *row, tick = (int(i) for i in np.argwhere(~same)[0])
-    core = f", core {cores[row[0]]}" if row else ""
-    a, b = (array[(*row, tick)].item() for array in (expected, theirs))
-    return f"{name}{core}, tick {tick}: {b:,.9g} in SANA-FE, {a:,.9g} by our spike trains"

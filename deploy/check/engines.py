@@ -1,4 +1,4 @@
-"""What other engines computed from a network, compared with the stepped engine and the tick model."""
+"""Compare the results of other engines with the stepped engine and the tick model."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from toolchain.networks.integer_network import IntegerNetwork
 
 @dataclass(frozen=True, kw_only=True)
 class LavaComparison:
-    """A run in Lava compared with the stepped engine and the tick model, each None where it is equal.
+    """First differences of a run in Lava from the stepped engine and the tick model; None if equal.
 
     Attributes:
-        integers: first difference of counts, spike trains and logits from the stepped engine.
-        step_ticks: first population whose steps have other ticks than in the tick model.
-        stalls: first stage whose counters differ from the tick model's.
+        integers: of counts, spike trains and logits.
+        step_ticks: the first population whose steps fire in other ticks.
+        stalls: the first stage whose stall counters differ.
     """
 
     integers: str | None
@@ -38,7 +38,7 @@ class LavaComparison:
 
 
 def run_build_in_lava(build: Build, pixels: np.ndarray, *, num_ticks: int, python: Path) -> LavaRun:
-    """Run a build's network in Lava with the installed processes: no file of the build is executed.
+    """Run a build's network in Lava with the installed processes; no file of the build is executed.
 
     Args:
         pixels: integers of shape ``(K, C, H, W)``.
@@ -52,17 +52,17 @@ def run_build_in_lava(build: Build, pixels: np.ndarray, *, num_ticks: int, pytho
 
 
 def compare_lava_run(reference: Simulation, schedule: Schedule, run: LavaRun) -> LavaComparison:
-    """Compare everything that a run in Lava gives.
+    """Compare all results of a run in Lava.
 
     Args:
         reference: the stepped engine on the same samples.
-        schedule: the tick model of as many samples.
+        schedule: the tick model of these samples.
     """
     return LavaComparison(
         integers=_first_difference(reference, run.simulation),
         step_ticks=next(
             (
-                f"{name}: steps fire at other ticks than the tick model's"
+                f"{name}: steps fire in other ticks than in the tick model"
                 for name, ticks in schedule.step_ticks.items()
                 if not np.array_equal(ticks, run.step_ticks[name])
             ),
@@ -82,9 +82,9 @@ def compare_lava_run(reference: Simulation, schedule: Schedule, run: LavaRun) ->
 def compare_array(
     reference: Simulation, network: IntegerNetwork, array: PeArray, pixels: np.ndarray
 ) -> str | None:
-    """The first difference of the PE array's own loop order from the stepped engine, or None.
+    """The first difference of a run in the PE array's loop order from the stepped engine, or None.
 
-    Both schedules are compared, where the network's alignment allows them.
+    Every schedule that the network's alignment allows is compared.
 
     Args:
         reference: the stepped engine on the same pixels.
@@ -99,7 +99,7 @@ def compare_array(
 
 
 def _first_difference(reference: Simulation, other: Simulation) -> str | None:
-    """As ``first_divergence``, of engines that give all spike trains."""
+    """The first difference from the stepped engine, also if spike trains are missing."""
     for name in reference.trains.keys() - other.trains.keys():
         return f"{name}: its spike trains are missing"
     return first_divergence(reference, other)

@@ -1,4 +1,4 @@
-"""A build with the judge's result on a few samples: what every check of it starts from."""
+"""A build with the result of the stepped engine on a few samples, as the reference of every check."""
 
 from __future__ import annotations
 
@@ -15,38 +15,63 @@ from toolchain.networks.integer_network import IntegerNetwork
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class JudgedBuild(Build):
-    """A build, samples to try, and what the stepped engine computes from them.
+class Samples:
+    """Samples on which a build is checked.
 
     Attributes:
         pixels: integers of shape ``(K, C, H, W)``.
+        name: how many samples of which kind, for messages.
+        note: why the pixels are random, or that the data set has changed; None if there is nothing to say.
     """
 
     pixels: np.ndarray
+    name: str
+    note: str | None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class JudgedBuild(Build):
+    """A build, samples, and what the stepped engine computes from them."""
+
+    samples: Samples
     reference: Simulation
+
+    @property
+    def pixels(self) -> np.ndarray:
+        """Integers of shape ``(K, C, H, W)``."""
+        return self.samples.pixels
 
 
 def judge(build: Build, num_samples: int) -> JudgedBuild:
     """Run the stepped engine on test samples of the build's data set, or on random pixels without one."""
-    pixels = samples_of(build, num_samples)
+    samples = samples_of(build, num_samples)
     return JudgedBuild(
         **{field.name: getattr(build, field.name) for field in fields(Build)},
-        pixels=pixels,
-        reference=run_stepped(build.network, pixels),
+        samples=samples,
+        reference=run_stepped(build.network, samples.pixels),
     )
 
 
-def samples_of(build: Build, count: int) -> np.ndarray:
-    """Test samples of the build's data set; random pixels where it has none."""
-    if build.report["data"] is not None:
+def samples_of(build: Build, count: int) -> Samples:
+    """Test samples of the build's data set, or random pixels if there is none: an equality holds for any."""
+    if build.report["data"] is None:
+        note = "the build names no data set"
+    else:
         try:
-            return load_recorded(build.report, build.folder)[0].test_pixels[:count]
-        except DataError:
-            pass  # its files are elsewhere: any pixels will do for an equality
-    return random_pixels(build.network, count)
+            dataset, changed = load_recorded(build.report, build.folder)
+        except DataError as error:
+            note = str(error)
+        else:
+            pixels = dataset.test_pixels[:count]
+            return Samples(pixels=pixels, name=f"{len(pixels)} test samples", note=changed)
+    return Samples(
+        pixels=random_pixels(build.network, count),
+        name=f"{count} samples of random pixels",
+        note=f"random pixels take the place of test samples: {note}",
+    )
 
 
 def random_pixels(network: IntegerNetwork, count: int) -> np.ndarray:
-    """Pixels of any value the input population holds, ``(count, C, H, W)``; always the same ones."""
+    """Pixels of any value that the input population takes, ``(count, C, H, W)``; the same in every call."""
     source = network.input
     return np.random.default_rng(0).integers(0, source.max_value + 1, (count, *source.shape))

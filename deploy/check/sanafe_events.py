@@ -1,4 +1,4 @@
-"""What SANA-FE must count and estimate by its own rules, from our spike trains."""
+"""Counts and estimates that SANA-FE must give by its own rules, from our spike trains."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class SanafeEvents:
     """Counts of each core in each tick, int64 of shape ``(cores, ticks)``.
 
     Attributes:
-        serviced: neurons that the core has, each serviced once a tick.
-        updates: of neurons in their window, or that a spike of the tick before reached.
+        serviced: neurons of the core; each is serviced once per tick.
+        updates: of neurons in their window, and of those that a spike of the previous tick reached.
     """
 
     synaptic: np.ndarray
@@ -71,7 +71,7 @@ def sanafe_events(
 
 
 def _neurons(mapping: CoreMapping, core: CoreAssignment, copies: int) -> int:
-    """Neurons on a core: those of its copies, and those that drop frames."""
+    """Neurons on a core, of its copies and of those that drop frames."""
     name = core.tile.population
     kept = len(copies_of(mapping, name, core.replica, copies))
     return core.use.neurons * (kept + (core.replica in dropping(mapping, name, copies)))
@@ -110,7 +110,7 @@ def _updates(
 
 
 def _reached(synapse: IntegerSynapse, source: IntegerPopulation, frames: np.ndarray) -> np.ndarray:
-    """Neurons with a synapse from a neuron that is set, bool ``(K, T, C, H, W)`` on both sides."""
+    """Neurons with a synapse from a set neuron; ``frames`` and result are bool ``(K, T, C, H, W)``."""
     links = connectivity(synapse, source.shape)
     matrices = [
         (matrix != 0).astype(np.float64) for matrix in (links.channels, links.rows, links.columns)
@@ -137,7 +137,7 @@ def energies_j(
 
 
 def simple_tick_ns(mapping: CoreMapping, profile: CostProfile, events: SanafeEvents) -> np.ndarray:
-    """SANA-FE's simple timing model: the slowest core's neurons or lookups, whichever take longer."""
+    """Nanoseconds of each tick in SANA-FE's simple model: the longest neurons or lookups of a core."""
     update_ns = profile.active_update_ns - profile.inactive_update_ns
     neurons = (
         events.serviced * profile.inactive_update_ns

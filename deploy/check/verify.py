@@ -1,4 +1,4 @@
-"""The verification ladder: from the model file to each engine, rung by rung, every integer compared."""
+"""The verification ladder compares every integer, rung by rung, from the model file to each engine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from deploy.build.folder import BUILD, changes_of
 from deploy.build.load import LAVA, MODEL
 from deploy.check.engines import compare_array, compare_lava_run, run_build_in_lava
 from deploy.check.judged_build import JudgedBuild
-from deploy.design.design import lowering
+from deploy.design.design import lower_model
 from hw_models.multicore.pipeline.pipeline_ticks import schedule_pipeline
 from hw_models.pe_array.modes import snn_schedules
 from hw_models.pe_array.rtl.driver.network import verify_in_rtl
@@ -26,9 +26,8 @@ from sim.results import first_divergence
 from toolchain.errors import LavaError, ModelFileError
 from toolchain.files.checkpoint import load_checkpoint
 from toolchain.networks.integer_network.serialize import array_titles, describe_network
-from toolchain.passes import chosen_graph
 
-# about 20 s each at the default array's 1,024 elements
+# about 20 s each for the 1,024 elements of the default array
 RTL_CYCLES: dict[SimulatorName, int] = {"verilator": 1_000_000, "icarus": 500}
 
 Status = Literal["equal", "different", "skipped"]
@@ -39,7 +38,7 @@ class Rung:
     """One comparison of the ladder.
 
     Attributes:
-        detail: what was compared, or the first difference, or why it was skipped.
+        detail: the quantities compared, or the first difference, or why the rung was skipped.
     """
 
     name: str
@@ -49,7 +48,7 @@ class Rung:
 
 @dataclass(frozen=True, kw_only=True)
 class RtlLimit:
-    """How much of the PE array's RTL to simulate, and with what."""
+    """The simulator for the PE array's RTL, and the most cycles to simulate."""
 
     simulator: SimulatorName
     cycles: int
@@ -61,14 +60,14 @@ def verify(
     on_stage: Callable[[str], None] = lambda stage: None,
     rtl: RtlLimit | None = None,
 ) -> Iterator[Rung]:
-    """Climb the ladder; each rung is compared with the one that the judge stands on.
+    """Climb the ladder: compare each engine with the stepped engine.
 
     Args:
         lava_python: finds the interpreter for Lava, or raises LavaError.
-        rtl: what to simulate of the PE array's RTL; without it there is no such rung.
+        rtl: None leaves the rung of the PE array's RTL out.
 
     Raises:
-        RtlError: the RTL is asked for and cannot be simulated.
+        RtlError: the RTL cannot be simulated.
     """
     on_stage("lowering the model again")
     yield _model_to_integers(build)
@@ -86,10 +85,10 @@ def verify(
 
 
 def compare_files(folder: Path) -> Rung:
-    """The rung below all others: every file of a build folder is as it was written, and none was added.
+    """The lowest rung: no file of a build folder was changed, removed or added.
 
     Raises:
-        ModelFileError: the folder is no build.
+        ModelFileError: the folder is not a build.
     """
     changes = changes_of(folder, BUILD)
     num_files = changes.num_files
@@ -105,7 +104,7 @@ def _rung(name: str, difference: str | None, compared: str) -> Rung:
 def _model_to_integers(build: JudgedBuild) -> Rung:
     name = "quantized ANN -> integer network"
     checkpoint = load_checkpoint(build.folder / MODEL)
-    network = lowering(build.target, build.options)(chosen_graph(checkpoint.graph, build.options))
+    _, network = lower_model(checkpoint.graph, build.target, build.options)
     document, arrays = describe_network(network)
     found_document, found = describe_network(build.network)
     titles = array_titles(document)
@@ -121,7 +120,7 @@ def _exact_engine(build: JudgedBuild) -> Rung:
         reason = "replicate and truncate have no closed form; the stepped engine is the only one"
         return Rung(name=name, status="skipped", detail=reason)
     exact = run_exact(build.network, build.pixels, with_trains=True)
-    compared = f"counts, trains and logits of {len(build.pixels)} samples"
+    compared = f"counts, trains and logits of {build.samples.name}"
     return _rung(name, first_divergence(build.reference, exact), compared)
 
 
@@ -139,12 +138,12 @@ def _cores(build: JudgedBuild, on_stage: Callable[[str], None]) -> Rung:
         "integer network -> cores",
         None if found is None else str(found),
         f"membrane potentials of {total:,} cores, each from its own axons, lists and slots, on "
-        f"{len(build.pixels)} samples and {samples - len(build.pixels)} probes",
+        f"{build.samples.name} and {samples - len(build.pixels)} probes",
     )
 
 
 def _bundle(build: JudgedBuild) -> Rung:
-    """What the bundle was given: compared before it runs, as a silent neuron hides its weights."""
+    """The files of the bundle; they are compared before it runs, as a silent neuron hides its weights."""
     folder = build.folder / LAVA
     document, arrays = bundle_document(
         build.network,
@@ -175,7 +174,10 @@ def _lava(build: JudgedBuild, lava_python: Callable[[], Path]) -> Rung:
         run = run_build_in_lava(build, build.pixels, num_ticks=num_ticks, python=python)
     except LavaError as error:
         return Rung(name=name, status="different", detail=str(error))
-    compared = f"counts, trains, logits, step ticks and stall counters over {num_ticks} ticks"
+    compared = (
+        f"counts, trains, logits, step ticks and stall counters of {build.samples.name} over "
+        f"{num_ticks} ticks"
+    )
     return _rung(name, compare_lava_run(build.reference, schedule, run).first_difference, compared)
 
 
@@ -183,12 +185,12 @@ def _pe_array(build: JudgedBuild) -> Rung:
     name = "integer network -> PE array"
     difference = compare_array(build.reference, build.network, build.array, build.pixels)
     schedules = len(snn_schedules(build.network))
-    compared = f"counts, trains and logits of {len(build.pixels)} samples, {schedules} schedules"
+    compared = f"counts, trains and logits of {build.samples.name}, {schedules} schedules"
     return _rung(name, difference, compared)
 
 
 def _rtl(build: JudgedBuild, limit: RtlLimit, on_stage: Callable[[str], None]) -> Rung:
-    """The first sample: the array's cycles do not depend on what it computes."""
+    """The RTL on the first sample only, as the array's cycles do not depend on the values."""
     name = "PE array -> its RTL"
     run = verify_in_rtl(
         build.network,
@@ -208,9 +210,9 @@ def _rtl(build: JudgedBuild, limit: RtlLimit, on_stage: Callable[[str], None]) -
             f"({cycles_left_out:,} cycles: --rtl-cycles {run.cycles + cycles_left_out})"
         )
     if run.num_kernels == 0:
-        return Rung(name=name, status="skipped", detail=f"no pass{over}")
+        return Rung(name=name, status="skipped", detail=f"no kernel{over}")
     compared = (
-        f"cycles, port accesses, sums and spikes of {run.num_kernels} passes on one sample, {run.cycles:,} "
+        f"cycles, port accesses, sums and spikes of {run.num_kernels} kernels on one sample, {run.cycles:,} "
         f"cycles in {run.simulator}{over}"
     )
     return _rung(name, run.difference, compared)
@@ -219,7 +221,7 @@ def _rtl(build: JudgedBuild, limit: RtlLimit, on_stage: Callable[[str], None]) -
 def _array_difference(
     titles: dict[str, str], expected: dict[str, np.ndarray], found: dict[str, np.ndarray]
 ) -> str | None:
-    """The first array entry that differs, by the title of its array: population or synapse, and field."""
+    """The first array entry that differs, with the array's title: population or synapse, and field."""
     for name, array in expected.items():
         other, title = found.get(name), titles[name]
         if other is None or other.shape != array.shape:
@@ -246,7 +248,7 @@ def _record_difference(expected: Any, found: Any, where: str = "") -> str | None
 
 
 def _title(record: Any, index: int) -> str:
-    """A list entry by what it is called, where it has a name or ends."""
+    """The name of a list entry, or the populations it connects, or else its index."""
     if isinstance(record, dict) and "name" in record:
         return str(record["name"])
     if isinstance(record, dict) and "source" in record:

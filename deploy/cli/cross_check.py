@@ -13,7 +13,8 @@ from deploy.cli.console import BuildArgument, JsonOption, console, print_json, s
 from deploy.report.tables import Table, names, numbers, print_table, sentences, tabulate
 
 if TYPE_CHECKING:
-    from deploy.check.cross_check import CrossCheck, Quantity
+    from deploy.check.cross_check import CrossCheck
+    from deploy.check.sanafe_quantities import Quantity
 
 
 def cross_check_command(
@@ -36,11 +37,14 @@ def cross_check_command(
     from deploy.check.judged_build import judge
 
     with status("reading the build", hidden=as_json) as on_stage:
-        check = cross_check(judge(load_build(build), samples), on_stage)
+        judged = judge(load_build(build), samples)
+        check = cross_check(judged, on_stage)
+    note = judged.samples.note
     if as_json:
         print_json(
             {
                 **asdict(check),
+                "data_note": note,
                 "time_error": check.time_error,
                 "time_tolerance": TIME_TOLERANCE,
                 "energy_error": check.energy_error,
@@ -49,6 +53,8 @@ def cross_check_command(
             }
         )
     else:
+        if note is not None:
+            console.print(f"[yellow]{escape(note)}[/yellow]")
         _print(check)
     if check.disagreements:
         raise typer.Exit(1)

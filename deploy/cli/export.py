@@ -119,15 +119,20 @@ def _write_sanafe(build: Path, out: Path) -> _Written:
 
     require_replaceable_folder(out, SANAFE_EXPORT)
     loaded = load_build(build)
-    pixels = samples_of(loaded, SANAFE_SAMPLES)
-    export = to_sanafe(loaded.mapping, loaded.pipeline, pixels)
+    samples = samples_of(loaded, SANAFE_SAMPLES)
+    export = to_sanafe(loaded.mapping, loaded.pipeline, samples.pixels)
     with whole_folder(out, SANAFE_EXPORT) as folder:
         write_sanafe(export, folder)
     num_ticks = export.plan["num_ticks"]
     return _Written(
-        figures={"samples": len(pixels), "copies": export.copies, "ticks": num_ticks},
+        figures={
+            "samples": len(samples.pixels),
+            "data_note": samples.note,
+            "copies": export.copies,
+            "ticks": num_ticks,
+        },
         losses=export.losses,
-        summary=f"{len(pixels)} samples in {num_ticks} ticks, the integers unchanged; run it with "
+        summary=f"{samples.name} in {num_ticks} ticks, the integers unchanged; run it with "
         f"python {escape(str(out / 'run.py'))}",
     )
 

@@ -158,16 +158,13 @@ def _run_dataset(
         in_this_process,
         simulate_dataset,
     )
-    from toolchain.files.whole_files import SIMULATION_JOURNAL, require_replaceable_file
 
     spread: Spread = in_this_process
     if workers > 1 or scheduler is not None:
         spread = Cluster(processes=workers, scheduler=scheduler)
     folder = build.resolve()
-    state = folder.with_name(f"{folder.name}.simulation")
-    require_replaceable_file(state, SIMULATION_JOURNAL, option="another place for the build")
     journal = Journal(
-        state,
+        folder.with_name(f"{folder.name}.simulation"),
         describe_run(network, engine, pixels, labels, CHUNK_SAMPLES),
         resume=resume,
     )

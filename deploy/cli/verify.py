@@ -76,6 +76,8 @@ def verify_command(
     with status("reading the build", hidden=as_json) as on_stage:
         show(compare_files(build))
         loaded = judge(read_build(build), samples)
+        if loaded.samples.note is not None and not as_json:
+            console.print(f"[yellow]{escape(loaded.samples.note)}[/yellow]")
         for rung in verify(
             loaded,
             lambda: find_lava_python(lava_python),
@@ -84,6 +86,12 @@ def verify_command(
         ):
             show(rung)
     if as_json:
-        print_json({"samples": len(loaded.pixels), "rungs": [asdict(rung) for rung in rungs]})
+        print_json(
+            {
+                "samples": len(loaded.pixels),
+                "data_note": loaded.samples.note,
+                "rungs": [asdict(rung) for rung in rungs],
+            }
+        )
     if any(rung.status == "different" for rung in rungs):
         raise typer.Exit(1)

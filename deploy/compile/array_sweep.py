@@ -1,4 +1,4 @@
-"""The sweep over unrollings as plain data, for tables, plots and machines."""
+"""The sweep over unrollings as plain data, for tables, plots and JSON."""
 
 from __future__ import annotations
 

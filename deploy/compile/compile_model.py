@@ -20,10 +20,7 @@ from deploy.report.chrome_trace import chrome_trace
 from deploy.report.html import render_html
 from deploy.report.report_document import report_document
 from hw_models.multicore.mapping.mapping_file import MAPPING, mapping_document
-from hw_models.multicore.pipeline.initiation_interval import (
-    initiation_interval,
-    single_changes,
-)
+from hw_models.multicore.pipeline.initiation_interval import initiation_interval, single_changes
 from hw_models.multicore.pipeline.pipeline_ticks import schedule_pipeline
 from hw_models.pe_array.array_description import PeArray, load_array
 from hw_models.target_description import load_target
@@ -43,7 +40,7 @@ def compile_model(
     """Compile a model file into a build folder, written whole or not at all.
 
     Raises:
-        QacDeployError: whatever is wrong with the model, the target or the fit between them.
+        QacDeployError: the model, a description or the data set cannot be used, or the network does not fit.
     """
     require_replaceable_folder(out, BUILD)
     on_stage("reading the model")
@@ -102,7 +99,7 @@ def compile_model(
 def _dataset(
     model: Path, checkpoint: Checkpoint, options: CompileOptions
 ) -> tuple[Dataset | None, str | None]:
-    """The data set asked for, else the model's own; and one line if that cannot be used or has changed.
+    """The data set asked for, or else the model's own; and a note if that cannot be used or has changed.
 
     Raises:
         DataError: the data set asked for cannot be used.
@@ -120,7 +117,7 @@ def _dataset(
 
 
 def _on_array(network: IntegerNetwork, array: PeArray, dataset: Dataset | None) -> ArrayComparison:
-    """The array beside the pipeline; that a layer does not fit its buffers is no reason to stop."""
+    """The PE array's results; if a layer does not fit its buffers, only the reason."""
     try:
         return compare_on_array(network, array, dataset)
     except TargetError as error:

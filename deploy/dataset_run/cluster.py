@@ -1,4 +1,4 @@
-"""Chunks of a data set on the workers of a Dask cluster, here or on other machines."""
+"""Simulate chunks of a data set on the workers of a Dask cluster, on this or other machines."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from toolchain.errors import ClusterError
 
 CONNECT_TIMEOUT_S = 10
 
-CHUNKS_A_WORKER = 2
-"""Chunks on their way to a worker: one at work, one waiting, so that neither it nor memory waits."""
+CHUNKS_PER_WORKER = 2
+"""Chunks sent to a worker at a time: it computes one while the other waits, and memory stays bounded."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cluster:
-    """A ``Spread`` over Dask workers, each with the engine prepared once.
+    """A ``Spread`` over Dask workers, each of which prepares the engine once.
 
     Attributes:
-        processes: workers to start on this machine, each on one core, if there is no scheduler.
+        processes: workers to start on this machine, each on one core, without a scheduler.
         scheduler: address of a running scheduler, such as ``tcp://10.0.0.1:8786``; its workers need
             the same version of this program.
     """
@@ -56,7 +56,7 @@ class Cluster:
             running: dict[Any, int] = {}
             finished = distributed.as_completed(loop=client.loop)
             while True:
-                while len(running) < CHUNKS_A_WORKER * num_workers:
+                while len(running) < CHUNKS_PER_WORKER * num_workers:
                     if (chunk := next(chunks, None)) is None:
                         break
                     task = client.submit(_simulate, shared, chunk[1], pure=False)

@@ -1,56 +1,85 @@
-"""Finished chunks of an unfinished run on disk, so that the run can go on."""
+"""Finished chunks of an unfinished run, kept in a file so that the run can go on."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TypedDict
 
 import numpy as np
 
 from toolchain.datasets import PixelSource, samples_sha256
 from toolchain.errors import ModelFileError
+from toolchain.files.whole_files import SIMULATION_JOURNAL, require_replaceable_file, whole_file
 from toolchain.networks.integer_network import IntegerNetwork
 from toolchain.networks.integer_network.serialize import describe_network
 
 _FORMAT = "qac-deploy simulation, version 2"
+_OPTION = "another place for the build"
+
+
+class RunRecord(TypedDict):
+    """What two runs must have in common to share chunks."""
+
+    network: str
+    engine: str
+    samples: int
+    data: str
+    chunk_samples: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChunkResult:
+    """What is kept of consecutive samples.
+
+    Attributes:
+        predictions: class of each sample.
+        spikes: sum of all counts of each population.
+        logits_sha256: of the logits as little-endian int64, sample by sample.
+    """
+
+    predictions: list[int]
+    spikes: dict[str, int]
+    logits_sha256: str
 
 
 class Journal:
-    """A text file: a line that says which run it is of, then a line a finished chunk.
+    """A text file: its first line describes the run, each further line holds one finished chunk.
+
+    The file is replaced as a whole when a run writes its first chunk, and appended to after that. An
+    interrupt can cut off only the last line.
 
     Attributes:
-        finished: by number, the chunks that an earlier run finished.
+        finished: chunks that an earlier run finished, by number.
     """
 
-    def __init__(self, path: Path, run: Mapping[str, Any], *, resume: bool) -> None:
-        """Read what there is if ``resume``; an earlier file is replaced by the first chunk otherwise.
-
-        Args:
-            run: what decides the result; see ``describe_run``.
+    def __init__(self, path: Path, run: RunRecord, *, resume: bool) -> None:
+        """Read the chunks of an earlier run, if ``resume``.
 
         Raises:
-            ModelFileError: the file is of another run or damaged.
+            ModelFileError: the path cannot be written, or its file is of another run or damaged.
         """
+        require_replaceable_file(path, SIMULATION_JOURNAL, option=_OPTION)
         self._path, self._run = path, run
         self._file: IO[str] | None = None
         self.finished = _read(path, run) if resume and path.exists() else {}
 
-    def write(self, index: int, result: Mapping[str, Any]) -> None:
-        """Keep what a finished chunk gave, as plain values; it is out of this process on return.
+    def write(self, index: int, result: ChunkResult) -> None:
+        """Keep the result of a finished chunk; the operating system has it on return.
 
         Raises:
             ModelFileError: the file cannot be written.
         """
+        if self._file is None:
+            with whole_file(self._path, SIMULATION_JOURNAL, option=_OPTION) as part:
+                chunks = [_chunk_line(*chunk) for chunk in self.finished.items()]
+                part.write_text(_line({"format": _FORMAT, **self._run}) + "".join(chunks))
         try:
-            if self._file is None:
-                self._file = self._path.open("w")
-                self._line({"format": _FORMAT, **self._run})
-                for earlier, kept in self.finished.items():
-                    self._line({"chunk": earlier, **kept})
-            self._line({"chunk": index, **result})
+            self._file = self._file or self._path.open("a")
+            self._file.write(_chunk_line(index, result))
             self._file.flush()
         except OSError as error:
             raise ModelFileError(
@@ -59,15 +88,11 @@ class Journal:
             ) from None
 
     def close(self, *, finished: bool) -> None:
-        """End of the run; nothing stays on disk of one that is finished."""
+        """Close the file, and remove it if the run is finished."""
         if self._file is not None:
             self._file.close()
         if finished:
             self._path.unlink(missing_ok=True)
-
-    def _line(self, record: Mapping[str, Any]) -> None:
-        assert self._file is not None
-        self._file.write(json.dumps(record) + "\n")
 
 
 def describe_run(
@@ -76,12 +101,12 @@ def describe_run(
     pixels: PixelSource,
     labels: np.ndarray,
     chunk_samples: int,
-) -> dict[str, Any]:
-    """What two runs must have in common to share chunks.
+) -> RunRecord:
+    """The record that a journal begins with.
 
     Args:
         pixels: of the data set.
-        labels: of the samples that are run, which are the first.
+        labels: of the samples that are run, which are the first ones.
     """
     document, arrays = describe_network(network)
     digest = hashlib.sha256(json.dumps(document).encode())
@@ -96,13 +121,21 @@ def describe_run(
     }
 
 
-def _read(path: Path, run: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
+def _line(record: Mapping[str, object]) -> str:
+    return json.dumps(record) + "\n"
+
+
+def _chunk_line(index: int, result: ChunkResult) -> str:
+    return _line({"chunk": index, **asdict(result)})
+
+
+def _read(path: Path, run: RunRecord) -> dict[int, ChunkResult]:
     try:
-        # what follows the last end of line was cut off by the interrupt
+        # an interrupt may have cut off the line after the last line end
         first, *lines = path.read_text().split("\n")[:-1]
         found = json.loads(first)
         records = [json.loads(line) for line in lines]
-        chunks = {int(record.pop("chunk")): record for record in records}
+        chunks = {int(record.pop("chunk")): ChunkResult(**record) for record in records}
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise ModelFileError(
             f"{path}: not the state of a simulation ({error}); run without --resume to start over"

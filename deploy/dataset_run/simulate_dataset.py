@@ -1,7 +1,7 @@
-"""Whole data sets through an engine: chunk by chunk, here or on many workers, and on after an interrupt.
+"""Run an engine on a whole data set, chunk by chunk: here or on many workers, and on after an interrupt.
 
-What is kept of a chunk is what a data set is asked for: classes, spikes of each population, and a digest
-of the logits. Memory does not grow with the data set, and two runs can be compared by every logit.
+The result of a chunk is the class of each sample, the spikes of each population, and a digest of the
+logits. So memory does not grow with the data set, and two runs can still be compared by every logit.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeAlias
 
@@ -17,39 +17,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deploy.dataset_run.journal import Journal
+from deploy.dataset_run.journal import ChunkResult, Journal
 from sim.engines import ENGINES, PreparedEngine, Request
 from sim.exact.linear_kernels import LARGEST_BYTE
 from toolchain.datasets import PixelSource
 from toolchain.networks.integer_network import IntegerNetwork
 
 CHUNK_SAMPLES = 320
-"""Samples that are computed, sent and written down as one; the last chunk may be smaller."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ChunkResult:
-    """What is kept of consecutive samples.
-
-    Attributes:
-        predictions: class of each sample.
-        spikes: sum of all counts of each population.
-        logits_sha256: of the logits as little-endian int64, sample by sample.
-    """
-
-    predictions: list[int]
-    spikes: dict[str, int]
-    logits_sha256: str
+"""Samples per chunk, which is computed, sent and kept as a whole; the last chunk may be smaller."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class DatasetRun:
-    """What is kept of a data set.
+    """The result of all samples.
 
     Attributes:
         predictions: class of each sample, int64.
         spikes: sum of all counts of each population.
-        logits_sha256: over the digests of all chunks: equal for equal logits.
+        logits_sha256: of the digests of all chunks; equal for equal logits.
     """
 
     predictions: np.ndarray
@@ -59,7 +44,7 @@ class DatasetRun:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ChunkSimulator:
-    """What to do with each chunk; the same object on whatever worker.
+    """Simulates one chunk, on any worker.
 
     Attributes:
         engine: one of ``sim.engines.ENGINES``.
@@ -93,7 +78,7 @@ Spread: TypeAlias = Callable[
 def in_this_process(
     simulator: ChunkSimulator, chunks: Iterator[tuple[int, np.ndarray]]
 ) -> Iterator[tuple[int, ChunkResult]]:
-    """One chunk after another."""
+    """Simulate one chunk after another."""
     return ((index, simulator(pixels)) for index, pixels in chunks)
 
 
@@ -106,19 +91,19 @@ def simulate_dataset(
     journal: Journal | None = None,
     on_progress: Callable[[int], None] = lambda samples: None,
 ) -> DatasetRun:
-    """Simulate samples; the result is the same however their chunks are spread.
+    """Simulate samples; the result does not depend on where their chunks are computed.
 
     Args:
-        num_samples: the first so many; all when None.
-        spread: who computes the chunks.
-        journal: keeps what is finished, and has what an earlier run finished.
+        num_samples: how many, from the first on; None runs all.
+        spread: computes the chunks.
+        journal: keeps finished chunks, and has those that an earlier run finished.
         on_progress: called with the number of samples done.
 
     Raises:
         DataError: the pixels are not what the network's input population holds.
         UnsupportedNetworkError: the engine cannot run the network.
     """
-    finished = {} if journal is None else {i: ChunkResult(**r) for i, r in journal.finished.items()}
+    finished = {} if journal is None else dict(journal.finished)
     end = len(pixels) if num_samples is None else num_samples
     starts = range(0, end, CHUNK_SAMPLES)
     missing = (
@@ -130,7 +115,7 @@ def simulate_dataset(
     for index, result in spread(simulator, missing):
         finished[index] = result
         if journal is not None:
-            journal.write(index, asdict(result))
+            journal.write(index, result)
         on_progress(sum(len(result.predictions) for result in finished.values()))
     return _joined([finished[index] for index in range(len(starts))])
 
@@ -150,9 +135,9 @@ def _joined(chunks: list[ChunkResult]) -> DatasetRun:
 def _total(counts: Tensor, most: int) -> int:
     """Sum of counts ``0..most`` of shape ``(B, C, H, W)``.
 
-    Bytes are added eight at once, as one 64-bit integer, so many samples that none of them overflows.
+    Eight bytes are added at once, as one 64-bit integer, over so few samples that no byte overflows.
     """
-    samples = counts.permute(0, 2, 3, 1).flatten(1)  # as they lie in memory
+    samples = counts.permute(0, 2, 3, 1).flatten(1)  # in the order of memory
     if counts.dtype != torch.uint8 or samples.shape[1] % 8:
         return int(counts.sum(dtype=torch.int64))
     lanes = samples.view(torch.int64)
@@ -165,6 +150,6 @@ def _total(counts: Tensor, most: int) -> int:
 
 @lru_cache(maxsize=1)
 def _prepared(simulator: ChunkSimulator) -> PreparedEngine:
-    """The engine of the simulator at work, prepared once per process."""
+    """The simulator's engine, prepared once per process."""
     request = Request(with_counts=False, device=simulator.device)
     return ENGINES[simulator.engine].prepare(simulator.network, request)

@@ -1,11 +1,9 @@
-"""A network on the PE array in every mode that computes its integers, with and without data."""
+"""Estimate a network on the PE array in every mode that computes its integers."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-
-import numpy as np
 
 from hw_models.pe_array.array_description import PeArray
 from hw_models.pe_array.array_kernels import array_kernels
@@ -15,7 +13,6 @@ from hw_models.pe_array.roofline import Roofline, roofline
 from hw_models.pe_array.skipping_estimate import SkippedKernel, estimate_skipping
 from hw_models.pe_array.zero_skipping import Skipping
 from sim.engines import simulate
-from sim.results import Simulation
 from toolchain.datasets import Dataset
 from toolchain.networks.integer_network import IntegerNetwork
 
@@ -28,7 +25,7 @@ class ModeOnArray:
     """A network in one mode.
 
     Attributes:
-        skipping: each kernel under each kind of zero skipping; empty without data.
+        skipping: each kernel with each kind of zero skipping; empty without a data set.
     """
 
     estimate: ArrayEstimate
@@ -41,9 +38,9 @@ class ArrayComparison:
     """A network on one array.
 
     Attributes:
-        modes: empty where the array cannot run the network.
-        samples: on which zero skipping was counted; 0 without data.
-        refusal: why the array cannot run the network.
+        modes: empty if the array cannot run the network.
+        samples: on which zero skipping was counted; 0 without a data set.
+        refusal: why the array cannot run the network, or None.
     """
 
     array: PeArray
@@ -55,42 +52,28 @@ class ArrayComparison:
 def compare_on_array(
     network: IntegerNetwork, array: PeArray, dataset: Dataset | None
 ) -> ArrayComparison:
-    """Every mode; zero skipping on test samples of a data set, where there is one.
+    """Estimate every mode; count zero skipping on test samples of a data set, if there is one.
 
     Raises:
         TargetError: a buffer of the array cannot hold a row of a kernel.
     """
-    pixels = None if dataset is None else dataset.test_pixels[:SKIPPING_SAMPLES]
-    activity = None if pixels is None else _activity(network, pixels)
+    pixels, run = None, None
+    if dataset is not None:
+        pixels = dataset.test_pixels[:SKIPPING_SAMPLES]
+        run = simulate(network, pixels, with_trains=not network.has_constant_current)
+
+    def in_mode(mode: Mode) -> ModeOnArray:
+        skipping: Mapping[Skipping, tuple[SkippedKernel, ...]] = {}
+        if pixels is not None and run is not None:
+            skipping = estimate_skipping(network, array, mode, pixels, run.counts, run.trains)
+        return ModeOnArray(
+            estimate=estimate_array(network, array, mode),
+            rooflines=tuple(roofline(kernel, array) for kernel in array_kernels(network, mode)),
+            skipping=skipping,
+        )
+
     return ArrayComparison(
         array=array,
-        modes={mode: _in_mode(network, array, mode, activity) for mode in array_modes(network)},
+        modes={mode: in_mode(mode) for mode in array_modes(network)},
         samples=0 if pixels is None else len(pixels),
-    )
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Activity:
-    """What the populations do on test samples: the same in every mode."""
-
-    pixels: np.ndarray
-    run: Simulation
-
-
-def _activity(network: IntegerNetwork, pixels: np.ndarray) -> _Activity:
-    needs_trains = not network.has_constant_current
-    return _Activity(pixels=pixels, run=simulate(network, pixels, with_trains=needs_trains))
-
-
-def _in_mode(
-    network: IntegerNetwork, array: PeArray, mode: Mode, activity: _Activity | None
-) -> ModeOnArray:
-    skipping: Mapping[Skipping, tuple[SkippedKernel, ...]] = {}
-    if activity is not None:
-        pixels, run = activity.pixels, activity.run
-        skipping = estimate_skipping(network, array, mode, pixels, run.counts, run.trains)
-    return ModeOnArray(
-        estimate=estimate_array(network, array, mode),
-        rooflines=tuple(roofline(kernel, array) for kernel in array_kernels(network, mode)),
-        skipping=skipping,
     )

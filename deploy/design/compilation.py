@@ -1,4 +1,4 @@
-"""What a user chooses for a compile run, and everything the run found out."""
+"""Options of a compile run, and its results."""
 
 from __future__ import annotations
 
@@ -26,17 +26,18 @@ from toolchain.passes import PassOptions
 
 @dataclass(frozen=True, kw_only=True)
 class CompileOptions(PassOptions):
-    """What a user chooses, the float passes included.
+    """Options of ``qac-deploy compile``, including those of the float passes.
 
     Attributes:
-        slots: of every alignment buffer, in front of each replica; the target's default when None.
-        replicate: R of the populations that are to have more than one replica.
-        thresholds: different thresholds a population may have; the target's when None.
-        optimize: name of a ``deploy.optimize.objectives`` entry; nothing is optimized when None.
-        interval: ticks between results that a search for fewer stalls aims for; when None, as few as the
-            chips that are in use anyway allow.
-        accuracy_budget: points of accuracy that ``optimize`` may give up.
-        data: data set for accuracy and event counts; the one the model was trained on when None.
+        weight_bits: None takes the target's.
+        thresholds: different thresholds per population; None takes the target's.
+        slots: of every alignment buffer, per replica; None takes the target's default.
+        replicate: number of replicas R of populations that have more than one.
+        optimize: name of an objective in ``deploy.optimize.objectives``; None optimizes nothing.
+        interval: ticks between results that a search for fewer stalls aims for; None aims for the fewest
+            that the chips in use allow.
+        accuracy_budget: points of accuracy that ``optimize`` may lose.
+        data: data set for accuracy and event counts; None takes the one the model was trained on.
         samples: samples in the reported pipeline run.
     """
 
@@ -55,10 +56,10 @@ class CompileOptions(PassOptions):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Design:
-    """A network on its cores: what the options make of a model.
+    """A model's network on its cores, for some options.
 
     Attributes:
-        cores_exchanged: cores have changed places since they were placed, see ``placement_search``.
+        cores_exchanged: whether ``placement_search`` has exchanged cores to lower the traffic.
     """
 
     options: CompileOptions
@@ -81,16 +82,16 @@ class Design:
 
 @dataclass(frozen=True, kw_only=True)
 class DesignPoint:
-    """One design on the way to the optimized one, or beside it.
+    """Measures of a design that a search tried, or that is shown for comparison.
 
     Attributes:
-        change: what differs from the point before.
+        change: difference from the design it was made from.
         verdict: ``kept``, or why it was not.
         replicas: R of the replicated populations.
-        stall_share: part of the steady state a stage does not fire, mean over stages.
+        stall_share: share of the steady state in which a stage does not fire, mean over stages.
         traffic_hops: hops if every neuron spiked once; leaving a chip counts as crossing all of its mesh.
         accuracy: on held-out training images; None without a data set.
-        interval_us, energy_nj: time between results and energy a sample under each cost profile; empty
+        interval_us, energy_nj: time between results and energy per sample under each cost profile; empty
             without a data set.
     """
 
@@ -112,12 +113,12 @@ class DesignPoint:
 
 @dataclass(frozen=True, kw_only=True)
 class Sensitivity:
-    """The answers with one assumed figure changed.
+    """Results with one assumed figure changed.
 
     Attributes:
-        tried: the other value.
-        num_cores, interval_ticks: None where the network does not fit with it.
-        interval_us, energy_nj: under each cost profile; empty where it does not fit or without a data set.
+        tried: the other value of the figure.
+        num_cores, interval_ticks: None if the network does not fit with that value.
+        interval_us, energy_nj: under each cost profile; empty if it does not fit, or without a data set.
     """
 
     figure: str
@@ -131,11 +132,11 @@ class Sensitivity:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Compilation:
-    """Everything a compile run found out; the report shows all of it.
+    """All results of a compile run, as the report shows them.
 
     Attributes:
-        data_name: the data set that was measured on, as it was opened; None without one.
-        data_record: what the build remembers of it; see ``toolchain.datasets.data_record``.
+        data_name: the data set for all measurements, as it was opened; None without one.
+        data_record: the record of it in the build; see ``toolchain.datasets.data_record``.
         data_note: why there is no data set, or that it has changed since the model was trained.
         cost_samples: training images on which times and energies are measured; 0 without a data set.
     """

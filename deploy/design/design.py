@@ -20,20 +20,31 @@ def build_design(
     options: CompileOptions,
     on_stage: Callable[[str], None] = lambda stage: None,
 ) -> Design:
-    """Lower and map a model as the options say, with as many slots in front of every stage."""
+    """Lower and map a model as the options say, with the same number of slots in every buffer."""
     on_stage("lowering to integers")
-    graph = chosen_graph(model, options)
-    network = lowering(target, options)(graph)
+    graph, network = lower_model(model, target, options)
     on_stage("mapping onto cores")
     depth = options.slots or target.default_buffer_slots
     provisioning = uniform_provisioning(network, depth, options.replicate)
     return Design(options=options, graph=graph, mapping=map_network(network, target, provisioning))
 
 
+def lower_model(
+    model: LayerGraph, target: TargetDescription, options: CompileOptions
+) -> tuple[LayerGraph, IntegerNetwork]:
+    """The graph after the float passes that the options choose, and its integer network.
+
+    Raises:
+        IntegerWidthError: the target cannot hold its integers.
+    """
+    graph = chosen_graph(model, options)
+    return graph, lowering(target, options)(graph)
+
+
 def lowering(
     target: TargetDescription, options: CompileOptions
 ) -> Callable[[LayerGraph], IntegerNetwork]:
-    """How a graph becomes integers for a target and the weight bits and thresholds asked for."""
+    """The function from a graph to integers, for a target and the options' weight bits and thresholds."""
     widths = target.widths
     if options.weight_bits is not None:
         widths = replace(widths, weight_bits=options.weight_bits)

@@ -1,4 +1,4 @@
-"""How faithful the integer network is to the float network, and what each alignment costs."""
+"""Compare the integer network with the float network, and the alignments with each other."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ MEASURED_SAMPLES = (128, 1_000)
 """Fewest and most test samples that compile measures accuracy on; data sets with fewer are measured whole."""
 
 ALIGNMENT_SAMPLES = (64, 256)
-"""The same for each of the three alignments."""
+"""Fewest and most test samples for each of the three alignments."""
 
 MOST_ACCUMULATIONS = 150 * 10**9
-"""Multiply-accumulates on all samples together: what keeps large networks to fewer of them."""
+"""Multiply-accumulates on all samples together; large networks are measured on fewer samples."""
 
 BATCH_BYTES = 32 * 2**20
-"""Largest spike train of a batch of the float network: what a processor's caches still hold."""
+"""Largest spike train of a batch of the float network, to fit in a processor's caches."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fidelity:
-    """Integer network against float network, in single precision, on test samples.
+    """The integer network compared with the float network in single precision, on test samples.
 
     Attributes:
         same_argmax: samples on which both choose the same class.
@@ -61,7 +61,7 @@ class Fidelity:
 
 @dataclass(frozen=True, kw_only=True)
 class AlignmentTrade:
-    """What one alignment method gives on the whole network."""
+    """Accuracy and ticks with one alignment method for the whole network."""
 
     method: AlignmentMethod
     samples: int
@@ -101,7 +101,7 @@ def measure_fidelity(graph: LayerGraph, network: IntegerNetwork, dataset: Datase
     """Run both networks on the same test samples.
 
     Raises:
-        DataError: the data set's samples are not what the network takes.
+        DataError: the network cannot take the data set's samples.
     """
     pixels, labels = _samples(dataset, affordable_samples(graph, MEASURED_SAMPLES))
     check_fits(graph, dataset)
@@ -137,7 +137,7 @@ def compare_alignments(
     link_ticks: int,
     dataset: Dataset,
 ) -> list[AlignmentTrade]:
-    """Accuracy against ticks for each alignment, at the same buffers, replicas and links."""
+    """Accuracy and ticks with each alignment, at the same buffers, replicas and links."""
     most_work = align_edges(graph, "replicate")
     pixels, labels = _samples(dataset, affordable_samples(most_work, ALIGNMENT_SAMPLES))
     trades = []
@@ -146,7 +146,7 @@ def compare_alignments(
         try:
             network = lower(aligned)
         except IntegerWidthError:
-            continue  # the report lists the methods that the target can hold
+            continue  # the report lists only methods that the target can hold
         run = simulate(network, pixels, with_counts=False)
         timed = pipeline_of(network, provisioning, link_ticks)
         trades.append(
@@ -162,13 +162,13 @@ def compare_alignments(
 
 
 def affordable_samples(graph: LayerGraph, bounds: tuple[int, int]) -> int:
-    """As many samples as ``MOST_ACCUMULATIONS`` allow, but within bounds: the fewest and the most."""
+    """The samples that ``MOST_ACCUMULATIONS`` allow, but at least and at most as many as the bounds."""
     fewest, most = bounds
     return min(max(fewest, MOST_ACCUMULATIONS // max(accumulations(graph), 1)), most)
 
 
 def accumulations(graph: LayerGraph) -> int:
-    """Multiply-accumulates of one sample: of one application of a synapse for each frame it carries."""
+    """Multiply-accumulates of one sample; a synapse is applied once for each frame that it carries."""
     return sum(
         num_accumulations(synapse.maps, graph[synapse.source].shape) * _num_frames(graph, synapse)
         for synapse in graph.synapses
@@ -176,7 +176,7 @@ def accumulations(graph: LayerGraph) -> int:
 
 
 def _num_frames(graph: LayerGraph, synapse: Synapse) -> int:
-    """Different frames that the target reads: the mean over a window is one."""
+    """Number of different frames that the target reads; the mean over a window counts as one."""
     if synapse.alignment == "average":
         return 1
     windows = graph[synapse.source].timesteps, graph[synapse.target].timesteps
@@ -189,6 +189,6 @@ def _samples(dataset: Dataset, most: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _samples_per_batch(graph: LayerGraph) -> int:
-    """Samples whose largest spike train takes ``BATCH_BYTES`` in single precision; at least 8."""
+    """Samples per batch, so that no spike train is above ``BATCH_BYTES`` in single precision; at least 8."""
     largest = max(p.timesteps * math.prod(p.shape) for p in graph.populations)
     return min(max(8, BATCH_BYTES // (4 * largest)), SAMPLES_PER_BATCH)

@@ -1,4 +1,4 @@
-"""How far the answers move when an assumed hardware figure does."""
+"""Recompute a design's results with each assumed hardware figure halved and doubled."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ _SLOTS = "pipeline.default_buffer_slots"
 _KEEPS_MAPPING = ("cost_profiles.", "pipeline.link_ticks")
 
 MOST_CORES_MAPPED_AGAIN = 1_000
-"""Larger designs are not mapped again: figures that change the mapping are left out for them."""
+"""Larger designs are not mapped again, so figures that change the mapping are left out."""
 
 
 def sensitivity(
     design: Design, target: TargetDescription, dataset: Dataset | None, run: SteadyRun | None
 ) -> list[Sensitivity]:
-    """The answers with each assumed figure of a target halved and doubled, one at a time.
+    """The results with each assumed figure of a target halved and doubled, one at a time.
 
-    Every answer is what compiling for the changed target gives, with the same choices: the model is lowered
-    again where integer widths change, and mapped, scheduled and priced again. Figures that the design does
-    not use are left out: the default depth where depths were chosen, and crossings on a single chip.
+    They equal those of compiling for the changed target with the same options: the model is lowered again if
+    integer widths change, and mapped, scheduled and priced again. Figures that the design does not use are
+    left out: the default depth if the user or a search has chosen depths, and crossings on a single chip.
 
     Args:
-        run: the design's own; None without a data set, and no costs are given then.
+        run: of the design; None without a data set, and then there are no costs.
     """
-    return [_answers(design, target, dataset, run, *change) for change in _changes(design, target)]
+    return [_results(design, target, dataset, run, *change) for change in _changes(design, target)]
 
 
 def _changes(design: Design, target: TargetDescription) -> Iterator[tuple[str, float, float]]:
@@ -57,7 +57,7 @@ def _changes(design: Design, target: TargetDescription) -> Iterator[tuple[str, f
                 yield name, figure.value, other
 
 
-def _answers(
+def _results(
     design: Design,
     target: TargetDescription,
     dataset: Dataset | None,
@@ -95,7 +95,7 @@ def _changed(
     """The design on a target with another figure.
 
     Raises:
-        QacDeployError: it does not fit.
+        QacDeployError: it does not fit the changed target.
     """
     if figure.startswith(_KEEPS_MAPPING):
         return replace(design, mapping=replace(design.mapping, target=changed))
@@ -112,7 +112,7 @@ def _changed(
 
 
 def _run_of(changed: Design, design: Design, run: SteadyRun, dataset: Dataset) -> SteadyRun:
-    """The changed design's; what is the same as before is not computed again."""
+    """The steady run of the changed design; what has not changed is not computed again."""
     shown: ShownSamples = run.shown
     if changed.network is not design.network:
         shown = shown_samples(changed.network, dataset)

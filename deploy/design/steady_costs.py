@@ -7,23 +7,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deploy.design.fidelity import simulate
 from hw_models.multicore.cost.asynchronous_time import AsynchronousTime, asynchronous_time
 from hw_models.multicore.cost.event_counts import Events
 from hw_models.multicore.cost.steady_pace import SteadyCost, SteadyState, steady_cost, steady_state
 from hw_models.multicore.mapping.mapping import CoreMapping
 from hw_models.multicore.pipeline.pipeline import Pipeline
 from hw_models.target_description import TargetDescription
+from sim.engines import simulate
 from toolchain.datasets import Dataset
 from toolchain.networks.integer_network import IntegerNetwork
 
 COST_SAMPLES = 8
-"""Samples whose events give time and energy: the last training images, the same for every design."""
+"""Samples whose events give time and energy; the last training images, for every design."""
 
 
 @dataclass(frozen=True, eq=False)
 class ShownSamples:
-    """Samples, and what a network makes of them.
+    """Samples, and a network's spikes on them.
 
     Attributes:
         pixels: shape ``(K, C, H, W)``.
@@ -36,7 +36,7 @@ class ShownSamples:
 
 @dataclass(frozen=True, eq=False)
 class SteadyRun:
-    """A design in its steady state, showing ``COST_SAMPLES`` samples in turn, with the events counted."""
+    """A design in its steady state, with ``COST_SAMPLES`` samples in turn, and its events."""
 
     shown: ShownSamples
     mapping: CoreMapping
@@ -44,14 +44,14 @@ class SteadyRun:
     events: Events
 
     def costs(self, target: TargetDescription) -> dict[str, SteadyCost]:
-        """Under each of a target's cost profiles."""
+        """Time and energy per sample, under each cost profile of a target."""
         return {
             name: steady_cost(self.mapping, profile, self.steady, self.events)
             for name, profile in target.cost_profiles.items()
         }
 
     def without_barrier(self, target: TargetDescription) -> dict[str, AsynchronousTime]:
-        """The same without a barrier."""
+        """Time per sample on a chip without a barrier, under each cost profile of a target."""
         return {
             name: asynchronous_time(self.mapping, profile, self.steady, self.events)
             for name, profile in target.cost_profiles.items()
@@ -59,13 +59,13 @@ class SteadyRun:
 
 
 def shown_samples(network: IntegerNetwork, dataset: Dataset) -> ShownSamples:
-    """The samples that costs are measured on, run through a network."""
+    """Run a network on the samples that costs are measured on."""
     pixels = np.asarray(dataset.train_pixels[-COST_SAMPLES:])
     return ShownSamples(pixels, simulate(network, pixels, with_trains=True).trains)
 
 
 def steady_run(mapping: CoreMapping, pipeline: Pipeline, shown: ShownSamples) -> SteadyRun:
-    """A network on its cores, in the steady state."""
+    """Count the events of a network on its cores in the steady state."""
     steady = steady_state(pipeline, len(shown.pixels))
     return SteadyRun(
         shown, mapping, steady, steady.count_events(mapping, shown.pixels, shown.trains)

@@ -1,5 +1,5 @@
-"""``compile --optimize``: better designs for one objective, each step measured.
+"""``compile --optimize``: search a better design for one objective, and measure each step.
 
-``objectives`` says what each objective lowers and which steps it tries, ``steps`` makes the candidates of
-each step, ``measurements`` measures them, and ``search`` keeps the best.
+``objectives`` lists the measure and the steps of each objective, ``steps`` makes the candidates of each
+step, ``measurements`` measures them, and ``search`` keeps the best.
 """

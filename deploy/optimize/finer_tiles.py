@@ -1,4 +1,4 @@
-"""Split the populations whose cores set the pace of a tick over more cores."""
+"""Split the populations whose cores set the duration of a tick over more cores."""
 
 from __future__ import annotations
 
@@ -11,32 +11,27 @@ from hw_models.multicore.mapping.core_resources import NetworkOnTarget, worst_ti
 from hw_models.multicore.pipeline.provisioning import Provisioning
 
 _FINER = 2 / 3
-"""Work of a population's busiest tile after one step, as a part of what it was."""
+"""Work of a population's busiest tile after a step, relative to the work before it."""
 
 _LEADING = 0.5
-"""A step splits the fewest populations that together set the pace for this part of the time."""
+"""A step splits the fewest populations that together set the pace for this share of the time."""
 
 
 def finer_tiles(design: Design, costs: Sequence[Cost]) -> Iterator[tuple[list[str], Provisioning]]:
-    """Finer tiles of the populations that set the pace together, then of each alone, the slowest first.
+    """Split the populations that set the pace, first together, then each alone, the slowest first.
 
-    A tick lasts as long as its slowest core, so several populations with as much to do in a tick must be
-    split at once. Where spikes queue in the mesh, finer tiles of the core that waits for them make it worse,
-    since each spike then goes to more cores; finer tiles of the cores that send them help.
+    A tick lasts as long as its slowest core, so several populations with equal work must be split at once.
+    If spikes queue in the mesh, splitting the population that waits for them makes it worse, since each
+    spike then goes to more cores; splitting the populations that send them helps.
 
     Args:
-        costs: of the design on real samples, under each of the target's profiles.
+        costs: of the design on real samples, one per cost profile of the target.
 
     Yields:
-        The populations that are split, and what the design is given.
+        The populations that are split, and the provisioning with their tile limits.
     """
-    if costs:
-        for names in _candidates(costs):
-            yield names, _split(design, names)
-
-
-def _candidates(costs: Sequence[Cost]) -> list[list[str]]:
-    """The fewest populations that set the pace for ``_LEADING`` of the time, then each alone."""
+    if not costs:
+        return
     shares = {  # mean over profiles
         name: sum(cost.shares[name] for cost in costs) / len(costs) for name in costs[0].shares
     }
@@ -45,12 +40,14 @@ def _candidates(costs: Sequence[Cost]) -> list[list[str]]:
     for name in ranked:
         if sum(shares[leader] for leader in leaders) < _LEADING:
             leaders.append(name)
-    alone = [[name] for name in ranked]
-    return [leaders, *alone] if len(leaders) > 1 else alone
+    if len(leaders) > 1:
+        yield leaders, _split(design, leaders)
+    for name in ranked:
+        yield [name], _split(design, [name])
 
 
 def _split(design: Design, names: Sequence[str]) -> Provisioning:
-    """What the design is given, with less work in the tiles of some populations."""
+    """The design's provisioning, with less work in the tiles of some populations."""
     mapping, provisioning = design.mapping, design.provisioning
     context = NetworkOnTarget(design.network, mapping.target, provisioning)
     limits = {

@@ -1,16 +1,16 @@
-"""Designs of one search and their measures; nothing is lowered, mapped or measured twice."""
+"""Designs of a search and their measures; nothing is lowered, mapped or measured twice."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 
 from deploy.design.compilation import CompileOptions, Design, DesignPoint
-from deploy.design.design import lowering
-from deploy.design.fidelity import simulate
+from deploy.design.design import lower_model
 from deploy.design.steady_costs import ShownSamples, shown_samples, steady_run
 from hw_models.multicore.cost.steady_pace import SteadyCost
 from hw_models.multicore.mapping.mapping import map_network
@@ -20,30 +20,34 @@ from hw_models.multicore.pipeline.initiation_interval import initiation_interval
 from hw_models.multicore.pipeline.pipeline_ticks import schedule_pipeline
 from hw_models.multicore.pipeline.provisioning import Provisioning
 from hw_models.target_description import TargetDescription
+from sim.engines import simulate
 from toolchain.datasets import Dataset
 from toolchain.networks.integer_network import IntegerNetwork
 from toolchain.networks.layer_graph import LayerGraph
-from toolchain.passes import PassOptions, chosen_graph
+from toolchain.passes import PassOptions
 
 TUNING_SAMPLES = 1_000
-"""Training images, the last ones, on which accuracy is measured while searching."""
+"""Training images, the last ones, on which a search measures accuracy."""
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Measurements:
-    """What a search has to work with, and all it has found out.
+    """The model, target and data set of a search, and the designs and measures found so far.
 
-    Networks and designs are compared by identity, so they are the keys of what is known of them.
+    Networks and designs are compared by identity, so they serve as keys.
 
     Attributes:
-        accuracies: on tuning images; a step that measured one itself adds it.
+        accuracies: on tuning images; a step that has measured one adds it.
     """
 
     model: LayerGraph
     target: TargetDescription
     dataset: Dataset | None
     on_stage: Callable[[str], None]
-    accuracies: dict[IntegerNetwork, float | None] = field(default_factory=dict)
+    accuracies: dict[IntegerNetwork, float] = field(default_factory=dict)
     _lowered: dict[Hashable, tuple[LayerGraph, IntegerNetwork]] = field(default_factory=dict)
     _mapped: dict[tuple[IntegerNetwork, Provisioning], Design] = field(default_factory=dict)
     _exchanged: dict[Design, Design] = field(default_factory=dict)
@@ -52,21 +56,19 @@ class Measurements:
     _costs: dict[Design, dict[str, SteadyCost]] = field(default_factory=dict)
 
     def remember(self, design: Design) -> None:
-        """Take a design that was made elsewhere."""
+        """Add a design that was made elsewhere."""
         self._lowered[_key(design.options)] = design.graph, design.network
         self._mapped[design.network, design.provisioning] = design
 
     def lowered(self, options: CompileOptions) -> tuple[LayerGraph, IntegerNetwork]:
-        """Graph and network of the model under other options.
+        """Graph and network of the model with other options.
 
         Raises:
             IntegerWidthError: the target cannot hold its integers.
         """
-        key = _key(options)
-        if key not in self._lowered:
-            graph = chosen_graph(self.model, options)
-            self._lowered[key] = graph, lowering(self.target, options)(graph)
-        return self._lowered[key]
+        return _once(
+            self._lowered, _key(options), lambda: lower_model(self.model, self.target, options)
+        )
 
     def mapped(
         self,
@@ -75,52 +77,74 @@ class Measurements:
         network: IntegerNetwork,
         provisioning: Provisioning,
     ) -> Design:
-        """The design of a network that is given so much.
+        """The design of a network with the given buffers, replicas and tile limits.
 
         Raises:
-            MappingError: that does not fit the target.
+            MappingError: it does not fit the target.
         """
-        key = network, provisioning
-        if key not in self._mapped:
+
+        def design() -> Design:
             mapping = map_network(network, self.target, provisioning)
-            self._mapped[key] = Design(options=options, graph=graph, mapping=mapping)
-        return self._mapped[key]
+            return Design(options=options, graph=graph, mapping=mapping)
+
+        return _once(self._mapped, (network, provisioning), design)
 
     def provisioned(self, design: Design, provisioning: Provisioning) -> Design:
-        """The same integers, given other buffers, replicas or tiles.
+        """The design with other buffers, replicas or tile limits, and with the same integers.
 
         Raises:
-            MappingError: that does not fit the target.
+            MappingError: it does not fit the target.
         """
         return self.mapped(design.options, design.graph, design.network, provisioning)
 
     def exchanged(self, design: Design) -> Design:
-        """The same cores in other places, with at most the traffic there was."""
-        if design not in self._exchanged:
-            mapping = with_less_traffic(design.mapping)
-            self._exchanged[design] = replace(design, mapping=mapping, cores_exchanged=True)
-        return self._exchanged[design]
+        """The design with cores in other places, with at most as much traffic."""
+        return _once(
+            self._exchanged,
+            design,
+            lambda: replace(
+                design, mapping=with_less_traffic(design.mapping), cores_exchanged=True
+            ),
+        )
 
     def point(self, design: Design, change: str, verdict: str) -> DesignPoint:
-        if design not in self._points:
+        """The measures of a design; ``change`` and ``verdict`` are recorded in them."""
+
+        def measured() -> DesignPoint:
             self.on_stage(f"measuring: {change}")
-            self._points[design] = self._measured(design)
-        return replace(self._points[design], change=change, verdict=verdict)
+            return self._measured(design)
+
+        return replace(_once(self._points, design, measured), change=change, verdict=verdict)
 
     def accuracy(self, network: IntegerNetwork) -> float | None:
-        """On tuning images; None without a data set."""
-        if network not in self.accuracies:
-            self.accuracies[network] = self._measured_accuracy(network)
-        return self.accuracies[network]
+        """On tuning images, 0..1; None without a data set."""
+        if self.dataset is None:
+            return None
+
+        def measured() -> float:
+            pixels, labels = self.tuning_images
+            return float(
+                (simulate(network, pixels, with_counts=False).predictions == labels).mean()
+            )
+
+        return _once(self.accuracies, network, measured)
 
     def costs(self, design: Design) -> dict[str, SteadyCost]:
         """Per sample in the steady state, under each cost profile; empty without a data set."""
-        if design not in self._costs:
-            self._costs[design] = self._measured_costs(design)
-        return self._costs[design]
+        dataset = self.dataset
+        if dataset is None:
+            return {}
+
+        def measured() -> dict[str, SteadyCost]:
+            network = design.network
+            shown = _once(self._samples, network, lambda: shown_samples(network, dataset))
+            return steady_run(design.mapping, design.pipeline, shown).costs(self.target)
+
+        return _once(self._costs, design, measured)
 
     @cached_property
     def tuning_images(self) -> tuple[np.ndarray, np.ndarray]:
+        """Pixels ``(B, C, H, W)`` and their classes; needs a data set."""
         assert self.dataset is not None
         last = slice(-TUNING_SAMPLES, None)
         return np.asarray(self.dataset.train_pixels[last]), self.dataset.train_labels[last]
@@ -145,31 +169,20 @@ class Measurements:
             energy_nj={name: 1e9 * cost.energy_per_sample_j for name, cost in costs.items()},
         )
 
-    def _measured_accuracy(self, network: IntegerNetwork) -> float | None:
-        if self.dataset is None:
-            return None
-        pixels, labels = self.tuning_images
-        run = simulate(network, pixels, with_counts=False)
-        return float((run.predictions == labels).mean())
 
-    def _measured_costs(self, design: Design) -> dict[str, SteadyCost]:
-        if self.dataset is None:
-            return {}
-        shown = self._shown(design.network, self.dataset)
-        return steady_run(design.mapping, design.pipeline, shown).costs(self.target)
-
-    def _shown(self, network: IntegerNetwork, dataset: Dataset) -> ShownSamples:
-        if network not in self._samples:
-            self._samples[network] = shown_samples(network, dataset)
-        return self._samples[network]
+def _once(known: dict[K, V], key: K, make: Callable[[], V]) -> V:
+    """The value of a key, made when it is asked for the first time."""
+    if key not in known:
+        known[key] = make()
+    return known[key]
 
 
 def _key(options: CompileOptions) -> Hashable:
-    """The options of the float passes: what a search changes of those that decide the integers."""
+    """The options of the float passes: the only ones that a search changes and integers depend on."""
     return tuple(repr(getattr(options, option.name)) for option in fields(PassOptions))
 
 
 def mean_timesteps(network: IntegerNetwork) -> float:
-    """T, mean over the spiking populations."""
+    """Mean T of the spiking populations."""
     spiking = network.spiking
     return sum(p.timesteps for p in spiking) / len(spiking)

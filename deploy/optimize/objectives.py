@@ -1,9 +1,9 @@
-"""What ``compile --optimize`` can lower, and the steps it tries for each: one table.
+"""The objectives of ``compile --optimize`` and the steps of each, in one table.
 
-No objective is beaten in its own measure: a search ends with the designs that the searches for the other
-objectives find, and takes the best of them that keeps its constraints.
+No objective is beaten in its own measure by another's design: at its end, a search also judges the designs
+that searches for the other objectives find, and takes the best that keeps its constraints.
 
-Nothing heavy is imported here, as the command line reads the table for its help.
+This module imports nothing heavy, as the command line reads the table for its help.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Step(Enum):
-    """A kind of change to a design; ``deploy.optimize.steps`` makes its candidates."""
+    """A kind of change to a design; ``deploy.optimize.steps`` makes the candidates."""
 
     BUFFER_DEPTHS = auto()
     ALIGNMENTS = auto()
@@ -30,23 +30,23 @@ class Step(Enum):
 
 
 CHANGES_INTEGERS = {Step.ALIGNMENTS, Step.REALIGNMENT, Step.SHORTER_WINDOWS}
-"""Steps that are tried only with an accuracy budget."""
+"""Steps that a search tries only with an accuracy budget."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Objective:
-    """What a search lowers, and how.
+    """A measure to lower, and the steps of its search.
 
     Attributes:
-        name: what ``--optimize`` takes.
-        lowers: what the measure is, in words.
+        name: the value of ``--optimize``.
+        lowers: the measure in words.
         measure: of a design; lower is better.
-        steps: tried in this order, each from the best design so far; every one that may lower the measure.
-        cannot_lower: steps that leave the measure as it is or raise it.
-        keeps_interval: results may not come less often than from the first design, in ticks.
-        sizes_buffers: buffers of a network with other windows are sized for its own longest window.
-        needs_data: the measure is of real samples.
-        takes_interval: the user may ask for an interval, and gets replicas on as many chips as it needs.
+        steps: those that may lower the measure, in the order they are tried, each from the best design.
+        cannot_lower: steps that never lower the measure.
+        keeps_interval: refuse designs with a longer interval, in ticks, than the first design.
+        sizes_buffers: size the buffers of a network with other windows for its own longest window.
+        needs_data: the measure needs real samples.
+        takes_interval: ``--interval`` is allowed, and replicas may then take more chips.
     """
 
     name: str
@@ -61,7 +61,7 @@ class Objective:
 
     @property
     def description(self) -> str:
-        """What the command line says of it."""
+        """Text for the command line."""
         constraint = ", with no longer an interval in ticks" * self.keeps_interval
         return f"{self.name} ({self.lowers}{constraint})"
 
@@ -77,10 +77,6 @@ def _mean_interval_us(point: DesignPoint) -> float:
 def _mean_energy_nj(point: DesignPoint) -> float:
     return sum(point.energy_nj.values()) / len(point.energy_nj)
 
-
-_LEAVE_THE_FIRST_SAMPLE_ALONE = {
-    Step.BUFFER_DEPTHS, Step.REPLICAS, Step.FINER_TILES, Step.EXCHANGED_CORES,
-}  # fmt: skip
 
 _ALL = (
     Objective(
@@ -104,7 +100,7 @@ _ALL = (
         lowers="ticks to the first result",
         measure=lambda point: point.first_latency_ticks,
         steps=(Step.ALIGNMENTS, Step.REALIGNMENT, Step.SHORTER_WINDOWS),
-        cannot_lower=frozenset(_LEAVE_THE_FIRST_SAMPLE_ALONE),
+        cannot_lower=frozenset(set(Step) - CHANGES_INTEGERS),  # the first sample meets no other
     ),
     Objective(
         name="energy",

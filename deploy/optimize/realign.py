@@ -1,32 +1,30 @@
-"""An alignment for each population: where starting a window early costs little accuracy.
+"""Choose an alignment for each population: start its window early if that costs little accuracy.
 
-Every population on the way to the logits starts its window earlier when it need not wait for its sources'
-last frames, and each loses accuracy of its own by that. So each change is first tried alone; then they are
-made together, the cheapest a tick first, for as long as the accuracy allows.
+A population that need not wait for the last frames of its sources starts its window earlier, and so do all
+that follow it, but it loses accuracy. So each change is first tried alone; then the changes are combined,
+those with the least loss per tick first, as long as the accuracy allows.
 
-Accuracy is measured on real images, from the changed population on: the spike trains of all others are
-kept from the design that the change is made in. With P populations, at most 4 P times.
+Accuracy is measured on real images. Only the changed population and those after it are run; the spike
+trains of all others are kept from the run before. With P populations there are at most 4 P runs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from deploy.design.compilation import CompileOptions, Design
-from deploy.design.design import lowering
-from hw_models.multicore.mapping.mapping import map_network
+from deploy.design.design import lower_model
+from deploy.optimize.measurements import Measurements
 from hw_models.multicore.pipeline.pipeline import pipeline_of
 from hw_models.multicore.pipeline.pipeline_ticks import schedule_pipeline
 from hw_models.multicore.pipeline.provisioning import Provisioning
-from hw_models.target_description import TargetDescription
 from sim.frame_by_frame import run_frame_by_frame
-from toolchain.errors import IntegerWidthError
+from toolchain.errors import IntegerWidthError, MappingError
 from toolchain.networks.integer_network import IntegerNetwork
 from toolchain.networks.layer_graph import ALIGNMENT_METHODS, AlignmentMethod, LayerGraph
-from toolchain.passes import chosen_graph
 
 SAMPLES_PER_BATCH = 64
 
@@ -42,7 +40,7 @@ class _Change:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Trial:
-    """A network with one change more, not yet mapped: that takes longer, and only what is kept needs it.
+    """A network and its measures. It is mapped only if it is kept, as that takes longer.
 
     Attributes:
         packed: spike trains of all populations, in bits, ``(samples, bytes)`` each.
@@ -57,69 +55,70 @@ class _Trial:
 
 
 def realign(
-    design: Design,
-    model: LayerGraph,
-    target: TargetDescription,
-    images: tuple[np.ndarray, np.ndarray],
-    lowest_accuracy: float,
-    on_stage: Callable[[str], None] = lambda stage: None,
-) -> Iterator[tuple[str, Design, float]]:
-    """Changes of alignment that bring the first result sooner, each made in the design before it.
+    design: Design, measurements: Measurements, lowest_accuracy: float
+) -> Iterator[tuple[str, Design]]:
+    """Changes of alignment with an earlier first result, each made in the design before it.
 
     Args:
-        images: pixels ``(B, C, H, W)`` and their classes, to measure accuracy on.
-        lowest_accuracy: what no change may go below, 0..1.
+        measurements: with a data set; the accuracy of each design is added.
+        lowest_accuracy: on tuning images, 0..1.
 
     Yields:
-        What was changed, the design, and its accuracy on the images.
+        The change, and the design.
     """
-    search = _Realignment(model, target, design.provisioning, *images)
+    search = _Realignment(measurements, design.provisioning, lowest_accuracy)
     base = search.measure(design.options, design.graph, design.network, {})
     changes = _changes(design)
-    alone = {}
+    loss_per_tick = {}
     for number, change in enumerate(changes, 1):
-        on_stage(f"{change}, alone: {number} of {len(changes)}")
-        trial = search.attempt(base, change)
-        if trial is not None and trial.accuracy >= lowest_accuracy:
+        measurements.on_stage(f"{change}, alone: {number} of {len(changes)}")
+        if (trial := search.attempt(base, change)) is not None:
             lost = max(base.accuracy - trial.accuracy, 0.0)
-            alone[change] = lost / (base.latency_ticks - trial.latency_ticks)
-    for number, change in enumerate(sorted(alone, key=lambda change: alone[change]), 1):
-        on_stage(f"{change}: {number} of {len(alone)}")
-        trial = search.attempt(base, change)
-        if trial is not None and trial.accuracy >= lowest_accuracy:
-            base = trial
-            mapping = map_network(base.network, target, design.provisioning)
-            found = Design(options=base.options, graph=base.graph, mapping=mapping)
-            yield str(change), found, base.accuracy
+            loss_per_tick[change] = lost / (base.latency_ticks - trial.latency_ticks)
+    for number, change in enumerate(sorted(loss_per_tick, key=lambda c: loss_per_tick[c]), 1):
+        measurements.on_stage(f"{change}: {number} of {len(loss_per_tick)}")
+        if (trial := search.attempt(base, change)) is None:
+            continue
+        try:
+            realigned = measurements.mapped(
+                trial.options, trial.graph, trial.network, design.provisioning
+            )
+        except MappingError:
+            continue
+        base = trial
+        measurements.accuracies[base.network] = base.accuracy
+        yield str(change), realigned
 
 
 @dataclass(frozen=True, eq=False)
 class _Realignment:
-    model: LayerGraph
-    target: TargetDescription
+    measurements: Measurements
     provisioning: Provisioning
-    pixels: np.ndarray
-    labels: np.ndarray
+    lowest_accuracy: float
 
     def attempt(self, base: _Trial, change: _Change) -> _Trial | None:
-        """``base`` with one change, or None if it gains no tick or the target cannot hold it."""
-        options = base.options
-        alignments = {**options.alignments, change.population: change.method}
-        changed = replace(options, alignments=alignments)
-        graph = chosen_graph(self.model, changed)
+        """``base`` with one change.
+
+        None if it gains no tick, if it loses too much accuracy, or if the target cannot hold its integers.
+        """
+        known = self.measurements
+        alignments = {**base.options.alignments, change.population: change.method}
+        options = replace(base.options, alignments=alignments)
         try:
-            network = lowering(self.target, changed)(graph)
+            graph, network = lower_model(known.model, known.target, options)
         except IntegerWidthError:
             return None
         if self.latency(network) >= base.latency_ticks:
             return None
         affected = _downstream(network, change.population)
-        known = {name: bits for name, bits in base.packed.items() if name not in affected}
-        return self.measure(changed, graph, network, known)
+        kept = {name: bits for name, bits in base.packed.items() if name not in affected}
+        trial = self.measure(options, graph, network, kept)
+        return trial if trial.accuracy >= self.lowest_accuracy else None
 
     def latency(self, network: IntegerNetwork) -> int:
         """Ticks until the first result."""
-        pipeline = pipeline_of(network, self.provisioning, self.target.link_ticks)
+        link_ticks = self.measurements.target.link_ticks
+        pipeline = pipeline_of(network, self.provisioning, link_ticks)
         return schedule_pipeline(pipeline, 1).first_latency_ticks
 
     def measure(
@@ -127,18 +126,19 @@ class _Realignment:
         options: CompileOptions,
         graph: LayerGraph,
         network: IntegerNetwork,
-        known: dict[str, np.ndarray],
+        kept: dict[str, np.ndarray],
     ) -> _Trial:
-        """Accuracy and spike trains of a network, given the trains of what did not change."""
+        """Accuracy and spike trains of a network, given the trains of unchanged populations."""
+        pixels, labels = self.measurements.tuning_images
         packed: dict[str, list[np.ndarray]] = {
-            p.name: [] for p in network.spiking if p.name not in known
+            p.name: [] for p in network.spiking if p.name not in kept
         }
         correct = 0
-        for start in range(0, len(self.pixels), SAMPLES_PER_BATCH):
+        for start in range(0, len(pixels), SAMPLES_PER_BATCH):
             batch = slice(start, start + SAMPLES_PER_BATCH)
-            trains = {name: _unpacked(network, name, bits[batch]) for name, bits in known.items()}
-            run = run_frame_by_frame(network, self.pixels[batch], known=trains, with_counts=False)
-            correct += int((run.predictions == self.labels[batch]).sum())
+            trains = {name: _unpacked(network, name, bits[batch]) for name, bits in kept.items()}
+            run = run_frame_by_frame(network, pixels[batch], known=trains, with_counts=False)
+            correct += int((run.predictions == labels[batch]).sum())
             for name, parts in packed.items():
                 parts.append(np.packbits(run.trains[name].reshape(len(run.logits), -1), axis=1))
         new = {name: np.concatenate(parts) for name, parts in packed.items()}
@@ -147,13 +147,13 @@ class _Realignment:
             graph=graph,
             network=network,
             latency_ticks=self.latency(network),
-            accuracy=correct / len(self.pixels),
-            packed={**known, **new},
+            accuracy=correct / len(pixels),
+            packed={**kept, **new},
         )
 
 
 def _changes(design: Design) -> list[_Change]:
-    """Every other method into each spiking population; of two that read the same frames, the first."""
+    """Each other method into each spiking population; only the first of two that read equal frames."""
     changes = []
     for population in design.network.spiking:
         synapses = design.network.incoming(population.name)
@@ -167,7 +167,7 @@ def _changes(design: Design) -> list[_Change]:
 
 
 def _downstream(network: IntegerNetwork, name: str) -> set[str]:
-    """A population and all that hear from it, over any number of synapses."""
+    """A population and all that it reaches over any number of synapses."""
     reached = {name}
     for synapse in network.synapses:  # in topological order of their targets
         if synapse.source in reached:

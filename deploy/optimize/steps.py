@@ -1,8 +1,8 @@
 """The candidates of each step of a search, made from the best design so far.
 
-A step reads a design and yields others; it does not know which of them are kept. Deeper buffers, replicas
-and finer tiles leave the integers alone. Alignments and shorter windows change them, so they are tried only
-with an accuracy budget.
+A step takes a design and yields others; the search decides which of them are kept. Buffer depths, replicas,
+tiles and places of cores leave the integers unchanged. Alignments and shorter windows change them, so they
+are tried only with an accuracy budget.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
 from math import ceil
+from typing import TypeAlias
 
 import numpy as np
 
@@ -38,17 +39,16 @@ class Search:
     """One search: an objective under the user's constraints.
 
     Attributes:
-        interval: ticks between results that replicas aim for; as few as the chips in use allow when None.
-        chooses_replicas: the user has not chosen them.
-        accuracy_budget: points of accuracy that may be given up.
-        lowest_accuracy: what that allows, on tuning images, 0..1; None where the integers must stay.
+        options: of the first design.
+        interval: ticks between results that replicas aim for; None aims for the fewest ticks that the
+            chips in use allow.
+        lowest_accuracy: allowed by the budget on tuning images, 0..1; None keeps the integers.
     """
 
     objective: Objective
     measurements: Measurements
+    options: CompileOptions
     interval: int | None
-    chooses_replicas: bool
-    accuracy_budget: float
     lowest_accuracy: float | None
 
     @property
@@ -56,26 +56,18 @@ class Search:
         return self.lowest_accuracy is not None
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Candidate:
-    """A design to measure.
-
-    Attributes:
-        change: what differs from the design it was made from.
-    """
-
-    change: str
-    design: Design
+Candidate: TypeAlias = tuple[str, Design]
+"""A design to measure, with its difference from the design it was made from."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepRule:
-    """How a step is tried.
+    """How a search tries a step.
 
     Attributes:
-        candidates: of the best design so far.
-        repeats: once a candidate is kept, the step begins again from it.
-        keeps_chips: candidates on more chips than the best design are refused.
+        candidates: makes them from the best design so far.
+        repeats: the step starts again as soon as a candidate is kept.
+        keeps_chips: refuse candidates on more chips than the best design.
     """
 
     candidates: Callable[[Search, Design], Iterator[Candidate]]
@@ -84,7 +76,7 @@ class StepRule:
 
 
 def buffer_depths(search: Search, design: Design) -> Iterator[Candidate]:
-    """The fewest slots for the interval there is, a single one everywhere, the fewest for the ideal."""
+    """The fewest slots for the present interval, one slot per buffer, the fewest for the ideal interval."""
     interval = initiation_interval(design.pipeline).ticks
     ideal = ideal_interval_ticks(design.pipeline)
     yield from _fitting(
@@ -104,7 +96,7 @@ def buffer_depths(search: Search, design: Design) -> Iterator[Candidate]:
 
 
 def alignments(search: Search, design: Design) -> Iterator[Candidate]:
-    """Alignments of the whole network whose windows start before their sources have finished."""
+    """Alignments of the whole network with which windows start before their sources have finished."""
     methods: tuple[AlignmentMethod, ...] = ("replicate", "truncate")
     for method in methods:
         options = replace(design.options, alignment=method, alignments={})
@@ -113,49 +105,38 @@ def alignments(search: Search, design: Design) -> Iterator[Candidate]:
 
 def realignments(search: Search, design: Design) -> Iterator[Candidate]:
     """Alignments of one population after another, see ``deploy.optimize.realign``."""
-    known = search.measurements
     assert search.lowest_accuracy is not None
-    for change, found, accuracy in realign(
-        design,
-        known.model,
-        known.target,
-        known.tuning_images,
-        search.lowest_accuracy,
-        known.on_stage,
-    ):
-        known.accuracies[found.network] = accuracy
-        yield Candidate(change=change, design=found)
+    return realign(design, search.measurements, search.lowest_accuracy)
 
 
 def shorter_windows(search: Search, design: Design) -> Iterator[Candidate]:
-    """Caps on the longest firing windows, step by step, until the accuracy does not allow the next."""
+    """Lower and lower limits on the firing windows, until one loses too much accuracy."""
     assert search.lowest_accuracy is not None
     for most in range(max(design.pipeline.windows.values()) - 1, 0, -1):
         options = replace(design.options, max_timesteps=most)
-        for candidate in _fitting(
-            f"no window above {most} steps", partial(changed, search, design, options)
-        ):
+        change = f"no window above {most} steps"
+        for candidate in _fitting(change, partial(changed, search, design, options)):
             yield candidate
-            accuracy = search.measurements.accuracy(candidate.design.network)
+            accuracy = search.measurements.accuracy(candidate[1].network)
             if accuracy is not None and accuracy < search.lowest_accuracy:
                 return
 
 
 def replicas(search: Search, design: Design) -> Iterator[Candidate]:
-    """Replicas that take the interval down tick by tick, to the one asked for or to a single tick."""
-    if not search.chooses_replicas:
-        return
+    """Replicas for an interval of one tick less, and so on down to the one asked for or to one tick."""
+    if search.options.replicate:
+        return  # the user has chosen them
     last = search.interval or 1
     for ticks in range(ceil(ideal_interval_ticks(design.pipeline)) - 1, last - 1, -1):
         found = least_replicas(design.pipeline, ticks)
-        pace = "a tick" if ticks == 1 else f"every {ticks} ticks"
+        pace = "per tick" if ticks == 1 else f"every {ticks} ticks"
         try:
             replicated = with_least_slots(search, design, Fraction(ticks), found)
         except MappingError:
             if search.interval is not None:
                 raise
-            return  # more than all chips of the target
-        yield Candidate(change=f"{_in_words(found)}: one result {pace}", design=replicated)
+            return  # the target has too few chips
+        yield f"{_in_words(found)}: one result {pace}", replicated
 
 
 def tiles(search: Search, design: Design) -> Iterator[Candidate]:
@@ -164,20 +145,19 @@ def tiles(search: Search, design: Design) -> Iterator[Candidate]:
     for names, provisioning in finer_tiles(design, costs):
         try:
             finer = search.measurements.provisioned(design, provisioning)
-        except MappingError:  # a single neuron is more work, or all chips are full
+        except MappingError:  # a single neuron is too much work, or all chips are full
             continue
         grids = design.mapping.grids, finer.mapping.grids
         parts = [f"{name} {len(grids[0][name])} to {len(grids[1][name])}" for name in names]
-        yield Candidate(change=f"tiles: {', '.join(parts)}", design=finer)
+        yield f"tiles: {', '.join(parts)}", finer
 
 
 def exchanged_cores(search: Search, design: Design) -> Iterator[Candidate]:
-    """The same cores in other places."""
+    """Cores that change places, to lower the traffic."""
     search.measurements.on_stage("exchanging cores")
     nearer = search.measurements.exchanged(design)
     hops = design.mapping.traffic_cost, nearer.mapping.traffic_cost
-    change = f"cores that change places: {hops[0]:,} hops to {hops[1]:,}"
-    yield Candidate(change=change, design=nearer)
+    yield f"cores that change places: {hops[0]:,} hops to {hops[1]:,}", nearer
 
 
 STEP_RULES: dict[Step, StepRule] = {
@@ -192,10 +172,10 @@ STEP_RULES: dict[Step, StepRule] = {
 
 
 def changed(search: Search, design: Design, options: CompileOptions) -> Design:
-    """The design with other integers: the same buffers, or those for its own longest window.
+    """The design with other integers, and with the same buffers or those for its own longest window.
 
     Raises:
-        IntegerWidthError: the target cannot hold its integers.
+        IntegerWidthError: the target cannot hold the integers.
         MappingError: it does not fit the target.
     """
     graph, network = search.measurements.lowered(options)
@@ -210,7 +190,7 @@ def changed(search: Search, design: Design, options: CompileOptions) -> Design:
 def with_least_slots(
     search: Search, design: Design, ticks: Fraction, replicas: Replicas | None = None
 ) -> Design:
-    """The design with the buffers for an interval, and with these replicas where they are given."""
+    """The design with the buffers for an interval; with its own replicas if they are None."""
     if replicas is None:
         replicas = design.provisioning.replicas
     slots = least_slots(design.network, replace(design.pipeline, replicas=replicas), ticks)
@@ -219,7 +199,7 @@ def with_least_slots(
 
 
 def least_slots(network: IntegerNetwork, pipeline: Pipeline, ticks: Fraction) -> BufferSlots:
-    """The fewest slots for an interval; those that take most compartments are saved first."""
+    """The fewest slots for an interval; slots with the most compartments are removed first."""
     compartments = {
         (s.source, s.target): int(np.prod(network[s.target].shape)) for s in network.synapses
     }
@@ -227,15 +207,15 @@ def least_slots(network: IntegerNetwork, pipeline: Pipeline, ticks: Fraction) ->
 
 
 def _fitting(change: str, design: Callable[[], Design]) -> Iterator[Candidate]:
-    """The candidate, or none where the target cannot hold it."""
+    """The candidate, or nothing if the target cannot hold it."""
     try:
-        yield Candidate(change=change, design=design())
+        yield change, design()
     except (IntegerWidthError, MappingError):
         return
 
 
 def _in_words(replicas: Replicas) -> str:
-    """Who is replicated: by name where they are few, else counted."""
+    """The replicated populations, by name if they are few, else their number."""
     parts = []
     for count in sorted(set(replicas.values())):
         names = [name for name, own in replicas.items() if own == count]

@@ -1,11 +1,11 @@
-"""From a model file to one with calibrated potentials and thresholds."""
+"""Calibrate the potentials and thresholds of a model file."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import torch
@@ -22,10 +22,10 @@ from toolchain.training import accuracy
 
 @dataclass(frozen=True, kw_only=True)
 class CalibrateOptions:
-    """What a user chooses.
+    """Options of ``qac-deploy calibrate``.
 
     Attributes:
-        alignment: how the network will run.
+        alignment: of every synapse, when the network runs.
         timesteps: T of every population; None keeps the trained ones.
         data: the data set whose last training images are used; None takes the model's own.
     """
@@ -39,16 +39,33 @@ class CalibrateOptions:
     learning_rate: float
 
 
+class CalibrationReport(TypedDict):
+    """What was calibrated and measured; accuracies are of the test samples."""
+
+    model: str
+    alignment: AlignmentMethod
+    timesteps: int | None
+    granularity: Granularity
+    samples: int
+    data_note: str | None
+    epoch: int
+    held_out_error_before: float
+    held_out_error_after: float
+    test_samples: int
+    accuracy_before: float
+    accuracy_after: float
+
+
 def calibrate_model(
     model: Path,
     out: Path,
     options: CalibrateOptions,
     on_epoch: Callable[[CalibrationEpoch], None] = lambda report: None,
-) -> dict[str, Any]:
-    """Calibrate against the quantized ANN, which the trained network with averaging equals.
+) -> CalibrationReport:
+    """Calibrate a network to the logits of the quantized ANN, which equals the network with averaging.
 
     Raises:
-        QacDeployError: whatever is wrong with the model or the data.
+        QacDeployError: the model or the data cannot be used.
     """
     checkpoint = load_checkpoint(model)
     if options.data is not None:
@@ -74,7 +91,7 @@ def calibrate_model(
         )
         for g in (graph, result.graph)
     )
-    report = {
+    report: CalibrationReport = {
         "model": str(out),
         "alignment": options.alignment,
         "timesteps": options.timesteps,

@@ -1,11 +1,11 @@
-"""From an architecture and a data set to a model file (Algorithm 1, top to bottom)."""
+"""Train a network and write it as a model file (Algorithm 1, top to bottom)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import torch
 
@@ -34,11 +34,13 @@ from toolchain.training.evaluate import as_input
 
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions:
-    """What to train; ``plan`` says how.
+    """Options of ``qac-deploy train``.
 
     Attributes:
         case: quantizer of the paper, 1 to 4.
-        float_epochs: epochs of the float ANN that quantized training starts from; 0 starts at random.
+        float_epochs: epochs of the float ANN whose weights quantized training starts from; 0 starts with
+            random weights.
+        plan: of quantized training.
     """
 
     data: str
@@ -49,20 +51,35 @@ class TrainOptions:
     plan: TrainingPlan
 
 
+class TrainReport(TypedDict):
+    """The trained network.
+
+    Attributes:
+        budget_exceeded_by: use of the timestep budget above its limit; 0 within it or without one.
+        training: the record in the model file.
+    """
+
+    model: str
+    timesteps: dict[str, int]
+    mean_timesteps: float
+    budget_exceeded_by: float
+    training: dict[str, object]
+
+
 def train_model(
     out: Path,
     options: TrainOptions,
     on_epoch: Callable[[str, EpochReport], None] = lambda phase, report: None,
     *,
     resume: bool = False,
-) -> dict[str, Any] | None:
+) -> TrainReport | None:
     """Train, convert, compare the float SNN with the quantized ANN on every test image, and save.
 
     Returns:
-        What was measured; None in all but the main process of a distributed run.
+        The report; None in all processes of a distributed run but the main one.
 
     Raises:
-        QacDeployError: no such data or architecture, or a state file that belongs to another run.
+        QacDeployError: the data set or architecture is unknown, or a state file is of another run.
     """
     dataset = load_dataset(options.data)
     states = {phase: out.with_name(f"{out.name}.{phase}.training") for phase in ("float", "qac")}
@@ -71,7 +88,9 @@ def train_model(
     torch.manual_seed(options.plan.seed)
     ann = build_model(options.architecture, dataset.input_shape, dataset.num_classes, options.width)
     module = quantize_activations(ann, QUANTIZER_CASES[options.case])
-    convert(module, dataset.input_shape, dataset.max_value)  # refuse now what conversion would
+    convert(
+        module, dataset.input_shape, dataset.max_value
+    )  # refuse before training what cannot be converted
     accuracies, teacher = {}, None
     settings = {
         "architecture": options.architecture,
@@ -111,7 +130,7 @@ def train_model(
     timesteps = {p.name: p.timesteps for p in graph.spiking}
     budget = options.plan.budget
     used = 0.0 if budget is None else float(budget.usage(quantizers(module)).detach())
-    training = {
+    training: dict[str, object] = {
         **data_record(dataset, out),
         "architecture": options.architecture,
         "width": options.width,

@@ -59,7 +59,7 @@ def test_a_file_and_an_edit_of_the_users_in_a_build_are_kept_and_named(trained, 
     with (build / "lava" / "processes.py").open("a") as file:
         file.write("# mine\n")
     assert compile_refused(trained, tmp_path) == (
-        "error: build: is not replaced, since what is yours in it would be lost: lava/processes.py was "
+        "error: build: is not replaced, since your changes in it would be lost: lava/processes.py was "
         "changed; lava/notes.txt was not written by qac-deploy; move it away, or choose another with --out\n"
     )
 
@@ -203,5 +203,5 @@ def test_the_report_of_a_changed_build_is_refused(qac_deploy, build):
     assert process.returncode == 2
     assert process.stderr == (
         "error: build: is not as it was written: lava/run.py is missing; `qac-deploy compile model.pt` makes "
-        "another, with --out in another place where the changes are yours\n"
+        "another; if the changes are yours, choose another folder with --out\n"
     )

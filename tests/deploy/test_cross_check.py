@@ -21,7 +21,7 @@ from strategies import integer_networks, random_pixels
 from typer.testing import CliRunner
 
 import deploy.check.cross_check
-from deploy.check.cross_check import cross_check, hold_sanafe_run
+from deploy.check.cross_check import compare_sanafe_run, cross_check
 from deploy.cli.main import app
 from hw_models.multicore.cost.tick_cost import computing_ns
 from hw_models.multicore.pipeline.provisioning import Provisioning, uniform_provisioning
@@ -51,7 +51,7 @@ def held(build, folder, change=lambda export: None):
     """The cross-check of a build whose export was changed."""
     export = export_build(build)
     change(export)
-    return hold_sanafe_run(build, export.copies, run_export(folder, export))
+    return compare_sanafe_run(build, export.copies, run_export(folder, export))
 
 
 @pytest.fixture(scope="module")
@@ -143,11 +143,11 @@ def test_queues_that_our_model_leaves_out_are_found(tmp_path, monkeypatch):
     assert len(build.mapping.cores) == 49
     export = export_build(build)
     run = run_export(tmp_path, export)
-    check = hold_sanafe_run(build, export.copies, run)
+    check = compare_sanafe_run(build, export.copies, run)
     assert check.disagreements == []
     assert abs(check.time_error) < 0.1
     monkeypatch.setattr(deploy.check.cross_check, "core_ticks_ns", computing_ns)
-    (difference,) = hold_sanafe_run(build, export.copies, run).disagreements
+    (difference,) = compare_sanafe_run(build, export.copies, run).disagreements
     assert difference.startswith("time: ours is -3")
 
 
@@ -172,8 +172,8 @@ def test_random_networks_agree(tmp_path_factory, network, seed, data):
     except (MappingError, UnsupportedNetworkError):
         reject()
     run = run_export(tmp_path_factory.mktemp("sanafe"), export)
-    check = hold_sanafe_run(build, export.copies, run)
-    # how long one tick takes beside another's queue is not what random networks are for
+    check = compare_sanafe_run(build, export.copies, run)
+    # random networks do not test the duration of a tick with queues
     wrong = [d for d in check.disagreements if not d.startswith(("time: ours", "energy: ours"))]
     assert wrong == []
     assert check.time_steps[0].difference_us <= 0
@@ -209,7 +209,7 @@ def test_copies_that_a_core_has_no_compartments_for_are_counted(tmp_path):
     # a neuron has 3 compartments in stem and inner.0, 7 in join, and only its buffer's one in logits
     more = 32 * (4 - 3) + 32 * (4 - 3) + 3 * (4 - 1)
     assert serviced.theirs - serviced.ours == more * check.num_ticks
-    assert serviced.reason == "copies that no compartment is left for"
+    assert serviced.reason == "the copies need more compartments than there are"
 
 
 def test_a_replica_is_sent_what_it_drops_and_that_is_counted(tmp_path):
@@ -225,7 +225,7 @@ def test_a_replica_is_sent_what_it_drops_and_that_is_counted(tmp_path):
         assert f'"stem@{copy} -> inner_0@{copy}"' in text
         assert f'"stem@{copy} -> inner_0@dropped{1 - copy % 2}"' in text
         assert f'"stem@{copy} -> inner_0@dropped{copy % 2}"' not in text
-    check = hold_sanafe_run(build, export.copies, run_export(tmp_path, export))
+    check = compare_sanafe_run(build, export.copies, run_export(tmp_path, export))
     assert check.disagreements == []
     alone = as_build(network, LOIHI, uniform_provisioning(network, 2), pixels)
     (events,) = (q for q in check.events if q.name == "synaptic events")
@@ -302,7 +302,7 @@ def test_a_neuron_on_another_core_is_found_by_what_the_core_receives(residual, t
     assert home != away
     moved = lines["stem@0.0..31"].replace(f'"core": "{home}"', f'"core": "{away}"')
     export.network[export.network.index(lines["stem@0.0..31"])] = moved
-    check = hold_sanafe_run(residual, export.copies, run_export(tmp_path, export))
+    check = compare_sanafe_run(residual, export.copies, run_export(tmp_path, export))
     assert check.spike_difference is None  # SANA-FE computes the same anywhere
     assert any(d.startswith("messages received, core ") for d in check.disagreements)
 
@@ -367,7 +367,7 @@ def test_the_command_shows_both_sides_and_fails_where_they_differ(
 
 
 def with_spikes_everywhere(network, pixels):
-    """The same weights, each threshold at a positive current that its population is given."""
+    """The network with unchanged weights, and with each threshold at a positive current of its population."""
     source, *others = network.populations
     frames, populations = {source.name: pixels[:, None]}, [source]
     for population in others:

@@ -89,7 +89,7 @@ def test_a_train_that_lava_does_not_give_is_a_difference():
 def test_one_tick_off_is_named(name):
     run = replace(good_run(), step_ticks=changed(SCHEDULE.step_ticks, name, -1, off_by_one))
     found = compare_lava_run(REFERENCE, SCHEDULE, run)
-    assert found.step_ticks == f"{name}: steps fire at other ticks than the tick model's"
+    assert found.step_ticks == f"{name}: steps fire in other ticks than in the tick model"
     assert (found.integers, found.stalls) == (None, None)
     assert found.first_difference == found.step_ticks
 

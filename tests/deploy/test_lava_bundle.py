@@ -341,7 +341,7 @@ INTRUDER = "import pathlib; pathlib.Path({!r}).touch()\n"
 
 @pytest.mark.lava
 def test_no_file_of_a_build_is_executed(compiled, tmp_path, qac_deploy):
-    """Code in the bundle and a module of the standard library's name beside it: neither runs."""
+    """Neither changed code in the bundle runs, nor a module with a name of the standard library."""
     build = shutil.copytree(compiled[1], tmp_path / "build")
     marker = tmp_path / "executed"
     intruder = INTRUDER.format(str(marker))

@@ -26,7 +26,7 @@ def script(path: Path, body: str) -> Path:
 
 
 def interpreter(path: Path, version: str = "3.10", lava: str = "") -> Path:
-    """Answers what ``find_lava_python`` asks; records other arguments in ``calls`` beside it."""
+    """Answers what ``find_lava_python`` asks, and records other arguments in the file ``calls``."""
     return script(
         path,
         f'if [ "$2" = -c ]; then printf "%s\\n" {version} {path} "{lava}"; exit; fi\n'

@@ -109,10 +109,10 @@ def test_several_timesteps_are_written_as_they_are_and_what_is_lost_is_named():
     assert export.losses == [
         "soft reset of hidden: NetX's neurons are set to 0 when they spike",
         "initial potentials of hidden: NetX's neurons start at 0",
-        "firing windows of hidden: 3 timesteps here; NetX says neither how many nor when a sample ends: "
+        "firing windows of hidden: 3 timesteps here; NetX has no windows: "
         "present each image that long and use reset_interval",
-        "alignment of hidden -> logits: NetX passes each frame on at once; compile with --alignment "
-        "replicate and one T for all to have the same",
+        "alignment of hidden -> logits: NetX passes each frame on at once; to avoid the loss, "
+        "compile with --alignment replicate and one T for all",
         "biases of hidden, logits: rounded to whole steps of their weights",
     ]
     replicated = to_netx(chain(timesteps=3, threshold=per_channel(20, 20), alignment="replicate"))
@@ -138,7 +138,7 @@ def test_an_input_that_could_wrap_around_is_named():
         (
             {"timesteps": 3},
             "hidden: 2 different thresholds (20 to 40), but a NetX layer of several timesteps has one; "
-            "compile with --thresholds 1, or with --max-timesteps 1, at which all can be said",
+            "compile with --thresholds 1, or with --max-timesteps 1, which NetX can express exactly",
         ),
         (
             {"timesteps": 3, "threshold": per_channel(2**20, 2**20)},
@@ -160,9 +160,9 @@ def test_an_input_that_could_wrap_around_is_named():
         (
             {"maps": (SumPool(kernel=(1, 2), stride=(1, 2)),
                       Convolution(weight=np.ones((2, 1, 1, 3), np.int8), padding=(0, 1)))},
-            "input -> hidden (pool 1x2 > conv 1x3, average): at the borders no single convolution does what "
-            "its pool and its weights do one after another; use a feature map that the pool divides, or no "
-            "padding between them",
+            "input -> hidden (pool 1x2 > conv 1x3, average): at the borders no single convolution equals "
+            "its pool followed by its weights; use a feature map that the pool divides, or no padding "
+            "between them",
         ),
         (
             {"maps": (Dense(weight=np.zeros((2, 6), np.int8)),)},

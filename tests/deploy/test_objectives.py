@@ -11,12 +11,12 @@ from small_targets import small_target
 
 from deploy.design.compilation import CompileOptions
 from deploy.design.design import build_design
-from deploy.design.fidelity import simulate
 from deploy.optimize import search
 from deploy.optimize.objectives import OBJECTIVES, Step
 from deploy.optimize.search import optimize_design
 from deploy.optimize.steps import STEP_RULES
 from hw_models.target_description import describe_target, load_target
+from sim.engines import simulate
 from toolchain.datasets import Dataset, load_dataset
 from toolchain.files.checkpoint import load_checkpoint
 from toolchain.networks.layer_graph import (

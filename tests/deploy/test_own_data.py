@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import pickle
 import shutil
-from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -87,8 +86,8 @@ def test_a_name_alone_is_looked_for_beside_the_model_file_then_here(place):
     here = report_of(run_command("compile", "models/model.pt", "--json", cwd=place))
     assert here["fidelity"]["samples"] == 40
     write_data(place / "models" / "own.npz", seed=1)
-    beside = report_of(run_command("compile", "models/model.pt", "--json", cwd=place))
-    assert beside["data_sha256"] != here["data_sha256"]
+    there = report_of(run_command("compile", "models/model.pt", "--json", cwd=place))
+    assert there["data_sha256"] != here["data_sha256"]
 
 
 def test_a_data_set_that_has_changed_is_measured_and_said(place):
@@ -145,13 +144,29 @@ def test_why_nothing_is_measured_is_said_in_one_line(place, training, reason):
     assert not (place / "pwned").exists()
 
 
+def test_verify_says_that_random_pixels_take_the_place_of_a_missing_data_set(place):
+    assert run_command("compile", "models/model.pt", "--samples", 2, cwd=place).returncode == 0
+    (place / "own.npz").unlink()
+    command = ("verify", "build", "--samples", 1, "--lava-python", "no")
+    process = run_command(*command, cwd=place, COLUMNS="400")
+    assert process.returncode == 0, process.stderr
+    said = process.stdout.splitlines()
+    (line,) = [line for line in said if line.startswith("random pixels take the place of test")]
+    assert "own.npz" in line
+    for rung in ("stepped engine -> exact engine", "integer network -> PE array"):
+        (line,) = [line for line in said if rung in line]
+        assert "counts, trains and logits of 1 samples of random pixels" in line
+    report = json.loads(run_command(*command, "--json", cwd=place).stdout)
+    assert report["data_note"].startswith("random pixels take the place of test samples: ")
+
+
 def test_a_simulation_does_not_go_on_with_other_pixels(place):
     """The labels are the same; what was finished before is of the images before."""
     assert run_command("compile", "models/model.pt", "--samples", 2, cwd=place).returncode == 0
     network, dataset = load_integer_network(place / "build"), load_dataset(str(place / "own.npz"))
     run = describe_run(network, "exact", dataset.test_pixels, dataset.test_labels, CHUNK_SAMPLES)
     journal = Journal(place / "build.simulation", run, resume=False)
-    journal.write(0, asdict(ChunkSimulator(network=network)(dataset.test_pixels)))
+    journal.write(0, ChunkSimulator(network=network)(dataset.test_pixels))
     journal.close(finished=False)
     state = (place / "build.simulation").read_bytes()
     resume = ("simulate", "build", "--resume")

@@ -10,11 +10,13 @@ import pytest
 
 from deploy.design.compilation import CompileOptions
 from deploy.design.design import build_design, lowering
+from deploy.optimize.measurements import Measurements
 from deploy.optimize.realign import realign
 from hw_models.multicore.pipeline.pipeline_ticks import schedule_pipeline
 from hw_models.target_description import load_target
 from sim.results import first_divergence
 from sim.stepped import run_stepped
+from toolchain.datasets import Dataset
 from toolchain.files.checkpoint import load_checkpoint
 from toolchain.passes import chosen_graph
 
@@ -40,8 +42,16 @@ def images(model):
 
 
 def realigned(model, images, lowest):
+    """The first design, and each change with its design and accuracy."""
+    pixels, labels = images
+    dataset = Dataset(
+        name="noise", max_value=16, num_classes=10, train_pixels=pixels, train_labels=labels,
+        test_pixels=pixels, test_labels=labels,
+    )  # fmt: skip
     first = build_design(model, LOIHI, CompileOptions())
-    return first, list(realign(first, model, LOIHI, images, lowest))
+    known = Measurements(model=model, target=LOIHI, dataset=dataset, on_stage=lambda stage: None)
+    changes = realign(first, known, lowest)
+    return first, [(change, found, known.accuracies[found.network]) for change, found in changes]
 
 
 def latency(design):

@@ -3,12 +3,14 @@
 import json
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import distributed
 import numpy as np
 import pytest
 
 from deploy.dataset_run import cluster as simulation_cluster
+from deploy.dataset_run import journal as journal_module
 from deploy.dataset_run.cluster import Cluster
 from deploy.dataset_run.journal import Journal, describe_run
 from deploy.dataset_run.simulate_dataset import (
@@ -221,10 +223,39 @@ def test_a_damaged_state_is_refused(interrupted, network):
         Journal(interrupted, run_of(network), resume=True)
 
 
-def test_where_nothing_can_be_written(network, pixels, tmp_path):
-    journal = Journal(tmp_path / "missing" / "file", run_of(network), resume=False)
-    with pytest.raises(ModelFileError, match=r"cannot be written: .*finished samples are kept"):
-        simulate_dataset(ChunkSimulator(network=network), pixels, journal=journal)
+def test_where_nothing_can_be_written(network, pixels, tmp_path, monkeypatch):
+    with pytest.raises(ModelFileError, match="no such folder as"):
+        Journal(tmp_path / "missing" / "file", run_of(network), resume=False)
+    journal = Journal(tmp_path / "file", run_of(network), resume=False)
+
+    result = ChunkSimulator(network=network)(pixels[:2])
+    journal.write(0, result)
+
+    def fail(_):
+        raise OSError("no space left")
+
+    kept = "cannot be written: .*finished samples are kept"
+    with monkeypatch.context() as full:
+        full.setattr(journal, "_file", SimpleNamespace(write=fail))
+        with pytest.raises(ModelFileError, match=kept):
+            journal.write(1, result)
+    journal.close(finished=True)
+
+
+def test_a_resumed_run_that_cannot_begin_keeps_the_chunks(
+    interrupted, network, pixels, monkeypatch
+):
+    """The chunks of the earlier run are written again before the file is replaced."""
+    before = interrupted.read_bytes()
+    journal = Journal(interrupted, run_of(network), resume=True)
+
+    def fail(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(journal_module, "_chunk_line", fail)
+    with pytest.raises(KeyboardInterrupt):
+        journal.write(1, ChunkSimulator(network=network)(pixels[:2]))
+    assert interrupted.read_bytes() == before
 
 
 def test_workers_give_the_same_bits(network, pixels, whole):

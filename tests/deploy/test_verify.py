@@ -148,18 +148,18 @@ def test_the_rtl_is_a_rung_where_it_is_asked_for(qac_deploy, small_array, tmp_pa
     rung = rungs_of(process)["PE array -> its RTL"]
     assert rung["status"] == "equal"
     found = re.fullmatch(
-        r"cycles, port accesses, sums and spikes of (\d+) passes on one sample, ([\d,]+) cycles in "
+        r"cycles, port accesses, sums and spikes of (\d+) kernels on one sample, ([\d,]+) cycles in "
         r"verilator; (\d+) longer ones over the limit of 20,000 cycles left out "
         r"\(([\d,]+) cycles: --rtl-cycles (\d+)\)",
         rung["detail"],
     )
-    passes, cycles, left_out, over, whole = (int(n.replace(",", "")) for n in found.groups())
-    assert passes + left_out == 16
+    kernels, cycles, left_out, over, whole = (int(n.replace(",", "")) for n in found.groups())
+    assert kernels + left_out == 16
     assert cycles <= 20_000 < cycles + over == whole
 
 
 @pytest.mark.rtl
-def test_a_limit_that_no_pass_meets_skips_the_rung(qac_deploy, small_array):
+def test_a_limit_that_no_kernel_meets_skips_the_rung(qac_deploy, small_array):
     process = qac_deploy(
         *("verify", small_array, "--samples", 1, "--lava-python", "no", "--json", "--rtl-cycles", 1)
     )
@@ -167,7 +167,7 @@ def test_a_limit_that_no_pass_meets_skips_the_rung(qac_deploy, small_array):
     rung = rungs_of(process)["PE array -> its RTL"]
     assert rung["status"] == "skipped"
     assert rung["detail"].startswith(
-        "no pass; 16 longer ones over the limit of 1 cycles left out ("
+        "no kernel; 16 longer ones over the limit of 1 cycles left out ("
     )
 
 

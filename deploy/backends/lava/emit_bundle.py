@@ -1,4 +1,4 @@
-"""Write the Lava bundle: the sources in ``bundle/`` as they are, the network beside them as data."""
+"""Write the Lava bundle: unchanged copies of the sources in ``bundle/``, and the network as data."""
 
 from __future__ import annotations
 
@@ -25,13 +25,14 @@ _README = """\
 
     python -I run.py --samples samples.npz --ticks 200 --out result.npz
 
-Needs Python 3.10 with lava-nc 0.10.0, nothing else. `python -I run.py --help` says what the two files
-hold. `processes.py` has the Lava processes and their models, `network.py` builds and connects them,
-`linear_maps.py` has the arithmetic of a synapse. `placement.py` lets Lava's processes share a few of the
-operating system, and `progress.py` sees when a run hangs. `network.json` and `weights.npz` are the network.
+Needs Python 3.10 with lava-nc 0.10.0, nothing else. `python -I run.py --help` describes the two files.
+`processes.py` has the Lava processes and their models, `network.py` builds and connects them, and
+`linear_maps.py` has the arithmetic of a synapse. `placement.py` runs Lava's processes in a few processes of
+the operating system, and `progress.py` detects a run that hangs. `network.json` and `weights.npz` are the
+network.
 
-To change the network, first copy this folder to a place outside the build: a build is read only as it was
-written, and `qac-deploy` executes its own copy of these processes. Then edit a population's record in
+To change the network, first copy this folder to a place outside the build: `qac-deploy` refuses a build
+whose files were changed, and executes its own copy of these processes. Then edit a population's record in
 `network.json` (such as `timesteps` or `replicas`, or `slots` of a synapse: a multiple of its target's
 replicas) or its arrays in `weights.npz`, or its model in `processes.py`, and run the copy.
 """
@@ -49,8 +50,8 @@ def bundle_document(
     Args:
         provisioning: slots D of each synapse's alignment buffer, and replicas R.
         link_ticks: delay of a frame forward and of a credit backward.
-        cores: indices of the cores each population is mapped onto; a population that is not on the
-            chip, such as the input, may be left out.
+        cores: indices of each population's cores; a population that is not on the chip, such as the
+            input, may be left out.
     """
     document, arrays = describe_network(network)
     document |= {"format": FORMAT, "version": VERSION, "link_ticks": link_ticks}
@@ -72,11 +73,11 @@ def emit_bundle(
     link_ticks: int,
     cores: Mapping[str, Sequence[int]],
 ) -> None:
-    """Write a bundle that runs with lava-nc alone; the same input gives the same bytes.
+    """Write a bundle that needs only lava-nc; the same input gives the same bytes.
 
     Args:
-        directory: made when it does not exist.
-        provisioning, link_ticks, cores: as for ``bundle_document``.
+        directory: is made if it does not exist.
+        provisioning, link_ticks, cores: see ``bundle_document``.
     """
     document, arrays = bundle_document(
         network, provisioning=provisioning, link_ticks=link_ticks, cores=cores

@@ -1,6 +1,7 @@
-"""Interpreters for Lava, which needs Python 3.10: one runs emitted bundles, one reads NetX files.
+"""Find or make interpreters for Lava, which needs Python 3.10.
 
-They are two because lava-dl, which reads them, brings a torch of its own and several gigabytes.
+One runs emitted bundles with lava-nc. Another one reads NetX files with lava-dl, which brings its own torch
+and takes several gigabytes.
 """
 
 from __future__ import annotations
@@ -20,11 +21,12 @@ PYTHON_VERSION = "3.10"  # the only one Lava runs on
 
 @dataclass(frozen=True, kw_only=True)
 class LavaEnvironment:
-    """What an interpreter must have, and how a user names or makes one.
+    """A package of Lava that an interpreter must have, and how a user chooses or makes one.
 
     Attributes:
-        module: importable where the package works.
-        python_variable: names an interpreter; ``folder_variable``: where the managed one is made.
+        module: can be imported if the package works.
+        python_variable: environment variable with the interpreter.
+        folder_variable: environment variable with the folder of the managed environment.
     """
 
     package: str
@@ -36,7 +38,7 @@ class LavaEnvironment:
 
     @property
     def option(self) -> str:
-        """Of ``qac-deploy doctor``: makes the managed one."""
+        """Option of ``qac-deploy doctor`` that makes the managed environment."""
         return f"--create-{self.folder_name}"
 
     @property
@@ -74,13 +76,13 @@ print("{}.{}".format(*sys.version_info), sys.executable, found, sep="\\n")
 
 
 def find_lava_python(explicit: Path | None = None, environment: LavaEnvironment = LAVA_NC) -> Path:
-    """The interpreter that has a package of Lava; lava-nc, which runs bundles, unless said otherwise.
+    """Find an interpreter that has a package of Lava.
 
-    In this order: the one that is asked for, the one in the environment's variable, the current one,
-    the managed environment. The first two must do; there is no silent second choice for them.
+    The candidates are, in this order: ``explicit``, the one in the environment variable, the current one,
+    and the managed environment. If one of the first two is given but cannot run Lava, no other is tried.
 
     Raises:
-        LavaError: none can run Lava; the message has the remedy.
+        LavaError: no candidate can run Lava; the message has the remedy.
     """
     if explicit is not None:
         return _require(environment, explicit, "--lava-python")
@@ -99,7 +101,7 @@ def find_lava_python(explicit: Path | None = None, environment: LavaEnvironment 
 
 
 def managed_folder(environment: LavaEnvironment = LAVA_NC) -> Path:
-    """Where the managed environment is: the user's data folder, or what its variable says."""
+    """Folder of the managed environment: in the user's data folder, unless its variable is set."""
     if chosen := os.environ.get(environment.folder_variable):
         return Path(chosen).expanduser().absolute()
     data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
@@ -107,12 +109,12 @@ def managed_folder(environment: LavaEnvironment = LAVA_NC) -> Path:
 
 
 def create_lava_environment(environment: LavaEnvironment = LAVA_NC) -> Path:
-    """Make the managed environment unless it is there and works; returns its interpreter.
+    """Make the managed environment, unless it exists and works; returns its interpreter.
 
-    The package is installed by the environment's own pip, so that the user's pip configuration holds.
+    The environment's own pip installs the package, so the user's pip configuration applies.
 
     Raises:
-        LavaError: no Python 3.10 is to be had, the folder is something else, or pip failed.
+        LavaError: no Python 3.10 was found, the folder holds something else, or pip failed.
     """
     folder = managed_folder(environment)
     python, marker = _interpreter(folder), folder / _MARKER
@@ -139,7 +141,7 @@ def _require(environment: LavaEnvironment, python: Path, origin: str) -> Path:
 
 
 def _refusal(environment: LavaEnvironment, python: Path) -> str | None:
-    """Why an interpreter does not do for an environment, or None when it does."""
+    """Why an interpreter cannot serve as an environment, or None if it can."""
     package, needed = environment.package, environment.version
     answer = _query(python, package, environment.module)
     if answer is None:
@@ -153,7 +155,7 @@ def _refusal(environment: LavaEnvironment, python: Path) -> str | None:
 
 
 def _query(python: Path, package: str, module: str) -> tuple[str, str, str] | None:
-    """Version and executable of an interpreter, and its version of a package; None when it does not run."""
+    """Version and executable of an interpreter, and its version of a package; None if it does not run."""
     try:
         run = subprocess.run(
             [str(python), "-I", "-c", _QUERY, package, module],
@@ -168,7 +170,11 @@ def _query(python: Path, package: str, module: str) -> tuple[str, str, str] | No
 
 
 def _clear(environment: LavaEnvironment, folder: Path) -> None:
-    """Remove an unfinished or broken environment, and nothing that is not one."""
+    """Remove an unfinished or broken environment.
+
+    Raises:
+        LavaError: the folder holds something else.
+    """
     if not folder.exists():
         return
     if not folder.is_dir() or (any(folder.iterdir()) and not (folder / "pyvenv.cfg").exists()):
@@ -202,8 +208,11 @@ def _make_venv(folder: Path) -> None:
 
 
 def _pythons_on_path() -> Iterator[Path]:
-    """Executables of the required version. They are run to see: a version manager's shim of that
-    name may refuse to, and the executable behind it is what goes into the environment."""
+    """Executables of the required version.
+
+    Each candidate is run: a version manager's shim may refuse to, and the environment needs the executable
+    behind the shim.
+    """
     candidates = [sys.executable, f"python{PYTHON_VERSION}", "python3", "python"]
     found: set[str] = set()
     for path in filter(None, map(shutil.which, candidates)):
@@ -214,7 +223,7 @@ def _pythons_on_path() -> Iterator[Path]:
 
 
 def _run(*command: Path | str) -> str | None:
-    """None when a command succeeds, else the end of what it said."""
+    """None if a command succeeds, or else the last lines of its output."""
     try:
         run = subprocess.run([str(part) for part in command], capture_output=True, text=True)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""A synapse's chain of maps as one, for formats that have no pools: a convolution or a matrix."""
+"""A synapse's chain of maps as one convolution or matrix, for formats without pools."""
 
 from __future__ import annotations
 
@@ -27,8 +27,7 @@ def merged_convolution(synapse: IntegerSynapse, source_shape: Shape) -> Convolut
     """The whole chain as one convolution with int64 weights.
 
     Raises:
-        UnsupportedNetworkError: it is dense, or no single window does what the chain does at the
-            borders.
+        UnsupportedNetworkError: it is dense, or no single window equals the chain at the borders.
     """
     if isinstance(synapse.weighted, Dense):
         raise UnsupportedNetworkError(f"{synapse}: a dense map is no convolution")
@@ -38,8 +37,8 @@ def merged_convolution(synapse: IntegerSynapse, source_shape: Shape) -> Convolut
         window, stride, padding = _merged_window(synapse, source_shape, axis)
         if not np.array_equal(_band(window, stride, padding, taps.shape), taps):
             raise UnsupportedNetworkError(
-                f"{synapse}: at the borders no single convolution does what its pool and its weights do "
-                f"one after another; use a feature map that the pool divides, or no padding between them"
+                f"{synapse}: at the borders no single convolution equals its pool followed by its weights; "
+                f"use a feature map that the pool divides, or no padding between them"
             )
         windows.append((window, stride, padding))
     (rows, *row), (columns, *column) = windows
@@ -56,7 +55,7 @@ def merged_convolution(synapse: IntegerSynapse, source_shape: Shape) -> Convolut
 
 
 def _merged_window(synapse: IntegerSynapse, shape: Shape, axis: int) -> tuple[np.ndarray, int, int]:
-    """How often each tap of the weight meets each tap of the merged window, its stride and its padding."""
+    """For each tap of the weight, its multiples in the merged window; the stride; the padding."""
     window, stride, padding = np.ones((1, 1), np.int64), 1, 0
     for linear_map in synapse.maps:
         step = as_grouped_convolution(linear_map, shape)
@@ -64,7 +63,7 @@ def _merged_window(synapse: IntegerSynapse, shape: Shape, axis: int) -> tuple[np
         shifted = np.stack(
             [np.pad(window, ((0, 0), (k * stride, (size - 1 - k) * stride))) for k in range(size)]
         )
-        # the weight's taps stay apart; a pool adds up all of its own
+        # the weight's taps stay separate; a pool adds up its taps
         window = shifted[:, 0] if linear_map is synapse.weighted else shifted.sum(axis=0)
         padding += step.padding[axis] * stride
         stride *= step.stride[axis]
@@ -73,7 +72,7 @@ def _merged_window(synapse: IntegerSynapse, shape: Shape, axis: int) -> tuple[np
 
 
 def _band(window: np.ndarray, stride: int, padding: int, shape: tuple[int, int, int]) -> np.ndarray:
-    """What one window gives between every target and source, int64 ``(weight taps, targets, sources)``."""
+    """Entries of a window between every target and source, int64 ``(weight taps, targets, sources)``."""
     _, targets, sources = shape
     tap = np.arange(sources) - (np.arange(targets)[:, None] * stride - padding)
     inside = (tap >= 0) & (tap < window.shape[1])

@@ -1,14 +1,14 @@
-"""The integer network as a lava-dl NetX file: HDF5, one group a layer, read by ``netx.hdf5.Network``.
+"""The integer network as a lava-dl NetX file: HDF5, one group per layer, read by ``netx.hdf5.Network``.
 
-What lava-dl 0.6.0 reads is a chain of input, conv, flatten and dense layers (its pool, average and concat
+lava-dl 0.6.0 reads a chain of input, conv, flatten and dense layers (its pool, average and concat
 raise ``NotImplementedError``), each with one threshold and the neuron (current u, potential v)::
 
     u = W s + u (1 - iDecay / 4096);  v = u + bias + v (1 - vDecay / 4096);  if v > vThMant: spike, v = 0
 
-all in steps of the weights. Where a population and its source run one timestep, a neuron decides once a
+all in steps of the weights. If a population and its source run one timestep, a neuron decides once per
 sample whether ``V0 + 2^x W N + B >= Theta``, that is ``W N >= q`` with ``q = ceil((Theta - V0 - B) / 2^x)``.
-That is said exactly, thresholds of its own for each neuron included: ``vDecay = 4096`` forgets the sample
-before, and ``bias = vThMant + 1 - q``. Other populations are written as they are, and what is lost is listed.
+NetX can express that exactly, even with a threshold per neuron: ``vDecay = 4096`` forgets the previous
+sample, and ``bias = vThMant + 1 - q``. Other populations are written as they are, with a list of losses.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from toolchain.networks.integer_network import (
 from toolchain.networks.integer_network.accumulator_bounds import Interval, synapse_interval
 from toolchain.networks.linear_maps import Shape
 
-LAVA_DL_VERSION = "0.6.0"  # the release whose reader this was written for
+LAVA_DL_VERSION = "0.6.0"  # its reader defines the format
 
 _MAX_THRESHOLD = (1 << 17) - 1  # lava-nc, PyLifModelBitAcc: vth of 17 bits, shifted by 6
 _MAX_BIAS = (1 << 12) - 1  # signed 13-bit bias mantissa; NetX sets its exponent to the same 6
@@ -61,10 +61,10 @@ class NetxLayer:
 
 @dataclass(frozen=True, eq=False)
 class NetxExport:
-    """Layers in order, what lava-dl will not see, and the argument that reading the file needs.
+    """Layers in order, what lava-dl ignores, and an argument for reading the file.
 
     Attributes:
-        input_message_bits: for ``netx.hdf5.Network``: pixels come as graded spikes of so many bits.
+        input_message_bits: argument of ``netx.hdf5.Network``: bits of a pixel, sent as a graded spike.
     """
 
     layers: list[NetxLayer]
@@ -76,7 +76,8 @@ def to_netx(network: IntegerNetwork) -> NetxExport:
     """The layers of a network without joins.
 
     Raises:
-        UnsupportedNetworkError: NetX has no word for it; names the population or synapse and what to do.
+        UnsupportedNetworkError: NetX cannot express it; the message has the population or synapse, and a
+            remedy.
     """
     _require_chain(network)
     image = network.input
@@ -115,7 +116,7 @@ def _layers(
     synapse: IntegerSynapse,
     neuron: dict[str, np.ndarray],
 ) -> Iterator[NetxLayer]:
-    """The layer of a population; before a dense one, its feature map is flattened."""
+    """The layer of a population; a flatten layer first, if it is dense and reads a feature map."""
     source = network[synapse.source].shape
     if _is_flat(population.shape):
         weight = merged_matrix(synapse, source)
@@ -131,7 +132,7 @@ def _layers(
         return
     if _is_flat(source) and not isinstance(network[synapse.source], IntegerInput):
         raise UnsupportedNetworkError(
-            f"{synapse}: spreads one pixel over a feature map, which no NetX layer does; use a dense layer "
+            f"{synapse}: spreads one pixel over a feature map, but no NetX layer does so; use a dense layer "
             f"or --format nir"
         )
     convolution = merged_convolution(synapse, source)
@@ -140,9 +141,8 @@ def _layers(
         "conv",
         population.shape,
         {
-            "weight": convolution.weight[
-                ..., None
-            ],  # lava-dl's kernels have a third, temporal axis
+            # lava-dl's kernels have a third, temporal axis
+            "weight": convolution.weight[..., None],
             "inChannels": np.array(source[0]),
             "outChannels": np.array(population.shape[0]),
             "kernelSize": np.array(convolution.kernel),
@@ -202,7 +202,7 @@ def _neuron_fields(
 
 
 def _decides_once(network: IntegerNetwork, population: IntegerPopulation) -> bool:
-    """True where a sample is one frame that arrives and one step that uses it."""
+    """Whether each sample is one arriving frame and one step that uses it."""
     sources = [network[s.source] for s in network.incoming(population.name)]
     return population.timesteps == 1 and all(source.timesteps == 1 for source in sources)
 
@@ -210,9 +210,9 @@ def _decides_once(network: IntegerNetwork, population: IntegerPopulation) -> boo
 def _single_decision(
     population: IntegerSpiking, step: int, reachable: Interval
 ) -> tuple[int, np.ndarray]:
-    """vThMant, and biases so that ``W N + bias > vThMant`` exactly where the neuron spikes.
+    """vThMant, and biases for which ``W N + bias > vThMant`` exactly if the neuron spikes.
 
-    A neuron that always or never spikes, whatever arrives, decides at the end of what is reachable.
+    For a neuron that spikes always or never, q is the nearest end of the reachable interval.
     """
     least = -((population.initial_potential + population.bias - population.threshold) // step)
     low, high = (bound.reshape(-1, 1, 1) for bound in (reachable.low, reachable.high + 1))
@@ -229,7 +229,7 @@ def _literal(population: IntegerSpiking, step: int) -> int:
         raise UnsupportedNetworkError(
             f"{population.name}: {len(different)} different thresholds ({different[0]:,} to "
             f"{different[-1]:,}), but a NetX layer of several timesteps has one; compile with "
-            f"--thresholds 1, or with --max-timesteps 1, at which all can be said"
+            f"--thresholds 1, or with --max-timesteps 1, which NetX can express exactly"
         )
     threshold = -(-int(different[0]) // step) - 1
     if threshold > _MAX_THRESHOLD:
@@ -245,14 +245,14 @@ def _nearest(values: np.ndarray, step: int) -> np.ndarray:
 
 
 def _in_netx_order(bias: np.ndarray, shape: Shape) -> np.ndarray:
-    """One a channel, or one a neuron as (columns, rows, channels), the order of lava-dl's feature maps."""
+    """One per channel, or one per neuron as (columns, rows, channels), lava-dl's order."""
     if bias.shape[1:] == (1, 1):
         return np.broadcast_to(bias.reshape(-1), shape[0])
     return np.broadcast_to(bias, shape).transpose(2, 1, 0)
 
 
 def _losses(network: IntegerNetwork) -> Iterator[str]:
-    """What the file does not say, or only roughly."""
+    """What the file omits or approximates."""
     several = [
         p
         for p in network.populations
@@ -264,14 +264,14 @@ def _losses(network: IntegerNetwork) -> Iterator[str]:
         if any(p.initial_potential.any() for p in several):
             yield f"initial potentials of {names}: NetX's neurons start at 0"
         yield (
-            f"firing windows of {names}: {', '.join(map(str, steps))} timesteps here; NetX says neither how "
-            f"many nor when a sample ends: present each image that long and use reset_interval"
+            f"firing windows of {names}: {', '.join(map(str, steps))} timesteps here; NetX has no windows: "
+            f"present each image that long and use reset_interval"
         )
     if waiting := [s for s in network.synapses if _waits(network, s)]:
         edges = ", ".join(f"{s.source} -> {s.target}" for s in waiting)
         yield (
-            f"alignment of {edges}: NetX passes each frame on at once; compile with --alignment replicate "
-            f"and one T for all to have the same"
+            f"alignment of {edges}: NetX passes each frame on at once; to avoid the loss, compile with "
+            f"--alignment replicate and one T for all"
         )
     yield from _rounding(network, several)
     for synapse in network.synapses:
@@ -284,7 +284,7 @@ def _losses(network: IntegerNetwork) -> Iterator[str]:
 
 
 def _waits(network: IntegerNetwork, synapse: IntegerSynapse) -> bool:
-    """True where a target's step needs more than the one frame that has just arrived."""
+    """Whether a target's step needs more than the frame that has just arrived."""
     if isinstance(network[synapse.source], IntegerInput):
         return False
     frames = network[synapse.source].timesteps, network[synapse.target].timesteps
@@ -292,7 +292,7 @@ def _waits(network: IntegerNetwork, synapse: IntegerSynapse) -> bool:
 
 
 def _rounding(network: IntegerNetwork, several: list[IntegerSpiking]) -> Iterator[str]:
-    """Thresholds and biases that are no whole steps of the weights."""
+    """Thresholds and biases that are not multiples of the weights' step."""
     steps = {s.target: 1 << s.exponent for s in network.synapses}
     if rounded := [p for p in several if (p.threshold % steps[p.name]).any()]:
         yield f"thresholds of {_listed(rounded)}: rounded up to whole steps of their weights"

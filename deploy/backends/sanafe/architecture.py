@@ -1,4 +1,4 @@
-"""SANA-FE's own Loihi file, with as many tiles as a mapping needs and a host beside them."""
+"""SANA-FE's own Loihi file, with the tiles that a mapping needs and with cores for the host."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import copy
 import importlib.resources
 from collections.abc import Collection
 from itertools import groupby
-from typing import Any
+from typing import Any, TypeAlias
 
 import yaml
 
@@ -14,6 +14,9 @@ from toolchain.errors import SanafeError
 
 NEURONS_PER_UNIT = 1024
 """Compartments of one soma or dendrite unit; a core that holds more neurons has several units."""
+
+Section: TypeAlias = dict[str, Any]
+"""A section of SANA-FE's architecture file; its fields are SANA-FE's."""
 
 SOMA, DENDRITE, HOST_SOMA = "loihi_lif", "loihi_dendrites", "host_pixels"
 
@@ -26,12 +29,12 @@ def architecture_document(
     neurons_per_core: int,
     host_tiles: Collection[int],
     neurons_per_host: int,
-) -> dict[str, Any]:
-    """The ``architecture.yaml`` of a mesh of Loihi tiles, coefficients unchanged.
+) -> Section:
+    """The ``architecture.yaml`` of a mesh of Loihi tiles, with unchanged coefficients.
 
     Args:
         neurons_per_core: most neurons on one core.
-        host_tiles: tiles that have a host core, the last core of the tile; it costs nothing.
+        host_tiles: tiles with a host core, which is the last core of its tile and costs nothing.
         neurons_per_host: most pixel neurons on one host core.
 
     Raises:
@@ -41,10 +44,10 @@ def architecture_document(
     (loihi_tile,) = architecture["tile"]
     (core,) = loihi_tile["core"]
     core["name"] = f"loihi_core[0..{cores_per_tile - 1}]"
-    _hold(core, neurons_per_core, SOMA, SOMA)
+    _set_capacity(core, neurons_per_core, SOMA, SOMA)
     host = copy.deepcopy(core)
     host["name"] = "host"
-    _hold(host, neurons_per_host, SOMA, HOST_SOMA)
+    _set_capacity(host, neurons_per_host, SOMA, HOST_SOMA)
     _make_free(host)
     architecture["attributes"] |= {"width": width, "height": height}
     architecture["tile"] = []
@@ -54,12 +57,12 @@ def architecture_document(
             "name": f"loihi_tile[{tiles[0]}..{tiles[-1]}]",
             "core": [core, host] if has_host else [core],
         }
-        architecture["tile"].append(copy.deepcopy(kind))  # what is shared would become YAML aliases
+        architecture["tile"].append(copy.deepcopy(kind))  # YAML writes shared objects as aliases
     return {"architecture": architecture}
 
 
-def loihi_file() -> dict[str, Any]:
-    """The ``loihi.yaml`` that comes with SANA-FE.
+def loihi_file() -> Section:
+    """The ``loihi.yaml`` in the package of SANA-FE.
 
     Raises:
         SanafeError: the package is not installed.
@@ -73,8 +76,8 @@ def loihi_file() -> dict[str, Any]:
     return yaml.safe_load((folder / "loihi.yaml").read_text())
 
 
-def _hold(core: dict[str, Any], neurons: int, model: str, soma: str) -> None:
-    """Let a core hold so many neurons of a soma model, and only those."""
+def _set_capacity(core: Section, neurons: int, model: str, soma: str) -> None:
+    """Give a core the units for a number of neurons of one soma model, and no other soma units."""
     last = max(neurons - 1, 0) // NEURONS_PER_UNIT
     limit = core["attributes"]["max_neurons_supported"]
     core["attributes"]["max_neurons_supported"] = max(neurons, limit)
@@ -84,7 +87,8 @@ def _hold(core: dict[str, Any], neurons: int, model: str, soma: str) -> None:
     core["dendrite"] = [entry | {"name": f"{DENDRITE}[0..{last}]"} for entry in dendrites]
 
 
-def _make_free(core: dict[str, Any]) -> None:
+def _make_free(core: Section) -> None:
+    """Set every energy and latency of a core to 0."""
     for section in ("axon_in", "soma", "dendrite", "synapse", "axon_out"):
         for entry in core[section]:
             entry["attributes"] = {

@@ -1,4 +1,4 @@
-"""Every synapse one by one, for formats that list them; and those from the host's pixels, tile by tile."""
+"""Lists of single synapses, for formats that need them; those from the host's pixels tile by tile."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class SynapseTable:
 
 
 def explicit_synapses(network: IntegerNetwork, synapse: IntegerSynapse) -> SynapseTable:
-    """All synapses, exponent multiplied in; zero weights too, which a core looks up like any other."""
+    """All synapses, with weights times ``2^exponent``; also those of weight 0, which a core looks up, too."""
     before, after = network[synapse.source].shape, network[synapse.target].shape
     links = connectivity(synapse, before)
     (out, into), (row, source_row), (column, source_column) = (
@@ -48,7 +48,7 @@ def explicit_synapses(network: IntegerNetwork, synapse: IntegerSynapse) -> Synap
 
 
 def num_explicit_synapses(network: IntegerNetwork, synapse: IntegerSynapse) -> int:
-    """How many there are; those of the pixels once a bit plane."""
+    """Number of synapses; each one from a pixel counts once per bit plane."""
     source = network[synapse.source]
     links = connectivity(synapse, source.shape)
     counts = map(np.count_nonzero, (links.channels, links.rows, links.columns))
@@ -66,11 +66,11 @@ def _flat(
 
 @dataclass(frozen=True, eq=False)
 class TileInput:
-    """What the host sends to the cores of one tile, a bit plane at a time.
+    """Input from the host to the cores of one tile, sent by bit planes.
 
     Attributes:
-        pixels: flat indices of those that reach the tile, ascending.
-        planes: bits of a pixel.
+        pixels: ascending flat indices of the pixels that reach the tile.
+        planes: bits per pixel.
         synapses: by target population; their sources are pixels.
     """
 
@@ -80,11 +80,11 @@ class TileInput:
 
     @property
     def num_neurons(self) -> int:
-        """One for each bit of each pixel, pixel by pixel."""
+        """One neuron for each bit of each pixel, pixel by pixel."""
         return len(self.pixels) * self.planes
 
     def by_bit_plane(self) -> Iterator[tuple[str, SynapseTable]]:
-        """(target population, synapses from those neurons): a bit counts what it is worth."""
+        """(target population, synapses from those neurons); weights are times the value of the bit."""
         bits = np.arange(self.planes)
         for target, table in self.synapses.items():
             first = np.searchsorted(self.pixels, table.source) * self.planes
@@ -106,7 +106,7 @@ def tile_inputs(
     """The input of every tile that pixels reach, by tile number.
 
     Args:
-        cores: each population's hold each of its neurons once.
+        cores: hold each neuron of every population once.
     """
     source = network.input
     tiles = {p.name: np.empty(p.shape, np.int64) for p in network.populations}

@@ -1,13 +1,13 @@
 """The mapped network in SANA-FE's formats, with a script that runs it there.
 
 SANA-FE (Boyle et al., IEEE TCAD 2025) simulates neuromorphic chips event by event. A neuron of its Loihi
-keeps an input current beside its potential; without decay that current is the alignment buffer: it
+has an input current and a potential. Without decay, the current serves as the alignment buffer: it
 integrates the frames of a sample, and is then the constant current of the window. It holds one sample, so
-each neuron is there in several *copies*, one for each sample in flight, all on the core of our mapping. The
-other compartments of the core lie idle.
+there are several *copies* of each neuron, one for each sample in flight, all on the core of our mapping.
+The other compartments of the core lie idle.
 
-The host's pixels come from a core of their own in each tile that they reach, one neuron a bit plane: they
-take no hops and cost nothing to send, as in our cost model.
+The pixels come from a host core in each tile that they reach, with one neuron per bit of a pixel. As in our
+cost model, they take no hops and cost nothing to send.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias, TypedDict
 
 import numpy as np
 import yaml
+from typing_extensions import assert_never
 
-from deploy.backends.sanafe.architecture import HOST_SOMA, SOMA, architecture_document
+from deploy.backends.sanafe.architecture import HOST_SOMA, SOMA, Section, architecture_document
 from deploy.backends.sanafe.explicit_synapses import (
     SynapseTable,
     TileInput,
@@ -69,9 +70,12 @@ LARGEST_POTENTIAL = 2**25 - 1
 """SANA-FE's Loihi neuron rounds its potential to a 32-bit number of steps of 1/64."""
 
 LARGEST_INITIAL = 2**23 - 1
-"""SANA-FE's Python interface takes a number with a half as a float of 24 bits."""
+"""SANA-FE's Python interface passes potentials, which end in 1/2, as floats with 24 bits of precision."""
 
-_CLOSED = {
+Attributes: TypeAlias = dict[str, bool | float | str]
+"""Attributes of neurons, by SANA-FE's names."""
+
+_CLOSED: Attributes = {
     "reset_mode": "soft",
     "leak_decay": 1.0,
     "input_decay": 1.0,
@@ -82,21 +86,57 @@ _CLOSED = {
 }
 
 
+class NeuronGroup(TypedDict):
+    """A group of neurons in ``network.yaml``."""
+
+    name: str
+    attributes: Attributes
+    neurons: list[dict[str, Attributes]]
+
+
+class InputPlan(TypedDict):
+    """The tick in which each sample is sent, and the groups of the pixels' neurons for each copy."""
+
+    ticks: list[int]
+    groups: list[list[str]]
+
+
+class PopulationPlan(TypedDict):
+    """The groups of a population, one per copy, and the first tick of its window for each sample."""
+
+    name: str
+    readout: bool
+    timesteps: int
+    groups: list[str]
+    first_ticks: list[int]
+
+
+class RunPlan(TypedDict):
+    """``run.json``: when ``run.py`` opens and closes which neurons."""
+
+    format: str
+    version: int
+    num_ticks: int
+    copies: int
+    input: InputPlan
+    populations: list[PopulationPlan]
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SanafeNetwork:
-    """What the files hold.
+    """Contents of the exported files.
 
     Attributes:
         architecture, network: SANA-FE's own files.
         copies: of every neuron, for the samples in flight.
-        plan, arrays: what ``run.py`` needs beside them: samples, windows, and what opens a neuron.
-        losses: what SANA-FE cannot express, and what stands for it.
+        plan, arrays: what ``run.py`` needs in addition: samples, windows, and attributes of open neurons.
+        losses: what SANA-FE cannot express, and what replaces it.
     """
 
-    architecture: dict[str, Any]
+    architecture: Section
     network: list[str]
     copies: int
-    plan: dict[str, Any]
+    plan: RunPlan
     arrays: dict[str, np.ndarray]
     losses: list[str]
 
@@ -115,10 +155,10 @@ def to_sanafe(mapping: CoreMapping, pipeline: Pipeline, pixels: np.ndarray) -> S
     """A mapped network and a run of it.
 
     Args:
-        pixels: the run's samples, shape ``(K, C, H, W)``, as many in flight as the pipeline lets.
+        pixels: samples of the run, integers of shape ``(K, C, H, W)``.
 
     Raises:
-        UnsupportedNetworkError: the current of a window varies, or is too large for SANA-FE.
+        UnsupportedNetworkError: the current of a window varies, or a value is too large for SANA-FE.
     """
     _check(mapping.network)
     num_chips, mesh = mapping.num_chips, mapping.target.mesh
@@ -164,11 +204,11 @@ def _check(network: IntegerNetwork) -> None:
     for population in network.populations:
         if isinstance(population, IntegerInput):
             continue
-        name = population.name
+        name, (initial, _) = population.name, _opened_at(population)
         for quantity, bound, limit in (
             ("potential", potential_interval(network, name).magnitude, LARGEST_POTENTIAL),
             ("current", window_sum_bound(network, name), NEVER - 1),
-            ("initial potential", _largest_initial_potential(population), LARGEST_INITIAL),
+            ("initial potential", int(np.abs(initial).max()), LARGEST_INITIAL),
         ):
             if bound > limit:
                 raise UnsupportedNetworkError(
@@ -177,10 +217,15 @@ def _check(network: IntegerNetwork) -> None:
                 )
 
 
-def _largest_initial_potential(population: IntegerSpiking | IntegerReadout) -> int:
-    if isinstance(population, IntegerReadout):
-        return 0
-    return int(np.abs(population.initial_potential).max())
+def _opened_at(population: IntegerSpiking | IntegerReadout) -> tuple[np.ndarray, np.ndarray]:
+    """Initial potentials and thresholds of open neurons; a readout never spikes."""
+    match population:
+        case IntegerSpiking():
+            return population.initial_potential, population.threshold
+        case IntegerReadout():
+            return np.array(0), np.array(NEVER)
+        case _:
+            assert_never(population)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -188,9 +233,9 @@ class _Layout:
     """Groups of neurons.
 
     Attributes:
-        mapping: on one mesh.
-        groups: by population on the chip, one a copy.
-        dropped: by population, the neurons that drop frames on the cores of a replica.
+        mapping: with all chips on one mesh.
+        groups: of each population on the chip, one per copy.
+        dropped: of each population, the groups that drop frames, by replica.
         hosts: for each copy, the pixels' neurons by group, with their tile.
     """
 
@@ -206,7 +251,7 @@ class _Layout:
         dropped: dict[str, dict[int, str]] = {}
         taken: set[str] = set()
         for name in mapping.grids:
-            plain = re.sub(r"\W", "_", name)  # nothing that means something in SANA-FE's files
+            plain = re.sub(r"\W", "_", name)  # no character with a meaning in SANA-FE's files
             while plain in taken:
                 plain += "_"
             taken.add(plain)
@@ -241,11 +286,12 @@ def _losses(layout: _Layout, places: Places, num_chips: int) -> Iterator[str]:
         )
 
 
-def _groups(layout: _Layout, num_idle: int) -> Iterator[dict[str, Any]]:
+def _groups(layout: _Layout, num_idle: int) -> Iterator[NeuronGroup]:
     network = layout.mapping.network
     for name, groups in layout.groups.items():
         neurons = prod(network[name].shape)
-        logged = {"log_spikes": True, "log_potential": isinstance(network[name], IntegerReadout)}
+        is_readout = isinstance(network[name], IntegerReadout)
+        logged: Attributes = {"log_spikes": True, "log_potential": is_readout}
         for group in groups:
             yield _group(group, neurons, logged | _CLOSED)
         for group in layout.dropped[name].values():
@@ -257,12 +303,12 @@ def _groups(layout: _Layout, num_idle: int) -> Iterator[dict[str, Any]]:
         yield _group("idle", num_idle, {})
 
 
-def _group(name: str, neurons: int, attributes: dict[str, Any]) -> dict[str, Any]:
+def _group(name: str, neurons: int, attributes: Attributes) -> NeuronGroup:
     return {"name": name, "attributes": attributes, "neurons": [{f"0..{neurons - 1}": {}}]}
 
 
 def _edges(layout: _Layout) -> Iterator[str]:
-    """Every synapse once a copy, and from the pixels' neurons once a bit plane."""
+    """Every synapse once per copy; those from pixels once per copy and bit plane."""
     mapping = layout.mapping
     for synapse in mapping.network.synapses:
         if synapse.source not in layout.groups:
@@ -288,8 +334,7 @@ def _edge_attributes(synapses: SynapseTable) -> str:
     )
 
 
-def _plan(layout: _Layout, schedule: Schedule) -> dict[str, Any]:
-    """When each population's windows open, for ``run.json``."""
+def _plan(layout: _Layout, schedule: Schedule) -> RunPlan:
     network = layout.mapping.network
     source = network.input.name
     return {
@@ -315,14 +360,12 @@ def _plan(layout: _Layout, schedule: Schedule) -> dict[str, Any]:
 
 
 def _arrays(layout: _Layout, pixels: np.ndarray) -> dict[str, np.ndarray]:
-    """The samples, what the neurons of each population are opened with, and the pixels' neurons."""
+    """The samples, the attributes of open neurons of each population, and the pixels' neurons."""
     arrays = {"pixels": pixels.astype(np.int64)}
     for name in layout.groups:
         population = layout.mapping.network[name]
         assert isinstance(population, IntegerSpiking | IntegerReadout)
-        initial, threshold = np.array(0), np.array(NEVER)
-        if isinstance(population, IntegerSpiking):
-            initial, threshold = population.initial_potential, population.threshold
+        initial, threshold = _opened_at(population)
         fields = {"initial": initial, "threshold": threshold, "bias": population.bias}
         for field, values in fields.items():
             arrays[f"{name}/{field}"] = np.broadcast_to(values, population.shape).reshape(-1)

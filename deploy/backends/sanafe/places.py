@@ -1,8 +1,8 @@
-"""Where SANA-FE has each neuron: the tile and core of our mapping, and the unit of the core.
+"""The place of each neuron in SANA-FE: the tile and core of our mapping, and the unit of the core.
 
 Copy c of a population with R replicas is on the cores of replica c mod R, as are the samples that it works
-on. A frame that a core sends to a replica of others as well ends there in neurons that drop it: they forget
-their current in every step.
+on. A core may also send a frame to replicas that work on other samples. There it ends in neurons that drop
+it: they forget their current in every step.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from toolchain.networks.integer_network import IntegerNetwork, IntegerSynapse
 
 
 def one_mesh(mapping: CoreMapping) -> CoreMapping:
-    """The same mapping with all chips beside each other on one mesh: SANA-FE knows one chip."""
+    """The mapping with all chips next to each other on one mesh, as SANA-FE has one chip."""
     width = mapping.target.mesh.width
     cores = (
         replace(c, chip_index=0, position=(c.chip_index * width + c.position[0], c.position[1]))
@@ -36,34 +36,34 @@ def one_mesh(mapping: CoreMapping) -> CoreMapping:
 
 
 def tile_number(core: CoreAssignment, mesh: Mesh) -> int:
-    """SANA-FE's number of the tile of a core of one mesh: column by column."""
+    """SANA-FE's number of a core's tile: tiles are counted column by column."""
     x, y = core.position
     return x * mesh.height + y
 
 
 def synapse_unit(network: IntegerNetwork, population: str) -> str:
-    """SANA-FE's unit for the synapses of a population; a neuron's file entry has room for one."""
+    """SANA-FE's unit for the synapses of a population; the format has one per neuron."""
     shared = all(is_convolution(synapse) for synapse in network.incoming(population))
     return "loihi_conv_synapse" if shared else "loihi_sparse_synapse"
 
 
 def copies_of(mapping: CoreMapping, population: str, replica: int, copies: int) -> range:
-    """The copies that are on a replica's cores."""
+    """The copies on the cores of a replica."""
     return range(replica, copies, mapping.num_replicas(population))
 
 
 def receivers(mapping: CoreMapping, synapse: IntegerSynapse, copy: int) -> tuple[int, list[int]]:
-    """Replica of the target that works on what a copy of the source sends, and those that drop it."""
+    """The target's replica that uses the frames of a copy of the source, and the replicas that drop them."""
     own = copy % mapping.num_replicas(synapse.target)
     if synapse.source not in mapping.grids:
-        return own, []  # the host chooses
+        return own, []  # the host sends to that replica alone
     source = copy % mapping.num_replicas(synapse.source)
     reached = [target for sender, target, _ in mapping.senders(synapse) if sender == source]
     return own, [replica for replica in reached if replica != own]
 
 
 def dropping(mapping: CoreMapping, population: str, copies: int) -> list[int]:
-    """Replicas of a population that are sent frames of other replicas' samples."""
+    """Replicas of a population that receive frames of other replicas' samples."""
     return sorted(
         {
             replica
@@ -75,9 +75,9 @@ def dropping(mapping: CoreMapping, population: str, copies: int) -> list[int]:
 
 
 def copies_in_flight(mapping: CoreMapping, schedule: Schedule) -> int:
-    """Fewest copies of each neuron so that no sample arrives at one that still works on another.
+    """Fewest copies of each neuron for which no sample arrives at a copy that still works on another.
 
-    A multiple of every population's replicas, or a copy a sample.
+    A multiple of every population's replicas, or one copy per sample.
     """
 
     def enough(copies: int) -> bool:
@@ -94,12 +94,12 @@ def copies_in_flight(mapping: CoreMapping, schedule: Schedule) -> int:
 
 
 class Places:
-    """Neurons put on cores so far, and which unit of the core holds each.
+    """Counts the neurons that are put on cores, to choose a unit of the core for each.
 
     Attributes:
         occupied: neurons by kind of soma and core.
-        idle: compartments that nothing is put on.
-        missing: neurons that a core has no compartment for.
+        idle: compartments without a neuron.
+        missing: neurons without a compartment.
     """
 
     def __init__(self) -> None:
@@ -135,11 +135,11 @@ def population_places(
     dropped: ReadOnlyDict[str, ReadOnlyDict[int, str]],
     places: Places,
 ) -> Iterator[str]:
-    """Each neuron on the cores of the mapping; what is left of their compartments to the idle group.
+    """Lines that put each neuron on its core, and idle neurons on the remaining compartments.
 
     Args:
-        groups: the copies of each population.
-        dropped: its neurons that drop frames, by replica.
+        groups: of each population, one per copy.
+        dropped: of each population, the groups that drop frames, by replica.
     """
     mesh = mapping.target.mesh
     for core in mapping.cores:
@@ -165,7 +165,7 @@ def population_places(
 def host_places(
     groups: ReadOnlyDict[str, tuple[int, TileInput]], mesh: Mesh, places: Places
 ) -> Iterator[str]:
-    """The pixels' neurons on the last core of their tile."""
+    """Lines that put the pixels' neurons on the last core of their tile."""
     for group, (tile, tile_input) in groups.items():
         core = f"{tile}.{mesh.cores_per_tile}"
         yield from places.put(group, 0, tile_input.num_neurons, core, HOST_SOMA)

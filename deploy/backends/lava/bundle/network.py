@@ -1,4 +1,4 @@
-"""From the bundle's files to connected Lava processes."""
+"""Build connected Lava processes from the bundle's files."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ def load_bundle(folder):
 
 
 def process_names(document):
-    """Every process with its state, as `Progress` shows them: populations, then synapses."""
+    """Texts with which `Progress` shows the state of each process: populations, then synapses."""
     populations = [f"{p['name']} at sample {{}} of the run" for p in document["populations"]]
     synapses = [
         f"{s['source']} -> {s['target']} with {{}} of {s['slots']} slots taken"
@@ -29,7 +29,7 @@ def build_network(document, arrays, pixels, progress):
 
     Args:
         pixels: integers of shape (samples, channels, height, width).
-        progress: where processes record what they did; its rows are those of `process_names`.
+        progress: a `Progress` whose rows are those of `process_names`.
 
     Returns:
         Populations by name, and synapses by (source, target).
@@ -61,7 +61,7 @@ def build_network(document, arrays, pixels, progress):
 
 
 def build_population(record, synapses, arrays, pixels, **params):
-    """The process of one population; its name says which cores of the chip it is mapped onto."""
+    """The process of one population; its name lists the population's cores on the chip."""
     cores = ", ".join(str(core) for core in record["cores"])
     params |= {
         "name": f"{record['name']} (cores {cores})" if cores else record["name"],

@@ -1,10 +1,10 @@
 """Several Lava processes in one process of the operating system.
 
-Lava starts an operating-system process for each of its own, about forty for a ResNet-20. Here they are
-dealt to a few, where each runs in a thread; ports, channels and models stay what they are. All of them
-end with the main process, however it ends.
+Lava starts an operating-system process for each of its own, about forty for a ResNet-20. Here a few
+processes run them, each Lava process in a thread; ports, channels and models are unchanged. All of them end
+with the main process, however it ends.
 
-This reaches into lava-nc 0.10.0, the last release: `build_actor` is called once for each Lava process,
+This uses internals of lava-nc 0.10.0, the last release: it calls `build_actor` once for each Lava process,
 then once for the runtime service.
 """
 
@@ -24,12 +24,12 @@ PR_SET_PDEATHSIG = 1  # of Linux's prctl: the signal to get when the parent ends
 
 
 def share_processes(num_processes):
-    """From now on, let Lava's processes share so many of the operating system."""
+    """Let Lava's processes share a number of operating-system processes from now on."""
     MessageInfrastructureFactory.create = staticmethod(lambda _: SharedProcesses(num_processes))
 
 
 class SharedProcesses(MultiProcessing):
-    """Lava's message passing, with the Lava processes dealt to groups in turn."""
+    """Lava's message passing, with the Lava processes assigned to groups in turn."""
 
     def __init__(self, num_processes):
         super().__init__()
@@ -70,6 +70,6 @@ def run_or_exit(target_fn, builder, exception_q):
 
 
 def end_with_parent():
-    """Let the kernel end this process when its parent does, also when that is killed (Linux)."""
+    """Let the kernel end this process when its parent ends, even if the parent is killed (Linux)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

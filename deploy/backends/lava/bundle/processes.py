@@ -6,12 +6,13 @@ every population has its own T. A synapse holds the weights and an alignment buf
 which integrates the frames of one sample until the target population has used them.
 
 A population may have R replicas of its neurons, so that R samples are in their windows at once: replica r
-works on samples r, r + R, and so on. On the chip each has cores of its own; here they are rows of the
+works on samples r, r + R, and so on. On the chip each replica has its own cores; here it is a row of the
 arrays and messages of one process. Most populations have R = 1, one row.
 
-Nothing is scheduled centrally. In each tick a population sends what it did in the tick before, then
-receives; a synapse receives, then sends. No process waits in a circle, and a frame fired in tick i is
-integrated and usable in tick i + 1 + link_ticks. A freed slot takes as long to reach the source.
+Nothing is scheduled centrally. In each tick a population sends the result of its previous tick, then
+receives; a synapse receives, then sends. So processes never wait for each other in a circle. A frame that is
+fired in tick i is integrated and usable in tick i + 1 + link_ticks, and a freed slot takes as long to reach
+the source.
 """
 
 import traceback
@@ -38,11 +39,11 @@ BITS_PER_WORD = 32
 class Population(AbstractProcess):
     """Neurons that share a firing window, in R replicas.
 
-    Ports, each with one row a replica:
-        frame_out: [1, values of all neurons] when a step fired in the tick before, else zeros.
-        step_out: 1 when a step fired in the tick before, else 0; to the incoming synapses.
+    Ports, each with one row per replica:
+        frame_out: [1, values of all neurons] if a step fired in the previous tick, else zeros.
+        step_out: 1 if a step fired in the previous tick, else 0; to the incoming synapses.
         current_in: [ready, seen, currents of all neurons], added up over the incoming synapses.
-        credit_in: 1 where a slot is free for the next sample, added up over the outgoing synapses.
+        credit_in: 1 if a slot is free for the next sample, added up over the outgoing synapses.
 
     Vars:
         step_ticks: tick of each step, shape (samples, T), -1 before it fires.
@@ -70,13 +71,13 @@ class Population(AbstractProcess):
         self.activity_ticks = Var(shape=(replicas, len(ACTIVITIES)), init=0)
 
     def per_neuron(self, values):
-        """A Var with one integer a neuron, from an array broadcastable to the feature map."""
+        """A Var with one integer per neuron, from an array that broadcasts to the feature map."""
         values = np.broadcast_to(values, self.proc_params["shape"]).reshape(-1)
         return Var(shape=(self.num_neurons,), init=values.astype(np.int64))
 
 
 class InputPopulation(Population):
-    """Sends one frame of pixel integers a sample."""
+    """Sends one frame of pixel integers per sample."""
 
     def __init__(self, *, pixels, **params):
         super().__init__(timesteps=1, num_samples=len(pixels), **params)
@@ -87,7 +88,7 @@ class SpikingPopulation(Population):
     """Integrate-and-fire neurons with soft reset that fire at equality with the threshold.
 
     Vars:
-        spike_words: all spike trains, 32 neurons a word, lowest bit first, shape (samples, T, words).
+        spike_words: all spike trains, 32 neurons per word, lowest bit first, shape (samples, T, words).
     """
 
     def __init__(
@@ -103,7 +104,7 @@ class SpikingPopulation(Population):
 
 
 class ReadoutPopulation(Population):
-    """Adds up its input current over its window: the logits. It does not spike."""
+    """Adds up its input currents over its window, which gives the logits; it does not spike."""
 
     def __init__(self, *, bias, num_samples, **params):
         super().__init__(num_samples=num_samples, **params)
@@ -117,8 +118,8 @@ class Synapse(AbstractProcess):
     Args:
         maps: linear maps in order, exactly one of which carries ``weight``.
         exponent: the currents are multiplied by 2^exponent.
-        frames: the source frame that each target step reads (None: no input in that step), or None
-            to add up all frames of the source's window and present the sum in every step.
+        frames: the source frame that each target step reads (None in a step without input); or None in
+            place of the list, to add up all frames of a window and present the sum in every step.
         slots: samples the buffer holds, D; each replica of the target has D / R of them.
         link_ticks: delay of a frame forward and of a credit backward.
 
@@ -128,7 +129,7 @@ class Synapse(AbstractProcess):
 
     Vars:
         accumulators: integrated currents, shape (slots, frames kept, target neurons); sample k is in
-            slot k mod D, and so always in one of its own replica's.
+            slot k mod D, which belongs to its replica.
         slots_taken: slots between the source's first step and the target's last.
     """
 
@@ -146,7 +147,7 @@ class Synapse(AbstractProcess):
 
 
 class TickModel(PyLoihiProcessModel):
-    """Runs `tick` in each Lava timestep, and says what went wrong: Lava itself keeps silent."""
+    """Runs `tick` in each Lava timestep, and prints errors, which Lava itself does not."""
 
     def __init__(self, proc_params):
         super().__init__(proc_params)
@@ -165,9 +166,9 @@ class TickModel(PyLoihiProcessModel):
 
 
 class PopulationModel(TickModel):
-    """What all populations do in a tick; `fire` computes one step of a firing window.
+    """A tick of any population; `fire` computes one step of a firing window.
 
-    Each replica goes through its samples and their steps on its own.
+    Each replica goes through its samples and their steps independently.
     """
 
     frame_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
@@ -285,7 +286,7 @@ class SynapseModel(TickModel):
         self.source_shape = proc_params["source"]["shape"]
         self.source_timesteps = proc_params["source"]["timesteps"]
         self.target_timesteps = proc_params["target"]["timesteps"]
-        # of each replica: how far its windows have come, in steps
+        # steps that each replica of the source and of the target has done
         self.sources, self.targets = (proc_params[end]["replicas"] for end in ("source", "target"))
         self.frames_sent = np.zeros(self.sources, int)
         self.frames_arrived = np.zeros(self.sources, int)
@@ -309,8 +310,8 @@ class SynapseModel(TickModel):
 
     def integrate(self, replica, frame):
         """Add the currents of a frame from a replica of the source to its sample's slot."""
-        turn, step = divmod(self.frames_arrived[replica], self.source_timesteps)
-        sample = turn * self.sources + replica
+        nth_sample, step = divmod(self.frames_arrived[replica], self.source_timesteps)
+        sample = nth_sample * self.sources + replica
         slot = self.accumulators[sample % self.slots]
         if step == 0:
             slot[:] = 0
@@ -320,7 +321,7 @@ class SynapseModel(TickModel):
         self.frames_arrived[replica] += 1
 
     def send_credits(self, num_released):
-        """Tell each replica of the source whether there is a slot for the next sample it will start.
+        """Tell each replica of the source whether a slot is free for the next sample it will start.
 
         Args:
             num_released: samples that each replica of the target has finished.
@@ -329,15 +330,16 @@ class SynapseModel(TickModel):
         num_finished = self.target_steps // self.target_timesteps
         self.slots_taken[0] = num_started.sum() - num_finished.sum()
         next_sample = num_started * self.sources + np.arange(self.sources)
-        turn, replica = divmod(next_sample - self.slots, self.targets)  # in the same slot before
-        self.credit_out.send((num_released[replica] > turn).astype(np.int32))
+        # the previous sample in the same slot, as the n-th of its replica
+        nth_sample, replica = divmod(next_sample - self.slots, self.targets)
+        self.credit_out.send((num_released[replica] > nth_sample).astype(np.int32))
 
     def send_currents(self):
         """Offer each replica of the target the current of its next step, if its frame has arrived."""
         message = np.zeros((self.targets, 2 + self.accumulators.shape[2]), np.int64)
         for replica, steps in enumerate(self.target_steps):
-            turn, step = divmod(steps, self.target_timesteps)
-            sample = turn * self.targets + replica
+            nth_sample, step = divmod(steps, self.target_timesteps)
+            sample = nth_sample * self.targets + replica
             frame = self.source_timesteps - 1 if self.frames is None else self.frames[step]
             message[replica, 1] = self.has_arrived(replica, 0)  # any frame for it at all
             if frame is None:
@@ -350,8 +352,8 @@ class SynapseModel(TickModel):
         self.current_out.send(message)
 
     def has_arrived(self, sample, frame):
-        turn, replica = divmod(sample, self.sources)
-        return self.frames_arrived[replica] > turn * self.source_timesteps + frame
+        nth_sample, replica = divmod(sample, self.sources)
+        return self.frames_arrived[replica] > nth_sample * self.source_timesteps + frame
 
 
 def pack_spikes(spikes):

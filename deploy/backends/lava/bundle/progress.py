@@ -1,4 +1,4 @@
-"""What every Lava process last did, in memory that all of them share: to see where a run hangs."""
+"""Progress of every Lava process, in memory that all of them share, to show where a run hangs."""
 
 import multiprocessing
 import threading
@@ -8,7 +8,7 @@ class Progress:
     """Ticks done by each process, and one number of its state.
 
     Args:
-        names: of all processes in the order of their rows, each with a place ``{}`` for its state.
+        names: texts for the processes in the order of their rows, with ``{}`` in place of the state.
     """
 
     def __init__(self, names):
@@ -22,7 +22,7 @@ class Progress:
         self.ticks[row] += 1
 
     def watch(self, patience_s, is_stopped, on_hang):
-        """Call ``on_hang`` with a description when no process finishes a tick for so long."""
+        """Call ``on_hang`` with a description when no process finishes a tick within the given time."""
 
         def keep_watch():
             before = None
@@ -35,7 +35,7 @@ class Progress:
         threading.Thread(target=keep_watch, daemon=True).start()
 
     def describe(self):
-        """Every process with the ticks it has done and its state, those that are behind first."""
+        """Every process with its number of ticks and its state, the slowest first."""
         order = sorted(range(len(self.names)), key=lambda row: self.ticks[row])
         return "; ".join(
             f"{self.names[row].format(self.states[row])} after {self.ticks[row]} ticks"

@@ -23,10 +23,10 @@ from pathlib import Path
 from zipfile import BadZipFile
 
 BUNDLE = Path(__file__).resolve().parent
-if __name__ == "__main__":  # Lava imports every file of this folder again when it looks for models
+if __name__ == "__main__":  # Lava imports every file of this folder again to find models
     sys.dont_write_bytecode = True
     sys.path.insert(0, str(BUNDLE))  # python -I leaves it out
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # one process a population is parallel enough
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # there is one process per population already
 
 import numpy as np
 from lava.magma.core.run_conditions import RunSteps
@@ -37,7 +37,7 @@ from processes import unpack_spikes
 from progress import Progress
 
 NUM_PROGRESS_LINES = 20
-LAVA_CONFIG = {"pypy_channel_size": 16}  # messages a channel holds: more than 2 help get() alone
+LAVA_CONFIG = {"pypy_channel_size": 16}  # messages per channel; more than 2 help get() only
 
 
 class RunError(Exception):
@@ -75,7 +75,7 @@ def parse_arguments():
         "--processes",
         type=int,
         default=os.cpu_count(),
-        help="processes of the operating system that the network shares (default: one a CPU core)",
+        help="processes of the operating system that the network shares (default: one per CPU core)",
     )
     parser.add_argument(
         "--patience",
@@ -86,8 +86,8 @@ def parse_arguments():
     parser.add_argument(
         "--end-with-input",
         action="store_true",
-        help="end when standard input does: a program that starts this one and keeps that open for as "
-        "long as it lives takes this one with it, also when it is killed",
+        help="end when standard input ends: then this program ends with the one that started it and holds "
+        "its standard input open, even if that one is killed",
     )
     arguments = parser.parse_args()
     if arguments.processes < 1 or arguments.patience <= 0:
@@ -145,8 +145,8 @@ def run(document, arrays, pixels, num_ticks, patience_s):
 def no_survivors():
     """At Ctrl-C, SIGTERM or an error inside Lava, end all of its processes and this one at once.
 
-    Lava's own stop() waits for processes that may no longer answer. Shared memory is freed by
-    Python's resource tracker when the last process has ended; it need not warn about that.
+    Lava's own stop() waits for processes that may no longer answer. Python's resource tracker frees shared
+    memory when the last process has ended; its warning about that is turned off.
     """
     sys.warnoptions.append("ignore:resource_tracker:UserWarning")
     main_pid = os.getpid()
@@ -154,7 +154,7 @@ def no_survivors():
     def end(number, frame):
         if os.getpid() == main_pid:
             end_at_once(f"the run was ended by {signal.Signals(number).name}")
-        os._exit(1)  # one of Lava's processes, which inherit this
+        os._exit(1)  # Lava's processes inherit this handler
 
     handlers = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -166,14 +166,14 @@ def no_survivors():
 
 
 def end_with_input():
-    """Wait for the end of standard input; unbuffered, as a lock would be held in forked processes."""
+    """Wait for the end of standard input, without a buffer, whose lock forked processes would inherit."""
     while os.read(0, 1):
         pass
     end_at_once("the program that started this run has ended")
 
 
 def end_at_once(reason):
-    with suppress(OSError):  # whoever read it may have ended
+    with suppress(OSError):  # its reader may have ended
         os.write(2, f"error: {reason}\n".encode())
     for child in multiprocessing.active_children():
         os.kill(child.pid, signal.SIGKILL)
@@ -181,14 +181,14 @@ def end_at_once(reason):
 
 
 def watch_children(finished):
-    """End the run when one of Lava's processes ends before it: Lava itself would wait for ever."""
+    """End the run when one of Lava's processes ends early; Lava itself would wait for ever."""
     connection.wait([child.sentinel for child in multiprocessing.active_children()])
     if not finished.is_set():
         end_at_once("a Lava process ended early")
 
 
 def find_shortage(populations, synapses):
-    """The state of every buffer when a sample was left over, or None when all are through."""
+    """Unfinished populations and the state of every buffer, or None if all samples are finished."""
     unfinished = []
     for name, population in populations.items():
         done = fetch(population.step_ticks)[:, -1] >= 0
@@ -204,7 +204,7 @@ def find_shortage(populations, synapses):
 
 
 def collect(document, populations):
-    """Everything the populations recorded, as named arrays."""
+    """The records of all populations, as named arrays."""
     result = {}
     for record in document["populations"]:
         name, population = record["name"], populations[record["name"]]
@@ -221,7 +221,7 @@ def collect(document, populations):
 
 
 def fetch(var):
-    """Lava brings a Var out as float64, which is exact for the integers here."""
+    """The value of a Var. Lava returns float64, which is exact for the integers here."""
     return var.get().astype(np.int64)
 
 

@@ -4,14 +4,14 @@
     python run.py --timing simple detailed --out result.npz
 
 ``architecture.yaml`` and ``network.yaml`` are in SANA-FE's own formats: tiles and cores; neurons, synapses
-and the core of each neuron. SANA-FE has no firing windows, so this script sets them, between timesteps:
-a closed neuron integrates its input current and stays at potential 0; opened for its window, it fires.
-Every spike but those of the pixels is computed by SANA-FE.
+and the core of each neuron. SANA-FE has no firing windows, so this script opens and closes neurons
+between timesteps: a closed neuron integrates its input current and stays at potential 0; an open one fires.
+SANA-FE computes all spikes except those of the pixels.
 
 The result holds, with ticks counted from 0: for each population NAME ``NAME/spike_ticks``, rows (tick, copy,
 neuron); ``pixel_spikes`` in each tick; ``logits`` (samples, classes); ``messages``, rows (tick, source
-tile, core in it, target tile, core in it, synapses, hops east-west, hops north-south); and what SANA-FE
-counts and estimates in each tick, as ``TIMING/NAME``. Needs the packages sanafe 2.2.9 and numpy.
+tile, core in it, target tile, core in it, synapses, hops east-west, hops north-south); and as
+``TIMING/NAME`` the counts and estimates of SANA-FE for each tick. Needs the packages sanafe 2.2.9 and numpy.
 """
 
 import argparse
@@ -64,7 +64,7 @@ def parse_arguments():
         nargs="+",
         choices=("simple", "detailed"),
         default=["detailed"],
-        help="SANA-FE's timing models, one run each (default: detailed)",
+        help="timing models of SANA-FE, with one run for each (default: detailed)",
     )
     parser.add_argument("--out", type=Path, help="result to write, .npz")
     parser.add_argument(
@@ -116,7 +116,7 @@ def run(chip, plan, arrays, timing):
 
 
 def tick_control(plan, arrays):
-    """What to set before each tick: (phase, group, neurons, attributes of each of them)."""
+    """Changes before each tick: (phase, group, neurons, attributes of each neuron)."""
     control = defaultdict(list)
     for population in plan["populations"]:
         name, steps = population["name"], population["timesteps"]
@@ -179,7 +179,7 @@ def spikes_by_population(plan, spikes):
 
 
 def logits(plan, potentials):
-    """Potentials of the readout after its last step of each sample, without the half of the start."""
+    """Potentials of the readout after its last step of each sample; without the 1/2 it started with."""
     readout = next(p for p in plan["populations"] if p["readout"])
     in_trace = sorted(readout["groups"])  # the only groups whose potentials are logged
     found = []
@@ -197,7 +197,7 @@ def report(plan, timings, result):
     )
     for timing in timings:
         seconds, joules = (result[f"{timing}/{n}"].sum() for n in ("sim_time", "total_energy"))
-        print(f"{timing}: {seconds * 1e6:.1f} us, {joules / samples * 1e9:.1f} nJ a sample")
+        print(f"{timing}: {seconds * 1e6:.1f} us, {joules / samples * 1e9:.1f} nJ per sample")
 
 
 if __name__ == "__main__":

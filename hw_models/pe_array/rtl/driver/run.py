@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +27,7 @@ from hw_models.pe_array.rtl.driver.registers import (
 )
 from hw_models.pe_array.rtl.driver.simulator import RtlSimulator
 from toolchain.errors import RtlError
+from toolchain.files.whole_files import scratch_folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,8 +138,7 @@ def run_kernel(
             parameters_per_neuron=data.parameters is not None and data.parameters.per_neuron,
         ),
     )
-    with tempfile.TemporaryDirectory(prefix="qac-deploy-rtl-") as name:
-        folder = Path(name)
+    with scratch_folder() as folder:
         loaded = _save_memories(folder, simulator, tiling, data)
         spike_words = num_neuron_words(tiling, nest.node_steps) if nest.fires else 0
         sum_words = 0 if nest.fires else num_neuron_words(tiling, nest.sums_per_neuron)

@@ -7,7 +7,6 @@ import hashlib
 import os
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Literal, TypeAlias
 
 from hw_models.pe_array.loop_nest import Unrolling
 from toolchain.errors import RtlError
+from toolchain.files.whole_files import staging
 
 SimulatorName: TypeAlias = Literal["verilator", "icarus"]
 
@@ -146,9 +146,10 @@ def compile_rtl(
     compiled = cache / _key(array, name, files)
     with _lock(cache / f"{compiled.name}.lock"):
         if not compiled.exists():
-            with tempfile.TemporaryDirectory(dir=cache) as unfinished:
-                _compile(array, name, files, Path(unfinished))
-                (Path(unfinished) / "simulation").rename(compiled)
+            with staging(compiled) as prepared:
+                prepared.new.mkdir()
+                _compile(array, name, files, prepared.new)
+                (prepared.new / "simulation").rename(compiled)
     run = ("vvp", "-n") if name == "icarus" else ()
     return RtlSimulator(array=array, command=(*run, str(compiled)))
 
