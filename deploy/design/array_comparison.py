@@ -17,6 +17,7 @@ from hw_models.pe_array.zero_skipping import Skipping
 from sim.engines import simulate
 from sim.results import Simulation
 from toolchain.datasets import Dataset
+from toolchain.errors import TargetError, UnsupportedNetworkError
 from toolchain.networks.integer_network import IntegerNetwork
 
 SKIPPING_SAMPLES = 4
@@ -41,9 +42,9 @@ class ArrayComparison:
     """A network on one array.
 
     Attributes:
-        modes: empty where the array cannot run the network.
-        samples: on which zero skipping was counted; 0 without data.
-        refusal: why the array cannot run the network.
+        modes: empty if the array cannot run the network.
+        samples: number of samples on which zero skipping was counted; 0 without data.
+        refusal: why the array cannot run the network, or None if it can.
     """
 
     array: PeArray
@@ -55,23 +56,23 @@ class ArrayComparison:
 def compare_on_array(
     network: IntegerNetwork, array: PeArray, dataset: Dataset | None
 ) -> ArrayComparison:
-    """Every mode; zero skipping on test samples of a data set, where there is one.
+    """The network in every mode, or the reason why the array cannot run it.
 
-    Raises:
-        TargetError: a buffer of the array cannot hold a row of a kernel.
+    Args:
+        dataset: zero skipping is counted on its first test samples; None leaves it out.
     """
     pixels = None if dataset is None else dataset.test_pixels[:SKIPPING_SAMPLES]
     activity = None if pixels is None else _activity(network, pixels)
-    return ArrayComparison(
-        array=array,
-        modes={mode: _in_mode(network, array, mode, activity) for mode in array_modes(network)},
-        samples=0 if pixels is None else len(pixels),
-    )
+    try:
+        modes = {mode: _in_mode(network, array, mode, activity) for mode in array_modes(network)}
+    except (TargetError, UnsupportedNetworkError) as error:
+        return ArrayComparison(array=array, modes={}, samples=0, refusal=str(error))
+    return ArrayComparison(array=array, modes=modes, samples=0 if pixels is None else len(pixels))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Activity:
-    """What the populations do on test samples: the same in every mode."""
+    """Pixels of test samples, and what the populations do on them in every mode."""
 
     pixels: np.ndarray
     run: Simulation

@@ -30,9 +30,6 @@ def print_array(report: Report, console: Console) -> None:
     """The array of a report, layer by layer and as a whole."""
     on_array = report["pe_array"]
     console.print(escape(headline(on_array)))
-    if on_array["refusal"] is not None:
-        console.print(f"the array cannot run this network: {escape(on_array['refusal'])}")
-        return
     tables = [_layers(report), _waiting(on_array), _memory(on_array), _energy(on_array)]
     if on_array["skipping_samples"]:
         tables.append(_skipping(on_array))

@@ -8,6 +8,7 @@ from deploy.report.array_findings import (
     headline,
     off_chip_bytes,
     port_bytes,
+    refusal_line,
     silicon,
     skipping_rows,
 )
@@ -28,7 +29,9 @@ _BAR_WIDTH, _LABEL_WIDTH, _BAR_ROW = 620, 130, 34
 
 
 def comparison(report: Report) -> Markup:
-    if not report["comparison"]:
+    on_array, rows = report["pe_array"], report["comparison"]
+    refusal = refusal_line(on_array)
+    if not rows and refusal is None:
         return Markup("")
     return section(
         "comparison",
@@ -41,15 +44,12 @@ def comparison(report: Report) -> Markup:
             "come from different processes and scopes: the array's leave out control and leakage.",
             class_="quiet",
         ),
-        scrolling(comparison_table(report["comparison"]).for_page()),
-        *_array(report["pe_array"]),
+        scrolling(comparison_table(rows).for_page()) if rows else Markup(""),
+        *(_array(on_array) if refusal is None else [element("p", refusal, class_="callout")]),
     )
 
 
 def _array(on_array: ArrayRecord) -> list[Markup]:
-    if on_array["refusal"] is not None:
-        why = f"{on_array['array']} cannot run this network: {on_array['refusal']}"
-        return [element("p", why, class_="callout")]
     shown = [n for n in STALLS if any(mode["stalls"][n] for mode in on_array["estimates"])]
     legend = element(
         "div",

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from deploy.report.array_findings import refusal_line
 from deploy.report.records import CauseRecord, CostRecord, MappingRecord, Report
 from deploy.report.tables import IN_SUMMARY, comparison_table
 from hw_models.multicore.cost.tick_cost import TIMES
@@ -126,9 +127,11 @@ def _designs(report: Report) -> Table:
 
 def print_comparison(report: Report, console: Console) -> None:
     """Pipeline against PE array, in seconds and joules; estimates, unlike the ticks above."""
+    console.print()
+    if refusal := refusal_line(report["pe_array"]):
+        console.print(f"[yellow]{escape(refusal)}[/yellow]")
     if not report["comparison"]:
         return
-    console.print()
     console.print(comparison_table(report["comparison"]).only(*IN_SUMMARY).for_terminal())
     console.print(
         "[dim]estimates, from coefficients of different processes and scopes: their sources are in the "
