@@ -49,7 +49,7 @@ def findings(on_array: ArrayRecord) -> list[str]:
     return [
         f"Averaging makes a layer's partial sums the same in every timestep: one pass over the bit planes of "
         f"the counts takes {_times(planes, cycles['snn_temporal'])} the cycles of T passes.",
-        f"The quantized ANN computes the same counts. Bit-serial it makes the same turns of the array as "
+        f"The quantized ANN computes the same counts. Bit-serial it makes the same iterations of the loop as "
         f"the bit planes ({_times(cycles['ann_bit_serial'], planes)} their cycles); with multipliers it "
         f"takes {_times(cycles['ann_multiplier'], planes)} their cycles. The modes have as many elements, "
         f"not the same area: a multiplier is larger than an AND gate.",

@@ -67,10 +67,10 @@ def _layers(report: Report) -> Table:
 
 
 def _waiting(on_array: ArrayRecord) -> Table:
-    table = _table("what the cycles go into: turns of the loop, and what the array waits for")
+    table = _table("what the cycles go into: iterations of the loop, and what the array waits for")
     table.add_column("mode")
     shown = [name for name in STALLS if any(m["stalls"][name] for m in on_array["estimates"])]
-    for name in ("turns", *shown, "fill, drain", "total"):
+    for name in ("iterations", *shown, "fill, drain", "total"):
         table.add_column(name, justify="right")
     for mode in on_array["estimates"]:
         cells = [mode["cycles"], *(mode["stalls"][name] for name in shown)]

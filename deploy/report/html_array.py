@@ -53,7 +53,7 @@ def _array(on_array: ArrayRecord) -> list[Markup]:
     shown = [n for n in STALLS if any(mode["stalls"][n] for mode in on_array["estimates"])]
     legend = element(
         "div",
-        element("span", element("i", class_="turns"), "turns of the loop"),
+        element("span", element("i", class_="iterations"), "iterations of the loop"),
         *(element("span", element("i", class_=f"wait-{n}"), f"waits for {n}") for n in shown),
         element("span", element("i", class_="edges"), "fill and drain"),
         class_="legend",
@@ -78,7 +78,7 @@ def cycle_bars(on_array: ArrayRecord) -> Markup:
     for index, mode in enumerate(modes):
         y, x = index * _BAR_ROW, float(_LABEL_WIDTH)
         parts: list[Markup] = [element("text", mode["mode"], x=0, y=y + 18)]
-        spent = {"turns": mode["cycles"]}
+        spent = {"iterations": mode["cycles"]}
         spent |= {f"wait-{name}": mode["stalls"][name] for name in STALLS}
         spent |= {"edges": mode["fill_and_drain_cycles"]}
         for kind, cycles in spent.items():

@@ -52,7 +52,7 @@ def test_cycles_of_each_mode_add_up(compared):
         assert row["latency_us"] == pytest.approx(mode["total_cycles"] / 500)
 
 
-def test_bit_planes_and_the_bit_serial_ann_make_the_same_turns(compared):
+def test_bit_planes_and_the_bit_serial_ann_make_the_same_iterations(compared):
     modes = {mode["mode"]: mode for mode in compared[0]["pe_array"]["estimates"]}
     planes, serial = modes["snn_bit_planes"], modes["ann_bit_serial"]
     assert planes["cycles"] == serial["cycles"]
