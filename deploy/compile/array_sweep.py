@@ -1,4 +1,4 @@
-"""The sweep over unrollings as plain data, for tables, plots and machines."""
+"""The sweep over unrollings as plain data, for tables, plots and JSON."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def sweep_documents(
     documents = []
     num_designs = len(list(unrollings(array.unrolling.num_elements)))
     for mode in snn_schedules(network):
-        designs = sweep_unrollings(network, array, mode, lambda done: progress())
+        designs = sweep_unrollings(network, array, mode, progress)
         front = pareto_front(designs)
         documents.append(
             {

@@ -21,8 +21,8 @@ class Buffer:
     """One on-chip memory.
 
     Attributes:
-        port_bytes: bytes that its port moves in a cycle; a step that needs more takes several cycles.
-        copies: 2 when it is double-buffered (one tile is filled while the array uses the other), else 1.
+        port_bytes: bytes that its port moves per cycle; an iteration that needs more takes several cycles.
+        copies: 2 if it is double-buffered (one tile is filled while the array uses the other), else 1.
     """
 
     size_bytes: int
@@ -37,10 +37,10 @@ class PeArray:
     """A PE array.
 
     Attributes:
-        file, text: where it was read from, for messages, and what that file holds.
-        sum_bits, potential_bits: width of a partial sum and of a membrane potential (and of a bias, a
-            threshold, an initial potential) where they are stored.
-        off_chip_bytes_per_cycle: bandwidth of the memory behind the buffers, one way at a time.
+        file, text: path and contents of the description.
+        sum_bits: width of a stored partial sum.
+        potential_bits: width of a stored membrane potential, bias, threshold or initial potential.
+        off_chip_bytes_per_cycle: bandwidth of the off-chip memory, in one direction at a time.
     """
 
     name: str
@@ -114,13 +114,8 @@ def _buffer(file: FigureFile, name: str) -> Buffer:
 
 
 def _check_least_sizes(array: PeArray) -> None:
-    """A buffer that cannot hold what the array takes in one cycle is of no use to any network."""
-    m, n, s, v = (
-        array.unrolling.output_channels,
-        array.unrolling.output_columns,
-        array.unrolling.timesteps,
-        array.unrolling.input_channels,
-    )
+    """Refuse a buffer that cannot hold what the array takes in one cycle: it could run no network."""
+    m, n, s, v = array.unrolling.sizes
     least: dict[BufferName, tuple[str, int]] = {
         "weight": (f"M x V = {m} x {v} weights of {array.weight_bits} bits", m * v * array.weight_bits),
         "input": (f"N x S x V = {n} x {s} x {v} operands of one bit", n * s * v),
@@ -138,10 +133,14 @@ def _check_least_sizes(array: PeArray) -> None:
 def require_room(
     array: PeArray, name: BufferName, tile_bytes: int, contents: str, who: str
 ) -> None:
-    """A buffer holds a tile, twice where it is double-buffered.
+    """Check that a buffer holds a tile, or two tiles if it is double-buffered.
+
+    Args:
+        contents: what the tile holds, for the message.
+        who: what needs the tile, for the message.
 
     Raises:
-        TargetError: it does not.
+        TargetError: the tiles do not fit.
     """
     buffer = array.buffers[name]
     if buffer.copies * tile_bytes > buffer.size_bytes:

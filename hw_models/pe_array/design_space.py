@@ -1,4 +1,4 @@
-"""Every way to unroll an array's elements over M, N, S and V, for one network."""
+"""All ways to unroll an array's elements over M, N, S and V, for one network."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class ArrayDesign:
     """One unrolling in one mode.
 
     Attributes:
-        total_cycles: of one sample, stalls included.
-        port_bytes: between the array and its buffers.
+        total_cycles: cycles of one sample, stalls included.
+        port_bytes: bytes between the array and its buffers.
     """
 
     unrolling: Unrolling
@@ -35,7 +35,7 @@ class ArrayDesign:
 
 
 def unrollings(num_elements: int) -> Iterator[Unrolling]:
-    """All M x N x S x V that make a number of elements."""
+    """All M x N x S x V with this number of elements."""
 
     def divisors(number: int) -> list[int]:
         return [d for d in range(1, number + 1) if number % d == 0]
@@ -55,25 +55,25 @@ def sweep_unrollings(
     network: IntegerNetwork,
     array: PeArray,
     mode: Mode,
-    progress: Callable[[int], None] = lambda done: None,
+    progress: Callable[[], None] = lambda: None,
 ) -> list[ArrayDesign]:
     """The network on every unrolling of the array's elements, with the same buffers and bandwidth.
 
-    Every design gets ports as wide as it needs them, or ports would decide which is best. A design whose
-    buffers cannot hold a tile is left out.
+    Every design gets ports as wide as it needs; otherwise ports would decide which design is best. A design
+    whose buffers cannot hold a tile is left out.
 
     Args:
-        progress: called with the number of unrollings done.
+        progress: called after each unrolling.
     """
     designs = []
     kernels = array_kernels(network, mode)
-    for done, unrolling in enumerate(unrollings(array.unrolling.num_elements), 1):
+    for unrolling in unrollings(array.unrolling.num_elements):
         try:
             estimate = estimate_array(network, with_wide_ports(array, unrolling, kernels), mode)
         except TargetError:
             continue
         finally:
-            progress(done)
+            progress()
         designs.append(
             ArrayDesign(
                 unrolling=unrolling,
@@ -91,22 +91,15 @@ def sweep_unrollings(
 def with_wide_ports(
     array: PeArray, unrolling: Unrolling, kernels: Sequence[ArrayKernel]
 ) -> PeArray:
-    """An array unrolled otherwise, whose ports move in a cycle whatever a kernel can need in it."""
-    m, n, s, v = (
-        unrolling.output_channels,
-        unrolling.output_columns,
-        unrolling.timesteps,
-        unrolling.input_channels,
-    )
-    lanes = n * s  # folding shares them out otherwise, and needs no more of them
+    """The array with another unrolling, and ports that move in one cycle all that a kernel needs in it."""
+    m, n, s, v = unrolling.sizes
+    lanes = n * s  # folding needs as many
     bits: dict[BufferName, int] = {
         "weight": m * v * array.weight_bits,
         "input": lanes * v * max(kernel.reads.bits for kernel in kernels),
         "psum": 2 * m * lanes * array.sum_bits,
         "membrane": 2 * m * lanes * max(potential_word_bits(kernel, array) for kernel in kernels),
-        "output": m
-        * lanes
-        * max(kernel.nest.node_steps * kernel.leaves.written_bits for kernel in kernels),
+        "output": m * lanes * max(k.nest.node_steps * k.leaves.written_bits for k in kernels),
     }
     buffers = {
         name: replace(buffer, port_bytes=ceil(bits[name] / 8))
@@ -116,7 +109,7 @@ def with_wide_ports(
 
 
 def pareto_front(designs: Sequence[ArrayDesign]) -> list[ArrayDesign]:
-    """Designs that no other beats in both cycles and buffer traffic, by cycles."""
+    """Designs that no other design beats in both cycles and buffer traffic, in order of cycles."""
     front: list[ArrayDesign] = []
     for design in sorted(designs, key=lambda d: (d.total_cycles, d.port_bytes)):
         if not front or design.port_bytes < front[-1].port_bytes:

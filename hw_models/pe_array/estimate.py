@@ -1,9 +1,9 @@
-"""A network on the array in each mode: as an SNN, and as the quantized ANN it was trained as."""
+"""Cycles, traffic and energy of a network on the array in one mode."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hw_models.pe_array.array_description import PeArray
@@ -17,7 +17,7 @@ from toolchain.networks.integer_network import IntegerNetwork
 
 @dataclass(frozen=True, kw_only=True)
 class LayerEstimate:
-    """One kernel in one mode: counters and cycles are exact for this array, energy is an estimate."""
+    """One kernel in one mode; counters and cycles are exact for this array, energy is an estimate."""
 
     name: str
     target: str
@@ -31,7 +31,7 @@ class LayerEstimate:
 
 @dataclass(frozen=True, kw_only=True)
 class ArrayEstimate:
-    """A whole network in one mode; layers run one after another, so throughput is 1 / latency."""
+    """A network in one mode; layers run one after another, so throughput is 1 / latency."""
 
     mode: Mode
     array: PeArray
@@ -43,22 +43,13 @@ class ArrayEstimate:
 
     @property
     def utilisation(self) -> float:
-        """Share of all elements over all cycles that accumulate, tails and stalls excluded."""
+        """Share of all elements and cycles that accumulate; tails and stalls count as idle."""
         work = sum(layer.counters.accumulations for layer in self.layers)
         return work / (self.total_cycles * self.array.unrolling.num_elements)
 
     @property
     def latency_us(self) -> float:
         return self.total_cycles / self.array.clock_mhz
-
-    @property
-    def stalls(self) -> Counter[str]:
-        """Cycles by what the array waited for, on and off chip."""
-        total: Counter[str] = Counter()
-        for layer in self.layers:
-            total.update(layer.timing.on_chip_stalls)
-            total.update(layer.timing.off_chip_stalls)
-        return total
 
     @property
     def port_bytes(self) -> float:
@@ -69,13 +60,17 @@ class ArrayEstimate:
         return sum(layer.timing.off_chip_bytes for layer in self.layers)
 
     @property
-    def energy_pj(self) -> Counter[str]:
-        """By what it is spent on."""
-        return total_energy_pj(layer.energy_pj for layer in self.layers)
+    def energy_pj(self) -> dict[str, float]:
+        """Energy by what it is spent on."""
+        total: dict[str, float] = defaultdict(float)
+        for layer in self.layers:
+            for name, energy in layer.energy_pj.items():
+                total[name] += energy
+        return total
 
 
 def estimate_array(network: IntegerNetwork, array: PeArray, mode: Mode) -> ArrayEstimate:
-    """Cycles, traffic and energy of one sample, without data: nothing is skipped.
+    """Cycles, traffic and energy of one sample if no zero is skipped, which needs no data.
 
     Raises:
         UnsupportedNetworkError: the mode needs averaging, and a synapse does not average.
@@ -86,7 +81,7 @@ def estimate_array(network: IntegerNetwork, array: PeArray, mode: Mode) -> Array
 
 
 def estimate_kernel(layer: ArrayKernel, array: PeArray) -> LayerEstimate:
-    """One kernel."""
+    """Cycles, traffic and energy of one kernel."""
     counters = count_loops(layer.nest, array.unrolling, array.dataflow)
     timing, ports = time_kernel(layer, array), port_traffic(layer, array, counters)
     return LayerEstimate(
@@ -99,12 +94,3 @@ def estimate_kernel(layer: ArrayKernel, array: PeArray) -> LayerEstimate:
         ports=ports,
         energy_pj=kernel_energy_pj(layer, array, counters, ports, timing),
     )
-
-
-def total_energy_pj(parts: Iterable[Mapping[str, float]]) -> Counter[str]:
-    """Sum over kernels of what each kind of event takes."""
-    total: Counter[str] = Counter()
-    for part in parts:
-        for name, energy in part.items():
-            total[name] += energy  # type: ignore[assignment]
-    return total
