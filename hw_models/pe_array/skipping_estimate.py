@@ -1,4 +1,4 @@
-"""A network on the array with zeros skipped: exact on each sample of real data, then their mean."""
+"""A network on the array with zeros skipped: exact counts on each sample of real data, and their mean."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from toolchain.networks.integer_network import IntegerNetwork
 
 @dataclass(frozen=True, kw_only=True)
 class SkippedKernel:
-    """One kernel with zeros skipped; means over the samples of exact counts.
+    """One kernel with zeros skipped; each value is the mean over the samples.
 
     Attributes:
         cycles: iterations of the innermost loop that are left.
-        total_cycles: with stalls, fill and drain.
+        total_cycles: cycles with stalls, fill and drain.
     """
 
     cycles: float
@@ -44,8 +44,7 @@ def estimate_skipping(
     """Every kernel of a network under each kind of skipping, on the operands of a run.
 
     Args:
-        pixels: of the samples, integers ``(B, C, H, W)``.
-        counts, trains: what the populations did on them, see ``kernel_values``.
+        pixels, counts, trains: samples and the spikes of a run on them, see ``kernel_values``.
     """
     found: dict[Skipping, list[SkippedKernel]] = {skipping: [] for skipping in SKIPPINGS}
     for kernel, values in kernel_values(network, mode, pixels, counts, trains):

@@ -1,6 +1,6 @@
 """Arrays as the words that the RTL's ports read and write, and the text files that hold them.
 
-Lanes of a word that lie beyond a tail are filled with ones: a lane that is not masked shows.
+Lanes beyond a tail are filled with ones, so that a lane that is not masked shows in the results.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def neuron_words(values: np.ndarray, tiling: Tiling) -> np.ndarray:
 
 
 def neuron_values(words: np.ndarray, tiling: Tiling, frames: int) -> np.ndarray:
-    """What ``neuron_words`` makes words of; lanes beyond a tail are left out."""
+    """The inverse of ``neuron_words``, without the lanes beyond a tail."""
     nest, m = tiling.nest, tiling.output_channels
     tiled = words.reshape(
         frames, nest.rows, nest.columns, nest.groups, tiling.num_channel_tiles, m
@@ -54,9 +54,12 @@ def neuron_values(words: np.ndarray, tiling: Tiling, frames: int) -> np.ndarray:
 
 
 def save_words(path: Path, words: np.ndarray, bits: int) -> None:
-    """Write words ``(n, lanes)`` of integers of some bits each, lane 0 lowest, one word a line.
+    """Write words ``(n, lanes)``, one per line in hexadecimal, lane 0 in the lowest bits.
 
-    Every line ends: Verilator 5.006 drops the last word of a file that does not end with a newline.
+    The file ends with a newline, as Verilator 5.006 would otherwise drop the last word.
+
+    Args:
+        bits: width of one lane.
     """
     num_bits = words.shape[1] * bits
     num_digits = -(-num_bits // 4)
@@ -72,7 +75,7 @@ def save_words(path: Path, words: np.ndarray, bits: int) -> None:
 
 
 def load_words(path: Path, lanes: int, bits: int) -> np.ndarray:
-    """Signed integers ``(n, lanes)`` of a file that a simulator wrote.
+    """Read signed integers ``(n, lanes)`` from a file that a simulator wrote.
 
     Raises:
         RtlError: a word was never written, or is damaged.
@@ -93,15 +96,15 @@ def load_words(path: Path, lanes: int, bits: int) -> np.ndarray:
 
 
 def word_lines(path: Path) -> list[str]:
-    """The words of a memory file without the comments that some simulators put between them."""
+    """Lines of a memory file, without the comments that some simulators write."""
     return [line for line in path.read_text().split("\n") if line and not line.startswith("//")]
 
 
 def require_width(what: str, values: np.ndarray, bits: int, *, signed: bool) -> None:
-    """Refuse values that do not fit the lanes they are for.
+    """Check that values fit a width.
 
     Raises:
-        RtlError: naming the value, the limit and the remedy.
+        RtlError: a value does not fit; names the value, the limit and the remedy.
     """
     if values.size == 0:
         return

@@ -1,7 +1,7 @@
 """The kernels of a network in the RTL, each compared with the Python model and the network's own integers.
 
-Every kernel gets what it reads in a run of the network that is known to be right. So each stands for itself,
-and where a network is too large to simulate whole, the kernels that are left out say nothing about the rest.
+Every kernel gets its inputs from a run of the network that is known to be right. So each kernel is checked
+on its own, also if others are left out because the network is too large to simulate whole.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from hw_models.pe_array.rtl.driver.run import (
 from hw_models.pe_array.rtl.driver.simulator import RtlArray, SimulatorName, compile_rtl
 from toolchain.networks.integer_network import IntegerNetwork, IntegerReadout, IntegerSpiking
 
-# at least these, so that one compilation serves most networks
+# smallest sizes, chosen so that one compilation serves most networks
 LEAST_OPERAND_BITS = 8
 LEAST_MEMORY_WORDS = 1 << 16
 
@@ -38,11 +38,11 @@ class KernelInNetwork:
     """A kernel with the integers of one sample.
 
     Attributes:
-        data: what the RTL computes with.
-        sums: expected with all that is added to them, int64 ``(frames or 1, C_o, H_o, W_o)``.
-        spikes: expected, bool ``(T_l, C_o, H_o, W_o)``; None where the kernel does not fire, or where
-            nothing is known of them.
-        counters: of the Python model.
+        data: inputs of the RTL.
+        sums: expected sums, earlier sums and bias included, int64 ``(frames or 1, C_o, H_o, W_o)``.
+        spikes: expected spikes, bool ``(T_l, C_o, H_o, W_o)``; None if the kernel does not fire, or if the
+            spikes are not known.
+        counters: counters of the Python model.
     """
 
     mode: Mode
@@ -58,12 +58,12 @@ class KernelInNetwork:
 
 @dataclass(frozen=True, kw_only=True)
 class RtlVerification:
-    """What was simulated.
+    """Result of a verification.
 
     Attributes:
-        cycles: of the kernels that were simulated, from start to done.
-        left_out: kernels over the limit, and the cycles that each would take.
-        difference: the first one found, or None.
+        cycles: cycles of all kernels that were simulated, each from start to done.
+        left_out: kernels over the limit, with the cycles that each would take.
+        difference: the first difference found, or None.
     """
 
     simulator: SimulatorName
@@ -82,13 +82,13 @@ def network_kernels(
     trains: Mapping[str, np.ndarray],
     wanted: Collection[int] | None = None,
 ) -> Iterator[KernelInNetwork]:
-    """The kernels of one sample under a schedule.
+    """The kernels of a network with the integers of one sample.
 
     Args:
-        mode: a spiking one.
-        pixels, counts, trains: of one sample, see ``kernel_values``; read as the kernels are taken, so that
-            they may grow with each. A population without its train has no expected spikes.
-        wanted: positions in the order of ``array_kernels``; all by default.
+        mode: a spiking mode.
+        pixels, counts, trains: of one sample, see ``kernel_values``. Each is read when a kernel needs it, so
+            a caller may add results kernel by kernel. Without its train, a population has no expected spikes.
+        wanted: positions in the order of ``array_kernels``; None for all.
     """
     assert mode.is_spiking
     layers = array_kernels(network, mode)
@@ -157,13 +157,14 @@ def verify_in_rtl(
 
     Args:
         pixels, counts, trains: of one sample, from a run that is known to be right.
-        cycle_limit: as many kernels as it takes, the shortest first.
+        cycle_limit: total of cycles to simulate; the shortest kernels come first.
 
     Raises:
         RtlError: the simulator is missing or fails, or a value does not fit the array's words.
+        UnsupportedNetworkError: the array has no kernel for a map of the network.
     """
     wanted, left_out = _within_limit(network, array, cycle_limit)
-    progress("RTL: what each kernel reads")
+    progress("RTL: computing the inputs of each kernel")
     kernels = [
         one
         for mode, positions in wanted.items()
@@ -184,7 +185,7 @@ def verify_in_rtl(
 def _within_limit(
     network: IntegerNetwork, array: PeArray, cycle_limit: int
 ) -> tuple[dict[Mode, set[int]], dict[str, int]]:
-    """Positions of the shortest kernels of each schedule, and the cycles of those left out."""
+    """Positions of the kernels to simulate under each schedule, and the cycles of the others by name."""
     modes = snn_schedules(network)
     every = [
         (array_cycles(kernel.nest, array.unrolling, array.dataflow), mode, position, kernel.name)
@@ -210,8 +211,8 @@ def _first_in_rtl(
     cache: Path | None,
     progress: Callable[[str], None],
 ) -> str | None:
-    """The first difference of some kernels."""
-    progress(f"RTL: compiling it with {simulator}")
+    """The first difference of any kernel, or None."""
+    progress(f"RTL: compiling with {simulator}")
     compiled = compile_rtl(rtl_array_for(kernels, array), simulator, cache=cache)
     for done, one in enumerate(kernels):
         progress(f"RTL: {one} ({done + 1} of {len(kernels)} kernels)")
@@ -222,7 +223,7 @@ def _first_in_rtl(
 
 
 def rtl_array_for(kernels: Sequence[KernelInNetwork], array: PeArray) -> RtlArray:
-    """The array, with operands and memories that hold those of every kernel."""
+    """Parameters of an RTL array whose operands and memories are large enough for every kernel."""
     signed = any(one.data.operands.min(initial=0) < 0 for one in kernels)
     operand_bits = max(_operand_bits(one.data.operands, signed) for one in kernels)
     words = LEAST_MEMORY_WORDS
@@ -241,7 +242,7 @@ def rtl_array_for(kernels: Sequence[KernelInNetwork], array: PeArray) -> RtlArra
 
 
 def kernel_difference(expected: KernelInNetwork, run: RtlKernelRun, array: PeArray) -> str | None:
-    """The first integer or counter of a run that differs, or None."""
+    """The first counter or integer of a run that differs from the expected one, or None."""
     nest = expected.kernel.nest
     cycles = array_cycles(nest, array.unrolling, array.dataflow)
     if run.counters.total_cycles != cycles:
@@ -268,19 +269,19 @@ PORT_COUNTERS = (
     "membrane_writes",
     "output_writes",
 )
-"""Counters that the RTL's testbench and the Python model both have."""
+"""Counters that both the RTL's testbench and the Python model have."""
 
 
-def _first_difference(what: str, found: np.ndarray, expected: np.ndarray) -> str | None:
+def _first_difference(title: str, found: np.ndarray, expected: np.ndarray) -> str | None:
     different = np.argwhere(found != expected)
     if not len(different):
         return None
     at = tuple(int(index) for index in different[0])
-    return f"{what} = {at} is {int(found[at]):,} in the RTL, must be {int(expected[at]):,}"
+    return f"{title} = {at} is {int(found[at]):,} in the RTL, must be {int(expected[at]):,}"
 
 
 def _frame_sums(kernel: ArrayKernel, values: np.ndarray) -> np.ndarray:
-    """Sums of the frames of a kernel on one sample, or the one sum of all planes."""
+    """Sums of each frame of a kernel on one sample, or the single sum of all bit planes."""
     by_entry = sums_of_entries(kernel, values)[0]
     if kernel.nest.sum_frames:
         return by_entry[:1]
@@ -291,12 +292,10 @@ def _frame_sums(kernel: ArrayKernel, values: np.ndarray) -> np.ndarray:
 
 
 def _operands(kernel: ArrayKernel, values: np.ndarray) -> np.ndarray:
-    """What each frame reads, or one frame where all read the same."""
-    selection = (
-        kernel.reads.selection[:1]
-        if len(set(kernel.reads.selection)) == 1
-        else kernel.reads.selection
-    )
+    """The operands of each frame, or of one frame if all frames read the same."""
+    selection = kernel.reads.selection
+    if len(set(selection)) == 1:
+        selection = selection[:1]
     return np.stack([frame_operand(kernel, values, entry)[0] for entry in selection])
 
 

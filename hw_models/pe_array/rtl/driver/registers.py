@@ -1,8 +1,8 @@
-"""The registers of the RTL for one kernel: loop bounds as they are, and what each loop adds to an address.
+"""The registers of the RTL for one kernel: loop bounds, and the step that each loop adds to an address.
 
-Words of the ports, innermost last: weights ``[group][channel tile][k_h][k_w][input tile]`` of M x V,
-operands ``[frame][group][row][column][input tile]`` of V, and all that belongs to neurons
-``[frame][row][column][group][channel tile]`` of M. The names are those of ``pass_t`` in
+Order of the words in each memory: weights ``[group][channel tile][k_h][k_w][input tile]``, M x V per word;
+operands ``[frame][group][row][column][input tile]``, V per word; values of neurons
+``[frame][row][column][group][channel tile]``, M per word. Registers have the names of ``pass_t`` in
 ``rtl/sv/array_pkg.sv``.
 """
 
@@ -19,13 +19,13 @@ INDEX_BITS = 16
 
 @dataclass(frozen=True, kw_only=True)
 class KernelSettings:
-    """What a kernel needs to know besides its loops.
+    """Settings of a kernel besides its loops.
 
     Attributes:
-        exponent: sums are shifted left by it.
-        signed_planes: bit planes are of two's complement numbers.
+        exponent: number of bits that sums are shifted left.
+        signed_planes: bit planes are those of two's complement numbers.
         same_frames: all frames read the same operands, which are stored once.
-        adds_bias: the last kernel into its population.
+        adds_bias: whether this is the last kernel into its population.
         parameters_per_neuron: bias, threshold and initial potential differ within a channel.
     """
 
@@ -39,7 +39,7 @@ class KernelSettings:
 def kernel_registers(
     nest: LoopNest, unrolling: Unrolling, dataflow: Dataflow, settings: KernelSettings
 ) -> dict[str, int]:
-    """The value of every register by its name; addresses modulo 2^24."""
+    """Value of each register by name; addresses are modulo 2^24."""
     tiling = tiling_of(nest, unrolling, dataflow)
     registers = {
         **_loops(nest, tiling),
@@ -95,7 +95,7 @@ def _loops(nest: LoopNest, tiling: Tiling) -> dict[str, int]:
 
 
 def _frame_order(nest: LoopNest, tiling: Tiling) -> dict[str, int]:
-    """Bit planes go from the highest tile to the lowest: the sum so far is shifted between tiles."""
+    """Order of frame tiles: bit planes go from the highest tile to the lowest, as sums shift between them."""
     if not nest.sum_frames:
         return {"first_frame": 0, "frame_tile": tiling.frames}
     return {
@@ -123,9 +123,9 @@ def _input_addresses(nest: LoopNest, tiling: Tiling, same_frames: bool) -> dict[
     frame = 0 if same_frames else nest.groups * group
     order = _frame_order(nest, tiling)
     return {
-        "input_origin": order["first_frame"] * frame
-        - nest.padding[0] * row
-        - nest.padding[1] * column,
+        "input_origin": (
+            order["first_frame"] * frame - nest.padding[0] * row - nest.padding[1] * column
+        ),
         "input_frame": frame,
         "input_frame_tile": order["frame_tile"] * frame,
         "input_group": group,

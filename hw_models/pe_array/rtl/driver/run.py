@@ -1,4 +1,4 @@
-"""One kernel of the array in its RTL: memories and registers in, sums or spikes and counters out."""
+"""Simulate one kernel in the RTL: memories and registers in, sums or spikes and counters out."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ from toolchain.errors import RtlError
 
 @dataclass(frozen=True, kw_only=True)
 class RtlCounters:
-    """What the testbench counted at the ports of the array.
+    """Counts that the testbench took at the ports of the array.
 
     Attributes:
-        total_cycles: from the clock edge that sees ``start`` to the one that sees ``done``.
+        total_cycles: cycles from the clock edge that sees ``start`` to the one that sees ``done``.
         weight_reads, input_reads: weights and operands.
         parameter_reads: neurons whose bias, threshold and initial potential were read.
         psum_reads, psum_writes: partial sums.
         membrane_reads, membrane_writes: membrane potentials.
-        output_writes: spikes, also those that are 0.
+        output_writes: spikes, zeros included.
     """
 
     total_cycles: int
@@ -56,7 +56,7 @@ class RtlCounters:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class NeuronParameters:
-    """Int64 arrays that broadcast to ``(C_o, 1, 1)`` or to ``(C_o, H_o, W_o)``; a readout has a bias only."""
+    """Int64 arrays that broadcast to ``(C_o, 1, 1)`` or ``(C_o, H_o, W_o)``; a readout uses only the bias."""
 
     bias: np.ndarray
     threshold: np.ndarray
@@ -70,15 +70,15 @@ class NeuronParameters:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class KernelData:
-    """What a kernel computes with.
+    """Inputs of a kernel.
 
     Attributes:
         weight: shape ``(groups, C_o, C_i, K_h, K_w)``, channels per group.
-        operands: shape ``(F, groups * C_i, H_i, W_i)``, or one frame that all F read.
-        exponent: sums are shifted left by it.
-        signed: operands are two's complement numbers, or bit planes of such.
-        earlier_sums: of a join, ``(frames or 1, C_o, H_o, W_o)``; None unless the kernel adds to them.
-        parameters: of the target, where this is the last kernel into it.
+        operands: shape ``(F, groups * C_i, H_i, W_i)``, or a single frame that all F read.
+        exponent: number of bits that sums are shifted left.
+        signed: operands are two's complement numbers, or their bit planes.
+        earlier_sums: sums of a join that the kernel adds to, ``(frames or 1, C_o, H_o, W_o)``, or None.
+        parameters: parameters of the target if this is the last kernel into it, or None.
     """
 
     weight: np.ndarray
@@ -91,12 +91,13 @@ class KernelData:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RtlKernelRun:
-    """Result of a kernel; the frames of sums are F, or 1 where bit planes are added up.
+    """Result of a kernel; sums have F frames, or 1 if bit planes are added up.
 
     Attributes:
-        sums: int64 ``(frames, C_o, H_o, W_o)``; None where the kernel fires.
-        spikes: bool ``(T_l, C_o, H_o, W_o)``; None where it does not.
-        potentials: int64, the membrane potential after each step, as the spikes.
+        sums: int64 ``(frames, C_o, H_o, W_o)``; None if the kernel fires.
+        spikes: bool ``(T_l, C_o, H_o, W_o)``; None if the kernel does not fire.
+        potentials: membrane potentials after each step, int64 ``(T_l, C_o, H_o, W_o)``; None if the kernel
+            does not fire.
     """
 
     counters: RtlCounters
@@ -106,7 +107,7 @@ class RtlKernelRun:
 
 
 def memory_words_for(tiling: Tiling, stored_frames: int) -> int:
-    """Words of the largest memory that a kernel needs."""
+    """Number of words of the largest memory that a kernel needs."""
     nest = tiling.nest
     outputs = max(nest.sums_per_neuron, nest.node_steps if nest.fires else 1)
     return max(
@@ -143,7 +144,7 @@ def run_kernel(
         loaded = _save_memories(folder, simulator, tiling, data)
         spike_words = num_neuron_words(tiling, nest.node_steps) if nest.fires else 0
         sum_words = 0 if nest.fires else num_neuron_words(tiling, nest.sums_per_neuron)
-        # between tiles of frames, sums of planes are kept where the sums of a join are
+        # between frame tiles, sums of bit planes use the memory for sums of a join
         kept = num_neuron_words(tiling, 1) if nest.sum_frames else 0
         plusargs = {
             **registers,
@@ -175,7 +176,7 @@ def run_kernel(
 def _save_memories(
     folder: Path, simulator: RtlSimulator, tiling: Tiling, data: KernelData
 ) -> dict[str, int]:
-    """Words of each memory that was written."""
+    """Write the memories of a kernel; returns the number of words of each."""
     array, nest = simulator.array, tiling.nest
     operand_bits, signed = array.operand_bits, array.signed_operands
     require_width("operand", data.operands, operand_bits, signed=signed)
@@ -211,7 +212,7 @@ def _save_memories(
 
 
 def _check_read_back(folder: Path, loaded: dict[str, int]) -> None:
-    """The simulator holds what was written: some drop the last word of a file."""
+    """Check that the simulator has read every word; some drop the last one of a file."""
     for memory, num_words in loaded.items():
         written = word_lines(folder / f"{memory}.hex")
         if written != word_lines(folder / f"{memory}.read_back.hex"):
@@ -221,7 +222,7 @@ def _check_read_back(folder: Path, loaded: dict[str, int]) -> None:
 
 
 def _cycle_limit(nest: LoopNest, tiling: Tiling) -> int:
-    """More than any kernel can take, so that a fault in the RTL ends."""
+    """A number of cycles that no kernel reaches, so that a simulation of faulty RTL ends."""
     groups = num_neuron_words(tiling, tiling.num_frame_tiles) + 1
     return 10 * groups * (tiling.cycles_per_window + nest.node_steps) + 100
 
