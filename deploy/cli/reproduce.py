@@ -16,7 +16,9 @@ NAMES = "summary, table4, table5, table8, fig1, fig11, baselines, calibration or
 
 
 def reproduce_command(
-    experiment: Annotated[str, typer.Argument(help=f"{NAMES}, or page for all results' page.")],
+    experiment: Annotated[
+        str, typer.Argument(help=f"{NAMES}, or page for the page of all results.")
+    ],
     data: Annotated[
         str, typer.Option(help="Data set, as for `qac-deploy train`.")
     ] = "fashion-mnist",
@@ -26,9 +28,9 @@ def reproduce_command(
     out: Annotated[
         Path, typer.Option(help="Folder for tables, plots and the trained networks.")
     ] = Path("results"),
-    epochs: Annotated[int, typer.Option(min=1, help="Of the float ANN.")] = 6,
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs of the float ANN.")] = 6,
     further_epochs: Annotated[
-        int, typer.Option(min=1, help="Of each network that goes on from it.")
+        int, typer.Option(min=1, help="Epochs of each network that continues from it.")
     ] = 8,
     mean_timesteps: Annotated[float, typer.Option(min=1, help="Budget for the mean of T.")] = 2.8,
     samples: Annotated[
@@ -36,11 +38,10 @@ def reproduce_command(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Run an experiment of the paper on your own data, beside the paper's numbers.
+    """Run an experiment of the paper on your own data, and compare it with the paper's numbers.
 
-    Networks are trained once, kept under --out and shared by all experiments; an interrupted run goes on
-    where it stopped. Writes a CSV, a JSON file and a plot. `page` gathers all that was run into one
-    Markdown page.
+    Networks are trained once, kept under --out and shared by all experiments; an interrupted run continues
+    where it stopped. Writes a CSV, a JSON file and a plot. `page` gathers all results into one Markdown page.
 
     Example: [bold]qac-deploy reproduce table8 --data fashion-mnist --network resnet-20[/bold]
     """
