@@ -31,8 +31,17 @@ def sweep_documents(
                 "elements": array.unrolling.num_elements,
                 "left_out": num_designs - len(designs),
                 "designs": [
-                    asdict(design)
-                    | {"on_front": design in front, "is_own": design.unrolling == array.unrolling}
+                    {
+                        "unrolling": asdict(design.array.unrolling),
+                        "mode": mode.name,
+                        "total_cycles": design.total_cycles,
+                        "utilisation": design.utilisation,
+                        "port_bytes": design.port_bytes,
+                        "off_chip_bytes": design.off_chip_bytes,
+                        "energy_pj": sum(design.energy_pj.values()),
+                        "on_front": any(design is other for other in front),
+                        "is_own": design.array.unrolling == array.unrolling,
+                    }
                     for design in designs
                 ],
             }

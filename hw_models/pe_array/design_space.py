@@ -3,35 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import ceil
 
 from hw_models.pe_array.array_description import BufferName, PeArray
 from hw_models.pe_array.array_kernels import ArrayKernel, array_kernels
 from hw_models.pe_array.buffer_plan import potential_word_bits
-from hw_models.pe_array.estimate import estimate_array
+from hw_models.pe_array.estimate import ArrayEstimate, estimate_array
 from hw_models.pe_array.loop_nest import Unrolling
-from hw_models.pe_array.modes import Mode, ModeName
+from hw_models.pe_array.modes import Mode
 from toolchain.errors import TargetError
 from toolchain.networks.integer_network import IntegerNetwork
-
-
-@dataclass(frozen=True, kw_only=True)
-class ArrayDesign:
-    """One unrolling in one mode.
-
-    Attributes:
-        total_cycles: cycles of one sample, stalls included.
-        port_bytes: bytes between the array and its buffers.
-    """
-
-    unrolling: Unrolling
-    mode: ModeName
-    total_cycles: int
-    utilisation: float
-    port_bytes: float
-    off_chip_bytes: int
-    energy_pj: float
 
 
 def unrollings(num_elements: int) -> Iterator[Unrolling]:
@@ -56,7 +38,7 @@ def sweep_unrollings(
     array: PeArray,
     mode: Mode,
     progress: Callable[[], None] = lambda: None,
-) -> list[ArrayDesign]:
+) -> list[ArrayEstimate]:
     """The network on every unrolling of the array's elements, with the same buffers and bandwidth.
 
     Every design gets ports as wide as it needs; otherwise ports would decide which design is best. A design
@@ -69,22 +51,12 @@ def sweep_unrollings(
     kernels = array_kernels(network, mode)
     for unrolling in unrollings(array.unrolling.num_elements):
         try:
-            estimate = estimate_array(network, with_wide_ports(array, unrolling, kernels), mode)
+            wide = with_wide_ports(array, unrolling, kernels)
+            designs.append(estimate_array(network, wide, mode))
         except TargetError:
             continue
         finally:
             progress()
-        designs.append(
-            ArrayDesign(
-                unrolling=unrolling,
-                mode=mode.name,
-                total_cycles=estimate.total_cycles,
-                utilisation=estimate.utilisation,
-                port_bytes=estimate.port_bytes,
-                off_chip_bytes=estimate.off_chip_bytes,
-                energy_pj=sum(estimate.energy_pj.values()),
-            )
-        )
     return designs
 
 
@@ -108,9 +80,9 @@ def with_wide_ports(
     return replace(array, unrolling=unrolling, buffers=buffers)
 
 
-def pareto_front(designs: Sequence[ArrayDesign]) -> list[ArrayDesign]:
+def pareto_front(designs: Sequence[ArrayEstimate]) -> list[ArrayEstimate]:
     """Designs that no other design beats in both cycles and buffer traffic, in order of cycles."""
-    front: list[ArrayDesign] = []
+    front: list[ArrayEstimate] = []
     for design in sorted(designs, key=lambda d: (d.total_cycles, d.port_bytes)):
         if not front or design.port_bytes < front[-1].port_bytes:
             front.append(design)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hw_models.pe_array.array_description import PeArray
 from hw_models.pe_array.array_kernels import ArrayKernel, array_kernels
@@ -12,6 +12,7 @@ from hw_models.pe_array.closed_form import LoopCounters, count_loops
 from hw_models.pe_array.energy import PortTraffic, kernel_energy_pj, port_traffic
 from hw_models.pe_array.kernel_timing import KernelTiming, time_kernel
 from hw_models.pe_array.modes import Mode
+from hw_models.pe_array.zero_skipping import SkippedWork
 from toolchain.networks.integer_network import IntegerNetwork
 
 
@@ -76,21 +77,36 @@ def estimate_array(network: IntegerNetwork, array: PeArray, mode: Mode) -> Array
         UnsupportedNetworkError: the mode needs averaging, and a synapse does not average.
         TargetError: a buffer cannot hold a row of a layer.
     """
-    layers = tuple(estimate_kernel(layer, array) for layer in array_kernels(network, mode))
+    layers = tuple(estimate_kernel(kernel, array) for kernel in array_kernels(network, mode))
     return ArrayEstimate(mode=mode, array=array, layers=layers)
 
 
-def estimate_kernel(layer: ArrayKernel, array: PeArray) -> LayerEstimate:
-    """Cycles, traffic and energy of one kernel."""
-    counters = count_loops(layer.nest, array.unrolling, array.dataflow)
-    timing, ports = time_kernel(layer, array), port_traffic(layer, array, counters)
+def estimate_kernel(
+    kernel: ArrayKernel, array: PeArray, work: SkippedWork | None = None
+) -> LayerEstimate:
+    """Cycles, traffic and energy of one kernel.
+
+    Args:
+        work: work that zero skipping leaves; None for all of it.
+    """
+    counters = count_loops(kernel.nest, array.unrolling, array.dataflow)
+    timing = time_kernel(kernel, array, None if work is None else work.iterations)
+    if work is not None:
+        counters = replace(
+            counters,
+            cycles=timing.cycles,
+            accumulations=work.accumulations,
+            weight_reads=work.weight_reads,
+            input_reads=work.input_reads,
+        )
+    ports = port_traffic(kernel, array, counters)
     return LayerEstimate(
-        name=layer.name,
-        target=layer.target,
-        frames=layer.nest.frames,
-        operand_bits=layer.reads.bits,
+        name=kernel.name,
+        target=kernel.target,
+        frames=kernel.nest.frames,
+        operand_bits=kernel.reads.bits,
         counters=counters,
         timing=timing,
         ports=ports,
-        energy_pj=kernel_energy_pj(layer, array, counters, ports, timing),
+        energy_pj=kernel_energy_pj(kernel, array, counters, ports, timing),
     )

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from hw_models.pe_array.array_description import PeArray
 from hw_models.pe_array.array_kernels import ArrayKernel
-from hw_models.pe_array.closed_form import count_loops
-from hw_models.pe_array.energy import kernel_energy_pj, port_traffic
-from hw_models.pe_array.kernel_timing import time_kernel
+from hw_models.pe_array.estimate import estimate_kernel
 from hw_models.pe_array.modes import Mode
 from hw_models.pe_array.operands import kernel_values
 from hw_models.pe_array.zero_skipping import SKIPPINGS, Skipping, skip_zeros
@@ -60,21 +58,12 @@ def estimate_skipping(
 def _skipped(
     kernel: ArrayKernel, array: PeArray, values: np.ndarray, skipping: Skipping
 ) -> SkippedKernel:
-    work = skip_zeros(kernel, array, values, skipping)
-    timing = time_kernel(kernel, array, work.iterations)
-    counters = replace(
-        count_loops(kernel.nest, array.unrolling, array.dataflow),
-        cycles=timing.cycles,
-        accumulations=work.accumulations,
-        weight_reads=work.weight_reads,
-        input_reads=work.input_reads,
-    )
-    ports = port_traffic(kernel, array, counters)
+    estimate = estimate_kernel(kernel, array, skip_zeros(kernel, array, values, skipping))
     return SkippedKernel(
-        cycles=timing.cycles,
-        total_cycles=timing.total_cycles,
-        accumulations=work.accumulations,
-        energy_pj=sum(kernel_energy_pj(kernel, array, counters, ports, timing).values()),
+        cycles=estimate.timing.cycles,
+        total_cycles=estimate.timing.total_cycles,
+        accumulations=estimate.counters.accumulations,
+        energy_pj=sum(estimate.energy_pj.values()),
     )
 
 

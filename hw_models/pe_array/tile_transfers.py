@@ -143,7 +143,10 @@ def _input_bits(
         case "streamed":
             columns, rows = in_range_pairs(nest, axis=1), stop - first
             by_frame = [
-                sum(kernel.reads.loaded_bits(tile) for tile in tiles_of(outer, tiling.frames))
+                sum(
+                    kernel.reads.loaded_bits(outer[tile.start : tile.stop])
+                    for tile in tiles(len(outer), tiling.frames)
+                )
                 // kernel.reads.entry_bits
                 for outer in frame_tiles
             ]
@@ -160,11 +163,6 @@ def _input_bits(
         is_first_channel_tile = np.arange(tiling.num_channel_tiles) == 0
         bits = bits * is_first_channel_tile[:, None]
     return bits
-
-
-def tiles_of(frames: range, tile: int) -> list[range]:
-    """Tiles of a range of frames."""
-    return [frames[part.start : part.stop] for part in tiles(len(frames), tile)]
 
 
 def _by_frame_tile(values: list) -> np.ndarray:

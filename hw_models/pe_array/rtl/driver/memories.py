@@ -26,20 +26,14 @@ def weight_words(weight: np.ndarray, tiling: Tiling) -> np.ndarray:
 
 def operand_words(operands: np.ndarray, tiling: Tiling) -> np.ndarray:
     """Operands ``(frames, groups * C_i, H_i, W_i)`` as words ``(n, V)``."""
-    groups, v = tiling.nest.groups, tiling.input_channels
-    frames, _, *size = operands.shape
-    padded = _pad_axis(operands.reshape(frames, groups, -1, *size), 2, v)
-    tiled = padded.reshape(frames, groups, -1, v, *size)
-    return tiled.transpose(0, 1, 4, 5, 2, 3).reshape(-1, v)
+    tiled = _in_tiles(operands, tiling.nest.groups, tiling.input_channels)
+    return tiled.transpose(0, 1, 4, 5, 2, 3).reshape(-1, tiling.input_channels)
 
 
 def neuron_words(values: np.ndarray, tiling: Tiling) -> np.ndarray:
     """Values ``(frames, groups * C_o, H_o, W_o)`` of neurons as words ``(n, M)``."""
-    groups, m = tiling.nest.groups, tiling.output_channels
-    frames, _, *size = values.shape
-    padded = _pad_axis(values.reshape(frames, groups, -1, *size), 2, m)
-    tiled = padded.reshape(frames, groups, -1, m, *size)
-    return tiled.transpose(0, 4, 5, 1, 2, 3).reshape(-1, m)
+    tiled = _in_tiles(values, tiling.nest.groups, tiling.output_channels)
+    return tiled.transpose(0, 4, 5, 1, 2, 3).reshape(-1, tiling.output_channels)
 
 
 def neuron_values(words: np.ndarray, tiling: Tiling, frames: int) -> np.ndarray:
@@ -116,6 +110,13 @@ def require_width(what: str, values: np.ndarray, bits: int, *, signed: bool) -> 
             f"{what} {wrong:,} does not fit the array's {bits} bits ({low:,} to {high:,}); use an array "
             "with wider words"
         )
+
+
+def _in_tiles(values: np.ndarray, groups: int, lanes: int) -> np.ndarray:
+    """From ``(frames, channels, H, W)`` to ``(frames, groups, channel tiles, lanes, H, W)``."""
+    frames, _, *size = values.shape
+    padded = _pad_axis(values.reshape(frames, groups, -1, *size), 2, lanes)
+    return padded.reshape(frames, groups, -1, lanes, *size)
 
 
 def _pad_axis(values: np.ndarray, axis: int, multiple: int) -> np.ndarray:

@@ -18,13 +18,8 @@ from hw_models.pe_array.closed_form import LoopCounters, array_cycles, count_loo
 from hw_models.pe_array.loop_nest import Ending, tiling_of
 from hw_models.pe_array.modes import Mode, snn_schedules
 from hw_models.pe_array.operands import frame_operand, kernel_values, sums_of_entries
-from hw_models.pe_array.rtl.driver.run import (
-    KernelData,
-    NeuronParameters,
-    RtlKernelRun,
-    memory_words_for,
-    run_kernel,
-)
+from hw_models.pe_array.rtl.driver.registers import KernelData, NeuronParameters
+from hw_models.pe_array.rtl.driver.run import RtlKernelRun, memory_words_for, run_kernel
 from hw_models.pe_array.rtl.driver.simulator import RtlArray, SimulatorName, compile_rtl
 from toolchain.networks.integer_network import IntegerNetwork, IntegerReadout, IntegerSpiking
 
@@ -91,10 +86,10 @@ def network_kernels(
         wanted: positions in the order of ``array_kernels``; None for all.
     """
     assert mode.is_spiking
-    layers = array_kernels(network, mode)
+    kernels = array_kernels(network, mode)
     if wanted is None:
-        wanted = range(len(layers))
-    joining = {layers[position].target for position in wanted if layers[position].nest.adds_sums}
+        wanted = range(len(kernels))
+    joining = {kernels[position].target for position in wanted if kernels[position].nest.adds_sums}
     joined: np.ndarray | None = None
     for position, (kernel, values) in enumerate(
         kernel_values(network, mode, pixels, counts, trains)
@@ -108,37 +103,25 @@ def network_kernels(
         earlier = joined if kernel.nest.adds_sums else None
         sums = _frame_sums(kernel, values) << kernel.exponent
         joined = sums if earlier is None else sums + earlier
-        if position in wanted:
-            yield _in_network(kernel, mode, array, target, values, earlier, joined, trains)
-
-
-def _in_network(
-    kernel: ArrayKernel,
-    mode: Mode,
-    array: PeArray,
-    target: IntegerSpiking | IntegerReadout,
-    values: np.ndarray,
-    earlier_sums: np.ndarray | None,
-    sums: np.ndarray,
-    trains: Mapping[str, np.ndarray],
-) -> KernelInNetwork:
-    ends_population = kernel.nest.ends_population
-    spikes = trains.get(target.name) if kernel.nest.fires else None
-    return KernelInNetwork(
-        mode=mode,
-        kernel=kernel,
-        data=KernelData(
-            weight=kernel.weight,
-            operands=_operands(kernel, values),
-            exponent=kernel.exponent,
-            signed=kernel.reads.is_signed,
-            earlier_sums=earlier_sums,
-            parameters=_parameters(target) if ends_population else None,
-        ),
-        sums=sums + np.broadcast_to(target.bias, target.shape) if ends_population else sums,
-        spikes=None if spikes is None else spikes[0].astype(bool),
-        counters=count_loops(kernel.nest, array.unrolling, array.dataflow),
-    )
+        if position not in wanted:
+            continue
+        ends_population = kernel.nest.ends_population
+        spikes = trains.get(target.name) if kernel.nest.fires else None
+        yield KernelInNetwork(
+            mode=mode,
+            kernel=kernel,
+            data=KernelData(
+                weight=kernel.weight,
+                operands=_operands(kernel, values),
+                exponent=kernel.exponent,
+                signed=kernel.reads.is_signed,
+                earlier_sums=earlier,
+                parameters=_parameters(target) if ends_population else None,
+            ),
+            sums=joined + np.broadcast_to(target.bias, target.shape) if ends_population else joined,
+            spikes=None if spikes is None else spikes[0].astype(bool),
+            counters=count_loops(kernel.nest, array.unrolling, array.dataflow),
+        )
 
 
 def verify_in_rtl(

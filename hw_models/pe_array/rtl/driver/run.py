@@ -20,7 +20,7 @@ from hw_models.pe_array.rtl.driver.memories import (
     word_lines,
 )
 from hw_models.pe_array.rtl.driver.registers import (
-    KernelSettings,
+    KernelData,
     kernel_registers,
     num_neuron_words,
     num_operand_words,
@@ -52,41 +52,6 @@ class RtlCounters:
     membrane_reads: int
     membrane_writes: int
     output_writes: int
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class NeuronParameters:
-    """Int64 arrays that broadcast to ``(C_o, 1, 1)`` or ``(C_o, H_o, W_o)``; a readout uses only the bias."""
-
-    bias: np.ndarray
-    threshold: np.ndarray
-    initial_potential: np.ndarray
-
-    @property
-    def per_neuron(self) -> bool:
-        values = (self.bias, self.threshold, self.initial_potential)
-        return any(value.shape[1:] != (1, 1) for value in values)
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class KernelData:
-    """Inputs of a kernel.
-
-    Attributes:
-        weight: shape ``(groups, C_o, C_i, K_h, K_w)``, channels per group.
-        operands: shape ``(F, groups * C_i, H_i, W_i)``, or a single frame that all F read.
-        exponent: number of bits that sums are shifted left.
-        signed: operands are two's complement numbers, or their bit planes.
-        earlier_sums: sums of a join that the kernel adds to, ``(frames or 1, C_o, H_o, W_o)``, or None.
-        parameters: parameters of the target if this is the last kernel into it, or None.
-    """
-
-    weight: np.ndarray
-    operands: np.ndarray
-    exponent: int = 0
-    signed: bool = False
-    earlier_sums: np.ndarray | None = None
-    parameters: NeuronParameters | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -127,18 +92,6 @@ def run_kernel(
     """
     array = simulator.array
     tiling = tiling_of(nest, array.unrolling, dataflow)
-    registers = kernel_registers(
-        nest,
-        array.unrolling,
-        dataflow,
-        KernelSettings(
-            exponent=data.exponent,
-            signed_planes=data.signed and nest.sum_frames,
-            same_frames=len(data.operands) == 1,
-            adds_bias=data.parameters is not None,
-            parameters_per_neuron=data.parameters is not None and data.parameters.per_neuron,
-        ),
-    )
     with tempfile.TemporaryDirectory(prefix="qac-deploy-rtl-") as name:
         folder = Path(name)
         loaded = _save_memories(folder, simulator, tiling, data)
@@ -147,16 +100,15 @@ def run_kernel(
         # between frame tiles, sums of bit planes use the memory for sums of a join
         kept = num_neuron_words(tiling, 1) if nest.sum_frames else 0
         plusargs = {
-            **registers,
+            **kernel_registers(tiling, dataflow, data),
             **{f"num_{memory}": words for memory, words in loaded.items()},
             "save_sum": max(sum_words, kept),
             "save_spike": spike_words,
             "save_potential": spike_words,
             "max_cycles": _cycle_limit(nest, tiling),
         }
-        printed = simulator.run(folder, plusargs)
+        counters = RtlCounters(**simulator.run(folder, plusargs))
         _check_read_back(folder, loaded)
-        counters = _counters(printed)
         if not nest.fires:
             words = load_words(folder / "sum.out.hex", tiling.output_channels, array.sum_bits)
             sums = neuron_values(words, tiling, nest.sums_per_neuron)
@@ -225,10 +177,3 @@ def _cycle_limit(nest: LoopNest, tiling: Tiling) -> int:
     """A number of cycles that no kernel reaches, so that a simulation of faulty RTL ends."""
     groups = num_neuron_words(tiling, tiling.num_frame_tiles) + 1
     return 10 * groups * (tiling.cycles_per_window + nest.node_steps) + 100
-
-
-def _counters(printed: dict[str, int]) -> RtlCounters:
-    names = {"psum_reads": "sum_reads", "psum_writes": "sum_writes"}
-    return RtlCounters(
-        **{field: printed[names.get(field, field)] for field in RtlCounters.__dataclass_fields__}
-    )

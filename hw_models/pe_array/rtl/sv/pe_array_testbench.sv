@@ -246,8 +246,8 @@ module pe_array_testbench
     $display("weight_reads=%0d", weight_reads);
     $display("input_reads=%0d", input_reads);
     $display("parameter_reads=%0d", parameter_reads);
-    $display("sum_reads=%0d", sum_reads);
-    $display("sum_writes=%0d", sum_writes);
+    $display("psum_reads=%0d", sum_reads);
+    $display("psum_writes=%0d", sum_writes);
     $display("membrane_reads=%0d", membrane_reads);
     $display("membrane_writes=%0d", membrane_writes);
     $display("output_writes=%0d", output_writes);
