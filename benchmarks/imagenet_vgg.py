@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
+from sim.torch_maps import transmit
 from toolchain.networks.integer_network import (
     IntegerInput,
     IntegerNetwork,
@@ -106,8 +106,7 @@ def run_with_thresholds(
         if not isinstance(population, IntegerSpiking):
             continue
         (synapse,) = network.incoming(population.name)
-        for linear_map in synapse.maps:
-            values = _transmit(linear_map, values)
+        values = transmit(synapse, values)
         threshold = max(1, int(np.quantile(values.numpy(), spiking)))
         reached = values * population.timesteps + threshold // 2
         values = (reached / threshold).floor().clamp(0, population.timesteps)
@@ -117,13 +116,3 @@ def run_with_thresholds(
             population, threshold=threshold * ones, initial_potential=threshold // 2 * ones
         )
     return IntegerNetwork.build(populations, network.synapses), counts
-
-
-def _transmit(linear_map: LinearMap, values: torch.Tensor) -> torch.Tensor:
-    if isinstance(linear_map, SumPool):
-        return F.avg_pool2d(values, linear_map.kernel, linear_map.stride, divisor_override=1)
-    assert isinstance(linear_map, Convolution | Dense)
-    weight = torch.from_numpy(linear_map.weight).double()
-    if isinstance(linear_map, Convolution):
-        return F.conv2d(values, weight, padding=linear_map.padding)
-    return F.linear(values.flatten(1), weight)[:, :, None, None]

@@ -26,7 +26,7 @@ from hw_models.pe_array.estimate import estimate_array
 from hw_models.pe_array.kernel_timing import time_kernel
 from hw_models.pe_array.loop_nest import Dataflow, Unrolling
 from hw_models.pe_array.modes import ANN_MULTIPLIER, MODES, SNN_BIT_PLANES, SNN_TEMPORAL
-from hw_models.pe_array.operands import kernel_values
+from hw_models.pe_array.operands import Activity, kernel_values
 from hw_models.pe_array.zero_skipping import SKIPPINGS, skip_zeros
 from toolchain.networks.integer_network import (
     IntegerInput,
@@ -81,13 +81,14 @@ def _skipping() -> None:
     pixels = load_sample_image("china.jpg")[100:324, 200:424].transpose(2, 0, 1)[None]
     start = time.perf_counter()
     network, counts = run_with_thresholds(imagenet_vgg16(random_weights(0)), pixels)
+    activity = Activity(pixels=pixels, counts=counts, trains={})
     print(
         f"the network with weights, run on one photograph: {time.perf_counter() - start:.1f} s to set up"
     )
     for mode in (SNN_TEMPORAL, SNN_BIT_PLANES):
         for skipping in SKIPPINGS:
             start, cycles = time.perf_counter(), 0
-            for layer, values in kernel_values(network, mode, pixels, counts, {}):
+            for layer, values in kernel_values(network, mode, activity):
                 work = skip_zeros(layer, array, values, skipping)
                 cycles += time_kernel(layer, array, work.iterations).total_cycles
             seconds = time.perf_counter() - start

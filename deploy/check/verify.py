@@ -18,6 +18,7 @@ from deploy.check.judged_build import JudgedBuild
 from deploy.design.design import lowering
 from hw_models.multicore.pipeline.pipeline_ticks import schedule_pipeline
 from hw_models.pe_array.modes import snn_schedules
+from hw_models.pe_array.operands import Activity
 from hw_models.pe_array.rtl.driver.network import verify_in_rtl
 from hw_models.pe_array.rtl.driver.simulator import SimulatorName
 from sim.core_by_core import frames_and_probes, verify_cores
@@ -197,9 +198,11 @@ def _rtl(build: JudgedBuild, limit: RtlLimit, on_stage: Callable[[str], None]) -
         run = verify_in_rtl(
             build.network,
             build.array,
-            build.pixels[:1],
-            {name: count[:1] for name, count in build.reference.counts.items()},
-            {name: train[:1] for name, train in build.reference.trains.items()},
+            Activity(
+                pixels=build.pixels[:1],
+                counts={name: count[:1] for name, count in build.reference.counts.items()},
+                trains={name: train[:1] for name, train in build.reference.trains.items()},
+            ),
             simulator=limit.simulator,
             cycle_limit=limit.cycles,
             progress=on_stage,

@@ -124,7 +124,7 @@ def _write(compilation: Compilation, out: Path) -> None:
         save_integer_network(design.network, folder)
         shutil.copyfile(compilation.model, folder / MODEL)
         (folder / TARGET).write_text(compilation.target.file.text, encoding="utf-8")
-        (folder / ARRAY).write_text(compilation.array.text, encoding="utf-8")
+        (folder / ARRAY).write_text(compilation.array.file.text, encoding="utf-8")
         write_json(folder / MAPPING, mapping_document(design.mapping))
         write_json(folder / "pe_array.json", report["pe_array"])
         write_json(folder / "pipeline.trace.json", chrome_trace(compilation.schedule))

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
-
 from hw_models.pe_array.array_description import PeArray
 from hw_models.pe_array.array_kernels import array_kernels
 from hw_models.pe_array.estimate import ArrayEstimate, estimate_array
 from hw_models.pe_array.modes import Mode, array_modes
+from hw_models.pe_array.operands import Activity
 from hw_models.pe_array.roofline import Roofline, roofline
 from hw_models.pe_array.skipping_estimate import SkippedKernel, estimate_skipping
 from hw_models.pe_array.zero_skipping import Skipping
 from sim.engines import simulate
-from sim.results import Simulation
 from toolchain.datasets import Dataset
 from toolchain.errors import TargetError, UnsupportedNetworkError
 from toolchain.networks.integer_network import IntegerNetwork
@@ -61,35 +59,27 @@ def compare_on_array(
     Args:
         dataset: zero skipping is counted on its first test samples; None leaves it out.
     """
-    pixels = None if dataset is None else dataset.test_pixels[:SKIPPING_SAMPLES]
-    activity = None if pixels is None else _activity(network, pixels)
+    activity = None if dataset is None else _activity(network, dataset)
     try:
         modes = {mode: _in_mode(network, array, mode, activity) for mode in array_modes(network)}
     except (TargetError, UnsupportedNetworkError) as error:
         return ArrayComparison(array=array, modes={}, samples=0, refusal=str(error))
-    return ArrayComparison(array=array, modes=modes, samples=0 if pixels is None else len(pixels))
+    samples = 0 if activity is None else len(activity.pixels)
+    return ArrayComparison(array=array, modes=modes, samples=samples)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Activity:
-    """Pixels of test samples, and what the populations do on them in every mode."""
-
-    pixels: np.ndarray
-    run: Simulation
-
-
-def _activity(network: IntegerNetwork, pixels: np.ndarray) -> _Activity:
-    needs_trains = not network.has_constant_current
-    return _Activity(pixels=pixels, run=simulate(network, pixels, with_trains=needs_trains))
+def _activity(network: IntegerNetwork, dataset: Dataset) -> Activity:
+    pixels = dataset.test_pixels[:SKIPPING_SAMPLES]
+    run = simulate(network, pixels, with_trains=not network.has_constant_current)
+    return Activity(pixels=pixels, counts=run.counts, trains=run.trains)
 
 
 def _in_mode(
-    network: IntegerNetwork, array: PeArray, mode: Mode, activity: _Activity | None
+    network: IntegerNetwork, array: PeArray, mode: Mode, activity: Activity | None
 ) -> ModeOnArray:
     skipping: Mapping[Skipping, tuple[SkippedKernel, ...]] = {}
     if activity is not None:
-        pixels, run = activity.pixels, activity.run
-        skipping = estimate_skipping(network, array, mode, pixels, run.counts, run.trains)
+        skipping = estimate_skipping(network, array, mode, activity)
     return ModeOnArray(
         estimate=estimate_array(network, array, mode),
         rooflines=tuple(roofline(kernel, array) for kernel in array_kernels(network, mode)),

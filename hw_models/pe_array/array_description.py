@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil
-from pathlib import Path
 from typing import Literal, TypeAlias
 
 from hw_models.figures import Figure, FigureFile, load_figures
@@ -37,15 +36,13 @@ class PeArray:
     """A PE array.
 
     Attributes:
-        file, text: path and contents of the description.
+        file: the description that the figures are from.
         sum_bits: width of a stored partial sum.
         potential_bits: width of a stored membrane potential, bias, threshold or initial potential.
         off_chip_bytes_per_cycle: bandwidth of the off-chip memory, in one direction at a time.
     """
 
-    name: str
-    file: Path
-    text: str
+    file: FigureFile
     unrolling: Unrolling
     dataflow: Dataflow
     clock_mhz: float
@@ -59,7 +56,14 @@ class PeArray:
     multiply_pj: float
     fire_pj: float
     requantize_pj: float
-    figures: Mapping[str, Figure]
+
+    @property
+    def name(self) -> str:
+        return self.file.name
+
+    @property
+    def figures(self) -> Mapping[str, Figure]:
+        return self.file.figures
 
 
 def load_array(name_or_path: str) -> PeArray:
@@ -70,9 +74,7 @@ def load_array(name_or_path: str) -> PeArray:
     """
     file = load_figures(name_or_path)
     array = PeArray(
-        name=file.name,
-        file=file.path,
-        text=file.text,
+        file=file,
         unrolling=Unrolling(
             output_channels=file.integer("unrolling.output_channels"),
             output_columns=file.integer("unrolling.output_columns"),
@@ -94,7 +96,6 @@ def load_array(name_or_path: str) -> PeArray:
         multiply_pj=file.number("energy.multiply_pj"),
         fire_pj=file.number("energy.fire_pj"),
         requantize_pj=file.number("energy.requantize_pj"),
-        figures=file.figures,
     )
     _check_least_sizes(array)
     return array
@@ -146,6 +147,6 @@ def require_room(
     if buffer.copies * tile_bytes > buffer.size_bytes:
         twice = ", twice" if buffer.copies == 2 else ""
         raise TargetError(
-            f"{array.file}: buffers.{name}.size_bytes.value must be at least "
+            f"{array.file.path}: buffers.{name}.size_bytes.value must be at least "
             f"{buffer.copies * tile_bytes:,} for {who} ({contents}{twice}), not {buffer.size_bytes:,}"
         )

@@ -19,7 +19,7 @@ from hw_models.pe_array.loop_nest import (
     tiling_of,
 )
 from hw_models.pe_array.modes import SNN_TEMPORAL, Mode
-from hw_models.pe_array.operands import frame_operand, source_values
+from hw_models.pe_array.operands import Activity, frame_operand, source_values
 from toolchain.networks.integer_network import IntegerNetwork, IntegerReadout, IntegerSpiking
 
 
@@ -53,13 +53,14 @@ def run_on_array(
     assert mode.is_spiking
     trains: dict[str, np.ndarray] = {}
     counts: dict[str, np.ndarray] = {}
+    activity = Activity(pixels=pixels, counts=counts, trains=trains)
     logits = np.empty(0)
     sums: np.ndarray | None = None  # sums of the target so far
     maps: np.ndarray | None = None  # values that the next map of the synapse reads
     for kernel in array_kernels(network, mode):
         target = network[kernel.target]
         if kernel.map_index == 0:
-            maps = source_values(network, kernel, pixels, counts, trains)
+            maps = source_values(network, kernel, activity)
         assert maps is not None
         node = None
         if isinstance(target, IntegerSpiking) and kernel.nest.fires:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,46 +13,45 @@ from hw_models.pe_array.modes import Mode
 from toolchain.networks.integer_network import IntegerInput, IntegerNetwork
 
 
-def kernel_values(
-    network: IntegerNetwork,
-    mode: Mode,
-    pixels: np.ndarray,
-    counts: Mapping[str, np.ndarray],
-    trains: Mapping[str, np.ndarray],
-) -> Iterator[tuple[ArrayKernel, np.ndarray]]:
-    """Each kernel with the values it reads, int64 ``(B, entries, C, H, W)``.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Activity:
+    """Samples, and the spikes of a run on them.
 
-    Args:
+    Attributes:
         pixels: integers of shape ``(B, C, H, W)``.
         counts: counts of each spiking population, ``(B, C, H, W)``.
         trains: spikes of each spiking population that feeds a synapse without averaging, ``(B, T, C, H, W)``.
     """
+
+    pixels: np.ndarray
+    counts: Mapping[str, np.ndarray]
+    trains: Mapping[str, np.ndarray]
+
+
+def kernel_values(
+    network: IntegerNetwork, mode: Mode, activity: Activity
+) -> Iterator[tuple[ArrayKernel, np.ndarray]]:
+    """Each kernel with the values it reads, int64 ``(B, entries, C, H, W)``."""
     values = np.empty(0)
     for kernel in array_kernels(network, mode):
         if kernel.map_index == 0:
-            values = source_values(network, kernel, pixels, counts, trains)
+            values = source_values(network, kernel, activity)
         yield kernel, values
         if kernel.nest.ending is Ending.MAPS:
             values = _map_of_sums(kernel, values)
 
 
-def source_values(
-    network: IntegerNetwork,
-    kernel: ArrayKernel,
-    pixels: np.ndarray,
-    counts: Mapping[str, np.ndarray],
-    trains: Mapping[str, np.ndarray],
-) -> np.ndarray:
+def source_values(network: IntegerNetwork, kernel: ArrayKernel, activity: Activity) -> np.ndarray:
     """Values that the first map of a synapse reads, int64 ``(B, entries, C, H, W)``.
 
     There is one entry, the count or the pixels, or one entry per frame.
     """
     if isinstance(network[kernel.source], IntegerInput):
-        return pixels.astype(np.int64)[:, None]
+        return activity.pixels.astype(np.int64)[:, None]
     synapse = next(s for s in network.incoming(kernel.target) if s.source == kernel.source)
     if synapse.alignment == "average":
-        return counts[kernel.source].astype(np.int64)[:, None]
-    return trains[kernel.source].astype(np.int64)
+        return activity.counts[kernel.source].astype(np.int64)[:, None]
+    return activity.trains[kernel.source].astype(np.int64)
 
 
 def frame_operand(kernel: ArrayKernel, values: np.ndarray, entry: int | None) -> np.ndarray:

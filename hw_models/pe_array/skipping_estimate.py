@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +10,7 @@ from hw_models.pe_array.array_description import PeArray
 from hw_models.pe_array.array_kernels import ArrayKernel
 from hw_models.pe_array.estimate import estimate_kernel
 from hw_models.pe_array.modes import Mode
-from hw_models.pe_array.operands import kernel_values
+from hw_models.pe_array.operands import Activity, kernel_values
 from hw_models.pe_array.zero_skipping import SKIPPINGS, Skipping, skip_zeros
 from toolchain.networks.integer_network import IntegerNetwork
 
@@ -32,20 +31,11 @@ class SkippedKernel:
 
 
 def estimate_skipping(
-    network: IntegerNetwork,
-    array: PeArray,
-    mode: Mode,
-    pixels: np.ndarray,
-    counts: Mapping[str, np.ndarray],
-    trains: Mapping[str, np.ndarray],
+    network: IntegerNetwork, array: PeArray, mode: Mode, activity: Activity
 ) -> dict[Skipping, tuple[SkippedKernel, ...]]:
-    """Every kernel of a network under each kind of skipping, on the operands of a run.
-
-    Args:
-        pixels, counts, trains: samples and the spikes of a run on them, see ``kernel_values``.
-    """
+    """Every kernel of a network under each kind of skipping, on the operands of a run."""
     found: dict[Skipping, list[SkippedKernel]] = {skipping: [] for skipping in SKIPPINGS}
-    for kernel, values in kernel_values(network, mode, pixels, counts, trains):
+    for kernel, values in kernel_values(network, mode, activity):
         for skipping, kernels in found.items():
             samples = [
                 _skipped(kernel, array, values[sample : sample + 1], skipping)

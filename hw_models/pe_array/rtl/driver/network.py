@@ -17,7 +17,7 @@ from hw_models.pe_array.array_kernels import ArrayKernel, array_kernels
 from hw_models.pe_array.closed_form import LoopCounters, array_cycles, count_loops
 from hw_models.pe_array.loop_nest import Ending, tiling_of
 from hw_models.pe_array.modes import Mode, snn_schedules
-from hw_models.pe_array.operands import frame_operand, kernel_values, sums_of_entries
+from hw_models.pe_array.operands import Activity, frame_operand, kernel_values, sums_of_entries
 from hw_models.pe_array.rtl.driver.registers import KernelData, NeuronParameters
 from hw_models.pe_array.rtl.driver.run import RtlKernelRun, memory_words_for, run_kernel
 from hw_models.pe_array.rtl.driver.simulator import RtlArray, SimulatorName, compile_rtl
@@ -72,17 +72,15 @@ def network_kernels(
     network: IntegerNetwork,
     array: PeArray,
     mode: Mode,
-    pixels: np.ndarray,
-    counts: Mapping[str, np.ndarray],
-    trains: Mapping[str, np.ndarray],
+    activity: Activity,
     wanted: Collection[int] | None = None,
 ) -> Iterator[KernelInNetwork]:
     """The kernels of a network with the integers of one sample.
 
     Args:
         mode: a spiking mode.
-        pixels, counts, trains: of one sample, see ``kernel_values``. Each is read when a kernel needs it, so
-            a caller may add results kernel by kernel. Without its train, a population has no expected spikes.
+        activity: of one sample. Counts and trains are read when a kernel needs them, so a caller may add
+            them kernel by kernel. Without its train, a population has no expected spikes.
         wanted: positions in the order of ``array_kernels``; None for all.
     """
     assert mode.is_spiking
@@ -91,9 +89,7 @@ def network_kernels(
         wanted = range(len(kernels))
     joining = {kernels[position].target for position in wanted if kernels[position].nest.adds_sums}
     joined: np.ndarray | None = None
-    for position, (kernel, values) in enumerate(
-        kernel_values(network, mode, pixels, counts, trains)
-    ):
+    for position, (kernel, values) in enumerate(kernel_values(network, mode, activity)):
         target = network[kernel.target]
         assert isinstance(target, IntegerSpiking | IntegerReadout)
         if position not in wanted and not (
@@ -106,7 +102,7 @@ def network_kernels(
         if position not in wanted:
             continue
         ends_population = kernel.nest.ends_population
-        spikes = trains.get(target.name) if kernel.nest.fires else None
+        spikes = activity.trains.get(target.name) if kernel.nest.fires else None
         yield KernelInNetwork(
             mode=mode,
             kernel=kernel,
@@ -127,9 +123,7 @@ def network_kernels(
 def verify_in_rtl(
     network: IntegerNetwork,
     array: PeArray,
-    pixels: np.ndarray,
-    counts: Mapping[str, np.ndarray],
-    trains: Mapping[str, np.ndarray],
+    activity: Activity,
     *,
     simulator: SimulatorName,
     cycle_limit: int,
@@ -139,7 +133,7 @@ def verify_in_rtl(
     """Simulate the kernels of one sample under every schedule that the network allows.
 
     Args:
-        pixels, counts, trains: of one sample, from a run that is known to be right.
+        activity: of one sample, from a run that is known to be right.
         cycle_limit: total of cycles to simulate; the shortest kernels come first.
 
     Raises:
@@ -151,7 +145,7 @@ def verify_in_rtl(
     kernels = [
         one
         for mode, positions in wanted.items()
-        for one in network_kernels(network, array, mode, pixels, counts, trains, positions)
+        for one in network_kernels(network, array, mode, activity, positions)
     ]
     difference = _first_in_rtl(kernels, array, simulator, cache, progress) if kernels else None
     return RtlVerification(
