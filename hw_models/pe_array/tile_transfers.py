@@ -67,13 +67,19 @@ def tile_transfers(kernel: ArrayKernel, array: PeArray, plan: BufferPlan) -> Til
     weight_bits = channels * nest.input_channels * prod(nest.kernel_size) * array.weight_bits
     is_first = _by_frame_tile([index == 0 for index in range(len(frame_tiles))])
     is_last = _by_frame_tile([index == len(frame_tiles) - 1 for index in range(len(frame_tiles))])
-    if plan.weight == "streamed":
-        iterations = tiling.num_column_tiles
-        if len(frame_tiles) == 1 and array.dataflow.time_loop == "innermost":
-            iterations *= tiling.num_frame_tiles
-        loads["weight"] = weight_bits * iterations
-    elif plan.weight != "none":
-        phase_loads["weight"] = weight_bits * (is_first if plan.weight == "kept" else 1)
+    match plan.weight:
+        case "kept":
+            phase_loads["weight"] = weight_bits * is_first
+        case "tile":
+            phase_loads["weight"] = weight_bits
+        case "streamed":
+            is_innermost = array.dataflow.time_loop == "innermost"
+            frame_iterations = tiling.num_frame_tiles if is_innermost else 1
+            loads["weight"] = weight_bits * tiling.num_column_tiles * frame_iterations
+        case "none":
+            pass
+        case _:
+            assert_never(plan.weight)
 
     completes = is_last if nest.sum_frames else np.ones_like(is_last)
     if kernel.parameters.per_channel:

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from typing_extensions import assert_never
+
 from hw_models.pe_array.loop_nest import Unrolling
 from toolchain.errors import RtlError
 
@@ -157,14 +159,17 @@ def _compile(array: RtlArray, name: SimulatorName, files: Sequence[Path], folder
     """Write the compiled file ``simulation`` into the folder."""
     parameters = array.parameters.items()
     out = folder / "simulation"
-    if name == "icarus":
-        command = ["iverilog", "-g2012", "-s", TESTBENCH, "-o", str(out)]
-        command += [f"-P{TESTBENCH}.{parameter}={value}" for parameter, value in parameters]
-    else:
-        command = ["verilator", "--binary", "--timing", "-O3", "--top-module", TESTBENCH]
-        command += ["-Wno-fatal", "-j", str(os.cpu_count() or 1)]
-        command += ["--Mdir", str(folder / "objects"), "-o", str(out)]
-        command += [f"-G{parameter}={value}" for parameter, value in parameters]
+    match name:
+        case "icarus":
+            command = ["iverilog", "-g2012", "-s", TESTBENCH, "-o", str(out)]
+            command += [f"-P{TESTBENCH}.{parameter}={value}" for parameter, value in parameters]
+        case "verilator":
+            command = ["verilator", "--binary", "--timing", "-O3", "--top-module", TESTBENCH]
+            command += ["-Wno-fatal", "-j", str(os.cpu_count() or 1)]
+            command += ["--Mdir", str(folder / "objects"), "-o", str(out)]
+            command += [f"-G{parameter}={value}" for parameter, value in parameters]
+        case _:
+            assert_never(name)
     _run([*command, *map(str, files)], f"{name} cannot compile the RTL")
 
 
