@@ -20,10 +20,7 @@ from toolchain.networks.integer_network import IntegerNetwork
 class LayerEstimate:
     """One kernel in one mode; counters and cycles are exact for this array, energy is an estimate."""
 
-    name: str
-    target: str
-    frames: int
-    operand_bits: int
+    kernel: ArrayKernel
     counters: LoopCounters
     timing: KernelTiming
     ports: PortTraffic
@@ -101,10 +98,7 @@ def estimate_kernel(
         )
     ports = port_traffic(kernel, array, counters)
     return LayerEstimate(
-        name=kernel.name,
-        target=kernel.target,
-        frames=kernel.nest.frames,
-        operand_bits=kernel.reads.bits,
+        kernel=kernel,
         counters=counters,
         timing=timing,
         ports=ports,
