@@ -1,4 +1,4 @@
-"""VGG-16 at ImageNet size as an integer network: with shapes alone, or with weights to run."""
+"""VGG-16 at ImageNet size as an integer network, with shapes only or with weights."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
+from sim.torch_maps import transmit
 from toolchain.networks.integer_network import (
     IntegerInput,
     IntegerNetwork,
@@ -23,24 +23,24 @@ STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512
 HIDDEN = (4096, 4096)
 CLASSES = 1000
 TIMESTEPS = (4, 4, 3, 3, 3, 2, 3, 2, 2, 3, 2, 2, 2, 2, 2)
-"""T_l of a mixed-timestep network, 39 in 15 layers; a choice, close to the mean of the paper's networks."""
+"""T_l of each layer, 39 steps in 15 layers: our choice, close to the mean T of the paper's networks."""
 
 Weights = Callable[[tuple[int, ...]], np.ndarray]
 
 
 def no_weights(shape: tuple[int, ...]) -> np.ndarray:
-    """An array of a shape that takes no memory: enough for loops, not to run."""
+    """An array that has a shape but takes no memory: enough to count loops, but not to run."""
     return np.broadcast_to(np.int8(1), shape)
 
 
 def random_weights(seed: int) -> Weights:
-    """Untrained weights."""
+    """A source of untrained weights."""
     rng = np.random.default_rng(seed)
     return lambda shape: np.rint(rng.normal(0, 20, shape).clip(-127, 127)).astype(np.int8)
 
 
 def imagenet_vgg16(weights: Weights = no_weights) -> IntegerNetwork:
-    """VGG-16 of 224x224 images (Simonyan & Zisserman, 2015) with average pools, thresholds at 1."""
+    """VGG-16 for 224x224 images (Simonyan & Zisserman, 2015), with average pools and thresholds of 1."""
     names = [f"conv{s}_{i}" for s, stage in enumerate(STAGES, 1) for i in range(1, len(stage) + 1)]
     names += [f"dense{i}" for i in range(1, len(HIDDEN) + 1)]
     channels = [c for stage in STAGES for c in stage]
@@ -95,9 +95,10 @@ def _spiking(name: str, shape: tuple[int, int, int], timesteps: int) -> IntegerS
 def run_with_thresholds(
     network: IntegerNetwork, pixels: np.ndarray, spiking: float = 0.98
 ) -> tuple[IntegerNetwork, dict[str, np.ndarray]]:
-    """The network with thresholds from the currents of one run, and its spike counts.
+    """The network with thresholds set from the currents of one run, and the spike counts of that run.
 
-    Every threshold is a quantile of its layer's currents, as if it had been balanced on the sample.
+    Args:
+        spiking: quantile of a layer's currents that becomes its threshold.
     """
     populations, counts = list(network.populations), {}
     values = torch.from_numpy(pixels.astype(np.float64))
@@ -105,8 +106,7 @@ def run_with_thresholds(
         if not isinstance(population, IntegerSpiking):
             continue
         (synapse,) = network.incoming(population.name)
-        for linear_map in synapse.maps:
-            values = _transmit(linear_map, values)
+        values = transmit(synapse, values)
         threshold = max(1, int(np.quantile(values.numpy(), spiking)))
         reached = values * population.timesteps + threshold // 2
         values = (reached / threshold).floor().clamp(0, population.timesteps)
@@ -116,13 +116,3 @@ def run_with_thresholds(
             population, threshold=threshold * ones, initial_potential=threshold // 2 * ones
         )
     return IntegerNetwork.build(populations, network.synapses), counts
-
-
-def _transmit(linear_map: LinearMap, values: torch.Tensor) -> torch.Tensor:
-    if isinstance(linear_map, SumPool):
-        return F.avg_pool2d(values, linear_map.kernel, linear_map.stride, divisor_override=1)
-    assert isinstance(linear_map, Convolution | Dense)
-    weight = torch.from_numpy(linear_map.weight).double()
-    if isinstance(linear_map, Convolution):
-        return F.conv2d(values, weight, padding=linear_map.padding)
-    return F.linear(values.flatten(1), weight)[:, :, None, None]

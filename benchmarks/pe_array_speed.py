@@ -1,10 +1,10 @@
-"""VGG-16 at ImageNet size on the PE array: dataflows, and how fast the model is, beside SCALE-Sim too.
+"""VGG-16 at ImageNet size on the PE array: dataflows, and the speed of the model compared with SCALE-Sim.
 
     python benchmarks/pe_array_speed.py
     QAC_DEPLOY_PEERS_PYTHON=.venv-peers/bin/python python benchmarks/pe_array_speed.py
 
-The sample is a photograph that comes with scikit-learn, the weights are random, with thresholds that make
-about a third of the neurons spike: the time is real, the sparsity means nothing.
+The sample is a photograph from scikit-learn. The weights are random, and the thresholds make about a third
+of the neurons spike, so the times are meaningful but the sparsity is not.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from hw_models.pe_array.estimate import estimate_array
 from hw_models.pe_array.kernel_timing import time_kernel
 from hw_models.pe_array.loop_nest import Dataflow, Unrolling
 from hw_models.pe_array.modes import ANN_MULTIPLIER, MODES, SNN_BIT_PLANES, SNN_TEMPORAL
-from hw_models.pe_array.operands import kernel_values
+from hw_models.pe_array.operands import Activity, kernel_values
 from hw_models.pe_array.zero_skipping import SKIPPINGS, skip_zeros
 from toolchain.networks.integer_network import (
     IntegerInput,
@@ -53,18 +53,14 @@ def main() -> None:
         print(f"  {mode.name:15} {estimate.total_cycles:12,} cycles in {min(seconds):.3f} s")
     _dataflows(network)
     _skipping()
-    _beside_scalesim()
+    _compare_with_scalesim()
 
 
 def _dataflows(network: IntegerNetwork) -> None:
     array = load_array("pe-array")
-    print("the same under each dataflow:")
+    print("the network under each dataflow:")
     for mode in MODES.values():
-        for dataflow in (
-            Dataflow(),
-            Dataflow(time_loop="outermost"),
-            Dataflow(fold=True),
-        ):
+        for dataflow in (Dataflow(), Dataflow(time_loop="outermost"), Dataflow(fold=True)):
             estimate = estimate_array(network, replace(array, dataflow=dataflow), mode)
             carried = sum(
                 moved[operand]
@@ -75,8 +71,8 @@ def _dataflows(network: IntegerNetwork) -> None:
             fold = ", folded" if dataflow.fold else ""
             print(
                 f"  {mode.name:15} time {dataflow.time_loop + fold:18} {estimate.total_cycles:12,} cycles, "
-                f"{estimate.off_chip_bytes / 1e6:6.1f} MB off chip, of it potentials and sums "
-                f"{carried / 1e6:5.1f}, {sum(estimate.energy_pj.values()) / 1e9:6.1f} mJ"
+                f"{estimate.off_chip_bytes / 1e6:6.1f} MB off chip ({carried / 1e6:5.1f} MB of it potentials "
+                f"and sums), {sum(estimate.energy_pj.values()) / 1e9:6.1f} mJ"
             )
 
 
@@ -85,23 +81,24 @@ def _skipping() -> None:
     pixels = load_sample_image("china.jpg")[100:324, 200:424].transpose(2, 0, 1)[None]
     start = time.perf_counter()
     network, counts = run_with_thresholds(imagenet_vgg16(random_weights(0)), pixels)
+    activity = Activity(pixels=pixels, counts=counts, trains={})
     print(
-        f"the same with weights, run on one photograph: {time.perf_counter() - start:.1f} s to set up"
+        f"the network with weights, run on one photograph: {time.perf_counter() - start:.1f} s to set up"
     )
     for mode in (SNN_TEMPORAL, SNN_BIT_PLANES):
         for skipping in SKIPPINGS:
             start, cycles = time.perf_counter(), 0
-            for layer, values in kernel_values(network, mode, pixels, counts, {}):
+            for layer, values in kernel_values(network, mode, activity):
                 work = skip_zeros(layer, array, values, skipping)
                 cycles += time_kernel(layer, array, work.iterations).total_cycles
             seconds = time.perf_counter() - start
             print(f"  {mode.name:15} {skipping:10} {cycles:12,} cycles in {seconds:.2f} s")
 
 
-def _beside_scalesim() -> None:
+def _compare_with_scalesim() -> None:
     interpreter = os.environ.get("QAC_DEPLOY_PEERS_PYTHON")
     if interpreter is None:
-        print("SCALE-Sim: not asked for (QAC_DEPLOY_PEERS_PYTHON; `make peers` installs it)")
+        print("SCALE-Sim: skipped (set QAC_DEPLOY_PEERS_PYTHON; `make peers` installs it)")
         return
     sizes = {"M": 32, "N": 28, "V": 1, "height": 56, "width": 56, "kernel": 3, "stride": 1}
     layer = sizes | {"padding": 1, "input_channels": 64, "output_channels": 64}
@@ -128,7 +125,7 @@ def _beside_scalesim() -> None:
 
 
 def _one_layer() -> ArrayKernel:
-    """conv 64 -> 64 as the multiplier ANN, from a network of one layer."""
+    """The 3x3 convolution 64 -> 64 in mode ``ann_multiplier``."""
     ones = np.ones((64, 1, 1), np.int64)
     weight = np.broadcast_to(np.int8(1), (64, 64, 3, 3))
     head = np.broadcast_to(np.int8(1), (1, 64 * 56 * 56))

@@ -11,7 +11,8 @@ from random_kernels import random_dataflow, random_nest
 from hw_models.pe_array.closed_form import array_cycles, count_loops
 from hw_models.pe_array.loop_nest import Dataflow, Ending, LoopNest, Unrolling, tiling_of
 from hw_models.pe_array.rtl.driver.network import PORT_COUNTERS
-from hw_models.pe_array.rtl.driver.run import KernelData, NeuronParameters, RtlKernelRun
+from hw_models.pe_array.rtl.driver.registers import KernelData, NeuronParameters
+from hw_models.pe_array.rtl.driver.run import RtlKernelRun
 from hw_models.pe_array.rtl.driver.simulator import RtlArray
 
 

@@ -1,9 +1,9 @@
-"""Measure how fast the exact engine is, beside its peers, and write the page that says so.
+"""Measure the speed of the exact engine and its peers, and write ``docs/performance.md``.
 
-    python benchmarks/performance --model rn20.pt        # all of it, a quarter of an hour on 2 cores
+    python benchmarks/performance --model rn20.pt        # everything, a quarter of an hour on 2 cores
     python benchmarks/performance --only engines --device cuda
 
-Each part leaves a JSON file in ``docs/performance/``; the page and its plots are made of what is there.
+Each part writes a JSON file to ``docs/performance/``; the page and its plots are made from these files.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--only", choices=PARTS, help="one part of it")
+    parser.add_argument("--only", choices=PARTS, help="run only this part")
     parser.add_argument("--model", type=Path, help="a trained model, for the part 'dataset'")
-    parser.add_argument("--device", default="cpu", help="where torch computes, such as cuda")
-    parser.add_argument("--docs", type=Path, default=DOCS, help="where the page goes")
+    parser.add_argument("--device", default="cpu", help="device of torch, such as cuda")
+    parser.add_argument("--docs", type=Path, default=DOCS, help="folder of the page")
     arguments = parser.parse_args()
     parts = PARTS if arguments.only is None else (arguments.only,)
     if "dataset" in parts and arguments.model is None:

@@ -1,4 +1,4 @@
-"""A trained network over a whole test set: seconds per 1,000 images, and where they go."""
+"""A trained network on a whole test set: seconds per 1,000 images, and their share outside convolutions."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CONVOLUTIONS = (
 
 
 def time_dataset(model: Path, on_progress: Callable[[str], None]) -> dict[str, Any]:
-    """Run all test images of the data set that a model was trained on; one JSON-able document."""
+    """Run all test images of the model's data set; returns a document for JSON."""
     checkpoint, target, options = load_checkpoint(model), load_target("loihi-sim"), CompileOptions()
     graph = chosen_graph(checkpoint.graph, options)
     network = lowering(target, options)(graph)
@@ -54,16 +54,16 @@ def time_dataset(model: Path, on_progress: Callable[[str], None]) -> dict[str, A
         "samples": len(dataset.test_pixels),
         "mean_timesteps": sum(timesteps) / len(timesteps),
         "accuracy": float((result.predictions == dataset.test_labels).mean()),
-        "seconds": seconds[1:],  # the first packs the weights
+        "seconds": seconds[1:],  # the first run packs the weights
         "seconds_per_1000": 1000 * median(seconds[1:]) / len(dataset.test_pixels),
         "share_outside_convolutions": median(outside),
     }
 
 
 def _share_outside_convolutions(run: Callable[[], object]) -> float:
-    """Of the wall clock of one run: what passes before, between and after calls of a convolution.
+    """Share of the wall-clock time of one run that is spent outside calls of a convolution.
 
-    A profiler would time every call of torch, and make the small ones look large.
+    A profiler would time every call of torch, and so overstate the short ones.
     """
     inside = 0.0
 

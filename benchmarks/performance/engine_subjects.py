@@ -1,4 +1,4 @@
-"""What is timed: each subject is prepared once, then runs the same samples again and again."""
+"""The subjects of the benchmark: each is prepared once, then runs the same samples repeatedly."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from toolchain.files.checkpoint import load_checkpoint
 from toolchain.networks.integer_network.serialize import load_integer_network
 
 Integers: TypeAlias = Mapping[str, np.ndarray]
-"""Counts of each population and ``logits``: what two computations must share to be the same."""
+"""Counts of each population, and ``logits``; two subjects agree if these are equal."""
 
 LOGITS = "logits"
 
-ONE_THRESHOLD = CompileOptions(thresholds=1)  # as ``write_network`` lowers them
+ONE_THRESHOLD = CompileOptions(thresholds=1)  # as in ``write_network``
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +39,8 @@ class Prepared:
     """A subject ready to run.
 
     Attributes:
-        run: simulates all samples once; this is what is timed.
-        integers: of what ``run`` returned; None of a float network, which has none.
+        run: simulates all samples once; only this is timed.
+        integers: takes the integers out of the result of ``run``; gives None for a float network.
     """
 
     run: Callable[[], Any]
@@ -49,10 +49,10 @@ class Prepared:
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """What a subject is given.
+    """Input of a subject.
 
     Attributes:
-        folder: holds the integer network and its model file.
+        folder: folder of the integer network and its model file.
     """
 
     architecture: str
@@ -65,13 +65,13 @@ Prepare: TypeAlias = Callable[[Setting], Prepared]
 
 
 def float_ann(setting: Setting) -> Prepared:
-    """As torch runs it: batch normalization in evaluation mode, channels first."""
+    """The plain network in torch: batch normalization in evaluation mode, channels first."""
     module = float_network(setting.architecture).to(setting.device)
     return _float(module, setting, torch.contiguous_format)
 
 
 def float_ann_tuned(setting: Setting) -> Prepared:
-    """Batch normalization folded into the convolutions, channels last."""
+    """The network with batch normalization folded into the convolutions, channels last."""
     from torch.fx.experimental.optimization import fuse
 
     module = fuse(float_network(setting.architecture)).to(setting.device)
@@ -92,22 +92,22 @@ def _float(
 
 
 def exact(setting: Setting) -> Prepared:
-    """Logits and the counts of every population."""
+    """The exact engine, for logits and the counts of every population."""
     return _exact(setting)
 
 
 def exact_logits(setting: Setting) -> Prepared:
-    """Logits alone, as a data set is run."""
+    """The exact engine, for logits only, as on a data set."""
     return _exact(setting, with_counts=False)
 
 
 def exact_trains(setting: Setting) -> Prepared:
-    """Logits, counts and the spikes of each step."""
+    """The exact engine, for logits, counts and the spikes of each step."""
     return _exact(setting, with_trains=True)
 
 
 def exact_events(setting: Setting) -> Prepared:
-    """Counts, trains and, as the cost model wants them, the events of every core in every tick."""
+    """The exact engine, for counts, trains and the events of each core in each tick (for the cost model)."""
     graph, target = load_checkpoint(setting.folder / MODEL).graph, load_target("loihi-sim")
     design = build_design(graph, target, ONE_THRESHOLD)
     schedule = schedule_pipeline(design.pipeline, setting.samples)
@@ -123,7 +123,7 @@ def exact_events(setting: Setting) -> Prepared:
 
 
 def exact_float32(setting: Setting) -> Prepared:
-    """Logits and counts without 8-bit arithmetic."""
+    """The exact engine without 8-bit arithmetic, for logits and counts."""
     return _exact(setting, int8=False)
 
 
@@ -158,7 +158,7 @@ def _peer(run: Callable[[np.ndarray], Outputs], setting: Setting) -> Prepared:
 
     def outputs() -> Outputs:
         logits, counts = run(pixels)
-        return logits.cpu(), counts  # the logits end the wait for an accelerator
+        return logits.cpu(), counts  # copying the logits waits for the accelerator
 
     def integers(result: Outputs) -> Integers:
         logits, counts = result
@@ -168,7 +168,7 @@ def _peer(run: Callable[[np.ndarray], Outputs], setting: Setting) -> Prepared:
 
 
 def lava(setting: Setting) -> Prepared:
-    """The emitted Lava processes on lava-nc's CPU backend, from its start to its results."""
+    """The emitted Lava processes on lava-nc's CPU backend, start-up included."""
     graph, target = load_checkpoint(setting.folder / MODEL).graph, load_target("loihi-sim")
     design = build_design(graph, target, ONE_THRESHOLD)
     schedule = schedule_pipeline(design.pipeline, setting.samples)

@@ -1,4 +1,4 @@
-"""Engines and peers on the same networks and the same samples: time, memory, and whether they agree."""
+"""Time, memory and agreement of engines and peers on the same networks and samples."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from toolchain.files.whole_files import scratch_folder
 NETWORKS = ("resnet-18", "vgg-16")
 BATCH = 64
 FLAT = (1, 2, 4, 8, 16, 32)
-"""T of the networks that the exact engine runs to show that it does not depend on it."""
+"""Uniform T of the networks that show that the exact engine's time does not depend on T."""
 
 PEERS_AT = (4, 16)
 ROUNDS, SLOW_ROUNDS = 9, 3
 FEW_SAMPLES = 2
-"""For engines that take seconds a sample; the exact engine runs as many beside them."""
+"""Samples for engines that take seconds per sample, and for the exact engine that they are compared with."""
 
 FLOAT = "float ANN"
 TUNED = "float ANN, folded, channels last"
@@ -32,10 +32,10 @@ EXACT = "exact engine"
 
 
 def time_engines(device: str, on_progress: Callable[[str], None]) -> dict[str, Any]:
-    """Measure all of them; one JSON-able document.
+    """Measure all engines and peers; returns a document for JSON.
 
     Raises:
-        RuntimeError: one of them does not compute what the exact engine does.
+        RuntimeError: one of them computes other integers than the exact engine.
     """
     rows = []
     with scratch_folder() as scratch:
@@ -98,7 +98,7 @@ def _subjects(architecture: str, folder: Path, device: str) -> Iterator[Subject]
     yield subject(f"{EXACT}, float32", subjects.exact_float32)
     for label in ("mixed", *map(str, PEERS_AT)):
         yield subject(f"{EXACT}, spike trains", subjects.exact_trains, label)
-    if device == "cpu":  # events are counted there in any case
+    if device == "cpu":  # events are always counted on the CPU
         yield subject(f"{EXACT}, trains and events", subjects.exact_events, rounds=SLOW_ROUNDS)
     for label in map(str, PEERS_AT):
         for name, peer in (

@@ -1,4 +1,4 @@
-"""What the figures were measured on."""
+"""Description of the machine that the figures were measured on."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PACKAGES = ("torch", "numpy", "spikingjelly", "snntorch")
 
 
 def this_machine(device: str = "cpu") -> dict[str, Any]:
-    """Processor or accelerator, threads, and releases of what is compared."""
+    """Processor or accelerator, threads, and versions of the packages that are compared."""
     name = _processor() if device == "cpu" else torch.cuda.get_device_name(device)
     return {
         "device": name,

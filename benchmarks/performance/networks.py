@@ -1,7 +1,7 @@
-"""Networks of the paper's shapes at 32x32: random weights, thresholds balanced so that neurons do spike.
+"""Networks with the shapes of the paper's at 32x32, with random weights and balanced thresholds.
 
-Speed does not depend on what a network has learned, but an all-silent one would prove nothing about the
-engines' agreement.
+Speed does not depend on what a network has learned. The thresholds make neurons spike, as the agreement of
+engines on a silent network would prove nothing.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from toolchain.passes import lower_to_integers
 
 SHAPE, CLASSES = (3, 32, 32), 10
 MIXED = (2, 4, 6)
-"""T_l of the mixed-timestep networks, over and over; the mean is 4, or what the last layers leave of it."""
+"""T_l of the mixed-timestep networks, repeated over the layers; their mean is about 4."""
 
 MODEL = "model.pt"
 
@@ -42,7 +42,7 @@ def random_pixels(samples: int) -> np.ndarray:
 
 
 def float_network(architecture: str) -> nn.Module:
-    """The plain ANN: convolutions, batch normalization, ReLU, average pools."""
+    """The plain ANN with convolutions, batch normalization, ReLU and average pools."""
     torch.manual_seed(0)
     module = average_pooled(build_model(architecture, SHAPE, CLASSES))
     for layer in module.modules():  # so that signals reach the last layer
@@ -51,19 +51,19 @@ def float_network(architecture: str) -> nn.Module:
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
         elif isinstance(layer, nn.BatchNorm2d):
-            layer.momentum = None  # statistics of the one batch that follows
+            layer.momentum = None  # take the statistics of the one batch below
     with torch.no_grad():
         module(torch.rand(64, *SHAPE))
     return module.eval()
 
 
 def write_network(architecture: str, timesteps: Sequence[int], folder: Path) -> IntegerNetwork:
-    """Convert the same ANN and write its model file and its integer network.
+    """Convert the ANN and write its model file and its integer network.
+
+    Each population has one threshold for all its channels, as SpikingJelly's neurons support no more.
 
     Args:
-        timesteps: T_l of the spiking populations, in order and over and over.
-
-    Each population has one threshold for all its channels, as SpikingJelly's neurons take no more.
+        timesteps: T_l of the spiking populations in order, repeated as needed.
     """
     module = quantize_activations(float_network(architecture), TimestepQuantizer)
     for quantizer, steps in zip(quantizers(module).values(), cycle(timesteps), strict=False):

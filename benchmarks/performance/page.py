@@ -1,4 +1,4 @@
-"""``docs/performance.md`` and its plots, from the JSON files beside them: no figure is written by hand."""
+"""Write ``docs/performance.md`` and its plots from JSON files; no figure is written by hand."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ DEVICES = {"cpu": ("the CPU", PEERS), "cuda": ("a GPU", ON_GPU)}
 
 
 def write_page(folder: Path) -> Path:
-    """Write ``performance.md`` beside the folder, and a plot for each file of engines into it.
+    """Write ``performance.md`` into the parent folder, and a plot for each file of engines into the folder.
 
     Raises:
         FileNotFoundError: the folder holds no measurement.
@@ -81,7 +81,7 @@ def _engines(document: Document, device: str, picture: str) -> str:
 
 
 def _findings(rows: Sequence[Row], on_host: bool) -> str:
-    """What the table shows, in ratios of medians; peers leave their counts where they computed them."""
+    """The results of the table as ratios of medians. Peers leave their counts on the device."""
     batch = max(row["samples"] for row in rows)
 
     def seconds(subject: str, timesteps: str = "mixed", samples: int = batch) -> float:
@@ -98,12 +98,12 @@ def _findings(rows: Sequence[Row], on_host: bool) -> str:
         f"- from T = {FLAT[0]} to T = {FLAT[-1]}: between {min(flat) / median(flat) - 1:+.0%} and "
         f"{max(flat) / median(flat) - 1:+.0%} of the median",
     ]
-    for what, subject in (
+    for result, subject in (
         ("every spike train", f"{EXACT}, spike trains"),
         ("trains and the events of every core in every tick", f"{EXACT}, trains and events"),
     ):
         if any(row["subject"] == subject for row in rows):
-            lines.append(f"- with {what}: {seconds(subject) / exact:.1f} x the counts alone")
+            lines.append(f"- with {result}: {seconds(subject) / exact:.1f} x the counts alone")
     for peer in ("SpikingJelly", "snnTorch"):
         for label in map(str, PEERS_AT):
             ours = seconds(EXACT, label) if on_host else seconds(f"{EXACT}, logits alone")
@@ -115,9 +115,9 @@ def _findings(rows: Sequence[Row], on_host: bool) -> str:
             )
     for row in rows:
         if row["subject"] in ("stepped engine", "Lava on the CPU"):
-            beside = seconds(EXACT, row["timesteps"], row["samples"])
+            ours = seconds(EXACT, row["timesteps"], row["samples"])
             lines.append(
-                f"- T = {row['timesteps']}, {row['samples']} samples: **{_median(row) / beside:,.0f}** times "
+                f"- T = {row['timesteps']}, {row['samples']} samples: **{_median(row) / ours:,.0f}** times "
                 f"as fast as the {row['subject']}".replace("the Lava", "Lava")
             )
     return "\n".join(lines) + "\n"
@@ -196,7 +196,7 @@ def _times(ratio: float) -> str:
 
 
 def _spread(values: Sequence[float]) -> str:
-    """Three digits of the median, and the extremes."""
+    """The median with three digits, and the extremes."""
     low, high = min(values), max(values)
     return f"{median(values):.3g} [{low:.3g}, {high:.3g}]"
 

@@ -1,12 +1,13 @@
-"""The same integer network in SpikingJelly and in snnTorch, with their own layers and neurons.
+"""Run an integer network in SpikingJelly and in snnTorch, with their own layers and neurons.
 
-Averaging alignment gives a neuron the same current in every step of its firing window, so a population is
-computed whole before the next: its sources' spikes through the convolution, summed over their window, then T
-steps of the peer's neuron. Every value is an integer that float32 holds, so their counts must be ours.
+With averaging alignment, a neuron has the same current in every step of its firing window. So each
+population is computed as a whole: the spikes of its sources go through the convolution and are summed over
+their window, then the peer's neuron runs T steps. Every value is an integer that float32 can hold, so the
+counts must equal ours.
 
-``convolve`` says what goes through the convolution: every spike ("each step", as either library is used),
-or the spikes' sum over the window ("the sum"), which only averaging alignment allows: the peer then does
-the linear work once, like the exact engine, and pays for time in its neurons alone.
+``convolve`` is the input of the convolution: every spike ("each step", as both libraries are normally used),
+or the sum of the spikes over the window ("the sum"), which only averaging alignment allows. In the latter
+case the peer does the linear work once, like the exact engine, and only its neurons depend on T.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 import torch
 from torch import Tensor, nn
+from typing_extensions import assert_never
 
 from toolchain.networks.integer_network import (
     IntegerInput,
@@ -25,23 +27,23 @@ from toolchain.networks.integer_network import (
     IntegerSpiking,
     IntegerSynapse,
 )
-from toolchain.networks.linear_maps import Convolution, Dense, LinearMap, Scale, SumPool
+from toolchain.networks.linear_maps import Convolution, Dense, IntegerMap, Scale, SumPool
 
 Convolve: TypeAlias = Literal["each step", "the sum"]
 Outputs: TypeAlias = tuple[Tensor, dict[str, Tensor]]
-"""Logits ``(B, classes)``, and counts of each population, ``(B, C, H, W)``; integers in float32."""
+"""Logits ``(B, classes)``, and counts of each population ``(B, C, H, W)``, as integers in float32."""
 
 OverSteps: TypeAlias = Callable[[nn.Module, Tensor], Tensor]
-"""A layer on each step of a sequence ``(T, B, ...)``, and the sum over the steps, ``(B, ...)``."""
+"""Applies a layer to each step of a sequence ``(T, B, ...)``; returns the sum over the steps ``(B, ...)``."""
 
 Neurons: TypeAlias = Callable[[Tensor], Tensor]
-"""Constant currents ``(B, C, H, W)`` to spikes ``(T, B, C, H, W)``."""
+"""Turns constant currents ``(B, C, H, W)`` into spikes ``(T, B, C, H, W)``."""
 
 
 def spikingjelly_network(
     network: IntegerNetwork, convolve: Convolve, device: str
 ) -> Callable[[np.ndarray], Outputs]:
-    """Multi-step mode: a layer takes all steps as one batch, IFNode runs its own kernel over them."""
+    """The network in SpikingJelly's multi-step mode: layers take all steps as one batch."""
     from spikingjelly.activation_based import functional
     from spikingjelly.activation_based.neuron import IFNode
 
@@ -66,9 +68,9 @@ def spikingjelly_network(
 def snntorch_network(
     network: IntegerNetwork, convolve: Convolve, device: str
 ) -> Callable[[np.ndarray], Outputs]:
-    """A loop over the steps around every layer and every Leaky neuron, which here leaks nothing.
+    """The network in snnTorch: a loop over the steps of each layer and of Leaky neurons without leak.
 
-    Its neurons fire above the threshold, ours at it: half an integer more to begin with is the same.
+    Its neurons fire above the threshold and ours at it, so its potentials start half an integer higher.
     """
     import snntorch
 
@@ -152,7 +154,7 @@ def _layers(network: IntegerNetwork, synapse: IntegerSynapse, device: str) -> nn
     return nn.Sequential(*modules).eval().to(device)
 
 
-def _modules(linear_map: LinearMap, channels: int, factor: int) -> list[nn.Module]:
+def _modules(linear_map: IntegerMap, channels: int, factor: int) -> list[nn.Module]:
     match linear_map:
         case SumPool():
             return [
@@ -169,7 +171,8 @@ def _modules(linear_map: LinearMap, channels: int, factor: int) -> list[nn.Modul
             return [_convolution(Convolution(weight=weight, groups=channels), factor)]
         case Convolution():
             return [_convolution(linear_map, factor)]
-    raise AssertionError(linear_map)
+        case _:
+            assert_never(linear_map)
 
 
 def _convolution(convolution: Convolution, factor: int) -> nn.Conv2d:

@@ -1,4 +1,4 @@
-"""Time per sample against T, for each network, as a picture."""
+"""Plot the time per sample over T, for each network."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ STYLES = {
 
 
 def plot_engines(document: Mapping[str, Any], path: Path) -> None:
-    """One panel a network; logarithmic axes, so that a straight slope of one is time in proportion to T."""
+    """One panel per network; both axes are logarithmic, so a slope of one is time in proportion to T."""
     networks = list(dict.fromkeys(row["network"] for row in document["rows"]))
     figure, panels = plt.subplots(1, len(networks), figsize=(11, 4.6), sharey=True, squeeze=False)
     for panel, network in zip(panels[0], networks, strict=True):
         _panel(panel, [row for row in document["rows"] if row["network"] == network], document)
         panel.set_title(f"{network}, 32x32")
-    panels[0][0].set_ylabel("ms a sample")
+    panels[0][0].set_ylabel("ms per sample")
     handles, labels = panels[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right center", frameon=False, fontsize=9)
     figure.set_layout_engine("constrained")

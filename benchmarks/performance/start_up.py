@@ -1,4 +1,4 @@
-"""What a person waits for at the command line: help, and compiling ResNet-18."""
+"""Time of whole commands: the help, and compiling ResNet-18."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ process = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL)
 print(time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 sys.exit(process.returncode)
 """
-"""Run by a small process: a child's peak counts from what its parent held when it was forked."""
+"""Run in a small process, as the peak memory of a child includes what its parent held at the fork."""
 
 
 def time_start_up(on_progress: Callable[[str], None]) -> dict[str, Any]:
-    """Time whole commands; one JSON-able document."""
+    """Time whole commands; returns a document for JSON."""
     command = str(Path(sys.executable).with_name("qac-deploy"))
     with scratch_folder() as folder:
         write_network("resnet-18", MIXED, folder / "network")
@@ -59,14 +59,14 @@ def time_start_up(on_progress: Callable[[str], None]) -> dict[str, Any]:
 
 
 def _write_images(path: Path) -> None:
-    """Random ones, which is enough to count events and compare classes."""
+    """Write random images, which are enough to count events and compare classes."""
     images = random_pixels(TEST_IMAGES).astype(np.uint8)
     labels = np.arange(TEST_IMAGES) % CLASSES
     np.savez(path, train_images=images, train_labels=labels, test_images=images, test_labels=labels)
 
 
 def _time(arguments: list[str]) -> tuple[float, int]:
-    """Seconds of a whole process, and the most bytes that it held."""
+    """Seconds of a whole process, and its peak memory in bytes."""
     watched = subprocess.run(
         [sys.executable, "-S", "-c", WATCH, *arguments], capture_output=True, text=True
     )

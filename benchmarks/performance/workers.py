@@ -1,7 +1,7 @@
-"""Each subject in a process of its own, so that its memory can be told from the others'; timed in turns.
+"""Measure subjects in one process each, so that their memory is measured separately.
 
-In every round each subject runs once to warm up and once by the clock, so a slow minute of the machine
-falls on all of them.
+The processes take turns: in each round every subject runs once to warm up and once timed, so a slow minute
+of the machine affects all of them.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ class Subject:
     """One line of the benchmark.
 
     Attributes:
-        prepare, setting: a function and what it is called with, in the subject's own process.
-        rounds: how often it is timed.
-        reference: the subject whose integers must be the same; None where there are none.
+        prepare, setting: a function, and its argument; it is called in the subject's own process.
+        rounds: number of timed runs.
+        reference: the subject that must compute the same integers, or None if this one has none.
     """
 
     name: str
@@ -45,13 +45,13 @@ class Subject:
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """What one subject took.
+    """Time and memory of one subject.
 
     Attributes:
-        seconds: of each run.
-        memory_bytes: most that a run held, above what the process held after its imports; device memory
-            on an accelerator.
-        same: whether its integers were the reference's; None where there are none.
+        seconds: time of each run.
+        memory_bytes: peak memory of a run minus the memory of the process after its imports; on an
+            accelerator, peak device memory.
+        same: whether its integers equal those of the reference, or None if it has none.
     """
 
     seconds: list[float] = field(default_factory=list)
@@ -65,7 +65,7 @@ def measure(
     """Prepare all subjects, compare their integers, then time them in turns.
 
     Raises:
-        RuntimeError: a subject failed, or computes something else than its reference.
+        RuntimeError: a subject failed, or computes other integers than its reference.
     """
     with ExitStack() as stack:
         on_progress("starting")
@@ -96,8 +96,8 @@ def _same(subject: Subject, digests: dict[str, Digests | None]) -> bool | None:
     different = [name for name in theirs if theirs[name] != ours[name]]
     if different:
         raise RuntimeError(
-            f"{subject.name} does not compute what {subject.reference} does: {different[0]} differs, "
-            f"so its time means nothing"
+            f"{subject.name} does not compute the integers of {subject.reference}: {different[0]} differs, "
+            "so its time means nothing"
         )
     return True
 
@@ -130,7 +130,7 @@ class _Worker:
 def _serve(connection: Connection, subject: Subject) -> None:
     imported = _resident()["VmRSS"]
     prepared = subject.prepare(subject.setting)
-    FORGET_PEAK.write_text("5")  # from here on the peak is a run's
+    FORGET_PEAK.write_text("5")  # the peak is now that of the run
     connection.recv()
     result = prepared.run()
     held = _device_peak(subject.setting.device) or _resident()["VmHWM"] - imported
@@ -140,7 +140,7 @@ def _serve(connection: Connection, subject: Subject) -> None:
     _give_memory_back()
     while True:
         connection.recv()
-        prepared.run()  # the others had the caches, and the memory
+        prepared.run()  # warms up: other processes had the caches and the memory
         start = time.perf_counter()
         prepared.run()
         connection.send(time.perf_counter() - start)
@@ -148,7 +148,7 @@ def _serve(connection: Connection, subject: Subject) -> None:
 
 
 def _give_memory_back() -> None:
-    """What a process has freed but kept, which adds up over many processes; glibc alone can."""
+    """Return freed memory to the system, as it adds up over many processes; only glibc can."""
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
 
@@ -157,14 +157,14 @@ def _digests(integers: dict[str, np.ndarray]) -> Digests:
     def digest(values: np.ndarray) -> str:
         as_integers = np.ascontiguousarray(values).astype("<i8")
         if not np.array_equal(as_integers, values):
-            raise RuntimeError("counts that are no integers")
+            raise RuntimeError("a count or logit is not an integer")
         return hashlib.sha256(as_integers.tobytes()).hexdigest()
 
     return {name: digest(values) for name, values in integers.items()}
 
 
 def _resident() -> dict[str, int]:
-    """Bytes in memory now and at most, as Linux counts them."""
+    """Memory figures of this process in bytes, by Linux's names for them."""
     lines = (line.split() for line in STATUS.read_text().splitlines())
     return {words[0].rstrip(":"): int(words[1]) * 1024 for words in lines if words[-1] == "kB"}
 

@@ -18,12 +18,13 @@ from deploy.check.judged_build import JudgedBuild
 from deploy.design.design import lower_model
 from hw_models.multicore.pipeline.pipeline_ticks import schedule_pipeline
 from hw_models.pe_array.modes import snn_schedules
+from hw_models.pe_array.operands import Activity
 from hw_models.pe_array.rtl.driver.network import verify_in_rtl
 from hw_models.pe_array.rtl.driver.simulator import SimulatorName
 from sim.core_by_core import frames_and_probes, verify_cores
 from sim.exact.engine import run_exact
 from sim.results import first_divergence
-from toolchain.errors import LavaError, ModelFileError
+from toolchain.errors import LavaError, ModelFileError, UnsupportedNetworkError
 from toolchain.files.checkpoint import load_checkpoint
 from toolchain.networks.integer_network.serialize import array_titles, describe_network
 
@@ -183,7 +184,10 @@ def _lava(build: JudgedBuild, lava_python: Callable[[], Path]) -> Rung:
 
 def _pe_array(build: JudgedBuild) -> Rung:
     name = "integer network -> PE array"
-    difference = compare_array(build.reference, build.network, build.array, build.pixels)
+    try:
+        difference = compare_array(build.reference, build.network, build.array, build.pixels)
+    except UnsupportedNetworkError as error:
+        return Rung(name=name, status="skipped", detail=str(error))
     schedules = len(snn_schedules(build.network))
     compared = f"counts, trains and logits of {build.samples.name}, {schedules} schedules"
     return _rung(name, difference, compared)
@@ -192,16 +196,21 @@ def _pe_array(build: JudgedBuild) -> Rung:
 def _rtl(build: JudgedBuild, limit: RtlLimit, on_stage: Callable[[str], None]) -> Rung:
     """The RTL on the first sample only, as the array's cycles do not depend on the values."""
     name = "PE array -> its RTL"
-    run = verify_in_rtl(
-        build.network,
-        build.array,
-        build.pixels[:1],
-        {name: count[:1] for name, count in build.reference.counts.items()},
-        {name: train[:1] for name, train in build.reference.trains.items()},
-        simulator=limit.simulator,
-        cycle_limit=limit.cycles,
-        progress=on_stage,
-    )
+    try:
+        run = verify_in_rtl(
+            build.network,
+            build.array,
+            Activity(
+                pixels=build.pixels[:1],
+                counts={name: count[:1] for name, count in build.reference.counts.items()},
+                trains={name: train[:1] for name, train in build.reference.trains.items()},
+            ),
+            simulator=limit.simulator,
+            cycle_limit=limit.cycles,
+            progress=on_stage,
+        )
+    except UnsupportedNetworkError as error:
+        return Rung(name=name, status="skipped", detail=str(error))
     num_left_out, cycles_left_out = len(run.left_out), sum(run.left_out.values())
     over = ""
     if run.left_out:

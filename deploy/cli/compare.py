@@ -50,11 +50,13 @@ def compare(
     from deploy.check.judged_build import random_pixels
     from deploy.design.array_comparison import compare_on_array
     from deploy.report.array_document import array_document
+    from deploy.report.array_findings import refusal_line
     from deploy.report.array_plot import draw_comparison, plot_kind
     from deploy.report.comparison import array_rows
     from deploy.report.terminal import print_array
     from hw_models.pe_array.array_description import load_array
     from sim.stepped import run_stepped
+    from toolchain.errors import TargetError
     from toolchain.files.whole_files import require_replaceable_file
 
     if plot is not None and plot.suffix not in (".png", ".svg"):
@@ -66,6 +68,8 @@ def compare(
     description = loaded.array if array is None else load_array(array)
     dataset, skipped = _dataset(report, build)
     report["pe_array"] = array_document(compare_on_array(network, description, dataset))
+    if (refusal := refusal_line(report["pe_array"])) is not None:
+        raise TargetError(f"{refusal}; choose another array with --array")
     pipelines = [row for row in report["comparison"] if row["kind"] == "pipeline"]
     report["comparison"] = pipelines + array_rows(report["pe_array"])
     pixels = random_pixels(network, CHECKED_SAMPLES)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 
-from deploy.report.records import SweepRecord, UnrollingRecord, plain
+from deploy.report.records import SweepRecord, UnrollingRecord
 from hw_models.pe_array.array_description import PeArray
 from hw_models.pe_array.design_space import pareto_front, sweep_unrollings, unrollings
 from hw_models.pe_array.modes import snn_schedules
@@ -22,19 +23,27 @@ def sweep_documents(
     documents = []
     num_designs = len(list(unrollings(array.unrolling.num_elements)))
     for mode in snn_schedules(network):
-        designs = sweep_unrollings(network, array, mode, lambda done: progress())
+        designs = sweep_unrollings(network, array, mode, progress)
         front = pareto_front(designs)
-        records: list[UnrollingRecord] = [
-            plain(design)
-            | {"on_front": design in front, "is_own": design.unrolling == array.unrolling}
-            for design in designs
-        ]
         documents.append(
             SweepRecord(
                 mode=mode.name,
                 elements=array.unrolling.num_elements,
                 left_out=num_designs - len(designs),
-                designs=records,
+                designs=[
+                    UnrollingRecord(
+                        unrolling=asdict(design.array.unrolling),
+                        mode=mode.name,
+                        total_cycles=design.total_cycles,
+                        utilisation=design.utilisation,
+                        port_bytes=design.port_bytes,
+                        off_chip_bytes=design.off_chip_bytes,
+                        energy_pj=sum(design.energy_pj.values()),
+                        on_front=any(design is other for other in front),
+                        is_own=design.array.unrolling == array.unrolling,
+                    )
+                    for design in designs
+                ],
             )
         )
     return documents

@@ -9,7 +9,7 @@ from pathlib import Path
 from deploy.backends.lava.emit_bundle import emit_bundle
 from deploy.build.folder import BUILD, require_replaceable_folder, whole_folder, write_json
 from deploy.build.load import ARRAY, LAVA, MODEL, REPORT, TARGET
-from deploy.design.array_comparison import ArrayComparison, compare_on_array
+from deploy.design.array_comparison import compare_on_array
 from deploy.design.compilation import Compilation, CompileOptions, DesignPoint
 from deploy.design.design import build_design, lowering
 from deploy.design.fidelity import check_fits, compare_alignments, measure_fidelity
@@ -22,12 +22,11 @@ from deploy.report.report_document import report_document
 from hw_models.multicore.mapping.mapping_file import MAPPING, mapping_document
 from hw_models.multicore.pipeline.initiation_interval import initiation_interval, single_changes
 from hw_models.multicore.pipeline.pipeline_ticks import schedule_pipeline
-from hw_models.pe_array.array_description import PeArray, load_array
+from hw_models.pe_array.array_description import load_array
 from hw_models.target_description import load_target
 from toolchain.datasets import Dataset, data_record, load_dataset, load_recorded
-from toolchain.errors import DataError, TargetError
+from toolchain.errors import DataError
 from toolchain.files.checkpoint import Checkpoint, load_checkpoint
-from toolchain.networks.integer_network import IntegerNetwork
 from toolchain.networks.integer_network.serialize import save_integer_network
 
 
@@ -68,7 +67,7 @@ def compile_model(
         shown = shown_samples(network, dataset)
     run = None if shown is None else steady_run(mapping, pipeline, shown)
     on_stage("counting the PE array's cycles")
-    on_array = _on_array(network, array, dataset)
+    on_array = compare_on_array(network, array, dataset)
     on_stage("varying the assumed figures")
     compilation = Compilation(
         model=model,
@@ -116,14 +115,6 @@ def _dataset(
     return dataset, changed
 
 
-def _on_array(network: IntegerNetwork, array: PeArray, dataset: Dataset | None) -> ArrayComparison:
-    """The PE array's results; if a layer does not fit its buffers, only the reason."""
-    try:
-        return compare_on_array(network, array, dataset)
-    except TargetError as error:
-        return ArrayComparison(array=array, modes={}, samples=0, refusal=str(error))
-
-
 def _write(compilation: Compilation, out: Path) -> None:
     report = report_document(compilation)
     design = compilation.design
@@ -131,7 +122,7 @@ def _write(compilation: Compilation, out: Path) -> None:
         save_integer_network(design.network, folder)
         shutil.copyfile(compilation.model, folder / MODEL)
         (folder / TARGET).write_text(compilation.target.file.text, encoding="utf-8")
-        (folder / ARRAY).write_text(compilation.array.text, encoding="utf-8")
+        (folder / ARRAY).write_text(compilation.array.file.text, encoding="utf-8")
         write_json(folder / MAPPING, mapping_document(design.mapping))
         write_json(folder / "pe_array.json", report["pe_array"])
         write_json(folder / "pipeline.trace.json", chrome_trace(compilation.schedule))

@@ -1,4 +1,4 @@
-"""Estimate a network on the PE array in every mode that computes its integers."""
+"""A network on the PE array in every mode that computes its integers, with and without data."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from hw_models.pe_array.array_description import PeArray
 from hw_models.pe_array.array_kernels import array_kernels
 from hw_models.pe_array.estimate import ArrayEstimate, estimate_array
 from hw_models.pe_array.modes import Mode, array_modes
+from hw_models.pe_array.operands import Activity
 from hw_models.pe_array.roofline import Roofline, roofline
 from hw_models.pe_array.skipping_estimate import SkippedKernel, estimate_skipping
 from hw_models.pe_array.zero_skipping import Skipping
 from sim.engines import simulate
 from toolchain.datasets import Dataset
+from toolchain.errors import TargetError, UnsupportedNetworkError
 from toolchain.networks.integer_network import IntegerNetwork
 
 SKIPPING_SAMPLES = 4
@@ -25,7 +27,7 @@ class ModeOnArray:
     """A network in one mode.
 
     Attributes:
-        skipping: each kernel with each kind of zero skipping; empty without a data set.
+        skipping: each kernel under each kind of zero skipping; empty without data.
     """
 
     estimate: ArrayEstimate
@@ -39,8 +41,8 @@ class ArrayComparison:
 
     Attributes:
         modes: empty if the array cannot run the network.
-        samples: on which zero skipping was counted; 0 without a data set.
-        refusal: why the array cannot run the network, or None.
+        samples: number of samples on which zero skipping was counted; 0 without data.
+        refusal: why the array cannot run the network, or None if it can.
     """
 
     array: PeArray
@@ -52,28 +54,34 @@ class ArrayComparison:
 def compare_on_array(
     network: IntegerNetwork, array: PeArray, dataset: Dataset | None
 ) -> ArrayComparison:
-    """Estimate every mode; count zero skipping on test samples of a data set, if there is one.
+    """The network in every mode, or the reason why the array cannot run it.
 
-    Raises:
-        TargetError: a buffer of the array cannot hold a row of a kernel.
+    Args:
+        dataset: zero skipping is counted on its first test samples; None leaves it out.
     """
-    pixels, run = None, None
-    if dataset is not None:
-        pixels = dataset.test_pixels[:SKIPPING_SAMPLES]
-        run = simulate(network, pixels, with_trains=not network.has_constant_current)
+    activity = None if dataset is None else _activity(network, dataset)
+    try:
+        modes = {mode: _in_mode(network, array, mode, activity) for mode in array_modes(network)}
+    except (TargetError, UnsupportedNetworkError) as error:
+        return ArrayComparison(array=array, modes={}, samples=0, refusal=str(error))
+    samples = 0 if activity is None else len(activity.pixels)
+    return ArrayComparison(array=array, modes=modes, samples=samples)
 
-    def in_mode(mode: Mode) -> ModeOnArray:
-        skipping: Mapping[Skipping, tuple[SkippedKernel, ...]] = {}
-        if pixels is not None and run is not None:
-            skipping = estimate_skipping(network, array, mode, pixels, run.counts, run.trains)
-        return ModeOnArray(
-            estimate=estimate_array(network, array, mode),
-            rooflines=tuple(roofline(kernel, array) for kernel in array_kernels(network, mode)),
-            skipping=skipping,
-        )
 
-    return ArrayComparison(
-        array=array,
-        modes={mode: in_mode(mode) for mode in array_modes(network)},
-        samples=0 if pixels is None else len(pixels),
+def _activity(network: IntegerNetwork, dataset: Dataset) -> Activity:
+    pixels = dataset.test_pixels[:SKIPPING_SAMPLES]
+    run = simulate(network, pixels, with_trains=not network.has_constant_current)
+    return Activity(pixels=pixels, counts=run.counts, trains=run.trains)
+
+
+def _in_mode(
+    network: IntegerNetwork, array: PeArray, mode: Mode, activity: Activity | None
+) -> ModeOnArray:
+    skipping: Mapping[Skipping, tuple[SkippedKernel, ...]] = {}
+    if activity is not None:
+        skipping = estimate_skipping(network, array, mode, activity)
+    return ModeOnArray(
+        estimate=estimate_array(network, array, mode),
+        rooflines=tuple(roofline(kernel, array) for kernel in array_kernels(network, mode)),
+        skipping=skipping,
     )

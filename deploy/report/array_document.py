@@ -75,17 +75,17 @@ def _mode(mode: ModeOnArray) -> ModeRecord:
 
 
 def _layer(layer: LayerEstimate, roof: Roofline, num_elements: int) -> LayerRecord:
-    timing, counters = layer.timing, asdict(layer.counters)
+    kernel, timing, counters = layer.kernel, layer.timing, asdict(layer.counters)
     total = timing.total_cycles
     stalls = {
         name: timing.on_chip_stalls.get(name, 0) + timing.off_chip_stalls.get(name, 0)
         for name in STALLS
     }
     record: Any = {
-        "name": layer.name,
-        "target": layer.target,
-        "frames": layer.frames,
-        "operand_bits": layer.operand_bits,
+        "name": kernel.name,
+        "target": kernel.target,
+        "frames": kernel.nest.frames,
+        "operand_bits": kernel.reads.bits,
         "total_cycles": total,
         "stalls": stalls,
         "fill_and_drain_cycles": timing.fill_cycles + timing.drain_cycles,

@@ -7,6 +7,13 @@ from deploy.report.records import ArrayRecord
 from hw_models.pe_array.modes import MODES
 
 
+def refusal_line(on_array: ArrayRecord) -> str | None:
+    """One line if the array cannot run the network, else None."""
+    if on_array["refusal"] is None:
+        return None
+    return f"{on_array['array']} cannot run this network: {on_array['refusal']}"
+
+
 def headline(on_array: ArrayRecord) -> str:
     """The array in a line."""
     sizes = " x ".join(

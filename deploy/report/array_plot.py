@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLOURS = {
-    "turns": "#2f6db3",
+    "iterations": "#2f6db3",
     "weight": "#c2410c",
     "input": "#e3a008",
     "psum": "#7a5aa8",
@@ -109,13 +109,13 @@ def _cycles(axes: Axes, on_array: ArrayRecord) -> None:
     modes = on_array["estimates"]
     names = [mode["mode"] for mode in modes]
     left = [0.0] * len(modes)
-    parts = {"turns": [mode["cycles"] for mode in modes]}
+    parts = {"iterations": [mode["cycles"] for mode in modes]}
     parts |= {name: [mode["stalls"][name] for mode in modes] for name in STALLS}
     parts["fill, drain"] = [mode["fill_and_drain_cycles"] for mode in modes]
     for name, cycles in parts.items():
         if not any(cycles):
             continue
-        label = name if name in ("turns", "fill, drain") else f"waits for {name}"
+        label = name if name in ("iterations", "fill, drain") else f"waits for {name}"
         axes.barh(names, cycles, left=left, height=0.6, color=COLOURS[name], label=label)
         left = [start + more for start, more in zip(left, cycles, strict=True)]
     for kind, mark in _SKIPPING_MARKS.items():

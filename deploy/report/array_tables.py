@@ -55,10 +55,10 @@ def _cycles_in_use(part: LayerRecord | ModeRecord) -> str:
 def waits_table(on_array: ArrayRecord) -> Table:
     """Cycles of each mode by cause."""
     return tabulate(
-        "cycles by cause: turns of the loop, and what the array waits for",
+        "cycles by cause: iterations of the loop, and what the array waits for",
         on_array["estimates"],
         names("Mode", "mode", lambda m: m["mode"]),
-        numbers("turns", "turns", lambda m: m["cycles"]),
+        numbers("iterations", "iterations", lambda m: m["cycles"]),
         *(numbers(name, name, partial(_stalls, name)) for name in stalls_shown(on_array)),
         numbers("fill, drain", "fill, drain", lambda m: m["fill_and_drain_cycles"]),
         numbers("total", "total", lambda m: m["total_cycles"]),

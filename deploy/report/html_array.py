@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from deploy.report import svg_figures
-from deploy.report.array_findings import findings, headline, silicon
+from deploy.report.array_findings import findings, headline, refusal_line, silicon
 from deploy.report.array_tables import (
     energy_table,
     layers_table,
@@ -19,7 +19,8 @@ from deploy.report.records import ArrayRecord, Report
 
 
 def comparison(report: Report) -> Markup:
-    if not report["comparison"]:
+    rows, refusal = report["comparison"], refusal_line(report["pe_array"])
+    if not rows and refusal is None:
         return NOTHING
     return section(
         "comparison",
@@ -33,19 +34,16 @@ def comparison(report: Report) -> Markup:
             "processes and scopes: the array's leave out control and leakage.",
             class_="quiet",
         ),
-        scrolling(comparison_table(report["comparison"]).for_page()),
-        *_array(report),
+        scrolling(comparison_table(rows).for_page()) if rows else NOTHING,
+        *(_array(report) if refusal is None else [element("p", refusal, class_="callout")]),
     )
 
 
 def _array(report: Report) -> list[Markup]:
     on_array = report["pe_array"]
-    if on_array["refusal"] is not None:
-        why = f"{on_array['array']} cannot run this network: {on_array['refusal']}"
-        return [element("p", why, class_="callout")]
     legend = element(
         "div",
-        element("span", element("i", class_="turns"), "turns of the loop"),
+        element("span", element("i", class_="iterations"), "iterations of the loop"),
         *(
             element("span", element("i", class_=f"wait-{n}"), f"waits for {n}")
             for n in stalls_shown(on_array)

@@ -174,10 +174,10 @@ def time_bars(times: dict[str, TimeRecord]) -> Markup:
 
 def cycle_bars(on_array: ArrayRecord) -> Markup:
     """One stacked bar per mode of the PE array, at one scale: the cycles of a sample by cause."""
-    kinds = ["turns", *(f"wait-{name}" for name in STALLS), "edges"]
+    kinds = ["iterations", *(f"wait-{name}" for name in STALLS), "edges"]
     rows: dict[str, dict[str, int]] = {
         mode["mode"]: {
-            "turns": mode["cycles"],
+            "iterations": mode["cycles"],
             **{f"wait-{name}": mode["stalls"][name] for name in STALLS},
             "edges": mode["fill_and_drain_cycles"],
         }

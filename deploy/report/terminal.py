@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.markup import escape
 
-from deploy.report.array_findings import findings, headline, silicon
+from deploy.report.array_findings import findings, headline, refusal_line, silicon
 from deploy.report.array_tables import (
     energy_table,
     layers_table,
@@ -77,6 +77,8 @@ def print_summary(report: Report, console: Console) -> None:
         )
     if report["design_points"]:
         print_table(designs_table(report), console)
+    if refusal := refusal_line(report["pe_array"]):
+        console.print(f"[yellow]{escape(refusal)}[/yellow]")
     if report["comparison"]:
         print_table(comparison_table(report["comparison"]).only(*IN_SUMMARY), console)
         console.print(_ESTIMATES)
@@ -86,22 +88,19 @@ def print_array(report: Report, sweeps: Sequence[SweepRecord], console: Console)
     """The array of a report layer by layer and as a whole, its sweeps, and the pipeline next to it."""
     on_array = report["pe_array"]
     console.print(escape(headline(on_array)))
-    if on_array["refusal"] is not None:
-        console.print(f"the array cannot run this network: {escape(on_array['refusal'])}")
-    else:
-        tables = [
-            layers_table(report),
-            waits_table(on_array),
-            mode_table(shown_mode(on_array)),
-            energy_table(on_array),
-        ]
-        if on_array["skipping_samples"]:
-            tables.append(skipping_table(on_array))
-        for table in tables:
-            print_table(table, console)
-        console.print()
-        for sentence in (*findings(on_array), silicon(on_array)):
-            console.print(sentence)
+    tables = [
+        layers_table(report),
+        waits_table(on_array),
+        mode_table(shown_mode(on_array)),
+        energy_table(on_array),
+    ]
+    if on_array["skipping_samples"]:
+        tables.append(skipping_table(on_array))
+    for table in tables:
+        print_table(table, console)
+    console.print()
+    for sentence in (*findings(on_array), silicon(on_array)):
+        console.print(sentence)
     for sweep in sweeps:
         print_table(sweep_table(sweep), console)
         if sweep["left_out"]:

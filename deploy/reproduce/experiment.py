@@ -1,4 +1,4 @@
-"""What an experiment returns: a table, notes, and what to draw; and how that is written."""
+"""The result of an experiment, a table with notes and a plot, and the files that it is written to."""
 
 from __future__ import annotations
 
@@ -7,29 +7,57 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias, cast
 
 from typing_extensions import assert_never
 
 from deploy.build.folder import write_json
 from toolchain.files.whole_files import ANY_FILE, PNG_FILE, whole_file
 
-Cell = str | int | float | None
+Cell: TypeAlias = str | int | float | None
+PlotKind: TypeAlias = Literal["lines", "bars"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plot:
-    """Series over common x positions; a None is not drawn.
+    """Series over common x positions; None is not drawn.
 
     Attributes:
-        kind: bars are side by side.
+        kind: lines, or bars side by side.
     """
 
-    kind: Literal["lines", "bars"]
+    kind: PlotKind
     x_label: str
     y_label: str
     x: Sequence[Cell]
     series: Mapping[str, Sequence[float | None]]
+
+
+def plot_columns(
+    kind: PlotKind,
+    y_label: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[Cell]],
+    series: Mapping[str, str],
+) -> Plot:
+    """Plot columns of a table over its first column.
+
+    Args:
+        series: label of each series, and the column that it shows; in percent if the name ends with "%".
+    """
+
+    def values(column: str) -> list[float | None]:
+        cells = [cast("float | None", row[columns.index(column)]) for row in rows]
+        factor = 100 if column.endswith("%") else 1
+        return [None if cell is None else factor * cell for cell in cells]
+
+    return Plot(
+        kind=kind,
+        x_label=columns[0],
+        y_label=y_label,
+        x=[row[0] for row in rows],
+        series={label: values(column) for label, column in series.items()},
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +66,8 @@ class Experiment:
 
     Attributes:
         name: file name without extension.
-        columns: of the table; accuracies are shares, shown in percent where the name ends with "%".
+        columns: headings; accuracies are shares, shown in percent if the heading ends with "%".
+        values: further entries of the JSON file.
     """
 
     name: str
@@ -50,7 +79,7 @@ class Experiment:
     values: Mapping[str, object] = field(default_factory=dict)
 
     def shown(self) -> list[list[str]]:
-        """All cells as text."""
+        """The rows of the table as text."""
         return [
             [_text(column, cell) for column, cell in zip(self.columns, row, strict=True)]
             for row in self.rows
@@ -66,7 +95,7 @@ class Experiment:
 
 
 def save_experiment(experiment: Experiment, folder: Path) -> list[Path]:
-    """Write CSV, JSON and, where there is something to draw, PNG; return the files."""
+    """Write CSV, JSON and, if there is a plot, PNG; return the paths."""
     folder.mkdir(parents=True, exist_ok=True)
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")

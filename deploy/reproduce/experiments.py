@@ -1,4 +1,4 @@
-"""The experiments by name, in the order in which the results page shows them."""
+"""The experiments by name, in the order of the results page."""
 
 from __future__ import annotations
 
@@ -21,4 +21,4 @@ EXPERIMENTS: dict[str, Callable[[Study, int], Experiment]] = {
     "fig11": fig11,
     "budget": budget,
 }
-"""Each takes a study and the number of test images to measure on."""
+"""Functions of a study and the number of test images to measure on."""

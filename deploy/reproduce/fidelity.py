@@ -1,20 +1,17 @@
-"""What conversion keeps: the summary of all stages, and what calibration regains (Table 3)."""
+"""Accuracy of each stage of the conversion, and the gain of calibration (Table 3)."""
 
 from __future__ import annotations
 
 import math
 
 import numpy as np
-import torch
 
-from deploy.reproduce.experiment import Experiment, Plot
+from deploy.reproduce.experiment import Experiment, plot_columns
 from deploy.reproduce.measures import (
     LEVELS,
-    converted_graph,
-    file_label,
-    first_test_images,
     mean_timesteps,
     run_integers,
+    snn_accuracy,
 )
 from deploy.reproduce.study import Study
 from toolchain.method.baselines import (
@@ -31,22 +28,20 @@ CALIBRATION_SAMPLES = 1_024
 
 
 def summary(study: Study, samples: int) -> Experiment:
-    """Float ANN, quantized ANN, float SNN and integer network, and QCFS at T = 4 beside them."""
-    pixels, labels = first_test_images(study, samples)
+    """Accuracy of the float ANN, quantized ANN, float SNN and integer network, and of QCFS at T = 4."""
+    pixels, labels = study.test_images(samples)
     module = study.qac_network()
-    graph = converted_graph(study, module)
+    graph = study.converted(module)
     float_ann = ann_logits(study.continued_ann(), pixels, study.dataset.max_value)
     quantized = ann_logits(module, pixels, study.dataset.max_value)
     spiking = run_float_snn(graph, pixels).logits
     integers = run_integers(graph, pixels)
-    qcfs = converted_graph(study, study.qcfs_network(LEVELS))
+    qcfs = study.converted(study.qcfs_network(LEVELS))
     plain = logits_by_timestep(frame_by_frame(qcfs, LEVELS), pixels)[-1]
     same = int((quantized.argmax(1) == spiking.argmax(1)).sum())
     populations = graph.spiking
     neurons = [math.prod(p.shape) for p in populations]
-    weighted = sum(n * p.timesteps for n, p in zip(neurons, populations, strict=True)) / sum(
-        neurons
-    )
+    weighted = float(np.average([p.timesteps for p in populations], weights=neurons))
     minutes = {name: seconds / 60 for name, seconds in study.training_seconds().items()}
     row = (
         study.name,
@@ -59,8 +54,8 @@ def summary(study: Study, samples: int) -> Experiment:
         accuracy(plain, labels),
     )
     return Experiment(
-        name=f"summary-{file_label(study)}",
-        title=f"{study.name} on {study.dataset.name}, {len(labels):,} test images",
+        name=f"summary-{study.file_label}",
+        title=f"{study.label}, {len(labels):,} test images",
         columns=(
             "network",
             "float ANN %",
@@ -89,10 +84,10 @@ def summary(study: Study, samples: int) -> Experiment:
 
 
 def calibration(study: Study, samples: int) -> Experiment:
-    """What calibrating v(0) and v_th regains where conversion loses (Table 3)."""
-    pixels, labels = first_test_images(study, samples)
+    """Accuracy that calibrating v(0) and v_th regains after a conversion that loses some (Table 3)."""
+    pixels, labels = study.test_images(samples)
     module = study.qac_network()
-    graph = converted_graph(study, module)
+    graph = study.converted(module)
     held_out = study.dataset.train_pixels[-CALIBRATION_SAMPLES:]
     targets = ann_logits(module, held_out, study.dataset.max_value)
     variants = {
@@ -103,31 +98,22 @@ def calibration(study: Study, samples: int) -> Experiment:
     rows = []
     for name, variant in variants.items():
         result = calibrate(variant, np.asarray(held_out), targets, CalibrationPlan(epochs=8))
-        before, after = (
-            accuracy(run_float_snn(g, pixels, dtype=torch.float32).logits, labels)
-            for g in (variant, result.graph)
-        )
+        before, after = (snn_accuracy(g, pixels, labels) for g in (variant, result.graph))
         integers = None
         if name.startswith("average"):
             integers = float((run_integers(result.graph, pixels) == labels).mean())
         rows.append((name, before, after, after - before, integers))
+    columns = ("alignment", "before %", "after %", "gain %", "integer network after %")
     return Experiment(
-        name=f"calibration-{file_label(study)}",
-        title=f"Calibration (Table 3): {study.name} on {study.dataset.name}",
-        columns=("alignment", "before %", "after %", "gain %", "integer network after %"),
+        name=f"calibration-{study.file_label}",
+        title=f"Calibration (Table 3): {study.label}",
+        columns=columns,
         rows=rows,
         notes=[
             f"v(0) and v_th per channel, {CALIBRATION_SAMPLES:,} unlabelled training images, 8 epochs; "
             f"accuracy on {len(labels):,} test images, which calibration never sees.",
         ],
-        plot=Plot(
-            kind="bars",
-            x_label="alignment",
-            y_label="accuracy, %",
-            x=[row[0] for row in rows],
-            series={
-                "before": [100 * row[1] for row in rows],
-                "after": [100 * row[2] for row in rows],
-            },
+        plot=plot_columns(
+            "bars", "accuracy, %", columns, rows, {"before": "before %", "after": "after %"}
         ),
     )

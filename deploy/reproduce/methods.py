@@ -1,4 +1,4 @@
-"""Other conversion methods: QCFS with averaging (Table 8), and baselines on the same float ANN."""
+"""Other conversion methods: QCFS with averaging (Table 8), and baselines from the same float ANN."""
 
 from __future__ import annotations
 
@@ -6,18 +6,15 @@ import copy
 from collections.abc import Callable
 
 import numpy as np
-import torch
 from torch import nn
 
-from deploy.reproduce.experiment import Experiment, Plot
+from deploy.reproduce.experiment import Experiment, Plot, plot_columns
 from deploy.reproduce.measures import (
     LEVELS,
-    converted_graph,
     data_note,
-    file_label,
-    first_test_images,
     mean_timesteps,
     paper_figures,
+    snn_accuracy,
 )
 from deploy.reproduce.study import Study
 from toolchain.method.baselines import (
@@ -27,7 +24,6 @@ from toolchain.method.baselines import (
     logits_by_timestep,
     silence_overfired,
 )
-from toolchain.method.float_snn import run_float_snn
 from toolchain.method.quantize_activations import balance_thresholds, quantize_activations
 from toolchain.method.quantizers import FixedTimestepQuantizer, SlipRelu, quantizers
 from toolchain.networks.layer_graph import LayerGraph
@@ -36,60 +32,48 @@ from toolchain.training.evaluate import as_input
 
 
 def table8(study: Study, samples: int) -> Experiment:
-    """QCFS with and without temporal averaging, on one network."""
-    pixels, labels = first_test_images(study, samples)
-    graph = converted_graph(study, study.qcfs_network(LEVELS))
+    """Accuracy of one QCFS network with and without temporal averaging."""
+    pixels, labels = study.test_images(samples)
+    graph = study.converted(study.qcfs_network(LEVELS))
     timesteps = (1, 2, 3, 4, 8, 16)
     plain = logits_by_timestep(frame_by_frame(graph, max(timesteps)), pixels)
     paper = paper_figures()["table8"]
     rows = []
     for steps in timesteps:
-        logits = run_float_snn(averaged(graph, steps), pixels, dtype=torch.float32).logits
-        of_paper = [
-            values[paper["timesteps"].index(steps)] / 100 for values in paper[LEVELS].values()
-        ]
-        ours = accuracy(plain[steps - 1], labels), accuracy(logits, labels)
-        rows.append((steps, *ours, ours[1] - ours[0], *of_paper))
+        column = paper["timesteps"].index(steps)
+        of_paper = [values[column] / 100 for values in paper[LEVELS].values()]
+        without = accuracy(plain[steps - 1], labels)
+        averaging = snn_accuracy(averaged(graph, steps), pixels, labels)
+        rows.append((steps, without, averaging, averaging - without, *of_paper))
+    columns = (
+        *("T", "QCFS %", "QCFS + averaging %", "gain %"),
+        *("paper QCFS %", "paper + averaging %"),
+    )
+    series = {"QCFS": "QCFS %", "QCFS + averaging": "QCFS + averaging %"}
     return Experiment(
-        name=f"table8-{file_label(study)}",
-        title=f"Table 8, averaging on QCFS (L = {LEVELS}): {study.name} on {study.dataset.name}",
-        columns=(
-            "T",
-            "QCFS %",
-            "QCFS + averaging %",
-            "gain %",
-            "paper QCFS %",
-            "paper + averaging %",
-        ),
+        name=f"table8-{study.file_label}",
+        title=f"Table 8, averaging on QCFS (L = {LEVELS}): {study.label}",
+        columns=columns,
         rows=rows,
         notes=[
             f"{len(labels):,} test images. The paper's numbers are ResNet-20 on CIFAR-10.",
             data_note(study),
         ],
-        plot=Plot(
-            kind="lines",
-            x_label="T",
-            y_label="accuracy, %",
-            x=list(timesteps),
-            series={
-                "QCFS": [100 * row[1] for row in rows],
-                "QCFS + averaging": [100 * row[2] for row in rows],
-            },
-        ),
+        plot=plot_columns("lines", "accuracy, %", columns, rows, series),
     )
 
 
 def baselines(study: Study, samples: int) -> Experiment:
-    """Other conversion methods on the same float ANN, or trained on from it."""
-    pixels, labels = first_test_images(study, samples)
+    """Accuracy of other conversion methods, applied to the same float ANN or trained from it."""
+    pixels, labels = study.test_images(samples)
     timesteps = (1, 2, 4, 8, 16)
     longest = max(timesteps)
-    qcfs = converted_graph(study, study.qcfs_network(LEVELS))
-    slip = converted_graph(study, _steps_alone(study.sliprelu_network(LEVELS)))
+    qcfs = study.converted(study.qcfs_network(LEVELS))
+    slip = study.converted(_steps_alone(study.sliprelu_network(LEVELS)))
     opened = quantize_activations(study.continued_ann(), lambda: FixedTimestepQuantizer(LEVELS))
     held_out = study.dataset.train_pixels[:256]
     balance_thresholds(opened, as_input(held_out, study.dataset.max_value))
-    balanced = converted_graph(study, opened)
+    balanced = study.converted(opened)
     runs: dict[str, Callable[[], np.ndarray]] = {
         "RMP": lambda: logits_by_timestep(frame_by_frame(balanced, longest, 0.0), pixels),
         "OPI": lambda: logits_by_timestep(frame_by_frame(balanced, longest), pixels),
@@ -106,16 +90,12 @@ def baselines(study: Study, samples: int) -> Experiment:
         "QCFS + averaging": lambda t: averaged(qcfs, t),
     }
     for name, build in by_method.items():
-        graphs = [build(t) for t in timesteps]
-        shares = [
-            accuracy(run_float_snn(g, pixels, dtype=torch.float32).logits, labels) for g in graphs
-        ]
-        rows.append((name, *shares))
-    graph = converted_graph(study, study.qac_network())
-    ours = accuracy(run_float_snn(graph, pixels, dtype=torch.float32).logits, labels)
+        rows.append((name, *(snn_accuracy(build(t), pixels, labels) for t in timesteps)))
+    graph = study.converted(study.qac_network())
+    ours = snn_accuracy(graph, pixels, labels)
     return Experiment(
-        name=f"baselines-{file_label(study)}",
-        title=f"Conversion methods: {study.name} on {study.dataset.name}",
+        name=f"baselines-{study.file_label}",
+        title=f"Conversion methods: {study.label}",
         columns=("method", *(f"T={t} %" for t in timesteps)),
         rows=rows,
         notes=[
@@ -138,7 +118,7 @@ def baselines(study: Study, samples: int) -> Experiment:
 
 
 def _steps_alone(module: nn.Module) -> nn.Module:
-    """A SlipReLU network as its spiking one computes: conversion leaves the sloped part out."""
+    """A SlipReLU network without its sloped part, which spiking neurons do not compute."""
     stepped = copy.deepcopy(module)
     for quantizer in quantizers(stepped).values():
         assert isinstance(quantizer, SlipRelu)

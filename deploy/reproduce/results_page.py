@@ -1,4 +1,4 @@
-"""One Markdown page of all experiments that were run, in the order of ``EXPERIMENTS``."""
+"""One Markdown page with all experiments that were run, in the order of ``EXPERIMENTS``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ hand. Each table is also a CSV and a JSON file in `results/`.
 
 
 def write_results_page(folder: Path) -> Path:
-    """Gather the JSON files of a results folder into ``results.md`` beside it.
+    """Gather the JSON files of a results folder into ``results.md`` in its parent folder.
 
     Raises:
         DataError: the folder holds no result.

@@ -1,24 +1,23 @@
-"""Mixed timesteps: per layer (Fig. 1), aligned (Table 4), scaled (Table 5), learned (Fig. 11), budgeted."""
+"""Mixed timesteps: alignment (Table 4), scaling (Table 5), per layer (Fig. 1), learned (Fig. 11), budgets."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, cast
+from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import nn
 
-from deploy.reproduce.experiment import Experiment, Plot
+from deploy.reproduce.experiment import Experiment, plot_columns
 from deploy.reproduce.measures import (
-    converted_graph,
     data_note,
-    file_label,
-    first_test_images,
     mean_timesteps,
     nearest_paper_network,
     paper_figures,
+    snn_accuracy,
 )
 from deploy.reproduce.study import Study
 from hw_models.multicore.pipeline.initiation_interval import initiation_interval
@@ -26,7 +25,6 @@ from hw_models.multicore.pipeline.pipeline import pipeline_of
 from hw_models.multicore.pipeline.pipeline_ticks import schedule_pipeline
 from hw_models.multicore.pipeline.provisioning import uniform_provisioning
 from hw_models.target_description import load_target
-from toolchain.method.float_snn import run_float_snn
 from toolchain.method.quantizers import StepThresholdQuantizer, quantizers
 from toolchain.networks.layer_graph import AlignmentMethod
 from toolchain.passes import lower_to_integers
@@ -36,9 +34,9 @@ from toolchain.training import TimestepBudget, accuracy, ann_logits
 
 
 def table4(study: Study, samples: int) -> Experiment:
-    """Temporal alignment: a method for expansion and one for reduction."""
-    pixels, labels = first_test_images(study, samples)
-    graph = converted_graph(study, study.qac_network())
+    """Accuracy by temporal alignment, with one method for expansion and one for reduction."""
+    pixels, labels = study.test_images(samples)
+    graph = study.converted(study.qac_network())
     combinations: dict[str, tuple[AlignmentMethod, AlignmentMethod]] = {
         "Repl + Aver": ("replicate", "average"),
         "Repl + Trunc": ("replicate", "truncate"),
@@ -50,37 +48,29 @@ def table4(study: Study, samples: int) -> Experiment:
     rows = []
     for name, (expansion, reduction) in combinations.items():
         aligned = align_by_direction(graph, expansion=expansion, reduction=reduction)
-        logits = run_float_snn(aligned, pixels, dtype=torch.float32).logits
         cifar10, cifar100 = paper[name][like]
-        rows.append((name, accuracy(logits, labels), cifar10 / 100, cifar100 / 100))
+        rows.append((name, snn_accuracy(aligned, pixels, labels), cifar10 / 100, cifar100 / 100))
+    columns = (
+        *("expansion + reduction", "ours %"),
+        *(f"paper {like} CIFAR-10 %", f"paper {like} CIFAR-100 %"),
+    )
     return Experiment(
-        name=f"table4-{file_label(study)}",
-        title=f"Table 4, temporal alignment: {study.name} on {study.dataset.name}",
-        columns=(
-            "expansion + reduction",
-            "ours %",
-            f"paper {like} CIFAR-10 %",
-            f"paper {like} CIFAR-100 %",
-        ),
+        name=f"table4-{study.file_label}",
+        title=f"Table 4, temporal alignment: {study.label}",
+        columns=columns,
         rows=rows,
         notes=[
             f"{len(labels):,} test images. An edge between equal T counts as an expansion by one.",
             data_note(study),
         ],
-        plot=Plot(
-            kind="bars",
-            x_label="expansion + reduction",
-            y_label="accuracy, %",
-            x=[row[0] for row in rows],
-            series={"ours": [100 * row[1] for row in rows]},
-        ),
+        plot=plot_columns("bars", "accuracy, %", columns, rows, {"ours": "ours %"}),
     )
 
 
 def table5(study: Study, samples: int) -> Experiment:
-    """Temporal scaling: every T_l times 1 to 6."""
-    pixels, labels = first_test_images(study, samples)
-    graph = converted_graph(study, study.qac_network())
+    """Accuracy with every T_l multiplied by 1 to 6."""
+    pixels, labels = study.test_images(samples)
+    graph = study.converted(study.qac_network())
     ann = accuracy(
         ann_logits(study.continued_ann(), pixels, study.dataset.max_value, torch.float32), labels
     )
@@ -88,53 +78,41 @@ def table5(study: Study, samples: int) -> Experiment:
     rows = []
     for factor, of_paper in zip(range(1, 7), paper_figures()["table5"][like], strict=True):
         scaled = scale_timesteps(graph, factor)
-        logits = run_float_snn(scaled, pixels, dtype=torch.float32).logits
-        mean = mean_timesteps(scaled)
-        rows.append((f"{factor}T", mean, accuracy(logits, labels), of_paper / 100))
+        ours = snn_accuracy(scaled, pixels, labels)
+        rows.append((f"{factor}T", mean_timesteps(scaled), ours, of_paper / 100))
+    columns = ("timesteps", "mean T", "ours %", f"paper {like} CIFAR-10 %")
+    plot = plot_columns("lines", "accuracy, %", columns, rows, {"ours": "ours %"})
     return Experiment(
-        name=f"table5-{file_label(study)}",
-        title=f"Table 5, temporal scaling: {study.name} on {study.dataset.name}",
-        columns=("timesteps", "mean T", "ours %", f"paper {like} CIFAR-10 %"),
+        name=f"table5-{study.file_label}",
+        title=f"Table 5, temporal scaling: {study.label}",
+        columns=columns,
         rows=rows,
         notes=[f"{len(labels):,} test images; the float ANN has {ann:.2%}.", data_note(study)],
-        plot=Plot(
-            kind="lines",
-            x_label="timesteps",
-            y_label="accuracy, %",
-            x=[row[0] for row in rows],
-            series={
-                "ours": [100 * row[2] for row in rows],
-                "float ANN": [100 * ann] * len(rows),
-            },
-        ),
+        plot=replace(plot, series={**plot.series, "float ANN": [100 * ann] * len(rows)}),
     )
 
 
 def fig1(study: Study, samples: int) -> Experiment:
-    """Timesteps and bit width of every layer."""
-    graph = converted_graph(study, study.qac_network())
+    """Timesteps and bit width of each layer."""
+    graph = study.converted(study.qac_network())
     rows = [
         (p.name, p.timesteps, math.log2(p.timesteps), math.prod(p.shape)) for p in graph.spiking
     ]
+    columns = ("layer", "T", "bit width", "neurons")
+    series = {"T": "T", "bit width": "bit width"}
     return Experiment(
-        name=f"fig1-{file_label(study)}",
-        title=f"Figure 1, timesteps per layer: {study.name} on {study.dataset.name}",
-        columns=("layer", "T", "bit width", "neurons"),
+        name=f"fig1-{study.file_label}",
+        title=f"Figure 1, timesteps per layer: {study.label}",
+        columns=columns,
         rows=rows,
         notes=[f"Mean T {mean_timesteps(graph):.2f}.", data_note(study)],
-        plot=Plot(
-            kind="bars",
-            x_label="layer",
-            y_label="timesteps T, bits",
-            x=[row[0] for row in rows],
-            series={"T": [row[1] for row in rows], "bit width": [row[2] for row in rows]},
-        ),
+        plot=plot_columns("bars", "timesteps T, bits", columns, rows, series),
     )
 
 
 def fig11(study: Study, samples: int) -> Experiment:
-    """The four parametrizations in the paper's own setting: no budget, weight decay alone."""
-    pixels, labels = first_test_images(study, samples)
+    """The four parametrizations in the paper's own setting: no budget, only weight decay."""
+    pixels, labels = study.test_images(samples)
     rows = []
     for case in (1, 2, 3, 4):
         module = study.unbudgeted_network(case)
@@ -151,10 +129,12 @@ def fig11(study: Study, samples: int) -> Experiment:
         for q in quantizers(module).values()
         if isinstance(q, StepThresholdQuantizer)
     ]
+    columns = ("parametrization", "mean bit width", "mean T", "quantized ANN %")
+    series = {"bit width": "mean bit width", "T": "mean T"}
     return Experiment(
-        name=f"fig11-{file_label(study)}",
-        title=f"Figure 11, four quantizers: {study.name} on {study.dataset.name}",
-        columns=("parametrization", "mean bit width", "mean T", "quantized ANN %"),
+        name=f"fig11-{study.file_label}",
+        title=f"Figure 11, four quantizers: {study.label}",
+        columns=columns,
         rows=rows,
         notes=[
             "Cases 1, 2 and 4 learn n or t; case 3 learns d and is held at T <= 16 here. Without that "
@@ -162,19 +142,13 @@ def fig11(study: Study, samples: int) -> Experiment:
             "step size that crossed 0 (the paper reports INF).",
             data_note(study),
         ],
-        plot=Plot(
-            kind="bars",
-            x_label="parametrization",
-            y_label="mean over layers",
-            x=[row[0] for row in rows],
-            series={"bit width": [row[1] for row in rows], "T": [row[2] for row in rows]},
-        ),
+        plot=plot_columns("bars", "mean over layers", columns, rows, series),
     )
 
 
 def budget(study: Study, samples: int) -> Experiment:
-    """What a budget buys over the paper's setting: timesteps, interval and stalls at what accuracy."""
-    pixels, labels = first_test_images(study, samples)
+    """Accuracy, timesteps, interval and stalls with a budget, compared with the paper's setting."""
+    pixels, labels = study.test_images(samples)
     networks: dict[str, Callable[[], nn.Module]] = {
         "none (paper)": lambda: study.unbudgeted_network(4),
         "mean T <= 3": lambda: _budgeted(study, "mean", 3),
@@ -185,17 +159,16 @@ def budget(study: Study, samples: int) -> Experiment:
     target = load_target("loihi-sim")
     rows = []
     for name, build in networks.items():
-        graph = converted_graph(study, build())
+        graph = study.converted(build())
         network = lower_to_integers(graph, target.widths)
         deep = 4  # slots that no longer limit a residual block
         pipeline = pipeline_of(network, uniform_provisioning(network, deep), target.link_ticks)
         schedule = schedule_pipeline(pipeline, 64)
         busy = [schedule.activity_ticks(n)["busy"] / schedule.num_ticks for n in pipeline.windows]
-        logits = run_float_snn(graph, pixels, dtype=torch.float32).logits
         rows.append(
             (
                 name,
-                accuracy(logits, labels),
+                snn_accuracy(graph, pixels, labels),
                 mean_timesteps(graph),
                 max(p.timesteps for p in graph.spiking),
                 float(initiation_interval(pipeline).ticks),
@@ -203,8 +176,8 @@ def budget(study: Study, samples: int) -> Experiment:
             )
         )
     return Experiment(
-        name=f"budget-{file_label(study)}",
-        title=f"Timestep budgets: {study.name} on {study.dataset.name}",
+        name=f"budget-{study.file_label}",
+        title=f"Timestep budgets: {study.label}",
         columns=("budget", "float SNN %", "mean T", "largest T", "interval, ticks", "not busy %"),
         rows=rows,
         notes=[
@@ -213,6 +186,6 @@ def budget(study: Study, samples: int) -> Experiment:
     )
 
 
-def _budgeted(study: Study, kind: str, limit: float) -> nn.Module:
-    value = TimestepBudget(kind=cast(Any, kind), limit=limit, price=0.05)
+def _budgeted(study: Study, kind: Literal["mean", "interval"], limit: float) -> nn.Module:
+    value = TimestepBudget(kind=kind, limit=limit, price=0.05)
     return study.qac_network(budget=value, name=f"qac-{kind}{limit:g}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil
-from pathlib import Path
 from typing import Literal, TypeAlias
 
 from hw_models.figures import Figure, FigureFile, load_figures
@@ -21,8 +20,8 @@ class Buffer:
     """One on-chip memory.
 
     Attributes:
-        port_bytes: bytes that its port moves in a cycle; a step that needs more takes several cycles.
-        copies: 2 when it is double-buffered (one tile is filled while the array uses the other), else 1.
+        port_bytes: bytes that its port moves per cycle; an iteration that needs more takes several cycles.
+        copies: 2 if it is double-buffered (one tile is filled while the array uses the other), else 1.
     """
 
     size_bytes: int
@@ -37,15 +36,13 @@ class PeArray:
     """A PE array.
 
     Attributes:
-        file, text: where it was read from, for messages, and what that file holds.
-        sum_bits, potential_bits: width of a partial sum and of a membrane potential (and of a bias, a
-            threshold, an initial potential) where they are stored.
-        off_chip_bytes_per_cycle: bandwidth of the memory behind the buffers, one way at a time.
+        file: the description that the figures are from.
+        sum_bits: width of a stored partial sum.
+        potential_bits: width of a stored membrane potential, bias, threshold or initial potential.
+        off_chip_bytes_per_cycle: bandwidth of the off-chip memory, in one direction at a time.
     """
 
-    name: str
-    file: Path
-    text: str
+    file: FigureFile
     unrolling: Unrolling
     dataflow: Dataflow
     clock_mhz: float
@@ -59,7 +56,14 @@ class PeArray:
     multiply_pj: float
     fire_pj: float
     requantize_pj: float
-    figures: Mapping[str, Figure]
+
+    @property
+    def name(self) -> str:
+        return self.file.name
+
+    @property
+    def figures(self) -> Mapping[str, Figure]:
+        return self.file.figures
 
 
 def load_array(name_or_path: str) -> PeArray:
@@ -70,9 +74,7 @@ def load_array(name_or_path: str) -> PeArray:
     """
     file = load_figures(name_or_path)
     array = PeArray(
-        name=file.name,
-        file=file.path,
-        text=file.text,
+        file=file,
         unrolling=Unrolling(
             output_channels=file.integer("unrolling.output_channels"),
             output_columns=file.integer("unrolling.output_columns"),
@@ -94,7 +96,6 @@ def load_array(name_or_path: str) -> PeArray:
         multiply_pj=file.number("energy.multiply_pj"),
         fire_pj=file.number("energy.fire_pj"),
         requantize_pj=file.number("energy.requantize_pj"),
-        figures=file.figures,
     )
     _check_least_sizes(array)
     return array
@@ -114,13 +115,8 @@ def _buffer(file: FigureFile, name: str) -> Buffer:
 
 
 def _check_least_sizes(array: PeArray) -> None:
-    """A buffer that cannot hold what the array takes in one cycle is of no use to any network."""
-    m, n, s, v = (
-        array.unrolling.output_channels,
-        array.unrolling.output_columns,
-        array.unrolling.timesteps,
-        array.unrolling.input_channels,
-    )
+    """Refuse a buffer that cannot hold what the array takes in one cycle: it could run no network."""
+    m, n, s, v = array.unrolling.sizes
     least: dict[BufferName, tuple[str, int]] = {
         "weight": (f"M x V = {m} x {v} weights of {array.weight_bits} bits", m * v * array.weight_bits),
         "input": (f"N x S x V = {n} x {s} x {v} operands of one bit", n * s * v),
@@ -138,15 +134,19 @@ def _check_least_sizes(array: PeArray) -> None:
 def require_room(
     array: PeArray, name: BufferName, tile_bytes: int, contents: str, who: str
 ) -> None:
-    """A buffer holds a tile, twice where it is double-buffered.
+    """Check that a buffer holds a tile, or two tiles if it is double-buffered.
+
+    Args:
+        contents: what the tile holds, for the message.
+        who: what needs the tile, for the message.
 
     Raises:
-        TargetError: it does not.
+        TargetError: the tiles do not fit.
     """
     buffer = array.buffers[name]
     if buffer.copies * tile_bytes > buffer.size_bytes:
         twice = ", twice" if buffer.copies == 2 else ""
         raise TargetError(
-            f"{array.file}: buffers.{name}.size_bytes.value must be at least "
+            f"{array.file.path}: buffers.{name}.size_bytes.value must be at least "
             f"{buffer.copies * tile_bytes:,} for {who} ({contents}{twice}), not {buffer.size_bytes:,}"
         )

@@ -1,11 +1,11 @@
-"""An integer network as kernels of the array: one for each map of each synapse.
+"""An integer network as kernels of the array: one kernel for each map of each synapse.
 
 A kernel is a convolution. A dense layer is a 1x1 convolution over the flattened map; an identity and a sum
-pool are depthwise. The synapses of a residual join are kernels one after another into the same partial
-sums, and the node unit fires after the last of them. Of a synapse with several maps (pool, then
-convolution) all but the last leave a map of sums that the next one reads as operands.
+pool are depthwise. The synapses of a residual join are kernels that add to the same partial sums one after
+another, and the node unit fires after the last one. In a synapse with several maps (a pool, then a
+convolution), every map but the last leaves a map of sums, which the next one reads as operands.
 
-Only shapes are read from the network: weights may be arrays that take no memory (``np.broadcast_to``).
+Only shapes are read from the network, so weights may be arrays that take no memory (``np.broadcast_to``).
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ LARGEST_WEIGHT = 128  # int8
 
 @dataclass(frozen=True, kw_only=True)
 class Operand:
-    """What a kernel reads.
+    """The operands of a kernel.
 
     Attributes:
         shape: feature map ``(C, H, W)``; a dense layer reads the flattened map.
-        selection: for each frame, the entry of the map that it reads; None for a frame without any. The
-            entries are the source's frames, the bits of a value, or the one count.
-        bits: width of one operand of an element.
-        entry_bits: bits that one entry of a value takes where the map is stored.
+        selection: the entry of the map that each frame reads, or None if the frame reads zeros. Entries
+            are the source's frames, the bits of a value, or the single count.
+        bits: width of one operand.
+        entry_bits: bits that one entry of a value takes in memory.
         is_signed: operands are sums of an earlier weighted map, in two's complement.
     """
 
@@ -67,11 +67,11 @@ class Operand:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What a kernel leaves of a neuron; ``LoopNest.ending`` says what it is.
+    """Widths of the result of one neuron; ``LoopNest.ending`` says what the result is.
 
     Attributes:
-        stored_bits: bits that it takes where it is stored; 0 when it is a sum.
-        stores_frames: it is the spikes one by one, not their count.
+        stored_bits: bits that it takes in memory; 0 for sums of a join and logits.
+        stores_frames: whether each spike is stored, rather than their count.
         written_bits: bits that the node unit writes at once: a spike, or the value of an ANN.
     """
 
@@ -82,11 +82,11 @@ class Result:
 
 @dataclass(frozen=True, kw_only=True)
 class NodeParameters:
-    """Words of bias, threshold and initial potential that the node unit takes.
+    """How many of bias, threshold and initial potential the node unit reads.
 
     Attributes:
-        per_channel: for each output channel.
-        per_neuron: for each neuron.
+        per_channel: number of words per output channel.
+        per_neuron: number of words per neuron.
     """
 
     per_channel: int = 0
@@ -98,10 +98,10 @@ class ArrayKernel:
     """One linear map of one synapse, as the array runs it.
 
     Attributes:
-        name: the synapse, and "(pool)" for a pool.
-        map_index: position in the synapse's chain of maps.
+        name: the synapse, followed by "(pool)" for a pool.
+        map_index: position among the synapse's maps.
         weight: shape ``(groups, C_o, C_i, K_h, K_w)``, channels per group.
-        exponent: sums are shifted left by it.
+        exponent: number of bits that sums are shifted left.
     """
 
     name: str
@@ -117,11 +117,10 @@ class ArrayKernel:
 
 
 def array_kernels(network: IntegerNetwork, mode: Mode) -> list[ArrayKernel]:
-    """All kernels of a network in the order they run.
+    """All kernels of a network in the order in which they run.
 
     Raises:
-        UnsupportedNetworkError: the mode needs inputs that stay the same from step to step, and a synapse
-            does not average.
+        UnsupportedNetworkError: the mode needs the same input in every step, and a synapse does not average.
     """
     if mode.needs_averaging and not network.has_constant_current:
         raise UnsupportedNetworkError(
@@ -137,11 +136,7 @@ def array_kernels(network: IntegerNetwork, mode: Mode) -> list[ArrayKernel]:
 
 
 def stored_bits(network: IntegerNetwork, name: str) -> int:
-    """Bits a value of a population takes in memory.
-
-    A count, formed as the node unit writes its spikes; the spikes themselves where a synapse needs them
-    apart from each other.
-    """
+    """Bits that a value of a population takes in memory: its count, or its spikes if a synapse reads them."""
     population = network[name]
     if isinstance(population, IntegerInput):
         return population.max_value.bit_length()
@@ -151,7 +146,7 @@ def stored_bits(network: IntegerNetwork, name: str) -> int:
 
 
 def stores_frames(network: IntegerNetwork, name: str) -> bool:
-    """A synapse out of a spiking population selects frames."""
+    """Whether a synapse out of a spiking population reads its single spikes."""
     return any(synapse.alignment != "average" for synapse in network.outgoing(name))
 
 
@@ -160,9 +155,9 @@ class _Values:
     """The feature map between two maps of a synapse.
 
     Attributes:
-        num_entries: values per neuron: one for each frame of the source that is used, or the one count.
-        largest: magnitude of an entry, at most.
-        entry_bits: bits that an entry takes where the map is stored.
+        num_entries: values per neuron: one for each frame of the source that is used, or the single count.
+        largest: upper bound of the magnitude of an entry.
+        entry_bits: bits that an entry takes in memory.
     """
 
     shape: Shape
@@ -182,7 +177,7 @@ def _synapse_kernels(
     """The kernels of one synapse.
 
     Args:
-        position: of the synapse among those into its target.
+        position: position of the synapse among those into its target.
     """
     target = network[synapse.target]
     assert isinstance(target, IntegerSpiking | IntegerReadout)
@@ -192,7 +187,7 @@ def _synapse_kernels(
     for index, linear_map in enumerate(synapse.maps):
         is_last = index == len(synapse.maps) - 1
         selection = tuple(wanted) if is_last else tuple(distinct)
-        if index > 0:  # the map before has left one entry for each that is wanted, in order
+        if index > 0:  # the previous map has left one entry for each distinct one, in order
             selection = tuple(None if e is None else distinct.index(e) for e in selection)
         ending = _ending(network, target, position, mode) if is_last else Ending.MAPS
         reads = _operand(linear_map, values, selection, mode)
@@ -234,14 +229,14 @@ def _synapse_kernels(
 def _wanted_entries(
     network: IntegerNetwork, synapse: IntegerSynapse, timesteps: int
 ) -> tuple[int | None, ...]:
-    """Entry of the source's operands that each timestep reads; averaging leaves one for all."""
+    """Entry of the source's values that each timestep reads; with averaging all read the same one."""
     if synapse.alignment == "average":
         return (0,) * timesteps
     return step_frames(network, synapse)
 
 
 def _source_values(network: IntegerNetwork, synapse: IntegerSynapse, num_entries: int) -> _Values:
-    """What the source of a synapse presents to its first map."""
+    """The values of a synapse's source, which its first map reads."""
     largest = largest_source_value(network, synapse)
     averages = synapse.alignment == "average"
     return _Values(
@@ -254,7 +249,7 @@ def _source_values(network: IntegerNetwork, synapse: IntegerSynapse, num_entries
 
 
 def _map_of_sums(linear_map: LinearMap, weight: np.ndarray, values: _Values) -> _Values:
-    """What a next map would read; sums of weights need a sign."""
+    """The sums that a map leaves, as the next map reads them; sums of weights are signed."""
     largest, is_signed = values.largest * prod(weight.shape[2:]), values.is_signed
     if isinstance(linear_map, WeightedMap):
         largest, is_signed = largest * LARGEST_WEIGHT, True
@@ -285,7 +280,7 @@ def _ending(
 def _operand(
     linear_map: LinearMap, values: _Values, selection: tuple[int | None, ...], mode: Mode
 ) -> Operand:
-    """What a map reads of the values in front of it, as the frames of a mode."""
+    """The operands of a map, as the frames of a mode."""
     bits, entry_bits = values.bits, values.entry_bits
     match mode.frames:
         case Frames.TIMESTEPS:
@@ -339,7 +334,7 @@ def _parameters(population: IntegerSpiking | IntegerReadout) -> NodeParameters:
 
 
 def _as_convolution(linear_map: LinearMap, shape: Shape) -> tuple[np.ndarray, Pair, Pair]:
-    """Weight with groups in front, stride and padding."""
+    """Weight ``(groups, C_o, C_i, K_h, K_w)``, stride and padding."""
     convolution = as_grouped_convolution(linear_map, shape)
     weight, groups = convolution.weight, convolution.groups
     return weight.reshape(groups, -1, *weight.shape[1:]), convolution.stride, convolution.padding

@@ -1,18 +1,18 @@
-"""What of a kernel each buffer holds, and so how often it is fetched from off chip.
+"""The part of each operand that its buffer holds, which decides how often it is fetched from off chip.
 
-The largest that fits is held:
+Each buffer holds the first of these that fits:
 
-- *weights*: ``kept``, those of a group of channels over all its frame tiles; else ``tile``, those of one
-  tile of output channels, which every row of the map uses; else ``streamed``, anew for each tile of
-  columns and frames.
-- *input*: ``map``, once for all tiles of output channels; else ``rows``, the K_h rows under the kernel,
-  so that a row is fetched once a tile of output channels; else a ``window`` for each tile of columns;
-  else ``streamed``, anew for each iteration of the innermost loop.
-- *partial sums* of a join and *membrane potentials* between frame tiles: ``kept`` for the whole map, else
-  ``spilled`` off chip, a row at a time.
+- *weights*: ``kept``, the weights of a group of channels for all its frame tiles; ``tile``, those of one
+  tile of output channels, for every row of the map; ``streamed``, fetched for each tile of columns and
+  frames.
+- *input*: ``map``, fetched once for all tiles of output channels; ``rows``, the K_h rows under the kernel,
+  so that a row is fetched once per tile of output channels; ``window``, fetched for each tile of columns;
+  ``streamed``, fetched for each iteration of the innermost loop.
+- *partial sums* of a join and *membrane potentials* between frame tiles: ``kept`` for the whole map;
+  ``spilled`` off chip, one row at a time.
 
-A double-buffered memory holds two of what is replaced while the array runs. A memory that cannot hold even
-one row of results, or the operands of one iteration, is refused.
+A double-buffered memory needs room for two of the parts that are replaced while the array runs. An array
+whose memory cannot hold one row of results, or the operands of one iteration, is refused.
 """
 
 from __future__ import annotations
@@ -30,11 +30,12 @@ from hw_models.pe_array.loop_nest import Ending, Tiling, tiles, tiling_of
 WeightPlan: TypeAlias = Literal["none", "kept", "tile", "streamed"]
 InputPlan: TypeAlias = Literal["map", "rows", "window", "streamed"]
 MapPlan: TypeAlias = Literal["none", "kept", "spilled"]
+OperandName: TypeAlias = BufferName | Literal["parameter"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class BufferPlan:
-    """What is held of each operand."""
+    """The part of each operand that is held."""
 
     weight: WeightPlan
     input: InputPlan
@@ -43,10 +44,10 @@ class BufferPlan:
 
 
 def plan_buffers(kernel: ArrayKernel, array: PeArray) -> BufferPlan:
-    """The largest of each operand that fits its buffer.
+    """The largest part of each operand that fits its buffer.
 
     Raises:
-        TargetError: a buffer cannot hold a row (an iteration) of the kernel; names file and field.
+        TargetError: a buffer cannot hold a row, or an iteration, of the kernel; names file and field.
     """
     tiling = tiling_of(kernel.nest, array.unrolling, array.dataflow)
     plan = BufferPlan(
@@ -59,28 +60,30 @@ def plan_buffers(kernel: ArrayKernel, array: PeArray) -> BufferPlan:
     return plan
 
 
-def buffer_of(kernel: ArrayKernel, operand: str) -> BufferName:
-    """Where an operand waits: parameters beside the weights; a map of sums that leaves, with the sums."""
-    if operand == "output" and not kernel.nest.fires:
-        return "psum"
-    places: dict[str, BufferName] = {"parameter": "weight", "psum": "psum", "membrane": "membrane"}
-    places |= {"weight": "weight", "input": "input", "output": "output"}
-    return places[operand]
+def buffer_of(kernel: ArrayKernel, operand: OperandName) -> BufferName:
+    """Buffer of an operand: parameters share the weights' buffer, and sums that leave the partial sums'."""
+    match operand:
+        case "parameter":
+            return "weight"
+        case "output":
+            return "output" if kernel.nest.fires else "psum"
+        case _:
+            return operand
 
 
 def carries_sums(kernel: ArrayKernel, array: PeArray, tiling: Tiling) -> bool:
-    """The one sum of all bit planes leaves the array between two frame tiles."""
+    """Whether the sum of the bit planes leaves the array between two frame tiles."""
     return kernel.nest.sum_frames and _leaves_between_frames(array, tiling)
 
 
 def carries_membranes(kernel: ArrayKernel, array: PeArray, tiling: Tiling) -> bool:
-    """Membrane potentials leave the array between two frame tiles."""
+    """Whether membrane potentials leave the array between two frame tiles."""
     fires_by_frame = kernel.nest.fires and not kernel.nest.sum_frames
     return fires_by_frame and _leaves_between_frames(array, tiling)
 
 
 def potential_word_bits(kernel: ArrayKernel, array: PeArray) -> int:
-    """A membrane potential that waits for its next frame tile, and the spikes counted so far with it."""
+    """Bits of a membrane potential between two frame tiles, with the spikes counted so far."""
     return array.potential_bits + (0 if kernel.leaves.stores_frames else kernel.leaves.stored_bits)
 
 
@@ -122,7 +125,7 @@ def _input(kernel: ArrayKernel, array: PeArray, tiling: Tiling) -> InputPlan:
 
 
 def most_loaded_bits(kernel: ArrayKernel, array: PeArray, tiling: Tiling) -> int:
-    """Bits of an input value that are needed at a time: of all frames, or of one tile of them."""
+    """Bits of an input value that are needed at the same time: for all frames, or for one tile of them."""
     if array.dataflow.time_loop == "innermost":
         return kernel.reads.loaded_bits(range(kernel.nest.frames))
     return max(kernel.reads.loaded_bits(tile) for tile in tiles(kernel.nest.frames, tiling.frames))
@@ -130,7 +133,7 @@ def most_loaded_bits(kernel: ArrayKernel, array: PeArray, tiling: Tiling) -> int
 
 def _sums(kernel: ArrayKernel, array: PeArray, tiling: Tiling) -> MapPlan:
     nest = kernel.nest
-    in_join = nest.adds_sums or kernel.nest.ending is Ending.JOINS
+    in_join = nest.adds_sums or nest.ending is Ending.JOINS
     if not in_join and not carries_sums(kernel, array, tiling):
         return "none"
     if _holds(array, "psum", nest.num_neurons * nest.sums_per_neuron * array.sum_bits):
@@ -140,7 +143,7 @@ def _sums(kernel: ArrayKernel, array: PeArray, tiling: Tiling) -> MapPlan:
 
 
 def sums_per_row_neuron(kernel: ArrayKernel, array: PeArray, tiling: Tiling) -> int:
-    """Partial sums of a neuron that are at hand together, at most."""
+    """Largest number of partial sums that a neuron has at the same time."""
     if array.dataflow.time_loop == "innermost" or kernel.nest.sum_frames:
         return kernel.nest.sums_per_neuron
     return min(kernel.nest.frames, tiling.frames)
@@ -157,7 +160,7 @@ def _membranes(kernel: ArrayKernel, array: PeArray, tiling: Tiling) -> MapPlan:
 
 
 def _check_output_row(kernel: ArrayKernel, array: PeArray, tiling: Tiling) -> None:
-    """What leaves the chip waits in the buffer of spikes, or of sums where a map of sums leaves."""
+    """Check that the output buffer, or the buffer of sums if sums leave the chip, holds a row."""
     match kernel.nest.ending:
         case Ending.FIRES | Ending.QUANTIZES:
             _require_row(kernel, array, "output", kernel.leaves.stored_bits)

@@ -1,4 +1,4 @@
-"""Counters of one kernel in closed form; ``tests/oracles/loop_trace.py`` walks the loops to check them."""
+"""Counters of one kernel in closed form; ``tests/oracles/loop_trace.py`` checks them by walking the loops."""
 
 from __future__ import annotations
 
@@ -8,29 +8,28 @@ from math import prod
 from hw_models.pe_array.loop_nest import Dataflow, LoopNest, Unrolling, tiling_of
 
 PIPELINE_CYCLES = 2
-"""From the last iteration until its partial sums are complete: operands arrive, sums are combined.
+"""Cycles from the last iteration until its partial sums are complete: operands arrive, sums are combined.
 
-The register stages of the array in ``rtl/sv/``; the RTL tests count them."""
+They are register stages of the array in ``rtl/sv/``; the RTL tests count them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoopCounters:
-    """What one kernel does, tails excluded.
+    """Counters of one kernel; idle lanes of tails are not counted.
 
     Attributes:
         cycles: iterations of the innermost loop.
-        node_stall_cycles: cycles in which the array waits because the node unit has not finished the
-            group before (partial sums have two banks).
+        node_stall_cycles: cycles in which the array waits for the node unit to finish the previous group
+            (partial sums have two banks).
         accumulations: ``weight x input`` accumulations, zero padding included.
-        weight_reads: weights read from the weight port; one serves N columns and S frames.
-        input_reads: operands read from the input port; one serves M output channels. Positions in the
+        weight_reads: weights read from the weight port; each serves N columns and S frames.
+        input_reads: operands read from the input port; each serves M output channels. Positions in the
             zero padding are not read.
         psum_reads, psum_writes: partial sums that come from an earlier kernel or frame tile, or are left
             for a later one.
         membrane_reads, membrane_writes: potentials that leave the array between two frame tiles.
         node_updates: firing steps of all neurons.
-        output_writes: what the node unit writes, one for each update: spikes of one bit; in the modes of
-            an ANN, the quantized value.
+        output_writes: one per node update: a spike of one bit, or the quantized value of an ANN.
     """
 
     cycles: int
@@ -47,7 +46,7 @@ class LoopCounters:
 
 
 def count_loops(nest: LoopNest, unrolling: Unrolling, dataflow: Dataflow) -> LoopCounters:
-    """Closed form; ceil at every tail."""
+    """Counters of a kernel in closed form, with a ceiling at every tail."""
     tiling = tiling_of(nest, unrolling, dataflow)
     windows = nest.groups * nest.rows * prod(nest.kernel_size)
     column_and_frame_tiles = tiling.num_column_tiles * tiling.num_frame_tiles
@@ -81,17 +80,14 @@ def count_loops(nest: LoopNest, unrolling: Unrolling, dataflow: Dataflow) -> Loo
 
 
 def array_cycles(nest: LoopNest, unrolling: Unrolling, dataflow: Dataflow) -> int:
-    """Cycles of a kernel from start to the last write, with ports that never make the array wait."""
-    counters, tiling = (
-        count_loops(nest, unrolling, dataflow),
-        tiling_of(nest, unrolling, dataflow),
-    )
-    last_group = tiling.firing_cycles if nest.fires else 1
+    """Cycles of a kernel from start to the last write, if no port makes the array wait."""
+    counters = count_loops(nest, unrolling, dataflow)
+    last_group = tiling_of(nest, unrolling, dataflow).firing_cycles if nest.fires else 1
     return counters.cycles + counters.node_stall_cycles + PIPELINE_CYCLES + last_group
 
 
 def in_range_pairs(nest: LoopNest, axis: int) -> int:
-    """(output position, kernel offset) pairs along an axis that meet the map, not its zero padding."""
+    """Number of pairs (output position, kernel offset) along an axis that read the map, not its padding."""
     positions = (nest.rows, nest.columns)[axis]
     size, stride, padding = nest.input_size[axis], nest.stride[axis], nest.padding[axis]
     total = 0
@@ -103,7 +99,7 @@ def in_range_pairs(nest: LoopNest, axis: int) -> int:
 
 
 def _node_stalls(nest: LoopNest, unrolling: Unrolling, dataflow: Dataflow) -> int:
-    """Each group that fires for longer than the next one accumulates; the last has none after it."""
+    """Cycles by which groups fire for longer than the next group accumulates."""
     if not nest.fires:
         return 0
     tiling = tiling_of(nest, unrolling, dataflow)
@@ -114,9 +110,3 @@ def _node_stalls(nest: LoopNest, unrolling: Unrolling, dataflow: Dataflow) -> in
     elif dataflow.time_loop == "innermost":
         accumulation *= tiling.num_frame_tiles
     return (firing_groups - 1) * max(0, tiling.firing_cycles - accumulation)
-
-
-def utilisation(nest: LoopNest, unrolling: Unrolling, dataflow: Dataflow) -> float:
-    """Share of the elements that do useful work while the array computes, tails excluded."""
-    counters = count_loops(nest, unrolling, dataflow)
-    return counters.accumulations / (counters.cycles * unrolling.num_elements)

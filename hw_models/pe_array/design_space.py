@@ -1,41 +1,23 @@
-"""Every way to unroll an array's elements over M, N, S and V, for one network."""
+"""All ways to unroll an array's elements over M, N, S and V, for one network."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import ceil
 
 from hw_models.pe_array.array_description import BufferName, PeArray
 from hw_models.pe_array.array_kernels import ArrayKernel, array_kernels
 from hw_models.pe_array.buffer_plan import potential_word_bits
-from hw_models.pe_array.estimate import estimate_array
+from hw_models.pe_array.estimate import ArrayEstimate, estimate_array
 from hw_models.pe_array.loop_nest import Unrolling
-from hw_models.pe_array.modes import Mode, ModeName
+from hw_models.pe_array.modes import Mode
 from toolchain.errors import TargetError
 from toolchain.networks.integer_network import IntegerNetwork
 
 
-@dataclass(frozen=True, kw_only=True)
-class ArrayDesign:
-    """One unrolling in one mode.
-
-    Attributes:
-        total_cycles: of one sample, stalls included.
-        port_bytes: between the array and its buffers.
-    """
-
-    unrolling: Unrolling
-    mode: ModeName
-    total_cycles: int
-    utilisation: float
-    port_bytes: float
-    off_chip_bytes: int
-    energy_pj: float
-
-
 def unrollings(num_elements: int) -> Iterator[Unrolling]:
-    """All M x N x S x V that make a number of elements."""
+    """All M x N x S x V with this number of elements."""
 
     def divisors(number: int) -> list[int]:
         return [d for d in range(1, number + 1) if number % d == 0]
@@ -55,58 +37,41 @@ def sweep_unrollings(
     network: IntegerNetwork,
     array: PeArray,
     mode: Mode,
-    progress: Callable[[int], None] = lambda done: None,
-) -> list[ArrayDesign]:
+    progress: Callable[[], None] = lambda: None,
+) -> list[ArrayEstimate]:
     """The network on every unrolling of the array's elements, with the same buffers and bandwidth.
 
-    Every design gets ports as wide as it needs them, or ports would decide which is best. A design whose
-    buffers cannot hold a tile is left out.
+    Every design gets ports as wide as it needs; otherwise ports would decide which design is best. A design
+    whose buffers cannot hold a tile is left out.
 
     Args:
-        progress: called with the number of unrollings done.
+        progress: called after each unrolling.
     """
     designs = []
     kernels = array_kernels(network, mode)
-    for done, unrolling in enumerate(unrollings(array.unrolling.num_elements), 1):
+    for unrolling in unrollings(array.unrolling.num_elements):
         try:
-            estimate = estimate_array(network, with_wide_ports(array, unrolling, kernels), mode)
+            wide = with_wide_ports(array, unrolling, kernels)
+            designs.append(estimate_array(network, wide, mode))
         except TargetError:
             continue
         finally:
-            progress(done)
-        designs.append(
-            ArrayDesign(
-                unrolling=unrolling,
-                mode=mode.name,
-                total_cycles=estimate.total_cycles,
-                utilisation=estimate.utilisation,
-                port_bytes=estimate.port_bytes,
-                off_chip_bytes=estimate.off_chip_bytes,
-                energy_pj=sum(estimate.energy_pj.values()),
-            )
-        )
+            progress()
     return designs
 
 
 def with_wide_ports(
     array: PeArray, unrolling: Unrolling, kernels: Sequence[ArrayKernel]
 ) -> PeArray:
-    """An array unrolled otherwise, whose ports move in a cycle whatever a kernel can need in it."""
-    m, n, s, v = (
-        unrolling.output_channels,
-        unrolling.output_columns,
-        unrolling.timesteps,
-        unrolling.input_channels,
-    )
-    lanes = n * s  # folding shares them out otherwise, and needs no more of them
+    """The array with another unrolling, and ports that move in one cycle all that a kernel needs in it."""
+    m, n, s, v = unrolling.sizes
+    lanes = n * s  # folding needs as many
     bits: dict[BufferName, int] = {
         "weight": m * v * array.weight_bits,
         "input": lanes * v * max(kernel.reads.bits for kernel in kernels),
         "psum": 2 * m * lanes * array.sum_bits,
         "membrane": 2 * m * lanes * max(potential_word_bits(kernel, array) for kernel in kernels),
-        "output": m
-        * lanes
-        * max(kernel.nest.node_steps * kernel.leaves.written_bits for kernel in kernels),
+        "output": m * lanes * max(k.nest.node_steps * k.leaves.written_bits for k in kernels),
     }
     buffers = {
         name: replace(buffer, port_bytes=ceil(bits[name] / 8))
@@ -115,9 +80,9 @@ def with_wide_ports(
     return replace(array, unrolling=unrolling, buffers=buffers)
 
 
-def pareto_front(designs: Sequence[ArrayDesign]) -> list[ArrayDesign]:
-    """Designs that no other beats in both cycles and buffer traffic, by cycles."""
-    front: list[ArrayDesign] = []
+def pareto_front(designs: Sequence[ArrayEstimate]) -> list[ArrayEstimate]:
+    """Designs that no other design beats in both cycles and buffer traffic, in order of cycles."""
+    front: list[ArrayEstimate] = []
     for design in sorted(designs, key=lambda d: (d.total_cycles, d.port_bytes)):
         if not front or design.port_bytes < front[-1].port_bytes:
             front.append(design)

@@ -1,4 +1,4 @@
-"""Energy of a kernel: counts of events times one figure each, from the array's file."""
+"""Energy of a kernel: each event count times a figure from the array's file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ENERGIES = ("accumulate", "node", *BUFFERS, "off_chip")
 
 @dataclass(frozen=True, kw_only=True)
 class PortTraffic:
-    """Bytes between the array and each buffer; bits are packed."""
+    """Bytes between the array and each buffer, with bits packed."""
 
     read: Mapping[str, float]
     written: Mapping[str, float]
@@ -28,7 +28,7 @@ class PortTraffic:
 
 
 def port_traffic(kernel: ArrayKernel, array: PeArray, counters: LoopCounters) -> PortTraffic:
-    """What a kernel moves through the ports of the array."""
+    """Bytes that a kernel moves through the ports of the array."""
     word_bits = potential_word_bits(kernel, array)
     return PortTraffic(
         read={
@@ -52,7 +52,7 @@ def kernel_energy_pj(
     traffic: PortTraffic,
     timing: KernelTiming,
 ) -> dict[str, float]:
-    """Picojoules by what they are spent on; a buffer's include its side towards off chip."""
+    """Energy by what it is spent on; a buffer's energy includes its off-chip transfers."""
     multiply_pj = 0.0
     if kernel.reads.bits > 1 and not kernel.nest.unit_weights:
         multiply_pj = array.multiply_pj * kernel.reads.bits / 8

@@ -1,10 +1,10 @@
-"""A network on the array in each mode: as an SNN, and as the quantized ANN it was trained as."""
+"""Cycles, traffic and energy of a network on the array in one mode."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from hw_models.pe_array.array_description import PeArray
 from hw_models.pe_array.array_kernels import ArrayKernel, array_kernels
@@ -12,17 +12,15 @@ from hw_models.pe_array.closed_form import LoopCounters, count_loops
 from hw_models.pe_array.energy import PortTraffic, kernel_energy_pj, port_traffic
 from hw_models.pe_array.kernel_timing import KernelTiming, time_kernel
 from hw_models.pe_array.modes import Mode
+from hw_models.pe_array.zero_skipping import SkippedWork
 from toolchain.networks.integer_network import IntegerNetwork
 
 
 @dataclass(frozen=True, kw_only=True)
 class LayerEstimate:
-    """One kernel in one mode: counters and cycles are exact for this array, energy is an estimate."""
+    """One kernel in one mode; counters and cycles are exact for this array, energy is an estimate."""
 
-    name: str
-    target: str
-    frames: int
-    operand_bits: int
+    kernel: ArrayKernel
     counters: LoopCounters
     timing: KernelTiming
     ports: PortTraffic
@@ -31,7 +29,7 @@ class LayerEstimate:
 
 @dataclass(frozen=True, kw_only=True)
 class ArrayEstimate:
-    """A whole network in one mode; layers run one after another, so throughput is 1 / latency."""
+    """A network in one mode; layers run one after another, so throughput is 1 / latency."""
 
     mode: Mode
     array: PeArray
@@ -43,22 +41,13 @@ class ArrayEstimate:
 
     @property
     def utilisation(self) -> float:
-        """Share of all elements over all cycles that accumulate, tails and stalls excluded."""
+        """Share of all elements and cycles that accumulate; tails and stalls count as idle."""
         work = sum(layer.counters.accumulations for layer in self.layers)
         return work / (self.total_cycles * self.array.unrolling.num_elements)
 
     @property
     def latency_us(self) -> float:
         return self.total_cycles / self.array.clock_mhz
-
-    @property
-    def stalls(self) -> Counter[str]:
-        """Cycles by what the array waited for, on and off chip."""
-        total: Counter[str] = Counter()
-        for layer in self.layers:
-            total.update(layer.timing.on_chip_stalls)
-            total.update(layer.timing.off_chip_stalls)
-        return total
 
     @property
     def port_bytes(self) -> float:
@@ -69,42 +58,49 @@ class ArrayEstimate:
         return sum(layer.timing.off_chip_bytes for layer in self.layers)
 
     @property
-    def energy_pj(self) -> Counter[str]:
-        """By what it is spent on."""
-        return total_energy_pj(layer.energy_pj for layer in self.layers)
+    def energy_pj(self) -> dict[str, float]:
+        """Energy by what it is spent on."""
+        total: dict[str, float] = defaultdict(float)
+        for layer in self.layers:
+            for name, energy in layer.energy_pj.items():
+                total[name] += energy
+        return total
 
 
 def estimate_array(network: IntegerNetwork, array: PeArray, mode: Mode) -> ArrayEstimate:
-    """Cycles, traffic and energy of one sample, without data: nothing is skipped.
+    """Cycles, traffic and energy of one sample if no zero is skipped, which needs no data.
 
     Raises:
         UnsupportedNetworkError: the mode needs averaging, and a synapse does not average.
         TargetError: a buffer cannot hold a row of a layer.
     """
-    layers = tuple(estimate_kernel(layer, array) for layer in array_kernels(network, mode))
+    layers = tuple(estimate_kernel(kernel, array) for kernel in array_kernels(network, mode))
     return ArrayEstimate(mode=mode, array=array, layers=layers)
 
 
-def estimate_kernel(layer: ArrayKernel, array: PeArray) -> LayerEstimate:
-    """One kernel."""
-    counters = count_loops(layer.nest, array.unrolling, array.dataflow)
-    timing, ports = time_kernel(layer, array), port_traffic(layer, array, counters)
+def estimate_kernel(
+    kernel: ArrayKernel, array: PeArray, work: SkippedWork | None = None
+) -> LayerEstimate:
+    """Cycles, traffic and energy of one kernel.
+
+    Args:
+        work: work that zero skipping leaves; None for all of it.
+    """
+    counters = count_loops(kernel.nest, array.unrolling, array.dataflow)
+    timing = time_kernel(kernel, array, None if work is None else work.iterations)
+    if work is not None:
+        counters = replace(
+            counters,
+            cycles=timing.cycles,
+            accumulations=work.accumulations,
+            weight_reads=work.weight_reads,
+            input_reads=work.input_reads,
+        )
+    ports = port_traffic(kernel, array, counters)
     return LayerEstimate(
-        name=layer.name,
-        target=layer.target,
-        frames=layer.nest.frames,
-        operand_bits=layer.reads.bits,
+        kernel=kernel,
         counters=counters,
         timing=timing,
         ports=ports,
-        energy_pj=kernel_energy_pj(layer, array, counters, ports, timing),
+        energy_pj=kernel_energy_pj(kernel, array, counters, ports, timing),
     )
-
-
-def total_energy_pj(parts: Iterable[Mapping[str, float]]) -> Counter[str]:
-    """Sum over kernels of what each kind of event takes."""
-    total: Counter[str] = Counter()
-    for part in parts:
-        for name, energy in part.items():
-            total[name] += energy  # type: ignore[assignment]
-    return total

@@ -1,4 +1,4 @@
-"""What the array computes, in its own loop order: the integers of the network, tile by tile."""
+"""The integers that the array computes, in its own loop order, tile by tile."""
 
 from __future__ import annotations
 
@@ -19,13 +19,19 @@ from hw_models.pe_array.loop_nest import (
     tiling_of,
 )
 from hw_models.pe_array.modes import SNN_TEMPORAL, Mode
-from hw_models.pe_array.operands import frame_operand, source_values
+from hw_models.pe_array.operands import Activity, frame_operand, source_values
 from toolchain.networks.integer_network import IntegerNetwork, IntegerReadout, IntegerSpiking
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ArrayRun:
-    """Spike counts, int64 ``(B, C, H, W)``, trains, bool ``(B, T_l, C, H, W)``, logits ``(B, classes)``."""
+    """Integers of a run.
+
+    Attributes:
+        counts: spike counts of each spiking population, int64 ``(B, C, H, W)``.
+        trains: its spikes, bool ``(B, T_l, C, H, W)``.
+        logits: int64 ``(B, classes)``.
+    """
 
     counts: Mapping[str, np.ndarray]
     trains: Mapping[str, np.ndarray]
@@ -35,25 +41,26 @@ class ArrayRun:
 def run_on_array(
     network: IntegerNetwork, array: PeArray, pixels: np.ndarray, mode: Mode = SNN_TEMPORAL
 ) -> ArrayRun:
-    """Run a network as the array does.
+    """Run a network in the array's loop order.
 
     Args:
         pixels: integers of shape ``(B, C, H, W)``.
-        mode: a spiking one.
+        mode: a spiking mode.
 
     Raises:
-        UnsupportedNetworkError: bit planes, and a synapse does not average.
+        UnsupportedNetworkError: the mode is ``snn_bit_planes``, and a synapse does not average.
     """
     assert mode.is_spiking
     trains: dict[str, np.ndarray] = {}
     counts: dict[str, np.ndarray] = {}
+    activity = Activity(pixels=pixels, counts=counts, trains=trains)
     logits = np.empty(0)
-    sums: np.ndarray | None = None  # of the target so far
-    maps: np.ndarray | None = None  # what the kernel before left for the next map of its chain
+    sums: np.ndarray | None = None  # sums of the target so far
+    maps: np.ndarray | None = None  # values that the next map of the synapse reads
     for kernel in array_kernels(network, mode):
         target = network[kernel.target]
         if kernel.map_index == 0:
-            maps = source_values(network, kernel, pixels, counts, trains)
+            maps = source_values(network, kernel, activity)
         assert maps is not None
         node = None
         if isinstance(target, IntegerSpiking) and kernel.nest.fires:
@@ -94,12 +101,12 @@ def _run_kernel(
     left: np.ndarray | None,
     node: _NodeUnit | None,
 ) -> np.ndarray:
-    """Sums of a kernel, int64 ``(B, F, C_o, H_o, W_o)``, or one frame of them where planes are added up.
+    """Sums of a kernel, int64 ``(B, F, C_o, H_o, W_o)``; F is 1 if bit planes are added up.
 
     Args:
-        values: what the map reads.
-        left: sums of the kernel before, of the same join.
-        node: fires on each group as soon as its sums are complete.
+        values: the values that the map reads.
+        left: sums of the previous kernel of the same join.
+        node: node unit that fires on each group as soon as its sums are complete.
     """
     nest, tiling = kernel.nest, tiling_of(kernel.nest, unrolling, dataflow)
     batch, shape = len(values), (nest.groups * nest.output_channels, nest.rows, nest.columns)
@@ -125,9 +132,9 @@ def _run_kernel(
 def _accumulate(
     kernel: ArrayKernel, tiling: Tiling, dataflow: Dataflow, operands: np.ndarray
 ) -> Iterator[tuple[TileIndices, np.ndarray]]:
-    """Each iteration of the outer loops and its partial sums ``(B, frames, channels, columns)``."""
+    """Partial sums of each iteration of the outer loops, ``(B, frames, channels, columns)``."""
     nest = kernel.nest
-    (top, left), (down, right) = kernel.nest.padding, kernel.nest.stride
+    (top, left), (down, right) = nest.padding, nest.stride
     kernel_rows, kernel_columns = nest.kernel_size
     padded = np.pad(operands, ((0, 0), (0, 0), (0, 0), (top, top), (left, left)))
     by_group = padded.reshape(*padded.shape[:2], nest.groups, -1, *padded.shape[3:])
@@ -142,7 +149,7 @@ def _accumulate(
 
 
 class _NodeUnit:
-    """Membrane potentials and spikes of one population; fires where and when the array says."""
+    """Membrane potentials and spikes of one population."""
 
     def __init__(self, population: IntegerSpiking, batch: int) -> None:
         shape = (batch, *population.shape)
@@ -152,7 +159,7 @@ class _NodeUnit:
         self.spikes = np.zeros((batch, population.timesteps, *population.shape), np.int64)
 
     def fire(self, sums: np.ndarray, steps: range, here: tuple[slice, int, slice]) -> None:
-        """Some timesteps of the neurons at ``here``, each on its own sum or all on the one there is."""
+        """Fire some timesteps of the neurons at ``here``, each step on its own sum or all on the same one."""
         neurons = (slice(None), *here)
         for step in steps:
             current = sums[:, min(step, sums.shape[1] - 1)][neurons] + self.bias[here]

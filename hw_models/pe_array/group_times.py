@@ -1,10 +1,10 @@
-"""How long the array and its output stage take for each group, ports included, and for each row.
+"""Cycles that the array and its output stage take for each group and each row, without off-chip memory.
 
-A *group* is what one bank of partial sums holds: the neurons of one tile of channels and columns, in one
-tile of frames; where bit planes are added up inside the frame loop, in all of them.
+One bank of partial sums holds a *group*: the neurons of one tile of channels and columns in one tile of
+frames, or in all frames if bit planes are added up inside the frame loop.
 
-Arrays have the axes of ``Axis``. The frame tiles are on one of its two; an axis on which nothing depends has
-length 1.
+Arrays have the axes of ``Axis``. Frame tiles are on one of its two axes for them. An axis has length 1 if
+nothing depends on it.
 """
 
 from __future__ import annotations
@@ -27,25 +27,26 @@ class Axis(IntEnum):
     """The loops around the accumulation, outermost first."""
 
     CHANNEL_GROUP = 0
-    OUTER_FRAME_TILE = 1  # time outermost
+    OUTER_FRAME_TILE = 1  # with time outermost
     CHANNEL_TILE = 2
     ROW = 3
     COLUMN_TILE = 4
-    INNER_FRAME_TILE = 5  # time innermost
+    INNER_FRAME_TILE = 5  # with time innermost
 
 
 PORTS: tuple[BufferName, ...] = ("weight", "input")
 OUTPUT_STAGE = ("node", "psum", "membrane", "output")
-"""What the output stage can be busy with; of equals the first is named."""
+"""Parts of the output stage, of which the slowest decides; if two are equal, the first is named."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Iterations:
-    """Iterations of the innermost loop that each group makes.
+    """Iterations of the innermost loop in each group.
 
     Attributes:
-        full, tail: with all V input channels, and with the tail of them; int64 arrays on the six axes. The
-            inner frame tiles may be one where bit planes are added up: all of them together.
+        full: iterations with all V input channels, int64 on the six axes. If bit planes are added up, the
+            axis of inner frame tiles may have length 1, for all tiles together.
+        tail: iterations with the rest of the input channels, likewise.
     """
 
     full: np.ndarray
@@ -54,13 +55,13 @@ class Iterations:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class GroupTimes:
-    """A kernel without its off-chip memory.
+    """Cycles of a kernel without off-chip memory.
 
     Attributes:
         cycles: iterations of the innermost loop.
-        stalls: cycles by port, and by what the output stage was busy with.
-        row_cycles: of each row tile, stalls included, int64 ``(phases, rows)``.
-        last_cycles: what the output stage takes for the last group.
+        stalls: cycles by port, and by the slowest part of the output stage.
+        row_cycles: cycles of each row tile, stalls included, int64 ``(phases, rows)``.
+        last_cycles: cycles of the output stage for the last group.
     """
 
     cycles: int
@@ -79,7 +80,7 @@ class _TileSizes:
     lengths: tuple[int, ...]
 
     def total(self, values: np.ndarray) -> int:
-        """Sum over all six axes, repeated where an array has length 1."""
+        """Sum over the full lengths of all six axes; an axis of length 1 is repeated."""
         return int(values.sum()) * prod(self.lengths) // values.size
 
 
@@ -87,7 +88,7 @@ def on_axes(values: np.ndarray, axes: Sequence[Axis]) -> np.ndarray:
     """An array with all six axes.
 
     Args:
-        axes: what the axes of ``values`` are; the others get length 1.
+        axes: axes of ``values``; the other axes get length 1.
     """
     shape = [1] * len(Axis)
     for axis, length in zip(axes, values.shape, strict=True):
@@ -96,7 +97,7 @@ def on_axes(values: np.ndarray, axes: Sequence[Axis]) -> np.ndarray:
 
 
 def axis_of_frames(dataflow: Dataflow) -> Axis:
-    """The axis on which the frame tiles are."""
+    """The axis of the frame tiles."""
     is_outermost = dataflow.time_loop == "outermost"
     return Axis.OUTER_FRAME_TILE if is_outermost else Axis.INNER_FRAME_TILE
 
@@ -107,7 +108,7 @@ def group_times(
     """Times of all groups of a kernel.
 
     Args:
-        iterations: what zero skipping leaves; all iterations when None.
+        iterations: iterations that zero skipping leaves; None for all of them.
     """
     nest, tiling = kernel.nest, tiling_of(kernel.nest, array.unrolling, array.dataflow)
     sizes = _tile_sizes(tiling, array)
@@ -160,7 +161,7 @@ def _all_iterations(
 def _iteration_cycles(
     kernel: ArrayKernel, array: PeArray, sizes: _TileSizes, v: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Cycles of one iteration of the innermost loop, and whether the weight port sets them."""
+    """Cycles of one iteration of the innermost loop, and whether the weight port is the slower one."""
     weights = sizes.m * v * (0 if kernel.nest.unit_weights else array.weight_bits)
     operands = sizes.n * sizes.s * v * kernel.reads.bits
     at_weight = _port_cycles(array, "weight", weights)
@@ -175,11 +176,11 @@ def _port_cycles(array: PeArray, name: BufferName, bits: np.ndarray) -> np.ndarr
 def _output_stage_cycles(
     kernel: ArrayKernel, array: PeArray, tiling: Tiling
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Cycles of the output stage for each group, and what it is busy with (index of OUTPUT_STAGE)."""
+    """Cycles of the output stage for each group, and its slowest part (index of OUTPUT_STAGE)."""
     nest, sizes = kernel.nest, _tile_sizes(tiling, array)
     s = sizes.s
     if nest.sum_frames and array.dataflow.time_loop == "innermost":
-        s = s[..., :1]  # the frame tiles of a group end in one
+        s = s[..., :1]  # one group has all frame tiles
     index = np.arange(s.size).reshape(s.shape)
     is_first, is_last = index == 0, index == s.size - 1
     completes = is_last if nest.sum_frames else np.ones_like(is_last)
@@ -210,7 +211,7 @@ def _output_stage_cycles(
 
 
 def _num_moves(*, reads: np.ndarray, writes: np.ndarray) -> np.ndarray:
-    """How often each word moves, 0 to 2, where it is read and where it is written."""
+    """How often each word moves, 0 to 2, given whether it is read and whether it is written."""
     return np.add(reads, writes, dtype=np.int64)
 
 
@@ -221,13 +222,13 @@ def _hand_over(
     busy_with: np.ndarray,
     stalls: dict[str, int],
 ) -> np.ndarray:
-    """Cycles of each row tile; adds to the stalls what groups wait for the output stage.
+    """Cycles of each row tile; adds to ``stalls`` the cycles in which groups wait for the output stage.
 
-    A group takes as long as its own accumulation, or the output stage for the group before.
+    A group takes as long as its accumulation or, if that is longer, the output stage of the previous group.
 
     Args:
         accumulate, stage: cycles of each group, on the six axes.
-        busy_with: of the output stage, index of OUTPUT_STAGE.
+        busy_with: slowest part of the output stage, index of OUTPUT_STAGE.
     """
     phases, rows = sizes.lengths[: Axis.ROW], sizes.lengths[Axis.ROW]
     in_row = (sizes.lengths[Axis.COLUMN_TILE], stage.shape[Axis.INNER_FRAME_TILE])
@@ -238,7 +239,7 @@ def _hand_over(
         return np.broadcast_to(values, (*shape, *in_row)).reshape(*shape, prod(in_row))
 
     def in_order(values: np.ndarray) -> np.ndarray:
-        """Values of every row of every phase, one after another."""
+        """Values of all rows of all phases in order."""
         return np.broadcast_to(values, (*phases, rows)).reshape(-1)
 
     accumulate, stage, busy_with = by_row(accumulate), by_row(stage), by_row(busy_with)
@@ -247,7 +248,7 @@ def _hand_over(
     _attribute(stalls, excess, busy_with[..., :-1], rows_alike)
     within = accumulate.sum(axis=-1) + excess.sum(axis=-1)
 
-    # the first group of a row follows the last one of the row before, or of the phase before
+    # the first group of a row follows the last one of the previous row or phase
     last, last_busy = in_order(stage[..., -1]), in_order(busy_with[..., -1])
     first = in_order(accumulate[..., 0])
     excess_first = np.zeros_like(first)
@@ -259,7 +260,7 @@ def _hand_over(
 def _attribute(
     stalls: dict[str, int], excess: np.ndarray, busy_with: np.ndarray, times: int
 ) -> None:
-    """Add cycles to the stalls by what the output stage was busy with."""
+    """Add cycles to the stalls by the slowest part of the output stage."""
     if not excess.any():
         return
     for index, name in enumerate(OUTPUT_STAGE):

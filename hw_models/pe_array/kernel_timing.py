@@ -1,30 +1,29 @@
-"""Cycles of one kernel with its memories: closed form over row tiles.
+"""Cycles of one kernel with its memories, in closed form over row tiles.
 
-``tests/oracles/timing_trace.py`` steps through every clock cycle to check it.
+``tests/oracles/timing_trace.py`` checks it by stepping through every clock cycle.
 
 Three things can make the array wait:
 
 - a *port*: an iteration of the innermost loop that needs more bytes than the weight or the input port moves
-  in a cycle takes as many cycles as the slower of the two;
-- the *output stage*: partial sums have two banks; while the array accumulates one group, the node unit fires
-  on the other, with the potentials, sums and spikes that its ports move. A group begins when both are done;
-- *off chip*: during a row tile, the bus stores the results of the row tile before and loads what the next
-  one needs; what is left of the row tile's time goes to the weights of the next phase. A row tile (a phase)
-  ends when its transfers have, and the array waits for the operand that is then on the bus. Memories that are
-  not double-buffered move their tile while the array stands still.
+  per cycle takes as many cycles as the slower port;
+- the *output stage*: partial sums have two banks. While the array accumulates one group, the node unit fires
+  on the previous one, and its ports move potentials, sums and spikes. A group begins when both are done;
+- *off chip*: during a row tile, the bus stores the results of the previous row tile and loads the operands
+  of the next one. The time that is left goes to the weights of the next phase. A row tile or phase lasts
+  until its transfers are done; meanwhile the array waits for the operand on the bus. While a memory that is
+  not double-buffered moves a tile, the array stands still.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from hw_models.pe_array.array_description import PeArray
 from hw_models.pe_array.array_kernels import ArrayKernel
-from hw_models.pe_array.buffer_plan import buffer_of, plan_buffers
+from hw_models.pe_array.buffer_plan import OperandName, buffer_of, plan_buffers
 from hw_models.pe_array.closed_form import PIPELINE_CYCLES
 from hw_models.pe_array.group_times import Iterations, group_times
 from hw_models.pe_array.tile_transfers import (
@@ -37,15 +36,15 @@ from hw_models.pe_array.tile_transfers import (
 
 @dataclass(frozen=True, kw_only=True)
 class KernelTiming:
-    """What a kernel takes.
+    """Cycles and off-chip traffic of a kernel.
 
     Attributes:
         cycles: iterations of the innermost loop.
-        on_chip_stalls: cycles by what the array waited for: the weight or input port; in the
-            output stage, the node unit, or the psum, membrane or output port.
-        off_chip_stalls: cycles by the operand on the bus.
-        fill_cycles: until the first tiles are there.
-        drain_cycles: from the last iteration of the loop until the last result is off chip.
+        on_chip_stalls: cycles by what the array waits for: the weight or input port, or in the output
+            stage the node unit or the psum, membrane or output port.
+        off_chip_stalls: cycles by the operand that is on the bus.
+        fill_cycles: cycles until the first tiles have arrived.
+        drain_cycles: cycles from the last iteration until the last result is off chip.
         loaded_bytes, stored_bytes: off-chip traffic by operand.
     """
 
@@ -54,8 +53,8 @@ class KernelTiming:
     off_chip_stalls: Mapping[str, int]
     fill_cycles: int
     drain_cycles: int
-    loaded_bytes: Mapping[str, int]
-    stored_bytes: Mapping[str, int]
+    loaded_bytes: Mapping[OperandName, int]
+    stored_bytes: Mapping[OperandName, int]
 
     @property
     def stall_cycles(self) -> int:
@@ -73,10 +72,10 @@ class KernelTiming:
 def time_kernel(
     kernel: ArrayKernel, array: PeArray, iterations: Iterations | None = None
 ) -> KernelTiming:
-    """Closed form.
+    """Cycles and off-chip traffic of a kernel.
 
     Args:
-        iterations: iterations of the innermost loop that zero skipping leaves; all of them when None.
+        iterations: iterations of the innermost loop that zero skipping leaves; None for all of them.
 
     Raises:
         TargetError: a buffer cannot hold a row of the kernel.
@@ -99,9 +98,9 @@ def time_kernel(
 
 
 def stall_free_bandwidth(kernel: ArrayKernel, array: PeArray) -> int | None:
-    """Least whole number of bytes a cycle at which the array never waits for off chip.
+    """Smallest bandwidth in whole bytes per cycle at which the array never waits for off chip.
 
-    None where no bandwidth helps: a transfer takes a cycle at least, and a memory that is not
+    None if no bandwidth is enough: a transfer takes at least one cycle, and a memory that is not
     double-buffered stops the array.
     """
     groups = group_times(kernel, array)
@@ -112,7 +111,7 @@ def stall_free_bandwidth(kernel: ArrayKernel, array: PeArray) -> int | None:
         bus = _Bus(kernel, array, transfers, bytes_per_cycle)
         return any(_off_chip_stalls(groups.row_cycles, bus).values())
 
-    low, high = 0, 1  # stalls at low (no bandwidth at all), and not at high once the loop has ended
+    low, high = 0, 1  # it stalls at low, and after the first loop it does not stall at high
     largest = max(1, *(int(part.max()) for part in parts))
     while stalls(high):
         if high >= largest:
@@ -125,7 +124,7 @@ def stall_free_bandwidth(kernel: ArrayKernel, array: PeArray) -> int | None:
 
 
 class _Bus:
-    """Bus cycles of each row tile and phase by operand, and the operands that stop the array."""
+    """Bus cycles of each row tile and phase by operand, and the operands whose transfers stop the array."""
 
     def __init__(
         self,
@@ -139,18 +138,16 @@ class _Bus:
             name for name in OPERANDS if array.buffers[buffer_of(kernel, name)].copies == 1
         }
 
-        def cycles(parts: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-            return {name: -(-parts[name] // width) for name in OPERANDS if name in parts}
+        def cycles(
+            parts: Mapping[OperandName, np.ndarray], order: Sequence[OperandName] = OPERANDS
+        ) -> dict[OperandName, np.ndarray]:
+            return {name: -(-parts[name] // width) for name in order if name in parts}
 
         self.loads, self.stores = cycles(transfers.loads), cycles(transfers.stores)
-        self.phases = {
-            name: -(-transfers.phase_loads[name] // width)
-            for name in PHASE_OPERANDS
-            if name in transfers.phase_loads
-        }
+        self.phases = cycles(transfers.phase_loads, PHASE_OPERANDS)
 
-    def of_row_tiles(self) -> list[tuple[str, np.ndarray]]:
-        """Transfers during each row tile in bus order: stores of the one before, loads of the next."""
+    def of_row_tiles(self) -> list[tuple[OperandName, np.ndarray]]:
+        """Transfers during each row tile in bus order: stores of the previous one, loads of the next."""
         moved = []
         for name, cycles in self.stores.items():
             flat = np.zeros(cycles.size, np.int64)
@@ -163,14 +160,14 @@ class _Bus:
         return moved
 
 
-def _off_chip_stalls(row_cycles: np.ndarray, bus: _Bus) -> Counter[str]:
+def _off_chip_stalls(row_cycles: np.ndarray, bus: _Bus) -> dict[str, int]:
     """Off-chip stalls by operand.
 
     Args:
-        row_cycles: what the array takes for each row tile, ``(phases, rows)``.
+        row_cycles: cycles of the array for each row tile, ``(phases, rows)``.
     """
-    stalls: Counter[str] = Counter(dict.fromkeys(OPERANDS, 0))
-    busy = np.zeros_like(row_cycles)  # of the bus, beside the array
+    stalls: dict[str, int] = dict.fromkeys(OPERANDS, 0)
+    busy = np.zeros_like(row_cycles)  # cycles of the bus while the array works
     for name, cycles in bus.of_row_tiles():
         if name in bus.serial:
             stalls[name] += int(cycles.sum())
@@ -190,9 +187,9 @@ def _off_chip_stalls(row_cycles: np.ndarray, bus: _Bus) -> Counter[str]:
     return stalls
 
 
-def _totals(*parts: Mapping[str, np.ndarray]) -> dict[str, int]:
-    totals: Counter[str] = Counter(dict.fromkeys(OPERANDS, 0))
+def _totals(*parts: Mapping[OperandName, np.ndarray]) -> dict[OperandName, int]:
+    totals = dict.fromkeys(OPERANDS, 0)
     for part in parts:
         for name, moved in part.items():
             totals[name] += int(moved.sum())
-    return dict(totals)
+    return totals

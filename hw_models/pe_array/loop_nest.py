@@ -1,16 +1,16 @@
-"""The loops of Algorithm 2 around one kernel, and how an array cuts them into tiles.
+"""The loops of Algorithm 2 around one kernel, and the tiles that an array cuts them into.
 
-A kernel is one linear map of one synapse into the partial sums of its target. Per group of channels::
+A kernel is one linear map of one synapse into the partial sums of its target. For each group of channels::
 
     for o in C_o/M: for h in H_o: for w in W_o/N: for f in F/S:      (time innermost)
         for k_h: for k_w: for i in C_i/V: P_sum += W x I             one cycle each, M x N x S x V elements
         node unit
 
-With time outermost the frame loop is around o, h and w. The F *frames* are what the schedule makes them:
+With time outermost, the frame loop is around o, h and w. The schedule decides what the F *frames* are:
 
-- ``temporal``: the T_l timesteps, as printed. With averaging alignment each frame is the same count.
+- ``temporal``: the T_l timesteps, as in the paper. With averaging alignment, all frames are the same count.
 - ``bit_planes``: the bits of the count. Averaging makes the partial sum the same in every timestep, so it
-  is computed once from ceil(log2(T_src + 1)) planes, and the node unit fires all T_l steps on it.
+  is computed once, from ceil(log2(T_src + 1)) planes, and the node unit fires all T_l steps on it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Ending(Enum):
     FIRES = "fires"
     """The node unit fires spikes on them."""
     QUANTIZES = "quantizes"
-    """The node unit makes the value of an ANN of them."""
+    """The node unit quantizes them, as the ANN does."""
     JOINS = "joins"
     """The next kernel of a residual join adds to them."""
     MAPS = "maps"
@@ -45,7 +45,7 @@ TIME_LOOPS: tuple[TimeLoop, ...] = ("innermost", "outermost")
 
 @dataclass(frozen=True, kw_only=True)
 class Unrolling:
-    """What the array computes in one cycle: M x N x S x V accumulations."""
+    """The accumulations that the array computes in one cycle: M x N x S x V."""
 
     output_channels: int  # M
     output_columns: int  # N
@@ -53,8 +53,13 @@ class Unrolling:
     input_channels: int  # V
 
     @property
+    def sizes(self) -> tuple[int, int, int, int]:
+        """M, N, S and V."""
+        return self.output_channels, self.output_columns, self.timesteps, self.input_channels
+
+    @property
     def num_elements(self) -> int:
-        return self.output_channels * self.output_columns * self.timesteps * self.input_channels
+        return prod(self.sizes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,9 +67,10 @@ class Dataflow:
     """The order of the loops.
 
     Attributes:
-        time_loop: the frame loop is innermost of the outer loops, as printed, so that membrane potentials
-            stay in the array; or outermost, and they go to the membrane buffer and back.
-        fold: a kernel of F < S frames lets floor(S / F) groups of columns share the S lanes.
+        time_loop: place of the frame loop among the loops around the accumulation. "innermost" is the
+            paper's: membrane potentials stay in the array. With "outermost" they go to the membrane buffer
+            and back.
+        fold: in a kernel of F < S frames, floor(S / F) groups of columns share the S lanes.
     """
 
     time_loop: TimeLoop = "innermost"
@@ -73,13 +79,13 @@ class Dataflow:
 
 @dataclass(frozen=True, kw_only=True)
 class LoopNest:
-    """Bounds of one kernel; channels are per group.
+    """Loop bounds of one kernel; channels are per group.
 
     Attributes:
         frames: F.
-        sum_frames: frames are bit planes that are shifted and added up to one sum; else each has its own.
+        sum_frames: frames are bit planes, shifted and added up to one sum; otherwise each frame has a sum.
         node_steps: firing steps of the node unit: T_l, or 1 for the quantizer of an ANN.
-        adds_sums: adds to the sums that an earlier kernel has left (residual join).
+        adds_sums: the kernel adds to the sums of an earlier kernel (residual join).
         ending: what becomes of the sums.
         unit_weights: every weight is 1 and none is read (sum pool).
     """
@@ -105,12 +111,12 @@ class LoopNest:
 
     @property
     def fires(self) -> bool:
-        """The node unit works on the sums; else they are written."""
+        """Whether the node unit works on the sums; otherwise they are written."""
         return self.ending in (Ending.FIRES, Ending.QUANTIZES)
 
     @property
     def ends_population(self) -> bool:
-        """The last kernel into its target: biases are added after it."""
+        """Whether it is the last kernel into its target; biases are added after it."""
         return self.fires or self.ending is Ending.READS_OUT
 
     @property
@@ -119,13 +125,13 @@ class LoopNest:
 
     @property
     def sums_per_neuron(self) -> int:
-        """Partial sums that a neuron has at the end of the kernel: one a frame, or one of all planes."""
+        """Partial sums of a neuron at the end of the kernel: one per frame, or one of all bit planes."""
         return 1 if self.sum_frames else self.frames
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tiling:
-    """A nest cut into tiles: their largest sizes, N and S after folding."""
+    """Sizes of the tiles of a loop nest; ``columns`` and ``frames`` are N and S after folding."""
 
     nest: LoopNest
     output_channels: int
@@ -156,9 +162,9 @@ class Tiling:
 
     @property
     def firing_cycles(self) -> int:
-        """Cycles of the node unit for a group that fires; it has the S lanes of the array.
+        """Cycles that the node unit fires on one group, S steps per cycle.
 
-        Timesteps that are frames have a tile of their own for every S of them.
+        If timesteps are frames, a group has at most S of them.
         """
         return ceil(self.nest.node_steps / self.frames) if self.nest.sum_frames else 1
 
@@ -178,7 +184,7 @@ def tiling_of(nest: LoopNest, unrolling: Unrolling, dataflow: Dataflow) -> Tilin
 
 
 def tiles(size: int, tile: int) -> Iterator[range]:
-    """Index ranges of at most ``tile`` that cover ``size``; the last may be a tail."""
+    """Index ranges of length ``tile`` that cover ``size``; the last may be shorter."""
     return (range(start, min(start + tile, size)) for start in range(0, size, tile))
 
 
@@ -194,7 +200,7 @@ class TileIndices:
 
 
 def outer_loops(tiling: Tiling, dataflow: Dataflow) -> Iterator[TileIndices]:
-    """Every iteration of the loops around the accumulation, in the order of the dataflow."""
+    """Iterations of the loops around the accumulation, in the order of the dataflow."""
     nest = tiling.nest
     frame_tiles = list(tiles(nest.frames, tiling.frames))
     around = frame_tiles if dataflow.time_loop == "outermost" else [None]

@@ -1,4 +1,4 @@
-"""What the PE array is used as: the SNN under two schedules, or the quantized ANN it was trained as."""
+"""Modes of the PE array: the SNN under two schedules, and the quantized ANN that it was trained as."""
 
 from __future__ import annotations
 
@@ -16,21 +16,22 @@ class Frames(Enum):
     """What the frames of a kernel are."""
 
     TIMESTEPS = "timesteps"
-    """T_l frames. With ``average`` alignment each is the whole count; with ``replicate`` and ``truncate`` it
-    is the binary frame that the alignment selects."""
+    """T_l frames. With ``average`` alignment each one is the whole count; with ``replicate`` and ``truncate``
+    it is the binary frame that the alignment selects."""
     WHOLE_VALUE = "whole value"
     """One frame of whole operands."""
     BIT_PLANES = "bit planes"
-    """One frame per bit of the count or pixel; their sums are shifted and added up to one."""
+    """One frame per bit of the count or pixel; the sums of all frames are shifted and added up."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Mode:
-    """What the array is used as.
+    """A way to run a network on the array.
 
     Attributes:
-        name: as in reports and messages.
-        is_spiking: the node unit fires T_l steps; else it quantizes once, as in the ANN.
+        name: name in reports and messages.
+        frames: what the frames of each kernel are.
+        is_spiking: the node unit fires T_l steps; otherwise it quantizes once, as in the ANN.
     """
 
     name: ModeName
@@ -42,7 +43,7 @@ class Mode:
 
     @property
     def needs_averaging(self) -> bool:
-        """The mode computes a network's integers only where every timestep has the same input."""
+        """Whether the mode computes a network's integers only if every timestep has the same input."""
         return self.frames is not Frames.TIMESTEPS
 
 
@@ -57,11 +58,11 @@ MODES: Mapping[ModeName, Mode] = {
 
 
 def array_modes(network: IntegerNetwork) -> tuple[Mode, ...]:
-    """Modes that compute a network's integers: all of them, or ``snn_temporal`` alone."""
+    """Modes that compute a network's integers: all of them, or only ``snn_temporal``."""
     is_constant = network.has_constant_current
     return tuple(mode for mode in MODES.values() if is_constant or not mode.needs_averaging)
 
 
 def snn_schedules(network: IntegerNetwork) -> tuple[Mode, ...]:
-    """The spiking ones of ``array_modes``."""
+    """The spiking modes among ``array_modes``."""
     return tuple(mode for mode in array_modes(network) if mode.is_spiking)

@@ -1,8 +1,9 @@
-"""The integers that each kernel reads, from the spike counts and trains of a run."""
+"""The integers that each kernel reads, taken from the spike counts and trains of a run."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,53 +13,53 @@ from hw_models.pe_array.modes import Mode
 from toolchain.networks.integer_network import IntegerInput, IntegerNetwork
 
 
-def kernel_values(
-    network: IntegerNetwork,
-    mode: Mode,
-    pixels: np.ndarray,
-    counts: Mapping[str, np.ndarray],
-    trains: Mapping[str, np.ndarray],
-) -> Iterator[tuple[ArrayKernel, np.ndarray]]:
-    """Each kernel, and what it reads: int64 ``(B, entries, C, H, W)``.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Activity:
+    """Samples, and the spikes of a run on them.
 
-    Args:
+    Attributes:
         pixels: integers of shape ``(B, C, H, W)``.
-        counts: per spiking population, ``(B, C, H, W)``.
-        trains: per spiking population that does not only feed averaging synapses, ``(B, T, C, H, W)``.
+        counts: counts of each spiking population, ``(B, C, H, W)``.
+        trains: spikes of each spiking population that feeds a synapse without averaging, ``(B, T, C, H, W)``.
     """
+
+    pixels: np.ndarray
+    counts: Mapping[str, np.ndarray]
+    trains: Mapping[str, np.ndarray]
+
+
+def kernel_values(
+    network: IntegerNetwork, mode: Mode, activity: Activity
+) -> Iterator[tuple[ArrayKernel, np.ndarray]]:
+    """Each kernel with the values it reads, int64 ``(B, entries, C, H, W)``."""
     values = np.empty(0)
     for kernel in array_kernels(network, mode):
         if kernel.map_index == 0:
-            values = source_values(network, kernel, pixels, counts, trains)
+            values = source_values(network, kernel, activity)
         yield kernel, values
         if kernel.nest.ending is Ending.MAPS:
             values = _map_of_sums(kernel, values)
 
 
-def source_values(
-    network: IntegerNetwork,
-    kernel: ArrayKernel,
-    pixels: np.ndarray,
-    counts: Mapping[str, np.ndarray],
-    trains: Mapping[str, np.ndarray],
-) -> np.ndarray:
-    """What the source of a kernel presents to the first map of its chain, int64 ``(B, entries, C, H, W)``.
+def source_values(network: IntegerNetwork, kernel: ArrayKernel, activity: Activity) -> np.ndarray:
+    """Values that the first map of a synapse reads, int64 ``(B, entries, C, H, W)``.
 
-    One entry, the count or the pixels, or one a frame.
+    There is one entry, the count or the pixels, or one entry per frame.
     """
     if isinstance(network[kernel.source], IntegerInput):
-        return pixels.astype(np.int64)[:, None]
+        return activity.pixels.astype(np.int64)[:, None]
     synapse = next(s for s in network.incoming(kernel.target) if s.source == kernel.source)
     if synapse.alignment == "average":
-        return counts[kernel.source].astype(np.int64)[:, None]
-    return trains[kernel.source].astype(np.int64)
+        return activity.counts[kernel.source].astype(np.int64)[:, None]
+    return activity.trains[kernel.source].astype(np.int64)
 
 
 def frame_operand(kernel: ArrayKernel, values: np.ndarray, entry: int | None) -> np.ndarray:
     """The operand of the frames that read an entry, ``(B, C, H, W)``.
 
     Args:
-        values: ``(B, entries, ...)``; where frames are bit planes, the value that they are bits of.
+        values: ``(B, entries, ...)``; with bit planes, the one entry whose bits the frames are.
+        entry: index of the entry, or of the bit; None gives zeros.
     """
     shape = (len(values), *kernel.reads.shape)
     if entry is None:
@@ -69,14 +70,14 @@ def frame_operand(kernel: ArrayKernel, values: np.ndarray, entry: int | None) ->
 
 
 def _map_of_sums(kernel: ArrayKernel, values: np.ndarray) -> np.ndarray:
-    """What a kernel before the last of a chain leaves for the next one, an entry for each of its own."""
+    """The sums that the next map of a synapse reads, one entry for each that the kernel reads."""
     if not kernel.nest.sum_frames:
         values = values[:, [entry for entry in kernel.reads.selection if entry is not None]]
     return sums_of_entries(kernel, values)
 
 
 def sums_of_entries(kernel: ArrayKernel, values: np.ndarray) -> np.ndarray:
-    """The map of a kernel on every entry of its values, int64 ``(B, entries, C_o, H_o, W_o)``, no tiles."""
+    """Apply a kernel's map to every entry at once, without tiles: int64 ``(B, entries, C_o, H_o, W_o)``."""
     nest = kernel.nest
     (top, left), (down, right) = nest.padding, nest.stride
     shape = (*values.shape[:2], nest.groups, nest.input_channels, *nest.input_size)

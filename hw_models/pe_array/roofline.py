@@ -1,4 +1,4 @@
-"""Where a kernel stands between the array's peak and the bandwidth off chip."""
+"""Roofline of a kernel: the array's peak and the off-chip bandwidth limit its speed."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from hw_models.pe_array.kernel_timing import stall_free_bandwidth, time_kernel
 
 @dataclass(frozen=True, kw_only=True)
 class Roofline:
-    """One kernel under the two roofs, in accumulations a cycle.
+    """One kernel under the two roofs, in accumulations per cycle.
 
     Attributes:
-        accumulations_per_byte: of off-chip traffic.
-        compute_roof: accumulations a cycle with tails and nothing else lost.
-        bandwidth_roof: what the off-chip bandwidth allows at this traffic.
-        attained: over all cycles of the kernel.
-        stall_free_bytes_per_cycle: least bandwidth at which the array never waits for off chip, None
-            where no bandwidth helps.
+        accumulations_per_byte: accumulations per byte of off-chip traffic.
+        compute_roof: accumulations per cycle if nothing but tails is lost.
+        bandwidth_roof: accumulations per cycle that the off-chip bandwidth allows at this traffic.
+        attained: accumulations per cycle of the kernel, stalls included.
+        stall_free_bytes_per_cycle: smallest bandwidth at which the array never waits for off chip, or None
+            if no bandwidth is enough.
     """
 
     name: str
@@ -32,7 +32,7 @@ class Roofline:
 
 
 def roofline(kernel: ArrayKernel, array: PeArray) -> Roofline:
-    """The roofs of a kernel."""
+    """A kernel's roofs, and the speed that it attains."""
     counters = count_loops(kernel.nest, array.unrolling, array.dataflow)
     timing = time_kernel(kernel, array)
     intensity = counters.accumulations / timing.off_chip_bytes

@@ -1,30 +1,27 @@
-"""A network on the array with zeros skipped: exact on each sample of real data, then their mean."""
+"""A network on the array with zeros skipped: exact counts on each sample of real data, and their mean."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from hw_models.pe_array.array_description import PeArray
 from hw_models.pe_array.array_kernels import ArrayKernel
-from hw_models.pe_array.closed_form import count_loops
-from hw_models.pe_array.energy import kernel_energy_pj, port_traffic
-from hw_models.pe_array.kernel_timing import time_kernel
+from hw_models.pe_array.estimate import estimate_kernel
 from hw_models.pe_array.modes import Mode
-from hw_models.pe_array.operands import kernel_values
+from hw_models.pe_array.operands import Activity, kernel_values
 from hw_models.pe_array.zero_skipping import SKIPPINGS, Skipping, skip_zeros
 from toolchain.networks.integer_network import IntegerNetwork
 
 
 @dataclass(frozen=True, kw_only=True)
 class SkippedKernel:
-    """One kernel with zeros skipped; means over the samples of exact counts.
+    """One kernel with zeros skipped; each value is the mean over the samples.
 
     Attributes:
         cycles: iterations of the innermost loop that are left.
-        total_cycles: with stalls, fill and drain.
+        total_cycles: cycles with stalls, fill and drain.
     """
 
     cycles: float
@@ -34,21 +31,11 @@ class SkippedKernel:
 
 
 def estimate_skipping(
-    network: IntegerNetwork,
-    array: PeArray,
-    mode: Mode,
-    pixels: np.ndarray,
-    counts: Mapping[str, np.ndarray],
-    trains: Mapping[str, np.ndarray],
+    network: IntegerNetwork, array: PeArray, mode: Mode, activity: Activity
 ) -> dict[Skipping, tuple[SkippedKernel, ...]]:
-    """Every kernel of a network under each kind of skipping, on the operands of a run.
-
-    Args:
-        pixels: of the samples, integers ``(B, C, H, W)``.
-        counts, trains: what the populations did on them, see ``kernel_values``.
-    """
+    """Every kernel of a network under each kind of skipping, on the operands of a run."""
     found: dict[Skipping, list[SkippedKernel]] = {skipping: [] for skipping in SKIPPINGS}
-    for kernel, values in kernel_values(network, mode, pixels, counts, trains):
+    for kernel, values in kernel_values(network, mode, activity):
         for skipping, kernels in found.items():
             samples = [
                 _skipped(kernel, array, values[sample : sample + 1], skipping)
@@ -61,21 +48,12 @@ def estimate_skipping(
 def _skipped(
     kernel: ArrayKernel, array: PeArray, values: np.ndarray, skipping: Skipping
 ) -> SkippedKernel:
-    work = skip_zeros(kernel, array, values, skipping)
-    timing = time_kernel(kernel, array, work.iterations)
-    counters = replace(
-        count_loops(kernel.nest, array.unrolling, array.dataflow),
-        cycles=timing.cycles,
-        accumulations=work.accumulations,
-        weight_reads=work.weight_reads,
-        input_reads=work.input_reads,
-    )
-    ports = port_traffic(kernel, array, counters)
+    estimate = estimate_kernel(kernel, array, skip_zeros(kernel, array, values, skipping))
     return SkippedKernel(
-        cycles=timing.cycles,
-        total_cycles=timing.total_cycles,
-        accumulations=work.accumulations,
-        energy_pj=sum(kernel_energy_pj(kernel, array, counters, ports, timing).values()),
+        cycles=estimate.timing.cycles,
+        total_cycles=estimate.timing.total_cycles,
+        accumulations=estimate.counters.accumulations,
+        energy_pj=sum(estimate.energy_pj.values()),
     )
 
 

@@ -1,8 +1,9 @@
 """Bytes that each tile of a kernel moves between the buffers and off chip.
 
-The *row tile* (group, frame tile where time is outermost, channel tile, row) is what the array works on
-while the next one is fetched and the one before is stored. Weights and parameters per channel belong to a
-*phase*, the row tiles that share a tile of output channels: they are fetched during the phase before.
+A *row tile* is one row of one tile of output channels (of one frame tile, if time is outermost). While the
+array works on it, the next row tile is fetched and the previous one is stored. The row tiles that share a
+tile of output channels are a *phase*. Weights and parameters per channel are fetched during the previous
+phase.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from hw_models.pe_array.array_description import PeArray
 from hw_models.pe_array.array_kernels import ArrayKernel
 from hw_models.pe_array.buffer_plan import (
     BufferPlan,
+    OperandName,
     carries_membranes,
     carries_sums,
     potential_word_bits,
@@ -25,10 +27,12 @@ from hw_models.pe_array.buffer_plan import (
 from hw_models.pe_array.closed_form import in_range_pairs
 from hw_models.pe_array.loop_nest import Ending, Tiling, tiles, tiling_of
 
-OPERANDS = ("output", "psum", "membrane", "parameter", "weight", "input")
-"""In the order in which the transfers of a row tile take the bus: stores, then loads."""
+OPERANDS: tuple[OperandName, ...] = (
+    "output", "psum", "membrane", "parameter", "weight", "input"
+)  # fmt: skip
+"""In the order in which a row tile's transfers use the bus: stores, then loads."""
 
-PHASE_OPERANDS = ("parameter", "weight")
+PHASE_OPERANDS: tuple[OperandName, ...] = ("parameter", "weight")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -36,21 +40,18 @@ class TileTransfers:
     """Bytes by operand; an operand that never moves is left out.
 
     Attributes:
-        loads, stores: of each row tile in the order they run, int64 ``(phases, rows)``.
-        phase_loads: of each phase, int64 ``(phases,)``.
+        loads, stores: bytes of each row tile in the order in which they run, int64 ``(phases, rows)``.
+        phase_loads: bytes of each phase, int64 ``(phases,)``.
     """
 
-    loads: Mapping[str, np.ndarray]
-    stores: Mapping[str, np.ndarray]
-    phase_loads: Mapping[str, np.ndarray]
+    loads: Mapping[OperandName, np.ndarray]
+    stores: Mapping[OperandName, np.ndarray]
+    phase_loads: Mapping[OperandName, np.ndarray]
 
 
 def tile_transfers(kernel: ArrayKernel, array: PeArray, plan: BufferPlan) -> TileTransfers:
-    """What each row tile and each phase moves.
-
-    Arrays below have the axes (group, frame tile, channel tile, row); without outermost time there is one
-    frame tile, of all frames.
-    """
+    """Bytes that each row tile and each phase move."""
+    # axes of arrays: (group, frame tile, channel tile, row); with time innermost, one tile has all frames
     nest, tiling = kernel.nest, tiling_of(kernel.nest, array.unrolling, array.dataflow)
     frame_tiles = [range(nest.frames)]
     if array.dataflow.time_loop == "outermost":
@@ -58,19 +59,27 @@ def tile_transfers(kernel: ArrayKernel, array: PeArray, plan: BufferPlan) -> Til
     phases = (nest.groups, len(frame_tiles), tiling.num_channel_tiles)
     channels = tile_sizes(nest.output_channels, tiling.output_channels)[:, None]
     neurons = channels * nest.columns
-    loads, stores, phase_loads = {}, {}, {}
+    loads: dict[OperandName, np.ndarray] = {}
+    stores: dict[OperandName, np.ndarray] = {}
+    phase_loads: dict[OperandName, np.ndarray] = {}
 
     loads["input"] = _input_bits(kernel, tiling, plan, frame_tiles)
     weight_bits = channels * nest.input_channels * prod(nest.kernel_size) * array.weight_bits
     is_first = _by_frame_tile([index == 0 for index in range(len(frame_tiles))])
     is_last = _by_frame_tile([index == len(frame_tiles) - 1 for index in range(len(frame_tiles))])
-    if plan.weight == "streamed":
-        iterations = tiling.num_column_tiles
-        if len(frame_tiles) == 1 and array.dataflow.time_loop == "innermost":
-            iterations *= tiling.num_frame_tiles
-        loads["weight"] = weight_bits * iterations
-    elif plan.weight != "none":
-        phase_loads["weight"] = weight_bits * (is_first if plan.weight == "kept" else 1)
+    match plan.weight:
+        case "kept":
+            phase_loads["weight"] = weight_bits * is_first
+        case "tile":
+            phase_loads["weight"] = weight_bits
+        case "streamed":
+            is_innermost = array.dataflow.time_loop == "innermost"
+            frame_iterations = tiling.num_frame_tiles if is_innermost else 1
+            loads["weight"] = weight_bits * tiling.num_column_tiles * frame_iterations
+        case "none":
+            pass
+        case _:
+            assert_never(plan.weight)
 
     completes = is_last if nest.sum_frames else np.ones_like(is_last)
     if kernel.parameters.per_channel:
@@ -106,18 +115,15 @@ def tile_transfers(kernel: ArrayKernel, array: PeArray, plan: BufferPlan) -> Til
             pass
         case _:
             assert_never(nest.ending)
-    rows = (*phases, nest.rows)
     return TileTransfers(
-        loads={name: _bytes(bits, rows).reshape(-1, nest.rows) for name, bits in loads.items()},
-        stores={name: _bytes(bits, rows).reshape(-1, nest.rows) for name, bits in stores.items()},
-        phase_loads={
-            name: _bytes(bits, (*phases, 1)).reshape(-1) for name, bits in phase_loads.items()
-        },
+        loads={name: _bytes(bits, phases, nest.rows) for name, bits in loads.items()},
+        stores={name: _bytes(bits, phases, nest.rows) for name, bits in stores.items()},
+        phase_loads={name: _bytes(bits, phases, 1)[:, 0] for name, bits in phase_loads.items()},
     )
 
 
 def tile_sizes(size: int, tile: int) -> np.ndarray:
-    """Sizes of the tiles that cover an axis, int64."""
+    """Sizes of the tiles along an axis, int64."""
     starts = np.arange(0, size, tile)
     return np.minimum(tile, size - starts)
 
@@ -125,31 +131,37 @@ def tile_sizes(size: int, tile: int) -> np.ndarray:
 def _input_bits(
     kernel: ArrayKernel, tiling: Tiling, plan: BufferPlan, frame_tiles: list[range]
 ) -> np.ndarray:
-    """Bits of the input map that each row tile fetches."""
+    """Bits of the input that each row tile fetches."""
     nest = kernel.nest
     tops = np.arange(nest.rows) * nest.stride[0] - nest.padding[0]
     first = np.clip(tops, 0, nest.input_size[0])
     stop = np.maximum(first, np.clip(tops + nest.kernel_size[0], 0, nest.input_size[0]))
     entries = [{kernel.reads.selection[frame] for frame in tile} - {None} for tile in frame_tiles]
     by_frame = [len(e) for e in entries]
-    if plan.input == "window":
-        lefts = np.arange(0, nest.columns, tiling.columns)
-        rights = np.minimum(lefts + tiling.columns, nest.columns) - 1
-        left = np.clip(lefts * nest.stride[1] - nest.padding[1], 0, nest.input_size[1])
-        right = rights * nest.stride[1] - nest.padding[1] + nest.kernel_size[1]
-        columns = np.maximum(0, np.clip(right, 0, nest.input_size[1]) - left).sum()
-        rows = stop - first
-    elif plan.input == "streamed":
-        columns, rows = in_range_pairs(nest, axis=1), stop - first
-        by_frame = [
-            sum(kernel.reads.loaded_bits(tile) for tile in tiles_of(outer, tiling.frames))
-            // kernel.reads.entry_bits
-            for outer in frame_tiles
-        ]
-    else:
-        columns = nest.input_size[1]
-        held = np.concatenate([[0], stop[:-1]])  # rows up to here are in the buffer
-        rows = np.maximum(0, stop - np.maximum(first, held))
+    match plan.input:
+        case "window":
+            lefts = np.arange(0, nest.columns, tiling.columns)
+            rights = np.minimum(lefts + tiling.columns, nest.columns) - 1
+            left = np.clip(lefts * nest.stride[1] - nest.padding[1], 0, nest.input_size[1])
+            right = rights * nest.stride[1] - nest.padding[1] + nest.kernel_size[1]
+            columns = np.maximum(0, np.clip(right, 0, nest.input_size[1]) - left).sum()
+            rows = stop - first
+        case "streamed":
+            columns, rows = in_range_pairs(nest, axis=1), stop - first
+            by_frame = [
+                sum(
+                    kernel.reads.loaded_bits(outer[tile.start : tile.stop])
+                    for tile in tiles(len(outer), tiling.frames)
+                )
+                // kernel.reads.entry_bits
+                for outer in frame_tiles
+            ]
+        case "map" | "rows":
+            columns = nest.input_size[1]
+            held = np.concatenate([[0], stop[:-1]])  # rows up to here are in the buffer
+            rows = np.maximum(0, stop - np.maximum(first, held))
+        case _:
+            assert_never(plan.input)
     if plan.input == "map":
         by_frame = [len(e.difference(*entries[:index])) for index, e in enumerate(entries)]
     bits = _by_frame_tile(by_frame) * kernel.reads.entry_bits * nest.input_channels * columns * rows
@@ -159,15 +171,11 @@ def _input_bits(
     return bits
 
 
-def tiles_of(frames: range, tile: int) -> list[range]:
-    """A range of frames in tiles."""
-    return [frames[part.start : part.stop] for part in tiles(len(frames), tile)]
-
-
 def _by_frame_tile(values: list) -> np.ndarray:
-    """One value a frame tile, on the axes (frame tile, channel tile, row)."""
+    """One value per frame tile, on the axes (frame tile, channel tile, row)."""
     return np.array(values)[:, None, None]
 
 
-def _bytes(bits: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    return np.broadcast_to(-(-bits // 8), shape)
+def _bytes(bits: np.ndarray, phases: tuple[int, ...], rows: int) -> np.ndarray:
+    """Bytes of each row of each phase, ``(phases, rows)``."""
+    return np.broadcast_to(-(-bits // 8), (*phases, rows)).reshape(-1, rows)

@@ -1,24 +1,22 @@
 """Cycles that zero operands save, counted on the operands themselves and never from an average rate.
 
-A iteration of the innermost loop reads an operand for each of N columns, S frames and V input channels. A
-*lane* is one column and frame: V operands that one dot product of the array takes at a time.
+An iteration of the innermost loop reads an operand for each of N columns, S frames and V input channels. A
+*lane* is one column and frame: the V operands that one dot product of the array takes in an iteration.
 
-- ``lockstep``: an iteration is skipped when all its N x S x V operands are zero. The lanes stay together, as
-  where a window of timesteps without a spike is skipped (parallel time batching: Lee, Zhang and Li, HPCA
-  2022).
-- ``per_lane``: each of the N x S lanes skips its iterations of V zeros on its own; the group ends with its
-  slowest lane. Every lane needs weights of its own address (Cnvlutin: Albericio et al., ISCA 2016).
-- ``compacted``: the non-zero operands of a lane's whole window are packed, V per iteration; the group ends
-  with its slowest lane (processing spikes only: SpinalFlow, Narayanan et al., ISCA 2020; SparTen, Gondimalla
-  et al., MICRO 2019).
+- ``lockstep``: an iteration is skipped if all its N x S x V operands are zero. All lanes stay together.
+  A published design skips windows of timesteps without a spike in this way (parallel time batching: Lee,
+  Zhang and Li, HPCA 2022).
+- ``per_lane``: each of the N x S lanes skips its own iterations of V zeros; the group ends with its slowest
+  lane. Every lane reads weights from its own address (Cnvlutin: Albericio et al., ISCA 2016).
+- ``compacted``: each lane packs the non-zero operands of its window, V per iteration; the group ends with
+  its slowest lane (SpinalFlow: Narayanan et al., ISCA 2020; SparTen: Gondimalla et al., MICRO 2019).
 
-Zero padding counts as zero. That the zeros are known beforehand is taken for granted: flags beside the
-operands, written with them, are not charged, nor are the ports that lanes with addresses of their own need.
-Lanes run from frame tile to frame tile without waiting where bit planes are added up inside the frame loop.
+Zero padding counts as zero. The model assumes that the array knows which operands are zero; it charges
+neither the flags that would say so nor the ports of lanes that have their own addresses. If bit planes are
+added up inside the frame loop, a lane goes from one frame tile to the next without waiting for the others.
 
-Which operands are zero does not depend on the output channel, so each count is one over the map and is
-repeated for every tile of channels: an OR over V channels, over the columns of a tile, and sums of those
-over the kernel window.
+The zeros do not depend on the output channel, so they are counted once on the input map (an OR over V
+channels and over the columns of a tile, then sums over the kernel window) and apply to every channel tile.
 """
 
 from __future__ import annotations
@@ -42,11 +40,11 @@ SKIPPINGS: tuple[Skipping, ...] = ("lockstep", "per_lane", "compacted")
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SkippedWork:
-    """What is left of a kernel on one sample.
+    """Work of a kernel that is left on one sample.
 
     Attributes:
-        iterations: of the innermost loop, for ``time_kernel``.
-        accumulations, weight_reads, input_reads: as in ``LoopCounters``, over what is left.
+        iterations: iterations of the innermost loop, for ``time_kernel``.
+        accumulations, weight_reads, input_reads: counters of these iterations, as in ``LoopCounters``.
     """
 
     iterations: Iterations
@@ -58,10 +56,10 @@ class SkippedWork:
 def skip_zeros(
     kernel: ArrayKernel, array: PeArray, values: np.ndarray, skipping: Skipping
 ) -> SkippedWork:
-    """What is left of a kernel when zeros are skipped.
+    """Work of a kernel that is left if zeros are skipped.
 
     Args:
-        values: what the kernel reads on one sample, ``(1, entries, C, H, W)``, see ``kernel_values``.
+        values: values that the kernel reads on one sample, ``(1, entries, C, H, W)``, see ``kernel_values``.
     """
     tiling = tiling_of(kernel.nest, array.unrolling, array.dataflow)
     frame_axis = axis_of_frames(array.dataflow)
@@ -82,7 +80,7 @@ def skip_zeros(
 
 
 _ByEntry: TypeAlias = dict[int | None, np.ndarray]
-"""For each entry of the operands (None: a frame without input), an array ``(groups, ...)``."""
+"""An array ``(groups, ...)`` for each entry of the operands; None is the entry of frames without input."""
 
 
 def _lockstep(
@@ -120,14 +118,14 @@ def _lockstep(
 def _common_iterations(
     kernel: ArrayKernel, tiling: Tiling, blocks: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Iterations that lanes together cannot skip.
+    """Iterations that lanes in lockstep cannot skip.
 
     Args:
-        blocks: an input tile has a non-zero operand, bool ``(groups, input tiles, H, W)``.
+        blocks: whether an input tile has a non-zero operand, bool ``(groups, input tiles, H, W)``.
 
     Returns:
-        Iterations ``(groups, input tiles, rows, column tiles)``, and over all of them the columns that are
-        not in the zero padding, ``(input tiles,)``.
+        Number of iterations, ``(groups, input tiles, rows, column tiles)``, and number of columns that they
+        read outside the zero padding, ``(input tiles,)``.
     """
     nest = kernel.nest
     starts = np.arange(0, nest.columns, tiling.columns)
@@ -145,7 +143,7 @@ def _common_iterations(
 
 
 def _per_lane(kernel: ArrayKernel, tiling: Tiling, nonzero: _ByEntry) -> tuple[_ByEntry, _ByEntry]:
-    """Iterations of the lane of each output column, and operands it reads, ``(groups, rows, columns)``."""
+    """Iterations and operands of the lane of each output column, ``(groups, rows, columns)``."""
     sizes = tile_sizes(kernel.nest.input_channels, tiling.input_channels)
     blocks = {entry: _any_of_tile(mask, tiling) for entry, mask in nonzero.items()}
     lanes = {entry: _window_sums(kernel, mask.sum(axis=1)) for entry, mask in blocks.items()}
@@ -157,7 +155,7 @@ def _per_lane(kernel: ArrayKernel, tiling: Tiling, nonzero: _ByEntry) -> tuple[_
 
 
 def _compacted(kernel: ArrayKernel, tiling: Tiling, nonzero: _ByEntry) -> tuple[_ByEntry, _ByEntry]:
-    """The arrays of ``_per_lane`` where the operands of a window are packed."""
+    """Iterations and operands as in ``_per_lane``, with the operands of a window packed."""
     reads = {entry: _window_sums(kernel, mask.sum(axis=1)) for entry, mask in nonzero.items()}
     lanes = {entry: -(-count // tiling.input_channels) for entry, count in reads.items()}
     return lanes, reads
@@ -166,17 +164,17 @@ def _compacted(kernel: ArrayKernel, tiling: Tiling, nonzero: _ByEntry) -> tuple[
 def _slowest_lane(
     kernel: ArrayKernel, tiling: Tiling, lanes: _ByEntry, reads: _ByEntry, frame_axis: Axis
 ) -> SkippedWork:
-    """Work where each group ends with its slowest lane.
+    """Work if each group ends with its slowest lane.
 
     Args:
         lanes: iterations of the lane of each output column, ``(groups, rows, columns)``.
-        reads: operands that it reads.
+        reads: operands that the lane reads.
     """
     nest, selection = kernel.nest, kernel.reads.selection
     starts = np.arange(0, nest.columns, tiling.columns)
     frame_tiles = list(tiles(nest.frames, tiling.frames))
     if nest.sum_frames and frame_axis is Axis.INNER_FRAME_TILE:
-        # a lane goes on to its plane in the next tile of frames without waiting for the others
+        # a lane continues with its plane in the next frame tile without waiting for the others
         own: list[np.ndarray] = [
             np.sum([lanes[selection[f]] for f in range(lane, nest.frames, tiling.frames)], 0)
             for lane in range(len(frame_tiles[0]))
@@ -206,13 +204,13 @@ def _six_axes(iterations: np.ndarray, frame_axis: Axis) -> np.ndarray:
 
 
 def _any_of_tile(mask: np.ndarray, tiling: Tiling) -> np.ndarray:
-    """An OR over the V channels of each input tile, ``(groups, input tiles, H, W)``."""
+    """OR over the V channels of each input tile, ``(groups, input tiles, H, W)``."""
     starts = np.arange(0, mask.shape[1], tiling.input_channels)
     return np.logical_or.reduceat(mask, starts, axis=1)
 
 
 def _window_sums(kernel: ArrayKernel, values: np.ndarray) -> np.ndarray:
-    """Sums over the kernel window of each output, ``(groups, rows, columns)``, zero padding included."""
+    """Sum over the kernel window of each output, ``(groups, rows, columns)``, zero padding included."""
     nest = kernel.nest
     sums = np.zeros((*values.shape[:2], nest.columns), np.int64)
     for k_w in range(nest.kernel_size[1]):
@@ -223,7 +221,7 @@ def _window_sums(kernel: ArrayKernel, values: np.ndarray) -> np.ndarray:
 
 
 def _kernel_rows(kernel: ArrayKernel, by_row: np.ndarray) -> np.ndarray:
-    """Sums over the kernel's rows: from ``(groups, tiles, H, columns)`` to one row an output row."""
+    """Sum over the kernel's rows: from ``(groups, tiles, H, columns)`` to one row per output row."""
     nest = kernel.nest
     sums = np.zeros((*by_row.shape[:2], nest.rows, by_row.shape[3]), np.int64)
     for k_h in range(nest.kernel_size[0]):

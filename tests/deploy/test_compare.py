@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 
 import numpy as np
@@ -9,10 +10,17 @@ import pytest
 import yaml
 from installed_command import run_command
 from PIL import Image, ImageColor
+from typer.testing import CliRunner
 
+from deploy.build.load import load_build
+from deploy.check.judged_build import judge
+from deploy.check.verify import RtlLimit, verify
+from deploy.cli.main import app
 from deploy.report.array_findings import findings
 from deploy.report.array_plot import COLOURS, MODE_COLOURS, UNROLLING_COLOUR
 from hw_models.figures import BUILT_IN
+from hw_models.pe_array import array_kernels
+from toolchain.errors import LavaError, UnsupportedNetworkError
 
 MODES = ["snn_temporal", "snn_bit_planes", "ann_multiplier", "ann_bit_serial"]
 
@@ -44,7 +52,7 @@ def test_cycles_of_each_mode_add_up(compared):
         assert row["latency_us"] == pytest.approx(mode["total_cycles"] / 500)
 
 
-def test_bit_planes_and_the_bit_serial_ann_make_the_same_turns(compared):
+def test_bit_planes_and_the_bit_serial_ann_make_the_same_iterations(compared):
     modes = {mode["mode"]: mode for mode in compared[0]["pe_array"]["estimates"]}
     planes, serial = modes["snn_bit_planes"], modes["ann_bit_serial"]
     assert planes["cycles"] == serial["cycles"]
@@ -174,8 +182,9 @@ def changed_array(folder, change):
         ),
         (
             lambda f: f["buffers"]["output"]["size_bytes"].update(value=63),
-            "error: mine.yaml: buffers.output.size_bytes.value must be at least 64 for input -> stem (a row "
-            "of 16 x 8 neurons of 2 bits, twice), not 63\n",
+            "error: pe-array cannot run this network: mine.yaml: buffers.output.size_bytes.value must be at "
+            "least 64 for input -> stem (a row of 16 x 8 neurons of 2 bits, twice), not 63; choose another "
+            "array with --array\n",
         ),
     ],
 )
@@ -201,7 +210,37 @@ def test_an_array_too_small_for_the_network_does_not_stop_compile(trained, qac_d
     on_array = json.loads((tmp_path / "build" / "pe_array.json").read_text())
     assert on_array["estimates"] == []
     assert "buffers.output.size_bytes" in on_array["refusal"]
+    assert "pe-array cannot run this network: mine.yaml: buffers.output" in process.stdout
     assert "pe-array cannot run this network" in (tmp_path / "build" / "report.html").read_text()
+
+
+def test_a_map_without_a_kernel_is_a_reason_and_not_a_failure(trained, tmp_path, monkeypatch):
+    """As for a new kind of linear map that the array has not been taught."""
+    reason = "inner -> join: the PE array has no kernel for it"
+
+    def refuse(linear_map, shape):
+        raise UnsupportedNetworkError(reason)
+
+    monkeypatch.setattr(array_kernels, "as_grouped_convolution", refuse)
+    build = tmp_path / "build"
+    result = CliRunner().invoke(app, ["compile", str(trained[1]), "--out", str(build)])
+    assert result.exit_code == 0, result.output
+    line = f"pe-array cannot run this network: {reason}"
+    assert line in result.output
+    assert line in html.unescape((build / "report.html").read_text())
+    assert json.loads((build / "pe_array.json").read_text())["refusal"] == reason
+    result = CliRunner().invoke(app, ["compare", str(build)])
+    assert str(result.exception) == f"{line}; choose another array with --array"
+    rungs = {r.name: r for r in verify(judge(load_build(build), 1), no_lava, rtl=RTL)}
+    for name in ("integer network -> PE array", "PE array -> its RTL"):
+        assert (rungs[name].status, rungs[name].detail) == ("skipped", reason)
+
+
+RTL = RtlLimit(simulator="icarus", cycles=1_000)
+
+
+def no_lava():
+    raise LavaError("not asked for")
 
 
 def test_other_alignments_run_timestep_by_timestep_alone(trained, qac_deploy):

@@ -130,5 +130,11 @@ def test_a_model_without_data_still_has_a_page(report):
     assert "Pipeline compared with the PE array" not in text
 
 
+def test_a_refusal_of_the_array_is_shown_without_any_design_to_compare(report):
+    report["comparison"], report["pe_array"]["refusal"] = [], "a buffer is too small"
+    text = " ".join(parse(report).text)
+    assert "pe-array cannot run this network: a buffer is too small" in text
+
+
 def test_the_same_report_gives_the_same_page(report):
     assert render_html(report) == render_html(json.loads(json.dumps(report)))

@@ -134,9 +134,9 @@ def test_three_rows_by_hand():
 
 
 def test_two_tiles_of_channels_by_hand():
-    """The map is held, so that only the first tile loads it; the bus is never idle beside its iterations, so
+    """Only the first channel tile loads the map, as the buffer holds it.
 
-    the weights of the second, 2 cycles, are waited for.
+    The bus is never idle during that tile, so the array waits for the weights of the second tile, 2 cycles.
     """
     timing = time_kernel(one_by_one(4), small_array())
     assert stalled(timing) == {"input": 3, "weight": 2}
@@ -147,11 +147,11 @@ def test_two_tiles_of_channels_by_hand():
 
 def test_an_input_memory_without_a_second_copy_stops_the_array():
     timing = time_kernel(one_by_one(2), small_array(input=1))
-    assert stalled(timing) == {"input": 4}  # rows 1 and 2, 2 cycles each; stores go on beside
+    assert stalled(timing) == {"input": 4}  # rows 1 and 2, 2 cycles each; stores continue meanwhile
 
 
 def test_a_narrow_port_makes_iterations_longer():
-    """Eight weights of a byte through 3 bytes a cycle: 3 cycles an iteration; eight operands through 2: 4."""
+    """Eight weights of a byte at 3 bytes per cycle take 3 cycles; eight operands at 2 bytes per cycle, 4."""
     array = small_array(bytes_per_cycle=100)
     weight = replace(array.buffers["weight"], port_bytes=3)
     narrow = replace(array, buffers={**array.buffers, "weight": weight})
@@ -235,7 +235,8 @@ def test_time_innermost_moves_no_membranes():
 
 
 def test_a_row_that_no_buffer_holds_names_file_and_field():
-    array = replace(sized("output", 5), file=Path("mine.yaml"))
+    array = sized("output", 5)
+    array = replace(array, file=replace(array.file, path=Path("mine.yaml")))
     with pytest.raises(TargetError) as refusal:
         time_kernel(conv(), array)
     assert str(refusal.value) == (

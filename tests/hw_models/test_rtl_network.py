@@ -13,6 +13,7 @@ from strategies import integer_networks, random_pixels
 from hw_models.pe_array.array_description import load_array
 from hw_models.pe_array.loop_nest import TIME_LOOPS, Dataflow, Ending, Unrolling
 from hw_models.pe_array.modes import SNN_BIT_PLANES, SNN_TEMPORAL, snn_schedules
+from hw_models.pe_array.operands import Activity
 from hw_models.pe_array.rtl.driver.network import (
     kernel_difference,
     network_kernels,
@@ -95,15 +96,18 @@ def residual_network() -> IntegerNetwork:
     )
 
 
+def activity_of(pixels, run):
+    return Activity(pixels=pixels, counts=run.counts, trains=run.trains)
+
+
 def hold_network(network, array, mode, pixels, compiled):
     """Every kernel of one sample, each fed with what the RTL has computed before."""
     reference = run_stepped(network, pixels)
-    expected = list(
-        network_kernels(network, array, mode, pixels, reference.counts, reference.trains)
-    )
+    expected = list(network_kernels(network, array, mode, activity_of(pixels, reference)))
     simulator = compiled(rtl_array_for(expected, array), "icarus")
     counts, trains, logits, steps = {}, {}, None, 0
-    for one in network_kernels(network, array, mode, pixels, counts, trains):
+    so_far = Activity(pixels=pixels, counts=counts, trains=trains)
+    for one in network_kernels(network, array, mode, so_far):
         run = run_kernel(simulator, one.kernel.nest, array.dataflow, one.data)
         assert kernel_difference(expected[steps], run, array) is None
         steps += 1
@@ -157,9 +161,7 @@ def verify_residual(rtl_cache, *, cycle_limit, train_of_wide=None):
     return verify_in_rtl(
         network,
         ARRAY,
-        pixels,
-        reference.counts,
-        trains,
+        Activity(pixels=pixels, counts=reference.counts, trains=trains),
         simulator="icarus",
         cycle_limit=cycle_limit,
         cache=rtl_cache,
@@ -200,9 +202,7 @@ def test_a_miscount_names_the_kernel_and_both_numbers(compiled):
     network = residual_network()
     pixels = random_pixels(network, seed=1, samples=1)
     reference = run_stepped(network, pixels)
-    stem, *_ = network_kernels(
-        network, ARRAY, SNN_TEMPORAL, pixels, reference.counts, reference.trains
-    )
+    stem, *_ = network_kernels(network, ARRAY, SNN_TEMPORAL, activity_of(pixels, reference))
     simulator = compiled(rtl_array_for([stem], ARRAY), "icarus")
     run = run_kernel(simulator, stem.kernel.nest, ARRAY.dataflow, stem.data)
     assert kernel_difference(stem, run, ARRAY) is None

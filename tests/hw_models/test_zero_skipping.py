@@ -21,7 +21,7 @@ from hw_models.pe_array.closed_form import count_loops
 from hw_models.pe_array.kernel_timing import time_kernel
 from hw_models.pe_array.loop_nest import Ending, LoopNest, Unrolling
 from hw_models.pe_array.modes import SNN_BIT_PLANES, array_modes
-from hw_models.pe_array.operands import frame_operand, kernel_values
+from hw_models.pe_array.operands import Activity, frame_operand, kernel_values
 from hw_models.pe_array.skipping_estimate import estimate_skipping
 from hw_models.pe_array.zero_skipping import SKIPPINGS, skip_zeros
 from sim.stepped import apply_maps, run_stepped
@@ -158,8 +158,9 @@ def test_kernels_read_what_the_stepped_engine_sends(network, seed):
     """Operands after pools and maps are the stepped engine's; bit planes add up to them."""
     pixels = random_pixels(network, seed)
     run = run_stepped(network, pixels)
+    activity = Activity(pixels=pixels, counts=run.counts, trains=run.trains)
     for mode in array_modes(network):
-        for kernel, values in kernel_values(network, mode, pixels, run.counts, run.trains):
+        for kernel, values in kernel_values(network, mode, activity):
             synapse = next(s for s in network.incoming(kernel.target) if s.source == kernel.source)
             before = synapse.maps[: kernel.map_index]
             for frame, entry in enumerate(kernel.reads.selection):
@@ -202,15 +203,18 @@ def _sent(network, synapse, run, pixels, frame):
 def test_estimates_are_means_over_the_samples(network, seed):
     pixels = random_pixels(network, seed)
     run = run_stepped(network, pixels)
-    together = estimate_skipping(network, ARRAY, SNN_BIT_PLANES, pixels, run.counts, run.trains)
+    activity = Activity(pixels=pixels, counts=run.counts, trains={})
+    together = estimate_skipping(network, ARRAY, SNN_BIT_PLANES, activity)
     alone = [
         estimate_skipping(
             network,
             ARRAY,
             SNN_BIT_PLANES,
-            pixels[i : i + 1],
-            {name: counts[i : i + 1] for name, counts in run.counts.items()},
-            {},
+            Activity(
+                pixels=pixels[i : i + 1],
+                counts={name: counts[i : i + 1] for name, counts in run.counts.items()},
+                trains={},
+            ),
         )
         for i in range(len(pixels))
     ]

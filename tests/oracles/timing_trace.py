@@ -184,7 +184,7 @@ class _Clock:
         self.iterations = self.fill_cycles = 0
         self.stalls: Counter[str] = Counter()
         self.off_chip: Counter[str] = Counter()
-        self.background: list[str] = []  # bursts for the next phase, one a cycle
+        self.background: list[str] = []  # bursts for the next phase, one per cycle
         self.serial_phase: list[str] = []
 
     def bursts(self, count: int) -> int:
@@ -197,10 +197,10 @@ class _Clock:
         self.background, self.serial_phase = self._split(transfers, ("parameter", "weight"))
 
     def run(self, labels: Iterator[str], stores: dict[str, int], loads: dict[str, int]) -> None:
-        """One row tile: the array's cycles beside the bus, then what is left on the bus."""
-        beside, serial_stores = self._split(stores, OPERANDS)
-        beside_loads, serial_loads = self._split(loads, OPERANDS)
-        bus = [*beside, *beside_loads]
+        """One row tile: the array and the bus work at the same time, then the bus finishes."""
+        parallel, serial_stores = self._split(stores, OPERANDS)
+        parallel_loads, serial_loads = self._split(loads, OPERANDS)
+        bus = [*parallel, *parallel_loads]
         for operand in (*serial_stores, *serial_loads):
             self.off_chip[operand] += 1
         for label in labels:
@@ -223,13 +223,13 @@ class _Clock:
     def _split(
         self, transfers: dict[str, int], order: tuple[str, ...]
     ) -> tuple[list[str], list[str]]:
-        """Bursts beside the array, and bursts that stop it, each in bus order."""
-        beside: list[str] = []
+        """Bursts during which the array works, and bursts that stop it, each in bus order."""
+        parallel: list[str] = []
         serial: list[str] = []
         for name in order:
             is_double = self.array.buffers[buffer_of(self.kernel, name)].copies == 2
-            (beside if is_double else serial).extend([name] * self.bursts(transfers.get(name, 0)))
-        return beside, serial
+            (parallel if is_double else serial).extend([name] * self.bursts(transfers.get(name, 0)))
+        return parallel, serial
 
 
 @dataclass

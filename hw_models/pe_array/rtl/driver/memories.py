@@ -1,6 +1,6 @@
 """Arrays as the words that the RTL's ports read and write, and the text files that hold them.
 
-Lanes of a word that lie beyond a tail are filled with ones: a lane that is not masked shows.
+Lanes beyond a tail are filled with ones, so that a lane that is not masked shows in the results.
 """
 
 from __future__ import annotations
@@ -26,24 +26,18 @@ def weight_words(weight: np.ndarray, tiling: Tiling) -> np.ndarray:
 
 def operand_words(operands: np.ndarray, tiling: Tiling) -> np.ndarray:
     """Operands ``(frames, groups * C_i, H_i, W_i)`` as words ``(n, V)``."""
-    groups, v = tiling.nest.groups, tiling.input_channels
-    frames, _, *size = operands.shape
-    padded = _pad_axis(operands.reshape(frames, groups, -1, *size), 2, v)
-    tiled = padded.reshape(frames, groups, -1, v, *size)
-    return tiled.transpose(0, 1, 4, 5, 2, 3).reshape(-1, v)
+    tiled = _in_tiles(operands, tiling.nest.groups, tiling.input_channels)
+    return tiled.transpose(0, 1, 4, 5, 2, 3).reshape(-1, tiling.input_channels)
 
 
 def neuron_words(values: np.ndarray, tiling: Tiling) -> np.ndarray:
     """Values ``(frames, groups * C_o, H_o, W_o)`` of neurons as words ``(n, M)``."""
-    groups, m = tiling.nest.groups, tiling.output_channels
-    frames, _, *size = values.shape
-    padded = _pad_axis(values.reshape(frames, groups, -1, *size), 2, m)
-    tiled = padded.reshape(frames, groups, -1, m, *size)
-    return tiled.transpose(0, 4, 5, 1, 2, 3).reshape(-1, m)
+    tiled = _in_tiles(values, tiling.nest.groups, tiling.output_channels)
+    return tiled.transpose(0, 4, 5, 1, 2, 3).reshape(-1, tiling.output_channels)
 
 
 def neuron_values(words: np.ndarray, tiling: Tiling, frames: int) -> np.ndarray:
-    """What ``neuron_words`` makes words of; lanes beyond a tail are left out."""
+    """The inverse of ``neuron_words``, without the lanes beyond a tail."""
     nest, m = tiling.nest, tiling.output_channels
     tiled = words.reshape(
         frames, nest.rows, nest.columns, nest.groups, tiling.num_channel_tiles, m
@@ -54,9 +48,12 @@ def neuron_values(words: np.ndarray, tiling: Tiling, frames: int) -> np.ndarray:
 
 
 def save_words(path: Path, words: np.ndarray, bits: int) -> None:
-    """Write words ``(n, lanes)`` of integers of some bits each, lane 0 lowest, one word a line.
+    """Write words ``(n, lanes)``, one per line in hexadecimal, lane 0 in the lowest bits.
 
-    Every line ends: Verilator 5.006 drops the last word of a file that does not end with a newline.
+    The file ends with a newline, as Verilator 5.006 would otherwise drop the last word.
+
+    Args:
+        bits: width of one lane.
     """
     num_bits = words.shape[1] * bits
     num_digits = -(-num_bits // 4)
@@ -72,7 +69,7 @@ def save_words(path: Path, words: np.ndarray, bits: int) -> None:
 
 
 def load_words(path: Path, lanes: int, bits: int) -> np.ndarray:
-    """Signed integers ``(n, lanes)`` of a file that a simulator wrote.
+    """Read signed integers ``(n, lanes)`` from a file that a simulator wrote.
 
     Raises:
         RtlError: a word was never written, or is damaged.
@@ -93,15 +90,15 @@ def load_words(path: Path, lanes: int, bits: int) -> np.ndarray:
 
 
 def word_lines(path: Path) -> list[str]:
-    """The words of a memory file without the comments that some simulators put between them."""
+    """Lines of a memory file, without the comments that some simulators write."""
     return [line for line in path.read_text().split("\n") if line and not line.startswith("//")]
 
 
 def require_width(what: str, values: np.ndarray, bits: int, *, signed: bool) -> None:
-    """Refuse values that do not fit the lanes they are for.
+    """Check that values fit a width.
 
     Raises:
-        RtlError: naming the value, the limit and the remedy.
+        RtlError: a value does not fit; names the value, the limit and the remedy.
     """
     if values.size == 0:
         return
@@ -113,6 +110,13 @@ def require_width(what: str, values: np.ndarray, bits: int, *, signed: bool) -> 
             f"{what} {wrong:,} does not fit the array's {bits} bits ({low:,} to {high:,}); use an array "
             "with wider words"
         )
+
+
+def _in_tiles(values: np.ndarray, groups: int, lanes: int) -> np.ndarray:
+    """From ``(frames, channels, H, W)`` to ``(frames, groups, channel tiles, lanes, H, W)``."""
+    frames, _, *size = values.shape
+    padded = _pad_axis(values.reshape(frames, groups, -1, *size), 2, lanes)
+    return padded.reshape(frames, groups, -1, lanes, *size)
 
 
 def _pad_axis(values: np.ndarray, axis: int, multiple: int) -> np.ndarray:

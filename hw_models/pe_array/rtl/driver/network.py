@@ -1,7 +1,7 @@
 """The kernels of a network in the RTL, each compared with the Python model and the network's own integers.
 
-Every kernel gets what it reads in a run of the network that is known to be right. So each stands for itself,
-and where a network is too large to simulate whole, the kernels that are left out say nothing about the rest.
+Every kernel gets its inputs from a run of the network that is known to be right. So each kernel is checked
+on its own, also if others are left out because the network is too large to simulate whole.
 """
 
 from __future__ import annotations
@@ -17,18 +17,13 @@ from hw_models.pe_array.array_kernels import ArrayKernel, array_kernels
 from hw_models.pe_array.closed_form import LoopCounters, array_cycles, count_loops
 from hw_models.pe_array.loop_nest import Ending, tiling_of
 from hw_models.pe_array.modes import Mode, snn_schedules
-from hw_models.pe_array.operands import frame_operand, kernel_values, sums_of_entries
-from hw_models.pe_array.rtl.driver.run import (
-    KernelData,
-    NeuronParameters,
-    RtlKernelRun,
-    memory_words_for,
-    run_kernel,
-)
+from hw_models.pe_array.operands import Activity, frame_operand, kernel_values, sums_of_entries
+from hw_models.pe_array.rtl.driver.registers import KernelData, NeuronParameters
+from hw_models.pe_array.rtl.driver.run import RtlKernelRun, memory_words_for, run_kernel
 from hw_models.pe_array.rtl.driver.simulator import RtlArray, SimulatorName, compile_rtl
 from toolchain.networks.integer_network import IntegerNetwork, IntegerReadout, IntegerSpiking
 
-# at least these, so that one compilation serves most networks
+# smallest sizes, chosen so that one compilation serves most networks
 LEAST_OPERAND_BITS = 8
 LEAST_MEMORY_WORDS = 1 << 16
 
@@ -38,11 +33,11 @@ class KernelInNetwork:
     """A kernel with the integers of one sample.
 
     Attributes:
-        data: what the RTL computes with.
-        sums: expected with all that is added to them, int64 ``(frames or 1, C_o, H_o, W_o)``.
-        spikes: expected, bool ``(T_l, C_o, H_o, W_o)``; None where the kernel does not fire, or where
-            nothing is known of them.
-        counters: of the Python model.
+        data: inputs of the RTL.
+        sums: expected sums, earlier sums and bias included, int64 ``(frames or 1, C_o, H_o, W_o)``.
+        spikes: expected spikes, bool ``(T_l, C_o, H_o, W_o)``; None if the kernel does not fire, or if the
+            spikes are not known.
+        counters: counters of the Python model.
     """
 
     mode: Mode
@@ -58,12 +53,12 @@ class KernelInNetwork:
 
 @dataclass(frozen=True, kw_only=True)
 class RtlVerification:
-    """What was simulated.
+    """Result of a verification.
 
     Attributes:
-        cycles: of the kernels that were simulated, from start to done.
-        left_out: kernels over the limit, and the cycles that each would take.
-        difference: the first one found, or None.
+        cycles: cycles of all kernels that were simulated, each from start to done.
+        left_out: kernels over the limit, with the cycles that each would take.
+        difference: the first difference found, or None.
     """
 
     simulator: SimulatorName
@@ -77,28 +72,24 @@ def network_kernels(
     network: IntegerNetwork,
     array: PeArray,
     mode: Mode,
-    pixels: np.ndarray,
-    counts: Mapping[str, np.ndarray],
-    trains: Mapping[str, np.ndarray],
+    activity: Activity,
     wanted: Collection[int] | None = None,
 ) -> Iterator[KernelInNetwork]:
-    """The kernels of one sample under a schedule.
+    """The kernels of a network with the integers of one sample.
 
     Args:
-        mode: a spiking one.
-        pixels, counts, trains: of one sample, see ``kernel_values``; read as the kernels are taken, so that
-            they may grow with each. A population without its train has no expected spikes.
-        wanted: positions in the order of ``array_kernels``; all by default.
+        mode: a spiking mode.
+        activity: of one sample. Counts and trains are read when a kernel needs them, so a caller may add
+            them kernel by kernel. Without its train, a population has no expected spikes.
+        wanted: positions in the order of ``array_kernels``; None for all.
     """
     assert mode.is_spiking
-    layers = array_kernels(network, mode)
+    kernels = array_kernels(network, mode)
     if wanted is None:
-        wanted = range(len(layers))
-    joining = {layers[position].target for position in wanted if layers[position].nest.adds_sums}
+        wanted = range(len(kernels))
+    joining = {kernels[position].target for position in wanted if kernels[position].nest.adds_sums}
     joined: np.ndarray | None = None
-    for position, (kernel, values) in enumerate(
-        kernel_values(network, mode, pixels, counts, trains)
-    ):
+    for position, (kernel, values) in enumerate(kernel_values(network, mode, activity)):
         target = network[kernel.target]
         assert isinstance(target, IntegerSpiking | IntegerReadout)
         if position not in wanted and not (
@@ -108,45 +99,31 @@ def network_kernels(
         earlier = joined if kernel.nest.adds_sums else None
         sums = _frame_sums(kernel, values) << kernel.exponent
         joined = sums if earlier is None else sums + earlier
-        if position in wanted:
-            yield _in_network(kernel, mode, array, target, values, earlier, joined, trains)
-
-
-def _in_network(
-    kernel: ArrayKernel,
-    mode: Mode,
-    array: PeArray,
-    target: IntegerSpiking | IntegerReadout,
-    values: np.ndarray,
-    earlier_sums: np.ndarray | None,
-    sums: np.ndarray,
-    trains: Mapping[str, np.ndarray],
-) -> KernelInNetwork:
-    ends_population = kernel.nest.ends_population
-    spikes = trains.get(target.name) if kernel.nest.fires else None
-    return KernelInNetwork(
-        mode=mode,
-        kernel=kernel,
-        data=KernelData(
-            weight=kernel.weight,
-            operands=_operands(kernel, values),
-            exponent=kernel.exponent,
-            signed=kernel.reads.is_signed,
-            earlier_sums=earlier_sums,
-            parameters=_parameters(target) if ends_population else None,
-        ),
-        sums=sums + np.broadcast_to(target.bias, target.shape) if ends_population else sums,
-        spikes=None if spikes is None else spikes[0].astype(bool),
-        counters=count_loops(kernel.nest, array.unrolling, array.dataflow),
-    )
+        if position not in wanted:
+            continue
+        ends_population = kernel.nest.ends_population
+        spikes = activity.trains.get(target.name) if kernel.nest.fires else None
+        yield KernelInNetwork(
+            mode=mode,
+            kernel=kernel,
+            data=KernelData(
+                weight=kernel.weight,
+                operands=_operands(kernel, values),
+                exponent=kernel.exponent,
+                signed=kernel.reads.is_signed,
+                earlier_sums=earlier,
+                parameters=_parameters(target) if ends_population else None,
+            ),
+            sums=joined + np.broadcast_to(target.bias, target.shape) if ends_population else joined,
+            spikes=None if spikes is None else spikes[0].astype(bool),
+            counters=count_loops(kernel.nest, array.unrolling, array.dataflow),
+        )
 
 
 def verify_in_rtl(
     network: IntegerNetwork,
     array: PeArray,
-    pixels: np.ndarray,
-    counts: Mapping[str, np.ndarray],
-    trains: Mapping[str, np.ndarray],
+    activity: Activity,
     *,
     simulator: SimulatorName,
     cycle_limit: int,
@@ -156,18 +133,19 @@ def verify_in_rtl(
     """Simulate the kernels of one sample under every schedule that the network allows.
 
     Args:
-        pixels, counts, trains: of one sample, from a run that is known to be right.
-        cycle_limit: as many kernels as it takes, the shortest first.
+        activity: of one sample, from a run that is known to be right.
+        cycle_limit: total of cycles to simulate; the shortest kernels come first.
 
     Raises:
         RtlError: the simulator is missing or fails, or a value does not fit the array's words.
+        UnsupportedNetworkError: the array has no kernel for a map of the network.
     """
     wanted, left_out = _within_limit(network, array, cycle_limit)
-    progress("RTL: what each kernel reads")
+    progress("RTL: computing the inputs of each kernel")
     kernels = [
         one
         for mode, positions in wanted.items()
-        for one in network_kernels(network, array, mode, pixels, counts, trains, positions)
+        for one in network_kernels(network, array, mode, activity, positions)
     ]
     difference = _first_in_rtl(kernels, array, simulator, cache, progress) if kernels else None
     return RtlVerification(
@@ -184,7 +162,7 @@ def verify_in_rtl(
 def _within_limit(
     network: IntegerNetwork, array: PeArray, cycle_limit: int
 ) -> tuple[dict[Mode, set[int]], dict[str, int]]:
-    """Positions of the shortest kernels of each schedule, and the cycles of those left out."""
+    """Positions of the kernels to simulate under each schedule, and the cycles of the others by name."""
     modes = snn_schedules(network)
     every = [
         (array_cycles(kernel.nest, array.unrolling, array.dataflow), mode, position, kernel.name)
@@ -210,8 +188,8 @@ def _first_in_rtl(
     cache: Path | None,
     progress: Callable[[str], None],
 ) -> str | None:
-    """The first difference of some kernels."""
-    progress(f"RTL: compiling it with {simulator}")
+    """The first difference of any kernel, or None."""
+    progress(f"RTL: compiling with {simulator}")
     compiled = compile_rtl(rtl_array_for(kernels, array), simulator, cache=cache)
     for done, one in enumerate(kernels):
         progress(f"RTL: {one} ({done + 1} of {len(kernels)} kernels)")
@@ -222,7 +200,7 @@ def _first_in_rtl(
 
 
 def rtl_array_for(kernels: Sequence[KernelInNetwork], array: PeArray) -> RtlArray:
-    """The array, with operands and memories that hold those of every kernel."""
+    """Parameters of an RTL array whose operands and memories are large enough for every kernel."""
     signed = any(one.data.operands.min(initial=0) < 0 for one in kernels)
     operand_bits = max(_operand_bits(one.data.operands, signed) for one in kernels)
     words = LEAST_MEMORY_WORDS
@@ -241,7 +219,7 @@ def rtl_array_for(kernels: Sequence[KernelInNetwork], array: PeArray) -> RtlArra
 
 
 def kernel_difference(expected: KernelInNetwork, run: RtlKernelRun, array: PeArray) -> str | None:
-    """The first integer or counter of a run that differs, or None."""
+    """The first counter or integer of a run that differs from the expected one, or None."""
     nest = expected.kernel.nest
     cycles = array_cycles(nest, array.unrolling, array.dataflow)
     if run.counters.total_cycles != cycles:
@@ -268,19 +246,19 @@ PORT_COUNTERS = (
     "membrane_writes",
     "output_writes",
 )
-"""Counters that the RTL's testbench and the Python model both have."""
+"""Counters that both the RTL's testbench and the Python model have."""
 
 
-def _first_difference(what: str, found: np.ndarray, expected: np.ndarray) -> str | None:
+def _first_difference(title: str, found: np.ndarray, expected: np.ndarray) -> str | None:
     different = np.argwhere(found != expected)
     if not len(different):
         return None
     at = tuple(int(index) for index in different[0])
-    return f"{what} = {at} is {int(found[at]):,} in the RTL, must be {int(expected[at]):,}"
+    return f"{title} = {at} is {int(found[at]):,} in the RTL, must be {int(expected[at]):,}"
 
 
 def _frame_sums(kernel: ArrayKernel, values: np.ndarray) -> np.ndarray:
-    """Sums of the frames of a kernel on one sample, or the one sum of all planes."""
+    """Sums of each frame of a kernel on one sample, or the single sum of all bit planes."""
     by_entry = sums_of_entries(kernel, values)[0]
     if kernel.nest.sum_frames:
         return by_entry[:1]
@@ -291,12 +269,10 @@ def _frame_sums(kernel: ArrayKernel, values: np.ndarray) -> np.ndarray:
 
 
 def _operands(kernel: ArrayKernel, values: np.ndarray) -> np.ndarray:
-    """What each frame reads, or one frame where all read the same."""
-    selection = (
-        kernel.reads.selection[:1]
-        if len(set(kernel.reads.selection)) == 1
-        else kernel.reads.selection
-    )
+    """The operands of each frame, or of one frame if all frames read the same."""
+    selection = kernel.reads.selection
+    if len(set(selection)) == 1:
+        selection = selection[:1]
     return np.stack([frame_operand(kernel, values, entry)[0] for entry in selection])
 
 

@@ -1,8 +1,8 @@
-"""The registers of the RTL for one kernel: loop bounds as they are, and what each loop adds to an address.
+"""The registers of the RTL for one kernel: loop bounds, and the step that each loop adds to an address.
 
-Words of the ports, innermost last: weights ``[group][channel tile][k_h][k_w][input tile]`` of M x V,
-operands ``[frame][group][row][column][input tile]`` of V, and all that belongs to neurons
-``[frame][row][column][group][channel tile]`` of M. The names are those of ``pass_t`` in
+Order of the words in each memory: weights ``[group][channel tile][k_h][k_w][input tile]``, M x V per word;
+operands ``[frame][group][row][column][input tile]``, V per word; values of neurons
+``[frame][row][column][group][channel tile]``, M per word. Registers have the names of ``pass_t`` in
 ``rtl/sv/array_pkg.sv``.
 """
 
@@ -11,54 +11,70 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
-from hw_models.pe_array.loop_nest import Dataflow, LoopNest, Tiling, Unrolling, tiling_of
+import numpy as np
+
+from hw_models.pe_array.loop_nest import Dataflow, Tiling
 
 ADDRESS_BITS = 24
 INDEX_BITS = 16
 
 
-@dataclass(frozen=True, kw_only=True)
-class KernelSettings:
-    """What a kernel needs to know besides its loops.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class NeuronParameters:
+    """Int64 arrays that broadcast to ``(C_o, 1, 1)`` or ``(C_o, H_o, W_o)``; a readout uses only the bias."""
+
+    bias: np.ndarray
+    threshold: np.ndarray
+    initial_potential: np.ndarray
+
+    @property
+    def per_neuron(self) -> bool:
+        values = (self.bias, self.threshold, self.initial_potential)
+        return any(value.shape[1:] != (1, 1) for value in values)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class KernelData:
+    """Inputs of a kernel.
 
     Attributes:
-        exponent: sums are shifted left by it.
-        signed_planes: bit planes are of two's complement numbers.
-        same_frames: all frames read the same operands, which are stored once.
-        adds_bias: the last kernel into its population.
-        parameters_per_neuron: bias, threshold and initial potential differ within a channel.
+        weight: shape ``(groups, C_o, C_i, K_h, K_w)``, channels per group.
+        operands: shape ``(F, groups * C_i, H_i, W_i)``, or a single frame that all F read.
+        exponent: number of bits that sums are shifted left.
+        signed: operands are two's complement numbers, or their bit planes.
+        earlier_sums: sums of a join that the kernel adds to, ``(frames or 1, C_o, H_o, W_o)``, or None.
+        parameters: parameters of the target if this is the last kernel into it, or None.
     """
 
-    exponent: int
-    signed_planes: bool
-    same_frames: bool
-    adds_bias: bool
-    parameters_per_neuron: bool
+    weight: np.ndarray
+    operands: np.ndarray
+    exponent: int = 0
+    signed: bool = False
+    earlier_sums: np.ndarray | None = None
+    parameters: NeuronParameters | None = None
 
 
-def kernel_registers(
-    nest: LoopNest, unrolling: Unrolling, dataflow: Dataflow, settings: KernelSettings
-) -> dict[str, int]:
-    """The value of every register by its name; addresses modulo 2^24."""
-    tiling = tiling_of(nest, unrolling, dataflow)
+def kernel_registers(tiling: Tiling, dataflow: Dataflow, data: KernelData) -> dict[str, int]:
+    """Value of each register by name; addresses are modulo 2^24."""
+    nest, parameters = tiling.nest, data.parameters
     registers = {
-        **_loops(nest, tiling),
+        **_loops(tiling),
         "time_outermost": int(dataflow.time_loop == "outermost"),
         "sum_frames": int(nest.sum_frames),
-        "signed_frames": int(settings.signed_planes),
-        "exponent": settings.exponent,
+        "signed_frames": int(data.signed and nest.sum_frames),
+        "exponent": data.exponent,
         "adds_sums": int(nest.adds_sums),
-        "adds_bias": int(settings.adds_bias),
+        "adds_bias": int(parameters is not None),
         "fires": int(nest.fires),
         "unit_weights": int(nest.unit_weights),
-        "parameters_per_neuron": int(settings.parameters_per_neuron),
-        **_input_map(nest, tiling),
+        "parameters_per_neuron": int(parameters is not None and parameters.per_neuron),
+        **_input_map(tiling),
     }
     addresses = {
-        **_frame_order(nest, tiling),
-        **_input_addresses(nest, tiling, settings.same_frames),
-        **_weight_addresses(nest, tiling),
-        **_neuron_addresses(nest, tiling),
+        **_frame_order(tiling),
+        **_input_addresses(tiling, same_frames=len(data.operands) == 1),
+        **_weight_addresses(tiling),
+        **_neuron_addresses(tiling),
     }
     assert all(0 <= value < 1 << INDEX_BITS for value in registers.values())
     return registers | {name: value % (1 << ADDRESS_BITS) for name, value in addresses.items()}
@@ -78,7 +94,8 @@ def num_neuron_words(tiling: Tiling, frames: int) -> int:
     return frames * nest.rows * nest.columns * nest.groups * tiling.num_channel_tiles
 
 
-def _loops(nest: LoopNest, tiling: Tiling) -> dict[str, int]:
+def _loops(tiling: Tiling) -> dict[str, int]:
+    nest = tiling.nest
     return {
         "groups": nest.groups,
         "output_channels": nest.output_channels,
@@ -94,9 +111,9 @@ def _loops(nest: LoopNest, tiling: Tiling) -> dict[str, int]:
     }
 
 
-def _frame_order(nest: LoopNest, tiling: Tiling) -> dict[str, int]:
-    """Bit planes go from the highest tile to the lowest: the sum so far is shifted between tiles."""
-    if not nest.sum_frames:
+def _frame_order(tiling: Tiling) -> dict[str, int]:
+    """Order of frame tiles: bit planes go from the highest tile to the lowest, as sums shift between them."""
+    if not tiling.nest.sum_frames:
         return {"first_frame": 0, "frame_tile": tiling.frames}
     return {
         "first_frame": (tiling.num_frame_tiles - 1) * tiling.frames,
@@ -104,7 +121,8 @@ def _frame_order(nest: LoopNest, tiling: Tiling) -> dict[str, int]:
     }
 
 
-def _input_map(nest: LoopNest, tiling: Tiling) -> dict[str, int]:
+def _input_map(tiling: Tiling) -> dict[str, int]:
+    nest = tiling.nest
     return {
         "input_rows": nest.input_size[0],
         "input_columns": nest.input_size[1],
@@ -116,16 +134,16 @@ def _input_map(nest: LoopNest, tiling: Tiling) -> dict[str, int]:
     }
 
 
-def _input_addresses(nest: LoopNest, tiling: Tiling, same_frames: bool) -> dict[str, int]:
-    column = tiling.num_input_tiles
+def _input_addresses(tiling: Tiling, *, same_frames: bool) -> dict[str, int]:
+    nest, column = tiling.nest, tiling.num_input_tiles
     row = nest.input_size[1] * column
     group = nest.input_size[0] * row
     frame = 0 if same_frames else nest.groups * group
-    order = _frame_order(nest, tiling)
+    order = _frame_order(tiling)
     return {
-        "input_origin": order["first_frame"] * frame
-        - nest.padding[0] * row
-        - nest.padding[1] * column,
+        "input_origin": (
+            order["first_frame"] * frame - nest.padding[0] * row - nest.padding[1] * column
+        ),
         "input_frame": frame,
         "input_frame_tile": order["frame_tile"] * frame,
         "input_group": group,
@@ -137,10 +155,10 @@ def _input_addresses(nest: LoopNest, tiling: Tiling, same_frames: bool) -> dict[
     }
 
 
-def _weight_addresses(nest: LoopNest, tiling: Tiling) -> dict[str, int]:
+def _weight_addresses(tiling: Tiling) -> dict[str, int]:
     kernel_column = tiling.num_input_tiles
-    kernel_row = nest.kernel_size[1] * kernel_column
-    channel_tile = nest.kernel_size[0] * kernel_row
+    kernel_row = tiling.nest.kernel_size[1] * kernel_column
+    channel_tile = tiling.nest.kernel_size[0] * kernel_row
     return {
         "weight_kernel_column": kernel_column,
         "weight_kernel_row": kernel_row,
@@ -149,7 +167,8 @@ def _weight_addresses(nest: LoopNest, tiling: Tiling) -> dict[str, int]:
     }
 
 
-def _neuron_addresses(nest: LoopNest, tiling: Tiling) -> dict[str, int]:
+def _neuron_addresses(tiling: Tiling) -> dict[str, int]:
+    nest = tiling.nest
     column = nest.groups * tiling.num_channel_tiles
     row = nest.columns * column
     frame = nest.rows * row

@@ -1,4 +1,4 @@
-"""One kernel of the array in its RTL: memories and registers in, sums or spikes and counters out."""
+"""Simulate one kernel in the RTL: memories and registers in, sums or spikes and counters out."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from hw_models.pe_array.rtl.driver.memories import (
     word_lines,
 )
 from hw_models.pe_array.rtl.driver.registers import (
-    KernelSettings,
+    KernelData,
     kernel_registers,
     num_neuron_words,
     num_operand_words,
@@ -32,15 +32,15 @@ from toolchain.files.whole_files import scratch_folder
 
 @dataclass(frozen=True, kw_only=True)
 class RtlCounters:
-    """What the testbench counted at the ports of the array.
+    """Counts that the testbench took at the ports of the array.
 
     Attributes:
-        total_cycles: from the clock edge that sees ``start`` to the one that sees ``done``.
+        total_cycles: cycles from the clock edge that sees ``start`` to the one that sees ``done``.
         weight_reads, input_reads: weights and operands.
         parameter_reads: neurons whose bias, threshold and initial potential were read.
         psum_reads, psum_writes: partial sums.
         membrane_reads, membrane_writes: membrane potentials.
-        output_writes: spikes, also those that are 0.
+        output_writes: spikes, zeros included.
     """
 
     total_cycles: int
@@ -55,48 +55,14 @@ class RtlCounters:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class NeuronParameters:
-    """Int64 arrays that broadcast to ``(C_o, 1, 1)`` or to ``(C_o, H_o, W_o)``; a readout has a bias only."""
-
-    bias: np.ndarray
-    threshold: np.ndarray
-    initial_potential: np.ndarray
-
-    @property
-    def per_neuron(self) -> bool:
-        values = (self.bias, self.threshold, self.initial_potential)
-        return any(value.shape[1:] != (1, 1) for value in values)
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class KernelData:
-    """What a kernel computes with.
-
-    Attributes:
-        weight: shape ``(groups, C_o, C_i, K_h, K_w)``, channels per group.
-        operands: shape ``(F, groups * C_i, H_i, W_i)``, or one frame that all F read.
-        exponent: sums are shifted left by it.
-        signed: operands are two's complement numbers, or bit planes of such.
-        earlier_sums: of a join, ``(frames or 1, C_o, H_o, W_o)``; None unless the kernel adds to them.
-        parameters: of the target, where this is the last kernel into it.
-    """
-
-    weight: np.ndarray
-    operands: np.ndarray
-    exponent: int = 0
-    signed: bool = False
-    earlier_sums: np.ndarray | None = None
-    parameters: NeuronParameters | None = None
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
 class RtlKernelRun:
-    """Result of a kernel; the frames of sums are F, or 1 where bit planes are added up.
+    """Result of a kernel; sums have F frames, or 1 if bit planes are added up.
 
     Attributes:
-        sums: int64 ``(frames, C_o, H_o, W_o)``; None where the kernel fires.
-        spikes: bool ``(T_l, C_o, H_o, W_o)``; None where it does not.
-        potentials: int64, the membrane potential after each step, as the spikes.
+        sums: int64 ``(frames, C_o, H_o, W_o)``; None if the kernel fires.
+        spikes: bool ``(T_l, C_o, H_o, W_o)``; None if the kernel does not fire.
+        potentials: membrane potentials after each step, int64 ``(T_l, C_o, H_o, W_o)``; None if the kernel
+            does not fire.
     """
 
     counters: RtlCounters
@@ -106,7 +72,7 @@ class RtlKernelRun:
 
 
 def memory_words_for(tiling: Tiling, stored_frames: int) -> int:
-    """Words of the largest memory that a kernel needs."""
+    """Number of words of the largest memory that a kernel needs."""
     nest = tiling.nest
     outputs = max(nest.sums_per_neuron, nest.node_steps if nest.fires else 1)
     return max(
@@ -126,35 +92,22 @@ def run_kernel(
     """
     array = simulator.array
     tiling = tiling_of(nest, array.unrolling, dataflow)
-    registers = kernel_registers(
-        nest,
-        array.unrolling,
-        dataflow,
-        KernelSettings(
-            exponent=data.exponent,
-            signed_planes=data.signed and nest.sum_frames,
-            same_frames=len(data.operands) == 1,
-            adds_bias=data.parameters is not None,
-            parameters_per_neuron=data.parameters is not None and data.parameters.per_neuron,
-        ),
-    )
     with scratch_folder() as folder:
         loaded = _save_memories(folder, simulator, tiling, data)
         spike_words = num_neuron_words(tiling, nest.node_steps) if nest.fires else 0
         sum_words = 0 if nest.fires else num_neuron_words(tiling, nest.sums_per_neuron)
-        # between tiles of frames, sums of planes are kept where the sums of a join are
+        # between frame tiles, sums of bit planes use the memory for sums of a join
         kept = num_neuron_words(tiling, 1) if nest.sum_frames else 0
         plusargs = {
-            **registers,
+            **kernel_registers(tiling, dataflow, data),
             **{f"num_{memory}": words for memory, words in loaded.items()},
             "save_sum": max(sum_words, kept),
             "save_spike": spike_words,
             "save_potential": spike_words,
             "max_cycles": _cycle_limit(nest, tiling),
         }
-        printed = simulator.run(folder, plusargs)
+        counters = RtlCounters(**simulator.run(folder, plusargs))
         _check_read_back(folder, loaded)
-        counters = _counters(printed)
         if not nest.fires:
             words = load_words(folder / "sum.out.hex", tiling.output_channels, array.sum_bits)
             sums = neuron_values(words, tiling, nest.sums_per_neuron)
@@ -174,7 +127,7 @@ def run_kernel(
 def _save_memories(
     folder: Path, simulator: RtlSimulator, tiling: Tiling, data: KernelData
 ) -> dict[str, int]:
-    """Words of each memory that was written."""
+    """Write the memories of a kernel; returns the number of words of each."""
     array, nest = simulator.array, tiling.nest
     operand_bits, signed = array.operand_bits, array.signed_operands
     require_width("operand", data.operands, operand_bits, signed=signed)
@@ -210,7 +163,7 @@ def _save_memories(
 
 
 def _check_read_back(folder: Path, loaded: dict[str, int]) -> None:
-    """The simulator holds what was written: some drop the last word of a file."""
+    """Check that the simulator has read every word; some drop the last one of a file."""
     for memory, num_words in loaded.items():
         written = word_lines(folder / f"{memory}.hex")
         if written != word_lines(folder / f"{memory}.read_back.hex"):
@@ -220,13 +173,6 @@ def _check_read_back(folder: Path, loaded: dict[str, int]) -> None:
 
 
 def _cycle_limit(nest: LoopNest, tiling: Tiling) -> int:
-    """More than any kernel can take, so that a fault in the RTL ends."""
+    """A number of cycles that no kernel reaches, so that a simulation of faulty RTL ends."""
     groups = num_neuron_words(tiling, tiling.num_frame_tiles) + 1
     return 10 * groups * (tiling.cycles_per_window + nest.node_steps) + 100
-
-
-def _counters(printed: dict[str, int]) -> RtlCounters:
-    names = {"psum_reads": "sum_reads", "psum_writes": "sum_writes"}
-    return RtlCounters(
-        **{field: printed[names.get(field, field)] for field in RtlCounters.__dataclass_fields__}
-    )

@@ -1,4 +1,4 @@
-"""The RTL compiled for one array by Verilator or Icarus Verilog, and kept for the next time."""
+"""Compile the RTL for one array with Verilator or Icarus Verilog, and cache the result."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
+
+from typing_extensions import assert_never
 
 from hw_models.pe_array.loop_nest import Unrolling
 from toolchain.errors import RtlError
@@ -49,7 +51,7 @@ class RtlArray:
     Attributes:
         signed_operands: operands are two's complement numbers.
         sum_bits: width of partial sums, membrane potentials, biases and thresholds.
-        memory_words: words of every memory of the testbench.
+        memory_words: number of words of each memory of the testbench.
     """
 
     unrolling: Unrolling
@@ -61,7 +63,7 @@ class RtlArray:
 
     @property
     def parameters(self) -> dict[str, int]:
-        """By their names in the sources."""
+        """Values by the names of the parameters in the sources."""
         return {
             "M": self.unrolling.output_channels,
             "N": self.unrolling.output_columns,
@@ -77,7 +79,7 @@ class RtlArray:
 
 @dataclass(frozen=True, kw_only=True)
 class RtlSimulator:
-    """A compiled simulation; one serves every kernel that its memories hold."""
+    """A compiled simulation, for all kernels that fit its memories."""
 
     array: RtlArray
     command: tuple[str, ...]
@@ -86,7 +88,7 @@ class RtlSimulator:
         """Run the testbench in a folder; returns the counters that it prints.
 
         Raises:
-            RtlError: it stops with an error.
+            RtlError: the simulation stops with an error.
         """
         arguments = [f"+{name}={value}" for name, value in plusargs.items()]
         said = _run([*self.command, f"+folder={folder}", *arguments], "the RTL simulation failed")
@@ -95,15 +97,15 @@ class RtlSimulator:
 
 
 def available_simulators() -> tuple[SimulatorName, ...]:
-    """Those whose programs are all on the PATH, the faster first."""
+    """Simulators whose programs are all on the PATH, the faster one first."""
     return tuple(name for name, needs in _PROGRAMS.items() if all(map(shutil.which, needs)))
 
 
 def preferred_simulator() -> SimulatorName:
-    """Verilator, else Icarus Verilog.
+    """Verilator if it is installed, otherwise Icarus Verilog.
 
     Raises:
-        RtlError: neither is there.
+        RtlError: neither is installed.
     """
     for name in available_simulators():
         return name
@@ -114,7 +116,7 @@ def preferred_simulator() -> SimulatorName:
 
 
 def default_cache() -> Path:
-    """Where compiled simulations are kept: the user's cache folder, or ``QAC_DEPLOY_RTL_CACHE``."""
+    """Folder of compiled simulations: ``QAC_DEPLOY_RTL_CACHE``, or one in the user's cache folder."""
     if chosen := os.environ.get(CACHE_VARIABLE):
         return Path(chosen).expanduser().absolute()
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
@@ -128,14 +130,14 @@ def compile_rtl(
     cache: Path | None = None,
     sources: Path = SOURCE_FOLDER,
 ) -> RtlSimulator:
-    """Compile the RTL for an array, unless that has been done before.
+    """Compile the RTL for an array, unless the cache has it.
 
     Args:
-        cache: folder of compiled simulations.
+        cache: folder of compiled simulations; None for the default one.
         sources: folder of the RTL.
 
     Raises:
-        RtlError: the simulator is missing, or does not take the sources.
+        RtlError: the simulator is missing, or cannot compile the sources.
     """
     for program in _PROGRAMS[name]:
         if shutil.which(program) is None:
@@ -155,24 +157,20 @@ def compile_rtl(
 
 
 def _compile(array: RtlArray, name: SimulatorName, files: Sequence[Path], folder: Path) -> None:
-    """Leaves the file ``simulation`` in the folder."""
+    """Write the compiled file ``simulation`` into the folder."""
     parameters = array.parameters.items()
     out = folder / "simulation"
-    if name == "icarus":
-        command = ["iverilog", "-g2012", "-s", TESTBENCH, "-o", str(out)]
-        command += [f"-P{TESTBENCH}.{parameter}={value}" for parameter, value in parameters]
-    else:
-        command = ["verilator", "--binary", "--timing", "-O3", "--top-module", TESTBENCH]
-        command += [
-            "-Wno-fatal",
-            "-j",
-            str(os.cpu_count() or 1),
-            "--Mdir",
-            str(folder / "objects"),
-            "-o",
-            str(out),
-        ]
-        command += [f"-G{parameter}={value}" for parameter, value in parameters]
+    match name:
+        case "icarus":
+            command = ["iverilog", "-g2012", "-s", TESTBENCH, "-o", str(out)]
+            command += [f"-P{TESTBENCH}.{parameter}={value}" for parameter, value in parameters]
+        case "verilator":
+            command = ["verilator", "--binary", "--timing", "-O3", "--top-module", TESTBENCH]
+            command += ["-Wno-fatal", "-j", str(os.cpu_count() or 1)]
+            command += ["--Mdir", str(folder / "objects"), "-o", str(out)]
+            command += [f"-G{parameter}={value}" for parameter, value in parameters]
+        case _:
+            assert_never(name)
     _run([*command, *map(str, files)], f"{name} cannot compile the RTL")
 
 
@@ -190,7 +188,7 @@ def _version(name: SimulatorName) -> str:
 
 
 def _run(command: Sequence[str], failure: str) -> str:
-    """What a command prints."""
+    """Run a command and return its output."""
     try:
         run = subprocess.run(command, capture_output=True, text=True, errors="replace")
     except OSError as error:
@@ -203,7 +201,7 @@ def _run(command: Sequence[str], failure: str) -> str:
 
 @contextmanager
 def _lock(path: Path) -> Iterator[None]:
-    """One process at a time compiles a simulation; others wait for it."""
+    """Let one process at a time compile a simulation, while others wait for it."""
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

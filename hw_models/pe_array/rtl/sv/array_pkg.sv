@@ -1,14 +1,14 @@
-// What one pass over the array is: the registers that a driver writes before `start`.
+// The registers of one kernel (a pass over the array), which a driver writes before `start`.
 //
-// Loop bounds are those of the layer, not numbers of tiles: the array cuts them into tiles of M output
-// channels, N output columns, S frames and V input channels itself. Addresses count words; a step is what
-// one iteration of a loop adds to an address, modulo 2^ADDRESS_BITS, so it may be negative.
+// Loop bounds are those of the layer, not numbers of tiles: the array itself cuts them into tiles of M output
+// channels, N output columns, S frames and V input channels. Addresses count words. A step is added to an
+// address in each iteration of a loop, modulo 2^ADDRESS_BITS, so it may be negative.
 
 package array_pkg;
 
   localparam int ADDRESS_BITS = 24;
 
-  // literal widths: Icarus 11 looks a constant of this package up where a cast to the type stands
+  // literal widths: in a cast to the type, Icarus 11 would look for a constant in the wrong scope
   typedef logic [15:0] index_t;
   typedef logic [23:0] address_t;
   typedef logic [4:0] shift_t;
@@ -22,25 +22,25 @@ package array_pkg;
     index_t   columns;                // W_o
     index_t   kernel_rows;            // K_h
     index_t   kernel_columns;         // K_w
-    index_t   frames;                 // F: what the S lanes share out
-    index_t   timesteps;              // T_l: steps that the node unit fires; equal to F without sum_frames
+    index_t   frames;                 // F: distributed over the S lanes
+    index_t   timesteps;              // T_l: firing steps of the node unit; equal to F without sum_frames
 
     // schedule
-    logic     time_outermost;         // the frame loop outside channels, rows and columns
-    logic     sum_frames;             // frame f weighs 2^f and all frames make one sum (bit planes)
-    logic     signed_frames;          // the highest one weighs -2^(F-1): two's complement
-    index_t   lanes_per_column;       // S, or F where F < S and lanes are folded
+    logic     time_outermost;         // the frame loop is outside channels, rows and columns
+    logic     sum_frames;             // frame f has weight 2^f and all frames make one sum (bit planes)
+    logic     signed_frames;          // the highest frame has weight -2^(F-1): two's complement
+    index_t   lanes_per_column;       // S, or F if F < S and lanes are folded
     index_t   columns_per_tile;       // N, or N * floor(S / F)
-    address_t first_frame;            // lowest frame of the tile that comes first
-    address_t frame_tile;             // from one tile of frames to the next: S, or -S with sum_frames
+    address_t first_frame;            // lowest frame of the first tile
+    address_t frame_tile;             // step from one frame tile to the next: S, or -S with sum_frames
 
-    // what becomes of the sums
-    shift_t   exponent;               // x_e: sums are shifted left by it
-    logic     adds_sums;              // sums of an earlier pass are added (residual join)
-    logic     adds_bias;              // the last pass into a population
-    logic     fires;                  // the node unit fires; else sums are written
+    // use of the sums
+    shift_t   exponent;               // x_e: number of bits that sums are shifted left
+    logic     adds_sums;              // sums of an earlier kernel are added (residual join)
+    logic     adds_bias;              // this is the last kernel into a population
+    logic     fires;                  // the node unit fires; otherwise sums are written
     logic     unit_weights;           // every weight is 1 and none is read (sum pool)
-    logic     parameters_per_neuron;  // else per output channel
+    logic     parameters_per_neuron;  // otherwise per output channel
 
     // input feature map; rows and columns outside it are zeros that are not read
     index_t   input_rows;
@@ -49,10 +49,10 @@ package array_pkg;
     index_t   column_stride;
     index_t   row_padding;
     index_t   column_padding;
-    index_t   column_tile_stride;     // input columns from one tile of columns to the next
+    index_t   column_tile_stride;     // step in input columns from one column tile to the next
 
-    // input port: address steps of one frame, ...
-    address_t input_origin;           // in first_frame, above and left of the map by the padding
+    // input port: address step of one frame, one frame tile, ...
+    address_t input_origin;           // address in first_frame, above and left of the map by the padding
     address_t input_frame;
     address_t input_frame_tile;
     address_t input_group;
@@ -62,7 +62,7 @@ package array_pkg;
     address_t input_column_step;      // one output column
     address_t input_column_tile;
 
-    // weight port: words follow each other in loop order
+    // weight port: words are in loop order
     address_t weight_group;
     address_t weight_channel_tile;
     address_t weight_kernel_row;

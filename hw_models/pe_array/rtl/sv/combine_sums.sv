@@ -1,4 +1,4 @@
-// The sum of each lane of one output channel and column: P_sum * 2^shift, earlier sum, bias.
+// The sum of each lane of one output channel and column: P_sum * 2^shift + earlier sum + bias.
 
 module combine_sums
   import array_pkg::*;
@@ -20,7 +20,7 @@ module combine_sums
   logic [S:0] boundary;  // before lane s
   assign boundary = {1'b1, begins_column};
 
-  // lane s of a column weighs 2^s: from a column's last lane to its first, each sum so far counts twice
+  // lane s of a column has weight 2^s: going from its last lane to its first, the sum so far is doubled
   logic [S*ACC_BITS-1:0] column_sum;
   logic [ACC_BITS-1:0] sum_so_far;
   always_comb begin
@@ -32,7 +32,7 @@ module combine_sums
     end
   end
 
-  // all lanes of a column take what its first lane has
+  // all lanes of a column take the values of its first lane
   logic [ACC_BITS-1:0] column_total, column_earlier_sum, column_bias;
   always_comb begin
     column_total = 0;

@@ -1,21 +1,21 @@
-// S steps of soft-reset integrate-and-fire, one after another in one cycle:
+// S steps of a soft-reset integrate-and-fire neuron, all in one cycle:
 //
 //     V += current;  spike = V >= threshold;  if (spike) V -= threshold
 //
-// The lanes are steps of one neuron; a lane that begins a column begins with another neuron.
+// The lanes are consecutive steps of one neuron; a lane that begins a column begins another neuron.
 
 module firing_steps #(
     parameter int S = 1,
     parameter int ACC_BITS = 32
 ) (
     input  logic [S-1:0]               begins_column,
-    input  logic [S-1:0]               active,  // an inactive lane is not a step
+    input  logic [S-1:0]               active,  // an inactive lane does nothing
     input  logic [S-1:0][ACC_BITS-1:0] start,  // V; read in lanes that begin a column
     input  logic [S-1:0][ACC_BITS-1:0] threshold,  // likewise
     input  logic [S-1:0][ACC_BITS-1:0] current,
     output logic [S-1:0]               spike,
     output logic [S*ACC_BITS-1:0]      potential,  // V after each lane
-    output logic [S*ACC_BITS-1:0]      final_potential  // in lanes that begin a column: at its end
+    output logic [S*ACC_BITS-1:0]      final_potential  // V after the column's last lane, in the lane that begins it
 );
 
   logic signed [ACC_BITS-1:0] v, theta;

@@ -1,7 +1,7 @@
 // Distance of each lane (n, s) from lane (0, 0), for a given distance of columns and of frames.
 //
-// A column takes `lanes_per_column` of the S lanes. Where that is S, lane s is frame s of column n. Where
-// it is less, lanes s = L, 2L, .. begin further columns: column n + N, n + 2N, ...
+// A column takes L = `lanes_per_column` of the S lanes. If L is S, lane s is frame s of column n. If L is
+// less, lanes s = L, 2L, ... begin further columns: n + N, n + 2N, ...
 
 module lane_offsets
   import array_pkg::*;
@@ -17,7 +17,7 @@ module lane_offsets
 
   localparam int WIDTH = ADDRESS_BITS;
 
-  // along s: frames within a column, and the next column where a column's lanes end
+  // along s: frames of a column, then the next column
   logic [S*WIDTH-1:0] lane_offset;
   index_t lane;
   address_t next_column, frame;

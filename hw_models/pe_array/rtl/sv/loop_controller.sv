@@ -1,11 +1,11 @@
-// The loops of Algorithm 2, one iteration of the innermost a cycle, and what each reads.
+// The loops of Algorithm 2, one iteration of the innermost loop per cycle, with the addresses it reads.
 //
 //     for g in groups: for o in C_o/M: for h in H_o: for w in W_o/N: for f in F/S:
 //         for k_h: for k_w: for i in C_i/V
 //
-// With `time_outermost` the f loop is outside o. A group is what one partial sum takes: the loops inside
-// f; with `sum_frames` and time innermost f as well. The last cycle of a group waits until the node unit
-// can take its sums; nothing behind this module ever waits.
+// With `time_outermost` the f loop is outside o. A group is the iterations that make one partial sum: the
+// loops inside f, and also f itself with `sum_frames` and time innermost. The last cycle of a group waits
+// until the node unit can take its sums; nothing after this module ever waits.
 
 module loop_controller
   import array_pkg::*;
@@ -24,7 +24,7 @@ module loop_controller
     // one iteration of the innermost loop
     output logic                                  issue,
     output logic                                  group_first,
-    output logic                                  tile_first,  // of a further tile of planes
+    output logic                                  tile_first,  // first cycle of a later tile of bit planes
     output logic                                  group_last,
     output logic                                  pass_last,
     // weight port
@@ -59,7 +59,7 @@ module loop_controller
   logic g_last, o_last, h_last, w_last, f_last, k_h_last, k_w_last, i_last;
   logic g_advance, o_advance, h_advance, w_advance, f_advance, k_h_advance, k_w_advance;
 
-  // where each loop has come to, in rows and columns of the map and on each port
+  // progress of each loop, in rows and columns of the map and in addresses of each port
   address_t g_input, g_weight, g_tile;
   address_t o_weight, o_tile;
   address_t h_y, h_input, h_neuron;
@@ -146,7 +146,7 @@ module loop_controller
 
   // ---- waiting for the node unit --------------------------------------------------------------------
 
-  index_t steps_left;  // of the group that is in the node unit
+  index_t steps_left;  // firing steps left of the group in the node unit
   assign issue = running && !(group_last && steps_left > pass.lanes_per_column);
 
   always_ff @(posedge clock)

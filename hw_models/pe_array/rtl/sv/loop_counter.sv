@@ -1,4 +1,4 @@
-// One loop: an index that runs over [0, bound) in steps, and pointers that move along with it.
+// One loop: an index that runs over [0, bound) in steps, and pointers that advance with it.
 
 module loop_counter
   import array_pkg::*;

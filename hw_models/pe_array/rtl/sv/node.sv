@@ -1,4 +1,4 @@
-// One output channel and column of the node unit: its S lanes' sums, then its neurons' steps.
+// One output channel and column of the node unit: combines the sums of its S lanes, then fires.
 
 module node
   import array_pkg::*;
@@ -14,7 +14,7 @@ module node
     input  shift_t                     shift,
     input  logic                       adds_earlier_sum,
     input  logic                       adds_bias,
-    input  logic                       forwards_sum,  // the earlier sum is that of the group before
+    input  logic                       forwards_sum,  // the earlier sum is that of the previous group
     input  logic [S-1:0][ACC_BITS-1:0] partial_sum,
     input  logic [S-1:0][ACC_BITS-1:0] earlier_sum,
     input  logic [S-1:0][ACC_BITS-1:0] bias,
@@ -23,8 +23,8 @@ module node
     output logic [S-1:0][ACC_BITS-1:0] sum,
     // fire
     input  logic                       fire_valid,
-    input  logic                       starts_window,  // V begins at the initial potential, ...
-    input  logic                       takes_membrane,  // else at what was read, else it was kept
+    input  logic                       starts_window,  // V begins at the initial potential
+    input  logic                       takes_membrane,  // else at `membrane` if this is set, at the kept V if not
     input  logic [S-1:0]               step_valid,
     input  logic [ACC_BITS-1:0]        membrane,
     output logic [S-1:0]               spike,

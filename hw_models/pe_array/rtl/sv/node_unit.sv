@@ -1,14 +1,14 @@
-// What becomes of a group's partial sums, for all its neurons in parallel, in three stages:
+// Processes a group's partial sums, for all its neurons in parallel, in three stages:
 //
-//     finish   the array adds a group's last products; sums of an earlier pass and parameters are asked for
-//     combine  sum = P_sum * 2^x (+ earlier sum) (+ bias); written, or membrane potentials are asked for
-//     fire     S steps a cycle with the sum as current; spikes are written
+//     finish   the array adds a group's last products; earlier sums and parameters are requested
+//     combine  sum = P_sum * 2^x (+ earlier sum) (+ bias); it is written, or potentials are requested
+//     fire     S steps per cycle with the sum as current; spikes are written
 //
-// With `sum_frames` P_sum is the sum of a column's lanes, lane s times 2^s, and `fire` takes as many cycles
-// as the T_l steps need; the loop controller sends no group that would come too early. With
-// `time_outermost` as well, sums go out and come back between tiles of frames, and the last tile fires.
+// With `sum_frames`, P_sum is the sum of a column's lanes, lane s times 2^s, and `fire` takes ceil(T_l / S)
+// cycles; the loop controller sends no group too early. If time is outermost as well, sums leave and come
+// back between frame tiles, and the last tile fires.
 //
-// Every memory answers in the next cycle, and the parameter memory holds its answer until it is asked again.
+// Every memory answers in the next cycle. The parameter memory holds its answer until the next request.
 
 module node_unit
   import array_pkg::*;
@@ -43,7 +43,7 @@ module node_unit
     input  logic [M-1:0][N-1:0][S-1:0][ACC_BITS-1:0] bias,
     input  logic [M-1:0][N-1:0][S-1:0][ACC_BITS-1:0] threshold,
     input  logic [M-1:0][N-1:0][S-1:0][ACC_BITS-1:0] initial_potential,
-    // sums from and to other passes
+    // sums from and to other kernels
     output logic [M-1:0][N-1:0][S-1:0]               sum_read_enable,
     output logic [N-1:0][S-1:0][ADDRESS_BITS-1:0]    sum_read_address,
     input  logic [M-1:0][N-1:0][S-1:0][ACC_BITS-1:0] sum_read_data,
@@ -57,7 +57,7 @@ module node_unit
     output logic [M-1:0][N-1:0]                      membrane_write_enable,
     output logic [N-1:0][ADDRESS_BITS-1:0]           membrane_write_address,
     output logic [M-1:0][N-1:0][ACC_BITS-1:0]        membrane_write_data,
-    // spikes, and for observation the membrane potential after each step
+    // spikes, and the membrane potential after each step for observation
     output logic [M-1:0][N-1:0][S-1:0]               spike_enable,
     output logic [N-1:0][S-1:0][ADDRESS_BITS-1:0]    spike_address,
     output logic [M-1:0][N-1:0][S-1:0]               spike,
@@ -84,7 +84,7 @@ module node_unit
 
   // ---- finish ---------------------------------------------------------------------------------------
 
-  logic group_completes;  // its sums hold all frames
+  logic group_completes;  // its sums include all frames
   logic group_adds_sum;
   logic group_reads_sums, group_reads_parameters;
   logic [N-1:0][S-1:0] group_sum_valid;  // lanes that have a sum of their own
@@ -117,13 +117,13 @@ module node_unit
 
   logic combine_valid, combine_ends_pass, combine_begins_frames, combine_ends_frames;
   logic combine_completes, combine_adds_sum;
-  logic forwards_sum;  // the sum that was asked for was written in the same cycle
+  logic forwards_sum;  // the requested sum was written in the same cycle
   logic [M-1:0] combine_channel_valid;
   logic [N-1:0][S-1:0] combine_column_valid, combine_sum_valid;
   address_t combine_frame_base, combine_neuron_address, combine_frame_address;
 
   logic combine_fires, combine_writes_sums, combine_reads_membranes;
-  logic keeps_membranes;  // outside the array between tiles of frames
+  logic keeps_membranes;  // outside the array between frame tiles
   shift_t shift;
 
   assign combine_fires = pass.fires && combine_completes;
@@ -172,7 +172,7 @@ module node_unit
   // ---- fire -----------------------------------------------------------------------------------------
 
   logic fire_valid, fire_ends_pass, fire_ends_frames, fire_spikes;
-  logic fire_last;  // of the cycles that a group takes here
+  logic fire_last;  // last cycle of a group in this stage
   logic [M-1:0] fire_channel_valid;
   logic [N-1:0][S-1:0] fire_column_valid;
   address_t fire_neuron_address;
@@ -180,7 +180,7 @@ module node_unit
   address_t step_base, next_step_base;  // step of the first lane
   address_t step_address;
   logic writes_membranes;
-  logic forwards_membrane;  // the potential that was asked for was written in the same cycle
+  logic forwards_membrane;  // the requested potential was written in the same cycle
 
   assign next_step_base = step_base + address_t'(pass.lanes_per_column);
   assign fire_last = !(fire_spikes && pass.sum_frames &&

@@ -1,5 +1,5 @@
-// A PE array that runs Algorithm 2: M output channels x N output columns x S timesteps x V input channels
-// a cycle, and its node unit.
+// A PE array that runs Algorithm 2, with its node unit: M output channels x N output columns x S timesteps
+// x V input channels per cycle.
 //
 //                  weight port      input port            parameter, sum, membrane ports
 //                       |               |                            |
@@ -9,7 +9,7 @@
 //   fire                                                      |
 //                                                        spike port, sum port
 //
-// A pass starts at the clock edge that sees `start` and ends at the one that sees `done`. Every memory
+// A kernel starts at the clock edge that sees `start` and ends at the one that sees `done`. Every memory
 // answers a read in the next cycle. See docs/pe-array-rtl.md.
 
 module pe_array
@@ -30,21 +30,21 @@ module pe_array
     input  pass_t                                        pass,  // constant from start to done
     output logic                                         busy,
     output logic                                         done,
-    // weights, one word of M x V a cycle
+    // weights, one word of M x V per cycle
     output logic [M-1:0][V-1:0]                          weight_enable,
     output address_t                                     weight_address,
     input  logic [M-1:0][V-1:0][WEIGHT_BITS-1:0]         weight,
-    // input operands, one word of V for each lane a cycle
+    // input operands, one word of V per lane and cycle
     output logic [N-1:0][S-1:0][V-1:0]                   input_enable,
     output logic [N-1:0][S-1:0][ADDRESS_BITS-1:0]        input_address,
     input  logic [N-1:0][S-1:0][V-1:0][OPERAND_BITS-1:0] operand,
-    // from here on one word of M for each lane: parameters of the neurons
+    // parameters of the neurons; from here on one word of M per lane
     output logic [M-1:0][N-1:0][S-1:0]                   parameter_enable,
     output logic [N-1:0][S-1:0][ADDRESS_BITS-1:0]        parameter_address,
     input  logic [M-1:0][N-1:0][S-1:0][ACC_BITS-1:0]     bias,
     input  logic [M-1:0][N-1:0][S-1:0][ACC_BITS-1:0]     threshold,
     input  logic [M-1:0][N-1:0][S-1:0][ACC_BITS-1:0]     initial_potential,
-    // sums from and to other passes
+    // sums from and to other kernels
     output logic [M-1:0][N-1:0][S-1:0]                   sum_read_enable,
     output logic [N-1:0][S-1:0][ADDRESS_BITS-1:0]        sum_read_address,
     input  logic [M-1:0][N-1:0][S-1:0][ACC_BITS-1:0]     sum_read_data,
@@ -58,7 +58,7 @@ module pe_array
     output logic [M-1:0][N-1:0]                          membrane_write_enable,
     output logic [N-1:0][ADDRESS_BITS-1:0]               membrane_write_address,
     output logic [M-1:0][N-1:0][ACC_BITS-1:0]            membrane_write_data,
-    // spikes, and for observation the membrane potential after each step
+    // spikes, and the membrane potential after each step for observation
     output logic [M-1:0][N-1:0][S-1:0]                   spike_enable,
     output logic [N-1:0][S-1:0][ADDRESS_BITS-1:0]        spike_address,
     output logic [M-1:0][N-1:0][S-1:0]                   spike,

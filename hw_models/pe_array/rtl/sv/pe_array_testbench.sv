@@ -1,7 +1,7 @@
-// Runs one pass: memories from files, registers from plusargs, results into files.
+// Runs one kernel: memories from files, registers from plusargs, results into files.
 //
-// The counters are kept here, from the array's ports alone. Whatever a port did not ask for reads as ones,
-// so that a lane that should be masked and is not shows in the results.
+// The counters watch only the array's ports. A word that a port did not request reads as ones, so that a lane
+// that should be masked and is not shows in the results.
 
 // addresses and plusargs are wider than a memory or a register needs:
 // verilator lint_off WIDTH
@@ -17,7 +17,7 @@ module pe_array_testbench
     parameter bit OPERAND_SIGNED = 0,
     parameter int WEIGHT_BITS = 8,
     parameter int ACC_BITS = 32,
-    parameter int DEPTH = 65536  // words of every memory
+    parameter int DEPTH = 65536  // words of each memory
 ) ();
 
   logic clock = 0;
@@ -88,7 +88,7 @@ module pe_array_testbench
       end
       for (genvar m = 0; m < M; m++) begin : g_neuron
         always @(posedge clock) begin
-          if (|parameter_enable) begin  // else the last answer is held
+          if (|parameter_enable) begin  // otherwise the last answer is held
             bias[m][n][s] <= parameter_enable[m][n][s]
                 ? bias_memory[parameter_address[n][s]][m*ACC_BITS+:ACC_BITS] : '1;
             threshold[m][n][s] <= parameter_enable[m][n][s]
@@ -246,8 +246,8 @@ module pe_array_testbench
     $display("weight_reads=%0d", weight_reads);
     $display("input_reads=%0d", input_reads);
     $display("parameter_reads=%0d", parameter_reads);
-    $display("sum_reads=%0d", sum_reads);
-    $display("sum_writes=%0d", sum_writes);
+    $display("psum_reads=%0d", sum_reads);
+    $display("psum_writes=%0d", sum_writes);
     $display("membrane_reads=%0d", membrane_reads);
     $display("membrane_writes=%0d", membrane_writes);
     $display("output_writes=%0d", output_writes);

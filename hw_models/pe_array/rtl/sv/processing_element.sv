@@ -1,7 +1,7 @@
-// V accumulations a cycle into one partial sum: output channel m, column n, frame s.
+// V accumulations per cycle into one partial sum: output channel m, column n, frame s.
 //
-// The accumulator is free for the next group one cycle after `last`: the finished sum stays in
-// `partial_sum` until the group after it ends.
+// The accumulator is free for the next group one cycle after `last`; the finished sum stays in
+// `partial_sum` until the next group ends.
 
 module processing_element #(
     parameter int V = 1,
@@ -17,8 +17,8 @@ module processing_element #(
     input  logic [V-1:0]                   operand_valid,  // a masked lane adds nothing
     input  logic                           accumulate,
     input  logic                           clear,  // first cycle of a group
-    input  logic                           weigh,  // first of a tile of bit planes: P_sum * 2^S
-    input  logic                           negative,  // the plane of the sign
+    input  logic                           weigh,  // first cycle of a later tile of bit planes: P_sum * 2^S
+    input  logic                           negative,  // bit plane of the sign
     input  logic                           last,  // last cycle of a group
     output logic signed [ACC_BITS-1:0]     partial_sum
 );
