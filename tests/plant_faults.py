@@ -3,10 +3,11 @@
     python tests/plant_faults.py --seed 0 --count 40
 
 Each fault is one small change of one expression: a comparison turned, an index off by one, a term or factor
-dropped, a negation dropped, ``and`` for ``or``. Sites are drawn at random over all product files (those of
-the report's looks apart), so a seed names the same faults for the same sources. A fault is planted in
-place, so that the installed command and its subprocesses have it too, and the file is put back after each
-one. The tests of the fault's own folder run first, then all others; the first failure ends the run.
+dropped, a negation dropped, ``and`` for ``or``. Sites are drawn at random over all product files (except
+the report's looks), so a seed names the same faults for the same sources. A fault is planted in place, so
+that the installed command and its subprocesses have it too, and the file is put back after each one. Tests
+run in the order of their distance from the faulty module: first the files that import it, then those that
+import a module that imports it, and so on. The first failure ends the run.
 
 The last lines say how many faults were noticed, and show each one that was not. A survivor is either an
 equivalent program (say why) or a missing test.
@@ -26,7 +27,6 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("toolchain", "hw_models", "sim", "deploy")
 LOOKS = ("deploy/report/",)  # colours and distances in pictures: looked at by people
-SECONDS_PER_RUN = 1_500
 
 TURNED: dict[type[ast.cmpop], str] = {
     ast.Lt: "<=", ast.LtE: "<", ast.Gt: ">=", ast.GtE: ">", ast.Eq: "!=", ast.NotEq: "==",
@@ -115,50 +115,82 @@ def draw(seed: int, count: int) -> list[Fault]:
     return random.Random(seed).sample([fault for p in files for fault in faults_of(p)], count)
 
 
-def is_noticed(fault: Fault, workers: int) -> str | None:
-    """The first failing test, or None when the suite passes with the fault planted."""
-    own = fault.path.relative_to(ROOT).parts[0]
-    others = [str(p) for p in sorted((ROOT / "tests").iterdir()) if p.is_dir() and p.name != own]
-    for paths in ([f"tests/{own}"], others):
-        command = [sys.executable, "-m", "pytest", "-x", "-q", "-n", str(workers), *paths]
-        try:
-            done = subprocess.run(
-                command,
-                cwd=ROOT,
-                capture_output=True,
-                text=True,
-                timeout=SECONDS_PER_RUN,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            return "the tests do not end"
-        if done.returncode not in (0, 5):
-            failed = [s for s in done.stdout.splitlines() if s.startswith(("FAILED", "ERROR"))]
-            return failed[0][:150] if failed else f"exit code {done.returncode}"
-    return None
+def imports_of(path: Path) -> set[str]:
+    """Names of the modules that a file imports, anywhere in it."""
+    tree, found = ast.parse(path.read_text(encoding="utf-8")), set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    if path.name == "installed_command.py":
+        found.add("deploy.cli.main")
+    if (conftest := path.with_name("conftest.py")) != path and conftest.exists():
+        found |= imports_of(conftest)
+    return found
+
+
+def nearest_tests(fault: Fault) -> list[str]:
+    """All test files, by how many imports lie between them and the faulty module."""
+    tests = ROOT / "tests"
+    files = [p for f in FOLDERS for p in (ROOT / f).rglob("*.py")] + list(tests.rglob("*.py"))
+    imports = {path: imports_of(path) for path in files}
+    near = [fault.path]
+    if fault.path.parent.name == "bundle":  # copied, not imported
+        near += (p for p in fault.path.parent.parent.glob("*.py"))
+    distance = dict.fromkeys(near, 0)
+    for path in near:  # grows while it is read
+        below = tests if path.is_relative_to(tests) else ROOT
+        parts = path.relative_to(below).with_suffix("").parts
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        name = name if below == ROOT or len(parts) == 1 else name.rpartition(".")[2]
+        readers = [p for p in files if p not in distance and name in imports[p]]
+        distance |= dict.fromkeys(readers, distance[path] + 1)
+        near += readers
+    found = sorted(tests.rglob("test_*.py"))
+    own = tests / fault.path.relative_to(ROOT).parts[0]
+    found.sort(key=lambda p: (distance.get(p, len(files)), not p.is_relative_to(own)))
+    return [str(path.relative_to(ROOT)) for path in found]
+
+
+def noticed_by(fault: Fault, workers: int, seconds: float) -> str | None:
+    """The first failing test, or None when no test fails with the fault planted."""
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "--hypothesis-profile=unshrunk"]
+    command += ["-n", str(workers), "--maxschedchunk=1", *nearest_tests(fault)]
+    try:
+        done = subprocess.run(
+            command, cwd=ROOT, capture_output=True, text=True, timeout=seconds, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return f"the tests do not end in {seconds} seconds"
+    failed = [s for s in done.stdout.splitlines() if s.startswith(("FAILED", "ERROR"))]
+    return (failed or [f"exit code {done.returncode}"])[0][:150] if done.returncode else None
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--count", type=int, default=40)
+    parser.add_argument("--skip", type=int, default=0, help="so many of them, done before")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--seconds", type=float, default=1_500, help="for each fault")
     options = parser.parse_args()
     if subprocess.run(["git", "diff", "--quiet"], cwd=ROOT, check=False).returncode:
         print("the tree has changes: commit them first, as each file is put back as it is now")
         return 2
+    faults = draw(options.seed, options.count)[options.skip :]
     survivors = []
-    for number, fault in enumerate(draw(options.seed, options.count), 1):
+    for number, fault in enumerate(faults, options.skip + 1):
         source = fault.path.read_text(encoding="utf-8")
         try:
             fault.path.write_text(fault.planted(source), encoding="utf-8")
-            noticed_by = is_noticed(fault, options.workers)
+            test = noticed_by(fault, options.workers, options.seconds)
         finally:
             fault.path.write_text(source, encoding="utf-8")
-        print(f"{number:3} {fault}\n    {noticed_by or 'NOT NOTICED'}", flush=True)
-        if noticed_by is None:
+        print(f"{number:3} {fault}\n    {test or 'NOT NOTICED'}", flush=True)
+        if test is None:
             survivors.append(fault)
-    print(f"\n{options.count - len(survivors)} of {options.count} faults noticed")
+    print(f"\n{len(faults) - len(survivors)} of {len(faults)} faults noticed")
     for fault in survivors:
         print(f"  not noticed: {fault}")
     return 0
