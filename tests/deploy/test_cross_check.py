@@ -11,7 +11,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, reject, settings
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 from sanafe_in_process import as_build, export_build, run_export
 from single_synapses import within_exponents
@@ -151,7 +151,7 @@ def test_queues_that_our_model_leaves_out_are_found(tmp_path, monkeypatch):
     assert difference.startswith("time: ours is -3")
 
 
-@settings(deadline=None, max_examples=40, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40)
 @given(
     integer_networks(any_potential=True),
     st.integers(0, 2**32 - 1),

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_networks import residual_network
 from strategies import integer_networks, random_pixels
@@ -36,8 +36,6 @@ from toolchain.networks.integer_network import (
     IntegerSynapse,
 )
 from toolchain.networks.linear_maps import Convolution, Dense
-
-RUN_OPTIONS = {"deadline": None, "suppress_health_check": list(HealthCheck)}
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +110,7 @@ def test_names_of_populations_never_meet_in_a_result(lava_python, tmp_path):
 
 
 @pytest.mark.lava
-@settings(max_examples=40, **RUN_OPTIONS)
+@settings(max_examples=40)
 @given(
     integer_networks(alignments=("average", "replicate", "truncate"), any_potential=True),
     st.data(),

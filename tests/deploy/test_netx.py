@@ -9,7 +9,7 @@ from math import prod
 import h5py
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from netx_cases import assert_same_decisions, vgg
 from strategies import _maps, integer_networks
@@ -178,7 +178,7 @@ def test_what_netx_cannot_say_is_refused(options, message):
     assert str(refusal.value) == message
 
 
-@settings(deadline=None, max_examples=150, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150)
 @given(st.data(), st.integers(0, 2**32 - 1))
 def test_merged_maps_compute_what_the_chain_does(data, seed):
     rng = np.random.default_rng(seed)
@@ -200,7 +200,7 @@ def test_merged_maps_compute_what_the_chain_does(data, seed):
     assert np.array_equal(transmit(alone, values), expected)
 
 
-@settings(deadline=None, max_examples=150, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150)
 @given(integer_networks(any_potential=True))
 def test_a_single_decision_is_exact_for_every_input(network):
     """Neuron by neuron: the least W N + bias that spikes in NetX is the least that spikes here."""

@@ -12,7 +12,7 @@ from math import lcm
 import numpy as np
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from installed_command import run_command
 from single_synapses import dense_synapses, within_exponents
@@ -54,7 +54,7 @@ def exported(compiled, tmp_path_factory):
     return process, cwd / "sanafe"
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60)
 @given(integer_networks())
 def test_every_synapse_is_listed_once_with_its_weight(network):
     for synapse in network.synapses:
@@ -70,7 +70,7 @@ def test_every_synapse_is_listed_once_with_its_weight(network):
         assert np.array_equal(table.weight, weights[table.target, table.source])
 
 
-@settings(deadline=None, max_examples=30, suppress_health_check=list(HealthCheck))
+@settings(max_examples=30)
 @given(integer_networks())
 def test_the_bit_planes_sent_to_all_tiles_add_up_to_the_pixels_currents(network):
     network = within_exponents(network)
@@ -90,7 +90,7 @@ def test_the_bit_planes_sent_to_all_tiles_add_up_to_the_pixels_currents(network)
         assert np.array_equal(current, transmit(synapse, pixels[None]).reshape(-1))
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60)
 @given(integer_networks(), st.integers(1, 4), st.data())
 def test_copies_are_enough_and_no_fewer_would_be(network, slots, data):
     network = within_exponents(network)

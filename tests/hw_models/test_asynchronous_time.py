@@ -6,7 +6,7 @@ from dataclasses import fields
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from single_synapses import dense_synapses, within_exponents
 from strategies import integer_networks, random_pixels
@@ -63,7 +63,7 @@ def sources_of_cores(mapping):
     return sources
 
 
-@settings(deadline=None, max_examples=50, suppress_health_check=list(HealthCheck))
+@settings(max_examples=50)
 @given(integer_networks(), st.integers(0, 2**32 - 1), st.sampled_from(["sanafe", "davies2018"]))
 def test_every_core_waits_for_its_neighbours_only(network, seed, profile_name):
     network = within_exponents(network)
@@ -101,7 +101,7 @@ def test_every_core_waits_for_its_neighbours_only(network, seed, profile_name):
     assert found[:, -1].max() >= with_barrier.sum(axis=1).max() - 1e-6
 
 
-@settings(deadline=None, max_examples=30, suppress_health_check=list(HealthCheck))
+@settings(max_examples=30)
 @given(integer_networks(), st.integers(0, 2**32 - 1), st.sampled_from(["sanafe", "davies2018"]))
 def test_the_steady_pace_is_that_of_a_long_run_and_never_slower_than_with_a_barrier(
     network, seed, profile_name

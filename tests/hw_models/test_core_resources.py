@@ -6,7 +6,7 @@ from math import ceil
 
 import numpy as np
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from single_synapses import dense_synapses, within_exponents
 from small_networks import one_layer
@@ -32,7 +32,7 @@ from toolchain.networks.linear_maps import Convolution, Dense, Scale, with_weigh
 LOIHI = load_target("loihi-sim")
 
 
-@settings(deadline=None, max_examples=200, suppress_health_check=list(HealthCheck))
+@settings(max_examples=200)
 @given(integer_networks())
 def test_connectivity_is_that_of_every_single_synapse(network):
     for synapse in network.synapses:
@@ -74,7 +74,7 @@ def shared_lists(network, synapse, tile, atoms):
     return lists
 
 
-@settings(deadline=None, max_examples=150, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150)
 @given(
     integer_networks(),
     st.integers(1, 3),
@@ -167,7 +167,7 @@ def shared_samples(replicas, synapse):
     return {(sample % sources, sample % targets) for sample in range(sources * targets)}
 
 
-@settings(deadline=None, max_examples=50, suppress_health_check=list(HealthCheck))
+@settings(max_examples=50)
 @given(integer_networks(), st.integers(1, 8))
 def test_the_highest_use_is_that_of_all_tiles_together(tmp_path_factory, network, compartments):
     network = within_exponents(network)

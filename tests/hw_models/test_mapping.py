@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from single_synapses import dense_synapses, within_exponents
 from small_networks import one_layer
@@ -140,7 +140,7 @@ def events_of(network, core):
     return total
 
 
-@settings(deadline=None, max_examples=80, suppress_health_check=list(HealthCheck))
+@settings(max_examples=80)
 @given(integer_networks(), st.data())
 def test_finer_tiles_are_no_more_work_than_asked(network, data):
     network = within_exponents(network)
@@ -202,7 +202,7 @@ def test_the_networks_of_the_paper_map(architecture):
     )
 
 
-@settings(deadline=None, max_examples=20, suppress_health_check=list(HealthCheck))
+@settings(max_examples=20)
 @given(integer_networks())
 def test_cores_fill_the_mesh_along_a_snake_in_any_order(network):
     mapping = map_network(within_exponents(network), LOIHI, uniform_provisioning(network, 2))

@@ -6,7 +6,7 @@ import random
 from dataclasses import replace
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from imagenet_vgg import imagenet_vgg16
 from oracles.loop_trace import trace_loops
@@ -31,7 +31,7 @@ from toolchain.errors import UnsupportedNetworkError
 from toolchain.networks.linear_maps import num_accumulations
 
 ARRAY = load_array("pe-array")
-NETWORKS = settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+NETWORKS = settings(max_examples=60)
 unrollings = st.builds(
     Unrolling,
     output_channels=st.integers(1, 5),

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import integer_networks
 
@@ -168,7 +168,7 @@ def drawn_pipeline(network, data, link_ticks, most_slots):
     return pipeline_of(network, Provisioning(slots=slots, replicas=replicas), link_ticks)
 
 
-@settings(deadline=None, max_examples=300, suppress_health_check=list(HealthCheck))
+@settings(max_examples=300)
 @given(
     integer_networks(alignments=("average", "replicate", "truncate")),
     st.data(),
@@ -192,7 +192,7 @@ def test_equals_the_tick_by_tick_rules(network, data, link_ticks, num_samples):
             assert totals["busy"] == samples * pipeline.windows[name]
 
 
-@settings(deadline=None, max_examples=300, suppress_health_check=list(HealthCheck))
+@settings(max_examples=300)
 @given(
     integer_networks(alignments=("average", "replicate", "truncate")), st.data(), st.integers(0, 2)
 )

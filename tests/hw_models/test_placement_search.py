@@ -7,7 +7,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from single_synapses import dense_synapses, within_exponents
 from small_targets import small_target
@@ -53,7 +53,7 @@ def hops_by_recount(mapping):
     return total
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60)
 @given(integer_networks(), st.integers(1, 2))
 def test_the_same_tiles_with_no_more_traffic(small_chips, network, slots):
     network = within_exponents(network)

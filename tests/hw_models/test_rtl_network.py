@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import integer_networks, random_pixels
 
@@ -133,7 +133,7 @@ def test_a_residual_network_kernel_by_kernel(compiled, mode, time_loop):
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60)
 @given(
     integer_networks(alignments=("average", "replicate", "truncate"), any_potential=True),
     st.sampled_from(TIME_LOOPS),

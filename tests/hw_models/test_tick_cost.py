@@ -8,7 +8,7 @@ from math import lcm
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from single_synapses import dense_synapses, within_exponents
 from small_targets import small_target
@@ -201,7 +201,7 @@ def recount_messages(events, messages, mapping, sender, receivers, tick, spikes)
         events.hops_north_south[sender, tick] += spikes * y
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60)
 @given(integer_networks(), st.integers(0, 2**32 - 1), st.booleans(), st.data())
 def test_events_are_those_of_every_single_spike(small_chips, network, seed, is_small, data):
     network = within_exponents(network)
@@ -225,7 +225,7 @@ def test_events_are_those_of_every_single_spike(small_chips, network, seed, is_s
         assert cost.events_per_sample[name] == pytest.approx(total), name
 
 
-@settings(deadline=None, max_examples=30, suppress_health_check=list(HealthCheck))
+@settings(max_examples=30)
 @given(
     integer_networks(),
     st.integers(0, 2**32 - 1),

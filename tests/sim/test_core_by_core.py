@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from single_synapses import within_exponents
 from small_targets import small_target
@@ -42,7 +42,7 @@ def run_of(network, target=LOIHI, slots=2, samples=2, replicas=None):
     return mapping, schedule, frames
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60)
 @given(
     integer_networks(alignments=("average", "replicate", "truncate"), any_potential=True),
     st.integers(1, 3),

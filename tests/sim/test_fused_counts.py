@@ -102,7 +102,7 @@ def sums_at_the_ends(bounds):
     return list(np.array(list(product(*bounds))).T)
 
 
-@settings(deadline=None, max_examples=3_000)
+@settings(max_examples=3_000)
 @given(
     st.integers(1, 255),
     st.integers(1, 8_000_000),

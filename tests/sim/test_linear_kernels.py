@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from sim.exact import linear_kernels
@@ -47,7 +47,7 @@ def geometries(draw):
 
 
 @pytest.mark.skipif(not largest_factor(CPU), reason="no 8-bit arithmetic on this processor")
-@settings(deadline=None, max_examples=1_000, suppress_health_check=list(HealthCheck))
+@settings(max_examples=1_000)
 @given(geometries(), st.sampled_from([1, 3, 64]))
 def test_bytes_and_floats_give_the_sums_of_doubles(geometry, factor):
     convolution, values = geometry
@@ -74,7 +74,7 @@ def test_bytes_and_floats_give_the_sums_of_doubles(geometry, factor):
         assert torch.equal(sums(torch.float32, True), expected)
 
 
-@settings(deadline=None, max_examples=300, suppress_health_check=list(HealthCheck))
+@settings(max_examples=300)
 @given(geometries())
 def test_gathered_windows_give_the_sums_of_doubles(geometry):
     convolution, values = geometry

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import integer_networks, random_pixels
 
@@ -292,7 +292,7 @@ def one_neuron(threshold, bias, weight=1, exponent=0, timesteps=1, start=0):
     )
 
 
-@settings(deadline=None, max_examples=200, suppress_health_check=list(HealthCheck))
+@settings(max_examples=200)
 @given(integer_networks(alignments=("average", "replicate", "truncate")), st.integers(0, 2**32 - 1))
 def test_no_logit_leaves_its_bound(network, seed):
     run = run_stepped(network, random_pixels(network, seed))
@@ -301,7 +301,7 @@ def test_no_logit_leaves_its_bound(network, seed):
     assert (run.logits <= bound.high).all()
 
 
-@settings(deadline=None, max_examples=500)
+@settings(max_examples=500)
 @given(
     st.integers(1, 50),
     st.integers(-60, 60),
