@@ -60,7 +60,7 @@ from toolchain.networks.integer_network.accumulator_bounds import (
 FORMAT = "qac-deploy SANA-FE run"
 VERSION = 1
 PLAN = "run.json"
-SCRIPT = Path(__file__).parent / "sanafe_bundle" / "run.py"
+SCRIPT = Path(__file__).parent / "bundle" / "run.py"
 
 NEVER = 2**30
 """Threshold of a closed neuron, beyond every current."""
