@@ -4,17 +4,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from builders import float_connect, float_dense, float_network_of, float_spiking
 
 from deploy.design import fidelity
 from deploy.design.fidelity import accumulations, affordable_samples
 from toolchain.networks.layer_graph import (
-    InputPopulation,
     LayerGraph,
-    ReadoutPopulation,
-    SpikingPopulation,
-    Synapse,
 )
-from toolchain.networks.linear_maps import Convolution, Dense
+from toolchain.networks.linear_maps import Convolution
 from toolchain.passes.align_edges import align_edges
 
 
@@ -22,21 +19,16 @@ from toolchain.passes.align_edges import align_edges
 def graph():
     """3x3 convolution of 16 positions, 2 to 4 channels, then a dense readout of 3 classes."""
     convolution = Convolution(weight=np.ones((4, 2, 3, 3)), padding=(1, 1))
-    one = np.ones((1, 1, 1))
-    return LayerGraph.build(
-        [
-            InputPopulation(name="input", shape=(2, 4, 4), max_value=255, unit=1 / 255),
-            SpikingPopulation(
-                name="hidden", shape=(4, 4, 4), timesteps=4, threshold=one,
-                initial_potential=one / 2, bias=one * 0,
-            ),
-            ReadoutPopulation(name="readout", shape=(3, 1, 1), bias=one * 0),
-        ],
-        [
-            Synapse(source="input", target="hidden", maps=(convolution,)),
-            Synapse(source="hidden", target="readout", maps=(Dense(weight=np.ones((3, 64))),)),
-        ],
-    )  # fmt: skip
+    return float_network_of(
+        float_spiking("hidden", (4, 4, 4), timesteps=4),
+        float_connect("input", "hidden", convolution),
+        float_connect("hidden", "readout", float_dense(np.ones((3, 64)))),
+        image=(2, 4, 4),
+        max_value=255,
+        unit=1 / 255,
+        readout="readout",
+        classes=3,
+    )
 
 
 CONVOLUTION, DENSE = 4 * 16 * 2 * 9, 3 * 64

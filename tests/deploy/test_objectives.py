@@ -7,6 +7,7 @@ from itertools import permutations
 
 import numpy as np
 import pytest
+from builders import float_connect, float_dense, float_network_of, float_spiking
 from small_targets import small_target
 
 from deploy.design.compilation import CompileOptions
@@ -19,46 +20,34 @@ from deploy.optimize.steps import STEP_RULES
 from hw_models.target_description import describe_target, load_target
 from toolchain.datasets import Dataset, load_dataset
 from toolchain.files.checkpoint import load_checkpoint
-from toolchain.networks.layer_graph import (
-    InputPopulation,
-    LayerGraph,
-    ReadoutPopulation,
-    SpikingPopulation,
-    Synapse,
-)
-from toolchain.networks.linear_maps import Convolution, Dense
+from toolchain.networks.linear_maps import Convolution
 
 
 def random_residual_network(seed):
     """input -> stem -> inner -> join <- stem, join -> logits, with windows of 1 to 5 ticks."""
     rng = np.random.default_rng(seed)
-    shape, one = (4, 6, 6), np.ones((1, 1, 1))
 
-    def spiking(name):
-        return SpikingPopulation(
-            name=name, shape=shape, timesteps=int(rng.integers(1, 6)), threshold=one,
-            initial_potential=one / 2, bias=rng.normal(0, 0.1, (4, 1, 1)),
-        )  # fmt: skip
+    def neurons(name):
+        return float_spiking(
+            name, (4, 6, 6), int(rng.integers(1, 6)), bias=rng.normal(0, 0.1, (4, 1, 1))
+        )
 
     def convolution(source, target, channels):
         weight = rng.normal(0, 0.4, (4, channels, 3, 3))
-        maps = (Convolution(weight=weight, padding=(1, 1)),)
-        return Synapse(source=source, target=target, maps=maps)
+        return float_connect(source, target, Convolution(weight=weight, padding=(1, 1)))
 
-    dense = Dense(weight=rng.normal(0, 0.3, (3, 144)))
-    return LayerGraph.build(
-        [
-            InputPopulation(name="input", shape=(1, 6, 6), max_value=15, unit=1 / 15),
-            *(spiking(name) for name in ("stem", "inner", "join")),
-            ReadoutPopulation(name="logits", shape=(3, 1, 1), bias=np.zeros((3, 1, 1))),
-        ],
-        [
-            convolution("input", "stem", 1),
-            convolution("stem", "inner", 4),
-            convolution("inner", "join", 4),
-            convolution("stem", "join", 4),
-            Synapse(source="join", target="logits", maps=(dense,)),
-        ],
+    head = float_dense(rng.normal(0, 0.3, (3, 144)))
+    return float_network_of(
+        *map(neurons, ("stem", "inner", "join")),
+        convolution("input", "stem", 1),
+        convolution("stem", "inner", 4),
+        convolution("inner", "join", 4),
+        convolution("stem", "join", 4),
+        float_connect("join", "logits", head),
+        image=(1, 6, 6),
+        max_value=15,
+        unit=1 / 15,
+        classes=3,
     )
 
 

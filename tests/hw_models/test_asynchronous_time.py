@@ -6,6 +6,7 @@ from dataclasses import fields
 
 import numpy as np
 import pytest
+from builders import connect, dense, network_of, spiking
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from single_synapses import dense_synapses, within_exponents
@@ -27,14 +28,7 @@ from hw_models.multicore.pipeline.pipeline_ticks import schedule_pipeline
 from hw_models.multicore.pipeline.provisioning import uniform_provisioning
 from hw_models.target_description import load_target
 from sim.stepped import run_stepped
-from toolchain.networks.integer_network import (
-    IntegerInput,
-    IntegerNetwork,
-    IntegerReadout,
-    IntegerSpiking,
-    IntegerSynapse,
-)
-from toolchain.networks.linear_maps import Dense
+from toolchain.networks.integer_network import IntegerInput
 
 LOIHI = load_target("loihi-sim")
 
@@ -142,34 +136,18 @@ def test_cores_that_do_not_talk_do_not_wait():
     synapses. With a barrier the two add up. Without, ``right`` waits in tick 1 for ``join`` alone, which
     ended tick 0 after 1 ns: both branches end tick 1 after 101 ns, and the five ticks left take 1 ns each.
     """
-    one = np.ones((1, 1), np.int8)
-
-    def population(name):
-        value = np.ones((1, 1, 1), np.int64)
-        return IntegerSpiking(
-            name=name, shape=(1, 1, 1), timesteps=1,
-            threshold=value, initial_potential=0 * value, bias=0 * value,
-        )  # fmt: skip
-
-    def synapse(source, target):
-        return IntegerSynapse.of_maps(
-            source=source, target=target, exponent=0, maps=(Dense(weight=one),)
-        )
-
-    network = IntegerNetwork.build(
-        [
-            IntegerInput(name="input", shape=(1, 1, 1), max_value=1, unit=1.0),
-            *map(population, ("left", "right", "join")),
-            IntegerReadout(
-                name="logits", shape=(1, 1, 1), bias=np.zeros((1, 1, 1), np.int64), unit=1.0
-            ),
-        ],
-        [
-            synapse("input", "left"), synapse("input", "right"), synapse("left", "join"),
-            synapse("right", "join"), synapse("join", "logits"),
-        ],
-    )  # fmt: skip
-    mapping, schedule = mapped_run(network, 1)
+    edges = (
+        ("input", "left"),
+        ("input", "right"),
+        ("left", "join"),
+        ("right", "join"),
+        ("join", "logits"),
+    )
+    branches = network_of(
+        *map(spiking, ("left", "right", "join")),
+        *(connect(source, target, dense([[1]])) for source, target in edges),
+    )
+    mapping, schedule = mapped_run(branches, 1)
     assert [core.tile.population for core in mapping.cores] == ["left", "right", "join", "logits"]
     counts = {f.name: np.zeros((4, schedule.num_ticks)) for f in fields(Events)}
     profile = LOIHI.cost_profiles["sanafe"]

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from builders import connect, dense, network_of, spiking
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from single_synapses import dense_synapses, within_exponents
@@ -26,13 +27,7 @@ from toolchain.importers.torch_module import convert
 from toolchain.method.quantize_activations import balance_thresholds, quantize_activations
 from toolchain.method.quantizers import TimestepQuantizer
 from toolchain.model_zoo import build_model
-from toolchain.networks.integer_network import (
-    IntegerInput,
-    IntegerNetwork,
-    IntegerReadout,
-    IntegerSpiking,
-    IntegerSynapse,
-)
+from toolchain.networks.integer_network import IntegerInput, IntegerNetwork
 from toolchain.networks.linear_maps import Convolution, Dense, Scale, SumPool
 from toolchain.passes import lower_to_integers
 
@@ -283,57 +278,27 @@ def test_bit_planes_beyond_the_weight_exponents_are_refused():
 
 
 def integer_network_with_fan_in(inputs, classes=1, max_value=1, exponent=0):
-    return IntegerNetwork.build(
-        [
-            IntegerInput(name="input", shape=(inputs, 1, 1), max_value=max_value, unit=1.0),
-            IntegerReadout(
-                name="logits",
-                shape=(classes, 1, 1),
-                bias=np.zeros((classes, 1, 1), np.int64),
-                unit=1.0,
-            ),
-        ],
-        [
-            IntegerSynapse.of_maps(
-                source="input",
-                target="logits",
-                exponent=exponent,
-                maps=(Dense(weight=np.ones((classes, inputs), np.int8)),),
-            )
-        ],
+    return network_of(
+        connect("input", "logits", dense(np.ones((classes, inputs))), exponent=exponent),
+        image=(inputs, 1, 1),
+        max_value=max_value,
+        classes=classes,
     )
 
 
 def two_large_layers():
     """input -> first -> second (3x3, 64 channels on 32x32) -> logits."""
-    shape = (64, 32, 32)
-    ones = np.ones((64, 1, 1), np.int64)
 
-    def spiking(name):
-        return IntegerSpiking(
-            name=name, shape=shape, timesteps=1, threshold=64 * ones, initial_potential=32 * ones,
-            bias=0 * ones,
-        )  # fmt: skip
+    def convolution(inputs):
+        return Convolution(weight=np.ones((64, inputs, 3, 3), np.int8), padding=(1, 1))
 
-    def conv(source, target, inputs):
-        kernel = Convolution(weight=np.ones((64, inputs, 3, 3), np.int8), padding=(1, 1))
-        return IntegerSynapse.of_maps(source=source, target=target, exponent=0, maps=(kernel,))
-
-    readout = (
-        SumPool(kernel=(32, 32), stride=(32, 32)),
-        Dense(weight=np.ones((2, 64), np.int8)),
-    )
-    zeros = np.zeros((2, 1, 1), np.int64)
-    return IntegerNetwork.build(
-        [
-            IntegerInput(name="input", shape=(1, 32, 32), max_value=1, unit=1.0),
-            spiking("first"),
-            spiking("second"),
-            IntegerReadout(name="logits", shape=(2, 1, 1), bias=zeros, unit=1.0),
-        ],
-        [
-            conv("input", "first", 1),
-            conv("first", "second", 64),
-            IntegerSynapse.of_maps(source="second", target="logits", exponent=0, maps=readout),
-        ],
+    pool = SumPool(kernel=(32, 32), stride=(32, 32))
+    return network_of(
+        spiking("first", (64, 32, 32), threshold=64, initial=32),
+        spiking("second", (64, 32, 32), threshold=64, initial=32),
+        connect("input", "first", convolution(1)),
+        connect("first", "second", convolution(64)),
+        connect("second", "logits", pool, dense(np.ones((2, 64)))),
+        image=(1, 32, 32),
+        classes=2,
     )

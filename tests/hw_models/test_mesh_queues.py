@@ -6,6 +6,7 @@ from dataclasses import fields
 
 import numpy as np
 import pytest
+from builders import connect, dense, network_of, spiking
 from small_targets import small_target
 
 from hw_models.multicore.cost.asynchronous_time import tick_ends_ns
@@ -16,49 +17,22 @@ from hw_models.multicore.mapping.mapping import map_network
 from hw_models.multicore.pipeline.pipeline_ticks import schedule_pipeline
 from hw_models.multicore.pipeline.provisioning import uniform_provisioning
 from sim.stepped import run_stepped
-from toolchain.networks.integer_network import (
-    IntegerInput,
-    IntegerNetwork,
-    IntegerReadout,
-    IntegerSpiking,
-    IntegerSynapse,
-)
-from toolchain.networks.linear_maps import Dense
 
 
 def two_sources(left, right):
     """``left`` and ``right``, of so many neurons that all fire in their one step, send to ``join``."""
 
-    def population(name, neurons):
-        ones = np.ones((neurons, 1, 1), np.int64)
-        return IntegerSpiking(
-            name=name, shape=(neurons, 1, 1), timesteps=1,
-            threshold=ones, initial_potential=0 * ones, bias=ones,
-        )  # fmt: skip
-
-    def synapse(source, target, neurons, sources):
-        weight = np.ones((neurons, sources), np.int8)
-        return IntegerSynapse(
-            source=source, target=target, exponent=0, weighted=Dense(weight=weight)
-        )
-
-    return IntegerNetwork.build(
-        [
-            IntegerInput(name="input", shape=(1, 1, 1), max_value=1, unit=1.0),
-            population("left", left),
-            population("right", right),
-            population("join", 1),
-            IntegerReadout(
-                name="logits", shape=(1, 1, 1), bias=np.zeros((1, 1, 1), np.int64), unit=1.0
-            ),
-        ],
-        [
-            synapse("input", "left", left, 1),
-            synapse("input", "right", right, 1),
-            synapse("left", "join", 1, left),
-            synapse("right", "join", 1, right),
-            synapse("join", "logits", 1, 1),
-        ],
+    sizes = {"input": 1, "left": left, "right": right, "join": 1, "logits": 1}
+    edges = (
+        ("input", "left"),
+        ("input", "right"),
+        ("left", "join"),
+        ("right", "join"),
+        ("join", "logits"),
+    )
+    return network_of(
+        *(spiking(name, (sizes[name], 1, 1), bias=1) for name in ("left", "right", "join")),
+        *(connect(a, b, dense(np.ones((sizes[b], sizes[a])))) for a, b in edges),
     )
 
 

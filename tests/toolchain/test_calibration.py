@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from builders import WIDTHS
 
 from sim.stepped import run_stepped
 from toolchain.datasets import load_dataset
@@ -16,17 +17,11 @@ from toolchain.method.float_snn import NeuronState, run_float_snn
 from toolchain.method.quantize_activations import quantize_activations
 from toolchain.method.quantizers import TimestepQuantizer
 from toolchain.model_zoo import build_model
-from toolchain.networks.integer_network import IntegerWidths
 from toolchain.networks.layer_graph import SpikingPopulation
 from toolchain.passes import lower_to_integers
 from toolchain.passes.align_edges import align_edges
 from toolchain.passes.change_timesteps import use_uniform_timesteps
 from toolchain.training import TrainingPlan, ann_logits, train
-
-WIDTHS = IntegerWidths(
-    weight_bits=8, max_exponent=13, state_bits=24, threshold_mantissa_bits=17, threshold_shift=6,
-    bias_mantissa_bits=13, bias_exponent_bits=3,
-)  # fmt: skip
 
 
 @pytest.fixture(scope="module")

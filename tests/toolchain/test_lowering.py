@@ -5,6 +5,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from builders import (
+    ONE,
+    WIDTHS,
+    connect,
+    dense,
+    float_connect,
+    float_dense,
+    float_network_of,
+    float_spiking,
+    network_of,
+    spiking,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import integer_networks, random_pixels
@@ -17,67 +29,28 @@ from toolchain.method.float_snn import run_float_snn
 from toolchain.method.quantize_activations import quantize_activations
 from toolchain.method.quantizers import TimestepQuantizer, quantizers
 from toolchain.model_zoo import build_model
-from toolchain.networks.integer_network import (
-    IntegerInput,
-    IntegerNetwork,
-    IntegerReadout,
-    IntegerSpiking,
-    IntegerSynapse,
-    IntegerWidths,
-    verify_integer_widths,
-)
+from toolchain.networks.integer_network import verify_integer_widths
 from toolchain.networks.integer_network.accumulator_bounds import potential_interval
 from toolchain.networks.layer_graph import (
-    InputPopulation,
     LayerGraph,
-    ReadoutPopulation,
     SpikingPopulation,
-    Synapse,
 )
-from toolchain.networks.linear_maps import AveragePool, Convolution, Dense
+from toolchain.networks.linear_maps import AveragePool, Convolution
 from toolchain.passes import PassOptions, chosen_graph, lower_to_integers, pipeline
 from toolchain.passes.fold_source_scales import fold_source_scales
 from toolchain.passes.quantize_to_integers import quantize_to_integers
 
-LOIHI = IntegerWidths(
-    weight_bits=8,
-    max_exponent=13,
-    state_bits=24,
-    threshold_mantissa_bits=17,
-    threshold_shift=6,
-    bias_mantissa_bits=13,
-    bias_exponent_bits=3,
-)
-
-
-def value(x):
-    return np.full((1, 1, 1), float(x))
-
 
 def two_neurons(weight=0.5, bias=0.25, alignment="average"):
     """input -> hidden (T = 4, alpha = 2) -> readout, one neuron each."""
-    return LayerGraph.build(
-        [
-            InputPopulation(name="input", shape=(1, 1, 1), max_value=10, unit=0.1),
-            SpikingPopulation(
-                name="hidden",
-                shape=(1, 1, 1),
-                timesteps=4,
-                threshold=value(2),
-                initial_potential=value(1),
-                bias=value(bias),
-            ),
-            ReadoutPopulation(name="readout", shape=(1, 1, 1), bias=value(1)),
-        ],
-        [
-            Synapse(
-                source="input",
-                target="hidden",
-                maps=(Dense(weight=np.array([[weight]])),),
-                alignment=alignment,
-            ),
-            Synapse(source="hidden", target="readout", maps=(Dense(weight=np.array([[-3.0]])),)),
-        ],
+    return float_network_of(
+        float_spiking("hidden", timesteps=4, threshold=2.0, bias=bias),
+        float_connect("input", "hidden", float_dense([[weight]]), alignment=alignment),
+        float_connect("hidden", "readout", float_dense([[-3.0]])),
+        max_value=10,
+        unit=0.1,
+        readout="readout",
+        bias=1.0,
     )
 
 
@@ -91,7 +64,7 @@ def test_scales_fold_into_weights_by_hand():
 
 def test_integers_by_hand():
     """w = 0.05 becomes 127, so one integer is 0.05/127 of a unit at exponent 0; 2^x refines it."""
-    network = lower_to_integers(two_neurons(), LOIHI)
+    network = lower_to_integers(two_neurons(), WIDTHS)
     (synapse,) = network.incoming("hidden")
     hidden = network["hidden"]
     unit = 0.05 / 127 / 2**synapse.exponent
@@ -103,16 +76,10 @@ def test_integers_by_hand():
 
 def test_few_bits_clip_an_outlier_and_many_keep_it():
     """At 2 bits (-1, 0, 1) nine weights of 1 matter more than one of 3; at 8 bits all are kept."""
-    weights = np.array([[1.0] * 9 + [3.0]])
-    graph = LayerGraph.build(
-        [
-            InputPopulation(name="input", shape=(10, 1, 1), max_value=1, unit=1.0),
-            ReadoutPopulation(name="readout", shape=(1, 1, 1), bias=value(0)),
-        ],
-        [Synapse(source="input", target="readout", maps=(Dense(weight=weights),))],
-    )
+    weights = float_dense([[1.0] * 9 + [3.0]])
+    graph = float_network_of(float_connect("input", "logits", weights), image=(10, 1, 1))
     integers = {
-        bits: lower_to_integers(graph, replace(LOIHI, weight_bits=bits)).synapses[0].maps[0].weight
+        bits: lower_to_integers(graph, replace(WIDTHS, weight_bits=bits)).synapses[0].maps[0].weight
         for bits in (2, 8)
     }
     assert integers[2].tolist() == [[1] * 10]
@@ -121,25 +88,12 @@ def test_few_bits_clip_an_outlier_and_many_keep_it():
 
 def channels_of_many_sizes(weights):
     """input -> one hidden channel a weight -> readout."""
-    channels = len(weights)
-    weights = weights[:, None]
-    return LayerGraph.build(
-        [
-            InputPopulation(name="input", shape=(1, 1, 1), max_value=10, unit=0.1),
-            SpikingPopulation(
-                name="hidden",
-                shape=(channels, 1, 1),
-                timesteps=3,
-                threshold=np.full((channels, 1, 1), 2.0),
-                initial_potential=np.ones((channels, 1, 1)),
-                bias=np.zeros((channels, 1, 1)),
-            ),
-            ReadoutPopulation(name="readout", shape=(1, 1, 1), bias=value(0)),
-        ],
-        [
-            Synapse(source="input", target="hidden", maps=(Dense(weight=weights),)),
-            Synapse(source="hidden", target="readout", maps=(Dense(weight=weights.T),)),
-        ],
+    return float_network_of(
+        float_spiking("hidden", (len(weights), 1, 1), timesteps=3, threshold=2.0),
+        float_connect("input", "hidden", float_dense(weights[:, None])),
+        float_connect("hidden", "logits", float_dense(weights[None])),
+        max_value=10,
+        unit=0.1,
     )
 
 
@@ -149,7 +103,7 @@ SIZES = np.geomspace(0.04, 1, 40)  # weights of 40 channels, one each
 def lowered_sizes(most):
     """Weights, thresholds and exponent of the 40 channels on a target of so many thresholds."""
     graph = channels_of_many_sizes(SIZES)
-    network = lower_to_integers(graph, replace(LOIHI, distinct_thresholds=most))
+    network = lower_to_integers(graph, replace(WIDTHS, distinct_thresholds=most))
     synapse = network.incoming("hidden")[0]
     integers = synapse.maps[0].weight.reshape(-1).astype(float)
     return integers, network["hidden"].threshold.reshape(-1), synapse.exponent
@@ -192,7 +146,7 @@ def test_which_thresholds_go_together_by_hand():
     """1, 1.1 | 8, 9, 10 | 64: joining 10 to 9 to 8 and 1.1 to 1 costs the fewest bits."""
     weights = 1 / np.array([1, 1.1, 8, 9, 10, 30])
     graph = channels_of_many_sizes(weights)
-    network = lower_to_integers(graph, replace(LOIHI, distinct_thresholds=3))
+    network = lower_to_integers(graph, replace(WIDTHS, distinct_thresholds=3))
     thresholds = network["hidden"].threshold.reshape(-1)
     assert thresholds / thresholds[0] == pytest.approx([1, 1, 8, 8, 8, 30], rel=1e-3)
     integers = network.incoming("hidden")[0].maps[0].weight.reshape(-1)
@@ -202,25 +156,14 @@ def test_which_thresholds_go_together_by_hand():
 def test_thresholds_that_differ_within_a_channel_are_left_alone():
     """Its weights have one unit, so no choice of units makes its thresholds equal."""
     thresholds = np.arange(1.0, 9).reshape(2, 2, 2)
-    hidden = SpikingPopulation(
-        name="hidden", shape=(2, 2, 2), timesteps=2, threshold=thresholds,
-        initial_potential=thresholds / 2, bias=np.zeros((2, 1, 1)),
-    )  # fmt: skip
-    graph = LayerGraph.build(
-        [
-            InputPopulation(name="input", shape=(1, 2, 2), max_value=1, unit=1.0),
-            hidden,
-            ReadoutPopulation(name="readout", shape=(1, 1, 1), bias=value(0)),
-        ],
-        [
-            Synapse(
-                source="input", target="hidden", maps=(Convolution(weight=np.ones((2, 1, 1, 1))),)
-            ),
-            Synapse(source="hidden", target="readout", maps=(Dense(weight=np.ones((1, 8))),)),
-        ],
+    graph = float_network_of(
+        float_spiking("hidden", (2, 2, 2), timesteps=2, threshold=thresholds),
+        float_connect("input", "hidden", Convolution(weight=np.ones((2, 1, 1, 1)))),
+        float_connect("hidden", "logits", float_dense(np.ones((1, 8)))),
+        image=(1, 2, 2),
     )
     lowered = [
-        quantize_to_integers(graph, replace(LOIHI, distinct_thresholds=most)) for most in (3, None)
+        quantize_to_integers(graph, replace(WIDTHS, distinct_thresholds=most)) for most in (3, None)
     ]
     first, second = (network["hidden"].threshold for network in lowered)
     assert np.array_equal(first, second)
@@ -249,7 +192,7 @@ def test_integer_network_follows_the_float_network(alignment, weight_bits):
         replace(p, timesteps=readout_steps) if p.name == "readout" else p for p in graph.populations
     ]
     graph = LayerGraph.build(populations, synapses)
-    network = lower_to_integers(graph, replace(LOIHI, weight_bits=weight_bits))
+    network = lower_to_integers(graph, replace(WIDTHS, weight_bits=weight_bits))
     pixels = np.random.default_rng(0).integers(0, 17, (30, 1, 8, 8))
     reference, run = run_float_snn(graph, pixels, with_counts=True), run_stepped(network, pixels)
     tolerance = {8: 0.06, 4: 0.5}[weight_bits]
@@ -260,35 +203,10 @@ def test_integer_network_follows_the_float_network(alignment, weight_bits):
 
 
 def one_neuron(threshold, bias, weight=1, exponent=0, timesteps=1, start=0):
-    return IntegerNetwork.build(
-        [
-            IntegerInput(name="input", shape=(1, 1, 1), max_value=1, unit=1.0),
-            IntegerSpiking(
-                name="hidden",
-                shape=(1, 1, 1),
-                timesteps=timesteps,
-                threshold=np.full((1, 1, 1), threshold),
-                initial_potential=np.full((1, 1, 1), start),
-                bias=np.full((1, 1, 1), bias),
-            ),
-            IntegerReadout(
-                name="readout", shape=(1, 1, 1), bias=np.zeros((1, 1, 1), np.int64), unit=1.0
-            ),
-        ],
-        [
-            IntegerSynapse.of_maps(
-                source="input",
-                target="hidden",
-                exponent=exponent,
-                maps=(Dense(weight=np.array([[weight]], np.int8)),),
-            ),
-            IntegerSynapse.of_maps(
-                source="hidden",
-                target="readout",
-                exponent=0,
-                maps=(Dense(weight=np.ones((1, 1), np.int8)),),
-            ),
-        ],
+    return network_of(
+        spiking("hidden", ONE, timesteps, threshold, start, bias),
+        connect("input", "hidden", dense([[weight]]), exponent=exponent),
+        connect("hidden", "logits", dense([[1]])),
     )
 
 
@@ -321,7 +239,7 @@ def test_no_potential_leaves_its_bound(threshold, bias, weight, timesteps, start
 
 
 def test_the_state_bound_holds_at_the_limit_and_not_one_past_it():
-    widths = replace(LOIHI, threshold_shift=0, bias_mantissa_bits=26, bias_exponent_bits=0)
+    widths = replace(WIDTHS, threshold_shift=0, bias_mantissa_bits=26, bias_exponent_bits=0)
     # the highest potential is just below the threshold plus one current: (2^17 - 1) + A
     limit = 2**23 - 1 - (2**17 - 1) - 1
     verify_integer_widths(one_neuron(2**17 - 1, limit), widths)
@@ -347,7 +265,7 @@ def test_the_state_bound_holds_at_the_limit_and_not_one_past_it():
 )
 def test_what_a_target_cannot_hold_is_refused(network, message):
     with pytest.raises(IntegerWidthError, match=message):
-        verify_integer_widths(network, LOIHI)
+        verify_integer_widths(network, WIDTHS)
 
 
 def test_a_layer_that_fits_at_no_exponent_is_refused_by_name():
@@ -355,14 +273,14 @@ def test_a_layer_that_fits_at_no_exponent_is_refused_by_name():
     with pytest.raises(
         IntegerWidthError, match=r"^hidden: accumulator bound .* exceeds the 7-bit state"
     ):
-        lower_to_integers(graph, replace(LOIHI, state_bits=7))
+        lower_to_integers(graph, replace(WIDTHS, state_bits=7))
 
 
 def test_a_narrow_state_takes_weight_bits_before_it_refuses():
     """The largest weight is halved until the accumulator's bound fits the state."""
     largest = {}
     for state_bits in (24, 11, 10):
-        network = lower_to_integers(two_neurons(), replace(LOIHI, state_bits=state_bits))
+        network = lower_to_integers(two_neurons(), replace(WIDTHS, state_bits=state_bits))
         largest[state_bits] = int(np.abs(network.incoming("hidden")[0].maps[0].weight).max())
     assert largest[24] == 127
     assert 127 > largest[11] > largest[10] >= 7
@@ -370,31 +288,25 @@ def test_a_narrow_state_takes_weight_bits_before_it_refuses():
 
 def test_two_weighted_maps_in_one_synapse_are_refused():
     graph = two_neurons()
-    double = replace(graph.synapses[0], maps=(Dense(weight=np.eye(1)), Dense(weight=np.eye(1))))
+    double = replace(graph.synapses[0], maps=(float_dense(np.eye(1)),) * 2)
     graph = LayerGraph.build(graph.populations, [double, *graph.synapses[1:]])
     with pytest.raises(UnsupportedNetworkError, match="two weighted maps follow each other"):
-        lower_to_integers(graph, LOIHI)
+        lower_to_integers(graph, WIDTHS)
 
 
 def test_pool_divisors_fold_into_the_weight_on_either_side():
     maps = (AveragePool(kernel=(2, 2), stride=(2, 2)), Convolution(weight=np.ones((1, 1, 1, 1))))
     for order in (maps, maps[::-1]):
-        graph = LayerGraph.build(
-            [
-                InputPopulation(name="input", shape=(1, 2, 2), max_value=1, unit=1.0),
-                ReadoutPopulation(name="readout", shape=(1, 1, 1), bias=value(0)),
-            ],
-            [Synapse(source="input", target="readout", maps=order)],
-        )
-        network = lower_to_integers(graph, LOIHI)
+        graph = float_network_of(float_connect("input", "logits", *order), image=(1, 2, 2))
+        network = lower_to_integers(graph, WIDTHS)
         logits = run_exact(network, np.ones((1, 1, 2, 2), np.int64)).logits
-        assert logits * network["readout"].unit == pytest.approx(1.0)
+        assert logits * network["logits"].unit == pytest.approx(1.0)
 
 
 def test_the_input_graph_stays_untouched():
     graph = two_neurons()
     before = graph.synapses[0].maps[0].weight.copy()
-    lower_to_integers(graph, LOIHI)
+    lower_to_integers(graph, WIDTHS)
     assert np.array_equal(graph.synapses[0].maps[0].weight, before)
 
 
@@ -414,7 +326,7 @@ def test_float_passes_run_in_order_and_leave_the_model_alone():
     ("name", "compile_it"),
     [
         ("cap_timesteps", lambda graph: chosen_graph(graph, PassOptions(max_timesteps=2))),
-        ("fold_source_scales", lambda graph: lower_to_integers(graph, LOIHI)),
+        ("fold_source_scales", lambda graph: lower_to_integers(graph, WIDTHS)),
     ],
 )
 def test_what_a_pass_makes_is_verified(monkeypatch, name, compile_it):
