@@ -8,11 +8,11 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from imagenet_vgg import imagenet_vgg16
 from oracles.loop_trace import trace_loops
 from random_kernels import random_dataflow, random_nest, random_unrolling
 from strategies import integer_networks, random_pixels
 
+from benchmarks.imagenet_vgg import imagenet_vgg16
 from hw_models.pe_array.array_description import load_array
 from hw_models.pe_array.array_kernels import array_kernels
 from hw_models.pe_array.closed_form import count_loops, utilisation
