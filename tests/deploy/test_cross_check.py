@@ -115,7 +115,7 @@ def test_queues_that_our_model_leaves_out_are_found(tmp_path, monkeypatch):
         *(spiking(name, (96, 1, 1), timesteps=2, bias=1) for name in ("first", "second")),
         *(connect(a, b, dense(np.ones((sizes[b], sizes[a])))) for a, b in pairwise(sizes)),
     )
-    target = small_target(tmp_path, core={"compartments": 12})
+    target = small_target(core={"compartments": 12})
     pixels = np.ones((3, 1, 1, 1), np.int64)
     build = as_build(hops, target, uniform_provisioning(hops, 2), pixels)
     assert len(build.mapping.cores) == 49
@@ -160,7 +160,7 @@ def test_random_networks_agree(tmp_path_factory, network, seed, data):
 def test_several_chips_differ_in_what_crosses_them(tmp_path):
     network = residual_network()
     target = small_target(
-        tmp_path, core={"compartments": 48}, mesh={"width": 2, "height": 1, "cores_per_tile": 2}
+        core={"compartments": 48}, mesh={"width": 2, "height": 1, "cores_per_tile": 2}
     )
     build = as_build(network, target, uniform_provisioning(network, 2), random_pixels(network, 0))
     assert build.mapping.num_chips > 1

@@ -84,10 +84,9 @@ def beaten(first, points):
     ]
 
 
-def target_of(folder, profile):
+def target_of(profile):
     """One mesh row of 8 cores on each chip, few compartments on a core; one cost profile, or both."""
     target = small_target(
-        folder,
         core={"compartments": 160},
         mesh={"width": 8, "height": 2, "cores_per_tile": 1},
         chips={"count": 20},
@@ -103,8 +102,8 @@ def target_of(folder, profile):
     ("seed", "profile", "budget"),
     [(0, None, 0), (1, "davies2018", 0), (2, "sanafe", 0), (14, None, 4), (4, "sanafe", 4)],
 )
-def test_no_objective_is_beaten_in_its_own_measure(seed, profile, budget, tmp_path):
-    model, target = random_residual_network(seed), target_of(tmp_path, profile)
+def test_no_objective_is_beaten_in_its_own_measure(seed, profile, budget):
+    model, target = random_residual_network(seed), target_of(profile)
     first, points = found_by(model, target, own_dataset(model, target, seed), budget)
     assert beaten(first, points) == []
     if budget == 0:
@@ -124,13 +123,13 @@ def test_no_objective_is_beaten_on_digits(trained):
     assert points["traffic"].interval_ticks <= first.interval_ticks
 
 
-def test_an_objective_that_tries_nothing_is_beaten(monkeypatch, tmp_path):
+def test_an_objective_that_tries_nothing_is_beaten(monkeypatch):
     """The comparison above reports a difference where there is one."""
     monkeypatch.setattr(search, "take_from_others", lambda found, first: None)
     for name in set(OBJECTIVES) - {"energy", "stalls"}:
         monkeypatch.delitem(OBJECTIVES, name)
     monkeypatch.setitem(OBJECTIVES, "energy", replace(OBJECTIVES["energy"], steps=()))
-    model, target = random_residual_network(0), target_of(tmp_path, None)
+    model, target = random_residual_network(0), target_of(None)
     first, points = found_by(model, target, own_dataset(model, target, 0), 0)
     assert beaten(first, points) == [("energy", "stalls")]
 

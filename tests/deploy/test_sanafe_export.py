@@ -224,10 +224,10 @@ def test_the_folder_runs_alone(tmp_path):
 
 
 @pytest.mark.sanafe
-def test_several_chips_become_one_mesh_and_that_is_said(tmp_path):
+def test_several_chips_become_one_mesh_and_that_is_said():
     network = residual_network()
     target = small_target(
-        tmp_path, core={"compartments": 32}, mesh={"width": 1, "height": 2, "cores_per_tile": 2}
+        core={"compartments": 32}, mesh={"width": 1, "height": 2, "cores_per_tile": 2}
     )
     mapping, pipeline = mapped(network, target)
     assert mapping.num_chips > 1

@@ -85,11 +85,10 @@ def shared_lists(network, synapse, tile, atoms):
     st.integers(2, 12),
 )
 def test_resources_of_every_core_by_recount(
-    tmp_path_factory, network, slots, compartments, words, atoms, data, thresholds
+    network, slots, compartments, words, atoms, data, thresholds
 ):
     network = within_exponents(network)
     target = small_target(
-        tmp_path_factory.mktemp("target"),
         core={
             "compartments": compartments,
             "synapse_words": words,
@@ -169,10 +168,10 @@ def shared_samples(replicas, synapse):
 
 @settings(max_examples=50)
 @given(integer_networks(), st.integers(1, 8))
-def test_the_highest_use_is_that_of_all_tiles_together(tmp_path_factory, network, compartments):
+def test_the_highest_use_is_that_of_all_tiles_together(network, compartments):
     network = within_exponents(network)
     core = {"compartments": compartments}
-    target = small_target(tmp_path_factory.mktemp("target"), core=core)
+    target = small_target(core=core)
     provisioning = uniform_provisioning(network, 1)
     try:
         parts = partition(network, target, provisioning)
@@ -186,7 +185,7 @@ def test_the_highest_use_is_that_of_all_tiles_together(tmp_path_factory, network
             assert getattr(highest, limit) == max(getattr(use, limit) for use in uses)
 
 
-def test_replicas_that_take_the_same_samples_talk_and_others_do_not(tmp_path):
+def test_replicas_that_take_the_same_samples_talk_and_others_do_not():
     """Two replicas of each: the n-th sends to the n-th, on as many axons as alone. Three hear both."""
     network = one_layer(Dense(weight=np.full((9, 6), 3, np.int8)), (6, 1, 1))
     alone = map_network(network, LOIHI, uniform_provisioning(network, 2))

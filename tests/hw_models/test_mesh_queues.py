@@ -42,9 +42,9 @@ def mapped_run(network, target):
 
 
 @pytest.fixture
-def row_of_tiles(tmp_path):
+def row_of_tiles():
     """left, right, join and logits on a tile each, from west to east."""
-    target = small_target(tmp_path, mesh={"width": 4, "height": 1, "cores_per_tile": 1})
+    target = small_target(mesh={"width": 4, "height": 1, "cores_per_tile": 1})
     mapping, schedule = mapped_run(two_sources(2, 3), target)
     positions = {core.tile.population: core.position for core in mapping.cores}
     assert positions == {"left": (0, 0), "right": (1, 0), "join": (2, 0), "logits": (3, 0)}
@@ -76,9 +76,9 @@ def test_two_routes_that_share_a_link(row_of_tiles):
     assert arrivals_ns(profile, events)[join, sent] == pytest.approx(1.25 * (16 + 4.7))
 
 
-def test_messages_go_along_x_then_along_y(tmp_path):
+def test_messages_go_along_x_then_along_y():
     """Links are numbered after the cores: four into each tile, column by column, from west to north."""
-    target = small_target(tmp_path, mesh={"width": 2, "height": 2, "cores_per_tile": 1})
+    target = small_target(mesh={"width": 2, "height": 2, "cores_per_tile": 1})
     mapping, _ = mapped_run(two_sources(1, 1), target)
     positions = [core.position for core in mapping.cores]
     assert positions == [(0, 0), (1, 0), (1, 1), (0, 1)]  # a snake
@@ -94,8 +94,8 @@ def test_messages_go_along_x_then_along_y(tmp_path):
     assert [line.hops.tolist() for line in (to_join, back, same)] == [[2], [2], [0]]
 
 
-def test_a_message_to_another_chip_loads_the_link_out_of_its_core_alone(tmp_path):
-    target = small_target(tmp_path, mesh={"width": 2, "height": 1, "cores_per_tile": 1})
+def test_a_message_to_another_chip_loads_the_link_out_of_its_core_alone():
+    target = small_target(mesh={"width": 2, "height": 1, "cores_per_tile": 1})
     mapping, _ = mapped_run(two_sources(1, 1), target)
     assert [core.chip_index for core in mapping.cores] == [0, 0, 1, 1]
     across = paths(mapping, np.array([0]), np.array([2]))

@@ -21,10 +21,9 @@ from toolchain.networks.integer_network import IntegerInput
 
 
 @pytest.fixture(scope="module")
-def small_chips(tmp_path_factory):
+def small_chips():
     """Chips of six cores, two on each of three mesh tiles, that hold few neurons each."""
     return small_target(
-        tmp_path_factory.mktemp("target"),
         core={"compartments": 12},
         mesh={"width": 3, "height": 1, "cores_per_tile": 2},
     )

@@ -41,10 +41,10 @@ EVENT_NAMES = {
 
 
 @pytest.fixture(scope="module")
-def small_chips(tmp_path_factory):
+def small_chips():
     """Chips of two cores on two mesh tiles, so that most messages leave theirs."""
     mesh = {"width": 2, "height": 1, "cores_per_tile": 1}
-    return small_target(tmp_path_factory.mktemp("target"), mesh=mesh)
+    return small_target(mesh=mesh)
 
 
 def cost_of_run(network, pixels, profile="sanafe", target=LOIHI, replicas=None):

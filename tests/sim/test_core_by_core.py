@@ -51,11 +51,10 @@ def run_of(network, target=LOIHI, slots=2, samples=2, replicas=None):
     st.data(),
 )
 def test_every_core_computes_the_stepped_engines_potentials(
-    tmp_path_factory, network, slots, compartments, atoms, data
+    network, slots, compartments, atoms, data
 ):
     network = within_exponents(network)
     target = small_target(
-        tmp_path_factory.mktemp("target"),
         core={"compartments": compartments},
         population_axons={"atoms": atoms},
     )
