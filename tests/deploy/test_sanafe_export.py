@@ -21,7 +21,7 @@ from small_targets import small_target
 from strategies import integer_networks, random_pixels
 
 from deploy.backends.sanafe import network as sanafe_network
-from deploy.backends.sanafe.architecture import loihi_file
+from deploy.backends.sanafe.architecture import NEURONS_PER_UNIT, architecture_document, loihi_file
 from deploy.backends.sanafe.explicit_synapses import explicit_synapses, tile_inputs
 from deploy.backends.sanafe.network import to_sanafe, write_sanafe
 from deploy.backends.sanafe.places import copies_in_flight
@@ -238,6 +238,16 @@ def test_several_chips_become_one_mesh_and_that_is_said():
     assert architecture["tile"][0]["core"][0]["name"] == "loihi_core[0..1]"
     said = f"{mapping.num_chips} chips: one mesh of {mapping.num_chips} x 2 tiles"
     assert any(said in loss for loss in export.losses)
+
+
+@pytest.mark.sanafe
+@pytest.mark.parametrize(("neurons", "last"), [(NEURONS_PER_UNIT, 0), (NEURONS_PER_UNIT + 1, 1)])
+def test_a_core_has_as_many_soma_units_as_its_neurons_need(neurons, last):
+    sizes = {"width": 1, "height": 1, "cores_per_tile": 1, "host_tiles": (), "neurons_per_host": 0}
+    document = architecture_document(neurons_per_core=neurons, **sizes)
+    (core,) = document["architecture"]["tile"][0]["core"]
+    assert [soma["name"] for soma in core["soma"]] == [f"loihi_lif[0..{last}]"]
+    assert [part["name"] for part in core["dendrite"]] == [f"loihi_dendrites[0..{last}]"]
 
 
 @pytest.mark.sanafe

@@ -16,7 +16,7 @@ from small_targets import small_target
 from strategies import integer_networks, random_pixels
 
 from hw_models.multicore.cost.event_counts import Events, count_events
-from hw_models.multicore.cost.tick_cost import run_cost
+from hw_models.multicore.cost.tick_cost import computing_ns, run_cost
 from hw_models.multicore.mapping.mapping import map_network
 from hw_models.multicore.pipeline.pipeline import pipeline_of
 from hw_models.multicore.pipeline.pipeline_ticks import schedule_pipeline
@@ -297,3 +297,21 @@ def test_one_synapse_by_hand():
     )  # alone, it waits for nobody
     energy_pj = 2 * 33.6 + 2 * 72.8 + 4 * 51.2
     assert cost.energy_per_sample_j == pytest.approx(energy_pj * 1e-12)
+
+
+@pytest.mark.parametrize("profile", ["sanafe", "davies2018"])
+def test_one_event_of_each_kind_takes_its_own_time(profile):
+    times = LOIHI.cost_profiles[profile]
+    durations = {
+        "synaptic": times.synaptic_event_ns,
+        "convolution": times.convolution_event_ns,
+        "active_updates": times.active_update_ns,
+        "inactive_updates": times.inactive_update_ns,
+        "spikes": times.spike_ns,
+        "messages_out": times.message_out_ns,
+        "messages_in": times.message_in_ns,
+    }
+    nothing = Events(*(np.zeros((1, 1)) for _ in fields(Events)))
+    for event in fields(Events):
+        taken_ns = computing_ns(times, replace(nothing, **{event.name: np.ones((1, 1))}))
+        assert taken_ns.item() == durations.get(event.name, 0), event.name
