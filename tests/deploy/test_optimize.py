@@ -46,6 +46,7 @@ def test_replicas_share_the_longest_windows_until_none_stalls(qac_deploy, model)
     report = designs(qac_deploy, model, "--optimize", "stalls")
     shared = [p for p in kept(report) if p["replicas"]]
     assert [p["interval_ticks"] for p in shared] == [2, 1]  # T = 3, 3, 2, 2
+    assert ["one result every 2 ticks" in p["change"] for p in shared] == [True, False]
     assert shared[-1]["stall_share"] == 0
     assert shared[-1]["accuracy"] == kept(report)[0]["accuracy"]
     replicas = {p["name"]: p["replicas"] for p in report["populations"]}
