@@ -1,1 +1,1 @@
-"""What a target can do and what it costs: chips, mapping, pipeline ticks, the PE array."""
+"""Models of the hardware, its limits and its costs: chips, mapping, pipeline ticks, the PE array."""

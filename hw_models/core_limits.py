@@ -1,6 +1,6 @@
-"""What a core has a limited amount of: one table, for targets, mappings, messages and reports.
+"""The limits of a core: one table for targets, mappings, messages and reports.
 
-A new limit is a field here, its use in ``hw_models.multicore.mapping.core_resources``, and a figure of each
+A new limit needs a field here, a count in ``hw_models.multicore.mapping.core_resources`` and a figure in each
 target.
 """
 
@@ -16,19 +16,19 @@ def _limit(*, remedy: str, least: int = 1, in_report: bool = False) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class CoreAmounts:
-    """Amounts of what a core is limited in: all that it has, or what a tile uses.
+    """One amount for each limit of a core: how much the core has, or how much a tile uses.
 
     Attributes:
         compartments: one per neuron (none for the readout, which only accumulates), and one per neuron
             for each slot of each alignment buffer in front of it.
-        synapse_words: memory of the synapse lists, shared where source pixels see the same taps.
+        synapse_words: memory of the synapse lists; source pixels that see the same taps share one.
         input_axons: one for each source pixel, block of atoms and source replica; a pixel of the image
             counts once per bit plane.
         output_axons: entries for each own pixel, block of atoms and core it sends to.
-        compartment_bases: pixels of the tile, which shared lists are shifted by.
+        compartment_bases: pixels of the tile, by which shared lists are shifted.
         threshold_profiles: different thresholds, and one for the slots of alignment buffers.
         compartment_profiles: kinds of compartment.
-        synapse_formats: different widths and exponents of weights.
+        synapse_formats: different pairs of weight width and exponent.
     """
 
     compartments: int = _limit(remedy="use fewer buffer slots", in_report=True)
@@ -42,7 +42,7 @@ class CoreAmounts:
     output_axons: int = _limit(remedy="use fewer or smaller layers after this one", in_report=True)
     compartment_bases: int = _limit(remedy="use a smaller feature map")
     threshold_profiles: int = _limit(
-        remedy="give its neurons fewer different thresholds: one a channel at most, and "
+        remedy="give its neurons fewer different thresholds: at most one per channel, and "
         "`compile --thresholds` to share them between channels",
         least=2,
         in_report=True,
@@ -53,12 +53,12 @@ class CoreAmounts:
 
 @dataclass(frozen=True, kw_only=True)
 class CoreLimit:
-    """One of the amounts.
+    """A limit, apart from its amount on a core.
 
     Attributes:
-        least: what any core must have.
-        remedy: what to do where a tile uses more than a core has.
-        in_report: its use is shown for each population.
+        least: smallest amount that a core must have.
+        remedy: what to do if a tile uses more than a core has.
+        in_report: whether the report shows its use for each population.
     """
 
     name: str

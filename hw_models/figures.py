@@ -61,14 +61,22 @@ class FigureFile:
         return value
 
     def integer(self, name: str, minimum: int = 1) -> int:
-        """The same for a figure that must be an integer."""
+        """An integer figure's value.
+
+        Raises:
+            TargetError: it is missing, below the minimum, or no integer.
+        """
         value = self.number(name, minimum)
         if value != int(value):
             raise TargetError(f"{self.path}: {name}.value must be an integer, not {value:g}")
         return int(value)
 
     def choice(self, name: str, options: Sequence[_Choice], default: _Choice) -> _Choice:
-        """A design choice beside the figures, by its dotted name; one of a few, no number with a source.
+        """A setting that has no source, such as a design choice, by its dotted name.
+
+        Args:
+            options: the values that it may have.
+            default: its value if the file does not have it.
 
         Raises:
             TargetError: it is none of the options.
@@ -93,10 +101,10 @@ class FigureFile:
 
 
 def load_figures(name_or_path: str) -> FigureFile:
-    """Read a built-in hardware description by name, or any by path.
+    """Read a hardware description: a built-in one by its name, any other by its path.
 
     Raises:
-        TargetError: naming the file, the field, what it must be and the remedy.
+        TargetError: the message names the file, the field, the values it may have and the remedy.
     """
     path = Path(name_or_path)
     if path.suffix not in (".yaml", ".yml"):

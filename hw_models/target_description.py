@@ -1,9 +1,9 @@
-"""What a multi-core target can hold and what it costs, read from a YAML file of figures."""
+"""Limits and costs of a multi-core target, read from a YAML file of figures."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from toolchain.networks.integer_network import IntegerWidths
 
 @dataclass(frozen=True, kw_only=True)
 class SynapseMemory:
-    """How synapses are stored: a list an axon, in blocks, each padded to whole words."""
+    """How synapses are stored: one list per axon, in blocks that are padded to whole words."""
 
     word_bits: int
     index_bits: int
@@ -23,7 +23,7 @@ class SynapseMemory:
     block_header_bits: int
 
     def words(self, num_synapses: np.ndarray, weight_bits: int) -> np.ndarray:
-        """Words of axons with so many synapses each (after nengo-loihi's ``bits_per_axon``)."""
+        """Words that lists of these lengths take (after nengo-loihi's ``bits_per_axon``)."""
         full, rest = np.divmod(num_synapses, self.block_synapses)
         return full * self._block_words(self.block_synapses, weight_bits) + np.where(
             rest > 0, self._block_words(rest, weight_bits), 0
@@ -52,7 +52,7 @@ class CostProfile:
     """Energy and time of each event, from one source; profiles are never mixed.
 
     Attributes:
-        convolution_event_pj, convolution_event_ns: of a synaptic event where pixels share synapse lists.
+        convolution_event_pj, convolution_event_ns: a synaptic event of a list that source pixels share.
         barrier_ns: (number of tiles, duration of the barrier), ascending.
     """
 
@@ -75,7 +75,7 @@ class CostProfile:
     barrier_ns: tuple[tuple[int, float], ...]
 
     def barrier_duration_ns(self, num_tiles: int) -> float:
-        """Duration of the barrier over so many tiles, interpolated between the given points."""
+        """Duration of the barrier over ``num_tiles`` tiles, interpolated between the given points."""
         tiles, durations = zip(*self.barrier_ns, strict=True)
         return float(np.interp(num_tiles, tiles, durations))
 
@@ -85,11 +85,11 @@ class TargetDescription:
     """A multi-core target; ``describe_target`` makes it from a file of figures.
 
     Attributes:
-        core: what one core has.
+        core: the limits of one core.
         atoms: source channels that one population axon can tell apart.
         slots_per_axon: output axon entries of one population axon.
         link_ticks: delay of a frame forward, and of a credit backward.
-        default_buffer_slots: D of each alignment buffer, for each replica of its target.
+        default_buffer_slots: D of each alignment buffer, per replica of its target.
     """
 
     file: FigureFile
@@ -123,10 +123,10 @@ class TargetDescription:
 
 
 def load_target(name_or_path: str) -> TargetDescription:
-    """Read a target, and check all of it at once.
+    """Read a target and check all of its figures.
 
     Raises:
-        TargetError: naming the file, the field, what it must be and the remedy.
+        TargetError: the message names the file, the field, the values it may have and the remedy.
     """
     return describe_target(load_figures(name_or_path))
 
@@ -135,28 +135,20 @@ def describe_target(file: FigureFile) -> TargetDescription:
     """The target that a file of figures describes.
 
     Raises:
-        TargetError: naming the file, the field, what it must be and the remedy.
+        TargetError: the message names the file, the field, the values it may have and the remedy.
     """
     integer = file.integer
-    core = CoreAmounts(
-        **{name: integer(f"core.{name}", limit.least) for name, limit in CORE_LIMITS.items()}
-    )
+    least = {name: limit.least for name, limit in CORE_LIMITS.items()}
+    core = CoreAmounts(**_integers(file, "core", CoreAmounts, **least))
     names = dict.fromkeys(name.split(".")[0] for name in file.section("cost_profiles"))
     return TargetDescription(
         file=file,
         widths=_widths(file, core),
         core=core,
         synapse_memory=SynapseMemory(
-            word_bits=integer("synapse_memory.word_bits"),
-            index_bits=integer("synapse_memory.index_bits"),
-            block_synapses=integer("synapse_memory.block_synapses"),
-            block_header_bits=integer("synapse_memory.block_header_bits", 0),
+            **_integers(file, "synapse_memory", SynapseMemory, block_header_bits=0)
         ),
-        mesh=Mesh(
-            width=integer("mesh.width"),
-            height=integer("mesh.height"),
-            cores_per_tile=integer("mesh.cores_per_tile"),
-        ),
+        mesh=Mesh(**_integers(file, "mesh", Mesh)),
         num_chips=integer("chips.count"),
         atoms=integer("population_axons.atoms"),
         slots_per_axon=integer("population_axons.slots_per_axon"),
@@ -164,6 +156,14 @@ def describe_target(file: FigureFile) -> TargetDescription:
         default_buffer_slots=integer("pipeline.default_buffer_slots"),
         cost_profiles={name: _cost_profile(file, f"cost_profiles.{name}") for name in names},
     )
+
+
+def _integers(file: FigureFile, section: str, record: type, **least: int) -> dict[str, int]:
+    """Figures of a section for the fields of a record, each at least 1 or as given."""
+    return {
+        field.name: file.integer(f"{section}.{field.name}", least.get(field.name, 1))
+        for field in fields(record)
+    }
 
 
 def _widths(file: FigureFile, core: CoreAmounts) -> IntegerWidths:

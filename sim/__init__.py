@@ -1,1 +1,1 @@
-"""Running the integer network: the stepped judge, the exact closed form, Lava, and their equality."""
+"""Engines that run the integer network, the stepped one as the judge, and runners of other simulators."""

@@ -1,19 +1,20 @@
 """The network core by core: every core computes with its own axons, synapse lists and buffer slots.
 
-Each population is tried alone. Its cores are sent the source frames of the stepped engine, over the
-routes of the mapping, and must reach the stepped engine's membrane potentials after every step. If all
-populations do, then by induction so does the whole chip; and where one does not, the fault is its own.
-The cores of a replica are sent what the fixed routes bring them, and must drop the frames of samples that
-other replicas work on.
+Each population is tested alone. Its cores get the source frames of the stepped engine, over the routes of the
+mapping, and must reach the stepped engine's membrane potentials after every step. If all populations do, so
+does the whole chip, by induction; if one does not, the fault is its own. The cores of a replica get all
+frames that the fixed routes bring them, and must drop those of samples on which other replicas work.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from math import lcm
 
 import numpy as np
+from typing_extensions import assert_never
 
 from hw_models.multicore.mapping.core_program import (
     CoreProgram,
@@ -35,7 +36,7 @@ from toolchain.networks.integer_network import (
 from toolchain.networks.integer_network.network import step_frames
 
 NUM_PROBES = 3
-"""Made-up frames for every two replicas that talk: all neurons at once, then random halves."""
+"""Probes for every two replicas that communicate: all neurons at once, then random halves of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,9 +44,9 @@ class Divergence:
     """The first difference between a core and the reference.
 
     Attributes:
-        quantity: what differs, such as ``membrane potential``.
+        quantity: the quantity that differs, such as ``membrane potential``.
         neuron: (channel, row, column) in the population.
-        sample: the real samples come first, then the probes; -1 for what is set before a run.
+        sample, step: real samples come first, then probes; -1 for parameters, which are set before a run.
     """
 
     population: str
@@ -70,25 +71,30 @@ def frames_and_probes(
 ) -> dict[str, np.ndarray]:
     """Frames that each population sends, int64 ``(K + probes, T, C, H, W)``.
 
-    The probes need not be what the network would compute: they exercise every synapse of every core, as
-    each replica of a source sends ``NUM_PROBES`` to each replica that takes some of its samples.
+    Probes need not be frames that the network would compute: they exercise every synapse of every core,
+    as each replica of a source sends ``NUM_PROBES`` to each replica with which it has samples in common.
     """
     network = mapping.network
-    turns = max(
+    # samples after which every two replicas that communicate have had one in common
+    period = max(
         lcm(mapping.num_replicas(s.source), mapping.num_replicas(s.target))
         for s in network.synapses
     )
     random = np.random.default_rng(0)
     frames = {}
     for population in network.populations:
-        if isinstance(population, IntegerReadout):
-            continue
-        is_input = isinstance(population, IntegerInput)
-        highest = population.max_value if isinstance(population, IntegerInput) else 1
-        real = pixels[:, None] if is_input else trains[population.name]
-        shape = (NUM_PROBES * turns, population.timesteps, *population.shape)
+        match population:
+            case IntegerInput():
+                highest, real = population.max_value, pixels[:, None]
+            case IntegerSpiking():
+                highest, real = 1, trains[population.name]
+            case IntegerReadout():
+                continue
+            case _:
+                assert_never(population)
+        shape = (NUM_PROBES * period, population.timesteps, *population.shape)
         probes = random.integers(0, highest + 1, shape)
-        probes[:turns] = highest
+        probes[:period] = highest
         frames[population.name] = np.concatenate([real.astype(np.int64), probes])
     return frames
 
@@ -102,12 +108,15 @@ def verify_cores(
     routes: Callable[[CoreMapping, IntegerSynapse], Iterable[OutputAxons]] = output_axons,
     progress: Callable[[int], None] = lambda cores: None,
 ) -> Divergence | None:
-    """Run every core alone; returns where one first differs, or None when all are equal.
+    """Run every core alone.
 
     Args:
         schedule: of as many samples as ``frames`` has: it says when slots are written and read.
-        programs, routes: what the cores are loaded with.
-        progress: called with the number of cores done after each.
+        programs, routes: programs of a population's cores, and routes of a synapse.
+        progress: called after each core with the number of cores done.
+
+    Returns:
+        The first difference, None if there is none.
     """
     done = 0
     for population in mapping.network.populations:
@@ -120,11 +129,11 @@ def verify_cores(
             if s.source in mapping.grids
         }
         first = mapping.first_core[population.name]
-        for row, program in enumerate(programs(mapping, population.name), first):
-            inputs = [
-                _received(mapping, edge, frames[edge.source], sent.get(edge.source, {}).get(row))
-                for edge in program.edges
-            ]
+        for core_slot, program in enumerate(programs(mapping, population.name), first):
+            inputs = []
+            for edge in program.edges:
+                own = sent[edge.source][core_slot] if edge.source in sent else []
+                inputs.append(_received(mapping, edge, frames[edge.source], own))
             potentials = _run_core(program, population, mapping.network, schedule, inputs)
             difference = _first_difference(program, population, expected, potentials)
             if difference is not None:
@@ -134,20 +143,17 @@ def verify_cores(
     return None
 
 
-def _by_target(routes: Iterable[OutputAxons]) -> dict[int, list[OutputAxons]]:
-    grouped: dict[int, list[OutputAxons]] = {}
+def _by_target(routes: Iterable[OutputAxons]) -> defaultdict[int, list[OutputAxons]]:
+    grouped: defaultdict[int, list[OutputAxons]] = defaultdict(list)
     for route in routes:
-        grouped.setdefault(route.target, []).append(route)
+        grouped[route.target].append(route)
     return grouped
 
 
 def _received(
-    mapping: CoreMapping,
-    edge: IncomingEdge,
-    frames: np.ndarray,
-    routes: list[OutputAxons] | None,
+    mapping: CoreMapping, edge: IncomingEdge, frames: np.ndarray, routes: Iterable[OutputAxons]
 ) -> np.ndarray:
-    """Values on each axon in each frame, ``(K, T, A, atoms)``; pixels come from the host directly.
+    """Values on each axon in each frame, ``(K, T, A, atoms)``; pixels come directly from the host.
 
     A core of a replicated source sends the frames of its own samples only.
     """
@@ -155,7 +161,7 @@ def _received(
     if edge.source not in mapping.grids:
         return frames[:, :, :, rows, columns].swapaxes(2, 3)
     received = np.zeros((*frames.shape[:2], len(rows), frames.shape[2]), np.int64)
-    for route in routes or ():
+    for route in routes:
         core = mapping.cores[route.source]
         sent = slice(core.replica, None, mapping.num_replicas(edge.source))
         channels, rows_held, columns_held = core.tile.slices
@@ -172,21 +178,18 @@ def _run_core(
     schedule: Schedule,
     inputs: list[np.ndarray],
 ) -> np.ndarray:
-    """Membrane potentials after each step: slots filled and read in tick order.
+    """Membrane potentials after each step, with slots filled and read in tick order.
 
     Returns:
         int64 ``(K, T, neurons)``; 0 for the samples of other replicas.
     """
-    synapses = network.incoming(population.name)
-    buffers = [
-        _AlignmentBuffer(program, edge, _currents(edge, values, len(program.bias)), selected)
-        for edge, values, selected in zip(
-            program.edges,
-            inputs,
-            (None if s.alignment == "average" else step_frames(network, s) for s in synapses),
-            strict=True,
-        )
-    ]
+    buffers = []
+    for edge, values, synapse in zip(
+        program.edges, inputs, network.incoming(population.name), strict=True
+    ):
+        selected = None if synapse.alignment == "average" else step_frames(network, synapse)
+        currents = _currents(edge, values, len(program.bias))
+        buffers.append(_AlignmentBuffer(program, edge, currents, selected))
     samples = schedule.num_samples
     potentials = np.zeros((samples, population.timesteps, len(program.bias)), np.int64)
     potential = np.zeros(len(program.bias), np.int64)
@@ -221,7 +224,12 @@ def _events(
 
 
 class _AlignmentBuffer:
-    """D slots of accumulators: one for all frames of a sample when averaging, else one a frame."""
+    """D slots of accumulators: one for all frames of a sample if it averages, else one per frame.
+
+    Args:
+        currents: current of each frame into each compartment, int64 ``(K, T, neurons)``.
+        selected: frame that each step reads; None if it averages.
+    """
 
     def __init__(
         self,
@@ -236,17 +244,17 @@ class _AlignmentBuffer:
         self.slots = np.zeros((len(edge.integrating), kept, currents.shape[2]), np.int64)
 
     def integrate(self, sample: int, frame: int) -> None:
-        turn, replica = divmod(sample, self.num_replicas)
+        nth_sample, replica = divmod(sample, self.num_replicas)
         if replica != self.replica:
             return  # dropped
-        slot = self.slots[self.edge.integrating[turn % len(self.slots)]]
+        slot = self.slots[self.edge.integrating[nth_sample % len(self.slots)]]
         if frame == 0:
             slot[:] = 0
         slot[0 if self.selected is None else frame] += self.currents[sample, frame]
 
     def current(self, sample: int, step: int) -> np.ndarray:
-        turn = sample // self.num_replicas
-        slot = self.slots[self.edge.firing[turn % len(self.slots)]]
+        nth_sample = sample // self.num_replicas
+        slot = self.slots[self.edge.firing[nth_sample % len(self.slots)]]
         if self.selected is None:
             return slot[0]
         frame = self.selected[step]
@@ -254,15 +262,14 @@ class _AlignmentBuffer:
 
 
 def _currents(edge: IncomingEdge, values: np.ndarray, neurons: int) -> np.ndarray:
-    """What each frame adds to each compartment, int64 ``(K, T, neurons)``, list by list."""
+    """Current of each frame into each compartment, int64 ``(K, T, neurons)``."""
     samples, steps, _, _ = values.shape
     currents = np.zeros((samples * steps, neurons), np.int64)
     flat = values.reshape(samples * steps, *values.shape[2:]).astype(np.float64)
     for number, synapses in enumerate(edge.synapse_lists):
         axons = np.flatnonzero(edge.lists == number)
-        products = flat[:, axons] @ synapses.weights.astype(
-            np.float64
-        )  # integers below 2^53: exact
+        # integers below 2^53: exact
+        products = flat[:, axons] @ synapses.weights.astype(np.float64)
         for axon, added in zip(axons, products.swapaxes(0, 1).astype(np.int64), strict=True):
             currents[:, edge.bases[axon] + synapses.offsets] += added
     return currents.reshape(samples, steps, neurons) << edge.exponent
@@ -274,14 +281,21 @@ def _first_difference(
     expected: np.ndarray,
     potentials: np.ndarray,
 ) -> Divergence | None:
-    """Parameters first, as a neuron that never spikes would not show its threshold; then potentials."""
-    tile, core = program.core.tile, program.core.core_index
-    corner = tuple(axis.start for axis in tile.slices)
+    """The first wrong parameter, as it may not change any potential; else the first wrong potential."""
+    tile = program.core.tile
+    channels, rows, columns = tile.slices
 
-    def neuron(index: int) -> tuple[int, int, int]:
-        shape = tuple(axis.stop - axis.start for axis in tile.slices)
-        at = np.unravel_index(index, shape)
-        return (int(at[0]) + corner[0], int(at[1]) + corner[1], int(at[2]) + corner[2])
+    def divergence(
+        quantity: str, right: np.ndarray, found: np.ndarray, sample: int = -1, step: int = -1
+    ) -> Divergence:
+        neuron = int(np.flatnonzero(right != found)[0])
+        channel, pixel = divmod(neuron, tile.positions)
+        row, column = divmod(pixel, columns.stop - columns.start)
+        return Divergence(
+            population=population.name, core_index=program.core.core_index, quantity=quantity,
+            neuron=(channels.start + channel, rows.start + row, columns.start + column),
+            sample=sample, step=step, expected=int(right[neuron]), found=int(found[neuron]),
+        )  # fmt: skip
 
     loaded = {"bias": program.bias}
     if isinstance(population, IntegerSpiking):
@@ -293,24 +307,11 @@ def _first_difference(
     for field, found in loaded.items():
         whole = np.broadcast_to(getattr(population, field), population.shape)
         right = whole[tile.slices].reshape(-1)
-        if len(different := np.flatnonzero(right != found)):
-            at = int(different[0])
-            return Divergence(
-                population=population.name, core_index=core, quantity=field.replace("_", " "),
-                neuron=neuron(at), sample=-1, step=-1,
-                expected=int(right[at]), found=int(found[at]),
-            )  # fmt: skip
-    wanted = expected[:, :, tile.slices[0], tile.slices[1], tile.slices[2]].reshape(
-        potentials.shape
-    )
-    replica, count = program.core.replica, program.num_replicas
-    wrong = np.argwhere(wanted[replica::count] != potentials[replica::count])
-    if not len(wrong):
-        return None
-    turn, step, at = (int(i) for i in wrong[0])
-    sample = turn * count + replica
-    return Divergence(
-        population=population.name, core_index=core, quantity="membrane potential",
-        neuron=neuron(at), sample=sample, step=step,
-        expected=int(wanted[sample, step, at]), found=int(potentials[sample, step, at]),
-    )  # fmt: skip
+        if (right != found).any():
+            return divergence(field.replace("_", " "), right, found)
+    wanted = expected[:, :, channels, rows, columns].reshape(potentials.shape)
+    for sample in range(program.core.replica, len(wanted), program.num_replicas):
+        for step, (right, found) in enumerate(zip(wanted[sample], potentials[sample], strict=True)):
+            if (right != found).any():
+                return divergence("membrane potential", right, found, sample, step)
+    return None

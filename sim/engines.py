@@ -1,8 +1,8 @@
 """The engines that run an integer network on this machine: one table, the fastest first.
 
-Whatever chooses or offers an engine reads this table, so a new one is its own module and an entry here. An
+All code that chooses or offers an engine reads this table, so a new engine is a module and an entry here. An
 engine imports its module when it is prepared: the command line reads the names without loading torch. (Lava
-is not among them: it runs a build's emitted processes, not the network; see ``sim.runners.lava``.)
+is not in the table: it runs a build's emitted processes, not the network; see ``sim.runners.lava``.)
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
 OnCounts: TypeAlias = "Callable[[str, Tensor], None]"
 """Called for each batch with a spiking population's name and its counts ``(B, C, H, W)``, of any integer or
-floating-point type, as soon as they are known: what is to be reduced need not be kept."""
+floating-point type, as soon as they are known: a caller can reduce counts instead of keeping them."""
 
 STEPPED_BATCH_SAMPLES = 16
-"""The stepped engine keeps every step of every population; of so many samples at once."""
+"""Samples that the stepped engine computes at once; it keeps every step of every population."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What a run is to give, and where.
+    """The results that are asked for, and the device.
 
     Attributes:
         with_counts, with_trains: keep the counts and the spike trains of every population.
@@ -47,7 +47,7 @@ class PreparedEngine(Protocol):
         """Simulate integers of shape ``(B, C, H, W)``.
 
         Raises:
-            DataError: the pixels are not what the input population holds.
+            DataError: type, shape or range of the pixels do not fit the input population.
         """
 
 
@@ -57,9 +57,9 @@ class Engine:
 
     Attributes:
         name: as ``--engine`` takes it.
-        can_run: whether it has the integers of a network with these alignments.
-        prepare: raises UnsupportedNetworkError for a network that it cannot run, and DeviceError for a
-            device that it cannot use.
+        can_run: whether it can run a network with these alignments.
+        prepare: raises UnsupportedNetworkError if it cannot run the network, and DeviceError if it
+            cannot use the device.
     """
 
     name: str
@@ -107,8 +107,7 @@ def _stepped(network: IntegerNetwork, request: Request) -> PreparedEngine:
             if on_counts is not None:
                 for name, counts in part.counts.items():
                     on_counts(name, torch.from_numpy(counts))
-            kept = part.only(counts=request.with_counts, trains=request.with_trains)
-            parts.append(kept)
+            parts.append(part.only(counts=request.with_counts, trains=request.with_trains))
         return joined(parts)
 
     return run
@@ -124,20 +123,12 @@ def _check_processor(name: str, request: Request) -> None:
         )
 
 
-def _has_constant_current(network: IntegerNetwork) -> bool:
-    return network.has_constant_current
-
-
-def _always(network: IntegerNetwork) -> bool:
-    return True
-
-
 ENGINES = {
     engine.name: engine
     for engine in (
-        Engine(name="exact", can_run=_has_constant_current, prepare=_exact),
-        Engine(name="frame-by-frame", can_run=_always, prepare=_frame_by_frame),
-        Engine(name="stepped", can_run=_always, prepare=_stepped),
+        Engine(name="exact", can_run=lambda n: n.has_constant_current, prepare=_exact),
+        Engine(name="frame-by-frame", can_run=lambda n: True, prepare=_frame_by_frame),
+        Engine(name="stepped", can_run=lambda n: True, prepare=_stepped),
     )
 }
 
@@ -157,8 +148,8 @@ def simulate(
     """Simulate integers of shape ``(B, C, H, W)`` on the fastest engine that can run the network.
 
     Raises:
-        DataError: the pixels are not what the input population holds.
-        UnsupportedNetworkError: a bound is past what doubles hold.
+        DataError: type, shape or range of the pixels do not fit the input population.
+        UnsupportedNetworkError: a bound exceeds the integers that doubles hold.
     """
     request = Request(with_counts=with_counts, with_trains=with_trains)
     return fastest_engine(network).prepare(network, request)(pixels)

@@ -1,11 +1,11 @@
-"""The frame-by-frame engine: any alignment, with the convolutions left to torch.
+"""The frame-by-frame engine: any alignment, with convolutions by torch.
 
-Where a synapse averages, its current is the same in every step and computed once; where it selects
-frames, once for each frame that some step reads. Neurons then fire step by step. Sums are of integers
-that the type holds (see ``sim.exact.linear_kernels``), so the result is exact.
+If a synapse averages, its current is the same in every step and is computed once. If it selects frames, its
+current is computed once for each frame that a step reads. Neurons then fire step by step. The type holds all
+sums (see ``sim.exact.linear_kernels``), so the result is exact.
 
-A search over alignments runs nearly the same network again and again: populations whose spike trains are
-known from an earlier run need not be computed.
+A search over alignments runs nearly the same network again and again, so populations whose spike trains are
+known from an earlier run are not computed.
 """
 
 from __future__ import annotations
@@ -44,15 +44,15 @@ def run_frame_by_frame(
 
     Args:
         pixels: integers of shape ``(B, C, H, W)``.
-        known: spike trains ``(B, T_l, C, H, W)`` of populations that are the same in this network, with
-            all that is upstream of them, as in the one they come from.
+        known: spike trains ``(B, T_l, C, H, W)`` from a run of another network in which these
+            populations, and all upstream of them, are the same.
         with_counts, with_trains: keep the counts and the spike trains of every population.
-        on_counts: called for each batch with each population's name and counts ``(B, C, H, W)``.
+        on_counts: see ``sim.engines.OnCounts``.
         batch_size: samples computed at once; bounds memory, never changes a result.
 
     Raises:
-        UnsupportedNetworkError: a bound is past what doubles hold.
-        DataError: the pixels are not what the input population holds.
+        UnsupportedNetworkError: a bound exceeds the integers that doubles hold.
+        DataError: type, shape or range of the pixels do not fit the input population.
     """
     pixels, known = check_pixels(network, pixels).astype(np.int64), known or {}
     logits: list[np.ndarray] = []
@@ -87,8 +87,8 @@ def _run_batch(
     known: Mapping[str, np.ndarray],
     on_spikes: Callable[[str, Tensor], None],
 ) -> np.ndarray:
-    """Logits, int64 ``(B, classes)``; the spikes of each population, ``(B, T, C, H, W)``, are passed on."""
-    frames: dict[str, Tensor] = {}  # per population, (B, T, C, H, W): what it sends in each step
+    """Logits, int64 ``(B, classes)``; ``on_spikes`` gets each population's spikes ``(B, T, C, H, W)``."""
+    frames: dict[str, Tensor] = {}  # values that each population sends, (B, T, C, H, W)
     logits = np.empty(0)
     for population in network.populations:
         name = population.name
@@ -122,11 +122,11 @@ def _currents(
         if synapse.alignment == "average":
             currents += transmit(synapse, source.sum(dim=1).to(dtype))[:, None]
             continue
-        read_by: dict[int, list[int]] = {}
+        steps_by_frame: dict[int, list[int]] = defaultdict(list)
         for step, frame in enumerate(step_frames(network, synapse)):
             if frame is not None:
-                read_by.setdefault(frame, []).append(step)
-        for frame, steps in read_by.items():
+                steps_by_frame[frame].append(step)
+        for frame, steps in steps_by_frame.items():
             sent = transmit(synapse, source[:, frame].to(dtype))
             for step in steps:
                 currents[:, step] += sent

@@ -1,4 +1,4 @@
-"""What every engine returns, and how two results are held against each other."""
+"""The result of every engine, and the comparison of two results."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class Simulation:
 
     Attributes:
         logits: int64, shape ``(B, classes)``.
-        counts: per spiking population, int64 spike counts of shape ``(B, C, H, W)``; empty when the
-            engine was asked for logits only.
-        trains: per spiking population, bool spikes of shape ``(B, T_l, C, H, W)``; empty unless the
-            engine was asked for them.
+        counts: per spiking population, int64 spike counts of shape ``(B, C, H, W)``; empty if they were
+            not asked for.
+        trains: per spiking population, bool spikes of shape ``(B, T_l, C, H, W)``; empty if they were
+            not asked for.
     """
 
     logits: np.ndarray
@@ -34,7 +34,7 @@ class Simulation:
         return self.logits.argmax(axis=1)
 
     def only(self, *, counts: bool, trains: bool) -> Simulation:
-        """The same without its counts or without its spike trains."""
+        """The logits, with counts and spike trains only if they are asked for."""
         return replace(
             self, counts=self.counts if counts else {}, trains=self.trains if trains else {}
         )
@@ -54,7 +54,7 @@ def joined(parts: Sequence[Simulation]) -> Simulation:
 
 
 class CompactIntegers(Mapping[str, np.ndarray]):
-    """Arrays by name, kept in the narrow integers they came in and handed out as int64."""
+    """Arrays by name, kept in narrow integers and returned as int64."""
 
     def __init__(self, arrays: Mapping[str, np.ndarray]) -> None:
         self._arrays = dict(arrays)
@@ -70,10 +70,10 @@ class CompactIntegers(Mapping[str, np.ndarray]):
 
 
 def check_pixels(network: IntegerNetwork, pixels: np.ndarray) -> np.ndarray:
-    """The same pixels, if they are integers of shape ``(B, C, H, W)`` that the network takes.
+    """The pixels, after a check that they are integers of shape ``(B, C, H, W)`` in the network's range.
 
     Raises:
-        DataError: shape or range is not what the network's input population holds.
+        DataError: type, shape or range do not fit the network's input population.
     """
     source = network.input
     if pixels.shape[1:] != source.shape:
@@ -91,38 +91,30 @@ def check_pixels(network: IntegerNetwork, pixels: np.ndarray) -> np.ndarray:
 
 
 def first_divergence(reference: Simulation, other: Simulation) -> str | None:
-    """Where two simulations first differ, or None when every integer is the same.
+    """A message with the first difference between two simulations; None if all integers are equal.
 
-    Counts are compared first, in population order, then trains where both have them, then logits.
+    Counts are compared first, in population order, then trains if both have them, then logits.
     """
-    for kind in ("counts", "trains"):
-        ours, theirs = getattr(reference, kind), getattr(other, kind)
-        for name in ours:
-            if name not in theirs:
-                if kind == "counts":
-                    return f"{name}: the second result has no counts"
-                continue
-            if (difference := _first_difference(ours[name], theirs[name])) is not None:
-                index, a, b = difference
-                where = (
-                    "sample, channel, row, column"
-                    if kind == "counts"
-                    else ("sample, step, channel, row, column")
-                )
-                return f"{name}: {kind} differ at ({where}) = {index}: {a} against {b}"
-    if (difference := _first_difference(reference.logits, other.logits)) is not None:
-        index, a, b = difference
-        return f"logits differ at (sample, class) = {index}: {a} against {b}"
-    return None
+    for name, ours in reference.counts.items():
+        if name not in other.counts:
+            return f"{name}: the second result has no counts"
+        axes = "sample, channel, row, column"
+        if difference := _first_difference(ours, other.counts[name], axes):
+            return f"{name}: counts {difference}"
+    for name, ours in reference.trains.items():
+        if name in other.trains:
+            axes = "sample, step, channel, row, column"
+            if difference := _first_difference(ours, other.trains[name], axes):
+                return f"{name}: trains {difference}"
+    difference = _first_difference(reference.logits, other.logits, "sample, class")
+    return difference and f"logits {difference}"
 
 
-def _first_difference(
-    a: np.ndarray, b: np.ndarray
-) -> tuple[tuple[int, ...], object, object] | None:
+def _first_difference(a: np.ndarray, b: np.ndarray, axes: str) -> str | None:
     if a.shape != b.shape:
-        return (), a.shape, b.shape
+        return f"differ at ({axes}) = (): {a.shape} against {b.shape}"
     different = np.argwhere(a != b)
     if not len(different):
         return None
     index = tuple(int(i) for i in different[0])
-    return index, int(a[index]), int(b[index])
+    return f"differ at ({axes}) = {index}: {int(a[index])} against {int(b[index])}"

@@ -38,10 +38,9 @@ def run_stepped(network: IntegerNetwork, pixels: np.ndarray) -> Simulation:
         pixels: integers of shape ``(B, C, H, W)``.
 
     Raises:
-        DataError: the pixels are not what the input population holds.
+        DataError: type, shape or range of the pixels do not fit the input population.
     """
-    # per population, (B, T, C, H, W): what it sends in each step
-    frames: dict[str, np.ndarray] = {}
+    frames: dict[str, np.ndarray] = {}  # values that each population sends, (B, T, C, H, W)
     for population in network.populations:
         match population:
             case IntegerInput():
@@ -64,24 +63,28 @@ def firing_window(
     population: IntegerSpiking | IntegerReadout,
     frames: Mapping[str, np.ndarray],
 ) -> np.ndarray:
-    """Membrane potential after each step of one population, given what its sources send.
+    """Membrane potential of one population after each of its steps.
 
     Args:
-        frames: per source, what it sends in each of its steps, int64 ``(B, T, C, H, W)``.
+        frames: values that each source sends in each of its steps, int64 ``(B, T, C, H, W)``.
 
     Returns:
-        int64 ``(B, T, C, H, W)``; of a readout, the accumulated logits.
+        int64 ``(B, T, C, H, W)``; for a readout, the accumulated logits.
     """
     currents = input_currents(network, population, frames)
-    if isinstance(population, IntegerReadout):
-        return np.cumsum(currents, axis=1)
-    return integrate_and_fire(population, currents)[1]
+    match population:
+        case IntegerReadout():
+            return np.cumsum(currents, axis=1)
+        case IntegerSpiking():
+            return integrate_and_fire(population, currents)[1]
+        case _:
+            assert_never(population)
 
 
 def integrate_and_fire(
     population: IntegerSpiking, currents: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Spikes and the potentials they leave, over one firing window; all ``(B, T, C, H, W)``."""
+    """Spikes, and potentials after them, in each step of a firing window; all ``(B, T, C, H, W)``."""
     spikes, potentials = np.zeros_like(currents), np.zeros_like(currents)
     potential = np.broadcast_to(population.initial_potential, currents[:, 0].shape).copy()
     for step in range(population.timesteps):
@@ -155,7 +158,7 @@ def _convolve(convolution: Convolution, values: np.ndarray) -> np.ndarray:
 
 
 def _windows(values: np.ndarray, kernel: Pair, stride: Pair, padding: Pair):
-    """For each kernel offset (row, column): the input value it meets at every window position."""
+    """(row, column, values) for each kernel offset: the value there of every window."""
     rows = window_positions(values.shape[2], kernel[0], stride[0], padding[0])
     columns = window_positions(values.shape[3], kernel[1], stride[1], padding[1])
     padded = np.pad(values, ((0, 0), (0, 0), (padding[0],) * 2, (padding[1],) * 2))

@@ -1,4 +1,4 @@
-"""Synapses applied by torch in floating point that holds every integer: none of the training side's code."""
+"""Synapses computed by torch in floating point that holds every integer; shares no code with training."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def exact_type(network: IntegerNetwork, name: str) -> torch.dtype:
     """The narrowest float type that holds every sum of a population's firing window.
 
     Raises:
-        UnsupportedNetworkError: the bound is past what doubles hold.
+        UnsupportedNetworkError: the bound exceeds the integers that doubles hold.
     """
     bound = window_sum_bound(network, name)
     dtype = next((d for d, limit in EXACT_INTEGERS.items() if bound <= limit), None)

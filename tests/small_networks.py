@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
-from builders import connect, dense, network_of, spiking
+from builders import (
+    connect,
+    dense,
+    float_connect,
+    float_dense,
+    float_network_of,
+    float_spiking,
+    network_of,
+    spiking,
+)
 
 from toolchain.networks.integer_network import verify_integer_network
 from toolchain.networks.linear_maps import Convolution, Dense, Scale, SumPool
@@ -55,4 +64,17 @@ def one_layer(linear_map, input_shape):
         connect("source", "hidden", linear_map),
         connect("hidden", "logits", dense(np.ones((1, np.prod(shape))))),
         image=input_shape,
+    )
+
+
+def two_neurons(weight=0.5, bias=0.25, alignment="average"):
+    """Float: input -> hidden (T = 4, alpha = 2) -> readout, one neuron each."""
+    return float_network_of(
+        float_spiking("hidden", timesteps=4, threshold=2.0, bias=bias),
+        float_connect("input", "hidden", float_dense([[weight]]), alignment=alignment),
+        float_connect("hidden", "readout", float_dense([[-3.0]])),
+        max_value=10,
+        unit=0.1,
+        readout="readout",
+        bias=1.0,
     )

@@ -1,1 +1,1 @@
-"""From a trained QAC network to one integer network: graph, passes, contract."""
+"""Train QAC networks, convert them to layer graphs, and lower these to integer networks."""

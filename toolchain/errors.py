@@ -1,8 +1,8 @@
-"""One error class per thing a user can put right; the command line turns each into exit code 2."""
+"""One error class per kind of problem that a user can solve; the command line exits with code 2."""
 
 
 class QacDeployError(Exception):
-    """Base of every error that is the input's fault and not ours."""
+    """Base of every error that is caused by the input, not by a bug."""
 
 
 class ModelFileError(QacDeployError):
@@ -22,7 +22,7 @@ class MappingError(QacDeployError):
 
 
 class TargetError(QacDeployError):
-    """A hardware description is missing a figure, or holds one that cannot be."""
+    """A hardware description lacks a figure, or holds an impossible one."""
 
 
 class DataError(QacDeployError):
@@ -42,7 +42,7 @@ class SanafeError(QacDeployError):
 
 
 class DeviceError(QacDeployError):
-    """A device is not there, or computes with fewer bits than exact integers need."""
+    """A device is not available, or computes with fewer bits than exact integers need."""
 
 
 class ClusterError(QacDeployError):

@@ -8,33 +8,47 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from deploy.cli.console import JsonOption, console, print_json, progress_bar
+from deploy.cli.console import (
+    JsonOption,
+    ModelArgument,
+    bold,
+    choice,
+    console,
+    print_json,
+    print_next,
+    progress_bar,
+)
 
 
 def calibrate_command(
-    model: Annotated[Path, typer.Argument(help="Model file, as `qac-deploy train` writes it.")],
+    model: ModelArgument,
     alignment: Annotated[
-        str, typer.Option(help="How it will run: average, replicate or truncate.")
+        str,
+        typer.Option(help="Temporal alignment to calibrate for: average, replicate or truncate."),
     ] = "truncate",
     timesteps: Annotated[
         int | None, typer.Option(min=1, help="T of every population (default: as trained).")
     ] = None,
     data: Annotated[
-        str | None, typer.Option(help="Data set (default: the one it was trained on).")
+        str | None, typer.Option(help="Data set (default: the one the network was trained on).")
     ] = None,
-    samples: Annotated[int, typer.Option(min=8, help="Unlabelled training images to use.")] = 1024,
-    granularity: Annotated[str, typer.Option(help="One value per layer or channel.")] = "channel",
-    epochs: Annotated[int, typer.Option(min=1)] = 20,
-    learning_rate: Annotated[float, typer.Option(help="Initial, of Adam.")] = 0.01,
+    samples: Annotated[
+        int, typer.Option(min=8, help="Training images to use, without their labels.")
+    ] = 1024,
+    granularity: Annotated[
+        str, typer.Option(help="What shares a calibrated value: layer or channel.")
+    ] = "channel",
+    epochs: Annotated[int, typer.Option(min=1, help="Calibration epochs.")] = 20,
+    learning_rate: Annotated[float, typer.Option(help="Initial learning rate of Adam.")] = 0.01,
     out: Annotated[Path, typer.Option(help="Model file to write.")] = Path("calibrated.pt"),
     as_json: JsonOption = False,
 ) -> None:
-    """Train initial membrane potentials and thresholds against the ANN's logits, weights frozen.
+    """Fit initial membrane potentials and thresholds to the ANN's logits; the weights stay as they are.
 
-    Worth it where conversion loses accuracy: with truncate or replicate, or with fewer timesteps than
-    were trained. It uses no labels and no test image; a quarter of the samples chooses the epoch.
+    Use it if conversion loses accuracy: with truncate or replicate, or with fewer timesteps than were
+    trained. No labels and no test images are used. A quarter of the samples chooses the best epoch.
 
-    Example: [bold]qac-deploy calibrate model.pt --alignment truncate[/bold]
+    Example: qac-deploy calibrate model.pt --alignment truncate
     """
     from deploy.train.calibrate_model import CalibrateOptions, calibrate_model
     from toolchain.files.whole_files import MODEL_FILE, require_replaceable_file
@@ -42,21 +56,12 @@ def calibrate_command(
     from toolchain.networks.layer_graph import ALIGNMENT_METHODS
 
     require_replaceable_file(out, MODEL_FILE)
-    if alignment not in ALIGNMENT_METHODS:
-        raise typer.BadParameter(
-            f"must be one of {', '.join(ALIGNMENT_METHODS)}, not '{alignment}'",
-            param_hint="--alignment",
-        )
-    if granularity not in GRANULARITIES:
-        raise typer.BadParameter(
-            f"must be layer or channel, not '{granularity}'", param_hint="--granularity"
-        )
     options = CalibrateOptions(
-        alignment=alignment,
+        alignment=choice(alignment, ALIGNMENT_METHODS, "--alignment"),
         timesteps=timesteps,
         data=data,
         samples=samples,
-        granularity=granularity,
+        granularity=choice(granularity, GRANULARITIES, "--granularity"),
         epochs=epochs,
         learning_rate=learning_rate,
     )
@@ -72,11 +77,11 @@ def calibrate_command(
     if as_json:
         print_json(result)
         return
-    console.print(f"[bold]{out}[/bold]  from {model}, {alignment}, per {granularity}")
+    console.print(f"{bold(out)}  from {escape(str(model))}, {alignment}, per {granularity}")
     if result["data_note"]:
         console.print(f"  [yellow]{escape(result['data_note'])}[/yellow]")
     if not result["epoch"]:
-        console.print("  no epoch improved on it: the network is written as it was")
+        console.print("  no epoch improved the network: it is written unchanged")
     console.print(
         f"  mean squared error of the logits on held-out images: {result['held_out_error_before']:.4f} "
         f"-> {result['held_out_error_after']:.4f}"
@@ -85,4 +90,4 @@ def calibrate_command(
         f"  accuracy on {result['test_samples']:,} test images: {result['accuracy_before']:.2%} -> "
         f"{result['accuracy_after']:.2%}"
     )
-    console.print(f"next: [bold]qac-deploy compile {out} --target loihi-sim[/bold]")
+    print_next(f"compile {out} --target loihi-sim")

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 
-from deploy.cli.console import JsonOption, console, print_json, progress_bar
+from deploy.cli.console import BuildArgument, JsonOption, console, print_json, progress_bar
 
 if TYPE_CHECKING:
-    from deploy.report.records import Report
+    from deploy.report.records import Report, SweepRecord
     from hw_models.pe_array.array_description import PeArray
     from toolchain.datasets import Dataset
     from toolchain.networks.integer_network import IntegerNetwork
@@ -21,24 +21,29 @@ CHECKED_SAMPLES = 4
 
 
 def compare(
-    build: Annotated[Path, typer.Argument(help="Build folder, as `qac-deploy compile` writes it.")],
+    build: BuildArgument,
     array: Annotated[
-        str | None, typer.Option(help="PE array: a name or a YAML file (default: the build's).")
+        str | None,
+        typer.Option(help="PE array: a built-in name or a YAML file (default: the build's)."),
     ] = None,
     sweep: Annotated[
-        bool, typer.Option(help="Also try every unrolling M x N x S x V of as many elements.")
+        bool,
+        typer.Option(
+            "--sweep",
+            help="Also try every unrolling M x N x S x V with the same number of elements.",
+        ),
     ] = False,
     plot: Annotated[
-        Path | None, typer.Option(help="Draw it into this file, PNG or SVG by its name.")
+        Path | None, typer.Option(help="Write a plot to this file, .png or .svg.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Compare the pipeline with a PE array that computes the same integers, layer by layer.
 
-    The array runs the network as an SNN, timestep by timestep or by bit planes, and as the quantized ANN
-    it was trained as. Where the build's data set is on this machine, zero skipping is counted on it.
+    The array runs the network as an SNN (timestep by timestep, or by bit planes) and as the quantized ANN
+    that was trained. If the build's data set is on this machine, zero skipping is counted on it.
 
-    Example: [bold]qac-deploy compare build/ --sweep --plot compare.png[/bold]
+    Example: qac-deploy compare build/ --sweep --plot compare.png
     """
     from deploy.build.load import load_build
     from deploy.check.engines import compare_array
@@ -46,8 +51,8 @@ def compare(
     from deploy.design.array_comparison import compare_on_array
     from deploy.report.array_document import array_document
     from deploy.report.array_plot import draw_comparison, plot_kind
-    from deploy.report.array_tables import print_array, print_designs, print_sweep
     from deploy.report.comparison import array_rows
+    from deploy.report.terminal import print_array
     from hw_models.pe_array.array_description import load_array
     from sim.stepped import run_stepped
     from toolchain.files.whole_files import require_replaceable_file
@@ -82,17 +87,14 @@ def compare(
     else:
         if skipped is not None:
             console.print(f"[yellow]{escape(skipped)}[/yellow]")
-        print_array(report, console)
-        if sweeps:
-            print_sweep(sweeps, console)
-        print_designs(report, console)
+        print_array(report, sweeps, console)
         console.print(f"\n{_verdict(report, divergence)}")
     if divergence is not None:
         raise typer.Exit(1)
 
 
 def _dataset(report: Report, build: Path) -> tuple[Dataset | None, str | None]:
-    """The build's data set; and one line if it cannot be used or has changed."""
+    """The build's data set, and a warning if it cannot be used or has changed."""
     from toolchain.datasets import load_recorded
     from toolchain.errors import DataError
 
@@ -102,7 +104,7 @@ def _dataset(report: Report, build: Path) -> tuple[Dataset | None, str | None]:
         return None, f"zero skipping is not counted: {error}"
 
 
-def _sweeps(network: IntegerNetwork, array: PeArray, hidden: bool) -> list[dict[str, Any]]:
+def _sweeps(network: IntegerNetwork, array: PeArray, hidden: bool) -> list[SweepRecord]:
     from deploy.compile.array_sweep import sweep_documents
     from hw_models.pe_array.design_space import unrollings
     from hw_models.pe_array.modes import snn_schedules
@@ -115,7 +117,9 @@ def _sweeps(network: IntegerNetwork, array: PeArray, hidden: bool) -> list[dict[
 
 def _verdict(report: Report, divergence: str | None) -> str:
     if divergence is not None:
-        return f"[red]DIFFERENT[/red]  PE array compared with the stepped engine: {divergence}"
+        return (
+            f"[red]DIFFERENT[/red]  PE array compared with the stepped engine: {escape(divergence)}"
+        )
     accuracy = ""
     if report["fidelity"]:
         accuracy = f", so all have the same accuracy, {report['fidelity']['integer_accuracy']:.2%}"

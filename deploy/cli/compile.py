@@ -7,17 +7,26 @@ from typing import Annotated
 
 import typer
 
-from deploy.cli.console import JsonOption, console, print_json
+from deploy.cli.console import (
+    JsonOption,
+    ModelArgument,
+    bold,
+    choice,
+    console,
+    print_json,
+    print_next,
+    status,
+)
 from deploy.optimize.objectives import OBJECTIVES
 
 
 def compile_command(
-    model: Annotated[Path, typer.Argument(help="Model file, as `qac-deploy train` writes it.")],
+    model: ModelArgument,
     target: Annotated[
-        str, typer.Option(help="Built-in target, or the path of a YAML file.")
+        str, typer.Option(help="Target chip: a built-in name or a YAML file.")
     ] = "loihi-sim",
     array: Annotated[
-        str, typer.Option(help="PE array to compare with: a name or a YAML file.")
+        str, typer.Option(help="PE array to compare with: a built-in name or a YAML file.")
     ] = "pe-array",
     out: Annotated[
         Path, typer.Option(help="Build folder; an earlier build there is replaced.")
@@ -31,36 +40,39 @@ def compile_command(
     slots: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Slots of each alignment buffer, for each replica (default: the target's)."
+            min=1, help="Slots of each alignment buffer, per replica (default: the target's)."
         ),
     ] = None,
     replicate: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME=COUNT",
-            help="Replicas of a population, which take samples in turn, such as conv3=2; repeatable.",
+            help="Replicas of a population, such as conv3=2; they take samples in turn, on cores of their "
+            "own. May be given several times.",
         ),
     ] = None,
     weight_bits: Annotated[
-        int | None, typer.Option(min=2, max=8, help="Synaptic weight bits (default: the target's).")
+        int | None,
+        typer.Option(min=2, max=8, help="Bits of a synaptic weight (default: the target's)."),
     ] = None,
     thresholds: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Different thresholds a population may have (default: the target's)."
+            min=1,
+            help="Largest number of distinct thresholds per population (default: the target's).",
         ),
     ] = None,
     data: Annotated[
         str | None,
-        typer.Option(help="Data set to measure on (default: the one it was trained on)."),
+        typer.Option(help="Data set to measure on (default: the one the network was trained on)."),
     ] = None,
     max_timesteps: Annotated[
-        int | None, typer.Option(min=1, help="Cap on every T_l (default: as trained).")
+        int | None, typer.Option(min=1, help="Upper limit of every T_l (default: as trained).")
     ] = None,
     optimize: Annotated[
         str | None,
         typer.Option(
-            help="Search a design that is lower in one of: "
+            help="Search for a design that lowers one of: "
             + "; ".join(objective.description for objective in OBJECTIVES.values())
             + ".",
         ),
@@ -69,22 +81,27 @@ def compile_command(
         int | None,
         typer.Option(
             min=1,
-            help="Ticks between results that --optimize stalls aims for, with replicas on as many chips "
-            "as they need (default: as few as the chips in use allow).",
+            help="Ticks between results that --optimize stalls is to reach by adding replicas, on as many "
+            "chips as that needs (default: the fewest ticks that the chips in use allow).",
         ),
     ] = None,
     accuracy_budget: Annotated[
-        float, typer.Option(min=0, help="Points of accuracy that --optimize may give up.")
+        float,
+        typer.Option(min=0, help="Percentage points of accuracy that --optimize may give up."),
     ] = 0.0,
-    samples: Annotated[int, typer.Option(min=1, help="Samples in the reported pipeline run.")] = 16,
+    samples: Annotated[
+        int, typer.Option(min=1, help="Samples in the pipeline run that the report shows.")
+    ] = 16,
     as_json: JsonOption = False,
 ) -> None:
-    """Compile a trained network for a target: integers, cores, buffers, stalls, Lava processes.
+    """Compile a trained network for a target, and report its accuracy, stalls, time and energy.
 
-    With --optimize, a search tries other buffer depths, replicas, finer tiles and places of cores; with
-    --accuracy-budget also shorter windows and other alignments. A table says what each step bought.
+    The build folder holds the integer network, its mapping onto cores, Lava processes and a report.
 
-    Example: [bold]qac-deploy compile model.pt --target loihi-sim --optimize stalls[/bold]
+    With --optimize, a search tries other buffer depths, replicas, tile sizes and core positions; with
+    --accuracy-budget also shorter firing windows and other alignments. A table shows the effect of each step.
+
+    Example: qac-deploy compile model.pt --target loihi-sim --optimize stalls
     """
     from deploy.build.load import load_report
     from deploy.compile.compile_model import compile_model
@@ -92,27 +109,21 @@ def compile_command(
     from deploy.report.terminal import print_summary
     from toolchain.networks.layer_graph import ALIGNMENT_METHODS
 
-    if alignment is not None and alignment not in ALIGNMENT_METHODS:
-        raise typer.BadParameter(
-            f"must be one of {', '.join(ALIGNMENT_METHODS)}, not '{alignment}'",
-            param_hint="--alignment",
-        )
-    if optimize is not None and optimize not in OBJECTIVES:
-        raise typer.BadParameter(
-            f"must be one of {', '.join(OBJECTIVES)}, not '{optimize}'",
-            param_hint="--optimize",
-        )
-    takes_interval = optimize is not None and OBJECTIVES[optimize].takes_interval
+    takes_interval = False
+    if optimize is not None:
+        takes_interval = OBJECTIVES[choice(optimize, OBJECTIVES, "--optimize")].takes_interval
     if interval is not None and (not takes_interval or replicate):
         objectives = " or ".join(name for name, o in OBJECTIVES.items() if o.takes_interval)
         raise typer.BadParameter(
-            f"is for --optimize {objectives}, which then chooses the replicas itself",
+            f"needs --optimize {objectives}, which chooses the replicas itself: leave out --replicate",
             param_hint="--interval",
         )
     options = CompileOptions(
         target=target,
         array=array,
-        alignment=alignment,
+        alignment=None
+        if alignment is None
+        else choice(alignment, ALIGNMENT_METHODS, "--alignment"),
         slots=slots,
         replicate=dict(map(_replicas, replicate or [])),
         weight_bits=weight_bits,
@@ -124,17 +135,14 @@ def compile_command(
         data=data,
         samples=samples,
     )
+    with status("compiling", hidden=as_json) as on_stage:
+        compile_model(model, out, options, on_stage)
     if as_json:
-        compile_model(model, out, options)
         print_json(load_report(out))
         return
-    with console.status("compiling") as status:
-        compile_model(model, out, options, lambda stage: status.update(stage))
     print_summary(load_report(out), console)
-    console.print(
-        f"\n[bold]{out / 'report.html'}[/bold] has the timeline and every figure's source"
-    )
-    console.print(f"next: [bold]qac-deploy simulate {out} --engine lava --samples 16[/bold]")
+    console.print(f"\n{bold(out / 'report.html')} has the timeline and the source of every figure")
+    print_next(f"simulate {out} --engine lava --samples 16")
 
 
 def _replicas(text: str) -> tuple[str, int]:

@@ -6,30 +6,40 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
-from deploy.cli.console import JsonOption, console, print_json
+from deploy.cli.console import JsonOption, bold, choice, console, print_json, print_next
 
 
 def convert_command(
-    weights: Annotated[Path, typer.Argument(help="state_dict file of a QCFS network (.pth).")],
-    arch: Annotated[str, typer.Option(help="vgg-16, resnet-18, resnet-20 or resnet-34.")],
+    weights: Annotated[Path, typer.Argument(help="State dict (.pth) of a QCFS network.")],
+    arch: Annotated[
+        str, typer.Option(help="Architecture: vgg-16, resnet-18, resnet-20 or resnet-34.")
+    ],
     levels: Annotated[
-        int, typer.Option(min=1, max=256, help="L it was trained with; T of every population.")
+        int,
+        typer.Option(
+            min=1, max=256, help="Levels L that it was trained with: the T of every population."
+        ),
     ] = 8,
-    classes: Annotated[int, typer.Option(min=2)] = 10,
-    image: Annotated[int, typer.Option(min=8, help="Rows and columns of an image.")] = 32,
+    classes: Annotated[int, typer.Option(min=2, help="Number of classes.")] = 10,
+    image: Annotated[
+        int, typer.Option(min=8, help="Height and width of an image, in pixels.")
+    ] = 32,
     normalize: Annotated[
-        str, typer.Option(help="Input normalization of cifar-10, cifar-100, imagenet, or none.")
+        str, typer.Option(help="Input normalization: cifar-10, cifar-100, imagenet or none.")
     ] = "cifar-10",
-    data: Annotated[str | None, typer.Option(help="Data set that compile measures it on.")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Data set on which compile measures the network.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Model file to write.")] = Path("model.pt"),
     as_json: JsonOption = False,
 ) -> None:
-    """Import a network trained with the public QCFS code, as a QAC network with T = L everywhere.
+    """Import a network that was trained with the public QCFS code; every population gets T = L.
 
-    Only plain tensors are read; nothing in the file is executed.
+    Only plain tensors are read, and nothing in the file is executed.
 
-    Example: [bold]qac-deploy convert qcfs.pth --arch resnet-20 --levels 4[/bold]
+    Example: qac-deploy convert qcfs.pth --arch resnet-20 --levels 4
     """
     from toolchain.files.checkpoint import Checkpoint, save_checkpoint
     from toolchain.files.whole_files import MODEL_FILE, require_replaceable_file
@@ -37,11 +47,7 @@ def convert_command(
     from toolchain.importers.torch_module import convert
 
     require_replaceable_file(out, MODEL_FILE)
-    if normalize not in (*NORMALIZATIONS, "none"):
-        raise typer.BadParameter(
-            f"must be {', '.join(NORMALIZATIONS)} or none, not '{normalize}'",
-            param_hint="--normalize",
-        )
+    choice(normalize, (*NORMALIZATIONS, "none"), "--normalize")
     shape = (3, image, image)
     module = load_qcfs_network(weights, arch, shape, classes, levels)
     graph = convert(module, shape, 255, NORMALIZATIONS.get(normalize))
@@ -57,7 +63,7 @@ def convert_command(
         print_json({"model": str(out), "populations": len(graph.populations), **training})
         return
     console.print(
-        f"[bold]{out}[/bold]  {arch} from {weights}: {len(graph.populations) - 2} spiking populations, "
+        f"{bold(out)}  {arch} from {escape(str(weights))}: {len(graph.populations) - 2} spiking populations, "
         f"T = {levels}"
     )
-    console.print(f"next: [bold]qac-deploy compile {out} --target loihi-sim[/bold]")
+    print_next(f"compile {out} --target loihi-sim")

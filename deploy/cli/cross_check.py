@@ -4,42 +4,39 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 
-from deploy.cli.console import JsonOption, console, print_json
+from deploy.cli.console import BuildArgument, JsonOption, console, print_json, status
+from deploy.report.tables import Table, names, numbers, print_table, sentences, tabulate
 
 if TYPE_CHECKING:
     from deploy.check.cross_check import CrossCheck, Quantity
 
 
 def cross_check_command(
-    build: Annotated[Path, typer.Argument(help="Build folder, as `qac-deploy compile` writes it.")],
-    samples: Annotated[int, typer.Option(min=1, help="Test samples in the pipeline.")] = 4,
+    build: BuildArgument,
+    samples: Annotated[int, typer.Option(min=1, help="Test samples to run.")] = 4,
     as_json: JsonOption = False,
 ) -> None:
-    """Run the mapped network in SANA-FE, a simulator of others, and hold every number against it.
+    """Run the mapped network in SANA-FE, an independent simulator, and compare all numbers.
 
-    SANA-FE is given the mapping and the pixels alone. Its spikes and logits must be equal in every tick;
-    its event counts and energies must be ours, but for differences that are named and recounted; seconds
-    and joules must agree within its own error against a Loihi board. Exit code 1 where one does not.
+    SANA-FE gets only the mapping and the pixels. Its spikes and logits must be equal in every tick. Its event
+    counts and energies must be equal apart from differences that are named and recounted. Total time and
+    energy must agree within SANA-FE's own reported error on a Loihi board. If not, the exit code is 1.
 
     Needs the package sanafe: pip install 'qac-deploy[sanafe]'.
 
-    Example: [bold]qac-deploy cross-check build/ --samples 4[/bold]
+    Example: qac-deploy cross-check build/ --samples 4
     """
     from deploy.build.load import load_build
     from deploy.check.cross_check import ENERGY_TOLERANCE, TIME_TOLERANCE, cross_check
     from deploy.check.judged_build import judge
 
-    with console.status("reading the build") as status:
-        if as_json:
-            status.stop()
-        check = cross_check(judge(load_build(build), samples), status.update)
+    with status("reading the build", hidden=as_json) as on_stage:
+        check = cross_check(judge(load_build(build), samples), on_stage)
     if as_json:
         print_json(
             {
@@ -70,14 +67,16 @@ def _print(check: CrossCheck) -> None:
         )
     if not check.disagreements:
         console.print(
-            "[green]agrees[/green]  all else, but for the differences named, to the last digit"
+            "[green]agrees[/green]  everything else to the last digit, apart from the differences named below"
         )
     for difference in check.disagreements:
         console.print(f"[red]DIFFERENT[/red]  {escape(difference)}")
-    console.print(_quantities("\nevents of the run", check.events, 1, "{:,.0f}"))
+    print_table(_quantities("events of the run", check.events, 1, "{:,.0f}"), console)
     energy = [quantity for quantity in check.energy if quantity.ours or quantity.theirs]
-    console.print(_quantities("\nenergy, nJ a sample", energy, 1e9 / check.samples, "{:,.1f}"))
-    console.print(_times(check))
+    print_table(
+        _quantities("energy, nJ per sample", energy, 1e9 / check.samples, "{:,.1f}"), console
+    )
+    print_table(_times(check), console)
     low, high = check.tick_errors
     console.print(
         f"\nour time {check.time_error:+.1%} of SANA-FE's detailed timing (tolerance "
@@ -87,35 +86,37 @@ def _print(check: CrossCheck) -> None:
 
 
 def _quantities(title: str, quantities: list[Quantity], scale: float, shown: str) -> Table:
-    table = _table(title, "", "here", "SANA-FE", "")
-    table.add_column("why")
-    for quantity in quantities:
-        more = f"{quantity.theirs / quantity.ours - 1:+.1%}" if quantity.ours else "more"
-        table.add_row(
-            quantity.name,
-            shown.format(quantity.ours * scale),
-            shown.format(quantity.theirs * scale),
-            more if quantity.reason else "",
-            quantity.reason,
-        )
-    return table
+    def more(quantity: Quantity) -> str:
+        if not quantity.reason:
+            return ""
+        return f"{quantity.theirs / quantity.ours - 1:+.1%}" if quantity.ours else "more"
+
+    return tabulate(
+        title,
+        quantities,
+        names("", "", lambda q: q.name),
+        numbers("here", "here", lambda q: shown.format(q.ours * scale)),
+        numbers("SANA-FE", "SANA-FE", lambda q: shown.format(q.theirs * scale)),
+        numbers("", "", more),
+        sentences("why", "why", lambda q: q.reason),
+    )
 
 
 def _times(check: CrossCheck) -> Table:
-    table = _table("\ntime of the run, us", "", "")
     totals = {name: f"{sum(ticks):,.1f}" for name, ticks in check.tick_us.items()}
-    *to_simple, to_detailed = check.time_steps
-    table.add_row("here", totals["ours"])
-    for step in to_simple:
-        table.add_row(f"  {step.reason}", f"{step.difference_us:+,.1f}")
-    table.add_row("SANA-FE, simple timing", totals["simple"])
-    table.add_row(f"  {to_detailed.reason}", f"{to_detailed.difference_us:+,.1f}")
-    table.add_row("SANA-FE, detailed timing", totals["detailed"])
-    return table
-
-
-def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
-    for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index == 0 else "right")
-    return table
+    *to_simple, to_detailed = (
+        (f"  {step.reason}", f"{step.difference_us:+,.1f}") for step in check.time_steps
+    )
+    rows = [
+        ("here", totals["ours"]),
+        *to_simple,
+        ("SANA-FE, simple timing", totals["simple"]),
+        to_detailed,
+        ("SANA-FE, detailed timing", totals["detailed"]),
+    ]
+    return tabulate(
+        "time of the run, us",
+        rows,
+        sentences("", "", lambda row: row[0]),
+        numbers("", "", lambda row: row[1]),
+    )

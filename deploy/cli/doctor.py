@@ -5,13 +5,12 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import shutil
-from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.markup import escape
 
-from deploy.cli.console import JsonOption, console, print_json
+from deploy.cli.console import JsonOption, LavaPythonOption, console, print_json
 
 _PACKAGES = {
     "torch": "pip install torch",
@@ -26,23 +25,22 @@ _PACKAGES = {
 
 def doctor(
     create_lava_env: Annotated[
-        bool, typer.Option("--create-lava-env", help="Make a Python 3.10 environment with lava-nc.")
+        bool,
+        typer.Option("--create-lava-env", help="Create a Python 3.10 environment with lava-nc."),
     ] = False,
     create_lava_dl_env: Annotated[
         bool,
         typer.Option(
             "--create-lava-dl-env",
-            help="Make a Python 3.10 environment with lava-dl, which reads NetX files; 6 GB.",
+            help="Create a Python 3.10 environment with lava-dl, which reads NetX files (6 GB).",
         ),
     ] = False,
-    lava_python: Annotated[
-        Path | None, typer.Option(help="Python 3.10 interpreter that has lava-nc.")
-    ] = None,
+    lava_python: LavaPythonOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what is installed, what is missing, and how to get it.
+    """Show which packages and programs are installed, and how to install the missing ones.
 
-    Example: [bold]qac-deploy doctor --create-lava-env[/bold]
+    Example: qac-deploy doctor --create-lava-env
     """
     from deploy.backends.lava.environment import (
         LAVA_DL,

@@ -1,11 +1,14 @@
-"""``qac-deploy``: the commands, and how their errors reach a person."""
+"""``qac-deploy``: its commands, errors and exit codes."""
 
 from __future__ import annotations
 
+import inspect
 import signal
 import sys
+from collections.abc import Callable
 
 import typer
+from rich.markup import escape
 
 from deploy.cli.calibrate import calibrate_command
 from deploy.cli.compare import compare
@@ -29,22 +32,35 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-app.command("train")(train_command)
-app.command("convert")(convert_command)
-app.command("calibrate")(calibrate_command)
-app.command("compile")(compile_command)
-app.command("simulate")(simulate)
-app.command("verify")(verify_command)
-app.command("report")(report)
-app.command("compare")(compare)
-app.command("cross-check")(cross_check_command)
-app.command("export")(export_command)
-app.command("reproduce")(reproduce_command)
-app.command("doctor")(doctor)
+_COMMANDS: dict[str, Callable[..., None]] = {
+    "train": train_command,
+    "convert": convert_command,
+    "calibrate": calibrate_command,
+    "compile": compile_command,
+    "simulate": simulate,
+    "verify": verify_command,
+    "report": report,
+    "compare": compare,
+    "cross-check": cross_check_command,
+    "export": export_command,
+    "reproduce": reproduce_command,
+    "doctor": doctor,
+}
+
+
+def _help(command: Callable[..., None]) -> str:
+    """Flow the paragraphs of a docstring, and show its brackets as text: they are no markup."""
+    paragraphs = inspect.cleandoc(command.__doc__ or "").split("\n\n")
+    *text, example = (escape(" ".join(paragraph.split())) for paragraph in paragraphs)
+    return "\n\n".join([*text, f"[bold]{example}[/bold]"])
+
+
+for _name, _command in _COMMANDS.items():
+    app.command(_name, help=_help(_command))(_command)
 
 
 def main() -> None:
-    """Console entry point; an error of the input ends with its message and exit code 2."""
+    """Console entry point; bad input ends with an error message and exit code 2."""
     _end_as_at_interrupt()
     try:
         app()
@@ -54,7 +70,7 @@ def main() -> None:
 
 
 def _end_as_at_interrupt() -> None:
-    """End at a request, or with the terminal, as at Ctrl-C: temporary files and processes go first."""
+    """Treat SIGTERM and SIGHUP as Ctrl-C, which removes temporary files and processes first."""
     for name in ("SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)  # not every system has both
         if number is not None and signal.getsignal(number) == signal.SIG_DFL:

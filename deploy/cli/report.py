@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
-import typer
-
-from deploy.cli.console import JsonOption, console, print_json
+from deploy.cli.console import BuildArgument, JsonOption, bold, console, print_json
 
 
 def report(
-    build: Annotated[Path, typer.Argument(help="Build folder, as `qac-deploy compile` writes it.")],
+    build: BuildArgument,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the report of a build again.
+    """Print the summary of a build again.
 
-    Example: [bold]qac-deploy report build/[/bold]
+    Example: qac-deploy report build/
     """
     from deploy.build.load import load_report
     from deploy.report.terminal import print_summary
@@ -27,5 +22,5 @@ def report(
         return
     print_summary(document, console)
     console.print(
-        f"\n[bold]{build / 'report.html'}[/bold] has the timeline and every figure's source"
+        f"\n{bold(build / 'report.html')} has the timeline and the source of every figure"
     )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 
-from deploy.cli.console import JsonOption, console, print_json, progress_bar
+from deploy.cli.console import JsonOption, bold, choice, console, print_json, progress_bar
 
 if TYPE_CHECKING:
     from deploy.reproduce.experiment import Experiment
@@ -16,33 +18,38 @@ NAMES = "summary, table4, table5, table8, fig1, fig11, baselines, calibration or
 
 
 def reproduce_command(
-    experiment: Annotated[str, typer.Argument(help=f"{NAMES}, or page for all results' page.")],
+    experiment: Annotated[
+        str, typer.Argument(help=f"{NAMES}; or page, which gathers all results.")
+    ],
     data: Annotated[
         str, typer.Option(help="Data set, as for `qac-deploy train`.")
     ] = "fashion-mnist",
     network: Annotated[
-        str, typer.Option(help="Architecture, with its width after a colon if not 1.")
+        str, typer.Option(help="Architecture, optionally with a width factor: vgg-9:0.25.")
     ] = "resnet-20",
     out: Annotated[
         Path, typer.Option(help="Folder for tables, plots and the trained networks.")
     ] = Path("results"),
-    epochs: Annotated[int, typer.Option(min=1, help="Of the float ANN.")] = 6,
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs of the float ANN.")] = 6,
     further_epochs: Annotated[
-        int, typer.Option(min=1, help="Of each network that goes on from it.")
+        int,
+        typer.Option(min=1, help="Epochs of each network that is trained on from the float ANN."),
     ] = 8,
-    mean_timesteps: Annotated[float, typer.Option(min=1, help="Budget for the mean of T.")] = 2.8,
+    mean_timesteps: Annotated[
+        float, typer.Option(min=1, help="Budget for the mean T of the spiking populations.")
+    ] = 2.8,
     samples: Annotated[
         int | None, typer.Option(min=1, help="Test images to measure on (default: all).")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Run an experiment of the paper on your own data, beside the paper's numbers.
+    """Run an experiment of the paper on your data, and compare the results with the paper's.
 
-    Networks are trained once, kept under --out and shared by all experiments; an interrupted run goes on
-    where it stopped. Writes a CSV, a JSON file and a plot. `page` gathers all that was run into one
-    Markdown page.
+    Networks are trained once, kept under --out and shared by all experiments. An interrupted run continues
+    where it stopped. Each experiment writes a CSV file, a JSON file and a plot; `page` gathers the results
+    into one Markdown page.
 
-    Example: [bold]qac-deploy reproduce table8 --data fashion-mnist --network resnet-20[/bold]
+    Example: qac-deploy reproduce table8 --data fashion-mnist --network resnet-20
     """
     from deploy.reproduce.experiment import save_experiment
     from deploy.reproduce.experiments import EXPERIMENTS
@@ -52,16 +59,15 @@ def reproduce_command(
     from toolchain.training import EpochReport
 
     if experiment == "page":
-        console.print(f"[bold]{write_results_page(out)}[/bold]")
+        console.print(bold(write_results_page(out)))
         return
-    if experiment not in EXPERIMENTS:
-        raise typer.BadParameter(f"must be {NAMES}, not '{experiment}'", param_hint="EXPERIMENT")
+    choice(experiment, (*EXPERIMENTS, "page"), "EXPERIMENT")
     architecture, _, width = network.partition(":")
     try:
         factor = float(width or 1)
     except ValueError:
         raise typer.BadParameter(
-            f"'{network}' must be like vgg-9:0.25", param_hint="--network"
+            f"must be like vgg-9:0.25, not '{network}'", param_hint="--network"
         ) from None
     dataset = load_dataset(data)
     with progress_bar(hidden=as_json) as progress:
@@ -91,17 +97,16 @@ def reproduce_command(
         return
     _print(result)
     for file in files:
-        console.print(f"[bold]{file}[/bold]")
+        console.print(bold(file))
 
 
 def _print(experiment: Experiment) -> None:
-    from rich.table import Table
+    from deploy.report.tables import names, numbers, print_table, tabulate
 
-    table = Table(title=experiment.title, title_justify="left", box=None, header_style="bold")
-    for index, column in enumerate(experiment.columns):
-        table.add_column(column, justify="left" if index == 0 else "right")
-    for row in experiment.shown():
-        table.add_row(*row)
-    console.print(table)
+    columns = [
+        (numbers if index else names)(column, column, itemgetter(index))
+        for index, column in enumerate(experiment.columns)
+    ]
+    print_table(tabulate(experiment.title, experiment.shown(), *columns), console)
     for note in experiment.notes:
-        console.print(f"  {note}")
+        console.print(f"  {escape(note)}")

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-import sys
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import typer
 from rich.markup import escape
+from typing_extensions import NotRequired
 
-from deploy.cli.console import JsonOption, console, print_json, progress_bar
+from deploy.cli.console import (
+    BuildArgument,
+    JsonOption,
+    LavaPythonOption,
+    ResumeOption,
+    choice,
+    console,
+    print_json,
+    progress_bar,
+    resumable,
+    status,
+)
 from sim.engines import ENGINES
 
 if TYPE_CHECKING:
@@ -22,55 +33,61 @@ if TYPE_CHECKING:
     from toolchain.datasets import PixelSource
     from toolchain.networks.integer_network import IntegerNetwork
 
-ENGINE_NAMES = (*ENGINES, "lava")
+
+class _Record(TypedDict):
+    """The JSON document; Lava and the other engines each fill some of the fields that are not required."""
+
+    engine: str
+    data: str
+    samples: int
+    accuracy: float
+    predictions: list[int]
+    mean_spikes_per_neuron: dict[str, float]
+    data_note: str | None
+    logits_sha256: NotRequired[str]
+    num_ticks: NotRequired[int]
+    stalls: NotRequired[object]
+    equal: NotRequired[dict[str, bool]]
+    first_difference: NotRequired[str | None]
 
 
 def simulate(
-    build: Annotated[Path, typer.Argument(help="Build folder, as `qac-deploy compile` writes it.")],
+    build: BuildArgument,
     data: Annotated[
         str | None, typer.Option(help="Data set (default: the one the build was measured on).")
     ] = None,
-    engine: Annotated[str, typer.Option(help=f"{', '.join(ENGINES)} or lava.")] = "exact",
+    engine: Annotated[str, typer.Option(help=f"Engine: {', '.join(ENGINES)} or lava.")] = "exact",
     samples: Annotated[
-        int | None, typer.Option(min=1, help="Test samples (default: all; 16 for lava).")
+        int | None, typer.Option(min=1, help="Number of test samples (default: all; 16 for lava).")
     ] = None,
     workers: Annotated[
-        int, typer.Option(min=1, help="Processes to spread the samples over (Dask, if above 1).")
+        int, typer.Option(min=1, help="Processes on this machine; above 1 they are run by Dask.")
     ] = 1,
     scheduler: Annotated[
         str | None,
-        typer.Option(help="Address of a Dask scheduler whose workers compute, on any machine."),
+        typer.Option(help="Address of a Dask scheduler, to compute on its workers."),
     ] = None,
-    device: Annotated[
-        str, typer.Option(help="Where the exact engine computes: cpu or cuda.")
-    ] = "cpu",
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from where an interrupted run stopped.")
-    ] = False,
-    lava_python: Annotated[
-        Path | None, typer.Option(help="Python 3.10 interpreter that has lava-nc.")
-    ] = None,
+    device: Annotated[str, typer.Option(help="Device of the exact engine: cpu or cuda.")] = "cpu",
+    resume: ResumeOption = False,
+    lava_python: LavaPythonOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run the integer network on test images.
 
     The Lava engine runs the emitted processes and compares every count, spike train, logit and stall
-    counter with the stepped engine and the tick model; any difference is an error (exit code 1).
+    counter with the stepped engine and the tick model. A difference ends with exit code 1.
 
-    The other engines take any number of samples in bounded memory. What is finished is kept beside the
-    build folder until the run ends, and an interrupted run goes on with --resume. However the samples
-    are spread over processes and machines, every integer is the same: compare logits_sha256 of --json.
+    The other engines take any number of samples in bounded memory. Finished samples are kept next to the
+    build folder until the run ends, so that --resume can continue an interrupted run. All integers are
+    independent of how the samples are spread over processes and machines: compare logits_sha256 of --json.
 
-    Example: [bold]qac-deploy simulate build/ --engine lava --samples 16[/bold]
+    Example: qac-deploy simulate build/ --engine lava --samples 16
     """
     from deploy.build.load import load_build
     from toolchain.datasets import load_dataset, load_recorded
     from toolchain.errors import DataError
 
-    if engine not in ENGINE_NAMES:
-        raise typer.BadParameter(
-            f"must be one of {', '.join(ENGINE_NAMES)}, not '{engine}'", param_hint="--engine"
-        )
+    choice(engine, (*ENGINES, "lava"), "--engine")
     loaded = load_build(build)
     network = loaded.network
     if data is not None:
@@ -84,38 +101,37 @@ def simulate(
             f"data set '{name}' has {len(dataset.test_pixels)} test samples, not {count}"
         )
     labels = dataset.test_labels[:count]
-    checks: dict[str, Any] = {}
-    spikes: dict[str, int]
+    record: _Record = {
+        "engine": engine,
+        "data": name,
+        "samples": count,
+        "accuracy": 0.0,
+        "predictions": [],
+        "mean_spikes_per_neuron": {},
+        "data_note": changed,
+    }
     if engine == "lava":
-        pixels = dataset.test_pixels[:count]
-        lava, checks = _run_lava(loaded, pixels, lava_python, as_json)
-        predictions = lava.predictions
-        spikes = {name: int(counts.sum()) for name, counts in lava.counts.items()}
+        run = _run_lava(loaded, dataset.test_pixels[:count], lava_python, record, hide=as_json)
+        predictions = run.predictions
+        spikes = {name: int(counts.sum()) for name, counts in run.counts.items()}
     else:
-        run = _run_dataset(
+        finished = _run_dataset(
             build, network, dataset.test_pixels, labels,
             engine=engine, workers=workers, scheduler=scheduler, device=device,
             resume=resume, hide_progress=as_json,
         )  # fmt: skip
-        predictions, spikes, checks = run.predictions, run.spikes, {}
-        checks["logits_sha256"] = run.logits_sha256
-    result = {
-        "engine": engine,
-        "data": name,
-        "samples": count,
-        "accuracy": float((predictions == labels).mean()),
-        "predictions": predictions.tolist(),
-        "mean_spikes_per_neuron": {
-            p.name: spikes[p.name] / (count * prod(p.shape)) for p in network.spiking
-        },
-        "data_note": changed,
-        **checks,
+        predictions, spikes = finished.predictions, finished.spikes
+        record["logits_sha256"] = finished.logits_sha256
+    record["accuracy"] = float((predictions == labels).mean())
+    record["predictions"] = predictions.tolist()
+    record["mean_spikes_per_neuron"] = {
+        p.name: spikes[p.name] / (count * prod(p.shape)) for p in network.spiking
     }
     if as_json:
-        print_json(result)
+        print_json(record)
     else:
-        _show(result)
-    if not all(checks.get("equal", {}).values()):
+        _show(record)
+    if not all(record.get("equal", {}).values()):
         raise typer.Exit(1)
 
 
@@ -132,7 +148,7 @@ def _run_dataset(
     resume: bool,
     hide_progress: bool,
 ) -> DatasetRun:
-    """As many samples as there are labels, with progress; an interrupt ends with exit code 130."""
+    """Run one sample per label, with a progress bar; an interrupt ends with exit code 130."""
     from deploy.dataset_run.cluster import Cluster
     from deploy.dataset_run.journal import Journal, describe_run
     from deploy.dataset_run.simulate_dataset import (
@@ -156,7 +172,7 @@ def _run_dataset(
         resume=resume,
     )
     finished = False
-    with progress_bar(hidden=hide_progress) as progress:
+    with progress_bar(hidden=hide_progress) as progress, resumable(progress):
         task = progress.add_task("simulating", total=len(labels), note="")
         try:
             run = simulate_dataset(
@@ -168,19 +184,15 @@ def _run_dataset(
                 on_progress=lambda done: progress.update(task, completed=done),
             )
             finished = True
-        except KeyboardInterrupt:
-            progress.stop()
-            print("interrupted; the same command with --resume goes on from here", file=sys.stderr)
-            raise typer.Exit(130) from None
         finally:
             journal.close(finished=finished)
     return run
 
 
 def _run_lava(
-    build: Build, pixels: np.ndarray, lava_python: Path | None, as_json: bool
-) -> tuple[Simulation, dict[str, Any]]:
-    """Run the network in Lava, and compare all that it returns with the stepped engine and the tick model."""
+    build: Build, pixels: np.ndarray, lava_python: Path | None, record: _Record, *, hide: bool
+) -> Simulation:
+    """Run the network in Lava, and record whether it equals the stepped engine and the tick model."""
     from deploy.backends.lava.environment import find_lava_python
     from deploy.check.engines import compare_lava_run, run_build_in_lava
     from hw_models.multicore.pipeline.pipeline_ticks import schedule_pipeline
@@ -188,33 +200,29 @@ def _run_lava(
 
     schedule = schedule_pipeline(build.pipeline, len(pixels))
     python = find_lava_python(lava_python)
-    with console.status(f"running {schedule.num_ticks} ticks in Lava") as status:
-        if as_json:
-            status.stop()
+    with status(f"running {schedule.num_ticks} ticks in Lava", hidden=hide):
         run = run_build_in_lava(build, pixels, num_ticks=schedule.num_ticks, python=python)
     compared = compare_lava_run(run_stepped(build.network, pixels), schedule, run)
-    checks = {
-        "num_ticks": schedule.num_ticks,
-        "stalls": run.stalls,
-        "equal": {
-            "counts, trains and logits = stepped engine": compared.integers is None,
-            "tick of every step = tick model": compared.step_ticks is None,
-            "stall counters = tick model": compared.stalls is None,
-        },
-        "first_difference": compared.first_difference,
+    record["num_ticks"] = schedule.num_ticks
+    record["stalls"] = run.stalls
+    record["equal"] = {
+        "counts, trains and logits = stepped engine": compared.integers is None,
+        "tick of every step = tick model": compared.step_ticks is None,
+        "stall counters = tick model": compared.stalls is None,
     }
-    return run.simulation, checks
+    record["first_difference"] = compared.first_difference
+    return run.simulation
 
 
-def _show(result: dict[str, Any]) -> None:
+def _show(record: _Record) -> None:
     console.print(
-        f"{result['engine']} engine: [bold]{result['accuracy']:.2%}[/bold] on {result['samples']} "
-        f"test samples of {result['data']}"
+        f"{record['engine']} engine: [bold]{record['accuracy']:.2%}[/bold] on {record['samples']} "
+        f"test samples of {escape(record['data'])}"
     )
-    if result["data_note"]:
-        console.print(f"  [yellow]{escape(result['data_note'])}[/yellow]")
-    for claim, holds in result.get("equal", {}).items():
+    if record["data_note"]:
+        console.print(f"  [yellow]{escape(record['data_note'])}[/yellow]")
+    for claim, holds in record.get("equal", {}).items():
         mark = "[green]equal[/green]" if holds else "[red]DIFFERENT[/red]"
         console.print(f"  {mark}  {claim}")
-    if result.get("first_difference"):
-        console.print(f"  first difference: {result['first_difference']}")
+    if difference := record.get("first_difference"):
+        console.print(f"  first difference: {escape(difference)}")

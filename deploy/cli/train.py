@@ -3,71 +3,95 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
-from deploy.cli.console import JsonOption, console, print_json, progress_bar
+from deploy.cli.console import (
+    JsonOption,
+    ResumeOption,
+    bold,
+    console,
+    print_json,
+    print_next,
+    progress_bar,
+    resumable,
+)
 
 
 def train_command(
     data: Annotated[
         str,
         typer.Option(
-            help="digits, mnist5k, fashion-mnist, cifar-10, cifar-100, an .npz file or a folder."
+            help="Data set: digits, mnist5k, fashion-mnist, cifar-10, cifar-100, an .npz file or a folder."
         ),
     ] = "digits",
     arch: Annotated[
         str,
         typer.Option(
-            help="resnet-mini, resnet-18, resnet-19, resnet-20, resnet-34, vgg-9 or vgg-16."
+            help="Architecture: resnet-mini, resnet-18, resnet-19, resnet-20, resnet-34, vgg-9 or vgg-16."
         ),
     ] = "resnet-mini",
-    width: Annotated[float, typer.Option(help="Factor on the channels of every layer.")] = 1.0,
+    width: Annotated[
+        float, typer.Option(help="Factor on the number of channels of every layer.")
+    ] = 1.0,
     out: Annotated[Path, typer.Option(help="Model file to write.")] = Path("model.pt"),
     mean_timesteps: Annotated[
         float | None,
-        typer.Option(min=1, help="Budget for the mean of T over the spiking populations. [2.5]"),
+        typer.Option(
+            min=1, help="Budget for the mean T of the spiking populations (default: 2.5)."
+        ),
     ] = None,
     interval: Annotated[
         int | None,
-        typer.Option(min=1, help="Budget for the pipeline instead: no T above this many ticks."),
+        typer.Option(
+            min=1, help="Budget for the largest T instead, which bounds the ticks between results."
+        ),
     ] = None,
     no_budget: Annotated[
-        bool, typer.Option("--no-budget", help="The paper's setting: weight decay alone lowers T.")
+        bool, typer.Option("--no-budget", help="Let weight decay alone lower T, as in the paper.")
     ] = False,
     case: Annotated[
-        int, typer.Option(min=1, max=4, help="Quantizer: case 1 to 4 of the paper.")
+        int,
+        typer.Option(min=1, max=4, help="Activation quantizer: case 1, 2, 3 or 4 of the paper."),
     ] = 4,
-    epochs: Annotated[int, typer.Option(min=1)] = 30,
+    epochs: Annotated[int, typer.Option(min=1, help="Training epochs.")] = 30,
     float_epochs: Annotated[
-        int, typer.Option(min=0, help="First train the float ANN for so many epochs.")
+        int,
+        typer.Option(
+            min=0,
+            help="Epochs of the float ANN that training starts from; 0 starts at random weights.",
+        ),
     ] = 0,
     distill: Annotated[
         float,
-        typer.Option(min=0, max=1, help="Share of the loss that follows the float ANN's logits."),
+        typer.Option(
+            min=0, max=1, help="Share of the loss that compares the logits with the float ANN's."
+        ),
     ] = 0.0,
-    learning_rate: Annotated[float, typer.Option(help="Initial, of the weights.")] = 0.1,
-    batch_size: Annotated[int, typer.Option(min=2)] = 64,
+    learning_rate: Annotated[
+        float, typer.Option(help="Initial learning rate of the weights.")
+    ] = 0.1,
+    batch_size: Annotated[int, typer.Option(min=2, help="Training images per step.")] = 64,
     augment: Annotated[
         bool, typer.Option("--augment", help="Shift and mirror training images at random.")
     ] = False,
-    devices: Annotated[int, typer.Option(min=1, help="GPUs (or processes) per machine.")] = 1,
-    nodes: Annotated[int, typer.Option(min=1, help="Machines.")] = 1,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from where an interrupted run stopped.")
-    ] = False,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    devices: Annotated[
+        int, typer.Option(min=1, help="GPUs per machine, or processes without a GPU.")
+    ] = 1,
+    nodes: Annotated[int, typer.Option(min=1, help="Number of machines.")] = 1,
+    resume: ResumeOption = False,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the random numbers.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Train a network whose activation quantizers learn their timesteps, and convert it.
+    """Train a network whose activation quantizers learn their timesteps, and convert it to a spiking network.
 
-    Fewer timesteps cost accuracy: lower --mean-timesteps and compare. After each epoch the state is
-    kept beside the model file, and an interrupted run goes on with --resume.
+    Fewer timesteps cost accuracy: lower --mean-timesteps and compare. The training state is saved next to
+    the model file after each epoch, and --resume continues an interrupted run.
 
-    Example: [bold]qac-deploy train --data digits --out model.pt[/bold]
+    Example: qac-deploy train --data digits --out model.pt
     """
     from deploy.train.train_model import TrainOptions, train_model
     from toolchain.files.whole_files import MODEL_FILE, require_replaceable_file
@@ -101,7 +125,7 @@ def train_command(
     is_worker = os.environ.get("LOCAL_RANK", "0") != "0"  # of a distributed run; it stays silent
     with progress_bar(hidden=as_json or is_worker) as progress:
         task = progress.add_task(
-            f"training {arch} on {data}", total=float_epochs + epochs, note="", start=True
+            f"training {arch} on {escape(data)}", total=float_epochs + epochs, note="", start=True
         )
 
         def show(phase: str, report: EpochReport) -> None:
@@ -110,12 +134,8 @@ def train_command(
             done = report.epoch + (float_epochs if phase == "quantized" else 0)
             progress.update(task, completed=done, note=note)
 
-        try:
+        with resumable(progress):
             result = train_model(out, options, show, resume=resume)
-        except KeyboardInterrupt:
-            progress.stop()
-            print("interrupted; the same command with --resume goes on from here", file=sys.stderr)
-            raise typer.Exit(130) from None
     if result is None:
         return
     if as_json:
@@ -123,9 +143,9 @@ def train_command(
         return
     training = result["training"]
     samples = training["test_samples"]
-    console.print(f"[bold]{out}[/bold]  {arch} on {data}, {samples:,} test images")
+    console.print(f"{bold(out)}  {arch} on {escape(data)}, {samples:,} test images")
     names = ", ".join(f"{n} {t}" for n, t in result["timesteps"].items())
-    console.print(f"  T            {names}; mean {result['mean_timesteps']:.2f}")
+    console.print(f"  T            {escape(names)}; mean {result['mean_timesteps']:.2f}")
     if result["budget_exceeded_by"] > 0:
         console.print(
             f"  [yellow]above the budget by {result['budget_exceeded_by']:.2f}: train longer with "
@@ -139,4 +159,4 @@ def train_command(
         f"{training['same_argmax']:,} of {samples:,}, logits differ by at most "
         f"{training['largest_logit_difference']:.1e}"
     )
-    console.print(f"next: [bold]qac-deploy compile {out} --target loihi-sim[/bold]")
+    print_next(f"compile {out} --target loihi-sim")

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.markup import escape
 
-from deploy.cli.console import JsonOption, console, print_json
+from deploy.cli.console import (
+    BuildArgument,
+    JsonOption,
+    LavaPythonOption,
+    console,
+    print_json,
+    status,
+)
 
 _MARKS = {
     "equal": "[green]equal[/green]    ",
@@ -19,16 +25,14 @@ _MARKS = {
 
 
 def verify_command(
-    build: Annotated[Path, typer.Argument(help="Build folder, as `qac-deploy compile` writes it.")],
-    samples: Annotated[int, typer.Option(min=1, help="Test samples on every rung.")] = 4,
-    lava_python: Annotated[
-        Path | None, typer.Option(help="Python 3.10 interpreter that has lava-nc.")
-    ] = None,
+    build: BuildArgument,
+    samples: Annotated[int, typer.Option(min=1, help="Test samples per rung.")] = 4,
+    lava_python: LavaPythonOption = None,
     rtl: Annotated[
         bool,
         typer.Option(
             "--rtl",
-            help="Also simulate the PE array's SystemVerilog in Verilator or Icarus; its first compilation "
+            help="Also simulate the PE array's SystemVerilog in Verilator or Icarus. The first compilation "
             "takes about a minute.",
         ),
     ] = False,
@@ -36,19 +40,21 @@ def verify_command(
         int | None,
         typer.Option(
             min=1,
-            help="Cycles of the RTL to simulate, the shortest passes first; about 20 s by default.",
+            help="Most RTL cycles to simulate, shortest kernels first (default: about 20 s of simulation).",
         ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Check every step from the model file to each engine, integer by integer.
 
-    Every file of the build is compared with its digest; the model is lowered again; every core computes from
-    its own axons, synapse lists and buffer slots; the Lava bundle is read back and run; the PE array
-    computes in its own loop order, and with --rtl in its SystemVerilog, cycle by cycle. Exit code 1 where a
-    rung differs, with the first difference: file, or population, neuron, timestep and both values.
+    The rungs: every file of the build is compared with its digest; the model is lowered again; every core
+    computes from its own axons, synapse lists and buffer slots; the Lava bundle is read back and run; the
+    PE array computes in its own loop order, and with --rtl in SystemVerilog, cycle by cycle.
 
-    Example: [bold]qac-deploy verify build/ --rtl[/bold]
+    If a rung differs, the first difference is printed (the file, or population, neuron, timestep and both
+    values) and the exit code is 1.
+
+    Example: qac-deploy verify build/ --rtl
     """
     from deploy.backends.lava.environment import find_lava_python
     from deploy.build.load import read_build
@@ -67,15 +73,13 @@ def verify_command(
         if not as_json:
             console.print(f"{_MARKS[rung.status]}  [bold]{rung.name}[/bold]: {escape(rung.detail)}")
 
-    with console.status("reading the build") as status:
-        if as_json:
-            status.stop()
+    with status("reading the build", hidden=as_json) as on_stage:
         show(compare_files(build))
         loaded = judge(read_build(build), samples)
         for rung in verify(
             loaded,
             lambda: find_lava_python(lava_python),
-            status.update,
+            on_stage,
             limit,
         ):
             show(rung)

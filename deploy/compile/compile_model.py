@@ -90,6 +90,7 @@ def compile_model(
         design_points=points,
         costs={} if run is None else run.costs(target),
         asynchronous={} if run is None else run.without_barrier(target),
+        cost_samples=0 if shown is None else len(shown.pixels),
         sensitivity=sensitivity(design, target, dataset, run),
         on_array=on_array,
     )

@@ -137,6 +137,7 @@ class Compilation:
         data_name: the data set that was measured on, as it was opened; None without one.
         data_record: what the build remembers of it; see ``toolchain.datasets.data_record``.
         data_note: why there is no data set, or that it has changed since the model was trained.
+        cost_samples: training images on which times and energies are measured; 0 without a data set.
     """
 
     model: Path
@@ -155,5 +156,6 @@ class Compilation:
     design_points: list[DesignPoint]
     costs: Mapping[str, SteadyCost]
     asynchronous: Mapping[str, AsynchronousTime]
+    cost_samples: int
     sensitivity: list[Sensitivity]
     on_array: ArrayComparison

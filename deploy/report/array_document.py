@@ -1,4 +1,4 @@
-"""The PE array's part of ``report.json``, which ``compare`` also prints: plain data."""
+"""The PE array's part of ``report.json``, as plain data; ``compare --json`` prints it, too."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from hw_models.pe_array.estimate import LayerEstimate
 from hw_models.pe_array.roofline import Roofline
 
 STALLS = ("weight", "input", "psum", "membrane", "output", "parameter", "node")
-"""What the array waits for, on and off chip together; ``node`` is the node unit itself."""
+"""Causes of stalls, on and off chip together; ``node`` is the node unit itself."""
 
 
 def array_document(comparison: ArrayComparison) -> ArrayRecord:
-    """An array, and a network on it in every mode."""
+    """An array, and a network in each mode on it."""
     array = comparison.array
     return {
         "array": array.name,
@@ -33,7 +33,7 @@ def array_document(comparison: ArrayComparison) -> ArrayRecord:
 
 
 def published_silicon_pj(array: PeArray) -> dict[str, float]:
-    """Reported energy of a synaptic operation of spiking chips, by chip."""
+    """Reported energy per synaptic operation of spiking chips, by chip."""
     prefix, suffix = "published_silicon.", "_pj_per_synaptic_operation"
     return {
         name.removeprefix(prefix).removesuffix(suffix): figure.value

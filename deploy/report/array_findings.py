@@ -1,9 +1,9 @@
-"""What the numbers of the PE array say, in sentences: for terminal and page alike."""
+"""Sentences on the PE array, for terminal and page alike."""
 
 from __future__ import annotations
 
-from deploy.report.markup import number, per_cent
-from deploy.report.records import ArrayRecord, LayerRecord
+from deploy.report.markup import number
+from deploy.report.records import ArrayRecord
 from hw_models.pe_array.modes import MODES
 
 
@@ -22,17 +22,17 @@ def headline(on_array: ArrayRecord) -> str:
     return (
         f"{on_array['array']}: {sizes} = {on_array['elements']:,} elements at "
         f"{on_array['clock_mhz']:g} MHz, time {on_array['dataflow']['time_loop']}{fold}, "
-        f"{on_array['off_chip_bytes_per_cycle']} bytes a cycle from off chip"
+        f"{on_array['off_chip_bytes_per_cycle']} bytes per cycle from off chip"
     )
 
 
 def findings(on_array: ArrayRecord) -> list[str]:
-    """When the SNN pays on this array and when it does not."""
+    """Compare the modes in cycles and energy."""
     modes = {mode["mode"]: mode for mode in on_array["estimates"]}
     if "snn_bit_planes" not in modes:
         return [
-            "Replicate and truncate need the timesteps one by one: neither bit planes nor an ANN compute "
-            "these integers."
+            "With replicate or truncate every timestep is computed: neither bit planes nor an ANN give these "
+            "integers."
         ]
     cycles = {name: mode["total_cycles"] for name, mode in modes.items()}
     energy = {name: sum(mode["energy_pj"].values()) for name, mode in modes.items()}
@@ -40,19 +40,19 @@ def findings(on_array: ArrayRecord) -> list[str]:
     leanest = min(energy, key=energy.__getitem__)
     planes = cycles["snn_bit_planes"]
     return [
-        f"Averaging makes a layer's partial sums the same in every timestep: one pass over the bit planes of "
-        f"the counts takes {_times(planes, cycles['snn_temporal'])} the cycles of T passes.",
-        f"The quantized ANN computes the same counts. Bit-serial it makes the same turns of the array as "
-        f"the bit planes ({_times(cycles['ann_bit_serial'], planes)} their cycles); with multipliers it "
-        f"takes {_times(cycles['ann_multiplier'], planes)} their cycles. The modes have as many elements, "
-        f"not the same area: a multiplier is larger than an AND gate.",
-        f"Fewest cycles: {fastest}. Least energy, by these figures: {leanest}, "
+        f"With averaging, a layer's partial sums are the same in every timestep: one pass over the bit "
+        f"planes of the counts takes {_times(planes, cycles['snn_temporal'])} the cycles of T passes.",
+        f"The quantized ANN computes the same counts. The bit-serial ANN loops as often as the bit planes "
+        f"({_times(cycles['ann_bit_serial'], planes)} their cycles); with multipliers the ANN takes "
+        f"{_times(cycles['ann_multiplier'], planes)} their cycles. All modes have the same number of "
+        f"elements, but not the same area: a multiplier is larger than an AND gate.",
+        f"Fewest cycles: {fastest}. Least estimated energy: {leanest}, "
         f"{_times(energy[leanest], energy['snn_bit_planes'])} that of snn_bit_planes.",
     ]
 
 
 def silicon(on_array: ArrayRecord) -> str:
-    """Energy of an accumulation beside what published spiking chips are reported to need."""
+    """Energy per accumulation, and the reported energy per synaptic operation of spiking chips."""
     ours = ", ".join(
         f"{mode['mode']} {number(sum(mode['energy_pj'].values()) / mode['accumulations'])}"
         for mode in on_array["estimates"]
@@ -61,34 +61,11 @@ def silicon(on_array: ArrayRecord) -> str:
     chips = ", ".join(
         f"{chip} {number(pj)}" for chip, pj in on_array["published_silicon_pj"].items()
     )
-    text = f"pJ an accumulation, zeros and memory included: {ours}."
-    return f"{text} Reported of spiking chips, per synaptic operation: {chips}." if chips else text
-
-
-def skipping_rows(on_array: ArrayRecord) -> list[list[str]]:
-    """Each mode with no zero skipped and under each kind of skipping: cycles, share of cycles, of energy."""
-    rows = []
-    for mode in on_array["estimates"]:
-        energy_pj = sum(mode["energy_pj"].values())
-        cells = [
-            f"{left['total_cycles']:,.0f} ({per_cent(left['total_cycles'] / mode['total_cycles'])}, "
-            f"{per_cent(left['energy_pj'] / energy_pj)})"
-            for left in mode["skipping"].values()
-        ]
-        rows.append([mode["mode"], f"{mode['total_cycles']:,}", *cells])
-    return rows
+    text = f"pJ per accumulation, zeros and memory included: {ours}."
+    return (
+        f"{text} Reported for spiking chips, pJ per synaptic operation: {chips}." if chips else text
+    )
 
 
 def _times(part: float, whole: float) -> str:
     return f"{part / whole:.2f} times"
-
-
-def port_bytes(layer: LayerRecord) -> float:
-    """Bytes that a layer reads and writes at the ports of its buffers."""
-    return sum(layer["port_bytes_read"].values()) + sum(layer["port_bytes_written"].values())
-
-
-def off_chip_bytes(layer: LayerRecord) -> float:
-    """Bytes that a layer loads from and stores to memory outside the chip."""
-    loaded, stored = layer["off_chip_bytes_loaded"], layer["off_chip_bytes_stored"]
-    return sum(loaded.values()) + sum(stored.values())

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from deploy.report.array_document import STALLS
 from deploy.report.markup import number
-from deploy.report.records import ArrayRecord, Report
+from deploy.report.records import ArrayRecord, Report, SweepRecord, UnrollingRecord
 from toolchain.files.whole_files import PNG_FILE, SVG_FILE, FileKind, whole_file
 
 if TYPE_CHECKING:
@@ -36,12 +37,12 @@ _SKIPPING_MARKS = {"lockstep": "^", "per_lane": "s", "compacted": "o"}
 
 
 def plot_kind(path: Path) -> FileKind:
-    """What a plot of that name is."""
+    """The kind of picture that the name of a file asks for."""
     return SVG_FILE if path.suffix == ".svg" else PNG_FILE
 
 
-def draw_comparison(report: Report, sweeps: list[dict[str, Any]], path: Path) -> None:
-    """Draw a report's comparison into a PNG or SVG file; the same report gives the same picture.
+def draw_comparison(report: Report, sweeps: Sequence[SweepRecord], path: Path) -> None:
+    """Draw a report's comparison into a PNG or SVG file; equal reports give equal pictures.
 
     Raises:
         ModelFileError: the file cannot be written.
@@ -59,7 +60,7 @@ def draw_comparison(report: Report, sweeps: list[dict[str, Any]], path: Path) ->
         parts = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
         interval, energy = parts[0].subplots(1, 2, sharey=True)
         _designs(interval, report, "interval_us", "µs between results")
-        _designs(energy, report, "energy_nj", "nJ a sample (estimate)")
+        _designs(energy, report, "energy_nj", "nJ per sample (estimate)")
         interval.invert_yaxis()
         _cycles(parts[1].subplots(), report["pe_array"])
         _layers(parts[2].subplots(), report["pe_array"])
@@ -77,7 +78,7 @@ def draw_comparison(report: Report, sweeps: list[dict[str, Any]], path: Path) ->
 
 
 def _settle(figure: Figure) -> None:
-    """Keep the layout, rounded: its solver leaves noise behind the last digit that is drawn."""
+    """Keep the layout, rounded: the solver's last digits vary, and a picture is to have the same bytes."""
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
     for axes in figure.axes:
@@ -104,7 +105,7 @@ def _designs(
 
 
 def _cycles(axes: Axes, on_array: ArrayRecord) -> None:
-    """Cycles of each mode by what they go into, and what zero skipping leaves."""
+    """Cycles of each mode by cause, and the totals with zero skipping."""
     modes = on_array["estimates"]
     names = [mode["mode"] for mode in modes]
     left = [0.0] * len(modes)
@@ -123,7 +124,7 @@ def _cycles(axes: Axes, on_array: ArrayRecord) -> None:
             label = f"zeros skipped, {kind.replace('_', ' ')}"
             axes.plot(totals, names, mark, color="black", markerfacecolor="white", label=label)
     axes.invert_yaxis()
-    axes.set(xlabel="cycles a sample", title=f"{on_array['array']}: where the cycles go")
+    axes.set(xlabel="cycles per sample", title=f"{on_array['array']}: where the cycles go")
     axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     axes.spines[["top", "right"]].set_visible(False)
 
@@ -151,16 +152,16 @@ def _layers(axes: Axes, on_array: ArrayRecord) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _sweep(axes: Axes, sweep: dict[str, Any]) -> None:
-    """Every unrolling by cycles and buffer traffic; those that none beats are named."""
+def _sweep(axes: Axes, sweep: SweepRecord) -> None:
+    """Every unrolling by cycles and buffer traffic; the Pareto front is named."""
     designs = sweep["designs"]
     front = sorted((d for d in designs if d["on_front"]), key=lambda d: d["total_cycles"])
 
-    def points(chosen: list[dict[str, Any]]) -> tuple[list[float], list[float]]:
+    def points(chosen: list[UnrollingRecord]) -> tuple[list[float], list[float]]:
         return [d["total_cycles"] for d in chosen], [d["port_bytes"] / 1000 for d in chosen]
 
     axes.loglog(*points(designs), ".", color=UNROLLING_COLOUR, markersize=4, label="unrollings")
-    axes.loglog(*points(front), "o-", color="#c2410c", markersize=4, label="none better in both")
+    axes.loglog(*points(front), "o-", color="#c2410c", markersize=4, label="Pareto front")
     own = [d for d in designs if d["is_own"]]
     axes.loglog(*points(own), "*", color="#2f6db3", markersize=12, label="this array")
     for index, design in enumerate(front):
@@ -170,7 +171,7 @@ def _sweep(axes: Axes, sweep: dict[str, Any]) -> None:
             shift = (4, 8) if index == 0 else (4, -12)
             axes.annotate(name, place, shift, textcoords="offset points", fontsize=8)
     axes.set(
-        xlabel="cycles a sample",
+        xlabel="cycles per sample",
         ylabel="kB through the ports",
         title=f"{sweep['elements']:,} elements unrolled M x N x S x V, {sweep['mode']}",
     )

@@ -1,209 +1,196 @@
-"""What ``compare`` prints of the PE array: layers, stalls, memory, zero skipping, energy, sweep."""
+"""The tables on the PE array, for terminal and page alike."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from typing import Any
-
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 
 from deploy.report.array_document import STALLS
-from deploy.report.array_findings import (
-    findings,
-    headline,
-    off_chip_bytes,
-    port_bytes,
-    silicon,
-    skipping_rows,
-)
 from deploy.report.markup import number, per_cent
-from deploy.report.records import ArrayRecord, ModeRecord, Report
-from deploy.report.tables import comparison_table
-
-_PIPE_WIDTH = 140
-
-
-def print_array(report: Report, console: Console) -> None:
-    """The array of a report, layer by layer and as a whole."""
-    on_array = report["pe_array"]
-    console.print(escape(headline(on_array)))
-    if on_array["refusal"] is not None:
-        console.print(f"the array cannot run this network: {escape(on_array['refusal'])}")
-        return
-    tables = [_layers(report), _waiting(on_array), _memory(on_array), _energy(on_array)]
-    if on_array["skipping_samples"]:
-        tables.append(_skipping(on_array))
-    for table in tables:
-        _print(table, console)
-    console.print()
-    for sentence in (*findings(on_array), silicon(on_array)):
-        console.print(sentence)
+from deploy.report.records import (
+    ArrayRecord,
+    LayerRecord,
+    ModeRecord,
+    Report,
+    SweepRecord,
+    UnrollingRecord,
+)
+from deploy.report.tables import Cell, Emphasis, Row, Table, names, numbers, sentences, tabulate
 
 
-def _layers(report: Report) -> Table:
-    """Cycles of each pass in each mode, beside what the pipeline does in that layer."""
+def layers_table(report: Report) -> Table:
+    """Cycles of each layer in each mode, and how long the pipeline's population is idle."""
     modes = report["pe_array"]["estimates"]
     interval = report["pipeline"]["interval_ticks"]
     populations = {p["name"]: p for p in report["populations"]}
-    table = _table(
-        "layer by layer: cycles on the array, stalls included (share of elements in use)"
+
+    def idle(layer: LayerRecord) -> str:
+        target = populations[layer["target"]]
+        return per_cent(1 - target["timesteps"] / (interval * target["replicas"]))
+
+    table = tabulate(
+        "layer by layer: cycles per sample on the array, stalls included (share of elements in use)",
+        zip(*(mode["layers"] for mode in modes), strict=True),
+        names("Layer", "layer", lambda layers: layers[0]["name"]),
+        numbers("T", "T", lambda layers: populations[layers[0]["target"]]["timesteps"]),
+        numbers("pipeline idle", "pipeline idle", lambda layers: idle(layers[0])),
+        *(
+            numbers(mode["mode"], mode["mode"], partial(_cycles_at, i))
+            for i, mode in enumerate(modes)
+        ),
     )
-    table.add_column("layer", no_wrap=True)
-    table.add_column("T", justify="right")
-    table.add_column("pipeline idle", justify="right")
-    for mode in modes:
-        table.add_column(mode["mode"], justify="right")
-    for layers in zip(*(mode["layers"] for mode in modes), strict=True):
-        target = populations[layers[0]["target"]]
-        table.add_row(
-            escape(layers[0]["name"]),
-            str(target["timesteps"]),
-            per_cent(1 - target["timesteps"] / (interval * target["replicas"])),
-            *(f"{layer['total_cycles']:,} ({per_cent(layer['utilisation'])})" for layer in layers),
-        )
-    totals = (f"{mode['total_cycles']:,} ({per_cent(mode['utilisation'])})" for mode in modes)
-    table.add_row("total", "", per_cent(report["pipeline"]["stall_share"]), *totals, style="bold")
-    return table
+    stalled = per_cent(report["pipeline"]["stall_share"])
+    return _with_total(table, ["total", None, stalled, *map(_cycles_in_use, modes)])
 
 
-def _waiting(on_array: ArrayRecord) -> Table:
-    table = _table("what the cycles go into: turns of the loop, and what the array waits for")
-    table.add_column("mode")
-    shown = [name for name in STALLS if any(m["stalls"][name] for m in on_array["estimates"])]
-    for name in ("turns", *shown, "fill, drain", "total"):
-        table.add_column(name, justify="right")
-    for mode in on_array["estimates"]:
-        cells = [mode["cycles"], *(mode["stalls"][name] for name in shown)]
-        cells += [mode["fill_and_drain_cycles"], mode["total_cycles"]]
-        table.add_row(mode["mode"], *(f"{cell:,}" for cell in cells))
-    return table
+def _cycles_at(index: int, layers: Sequence[LayerRecord]) -> str:
+    return _cycles_in_use(layers[index])
 
 
-def _memory(on_array: ArrayRecord) -> Table:
-    """Each pass of one mode under the two roofs."""
-    mode = _shown_mode(on_array)
-    table = _table(f"memory, {mode['mode']}: traffic in kB, accumulations a cycle under both roofs")
-    table.add_column("layer", no_wrap=True)
-    headings = (
-        "ports",
-        "off chip",
-        "per byte",
-        "roof",
-        "memory",
-        "attained",
-        "stall-free at B/cycle",
+def _cycles_in_use(part: LayerRecord | ModeRecord) -> str:
+    return f"{part['total_cycles']:,} ({per_cent(part['utilisation'])})"
+
+
+def waits_table(on_array: ArrayRecord) -> Table:
+    """Cycles of each mode by cause."""
+    return tabulate(
+        "cycles by cause: turns of the loop, and what the array waits for",
+        on_array["estimates"],
+        names("Mode", "mode", lambda m: m["mode"]),
+        numbers("turns", "turns", lambda m: m["cycles"]),
+        *(numbers(name, name, partial(_stalls, name)) for name in stalls_shown(on_array)),
+        numbers("fill, drain", "fill, drain", lambda m: m["fill_and_drain_cycles"]),
+        numbers("total", "total", lambda m: m["total_cycles"]),
     )
-    for name in headings:
-        table.add_column(name, justify="right")
-    for layer in mode["layers"]:
-        roof = layer["roofline"]
-        free = roof["stall_free_bytes_per_cycle"]
-        table.add_row(
-            escape(layer["name"]),
-            _kilobytes(port_bytes(layer)),
-            _kilobytes(off_chip_bytes(layer)),
-            number(roof["accumulations_per_byte"]),
-            number(roof["compute_roof"]),
-            number(roof["bandwidth_roof"]),
-            number(roof["attained"]),
-            "none" if free is None else f"{free:,}",
-        )
-    ports, off_chip = _kilobytes(mode["port_bytes"]), _kilobytes(mode["off_chip_bytes"])
-    table.add_row("total", ports, off_chip, style="bold")
-    return table
 
 
-def _shown_mode(on_array: ArrayRecord) -> ModeRecord:
-    """Bit planes where they are possible; the others are in the JSON."""
+def _stalls(name: str, mode: ModeRecord) -> int:
+    return mode["stalls"][name]
+
+
+def stalls_shown(on_array: ArrayRecord) -> list[str]:
+    """The stalls that some mode has."""
+    return [name for name in STALLS if any(m["stalls"][name] for m in on_array["estimates"])]
+
+
+def shown_mode(on_array: ArrayRecord) -> ModeRecord:
+    """The mode that a terminal shows in full: bit planes if the array can run them."""
     modes = {mode["mode"]: mode for mode in on_array["estimates"]}
     return modes.get("snn_bit_planes", on_array["estimates"][0])
 
 
-def _energy(on_array: ArrayRecord) -> Table:
-    names = list(on_array["estimates"][0]["energy_pj"])
-    table = _table(
-        "energy a sample, nJ (an estimate: counts of events times figures with a source)"
+def mode_table(mode: ModeRecord) -> Table:
+    """Each layer in one mode: cycles, traffic and energy, and accumulations per cycle under two roofs."""
+    table = tabulate(
+        f"memory, {mode['mode']}: kB per sample, accumulations per cycle under both roofs",
+        mode["layers"],
+        names("Layer", "layer", lambda r: r["name"]),
+        numbers("frames", None, lambda r: r["frames"]),
+        numbers("cycles", None, lambda r: r["total_cycles"]),
+        numbers("in use", None, lambda r: per_cent(r["utilisation"])),
+        sentences("Waits for (cycles)", None, _waits),
+        numbers("ports, kB", "ports", lambda r: _kilobytes(_port_bytes(r))),
+        numbers("off chip, kB", "off chip", lambda r: _kilobytes(_off_chip_bytes(r))),
+        numbers(
+            "accumulations/byte", "per byte", lambda r: r["roofline"]["accumulations_per_byte"]
+        ),
+        numbers("compute roof", "roof", lambda r: r["roofline"]["compute_roof"]),
+        numbers("memory roof", "memory", lambda r: r["roofline"]["bandwidth_roof"]),
+        numbers("accumulations/cycle", "attained", lambda r: r["roofline"]["attained"]),
+        numbers("stall-free at B/cycle", "stall-free at B/cycle", _stall_free),
+        numbers("energy, nJ", None, lambda r: sum(r["energy_pj"].values()) / 1000),
     )
-    table.add_column("mode")
-    for name in (*names, "total"):
-        table.add_column(name.replace("_", " "), justify="right")
-    for mode in on_array["estimates"]:
-        energy = Counter(mode["energy_pj"])
-        cells = [*(energy[name] for name in names), sum(energy.values())]
-        table.add_row(mode["mode"], *(number(cell / 1000) for cell in cells))
-    return table
+    total = [
+        "total", None, mode["total_cycles"], per_cent(mode["utilisation"]), None,
+        _kilobytes(mode["port_bytes"]), _kilobytes(mode["off_chip_bytes"]),
+        None, None, None, None, None, sum(mode["energy_pj"].values()) / 1000,
+    ]  # fmt: skip
+    return _with_total(table, total)
 
 
-def _skipping(on_array: ArrayRecord) -> Table:
-    samples = on_array["skipping_samples"]
-    table = _table(
-        f"zeros skipped: cycles, mean of exact counts on {samples} test samples (share of the cycles, and of "
-        "the energy, with none skipped)"
-    )
-    table.add_column("mode")
-    kinds = list(on_array["estimates"][0]["skipping"])
-    for name in ("none", *kinds):
-        table.add_column(name.replace("_", " "), justify="right")
-    for row in skipping_rows(on_array):
-        table.add_row(*row)
-    return table
+def _waits(layer: LayerRecord) -> str:
+    waits = [f"{name} {cycles:,}" for name, cycles in layer["stalls"].items() if cycles]
+    return ", ".join(waits) or "nothing"
 
 
-def print_designs(report: Report, console: Console) -> None:
-    """The pipeline under each cost profile, and the array in each mode."""
-    _print(comparison_table(report["comparison"]).for_terminal(), console)
-    console.print(
-        "[dim]seconds and joules are estimates, from coefficients of different processes and scopes: their "
-        "sources are in the report[/dim]"
+def _stall_free(layer: LayerRecord) -> int | str:
+    least = layer["roofline"]["stall_free_bytes_per_cycle"]
+    return "none" if least is None else least
+
+
+def energy_table(on_array: ArrayRecord) -> Table:
+    """Energy of each mode by what takes it."""
+    takers = {name: name.replace("_", " ") for name in on_array["estimates"][0]["energy_pj"]}
+    return tabulate(
+        "energy per sample, nJ (an estimate: counts of events times figures with a source)",
+        on_array["estimates"],
+        names("Mode", "mode", lambda m: m["mode"]),
+        *(numbers(shown, shown, partial(_energy_nj, name)) for name, shown in takers.items()),
+        numbers("total", "total", lambda m: sum(m["energy_pj"].values()) / 1000),
     )
 
 
-def print_sweep(sweeps: Sequence[dict[str, Any]], console: Console) -> None:
+def _energy_nj(name: str, mode: ModeRecord) -> float:
+    return mode["energy_pj"].get(name, 0) / 1000
+
+
+def skipping_table(on_array: ArrayRecord) -> Table:
+    """Each mode with no zero skipped and under each kind of skipping."""
+    kinds = {kind: kind.replace("_", " ") for kind in on_array["estimates"][0]["skipping"]}
+    return tabulate(
+        f"zeros skipped: cycles, mean of exact counts on {on_array['skipping_samples']} test samples "
+        "(share of the cycles, and of the energy, with none skipped)",
+        on_array["estimates"],
+        names("Mode", "mode", lambda m: m["mode"]),
+        numbers("none", "none", lambda m: m["total_cycles"]),
+        *(numbers(shown, shown, partial(_skipped, kind)) for kind, shown in kinds.items()),
+    )
+
+
+def _skipped(kind: str, mode: ModeRecord) -> str:
+    left = mode["skipping"][kind]
+    cycles = left["total_cycles"] / mode["total_cycles"]
+    energy = left["energy_pj"] / sum(mode["energy_pj"].values())
+    return f"{left['total_cycles']:,.0f} ({per_cent(cycles)}, {per_cent(energy)})"
+
+
+def sweep_table(sweep: SweepRecord) -> Table:
     """The unrollings that none beats in both cycles and buffer traffic, and the array's own."""
-    for sweep in sweeps:
-        table = _table(
-            f"unrollings of {sweep['elements']:,} elements, {sweep['mode']}: the best of "
-            f"{len(sweep['designs'])} in cycles and buffer traffic"
-        )
-        for name in ("M", "N", "S", "V", "cycles", "in use", "ports kB", "off chip kB", "nJ"):
-            table.add_column(name, justify="right")
-        table.add_column("")
-        for design in _shown(sweep):
-            table.add_row(
-                *(str(size) for size in design["unrolling"].values()),
-                f"{design['total_cycles']:,}",
-                per_cent(design["utilisation"]),
-                _kilobytes(design["port_bytes"]),
-                _kilobytes(design["off_chip_bytes"]),
-                number(design["energy_pj"] / 1000),
-                "this array, ports widened" if design["is_own"] else "",
-                style="bold" if design["is_own"] else None,
-            )
-        _print(table, console)
-        if sweep["left_out"]:
-            console.print(f"[dim]{sweep['left_out']} more need larger buffers[/dim]")
-
-
-def _shown(sweep: dict[str, Any]) -> Iterable[dict[str, Any]]:
     shown = [d for d in sweep["designs"] if d["on_front"] or d["is_own"]]
-    return sorted(shown, key=lambda d: (d["total_cycles"], d["port_bytes"]))
+    return tabulate(
+        f"unrollings of {sweep['elements']:,} elements, {sweep['mode']}: the best of "
+        f"{len(sweep['designs'])} in cycles and buffer traffic",
+        sorted(shown, key=lambda d: (d["total_cycles"], d["port_bytes"])),
+        *(numbers(symbol, symbol, partial(_size, i)) for i, symbol in enumerate("MNSV")),
+        numbers("cycles", "cycles", lambda d: d["total_cycles"]),
+        numbers("in use", "in use", lambda d: per_cent(d["utilisation"])),
+        numbers("ports kB", "ports kB", lambda d: _kilobytes(d["port_bytes"])),
+        numbers("off chip kB", "off chip kB", lambda d: _kilobytes(d["off_chip_bytes"])),
+        numbers("nJ", "nJ", lambda d: d["energy_pj"] / 1000),
+        names("", "", lambda d: "this array, ports widened" if d["is_own"] else ""),
+        emphasis=lambda d: Emphasis.STRONG if d["is_own"] else Emphasis.NONE,
+    )
+
+
+def _size(index: int, design: UnrollingRecord) -> int:
+    return list(design["unrolling"].values())[index]
+
+
+def _with_total(table: Table, cells: Sequence[Cell]) -> Table:
+    return replace(table, rows=[*table.rows, Row(cells, Emphasis.STRONG)])
+
+
+def _port_bytes(layer: LayerRecord) -> float:
+    """Bytes that a layer reads and writes at the ports of its buffers."""
+    return sum(layer["port_bytes_read"].values()) + sum(layer["port_bytes_written"].values())
+
+
+def _off_chip_bytes(layer: LayerRecord) -> float:
+    """Bytes that a layer loads from and stores to memory outside the chip."""
+    loaded, stored = layer["off_chip_bytes_loaded"], layer["off_chip_bytes_stored"]
+    return sum(loaded.values()) + sum(stored.values())
 
 
 def _kilobytes(size: float) -> str:
     return number(round(size / 1000, 3))
-
-
-def _print(table: Table, console: Console) -> None:
-    """A table under its title; where the output is no terminal, as wide as it needs to be."""
-    title, table.title = table.title, None
-    console.print(f"\n[italic]{title}[/italic]")
-    if not console.is_terminal:
-        console = Console(file=console.file, width=_PIPE_WIDTH)
-    console.print(table)
-
-
-def _table(title: str) -> Table:
-    return Table(title=title, box=None, padding=(0, 2, 0, 0))

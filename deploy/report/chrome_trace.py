@@ -1,15 +1,13 @@
-"""The pipeline run as a Chrome trace: open it in a trace viewer, one row a population."""
+"""The pipeline run as a Chrome trace: open it in a trace viewer, one row per stage."""
 
 from __future__ import annotations
-
-from typing import Any
 
 from hw_models.multicore.pipeline.pipeline_ticks import Schedule
 
 
-def chrome_trace(schedule: Schedule) -> dict[str, Any]:
+def chrome_trace(schedule: Schedule) -> dict[str, object]:
     """Trace-event JSON ("complete" events); one tick is shown as one microsecond."""
-    events: list[dict[str, Any]] = []
+    events: list[dict[str, object]] = []
     for row, (name, spans) in enumerate(schedule.spans.items()):
         events.append(
             {"ph": "M", "pid": 0, "tid": row, "name": "thread_name", "args": {"name": name}}

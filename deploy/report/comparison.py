@@ -1,4 +1,4 @@
-"""The pipeline under each cost profile beside the PE array in each mode, in the same units."""
+"""Rows that compare the pipeline under each cost profile with the PE array in each mode."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hw_models.multicore.pipeline.buffer_depths import steady_stall_share
 
 
 def pipeline_rows(compilation: Compilation) -> list[ComparisonRow]:
-    """Two rows a cost profile, with a barrier and without; profiles are never mixed."""
+    """Two rows per cost profile: with a barrier and without."""
     rows: list[ComparisonRow] = []
     stalled = steady_stall_share(compilation.design.pipeline, compilation.interval.ticks)
     for name, cost in compilation.costs.items():
@@ -33,7 +33,7 @@ def pipeline_rows(compilation: Compilation) -> list[ComparisonRow]:
 
 
 def array_rows(on_array: ArrayRecord) -> list[ComparisonRow]:
-    """Every mode of the PE array; it takes a sample when it has finished the one before.
+    """One row per mode of the PE array, which runs one sample at a time.
 
     Args:
         on_array: the PE array's part of the report.

@@ -12,7 +12,7 @@ _STYLE = Path(__file__).with_name("report.css")
 
 
 def render_html(report: Report) -> str:
-    """The page for a ``report.json`` document; the same document gives the same bytes."""
+    """The page for a ``report.json`` document; equal documents give equal bytes."""
     title = f"{report['model']['file']} on {report['target']['name']}"
     head = element(
         "head",
@@ -23,18 +23,9 @@ def render_html(report: Report) -> str:
     )
     parts = (
         _header,
-        html_pipeline.limit,
-        html_pipeline.designs,
-        html_pipeline.graph,
-        html_pipeline.stalls,
-        html_pipeline.times,
-        html_pipeline.timeline,
-        html_pipeline.paths,
-        html_pipeline.alignments,
-        html_array.comparison,
-        html_hardware.cores,
-        html_hardware.sensitivity,
-        html_hardware.sources,
+        *html_pipeline.SECTIONS,
+        *html_array.SECTIONS,
+        *html_hardware.SECTIONS,
     )
     body = element("body", *(part(report) for part in parts))
     return f"<!doctype html>\n{element('html', head, body, lang='en')}\n"
@@ -47,21 +38,19 @@ def _header(report: Report) -> Markup:
         (pipeline["first_latency_ticks"], "ticks to first result"),
         (
             pipeline["interval_exact"],
-            f"ticks between results (ideal {pipeline['ideal_interval_ticks']:g})",
+            f"ticks between results (longest window: {pipeline['ideal_interval_ticks']:g})",
         ),
-        (f"{1 / pipeline['interval_ticks']:.3f}", "results per tick"),
-        (f"{mapping['num_cores']} of {mapping['available_cores']}", "cores"),
+        (f"{mapping['num_cores']:,} of {mapping['available_cores']:,}", "cores"),
     ]
-    if fidelity:
-        both = (fidelity["float_accuracy"], fidelity["integer_accuracy"])
-        cards.append(
-            (" → ".join(f"{100 * share:.2f}" for share in both), "% correct, float → integer")
-        )
     measured = ""
     if fidelity:
+        both = (fidelity["float_accuracy"], fidelity["integer_accuracy"])
+        shares = " → ".join(f"{100 * share:.2f}" for share in both)
+        cards.append((shares, f"% correct of {fidelity['samples']:,}, float → integer"))
         measured = (
-            f" Measured on the first {fidelity['samples']} test samples of {report['data']}, the float "
-            f"network in single precision; both choose the same class on {fidelity['same_argmax']}."
+            f" Accuracy is measured on the first {fidelity['samples']:,} test samples of {report['data']}, "
+            f"with the float network in single precision; both networks choose the same class on "
+            f"{fidelity['same_argmax']:,}."
         )
     if report["data_note"]:
         measured += f" {report['data_note']}."

@@ -2,114 +2,64 @@
 
 from __future__ import annotations
 
-from typing import cast
-
+from deploy.report.html_pipeline import measured, profiles
 from deploy.report.markup import (
+    NOTHING,
     Markup,
+    details,
     element,
-    number,
     per_cent,
     scrolling,
     section,
-    table,
 )
-from deploy.report.records import Report, SensitivityRecord
-from hw_models.core_limits import CORE_LIMITS
+from deploy.report.pipeline_tables import cores_table, sensitivity_table, sources_table
+from deploy.report.records import Report
 
 
 def cores(report: Report) -> Markup:
     mapping = report["mapping"]
-    limits = [limit for limit in CORE_LIMITS.values() if limit.in_report]
-    rows = [
-        [
-            name,
-            record["cores"],
-            record["replicas"],
-            *(_use(*cast("dict[str, list[int]]", record)[limit.name]) for limit in limits),
-        ]
-        for name, record in mapping["populations"].items()
-    ]
     return section(
         "mapping",
         "Cores",
         "exact",
+        "as mapped",
         element(
             "p",
             f"{mapping['num_cores']:,} of {mapping['available_cores']:,} cores, on {mapping['num_chips']} "
-            f"of {mapping['available_chips']} chips and {mapping['num_tiles']} mesh tiles. From a neuron to "
-            f"a core it reaches on its chip, a spike takes {mapping['mean_hops']:.2f} hops on average; "
-            f"{per_cent(mapping['share_between_chips'])} leave their chip. Highest use of a core, by "
-            f"population:",
+            f"of {mapping['available_chips']} chips and {mapping['num_tiles']} mesh tiles. If every neuron "
+            f"spikes once, a spike takes {mapping['mean_hops']:.2f} hops on average within its chip, and "
+            f"{per_cent(mapping['share_between_chips'])} of the spikes go to another chip. The table shows "
+            f"the highest use of a core, by population.",
             class_="quiet",
         ),
-        table(["Population", "cores", "replicas", *(limit.label for limit in limits)], rows),
+        scrolling(cores_table(report).for_page()),
     )
-
-
-def _use(used: int, available: int) -> str:
-    return f"{used:,} ({per_cent(used / available)})"
 
 
 def sensitivity(report: Report) -> Markup:
     if not report["sensitivity"]:
-        return Markup("")
-    pipeline, profiles = report["pipeline"], list(report["costs"])
-
-    def costs(row: SensitivityRecord) -> list[str]:
-        if not row["energy_nj"]:
-            return [""] * (2 * len(profiles))  # it does not fit
-        return [number(row[f][p]) for p in profiles for f in ("interval_us", "energy_nj")]
-
-    rows = [
-        [
-            row["figure"],
-            f"{row['value']:g} → {row['tried']:g}",
-            "does not fit" if row["num_cores"] is None else f"{row['num_cores']:,}",
-            "" if row["interval_ticks"] is None else number(row["interval_ticks"]),
-            *costs(row),
-        ]
-        for row in report["sensitivity"]
-    ]
-    today = [
-        element("b", "as compiled"), "", f"{report['mapping']['num_cores']:,}",
-        number(pipeline["interval_ticks"]),
-        *(
-            number(amount)
-            for cost in report["costs"].values()
-            for amount in (cost["interval_s"] * 1e6, cost["energy_per_sample_j"] * 1e9)
-        ),
-    ]  # fmt: skip
-    headings = [f"{unit}, {p}" for p in profiles for unit in ("µs between results", "nJ a sample")]
+        return NOTHING
     return section(
         "sensitivity",
         "If an assumed figure were wrong",
         "estimate",
+        measured(report),
         element(
             "p",
-            "Each assumed figure of the target halved and doubled, one at a time: what compiling for that "
-            "target gives, with the same choices. "
-            "Designs of more than 1,000 cores are not mapped again.",
+            "Each assumed figure of the target is halved and doubled, one at a time, and the network is "
+            "compiled again for that target with the same choices. Designs of more than 1,000 cores "
+            f"are not mapped again. {profiles(report)}",
             class_="quiet",
         ),
-        scrolling(
-            table(["Figure", "value", "cores", "ticks between results", *headings], [today, *rows])
-        ),
+        scrolling(sensitivity_table(report).for_page()),
     )
 
 
 def sources(report: Report) -> Markup:
-    rows = [
-        [
-            f["figure"],
-            number(f["value"]),
-            element("span", f["kind"], class_=f"kind {f['kind']}"),
-            f["source"],
-        ]
-        for f in report["provenance"]
-    ]
     return section(
         "sources",
         "What is exact, what is an estimate",
+        None,
         None,
         element(
             "p",
@@ -117,8 +67,11 @@ def sources(report: Report) -> Markup:
             "equal in every engine. Seconds and joules are estimates; so is whatever rests on a figure "
             "marked assumed.",
         ),
-        element(
-            "details", element("summary", f"All {len(rows)} hardware figures and their sources"),
-            table(["Figure", "value", "Kind", "Source"], rows),
+        details(
+            f"All {len(report['provenance'])} hardware figures and their sources",
+            sources_table(report).for_page(),
         ),
-    )  # fmt: skip
+    )
+
+
+SECTIONS = (cores, sensitivity, sources)

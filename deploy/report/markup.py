@@ -1,9 +1,9 @@
-"""HTML and SVG elements from plain values; every text is escaped unless it is already markup."""
+"""HTML and SVG elements from plain values; text is escaped unless it is already markup."""
 
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 VOID = frozenset({"br", "col", "hr", "meta"})
 
@@ -14,8 +14,12 @@ class Markup(str):
     __slots__ = ()
 
 
+NOTHING = Markup("")
+"""A section without data."""
+
+
 def text(value: object) -> Markup:
-    """Any value as escaped text; what UTF-8 cannot hold is replaced."""
+    """Any value as escaped text; characters that UTF-8 cannot hold are replaced."""
     if isinstance(value, Markup):
         return value
     return Markup(html.escape(str(value).encode("utf-8", "replace").decode("utf-8")))
@@ -48,7 +52,7 @@ def _short(value: object) -> object:
 
 
 def number(value: object) -> str:
-    """A number as people read it: thousands separated, about four digits; other values as text."""
+    """A number with separated thousands and about four digits; any other value as text."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
     if value == int(value):
@@ -62,7 +66,7 @@ def number(value: object) -> str:
 
 
 def per_cent(share: float) -> str:
-    """A share of 1 in whole per cent; what is more than nothing is never shown as 0 %."""
+    """A share of 1 in whole per cent; a small share is ``<1 %``, never 0 %."""
     if 0 < share < 0.005:
         return "<1 %"
     return f"{share:.0%}".replace("%", " %")
@@ -77,14 +81,22 @@ def shape_text(shape: Iterable[int]) -> str:
 
 
 def shortened(name: str, most: int) -> str:
-    """A text cut to a number of characters; callers keep the whole one in a title."""
+    """A text cut to a number of characters; callers put the whole text in a title."""
     return name if len(name) <= most else f"{name[: most - 1]}…"
 
 
-def section(anchor: str, heading: str, standing: str | None, *children: object) -> Markup:
-    """A titled part of the page; standing is ``exact`` or ``estimate``."""
-    badge = "" if standing is None else element("span", standing, class_=f"standing {standing}")
-    return element("section", element("h2", heading, " ", badge), *children, id=anchor)
+def section(
+    anchor: str, heading: str, standing: str | None, basis: str | None, *children: object
+) -> Markup:
+    """A titled part of the page.
+
+    Args:
+        standing: ``exact`` or ``estimate``.
+        basis: what its figures describe, the run shown or the steady state, and the samples measured.
+    """
+    badge = "" if standing is None else element("span", standing, class_="standing")
+    note = "" if basis is None else element("span", basis, class_="basis")
+    return element("section", element("h2", heading, " ", badge, " ", note), *children, id=anchor)
 
 
 def scrolling(*children: object) -> Markup:
@@ -92,12 +104,6 @@ def scrolling(*children: object) -> Markup:
     return element("div", *children, class_="scroll", tabindex="0")
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> Markup:
-    """A table; a column whose heading begins in lower case holds numbers and is right-aligned."""
-    classes = ["n" if heading[0].islower() else None for heading in header]
-    head = (element("th", h, class_=c) for h, c in zip(header, classes, strict=True))
-    body = (
-        element("tr", *(element("td", v, class_=c) for v, c in zip(row, classes, strict=True)))
-        for row in rows
-    )
-    return element("table", element("thead", element("tr", *head)), element("tbody", *body))
+def details(summary: str, *children: object) -> Markup:
+    """A part that a click opens; wide parts scroll sideways."""
+    return element("details", element("summary", summary), scrolling(*children))

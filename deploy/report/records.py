@@ -1,4 +1,4 @@
-"""What stands in ``report.json``, by type: what builds the report and what shows it agree on these names."""
+"""The types of ``report.json``, for the code that builds the report and the code that shows it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def plain(value: Any) -> Any:
-    """A dataclass as plain containers: the record that is named after it."""
+    """Turn a dataclass into plain containers: the record of its name."""
     return asdict(value)
 
 
@@ -29,7 +29,7 @@ class TargetRecord(TypedDict):
 
 
 class OptionsRecord(TypedDict):
-    """The ``CompileOptions`` that a report refers to; the file holds all of them."""
+    """The ``CompileOptions`` that views of the report use; the file holds all of them."""
 
     array: str
     optimize: str | None
@@ -102,7 +102,7 @@ class MappingRecord(TypedDict):
 
 
 class MappedPopulationRecord(TypedDict):
-    """Cores; and under the name of each of ``CORE_LIMITS`` the most used and what there is."""
+    """Cores; and per name in ``CORE_LIMITS`` the highest use of a core and the limit."""
 
     cores: int
     replicas: int
@@ -132,7 +132,7 @@ SpanRecord: TypeAlias = tuple[int, int, str, int, list[str] | None]
 
 
 class StageRecord(TypedDict):
-    """A stage: ``steady_shares`` are of the steady state, the rest is of the run that is shown."""
+    """A stage: ``steady_shares`` describe the steady state, all else the run that is shown."""
 
     population: str
     steady_shares: dict[Activity, float]
@@ -183,7 +183,7 @@ class TimeRecord(TypedDict):
 
 
 class CostRecord(TypedDict):
-    """Per sample in the steady state, but for the latency of the first sample."""
+    """Costs per sample in the steady state; ``first_latency_s`` is that of the first sample."""
 
     interval_s: float
     barrier_share: float
@@ -308,6 +308,27 @@ class ArrayRecord(TypedDict):
     estimates: list[ModeRecord]
 
 
+class UnrollingRecord(TypedDict):
+    unrolling: dict[str, int]
+    mode: ModeName
+    total_cycles: int
+    utilisation: float
+    port_bytes: float
+    off_chip_bytes: int
+    energy_pj: float
+    on_front: bool
+    is_own: bool
+
+
+class SweepRecord(TypedDict):
+    """Every unrolling of an array's elements in one mode; ``left_out`` of them need larger buffers."""
+
+    mode: ModeName
+    elements: int
+    left_out: int
+    designs: list[UnrollingRecord]
+
+
 class Report(TypedDict):
     """``report.json``."""
 
@@ -330,6 +351,7 @@ class Report(TypedDict):
     pipeline: PipelineRecord
     costs: dict[str, CostRecord]
     asynchronous: dict[str, AsynchronousRecord]
+    cost_samples: int
     sensitivity: list[SensitivityRecord]
     pe_array: ArrayRecord
     comparison: list[ComparisonRow]

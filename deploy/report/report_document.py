@@ -1,4 +1,4 @@
-"""``report.json``: everything the report shows, for machines; the terminal and HTML views read it."""
+"""Builds ``report.json``, which the terminal and HTML views show."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ VERSION = 1
 
 
 def report_document(compilation: Compilation) -> Report:
-    """The report as plain data: deterministic, no host names, no times of day."""
+    """The report as plain data, without host names and times of day: equal input gives equal bytes."""
     c = compilation
     mapping: Any = c.design.mapping.summary()
     on_array = array_document(c.on_array)
@@ -64,6 +64,7 @@ def report_document(compilation: Compilation) -> Report:
         "pipeline": _pipeline(c),
         "costs": {name: plain(cost) for name, cost in c.costs.items()},
         "asynchronous": {name: plain(time) for name, time in c.asynchronous.items()},
+        "cost_samples": c.cost_samples,
         "sensitivity": [plain(s) for s in c.sensitivity],
         "pe_array": on_array,
         "comparison": [*pipeline_rows(c), *array_rows(on_array)],
@@ -184,7 +185,7 @@ def _stage(schedule: Schedule, steady: SteadyState, population: str, stage: str)
 
 
 def explain_limit(c: Compilation) -> str:
-    """One sentence on what sets the interval."""
+    """A sentence that says what sets the interval."""
     interval = c.interval
     if not interval.buffers:
         names = [
@@ -193,11 +194,11 @@ def explain_limit(c: Compilation) -> str:
             if window == interval.ticks * c.design.pipeline.num_replicas(name)
         ]
         if any(not c.design.pipeline.incoming(name) for name in names):
-            return "the host sends one image a tick: no pipeline can be faster"
+            return "the host sends one image per tick: no pipeline can be faster"
         who = f"{names[0]} fires" if len(names) == 1 else f"{_listed(names)} fire"
         shared = any(c.design.pipeline.num_replicas(name) > 1 for name in names)
         return (
-            f"{who} for {interval.ticks} ticks a sample{', shared by replicas' * shared}; no buffer can "
+            f"{who} for {interval.ticks} ticks per sample{', shared by replicas' * shared}; no buffer can "
             f"shorten that, only fewer timesteps or more replicas can"
         )
     buffers = ", ".join(f"{b} (D = {b.slots})" for b in interval.buffers)

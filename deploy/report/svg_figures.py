@@ -1,10 +1,11 @@
-"""The report's pictures as inline SVG: layer graph, stall bars, pipeline timeline."""
+"""The report's pictures as inline SVG: layer graph, stacked bars, pipeline timeline."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+from deploy.report.array_document import STALLS
 from deploy.report.markup import (
     Markup,
     element,
@@ -14,20 +15,27 @@ from deploy.report.markup import (
     shape_text,
     shortened,
 )
-from deploy.report.records import PopulationRecord, Report, SpanRecord, SynapseRecord, TimeRecord
+from deploy.report.records import (
+    ArrayRecord,
+    PopulationRecord,
+    Report,
+    SpanRecord,
+    SynapseRecord,
+    TimeRecord,
+)
 from hw_models.multicore.cost.tick_cost import TIMES
 from hw_models.multicore.pipeline.pipeline_ticks import ACTIVITIES
 
 SAMPLE_COLOURS = 8
 _BOX = (152, 76)
 _COLUMN, _ROW = 222, 104
-_LABEL_WIDTH = 130
+_LABEL_WIDTH, _BAR_WIDTH = 130, 700
 
 
 def layer_graph(report: Report) -> Markup:
-    """Populations from left to right by depth, one small square for each timestep of T_l.
+    """Populations from left to right by depth, with one small square per timestep of T_l.
 
-    Edges of the critical cycle are drawn heavily; an edge that skips columns runs above the boxes.
+    Edges of the critical cycle are heavy; an edge that skips columns runs above the boxes.
     """
     populations, synapses = report["populations"], report["synapses"]
     depth = {p["name"]: 0 for p in populations}
@@ -48,15 +56,20 @@ def layer_graph(report: Report) -> Markup:
     edges = [_edge(s, place, lanes, critical) for s in synapses]
     boxes = [_box(p, place[p["name"]], p["name"] in names) for p in populations]
     width = (max(depth.values()) + 1) * _COLUMN - (_COLUMN - _BOX[0]) + 16
-    height = top + max(taken.values()) * _ROW
+    height = top + max(taken.values()) * _ROW - (_ROW - _BOX[1]) + 8
+    return _picture(width, height, "layer graph", _arrow_head(), *edges, *boxes)
+
+
+def _picture(width: float, height: float, label: str, *children: Markup) -> Markup:
+    """A picture that shrinks by up to a quarter to fit the page, and scrolls if that is not enough."""
     return element(
-        "svg", _arrow_head(), *edges, *boxes, width=width, height=height,
-        viewBox=f"0 0 {width} {height}", role="img", aria_label="layer graph",
+        "svg", *children, width=width, height=height, viewBox=f"0 0 {width:g} {height:g}",
+        style=f"min-width:{0.75 * width:.0f}px", role="img", aria_label=label,
     )  # fmt: skip
 
 
 def _lanes(spans: list[tuple[int, int]]) -> list[int]:
-    """The lowest free lane for each span of columns; spans may share a lane end to end."""
+    """The lowest free lane for each span of columns; one may start where another ends."""
     last_column: list[int] = []
     lanes = []
     for start, stop in spans:
@@ -142,33 +155,64 @@ def _box(population: PopulationRecord, place: tuple[int, int], critical: bool) -
 
 
 def stall_bars(report: Report) -> Markup:
-    """One stacked bar a stage: what it did in each tick of the run."""
+    """One stacked bar per stage: its ticks in the run shown, by activity."""
     pipeline = report["pipeline"]
     rows = {stage: record["activity"] for stage, record in pipeline["stages"].items()}
     unit = f"of {pipeline['num_ticks']} ticks"
-    return _stacked_bars(rows, ACTIVITIES, unit, "ticks of each stage by activity")
+    return stacked_bars(rows, ACTIVITIES, unit, "ticks of each stage by activity")
 
 
 def time_bars(times: dict[str, TimeRecord]) -> Markup:
-    """One stacked bar a population: what the time of its cores goes into, in microseconds."""
+    """One stacked bar per population: the time of its cores, in microseconds."""
     seconds = cast("dict[str, dict[str, float]]", times)
     rows = {
         name: {kind: 1e6 * record[f"{kind}_s"] for kind in TIMES}
         for name, record in seconds.items()
     }
-    return _stacked_bars(rows, TIMES, "µs", "time of each population's cores")
+    return stacked_bars(rows, TIMES, "µs", "time of each population's cores")
 
 
-def _stacked_bars(
-    rows: Mapping[str, Mapping[Any, float]], kinds: Sequence[str], unit: str, label: str
+def cycle_bars(on_array: ArrayRecord) -> Markup:
+    """One stacked bar per mode of the PE array, at one scale: the cycles of a sample by cause."""
+    kinds = ["turns", *(f"wait-{name}" for name in STALLS), "edges"]
+    rows: dict[str, dict[str, int]] = {
+        mode["mode"]: {
+            "turns": mode["cycles"],
+            **{f"wait-{name}": mode["stalls"][name] for name in STALLS},
+            "edges": mode["fill_and_drain_cycles"],
+        }
+        for mode in on_array["estimates"]
+    }
+    label = "cycles of a sample on the PE array by cause"
+    return stacked_bars(rows, kinds, "cycles", label, at_one_scale=True)
+
+
+def stacked_bars(
+    rows: Mapping[str, Mapping[Any, float]],
+    kinds: Sequence[str],
+    unit: str,
+    label: str,
+    *,
+    at_one_scale: bool = False,
 ) -> Markup:
-    """Bars of equal length; every kind is a class of the style sheet."""
-    width, drawn = 560, []
+    """A stacked bar per row; each kind is a class of the style sheet.
+
+    Args:
+        rows: amount of each kind, by the name of the row.
+        unit: of the amounts.
+        label: of the picture, for readers who cannot see it.
+        at_one_scale: the bars are as long as their sums, which are written after them; otherwise all
+            have the same length.
+    """
+    longest, drawn = max(sum(amounts.values()) for amounts in rows.values()), []
     for index, (name, amounts) in enumerate(rows.items()):
         y, x, total = index * 30, float(_LABEL_WIDTH), sum(amounts.values())
+        scale = _BAR_WIDTH / (longest if at_one_scale else total)
         parts = [element("text", shortened(name, 17), x=0, y=y + 17)]
         for kind in kinds:
-            size = amounts[kind] / total * width
+            size = amounts[kind] * scale
+            if not size:
+                continue
             title = element("title", f"{name}: {kind} {number(amounts[kind])} {unit}")
             parts.append(element("rect", title, x=x, y=y + 3, width=size, height=20, class_=kind))
             if size > 38:
@@ -177,19 +221,18 @@ def _stacked_bars(
                     element("text", share, x=x + size / 2, y=y + 17, class_=f"in-bar on-{kind}")
                 )
             x += size
+        if at_one_scale:
+            parts.append(element("text", number(total), x=x + 6, y=y + 17, class_="quiet"))
         drawn.append(join(parts))
-    height, whole = 30 * len(drawn), _LABEL_WIDTH + width
-    return element(
-        "svg", *drawn, width=whole, height=height, viewBox=f"0 0 {whole} {height}",
-        role="img", aria_label=label,
-    )  # fmt: skip
+    width = _LABEL_WIDTH + _BAR_WIDTH + (110 if at_one_scale else 0)
+    return _picture(width, 30 * len(drawn), label, *drawn)
 
 
 def timeline(report: Report) -> Markup:
-    """Stages over ticks: firing windows coloured by sample, stalls tinted by their kind."""
+    """Stages over ticks: firing windows in the colour of their sample, stalls in that of their kind."""
     pipeline = report["pipeline"]
     ticks = pipeline["num_ticks"]
-    scale = max(9.0, min(22.0, 1000 / ticks))
+    scale = max(4.0, min(22.0, 1000 / ticks))
     names = list(pipeline["stages"])
     bottom = 8 + len(names) * 34
     every = next(step for step in (5, 10, 20, 50, 100, 1000, 10**6) if step * scale >= 45)
@@ -203,10 +246,7 @@ def timeline(report: Report) -> Markup:
         rows.append(element("text", shortened(name, 17), x=0, y=y + 18))
         rows += [_span(name, span, y, scale) for span in pipeline["stages"][name]["spans"]]
     width = _LABEL_WIDTH + ticks * scale + 20
-    return element(
-        "svg", *rows, width=width, height=bottom + 22, viewBox=f"0 0 {width:g} {bottom + 22}",
-        role="img", aria_label="pipeline timeline",
-    )  # fmt: skip
+    return _picture(width, bottom + 22, "pipeline timeline", *rows)
 
 
 def _span(name: str, span: SpanRecord, y: int, scale: float) -> Markup:

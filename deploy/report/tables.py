@@ -1,33 +1,53 @@
-"""Tables of the report as data, built once and rendered twice: for a terminal and for the HTML page."""
+"""Tables of the report as data: each is built once, and rendered in a terminal and on the page."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as TerminalTable
+from typing_extensions import assert_never
 
-from deploy.report import markup
-from deploy.report.markup import Markup, element, number, per_cent
-from deploy.report.records import ComparisonRow
+from deploy.report.markup import Markup, element, join, number
+
+if TYPE_CHECKING:
+    from hw_models.multicore.pipeline.pipeline_ticks import Activity
+
+MARKS: dict[Activity, tuple[str, str]] = {
+    "busy": ("#", "green"),
+    "starved": ("s", "yellow"),
+    "blocked": ("b", "red"),
+    "drained": (".", "dim"),
+}
+"""How a terminal draws each activity: character and colour."""
+
+Record = TypeVar("Record")
+
+_BAR_CHARACTERS, _BAR_PIXELS, _METER_PIXELS = 20, 120, 60
+_PIPE_WIDTH = 140
 
 
-@dataclass(frozen=True, kw_only=True)
-class Column:
-    """A column.
+class Emphasis(Enum):
+    """How much a row stands out; the value is its class on the page."""
 
-    Attributes:
-        heading: on the page; numbers are right-aligned, and their headings begin in lower case.
-        short: in a terminal.
-    """
+    NONE = None
+    STRONG = "strong"
+    FAINT = "faint"
 
-    heading: str
-    short: str
 
-    @property
-    def holds_numbers(self) -> bool:
-        return self.heading[0].islower()
+_TERMINAL_STYLE = {Emphasis.NONE: None, Emphasis.STRONG: "bold", Emphasis.FAINT: "dim"}
+
+
+class Holds(Enum):
+    """Kind of the cells of a column; the value is their class on the page. Only sentences wrap."""
+
+    NAMES = None
+    SENTENCES = "sentence"
+    NUMBERS = "n"
 
 
 @dataclass(frozen=True)
@@ -42,94 +62,199 @@ class Metered:
     share: float
 
 
+@dataclass(frozen=True)
+class Activities:
+    """Ticks of a stage by activity, drawn as a stacked bar."""
+
+    ticks: Mapping[Activity, int]
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Values one below the other."""
+
+    values: Sequence[float | str]
+
+
+@dataclass(frozen=True)
+class Tag:
+    """A word that the page shows framed, in the colour of its class."""
+
+    word: str
+
+
+Cell: TypeAlias = "str | float | Metered | Activities | Lines | Tag | None"
+"""Of a table; None if there is nothing to say."""
+
+
+@dataclass(frozen=True)
+class Column(Generic[Record]):
+    """A column.
+
+    Attributes:
+        heading: on the page.
+        short: in a terminal; a column without one is on the page alone.
+        cell: of a record.
+    """
+
+    heading: str
+    short: str | None
+    holds: Holds
+    cell: Callable[[Record], Cell]
+
+
+def names(heading: str, short: str | None, cell: Callable[[Record], Cell]) -> Column[Record]:
+    """A column of names."""
+    return Column(heading, short, Holds.NAMES, cell)
+
+
+def sentences(heading: str, short: str | None, cell: Callable[[Record], Cell]) -> Column[Record]:
+    """A column of text that may be long."""
+    return Column(heading, short, Holds.SENTENCES, cell)
+
+
+def numbers(heading: str, short: str | None, cell: Callable[[Record], Cell]) -> Column[Record]:
+    """A column of numbers."""
+    return Column(heading, short, Holds.NUMBERS, cell)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One cell per column."""
+
+    cells: Sequence[Cell]
+    emphasis: Emphasis = Emphasis.NONE
+
+
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """A table. Cells are text, numbers, ``Metered``, or None where there is nothing to say."""
+    """A table; its title is shown in a terminal, while the page has a heading or a summary above it."""
 
     title: str
-    columns: Sequence[Column]
-    rows: Sequence[Sequence[object]]
+    columns: Sequence[Column[Any]]
+    rows: Sequence[Row]
 
     def only(self, *headings: str) -> Table:
         """The table with some of its columns."""
-        chosen = [i for i, column in enumerate(self.columns) if column.heading in headings]
-        return Table(
-            title=self.title,
-            columns=[self.columns[i] for i in chosen],
-            rows=[[row[i] for i in chosen] for row in self.rows],
-        )
+        return self._keeping([column.heading in headings for column in self.columns])
 
     def for_terminal(self) -> TerminalTable:
-        table = TerminalTable(
-            title=self.title, title_justify="left", box=None, padding=(0, 2, 0, 0)
-        )
-        for index, column in enumerate(self.columns):
+        """The columns that have a short heading; the title is left to ``print_table``."""
+        shown = self._keeping([column.short is not None for column in self.columns])
+        table = TerminalTable(box=None, padding=(0, 1, 0, 0))
+        for column in shown.columns:
             table.add_column(
-                column.short,
-                justify="right" if column.holds_numbers else "left",
-                no_wrap=index == 0,
+                column.short or "",
+                justify="right" if column.holds is Holds.NUMBERS else "left",
+                no_wrap=column.holds is not Holds.SENTENCES,
+                overflow="fold",
             )
-        for row in self.rows:
-            table.add_row(*("-" if cell is None else escape(_text(cell)) for cell in row))
+        for row in shown.rows:
+            cells = (_in_terminal(cell) for cell in row.cells)
+            table.add_row(*cells, style=_TERMINAL_STYLE[row.emphasis])
         return table
 
     def for_page(self) -> Markup:
-        return markup.table(
-            [column.heading for column in self.columns],
-            [["" if cell is None else _on_page(cell) for cell in row] for row in self.rows],
+        classes = [column.holds.value for column in self.columns]
+        head = (
+            element("th", column.heading, class_=c)
+            for column, c in zip(self.columns, classes, strict=True)
         )
+        body = (
+            element(
+                "tr",
+                *(
+                    element("td", _on_page(cell), class_=c)
+                    for cell, c in zip(row.cells, classes, strict=True)
+                ),
+                class_=row.emphasis.value,
+            )
+            for row in self.rows
+        )
+        return element("table", element("thead", element("tr", *head)), element("tbody", *body))
+
+    def _keeping(self, chosen: Sequence[bool]) -> Table:
+        def keep(cells: Sequence[Cell]) -> list[Cell]:
+            return [cell for cell, is_kept in zip(cells, chosen, strict=True) if is_kept]
+
+        columns = [column for column, is_kept in zip(self.columns, chosen, strict=True) if is_kept]
+        rows = [replace(row, cells=keep(row.cells)) for row in self.rows]
+        return replace(self, columns=columns, rows=rows)
 
 
-def _text(cell: object) -> str:
-    return number(cell.value if isinstance(cell, Metered) else cell)
+def tabulate(
+    title: str,
+    records: Iterable[Record],
+    *columns: Column[Record],
+    emphasis: Callable[[Record], Emphasis] = lambda record: Emphasis.NONE,
+) -> Table:
+    """Make a table with one row per record."""
+    rows = [
+        Row([column.cell(record) for column in columns], emphasis(record)) for record in records
+    ]
+    return Table(title=title, columns=columns, rows=rows)
 
 
-def _on_page(cell: object) -> object:
-    if not isinstance(cell, Metered):
-        return number(cell)
-    meter = element("span", class_="meter", style=f"width:{cell.share * 60:.1f}px")
-    return markup.join([_text(cell), meter])
+def print_table(table: Table, console: Console) -> None:
+    """Print a table under its title; if the output is no terminal, as wide as the table needs to be."""
+    console.print(f"\n[italic]{escape(table.title)}[/italic]")
+    if not console.is_terminal:
+        console = Console(file=console.file, width=max(console.width, _PIPE_WIDTH))
+    console.print(table.for_terminal())
 
 
-IN_SUMMARY = (
-    "Design",
-    "latency, µs",
-    "between results, µs",
-    "results/s",
-    "energy/sample, nJ",
-    "busy",
-)
-"""Columns of ``comparison_table`` that fit a narrow terminal."""
+def _in_terminal(cell: Cell) -> str:
+    match cell:
+        case None:
+            return "-"
+        case str() | float() | int():
+            return escape(number(cell))
+        case Metered():
+            return number(cell.value)
+        case Activities():
+            return _bar(cell.ticks)
+        case Lines():
+            return "\n".join(map(_in_terminal, cell.values))
+        case Tag():
+            return escape(cell.word)
+        case _:
+            assert_never(cell)
 
 
-def comparison_table(rows: Sequence[ComparisonRow]) -> Table:
-    """The pipeline under each cost profile, and the array in each mode."""
-    slowest = max((row["interval_us"] for row in rows), default=1)
-    hungriest = max((row["energy_nj"] for row in rows), default=1)
-    columns = {
-        "Design": "design",
-        "latency, µs": "latency us",
-        "between results, µs": "every us",
-        "results/s": "per s",
-        "energy/sample, nJ": "energy nJ",
-        "busy": "busy",
-        "stalled": "stalled",
-        "off chip, kB": "off chip kB",
-    }
-    return Table(
-        title="estimates per sample",
-        columns=[Column(heading=heading, short=short) for heading, short in columns.items()],
-        rows=[
-            [
-                row["design"],
-                row["latency_us"],
-                Metered(row["interval_us"], row["interval_us"] / slowest),
-                f"{row['throughput_per_s']:,.0f}",
-                Metered(row["energy_nj"], row["energy_nj"] / hungriest),
-                per_cent(row["utilisation"]),
-                per_cent(row["stalled"]),
-                None if row["off_chip_bytes"] is None else row["off_chip_bytes"] / 1000,
-            ]
-            for row in rows
-        ],
-    )
+def _bar(ticks: Mapping[Activity, int]) -> str:
+    """A stacked bar; rounding by running totals keeps its width exact."""
+    total, seen, drawn, bar = sum(ticks.values()), 0, 0, ""
+    for activity, (mark, colour) in MARKS.items():
+        seen += ticks[activity]
+        width = round(seen / total * _BAR_CHARACTERS) - drawn
+        drawn += width
+        bar += f"[{colour}]{mark * width}[/{colour}]" if width else ""
+    return bar
+
+
+def _on_page(cell: Cell) -> str:
+    match cell:
+        case None:
+            return ""
+        case str() | float() | int():
+            return number(cell)
+        case Tag():
+            return element("span", cell.word, class_=f"kind {cell.word}")
+        case Metered():
+            filled = cell.share * _METER_PIXELS
+            rest = _meter(None, _METER_PIXELS - filled)  # so that the numbers stand in line
+            return join([number(cell.value), _meter("busy", filled), rest])
+        case Lines():
+            return join(map(_on_page, cell.values), element("br"))
+        case Activities():
+            total = sum(cell.ticks.values())
+            return join(
+                _meter(activity, cell.ticks[activity] / total * _BAR_PIXELS) for activity in MARKS
+            )
+        case _:
+            assert_never(cell)
+
+
+def _meter(kind: str | None, pixels: float) -> Markup:
+    name = "meter" if kind is None else f"meter {kind}"
+    return element("span", class_=name, style=f"width:{pixels:.1f}px")

@@ -1,25 +1,36 @@
-"""The report in a terminal: one readable summary."""
+"""The report in a terminal: the summary of a build, and the PE array in full."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
-from deploy.report.records import CauseRecord, CostRecord, MappingRecord, Report
-from deploy.report.tables import IN_SUMMARY, comparison_table
+from deploy.report.array_findings import findings, headline, silicon
+from deploy.report.array_tables import (
+    energy_table,
+    layers_table,
+    mode_table,
+    shown_mode,
+    skipping_table,
+    sweep_table,
+    waits_table,
+)
+from deploy.report.pipeline_tables import (
+    IN_SUMMARY,
+    comparison_table,
+    designs_table,
+    stages_table,
+)
+from deploy.report.records import CostRecord, MappingRecord, Report, SweepRecord
+from deploy.report.tables import MARKS, print_table
 from hw_models.multicore.cost.tick_cost import TIMES
-from hw_models.multicore.pipeline.pipeline_ticks import Activity
 
-_BAR: dict[Activity, tuple[str, str]] = {
-    "busy": ("#", "green"),
-    "starved": ("s", "yellow"),
-    "blocked": ("b", "red"),
-    "drained": (".", "dim"),
-}
-_BAR_WIDTH = 20
+_ESTIMATES = (
+    "[dim]estimates, from coefficients of different processes and scopes: their sources are in the "
+    "report[/dim]"
+)
 
 
 def print_summary(report: Report, console: Console) -> None:
@@ -38,14 +49,11 @@ def print_summary(report: Report, console: Console) -> None:
         )
     if note := report["data_note"]:
         console.print(f"[yellow]{escape(note)}[/yellow]")
-    console.print(_populations(report))
+    print_table(stages_table(report), console)
     legend = ", ".join(
-        f"[{colour}]{mark}[/{colour}] {name}" for name, (mark, colour) in _BAR.items()
+        f"[{colour}]{mark}[/{colour}] {name}" for name, (mark, colour) in MARKS.items()
     )
-    console.print(
-        f"run of {pipeline['samples']} in {pipeline['num_ticks']} ticks: {legend}; stalled: part of the "
-        f"steady state"
-    )
+    console.print(f"run shown: {pipeline['samples']} samples; {legend}")
     console.print(
         f"\nfirst result after [bold]{pipeline['first_latency_ticks']}[/bold] ticks, then one every "
         f"[bold]{pipeline['interval_exact']}[/bold] ticks (longest firing window: "
@@ -57,24 +65,53 @@ def print_summary(report: Report, console: Console) -> None:
             f"  {escape(change['description'])}: one every {change['interval_ticks']:g} ticks"
         )
     console.print(
-        f"in the steady state a stage stalls {pipeline['stall_share']:.0%} of the time; no buffer "
-        f"brings these windows below {pipeline['least_stall_share']:.0%}"
+        f"in the steady state a stage stalls {pipeline['stall_share']:.0%} of the time; with these firing "
+        f"windows no buffers bring it below {pipeline['least_stall_share']:.0%}"
     )
     for profile, cost in report["costs"].items():
         console.print(_pace(profile, cost))
         without = report["asynchronous"][profile]["interval_s"]
         console.print(
-            f"  without a barrier, each core in step with its neighbours only, a result every "
-            f"{without * 1e6:,.1f} us in place of {cost['interval_s'] * 1e6:,.1f}"
+            f"  without a barrier, if each core waits for its neighbours only: a result every "
+            f"{without * 1e6:,.1f} us instead of {cost['interval_s'] * 1e6:,.1f}"
         )
     if report["design_points"]:
+        print_table(designs_table(report), console)
+    if report["comparison"]:
+        print_table(comparison_table(report["comparison"]).only(*IN_SUMMARY), console)
+        console.print(_ESTIMATES)
+
+
+def print_array(report: Report, sweeps: Sequence[SweepRecord], console: Console) -> None:
+    """The array of a report layer by layer and as a whole, its sweeps, and the pipeline next to it."""
+    on_array = report["pe_array"]
+    console.print(escape(headline(on_array)))
+    if on_array["refusal"] is not None:
+        console.print(f"the array cannot run this network: {escape(on_array['refusal'])}")
+    else:
+        tables = [
+            layers_table(report),
+            waits_table(on_array),
+            mode_table(shown_mode(on_array)),
+            energy_table(on_array),
+        ]
+        if on_array["skipping_samples"]:
+            tables.append(skipping_table(on_array))
+        for table in tables:
+            print_table(table, console)
         console.print()
-        console.print(_designs(report))
-    print_comparison(report, console)
+        for sentence in (*findings(on_array), silicon(on_array)):
+            console.print(sentence)
+    for sweep in sweeps:
+        print_table(sweep_table(sweep), console)
+        if sweep["left_out"]:
+            console.print(f"[dim]{sweep['left_out']} more need larger buffers[/dim]")
+    print_table(comparison_table(report["comparison"]), console)
+    console.print(_ESTIMATES)
 
 
 def _pace(profile: str, cost: CostRecord) -> str:
-    """What the cores' time goes into, and the population whose cores are slowest most of the time."""
+    """The shares of the cores' time, and the population whose cores are slowest most of the time."""
     times = cost["times"]
     slowest = max(times, key=lambda name: times[name]["pace_s"])
     cores = cost["core_times"]
@@ -89,98 +126,6 @@ def _pace(profile: str, cost: CostRecord) -> str:
         f"{mesh / cost['interval_s']:.0%} for spikes in the mesh, barriers take "
         f"{cost['barrier_share']:.0%}; {escape(slowest)} sets the pace {pace:.0%} of the time"
     )
-
-
-def _designs(report: Report) -> Table:
-    """What each step of --optimize bought."""
-    title = f"what each step of the search for {report['options']['optimize']} bought"
-    if profiles := report["design_points"][0]["interval_us"]:
-        title += f"; us between results: {', '.join(profiles)}"
-    table = Table(
-        title=title,
-        title_justify="left",
-        box=None,
-        padding=(0, 2, 0, 0),
-    )
-    table.add_column("step", min_width=20)
-    for column in ("T", "ticks", "us", "first", "stalled", "cores", "slots", "correct"):
-        table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("verdict")
-    for point in report["design_points"]:
-        accuracy = point["accuracy"]
-        table.add_row(
-            escape(point["change"]),
-            f"{point['mean_timesteps']:.2f}",
-            f"{point['interval_ticks']:g}",
-            "\n".join(f"{us:,.1f}" for us in point["interval_us"].values()) or "-",
-            str(point["first_latency_ticks"]),
-            f"{point['stall_share']:.0%}",
-            f"{point['num_cores']:,}",
-            str(point["num_slots"]),
-            "-" if accuracy is None else f"{accuracy:.2%}",
-            escape(point["verdict"]),
-            style="bold" if point["verdict"] == "kept" else "dim",
-        )
-    return table
-
-
-def print_comparison(report: Report, console: Console) -> None:
-    """Pipeline against PE array, in seconds and joules; estimates, unlike the ticks above."""
-    if not report["comparison"]:
-        return
-    console.print()
-    console.print(comparison_table(report["comparison"]).only(*IN_SUMMARY).for_terminal())
-    console.print(
-        "[dim]estimates, from coefficients of different processes and scopes: their sources are in the "
-        "report[/dim]"
-    )
-
-
-def _populations(report: Report) -> Table:
-    table = Table(box=None, padding=(0, 1, 0, 0))
-    table.add_column("population", no_wrap=True)
-    for column in ("shape", "T", "cores", "slots"):
-        table.add_column(column, justify="right", no_wrap=True)
-    table.add_column(f"{report['pipeline']['num_ticks']} ticks", no_wrap=True)
-    table.add_column("stalled", justify="right", no_wrap=True)
-    table.add_column("waits for", no_wrap=True)
-    for population in report["populations"]:
-        name, replicas = population["name"], population["replicas"]
-        depths = [s["slots"] // replicas for s in report["synapses"] if s["target"] == name]
-        stages = {n: s for n, s in report["pipeline"]["stages"].items() if s["population"] == name}
-        where = str(population["cores"] // replicas or "host")
-        for stage, record in stages.items():
-            steady = record["steady_shares"]
-            table.add_row(
-                escape(stage),
-                "x".join(map(str, population["shape"])),
-                str(population["timesteps"]),
-                where,
-                "+".join(map(str, depths)) or "-",
-                _bar(record["activity"]),
-                f"{steady['starved'] + steady['blocked']:.0%}",
-                escape(_main_cause(record["causes"])),
-            )
-    return table
-
-
-def _bar(activity: Mapping[Activity, int]) -> str:
-    """A stacked bar; rounding by running totals keeps its width exact."""
-    total, seen, drawn, bar = sum(activity.values()), 0, 0, ""
-    for name, (mark, colour) in _BAR.items():
-        seen += activity[name]
-        width = round(seen / total * _BAR_WIDTH) - drawn
-        drawn += width
-        bar += f"[{colour}]{mark * width}[/{colour}]" if width else ""
-    return bar
-
-
-def _main_cause(causes: list[CauseRecord]) -> str:
-    if not causes:
-        return ""
-    cause = causes[0]
-    source, target = cause["edge"]
-    return f"spikes of {source}" if cause["activity"] == "starved" else f"a slot to {target}"
 
 
 def _cores(mapping: MappingRecord) -> str:

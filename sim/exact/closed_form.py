@@ -1,12 +1,12 @@
 """Spike counts and trains of soft-reset integrate-and-fire neurons under a constant current.
 
 No time loop: the number of spikes after t steps is a formula in V0, the current and the threshold. It is
-here twice: in int64 for any integers whatever, and in floating point, in place, for the usual case.
+implemented twice: in int64 for any integers, and in floating point, in place, for ``0 <= V0 < Theta``.
 
 Floating point is exact as long as every operand is an integer below ``EXACT_INTEGERS`` of its type, with p
 bits of mantissa. A quotient x / Theta that is no integer is at least 1 / Theta below the next integer n,
-which is more than half a unit in the last place of n, because n * Theta < 2^p. So rounding it never
-reaches n, and the floor of the rounded quotient is the floor of the quotient.
+which is more than half a unit in the last place of n, because n * Theta < 2^p. So rounding never reaches n,
+and the floor of the rounded quotient is the floor of the quotient.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from torch import Tensor
 
 
 def spikes_after(steps: int, current: Tensor, threshold: Tensor, initial: Tensor) -> Tensor:
-    """Number of spikes in the first ``steps`` timesteps, for any integers whatever.
+    """Number of spikes in the first ``steps`` timesteps, for any integers.
 
     A neuron with ``0 <= V0 < Theta`` spikes ``clip(floor((V0 + t A) / Theta), 0, t)`` times. Outside
-    that range two cases differ: a backlog (V0 >= Theta) that a negative current eats away, and a debt
+    that range two cases differ: a backlog (V0 >= Theta) that a negative current reduces, and a debt
     (V0 < 0) after which a current above the threshold makes the neuron spike in every step.
 
     Args:
@@ -30,7 +30,7 @@ def spikes_after(steps: int, current: Tensor, threshold: Tensor, initial: Tensor
     """
     current, threshold, initial = torch.broadcast_tensors(current, threshold, initial)
     plain = _floor_div(initial + steps * current, threshold).clamp(0, steps)
-    # every step pays A and loses Theta while the backlog lasts: j spikes need V0 >= j (Theta - A)
+    # while the backlog lasts, every step adds A and subtracts Theta: j spikes need V0 >= j (Theta - A)
     backlog = _floor_div(initial, (threshold - current).clamp(min=1)).clamp(0, steps)
     # first spike at the smallest t >= 1 with V0 + t A >= Theta, then one in every step
     first = (-_floor_div(initial - threshold, current.clamp(min=1))).clamp(min=1)
@@ -62,25 +62,25 @@ def counts_of_window_sums(timesteps: int, window_sums: Tensor, threshold: Tensor
     """``clip(floor((V0 + T A) / Theta), 0, T)`` for ``0 <= V0 < Theta``.
 
     Args:
-        window_sums: ``V0 + T A``, floating point; used up.
+        window_sums: ``V0 + T A``, floating point; overwritten.
         threshold: Theta in the same type.
 
     Returns:
-        the counts, in the same type and memory.
+        The counts, in the same type and memory.
     """
     return window_sums.div_(threshold).clamp_(0, timesteps).floor_()
 
 
 def bytes_of_window_sums(timesteps: int, window_sums: Tensor, threshold: Tensor) -> Tensor:
-    """The same in unsigned bytes, for T up to 255."""
+    """``counts_of_window_sums`` in unsigned bytes, for T up to 255."""
     return _truncate(window_sums.div_(threshold).clamp_(0, timesteps), timesteps)
 
 
 def bytes_of_levels(timesteps: int, levels: Tensor, *, fit_bytes: bool) -> Tensor:
-    """``floor(clip(y, 0, T))`` in unsigned bytes, for T up to 255; the levels are used up.
+    """``floor(clip(y, 0, T))`` in unsigned bytes, for T up to 255; the levels are overwritten.
 
     Args:
-        fit_bytes: all levels fit a signed byte, so the bytes are clipped: a quarter of the memory.
+        fit_bytes: all levels fit a signed byte, so bytes are clamped: a quarter of the memory.
     """
     if fit_bytes:
         return levels.to(torch.int8).clamp_(0, timesteps).view(torch.uint8)
@@ -99,13 +99,13 @@ def trains_of_currents(
 ) -> Tensor:
     """Counts for ``0 <= V0 < Theta`` and T up to 255, in unsigned bytes; writes the spikes of each step.
 
-    With the current cut to 0..Theta first, which changes no spike, ``floor((V0 + t A) / Theta)`` needs
-    no clipping: one quotient a step, and a spike wherever it grew.
+    The current is clamped to 0..Theta first, which changes no spike. Then ``floor((V0 + t A) / Theta)``
+    needs no clamping: one quotient per step, and a spike for each neuron whose quotient grew.
 
     Args:
-        currents: A, floating point, shape ``(B, C, H, W)``; used up.
+        currents: A, floating point, shape ``(B, C, H, W)``; overwritten.
         threshold, initial: Theta and V0 in the same type, broadcastable to ``(C, H, W)``.
-        spikes: bytes ``(T, B, H, W, C)`` to write 0 and 1 into, on whatever device.
+        spikes: bytes ``(T, B, H, W, C)`` to write 0 and 1 into, on any device.
     """
     torch.minimum(currents.clamp_(min=0), threshold, out=currents)
     sums, before = torch.empty_like(currents), None

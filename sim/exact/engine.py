@@ -1,13 +1,14 @@
-"""The exact engine: one integer-valued linear pass per synapse, whatever T_l is.
+"""The exact engine: one integer-valued linear pass per synapse, for any T_l.
 
 With averaging alignment the current is constant over a firing window, so counts are a closed form of
-the accumulator: no time axis exists unless spike trains are asked for. Counts travel from layer to layer
-in bytes where they fit; ``sim.exact.linear_kernels`` says in which arithmetic, and why it is exact.
+the accumulator: no time axis exists unless spike trains are asked for. Counts go from layer to layer in
+bytes if they fit; ``sim.exact.linear_kernels`` says in which arithmetic, and why it is exact.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from math import prod
 
 import numpy as np
@@ -27,17 +28,13 @@ from sim.exact.linear_kernels import (
 )
 from sim.results import CompactIntegers, Simulation, check_pixels
 from toolchain.errors import DeviceError, UnsupportedNetworkError
-from toolchain.networks.integer_network import (
-    IntegerNetwork,
-    IntegerReadout,
-    IntegerSpiking,
-)
+from toolchain.networks.integer_network import IntegerNetwork, IntegerSpiking
 
 ACCUMULATOR_BYTES = 8 * 2**20
-"""Largest accumulator of a batch: about what a processor's caches keep from a convolution to its count."""
+"""Largest accumulator of a batch on a processor: about the size that its caches keep until it is counted."""
 
 ACCELERATOR_BYTES = 256 * 2**20
-"""The same on an accelerator: enough to keep all of it at work."""
+"""Largest accumulator of a batch on an accelerator: enough work for all of it."""
 
 
 def run_exact(
@@ -55,13 +52,13 @@ def run_exact(
         pixels: integers of shape ``(B, C, H, W)``.
         with_counts: keep the counts of every population.
         with_trains: also derive every spike train; costs time and memory in proportion to T.
-        batch_size: samples computed at once, never changes a result; what suits the processor's caches
-            when None.
+        batch_size: samples computed at once, never changes a result;
+            ``ExactEngine.samples_per_batch`` by default.
         device: where torch computes, such as ``cpu`` or ``cuda``.
 
     Raises:
         UnsupportedNetworkError: a synapse does not average, so no closed form holds.
-        DataError: the pixels are not what the input population holds.
+        DataError: type, shape or range of the pixels do not fit the input population.
         DeviceError: the device is not there or does not compute exactly.
     """
     engine = ExactEngine(network, with_counts=with_counts, with_trains=with_trains, device=device)
@@ -109,10 +106,10 @@ class ExactEngine:
 
     @property
     def samples_per_batch(self) -> int:
-        """Samples whose largest accumulator takes what suits the device; at least 8."""
+        """Samples whose largest accumulator has a size that suits the device; at least 8."""
         largest = max(prod(layer.population.shape) for layer in self._layers)
-        held = ACCUMULATOR_BYTES if is_processor(self._options.device) else ACCELERATOR_BYTES
-        return max(8, held // (4 * largest))
+        size = ACCUMULATOR_BYTES if is_processor(self._options.device) else ACCELERATOR_BYTES
+        return max(8, size // (4 * largest))
 
     def run(
         self,
@@ -123,16 +120,19 @@ class ExactEngine:
         """Simulate integers of shape ``(N, C, H, W)``.
 
         Args:
-            batch_size: samples computed at once; ``samples_per_batch`` when None.
-            on_counts: called for each batch with each spiking population's name and counts
-                ``(B, C, H, W)``, of any type, as soon as they are known: what is to be reduced need not
-                be kept.
+            batch_size: samples computed at once; ``samples_per_batch`` by default.
+            on_counts: see ``sim.engines.OnCounts``.
 
         Raises:
-            DataError: the pixels are not what the input population holds.
+            DataError: type, shape or range of the pixels do not fit the input population.
         """
         checked = check_pixels(self._network, pixels)
-        results = _Results(len(pixels))
+        results = _Results.allocate(
+            self._network,
+            len(pixels),
+            with_counts=self._with_counts,
+            with_trains=self._options.with_trains,
+        )
         size = batch_size or self.samples_per_batch
         with exact_arithmetic():
             for start in range(0, max(len(pixels), 1), size):
@@ -146,27 +146,26 @@ class ExactEngine:
     def _run_batch(
         self, pixels: np.ndarray, batch: slice, results: _Results
     ) -> Iterator[tuple[str, Tensor]]:
-        """Each population's counts as they become known; those asked for go to the results."""
+        """Each population's counts as they become known; writes the results."""
         source = self._network.input
         values = {source.name: self._frames(pixels, source.max_value)}
         for layer, unread in zip(self._layers, self._unread_after, strict=True):
+            name = layer.population.name
             match layer:
                 case ReadoutLayer():
-                    results.logits(layer.population)[batch] = layer.logits(values)
+                    results.logits[batch] = layer.logits(values)
                     continue
                 case TrainLayer():
-                    spikes = results.spikes(layer.population)[:, batch]
-                    counts = layer.counts_and_spikes(values, spikes)
+                    counts = layer.counts_and_spikes(values, results.spikes[name][:, batch])
                 case CountLayer():
                     counts = layer.counts(values)
                 case _:
                     assert_never(layer)
             for source_name in unread:
                 del values[source_name]
-            name = layer.population.name
             values[name] = counts
             if self._with_counts:
-                results.counts(layer.population)[batch] = counts.permute(0, 2, 3, 1)
+                results.counts[name][batch] = counts.permute(0, 2, 3, 1)
             yield name, counts
 
     def _frames(self, pixels: np.ndarray, max_value: int) -> Tensor:
@@ -192,49 +191,46 @@ def _unread_after(layers: Sequence[Layer]) -> list[list[str]]:
     return [[s for s, last in last_reader.items() if last == i] for i in range(len(layers))]
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
 class _Results:
-    """Integers of all samples in memory, made once, that one batch after another fills in.
+    """Memory for the integers of all samples, which one batch after another fills in.
 
-    Channels lie last in memory, steps first, as the engine computes them.
+    Channels are last in memory, steps first, as the engine computes them.
+
+    Attributes:
+        logits: int64 ``(N, classes)``.
+        counts: unsigned bytes, or int64 if T does not fit, ``(N, H, W, C)``.
+        spikes: 0 and 1 in bytes, ``(T, N, H, W, C)``.
     """
 
-    def __init__(self, samples: int) -> None:
-        self._samples = samples
-        self._logits: Tensor | None = None
-        self._counts: dict[str, Tensor] = {}
-        self._spikes: dict[str, Tensor] = {}
+    logits: Tensor
+    counts: dict[str, Tensor]
+    spikes: dict[str, Tensor]
 
-    def logits(self, population: IntegerReadout) -> Tensor:
-        """int64 ``(N, classes)``."""
-        if self._logits is None:
-            self._logits = torch.empty((self._samples, prod(population.shape)), dtype=torch.int64)
-        return self._logits
+    @staticmethod
+    def allocate(
+        network: IntegerNetwork, samples: int, *, with_counts: bool, with_trains: bool
+    ) -> _Results:
+        def frames(population: IntegerSpiking, dtype: DTypeLike, *steps: int) -> Tensor:
+            channels, rows, columns = population.shape
+            # numpy asks for huge pages, so that first writes take a quarter of the time
+            return torch.from_numpy(np.empty((*steps, samples, rows, columns, channels), dtype))
 
-    def counts(self, population: IntegerSpiking) -> Tensor:
-        """Bytes, or int64 where they do not suffice, ``(N, H, W, C)``."""
-        if population.name not in self._counts:
-            dtype = np.uint8 if population.timesteps <= LARGEST_BYTE else np.int64
-            self._counts[population.name] = self._frames(population, dtype)
-        return self._counts[population.name]
-
-    def spikes(self, population: IntegerSpiking) -> Tensor:
-        """0 and 1 in bytes, ``(T, N, H, W, C)``."""
-        if population.name not in self._spikes:
-            steps = population.timesteps
-            self._spikes[population.name] = self._frames(population, np.uint8, steps)
-        return self._spikes[population.name]
-
-    def _frames(self, population: IntegerSpiking, dtype: DTypeLike, *steps: int) -> Tensor:
-        """From numpy, which asks for huge pages: a quarter of the time until they are there."""
-        channels, rows, columns = population.shape
-        return torch.from_numpy(np.empty((*steps, self._samples, rows, columns, channels), dtype))
+        return _Results(
+            logits=torch.empty((samples, prod(network.readout.shape)), dtype=torch.int64),
+            counts={
+                p.name: frames(p, np.uint8 if p.timesteps <= LARGEST_BYTE else np.int64)
+                for p in network.spiking
+                if with_counts
+            },
+            spikes={
+                p.name: frames(p, np.uint8, p.timesteps) for p in network.spiking if with_trains
+            },
+        )
 
     def simulation(self) -> Simulation:
-        assert self._logits is not None
-        counts = {n: c.permute(0, 3, 1, 2).numpy() for n, c in self._counts.items()}
+        counts = {n: c.permute(0, 3, 1, 2).numpy() for n, c in self.counts.items()}
         trains = {
-            n: s.view(torch.bool).permute(1, 0, 4, 2, 3).numpy() for n, s in self._spikes.items()
+            n: s.view(torch.bool).permute(1, 0, 4, 2, 3).numpy() for n, s in self.spikes.items()
         }
-        return Simulation(
-            logits=self._logits.numpy(), counts=CompactIntegers(counts), trains=trains
-        )
+        return Simulation(logits=self.logits.numpy(), counts=CompactIntegers(counts), trains=trains)

@@ -1,27 +1,27 @@
-"""Counts straight out of 8-bit convolutions, where rounding provably gives the integers.
+"""Counts straight from 8-bit convolutions, with a proof that rounding gives the right integers.
 
-oneDNN turns a 32-bit sum a_e into ``s_e a_e + b`` in float32, and adds the next convolution's to it. Cut to
-``0..T``, the result becomes a byte. A population with synapses e, of which x is the least exponent,
+oneDNN turns a 32-bit sum a_e into ``s_e a_e + b`` in float32, and the next convolution's result is added.
+Clamped to ``0..T``, the total becomes a byte. Let x be the least exponent of a population's synapses e. With
 
     A = sum_e 2^x_e a_e + B = 2^x m + B
 
-reaches its k-th spike at the smallest integer m = L_k with ``V0 + T (2^x m + B) >= k Theta``. Let s be the
-float32 number next to ``2^x T / Theta``, and ``s_e = 2^(x_e - x) s``, which is exact. Then the result is
-``y = s m + b``, but for what float32 makes of it, and grows with m. So s and b are right if at each level
-the two integers L_k - 1 and L_k fall on their sides of it: of k - 1/2 where the byte is rounded (one
-synapse), of k where it is cut off (more).
+its k-th spike comes at the smallest integer m = L_k for which ``V0 + T (2^x m + B) >= k Theta``. Let s be the
+float32 number nearest to ``2^x T / Theta``, and ``s_e = 2^(x_e - x) s``, which is exact. Then the total is
+``y = s m + b``, apart from rounding errors, and grows with m. So s and b are right if for each k the values
+of y for L_k - 1 and L_k lie below and above a level: k - 1/2 if the byte is rounded (one synapse), k if it is
+truncated (several).
 
-Rounded are the products, b (or b / s, and then a product of the sum), and each of E sums in turn. Let c be
-the sum of all ``|s_e a_e|`` but the largest, at most. Then that one is at most |y| + |b| + c, as they add up
-to y, and no partial sum is larger. Together the error is at most
+Rounding affects the products, b (or b / s, and then a product of the sum), and each of E sums in turn. Let c
+be a bound of the sum of all ``|s_e a_e|`` but the largest. The largest is at most |y| + |b| + c, since all
+add up to y, and no partial sum is larger. So the total error is at most
 
     2^-24 (E + 3) (|y| + |b| + c)
 
-in whatever order, fused or not. Where a level has no room for it, there is no s and b, and the engine
-divides instead.
+in any order of addition, fused or not. If it is larger than the distance of a value from its level, there are
+no such s and b, and the engine divides instead.
 
-Whatever the synapses before it give, the last one's product decides once it is far enough below 0 or above
-T, and may be cut off there: if the sums are then so small, they fit a signed byte.
+Once the last product is far enough outside ``0..T``, it alone decides the result. So it is safe to clamp it
+there, and all sums may then fit a signed byte.
 """
 
 from __future__ import annotations
@@ -35,20 +35,19 @@ import numpy as np
 from toolchain.networks.integer_network import IntegerSpiking
 from toolchain.networks.integer_network.accumulator_bounds import Interval
 
-_UNIT_ROUNDOFF = 2.0**-24 * (
-    1 + 2.0**-20
-)  # the excess covers errors of errors, and of doubles here
+# the excess over 2^-24 covers errors of errors, and those of doubles in this module
+_UNIT_ROUNDOFF = 2.0**-24 * (1 + 2.0**-20)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FusedCounts:
-    """Scales of the synapses' sums, and an offset, that together give the counts.
+    """Scales for the sums of the synapses, and an offset, that together give the counts.
 
     Attributes:
         scales: s_e of each synapse, float32 of shape ``(channels,)``.
         offset: b, float32 of shape ``(channels,)``, added to the first product.
-        limits: what the last product is cut to, ``0..T`` where it is the only one; None where the sums
-            would still not fit a signed byte.
+        limits: the range to which the last product is clamped, ``0..T`` if it is the only one; None if
+            the sums would still not fit a signed byte.
     """
 
     scales: list[np.ndarray]
@@ -59,11 +58,11 @@ class FusedCounts:
 def fused_counts(
     population: IntegerSpiking, exponents: Sequence[int], sums: Sequence[Interval]
 ) -> FusedCounts | None:
-    """The s_e and b of each channel, or None where some channel has none.
+    """The s_e and b of each channel; None if a channel has none.
 
     Args:
         population: with ``0 <= V0 < Theta``.
-        exponents: x_e of its synapses, the one with the widest sums best last.
+        exponents: x_e of its synapses; limits are best if the one with the widest sums is last.
         sums: bounds of a_e.
     """
     fields = (population.threshold, population.initial_potential, population.bias)
@@ -111,7 +110,7 @@ def fused_counts(
 def _limits(
     steps: int, scales: Sequence[np.ndarray], offset: np.ndarray, sums: Sequence[Interval]
 ) -> tuple[int, int] | None:
-    """A whole level beyond where the last product decides, so that no error matters."""
+    """Limits one level beyond those outside which the last product decides, so that no error matters."""
     if len(sums) == 1:
         return 0, steps
     before = list(zip(scales[:-1], sums[:-1], strict=True))

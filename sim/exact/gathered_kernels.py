@@ -1,8 +1,8 @@
 """Convolutions on an accelerator: windows gathered into rows, then one matrix product.
 
 cuDNN chooses its algorithms itself, and some of them transform. A matrix product does not: in bytes it runs
-on tensor cores with 32-bit accumulators, in floating point with products as wide as their operands, as
-``exact_arithmetic`` asks for.
+on tensor cores with 32-bit accumulators; in floating point, ``exact_arithmetic`` asks for products as wide as
+their operands.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from torch import Tensor
 from toolchain.networks.linear_maps import Convolution
 
 LARGEST_SIGNED_BYTE = 127
-"""Largest value that a product of bytes takes: both factors are signed."""
+"""Largest value in a product of bytes, as both factors are signed."""
 
-_FEWEST_ROWS, _MULTIPLE = 17, 8  # what torch asks of a product of bytes
+_FEWEST_ROWS, _MULTIPLE = 17, 8  # number of rows, and divisor of sizes, in torch's product of bytes
 
 
 def scaled_convolution(
@@ -29,14 +29,14 @@ def scaled_convolution(
     *,
     dtype: torch.dtype,
     factors: torch.dtype,
-    limits: tuple[float, float] | None = None,
+    limits: tuple[int, int] | None = None,
 ) -> Callable[[Tensor], Tensor]:
-    """``scales * conv(W, N) + offset``, cut to limits if there are any, of values ``(B, C, H, W)``.
+    """``scales * conv(W, N) + offset``, clamped to limits if there are any, of values ``(B, C, H, W)``.
 
     Args:
         scales, offset: floating point of shape ``(out,)``, on the device that computes.
-        dtype: of the result, which is rounded if it is no floating-point type.
-        factors: what is multiplied: a floating-point type, or int8 for values ``0..127``; torch has no
+        dtype: type of the result, which is rounded if that is no floating-point type.
+        factors: type of the factors: floating point, or int8 for values ``0..127``; torch has no
             convolution of several groups in bytes, so those are in the type of the scales.
     """
     per_channel = scales[:, None, None]
@@ -67,8 +67,8 @@ def gathered_convolution(
     """``conv(W, N)`` for one group, of values ``(B, C, H, W)``, channels last in memory.
 
     Args:
-        dtype: a floating-point type, also of the result; or int8 for values ``0..127`` and a result in
-            int32.
+        dtype: a floating-point type for factors and result; or int8 for values ``0..127`` and a result
+            in int32.
     """
     weight = convolution.weight.transpose(0, 2, 3, 1).reshape(len(convolution.weight), -1)
     product = matrix_product(weight, dtype, device)
@@ -84,7 +84,11 @@ def gathered_convolution(
 def matrix_product(
     weight: np.ndarray, dtype: torch.dtype, device: torch.device
 ) -> Callable[[Tensor], Tensor]:
-    """``values W^T`` for values of shape ``(rows, in)`` and a weight of shape ``(out, in)``; as above."""
+    """``values W^T`` for values of shape ``(rows, in)`` and a weight of shape ``(out, in)``.
+
+    Args:
+        dtype: as for ``gathered_convolution``.
+    """
     if dtype != torch.int8:
         matrix = torch.from_numpy(np.ascontiguousarray(weight)).to(device, dtype)
         return lambda values: values.to(dtype) @ matrix.T
@@ -105,7 +109,7 @@ def matrix_product(
 
 
 def _windows(values: Tensor, convolution: Convolution) -> Tensor:
-    """What each output pixel reads: ``(B * rows * columns, kernel height * kernel width * C)``."""
+    """The window of each output pixel: ``(B * rows * columns, kernel height * kernel width * C)``."""
     frames = values.permute(0, 2, 3, 1)
     (down, right), (height, width) = convolution.padding, convolution.kernel
     if down or right:

@@ -1,4 +1,4 @@
-"""The sums that a population's synapses give, as kernels of the exact engine: which arithmetic, and why."""
+"""Kernels for the sums of a population's synapses: the exact engine's choice of arithmetic."""
 
 from __future__ import annotations
 
@@ -38,11 +38,12 @@ from toolchain.networks.linear_maps import (
 
 @dataclass(frozen=True, kw_only=True)
 class LayerOptions:
-    """What the layers are prepared for.
+    """Options for which layers are prepared.
 
     Attributes:
-        largest_factor: largest value that 8-bit arithmetic takes; 0 for floating point alone.
-        among_byte_layers: the layers around it read and send bytes, whatever it computes with itself.
+        largest_factor: largest value for 8-bit arithmetic; 0 for floating point alone.
+        with_trains: whether spike trains are asked for.
+        among_byte_layers: whether other layers send and read bytes, although this one computes in floats.
     """
 
     device: torch.device
@@ -61,10 +62,10 @@ class Edge:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Sums:
-    """What the edges into a population add up to, and a constant.
+    """The sum over the edges into a population, and a constant.
 
     Attributes:
-        constant: None where a kernel adds it.
+        constant: None if a kernel adds it.
     """
 
     edges: Sequence[Edge]
@@ -111,15 +112,11 @@ def integer_sums(
     # the first edge adds the constant, if it can
     in_kernel = constant.shape[1:] == (1, 1) and not incoming[0].pools_after
     bias = np.broadcast_to(constant.reshape(-1), population.shape[:1]) if in_kernel else None
-    edges = [
-        Edge(
-            source=synapse.source,
-            kernels=_kernels(
-                network, synapse, steps, bias if synapse is incoming[0] else None, dtype, options
-            ),
-        )
-        for synapse in incoming
-    ]
+    edges = []
+    for synapse in incoming:
+        kernels = _kernels(network, synapse, steps, bias, dtype, options)
+        edges.append(Edge(source=synapse.source, kernels=kernels))
+        bias = None
     left = None if in_kernel else torch.from_numpy(constant).to(options.device, dtype)
     return Sums(edges=edges, constant=left)
 
@@ -132,7 +129,7 @@ def _kernels(
     dtype: torch.dtype,
     options: LayerOptions,
 ) -> list[Kernel]:
-    """``steps * 2^x_e * op(W, N) + bias``, in bytes as far as they hold the values."""
+    """``steps * 2^x_e * op(W, N) + bias``, in bytes as long as they hold the values."""
     kernels: list[Kernel] = []
     shape, device = network[synapse.source].shape, options.device
     factor = steps * 2**synapse.exponent
@@ -151,7 +148,7 @@ def _kernels(
                     linear_map, shape, factor=factor, bias=bias, dtype=dtype, int8=int8,
                     device=device,
                 )  # fmt: skip
-            case _:  # it has no weight
+            case _:  # a map without a weight
                 kernel = pool_kernel(
                     linear_map, shape[0], dtype=dtype, int8=reads_bytes, device=device
                 )
@@ -163,7 +160,7 @@ def _kernels(
 def _on_bytes(
     network: IntegerNetwork, synapse: IntegerSynapse, options: LayerOptions
 ) -> list[bool]:
-    """For each map, whether it can read bytes in 8-bit arithmetic."""
+    """For each map, whether 8-bit arithmetic holds the values that it reads and their sums."""
     shape, largest = network[synapse.source].shape, largest_source_value(network, synapse)
     possible, on_bytes = largest <= options.largest_factor, []
     for linear_map in synapse.maps:
@@ -171,7 +168,7 @@ def _on_bytes(
             largest *= linear_map.fan_in
         possible = possible and largest <= options.largest_factor
         on_bytes.append(possible and reads_bytes_exactly(linear_map, shape))
-        possible = on_bytes[-1] and linear_map is not synapse.weighted  # sums of weights are wider
+        possible = on_bytes[-1] and linear_map is not synapse.weighted  # its sums are no bytes
         shape = linear_map.output_shape(shape)
     return on_bytes
 
@@ -179,7 +176,7 @@ def _on_bytes(
 def fused_sums(
     network: IntegerNetwork, population: IntegerSpiking, options: LayerOptions
 ) -> tuple[Sums, FusedCounts] | None:
-    """Kernels from bytes to the counts or levels of ``sim.exact.fused_counts``, or None.
+    """Kernels from bytes to the counts or levels of ``sim.exact.fused_counts``; None if they have none.
 
     Counts of a single synapse come in bytes, levels of several in float32.
     """
@@ -198,18 +195,18 @@ def fused_sums(
     if fused is None:
         return None
     edges: list[Edge] = []
-    for synapse, scale in zip(synapses, fused.scales, strict=True):
-        kernels: list[Kernel] = []
-        for pool in synapse.pools_before:
-            channels = network[synapse.source].shape[0]
-            kernels.append(pool_kernel(pool, channels, int8=True, device=options.device))
+    for synapse, scales in zip(synapses, fused.scales, strict=True):
+        shape, device = network[synapse.source].shape, options.device
+        kernels = [
+            pool_kernel(pool, shape[0], int8=True, device=device) for pool in synapse.pools_before
+        ]
         kernel = scaling_kernel(
-            as_grouped_convolution(synapse.weighted, network[synapse.source].shape),
-            scale,
+            as_grouped_convolution(synapse.weighted, shape),
+            scales,
             None if edges else fused.offset,
             fused.limits if synapse is synapses[-1] else None,
             torch.uint8 if len(synapses) == 1 else torch.float32,
-            device=options.device,
+            device=device,
         )
         edges.append(Edge(source=synapse.source, kernels=[*kernels, kernel]))
     return Sums(edges=edges), fused

@@ -1,4 +1,4 @@
-"""From the integer network to the layers that the exact engine runs: sums, and what makes counts of them."""
+"""From the integer network to the layers that the exact engine runs: sums, and counts from these sums."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ PROBE_SAMPLES = 8
 
 
 class Form(Enum):
-    """What the sums of a layer are; for tests of which arithmetic is in use."""
+    """The meaning of a layer's sums; tests see by it which arithmetic is in use."""
 
     COUNTS = "the counts themselves, in bytes"
     SMALL_LEVELS = "levels that fit a signed byte; cut off, they are the counts"
@@ -47,11 +47,11 @@ class Form(Enum):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CountLayer:
-    """A spiking population of which the counts are asked for.
+    """A spiking population whose counts are asked for.
 
     Attributes:
-        finish: counts from the sums, which it may use up.
-        form: what the sums are. Nothing but tests depends on it.
+        finish: computes counts from the sums, which it may overwrite.
+        form: the meaning of the sums; only tests depend on it.
     """
 
     population: IntegerSpiking
@@ -66,11 +66,11 @@ class CountLayer:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TrainLayer:
-    """A spiking population of which the spike trains are asked for as well.
+    """A spiking population whose counts and spike trains are asked for.
 
     Attributes:
         sums: the current A.
-        fire: counts from the current, which it may use up; writes the spikes of each step.
+        fire: computes counts from the current, which it may overwrite; writes the spikes of each step.
     """
 
     population: IntegerSpiking
@@ -81,7 +81,7 @@ class TrainLayer:
         """Counts ``(B, C, H, W)`` from those of the sources.
 
         Args:
-            spikes: bytes ``(T, B, H, W, C)`` to write 0 and 1 into, on whatever device.
+            spikes: bytes ``(T, B, H, W, C)`` to write 0 and 1 into, on any device.
         """
         return self.fire(self.sums(values), spikes)
 
@@ -104,11 +104,11 @@ Layer: TypeAlias = CountLayer | TrainLayer | ReadoutLayer
 def prepare_layers(network: IntegerNetwork, options: LayerOptions) -> list[Layer]:
     """All populations but the input, in topological order.
 
-    A layer in 8-bit arithmetic is tried against the same layer in floating point, on random values of
-    its own shape, and gives way to it if they differ: what a library computes is not ours to prove.
+    A layer in 8-bit arithmetic is compared with the same layer in floating point, on random values of its
+    own shape, and replaced by it if they differ: we cannot prove what a library computes.
 
     Raises:
-        UnsupportedNetworkError: a population's bound is past what doubles can hold.
+        UnsupportedNetworkError: a population's bound exceeds the integers that doubles hold.
     """
     layers = []
     for population in network.populations:
@@ -125,7 +125,7 @@ def prepare_layers(network: IntegerNetwork, options: LayerOptions) -> list[Layer
 
 
 def _agree(network: IntegerNetwork, layer: Layer, plain: Layer, options: LayerOptions) -> bool:
-    """Whether both give the same integers for the same random values of their sources."""
+    """Whether both layers compute the same integers from random values of their sources."""
     rng = np.random.default_rng(0)
     values = {}
     for synapse in network.incoming(layer.population.name):
@@ -140,7 +140,7 @@ def _agree(network: IntegerNetwork, layer: Layer, plain: Layer, options: LayerOp
 
 
 def _integers(layer: Layer, values: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
-    """All that a layer gives."""
+    """All integers that a layer computes."""
     match layer:
         case ReadoutLayer():
             return (layer.logits(values),)
@@ -158,17 +158,20 @@ def _integers(layer: Layer, values: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
 def _prepare(
     network: IntegerNetwork, population: IntegerSpiking | IntegerReadout, options: LayerOptions
 ) -> Layer:
-    if isinstance(population, IntegerReadout):
-        dtype = exact_type(network, population.name)
-        sums = integer_sums(network, population, dtype, options, steps=population.timesteps)
-        return ReadoutLayer(population=population, sums=sums)
-    if options.with_trains:
-        return _train_layer(network, population, options)
-    if not _is_usual(population):
-        return _layer_of_currents(network, population, options)
-    return _fused_layer(network, population, options) or _layer_of_window_sums(
-        network, population, options
-    )
+    match population:
+        case IntegerReadout():
+            dtype = exact_type(network, population.name)
+            sums = integer_sums(network, population, dtype, options, steps=population.timesteps)
+            return ReadoutLayer(population=population, sums=sums)
+        case IntegerSpiking():
+            if options.with_trains:
+                return _train_layer(network, population, options)
+            if not _is_usual(population):
+                return _layer_of_currents(network, population, options)
+            fused = _fused_layer(network, population, options)
+            return fused or _layer_of_window_sums(network, population, options)
+        case _:
+            assert_never(population)
 
 
 def _is_usual(population: IntegerSpiking) -> bool:
@@ -180,7 +183,7 @@ def _is_usual(population: IntegerSpiking) -> bool:
 def _fused_layer(
     network: IntegerNetwork, population: IntegerSpiking, options: LayerOptions
 ) -> CountLayer | None:
-    """Counts or levels straight out of 8-bit convolutions, where they are exact."""
+    """Counts or levels straight from 8-bit convolutions, if these are exact; else None."""
     steps = population.timesteps
     if not travels_in_bytes(steps, options):
         return None
@@ -188,7 +191,9 @@ def _fused_layer(
         return None
     sums, scaled = fused
     if len(sums.edges) == 1:
-        return CountLayer(population=population, sums=sums, finish=_as_it_is, form=Form.COUNTS)
+        return CountLayer(
+            population=population, sums=sums, finish=lambda counts: counts, form=Form.COUNTS
+        )
     fit_bytes = scaled.limits is not None
     return CountLayer(
         population=population,
@@ -196,10 +201,6 @@ def _fused_layer(
         finish=lambda levels: bytes_of_levels(steps, levels, fit_bytes=fit_bytes),
         form=Form.SMALL_LEVELS if fit_bytes else Form.LEVELS,
     )
-
-
-def _as_it_is(counts: Tensor) -> Tensor:
-    return counts
 
 
 def _layer_of_window_sums(
@@ -224,13 +225,13 @@ def _layer_of_window_sums(
 def _layer_of_currents(
     network: IntegerNetwork, population: IntegerSpiking, options: LayerOptions
 ) -> CountLayer:
-    """In int64, for any V0 whatever."""
+    """In int64, for any V0."""
     neurons = _Neurons.of(network, population, options)
     threshold, initial = neurons.threshold.long(), neurons.initial.long()
     steps, sent = population.timesteps, neurons.sent
     return CountLayer(
         population=population,
-        sums=_currents(network, population, neurons, options),
+        sums=neurons.currents,
         finish=lambda currents: spikes_after(steps, currents.long(), threshold, initial).to(sent),
         form=Form.CURRENT,
     )
@@ -252,14 +253,14 @@ def _train_layer(
         def fire(currents: Tensor, spikes: Tensor) -> Tensor:
             return spike_train(steps, currents.long(), *integers, spikes).to(sent)
 
-    sums = _currents(network, population, neurons, options)
-    return TrainLayer(population=population, sums=sums, fire=fire)
+    return TrainLayer(population=population, sums=neurons.currents, fire=fire)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Neurons:
-    """Theta and V0 in a type that holds the sums, and the type in which counts go on."""
+    """A, Theta and V0 in a type that holds every sum, and the type in which counts are sent."""
 
+    currents: Sums
     threshold: Tensor
     initial: Tensor
     sent: torch.dtype
@@ -272,22 +273,19 @@ class _Neurons:
             for values in (population.threshold, population.initial_potential)
         )
         in_bytes = travels_in_bytes(population.timesteps, options)
+        zeros = 0 * population.initial_potential  # of its shape, so that torch adds it the same way
         return _Neurons(
-            threshold=threshold, initial=initial, sent=torch.uint8 if in_bytes else dtype
+            currents=integer_sums(network, population, dtype, options, offset=zeros),
+            threshold=threshold,
+            initial=initial,
+            sent=torch.uint8 if in_bytes else dtype,
         )
-
-
-def _currents(
-    network: IntegerNetwork, population: IntegerSpiking, neurons: _Neurons, options: LayerOptions
-) -> Sums:
-    zeros = 0 * population.initial_potential  # of its shape, so that torch adds it in the same way
-    return integer_sums(network, population, neurons.threshold.dtype, options, offset=zeros)
 
 
 def _along_rows(
     values: np.ndarray, shape: Shape, dtype: torch.dtype, device: torch.device
 ) -> Tensor:
-    """One row of neurons where all rows are alike: torch runs over it at full width, channels last."""
+    """A tensor with one row if all rows are equal, channels last: torch runs over it at full width."""
     whole = np.broadcast_to(values, shape if values.shape[1] > 1 else (shape[0], 1, shape[2]))
     rows_last = np.require(whole.transpose(1, 2, 0), requirements=["C", "W"])
     return torch.from_numpy(rows_last).to(device, dtype).permute(2, 0, 1)

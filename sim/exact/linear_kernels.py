@@ -7,12 +7,11 @@ Two arithmetics, and why neither rounds:
   32 bits without saturation; on an accelerator as products of matrices (``sim.exact.gathered_kernels``).
   Several times as fast as float32.
 - **float**: every product and partial sum is an integer that the type can hold (``EXACT_INTEGERS``), in
-  whatever order it is added. That excludes algorithms that compute sums of another kind: Winograd and
-  Fourier transforms (NNPACK, cuDNN) and reduced precision (TF32, bfloat16). oneDNN's convolution is asked
-  for the direct algorithm by torch, and never transforms.
+  any order of addition. That excludes algorithms that transform their operands (Winograd, Fourier: NNPACK,
+  cuDNN) or shorten them (TF32, bfloat16). Torch asks oneDNN for the direct convolution, which does neither.
 
-``exact_arithmetic`` switches off what torch lets one switch off; ``check_float_arithmetic`` and
-``largest_factor`` try the rest on the hardest integers before anything relies on it.
+``exact_arithmetic`` switches off the algorithms that torch can switch off; ``check_float_arithmetic`` and
+``largest_factor`` test the rest on the hardest integers before anything relies on it.
 """
 
 from __future__ import annotations
@@ -50,13 +49,13 @@ Kernel: TypeAlias = Callable[[Tensor], Tensor]
 
 
 def is_processor(device: torch.device) -> bool:
-    """Whether oneDNN computes there; elsewhere it is matrix products of gathered windows."""
+    """Whether oneDNN computes on a device; others compute matrix products of gathered windows."""
     return device.type == "cpu"
 
 
 @contextmanager
 def exact_arithmetic() -> Iterator[None]:
-    """No gradients, and no algorithm that transforms or shortens its operands."""
+    """Switch off gradients and all algorithms that transform or shorten their operands."""
     with ExitStack() as settings:
         settings.enter_context(torch.inference_mode())
         settings.enter_context(torch.backends.nnpack.flags(enabled=False))
@@ -71,7 +70,7 @@ def exact_arithmetic() -> Iterator[None]:
 
 
 def _set(settings: ExitStack, place: str, attribute: str, value: object) -> None:
-    """Set what this torch has of it, until the settings are undone."""
+    """Set an attribute, if this torch has it, until the settings are undone."""
     try:
         owner = attrgetter(place)(torch.backends)
         before = getattr(owner, attribute)
@@ -94,62 +93,72 @@ def convolution_kernel(
     """``factor * conv(W, N) + bias`` in ``dtype``.
 
     Args:
-        shape: of the feature map.
+        shape: shape of the feature map.
         bias: integers of shape ``(out,)``, or None.
         int8: the values are unsigned bytes up to ``largest_factor``, and ``dtype`` is float32.
     """
-    offset = None if bias is None else _tensor(bias, dtype, device)
+    scales = np.full(len(convolution.weight), factor)
     if int8:
-        scales = torch.full(convolution.weight.shape[:1], float(factor), device=device)
-        return _int8_convolution(convolution, scales, offset, dtype)
+        return scaling_kernel(convolution, scales, bias, None, dtype, device=device)
+    offset = None if bias is None else _tensor(bias, dtype, device)
     if convolution.groups == 1 and not is_processor(device):
-        scales = torch.full(convolution.weight.shape[:1], factor, dtype=dtype, device=device)
-        return scaled_convolution(convolution, scales, offset, dtype=dtype, factors=dtype)
+        factors = _tensor(scales, dtype, device)
+        return scaled_convolution(convolution, factors, offset, dtype=dtype, factors=dtype)
     weight = _tensor(convolution.weight, dtype, device) * factor
-    order = _channels_first
-    if channels_last_is_trusted(convolution, shape):
-        weight, order = weight.contiguous(memory_format=torch.channels_last), _as_it_lies
     stride, padding, groups = convolution.stride, convolution.padding, convolution.groups
-    return lambda values: F.conv2d(
-        order(values.to(dtype)), weight, offset, stride=stride, padding=padding, groups=groups
-    )
+    is_trusted = channels_last_is_trusted(convolution, shape)
+    if is_trusted:
+        weight = weight.contiguous(memory_format=torch.channels_last)
 
+    def kernel(values: Tensor) -> Tensor:
+        values = values.to(dtype)
+        if not is_trusted:  # channels first by its strides, too: a single channel suits both orders
+            values = values.contiguous().flatten(1).view(values.shape)
+        return F.conv2d(values, weight, offset, stride, padding, groups=groups)
 
-def _as_it_lies(values: Tensor) -> Tensor:
-    return values
-
-
-def _channels_first(values: Tensor) -> Tensor:
-    """Channel after channel, by its strides too: to torch a single channel lies both ways."""
-    return values.contiguous().flatten(1).view(values.shape)
+    return kernel
 
 
 def scaling_kernel(
     convolution: Convolution,
-    scale: np.ndarray,
+    scales: np.ndarray,
     offset: np.ndarray | None,
-    limits: tuple[float, float] | None,
+    limits: tuple[int, int] | None,
     dtype: torch.dtype,
     *,
     device: torch.device,
 ) -> Kernel:
-    """``scale * conv(W, N) + offset`` of unsigned bytes, cut to limits; see ``sim.exact.fused_counts``.
+    """``scales * conv(W, N) + offset`` of unsigned bytes, clamped to limits if there are any.
 
     Args:
-        scale, offset: float32 of shape ``(out,)``.
+        scales, offset: numbers that float32 holds, of shape ``(out,)``.
         dtype: float32, or uint8 to which the result is rounded.
     """
-    offsets = None if offset is None else torch.from_numpy(offset).to(device)
-    return _int8_convolution(
-        convolution, torch.from_numpy(scale).to(device), offsets, dtype, limits
-    )
+    factors = _tensor(scales, torch.float32, device)
+    constants = None if offset is None else _tensor(offset, torch.float32, device)
+    if not is_processor(device):
+        return scaled_convolution(
+            convolution, factors, constants, dtype=dtype, factors=torch.int8, limits=limits
+        )
+    stride, padding = list(convolution.stride), list(convolution.padding)
+    groups = convolution.groups
+    packed = torch.ops.onednn.qconv_prepack(
+        _tensor(convolution.weight, torch.int8), factors, 1.0, 0, stride, padding, [1, 1], groups,
+        None,
+    )  # fmt: skip
+    zeros = torch.zeros(len(scales), dtype=torch.int64)
+    attribute, ends = ("none", []) if limits is None else ("hardtanh", [float(x) for x in limits])
+    return lambda values: torch.ops.onednn.qconv2d_pointwise(
+        values, 1.0, 0, packed, factors, zeros, constants, stride, padding, [1, 1], groups,
+        1.0, 0, dtype, attribute, ends, "",
+    )  # fmt: skip
 
 
 def channels_last_is_trusted(convolution: Convolution, shape: Shape) -> bool:
-    """Whether oneDNN computes it rightly on a feature map of that shape with channels last in memory.
+    """Whether oneDNN is right for a feature map of this shape with channels last in memory.
 
-    Release 3.12 reads wrong rows where the stride is horizontal and the output one column wide: of bytes
-    and of float32 where a group has one input channel, for some numbers of samples; of bytes in any group on
+    Release 3.12 reads wrong rows if the stride is horizontal and the output one column wide: of bytes and
+    float32 if a group has one input channel, for some numbers of samples; of bytes in any group on
     processors with AMX, for outputs of five rows or more. Its kernel for depthwise convolutions does not.
     """
     out, per_group = convolution.weight.shape[:2]
@@ -159,7 +168,7 @@ def channels_last_is_trusted(convolution: Convolution, shape: Shape) -> bool:
 
 
 def reads_bytes_exactly(linear_map: IntegerMap, shape: Shape) -> bool:
-    """Whether the kernel of a map may read bytes of a feature map of that shape."""
+    """Whether the kernel of a map may read a feature map of this shape in bytes."""
     match linear_map:
         case Convolution() | Scale() | SumPool():
             return channels_last_is_trusted(as_grouped_convolution(linear_map, shape), shape)
@@ -206,7 +215,8 @@ def pool_kernel(
         case SumPool(kernel=kernel, stride=stride, padding=padding):
             if int8 and is_processor(device):
                 convolution = as_grouped_convolution(pool, (channels, 1, 1))
-                return _int8_convolution(convolution, torch.ones(channels), None, torch.uint8)
+                ones = np.ones(channels)
+                return scaling_kernel(convolution, ones, None, None, torch.uint8, device=device)
 
             def sums(values: Tensor) -> Tensor:
                 return F.avg_pool2d(values.to(dtype), kernel, stride, padding, divisor_override=1)
@@ -214,42 +224,6 @@ def pool_kernel(
             return (lambda values: sums(values).to(torch.uint8)) if int8 else sums
         case _:
             assert_never(pool)
-
-
-def _int8_convolution(
-    convolution: Convolution,
-    scales: Tensor,
-    offset: Tensor | None,
-    dtype: torch.dtype,
-    limits: tuple[float, float] | None = None,
-) -> Kernel:
-    """``scales * conv(W, N) + offset`` in ``dtype``, cut to limits if there are any."""
-    if not is_processor(scales.device):
-        return scaled_convolution(
-            convolution, scales, offset, dtype=dtype, factors=torch.int8, limits=limits
-        )
-    stride, padding, groups = (
-        list(convolution.stride),
-        list(convolution.padding),
-        convolution.groups,
-    )
-    packed = torch.ops.onednn.qconv_prepack(
-        _tensor(convolution.weight, torch.int8),
-        scales,
-        1.0,
-        0,
-        stride,
-        padding,
-        [1, 1],
-        groups,
-        None,
-    )
-    zeros = torch.zeros(len(scales), dtype=torch.int64)
-    attribute, ends = ("none", []) if limits is None else ("hardtanh", [float(x) for x in limits])
-    return lambda values: torch.ops.onednn.qconv2d_pointwise(
-        values, 1.0, 0, packed, scales, zeros, offset, stride, padding, [1, 1], groups,
-        1.0, 0, dtype, attribute, ends, "",
-    )  # fmt: skip
 
 
 def _int8_product(
@@ -275,7 +249,7 @@ def _tensor(array: np.ndarray, dtype: torch.dtype, device: torch.device | str = 
 
 @cache
 def largest_factor(device: torch.device) -> int:
-    """Largest value that 8-bit arithmetic takes on a device; 0 if it has none that is exact."""
+    """Largest value for 8-bit arithmetic on a device; 0 if the device has none that is exact."""
     if is_processor(device):
         has_it = getattr(torch.cpu, "_is_vnni_supported", bool)()
         largest = LARGEST_BYTE
@@ -285,7 +259,7 @@ def largest_factor(device: torch.device) -> int:
 
 
 def _adds_bytes_exactly(device: torch.device, largest: int) -> bool:
-    """Whether this device and this torch add without saturation, tried on the largest values."""
+    """Whether this device and this torch add without saturation; a test on the largest values."""
     rng = np.random.default_rng(0)
     try:
         with exact_arithmetic():
@@ -305,12 +279,12 @@ def _adds_bytes_exactly(device: torch.device, largest: int) -> bool:
                 if not torch.equal(make(dtype=torch.float32, int8=True)(values).double(), sums):
                     return False
                 # a scale of 2^-13 and halves: nothing rounds but the counts, and those to even
-                scale, offset = np.full(32, 2.0**-13, np.float32), np.full(32, 0.5, np.float32)
-                counts = scaling_kernel(case, scale, offset, (0, 200), torch.uint8, device=device)(
-                    values
+                scales, halves = np.full(32, 2.0**-13), np.full(32, 0.5)
+                to_bytes = scaling_kernel(
+                    case, scales, halves, (0, 200), torch.uint8, device=device
                 )
                 bare = (sums - _tensor(bias, torch.float64, device)[:, None, None]) * 2.0**-13 + 0.5
-                if not torch.equal(counts.double(), bare.clamp(0, 200).round()):
+                if not torch.equal(to_bytes(values).double(), bare.clamp(0, 200).round()):
                     return False
             dense = Dense(weight=np.full((10, 256), 127, np.int8))
             make = partial(dense_kernel, dense, (4, 8, 8), factor=2, bias=None, device=device)
@@ -322,7 +296,7 @@ def _adds_bytes_exactly(device: torch.device, largest: int) -> bool:
 
 
 def check_float_arithmetic(device: torch.device) -> None:
-    """Try sums just below the limits of ``EXACT_INTEGERS``.
+    """Test sums at the limits of ``EXACT_INTEGERS``.
 
     Raises:
         DeviceError: something shortens the operands.

@@ -1,4 +1,4 @@
-"""Run a script in an interpreter of its own, which never outlives this process."""
+"""Run a script in its own interpreter, which never outlives this process."""
 
 from __future__ import annotations
 
@@ -10,19 +10,23 @@ from contextlib import suppress
 from pathlib import Path
 
 _NUM_REQUESTS, _REQUEST_INTERVAL_S = 20, 0.25
+_TAIL_LINES = 12
 
 
 def run_script(
     command: Sequence[str], folder: Path, timeout_s: float | None = None
 ) -> tuple[int | None, str]:
-    """Run a script that takes the option ``--end-with-input``; returns its exit code and stderr.
+    """Run a script that takes the option ``--end-with-input``.
 
-    No process of its group outlives this call. Its standard input stays open for as long as this process
-    lives, and ends with it however it ends: then the script ends, too.
+    No process of its group outlives this call. Its standard input stays open as long as this process
+    lives; when this process ends, for any reason, the input ends, and so the script.
 
     Args:
         folder: where to run it.
-        timeout_s: seconds after which it is ended, and its exit code is None.
+        timeout_s: seconds after which it is ended; unlimited by default.
+
+    Returns:
+        Its exit code, None after a timeout, and the last lines of its stderr.
 
     Raises:
         OSError: it cannot be started.
@@ -44,9 +48,9 @@ def run_script(
             os.close(its_end)
         try:
             _, said = process.communicate(timeout=timeout_s)
-            return process.returncode, said
+            return process.returncode, _tail(said)
         except subprocess.TimeoutExpired:
-            return None, _end_group(process)
+            return None, _tail(_end_group(process))
         except BaseException:
             _end_group(process)
             raise
@@ -54,11 +58,15 @@ def run_script(
         os.close(our_end)
 
 
+def _tail(text: str) -> str:
+    return "\n".join(text.strip().splitlines()[-_TAIL_LINES:])
+
+
 def _end_group(process: subprocess.Popen[str]) -> str:
     """End a process group and return its stderr.
 
-    It is asked first, since its shared memory is freed only then, and more than once, since a process
-    that is just being forked loses a signal. All of the group inherit stderr, so its end is theirs.
+    Processes are first asked to end, as they free their shared memory only then, and more than once, as a
+    process loses a signal while it is forked. All of them inherit stderr, which ends with the last one.
     """
     for ending in (*[signal.SIGTERM] * _NUM_REQUESTS, signal.SIGKILL):
         with suppress(ProcessLookupError):

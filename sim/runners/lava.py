@@ -1,4 +1,4 @@
-"""Run an emitted Lava bundle in its own interpreter and read its result."""
+"""Run an emitted Lava bundle in its own interpreter, and read the result."""
 
 from __future__ import annotations
 
@@ -9,13 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from hw_models.multicore.pipeline.pipeline import stage_name
+from hw_models.multicore.pipeline.pipeline_ticks import ACTIVITIES
 from sim.results import Simulation
 from sim.runners.child_process import run_script
 from toolchain.errors import LavaError
 from toolchain.files.whole_files import scratch_folder
-
-_ACTIVITIES = ("busy", "starved", "blocked", "drained")  # order of the bundle's counters
-_TAIL_LINES = 12
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -47,12 +45,12 @@ def run_lava(
         pixels: integers of shape ``(K, C, H, W)``.
         num_ticks: length of the run, enough for all samples.
         python: an interpreter that has lava-nc.
-        sources: folder of the ``run.py`` to execute, and all that it imports; with it, nothing in the
-            bundle is executed. The bundle itself by default.
+        sources: folder of ``run.py`` and of all that it imports, the bundle by default. If it is given,
+            nothing in the bundle is executed.
         timeout_s: seconds after which the run is ended; unlimited by default.
 
     Raises:
-        LavaError: the run failed or took too long; nothing of it is left behind.
+        LavaError: the run failed or took too long; it leaves no process and no file.
     """
     bundle = Path(bundle).resolve()
     with scratch_folder() as folder:
@@ -66,14 +64,13 @@ def run_lava(
             status, said = run_script(command, folder, timeout_s)
         except OSError as error:
             raise LavaError(f"{command[0]}: cannot be started ({error})") from error
-        tail = "\n".join(said.strip().splitlines()[-_TAIL_LINES:])
         if status is None:
             raise LavaError(
                 f"{bundle}: the Lava run took more than {timeout_s:g} s and was ended; "
-                f"use fewer samples or a longer time\n{tail}"
+                f"use fewer samples or a longer time\n{said}"
             )
         if status != 0 or not result.exists():
-            raise LavaError(f"{bundle}: the Lava run failed with exit code {status}\n{tail}")
+            raise LavaError(f"{bundle}: the Lava run failed with exit code {status}\n{said}")
         return _read_result(result)
 
 
@@ -82,7 +79,7 @@ def _read_result(path: Path) -> LavaRun:
         arrays = {name: archive[name] for name in archive.files}
 
     def group(field: str) -> dict[str, np.ndarray]:
-        end = f"/{field}"  # an archive takes a name that ends in .npy for another's, so names come first
+        end = f"/{field}"  # at the end, as an archive drops .npy there, even that of a population's name
         return {n.removesuffix(end): a for n, a in arrays.items() if n.endswith(end)}
 
     return LavaRun(
@@ -91,7 +88,7 @@ def _read_result(path: Path) -> LavaRun:
         ),
         step_ticks=group("step_ticks"),
         stalls={
-            stage_name(name, replica, len(counters)): dict(zip(_ACTIVITIES, ticks, strict=True))
+            stage_name(name, replica, len(counters)): dict(zip(ACTIVITIES, ticks, strict=True))
             for name, counters in group("stalls").items()
             for replica, ticks in enumerate(counters.tolist())
         },

@@ -1,4 +1,4 @@
-"""Run an export to SANA-FE in a process of its own and read its result."""
+"""Run an export to SANA-FE in its own process, and read the result."""
 
 from __future__ import annotations
 
@@ -14,16 +14,15 @@ from toolchain.errors import SanafeError
 from toolchain.files.whole_files import scratch_folder
 
 TIMING_MODELS = ("simple", "detailed")
-_TAIL_LINES = 12
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SanafeRun:
-    """What SANA-FE computed and estimated in each of R ticks.
+    """SANA-FE's results and estimates for each of R ticks.
 
     Attributes:
-        spikes: of each population, rows (tick, copy, neuron), int64.
-        pixel_spikes: sent by the host in each tick, shape ``(R,)``.
+        spikes: spikes of each population, rows (tick, copy, neuron), int64.
+        pixel_spikes: number of spikes that the host sends in each tick, shape ``(R,)``.
         logits: shape ``(K, classes)``.
         messages: rows (tick, source tile, core in it, target tile, core in it, synapses, hops east-west,
             hops north-south), int64.
@@ -45,7 +44,7 @@ def run_sanafe(folder: Path) -> SanafeRun:
     """Run an exported folder's ``run.py`` under all of ``TIMING_MODELS``.
 
     Raises:
-        SanafeError: the run failed; the message has SANA-FE's own.
+        SanafeError: the run failed; the message includes SANA-FE's own.
     """
     with scratch_folder() as scratch:
         result = scratch / "result.npz"
@@ -53,17 +52,16 @@ def run_sanafe(folder: Path) -> SanafeRun:
         command = [sys.executable, "-I", str(script), "--out", str(result)]
         status, said = run_script([*command, "--timing", *TIMING_MODELS], scratch)
         if status != 0 or not result.exists():
-            tail = "\n".join(said.strip().splitlines()[-_TAIL_LINES:])
             raise SanafeError(
-                f"{folder}: the run in SANA-FE failed with exit code {status}\n{tail}"
+                f"{folder}: the run in SANA-FE failed with exit code {status}\n{said}"
             )
         with np.load(result, allow_pickle=False) as archive:
             return sanafe_run({name: archive[name] for name in archive.files})
 
 
 def sanafe_run(arrays: Mapping[str, np.ndarray]) -> SanafeRun:
-    """The result of ``run.py``, array by array, under all of ``TIMING_MODELS``."""
-    first = TIMING_MODELS[0]  # counts and energies are the same under each
+    """The result in the arrays that ``run.py`` wrote under all of ``TIMING_MODELS``."""
+    first = TIMING_MODELS[0]  # counts and energies are the same under all
 
     def group(prefix: str) -> dict[str, np.ndarray]:
         return {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}

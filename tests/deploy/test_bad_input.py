@@ -250,7 +250,7 @@ def test_a_folder_that_is_not_a_build_is_never_replaced(trained, qac_deploy, tmp
 def test_training_into_a_missing_folder_fails_before_it_trains(qac_deploy):
     process = qac_deploy("train", "--out", "nowhere/model.pt", timeout=120)
     assert process.returncode == 2
-    assert process.stderr == "error: nowhere/model.pt: no such folder as nowhere; make it first\n"
+    assert process.stderr == "error: nowhere/model.pt: there is no folder nowhere; make it first\n"
 
 
 @pytest.fixture

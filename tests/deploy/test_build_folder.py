@@ -127,7 +127,7 @@ def test_an_edit_while_the_folder_is_being_made_keeps_it(tmp_path):
 def test_nothing_is_written_into_a_build(qac_deploy, trained, build, tmp_path, command):
     process = qac_deploy(*(part.format(model=trained[1]) for part in command))
     assert process.returncode == 2
-    assert "which is kept as qac-deploy wrote it; choose another with --out" in process.stderr
+    assert "which stays as qac-deploy wrote it; choose another with --out" in process.stderr
     assert str(changes_of(build, BUILD)) == ""
 
 

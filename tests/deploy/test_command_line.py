@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -183,6 +184,24 @@ def test_report_shows_the_summary_again(compiled, qac_deploy):
     assert again.stdout.splitlines()[:20] == process.stdout.splitlines()[:20]
 
 
+def test_help_shows_brackets_and_flows_with_the_terminal(qac_deploy):
+    text = qac_deploy("export", "--help", COLUMNS="80").stdout
+    for extra in ("nir", "netx", "sanafe"):
+        assert f"'qac-deploy[{extra}]'" in text
+    assert (
+        " sanafe: architecture and network files of the mapped network for SANA-FE, with \n"
+        " two test samples and a script that runs them."
+    ) in text
+
+
+def test_brackets_in_the_name_of_a_folder_are_no_markup(compiled, qac_deploy, tmp_path):
+    (tmp_path / "a[").mkdir()
+    shutil.copytree(compiled[1], tmp_path / "a[" / "i]")
+    process = qac_deploy("report", "a[/i]")
+    assert process.returncode == 0, process.stderr
+    assert "a[/i]/report.html has the timeline" in process.stdout
+
+
 def test_doctor_lists_what_is_installed(qac_deploy):
     process = qac_deploy("doctor", "--json")
     assert process.returncode == 0, process.stderr
@@ -235,7 +254,7 @@ def test_an_interrupted_training_goes_on_where_it_stopped(tmp_path):
     os.killpg(process.pid, signal.SIGINT)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert b"interrupted; the same command with --resume goes on from here" in stderr
+    assert b"interrupted; run the same command with --resume to continue" in stderr
     assert b"Traceback" not in stderr
     assert not (tmp_path / "model.pt").exists()
 
@@ -244,7 +263,7 @@ def test_an_interrupted_training_goes_on_where_it_stopped(tmp_path):
 
     other = run(*command, "model.pt", "--resume", "--seed", "7")
     assert other.returncode == 2
-    assert "was begun with another seed; use the same, or remove the file" in other.stderr
+    assert "belongs to a run with another seed; use the same, or remove the file" in other.stderr
     assert run(*command, "model.pt", "--resume").returncode == 0
     assert run(*command, "whole.pt").returncode == 0
     resumed, whole = (load_checkpoint(tmp_path / f"{name}.pt").graph for name in ("model", "whole"))
@@ -256,7 +275,7 @@ def test_an_interrupted_training_goes_on_where_it_stopped(tmp_path):
 
 def test_an_interrupted_compile_keeps_the_earlier_build(compiled, tmp_path, monkeypatch):
     """The build folder is swapped in at the very end; an interrupt before leaves the old one whole."""
-    from deploy import compile_model as module
+    from deploy.compile import compile_model as module
     from deploy.design.compilation import CompileOptions
 
     build = tmp_path / "build"
@@ -275,7 +294,7 @@ def test_an_interrupted_compile_keeps_the_earlier_build(compiled, tmp_path, monk
 
 
 def test_a_full_disk_keeps_the_earlier_build(compiled, tmp_path, monkeypatch):
-    from deploy import compile_model as module
+    from deploy.compile import compile_model as module
     from deploy.design.compilation import CompileOptions
     from toolchain.errors import ModelFileError
 

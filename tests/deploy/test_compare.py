@@ -125,7 +125,7 @@ def test_the_terminal_shows_layers_stalls_memory_energy_and_when_the_snn_pays(co
         "off chip",
         "zeros skipped: cycles, mean of exact counts on 4 test samples",
         "Fewest cycles: ann_multiplier",
-        "Reported of spiking chips, per synaptic operation: odin 12.70",
+        "Reported for spiking chips, pJ per synaptic operation: odin 12.70",
         "this array, ports widened",
         "every design computes the same integers, so all have the same accuracy",
     ):
@@ -146,10 +146,11 @@ def test_findings_tell_apart_who_is_fastest():
     on_array = {"estimates": [mode(n, *s) for n, s in zip(MODES, sizes, strict=True)]}
     assert findings(on_array)[0].endswith("takes 0.25 times the cycles of T passes.")
     assert (
-        "(0.90 times their cycles); with multipliers it takes 2.00 times" in findings(on_array)[1]
+        "(0.90 times their cycles); with multipliers the ANN takes 2.00 times"
+        in findings(on_array)[1]
     )
     assert findings(on_array)[2] == (
-        "Fewest cycles: ann_bit_serial. Least energy, by these figures: snn_bit_planes, 1.00 times that "
+        "Fewest cycles: ann_bit_serial. Least estimated energy: snn_bit_planes, 1.00 times that "
         "of snn_bit_planes."
     )
 
@@ -190,7 +191,7 @@ def test_plots_that_cannot_be_made_are_refused(compiled, qac_deploy):
     assert "must end in .png or .svg" in process.stderr
     process = qac_deploy("compare", compiled[1], "--plot", "nowhere/x.png")
     assert process.returncode == 2
-    assert process.stderr == "error: nowhere/x.png: no such folder as nowhere; make it first\n"
+    assert process.stderr == "error: nowhere/x.png: there is no folder nowhere; make it first\n"
 
 
 def test_an_array_too_small_for_the_network_does_not_stop_compile(trained, qac_deploy, tmp_path):

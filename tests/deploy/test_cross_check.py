@@ -329,7 +329,12 @@ def test_the_command_shows_both_sides_and_fails_where_they_differ(
     monkeypatch.setattr("deploy.check.judged_build.judge", lambda build, samples: residual)
     result = CliRunner().invoke(app, ["cross-check", "build"])
     assert result.exit_code == code, result.output
-    for text in ("synaptic events", "energy, nJ a sample", "SANA-FE, detailed timing", "tolerance"):
+    for text in (
+        "synaptic events",
+        "energy, nJ per sample",
+        "SANA-FE, detailed timing",
+        "tolerance",
+    ):
         assert text in result.output
     if wrong:
         assert "DIFFERENT  inner.0, tick" in result.output

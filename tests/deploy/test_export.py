@@ -69,4 +69,4 @@ def test_a_graph_of_somebody_else_is_refused():
 def test_a_folder_that_does_not_exist_is_an_error(qac_deploy, compiled):
     process = qac_deploy("export", compiled[1], "--out", "nowhere/network.nir")
     assert process.returncode == 2
-    assert "nowhere/network.nir: no such folder as nowhere; make it first" in process.stderr
+    assert "nowhere/network.nir: there is no folder nowhere; make it first" in process.stderr

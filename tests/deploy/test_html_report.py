@@ -63,6 +63,42 @@ def test_the_page_shows_what_matters(report):
         assert shown in text
 
 
+def test_every_section_says_what_its_figures_describe(report):
+    """The run shown, the steady state or the mapping; and the samples, if it was measured on any."""
+    html = render_html(report)
+    sections = html.split("<section ")[1:]
+    basis = {
+        part.partition('id="')[2].partition('"')[0]: part.partition('class="basis">')[2].partition(
+            "<"
+        )[0]
+        for part in sections
+    }
+    assert basis.pop("sources") == ""  # no figures but those of the hardware
+    pipeline = report["pipeline"]
+    run = f"run shown: {pipeline['samples']} samples in {pipeline['num_ticks']} ticks"
+    measured = "steady state, on the last 8 training images"
+    assert report["cost_samples"] == 8
+    assert basis == {
+        "limit": "steady state",
+        "graph": "as mapped",
+        "stalls": run,
+        "times": measured,
+        "timeline": run,
+        "paths": run,
+        "alignment": "steady state; accuracy on the first 256 test samples",
+        "comparison": f"pipeline: {measured}; array: one sample at a time",
+        "mapping": "as mapped",
+        "sensitivity": measured,
+    }
+
+
+def test_the_layer_graph_fits_the_page(report):
+    """It shrinks to the width of the page, 1184 pixels of a window of 1280, before it scrolls."""
+    graph = render_html(report).partition('<section id="graph"')[2].partition("</svg>")[0]
+    least = graph.partition('style="min-width:')[2].partition("px")[0]
+    assert 0.7 * 1184 < int(least) <= 1184
+
+
 def test_each_firing_window_is_drawn_once(report):
     page = parse(report)
     classes = [value for name, value in page.attributes if name == "class"]
@@ -91,7 +127,7 @@ def test_a_model_without_data_still_has_a_page(report):
     report["pe_array"]["estimates"] = []
     text = " ".join(parse(report).text)
     assert "What limits the pipeline" in text
-    assert "Pipeline against PE array" not in text
+    assert "Pipeline compared with the PE array" not in text
 
 
 def test_the_same_report_gives_the_same_page(report):

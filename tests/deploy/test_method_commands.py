@@ -45,7 +45,7 @@ def test_calibrated_for_truncation_it_runs_on_the_stepped_engine(trained, qac_de
     ("arguments", "message"),
     [
         (("--alignment", "mean"), "must be one of average, replicate, truncate, not 'mean'"),
-        (("--granularity", "neuron"), "must be layer or channel, not 'neuron'"),
+        (("--granularity", "neuron"), "must be one of layer, channel, not 'neuron'"),
         (("--data", "mnist"), "no data set is named 'mnist'"),
     ],
 )

@@ -53,7 +53,7 @@ def test_replicas_share_the_longest_windows_until_none_stalls(qac_deploy, model)
     assert replicas == {p["name"]: p["timesteps"] for p in report["populations"]}
     assert report["mapping"]["num_cores"] == shared[-1]["num_cores"]
     assert report["mapping"]["num_cores"] == len(report["pipeline"]["cores"])
-    assert report["pipeline"]["explanation"].startswith("the host sends one image a tick")
+    assert report["pipeline"]["explanation"].startswith("the host sends one image per tick")
     verified = qac_deploy("verify", "build", "--samples", 1, "--lava-python", "no")
     assert verified.returncode == 0, verified.stdout
 
@@ -99,7 +99,7 @@ def test_replicas_chosen_by_hand_are_equal_on_every_rung(qac_deploy, model):
     verified = qac_deploy("verify", "build", "--samples", 5, "--json")
     assert verified.returncode == 0, verified.stdout
     rungs = json.loads(verified.stdout)["rungs"]
-    assert [rung["status"] for rung in rungs] == ["equal"] * 6
+    assert [rung["status"] for rung in rungs] == ["equal"] * 7
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_replicas_chosen_by_hand_are_equal_on_every_rung(qac_deploy, model):
         (["--replicate", "stem"], "must be NAME=COUNT, such as conv3=2, not 'stem'"),
         (["--replicate", "input=2"], "'input' cannot be replicated, it is not a population on"),
         (["--replicate", "stem=0"], "'stem' must have at least 1 replica, not 0"),
-        (["--interval", "2"], "is for --optimize stalls"),
+        (["--interval", "2"], "needs --optimize stalls"),
     ],
 )
 def test_replicas_that_cannot_be_are_refused(qac_deploy, model, options, complaint):

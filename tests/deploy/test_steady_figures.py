@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import io
 import json
+from operator import itemgetter
 
 import pytest
 from installed_command import run_command
 from rich.console import Console
 
 from deploy.report.markup import number
-from deploy.report.tables import Column, Metered, Table
+from deploy.report.tables import (
+    Activities,
+    Emphasis,
+    Lines,
+    Metered,
+    Tag,
+    names,
+    numbers,
+    print_table,
+    sentences,
+    tabulate,
+)
 
 RUN = ("num_ticks", "samples", "critical_paths", "stages", "cores")
 """What the pipeline's part of the report says of the run that it shows."""
@@ -138,17 +150,35 @@ def test_every_figure_of_the_comparison_is_the_same_wherever_it_is_shown(
 
 
 def test_a_table_is_rendered_twice_from_the_same_cells():
-    table = Table(
-        title="t",
-        columns=[Column(heading="Design", short="design"), Column(heading="time, µs", short="us")],
-        rows=[["<a> [b]", Metered(1234.6, 0.5)], ["c", None]],
+    ticks = {"busy": 1, "starved": 2, "blocked": 0, "drained": 1}
+    records = [
+        ("<a> [b]", Metered(1234.6, 0.5), 7, Activities(ticks)),
+        (Tag("assumed"), None, None, Lines([1.5, "&"])),
+    ]
+    table = tabulate(
+        "a [title]",
+        records,
+        names("Design", "design", itemgetter(0)),
+        numbers("time, µs", "us", itemgetter(1)),
+        numbers("on the page alone", None, itemgetter(2)),
+        sentences("Ticks", "ticks", itemgetter(3)),
+        emphasis=lambda record: Emphasis.STRONG if record[2] else Emphasis.NONE,
     )
     console = Console(width=60, file=io.StringIO())
-    console.print(table.for_terminal())
-    text = console.file.getvalue()
-    assert text.split() == ["t", "design", "us", "<a>", "[b]", "1,235", "c", "-"]
+    print_table(table, console)
+    assert [line.split() for line in console.file.getvalue().splitlines()] == [
+        [],
+        ["a", "[title]"],
+        ["design", "us", "ticks"],
+        ["<a>", "[b]", "1,235", "#####ssssssssss....."],
+        ["assumed", "-", "1.50"],
+        ["&"],
+    ]
     page = str(table.for_page())
-    assert "&lt;a&gt; [b]" in page
-    assert "1,235" in page
-    assert "width:30.0px" in page
-    assert [c.short for c in table.only("Design").columns] == ["design"]
+    assert '<tr class="strong"><td>&lt;a&gt; [b]</td><td class="n">1,235' in page
+    assert page.count('<span class="meter busy" style="width:30.0px">') == 2
+    assert '<span class="meter starved" style="width:60.0px">' in page
+    assert '<td class="n">7</td>' in page
+    assert '<span class="kind assumed">assumed</span>' in page
+    assert '<td class="sentence">1.50<br>&amp;</td>' in page
+    assert [c.short for c in table.only("Design", "Ticks").columns] == ["design", "ticks"]

@@ -103,7 +103,7 @@ def test_a_threshold_for_each_neuron_takes_many_cores_and_a_refusal_names_the_re
     assert str(refusal.value) == (
         "the network needs 10 cores, 6 more than the 4 of small, one chip (most: hidden 8, logits 1, "
         "source 1; hidden fills the threshold profiles of its cores); give its neurons fewer different "
-        "thresholds: one a channel at most, and `compile --thresholds` to share them between channels"
+        "thresholds: at most one per channel, and `compile --thresholds` to share them between channels"
     )
 
 

@@ -1,4 +1,4 @@
-"""The methods that the paper is compared with, each against its own definition."""
+"""The methods that the paper is compared with, each compared with its published definition."""
 
 import numpy as np
 import pytest
@@ -94,7 +94,7 @@ def test_rmp_starts_at_zero_and_opi_at_half_the_threshold(graph):
 
 @pytest.fixture(scope="module")
 def balanced(digits):
-    """A float ANN whose thresholds are balanced on data, as RMP, OPI and SNNC-AP start from."""
+    """A float ANN with thresholds balanced on data, the starting point of RMP, OPI and SNNC-AP."""
     torch.manual_seed(1)
     network = build_model("resnet-mini", digits.input_shape, 10)
     network = train(network, digits, TrainingPlan(epochs=8, budget=None))

@@ -1,4 +1,4 @@
-"""Model files and integer networks on disk: what is read is what was written."""
+"""Model files and integer networks on disk are read as they were written, or refused."""
 
 from __future__ import annotations
 
@@ -186,7 +186,7 @@ def model(tmp_path):
 
 
 def test_no_flipped_bit_changes_what_is_read(model):
-    """One bit of any byte: either refused by an error of ours, or of no consequence."""
+    """A flipped bit is refused with one of our errors, or changes nothing."""
     content, original = model.read_bytes(), _values(load_checkpoint(model))
     random = np.random.default_rng(0)
     refused = 0
@@ -226,11 +226,11 @@ def _values(checkpoint):
     ],
 )
 def test_a_part_that_is_not_what_was_saved_is_named(model, change, part):
-    """The checksums of the members are right: something saved the file again."""
+    """The file is changed and saved again, so that the checksums of its members are right."""
     document = torch.load(model, weights_only=True)
     change(document)
     torch.save(document, model)
-    with pytest.raises(ModelFileError, match=f"damaged: {part} is not what was saved"):
+    with pytest.raises(ModelFileError, match=f"damaged: {part} differs from its stored digest"):
         load_checkpoint(model)
 
 

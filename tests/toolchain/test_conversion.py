@@ -1,4 +1,4 @@
-"""Conversion by tracing: the float SNN is the quantized ANN, and what cannot be converted says why."""
+"""Conversion by tracing: the float SNN equals the quantized ANN; refusals say what to use instead."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ from toolchain.training import ann_logits
 
 
 def randomized(module, seed=0):
-    """Random batch-norm statistics and timesteps, as a trained network would have them."""
+    """Give a network random batch-norm statistics and timesteps, as if it were trained."""
     generator = torch.Generator().manual_seed(seed)
     for child in module.modules():
         if isinstance(child, nn.BatchNorm2d):
@@ -143,11 +143,12 @@ def net(*layers):
         (
             net(TimestepQuantizer(), nn.MaxPool2d(1)),
             "2: max pooling is not linear and has no spiking form; replace it by average pooling "
-            "before training (Algorithm 1)",
+            "before training (Algorithm 1), for example with quantize_activations",
         ),
         (
             net(nn.ReLU()),
-            "1: replace ReLU by a quantizer before training (Algorithm 1): quantize_activations",
+            "1: ReLU has no spiking form; replace it by a quantizer before training (Algorithm 1), for "
+            "example with quantize_activations",
         ),
         (
             net(nn.Sigmoid()),
@@ -156,7 +157,8 @@ def net(*layers):
         ),
         (
             nn.Sequential(nn.Conv2d(1, 2, 3), TimestepQuantizer()),
-            "the network must return one logit a class, not a (2, 6, 6) feature map",
+            "the network must return one logit per class, not a (2, 6, 6) feature map; end it with pooling "
+            "to one pixel or with Linear",
         ),
     ],
 )
@@ -172,6 +174,6 @@ def test_a_forward_that_branches_on_values_is_refused():
             return x if x.sum() > 0 else -x
 
     with pytest.raises(
-        UnsupportedNetworkError, match=r"^Branching cannot be traced: .*must not branch"
+        UnsupportedNetworkError, match=r"^Branching cannot be traced: .*without branches on values"
     ):
         convert(Branching(), (1, 8, 8), max_value=16)

@@ -1,4 +1,4 @@
-"""Readers on files written by hand here, byte by byte, and on damaged ones."""
+"""Readers of data sets, on files written here byte by byte and on damaged ones."""
 
 import gzip
 import pickle
@@ -64,11 +64,11 @@ def test_missing_data_says_where_to_get_it_and_where_to_put_it(data_root, monkey
     ("content", "message"),
     [
         (b"", "not an IDX file of unsigned bytes"),
-        (idx(np.zeros((2, 3)))[:-1], "its header promises 6 bytes of data, but it holds 5"),
-        (idx(np.zeros((2, 3))) + b"0", "its header promises 6 bytes of data, but it holds 7"),
+        (idx(np.zeros((2, 3)))[:-1], "its header says 6 bytes of data, but it holds 5"),
+        (idx(np.zeros((2, 3))) + b"0", "its header says 6 bytes of data, but it holds 7"),
         (idx(np.zeros((2, 3)))[:6], "ends within its header"),
         (b"\0\0\x0d\x01\0\0\0\0", "not an IDX file of unsigned bytes"),
-        (bytes([0, 0, 8, 3]) + b"\xff" * 12, "its header promises 79,228,162,458,924,105"),
+        (bytes([0, 0, 8, 3]) + b"\xff" * 12, "its header says 79,228,162,458,924,105"),
     ],
 )
 def test_a_damaged_idx_file(tmp_path, content, message):
@@ -184,7 +184,10 @@ def test_an_image_folder_is_decoded_when_asked_for(tmp_path):
     with pytest.raises(DataError, match=r"a.png: cannot be decoded"):
         dataset.test_pixels[2:3]
     (tmp_path / "val" / "class7").mkdir()
-    with pytest.raises(DataError, match=r"must hold the same classes, but differ in .*class7"):
+    with pytest.raises(
+        DataError,
+        match=r"must have the same classes as the training images, but differs in .*class7",
+    ):
         load_dataset(str(tmp_path))
 
 
@@ -256,7 +259,7 @@ def test_a_record_is_only_ever_read_as_a_data_set(tmp_path, name, message):
 
 @pytest.mark.parametrize("kind", ["EPS", "TIFF", "GIF"])
 def test_what_is_read_is_decided_by_the_content_and_not_by_the_name(tmp_path, monkeypatch, kind):
-    """An EPS file would be handed to Ghostscript, which runs what is in it."""
+    """Pillow would pass an EPS file to Ghostscript, which executes its content."""
     from PIL import EpsImagePlugin, Image
 
     def fail(*arguments, **options):
@@ -273,7 +276,7 @@ def test_what_is_read_is_decided_by_the_content_and_not_by_the_name(tmp_path, mo
 
 
 def test_an_image_of_16_bits_is_refused(tmp_path):
-    """Conversion to 8 bits clips: all of it would be 255."""
+    """Conversion to 8 bits would clip every pixel to 255."""
     from PIL import Image
 
     write_images(tmp_path, (9, 8, 7))

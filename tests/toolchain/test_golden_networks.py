@@ -1,4 +1,4 @@
-"""What lowering makes of a network of each kind of structure, as text that a reader can compare."""
+"""Golden texts of the integer networks that lowering makes of each kind of structure."""
 
 from dataclasses import replace
 from math import prod
@@ -22,7 +22,7 @@ GOLDEN = Path(__file__).parent.parent / "golden"
 
 
 def weights(*shape):
-    """-6/8 to 6/8 in an order of its own: exact in binary, so that a digest is the same everywhere."""
+    """Weights from -6/8 to 6/8, exact in binary, so that their digest is the same on every machine."""
     return ((np.arange(prod(shape)) * 7 % 13 - 6) / 8).reshape(shape)
 
 
@@ -31,7 +31,7 @@ def neurons(name, shape, timesteps, threshold):
 
 
 def network(*populations_and_synapses, classes=3):
-    """Those between an image of 2x4x4 pixels and a readout."""
+    """The given populations between an image of 2x4x4 pixels and a readout."""
     populations = [p for p in populations_and_synapses if not isinstance(p, Synapse)]
     return LayerGraph.build(
         [
@@ -77,7 +77,7 @@ def residual_join():
 
 
 def dense():
-    """Dense layers alone, a threshold of its own for every neuron."""
+    """Dense layers only, with one threshold per neuron."""
     return network(
         neurons("hidden", (6, 1, 1), 5, np.arange(1, 7).reshape(-1, 1, 1) / 4),
         float_connect("image", "hidden", Dense(weight=weights(6, 32))),
@@ -86,7 +86,7 @@ def dense():
 
 
 def calibrated():
-    """Initial potentials of every neuron, as calibration leaves them."""
+    """One initial potential per neuron, as after calibration."""
     graph = chain()
     starts = (np.arange(8) / 8).reshape(2, 2, 2)
     populations = [

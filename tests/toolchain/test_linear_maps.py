@@ -1,4 +1,4 @@
-"""What a linear map says of itself is what the judge computes with it; an unknown map is refused."""
+"""The properties of each linear map agree with the judge's results; an unknown map is refused."""
 
 from dataclasses import dataclass, replace
 
@@ -73,7 +73,7 @@ def test_an_average_is_its_sum_over_its_divisor():
     ],
 )
 def test_a_constant_passes_a_map_as_any_values_do(linear_map, stays_per_channel):
-    """It stays one value per channel only where every window gives it back."""
+    """A bias stays one value per channel only if every window keeps constants."""
     constant = np.array([3.0, -5.0])
     start = LinearExpression.of_population("a", (2, 4, 4)).shifted(constant)
     bias = start.unweighted(linear_map).bias
@@ -85,7 +85,7 @@ def test_a_constant_passes_a_map_as_any_values_do(linear_map, stays_per_channel)
 
 @dataclass(frozen=True, kw_only=True)
 class Upsample:
-    """A map that nothing knows of, unweighted, with a shape rule of its own."""
+    """An unweighted map of an unknown kind, with its own rule for shapes."""
 
     factor: int = 1
 
@@ -128,7 +128,7 @@ def test_the_float_verifier_refuses_an_unknown_map():
     )
     with pytest.raises(
         UnsupportedNetworkError,
-        match=r"^input -> logits: Upsample is no linear map of a network",
+        match=r"^input -> logits: Upsample is not a linear map",
     ):
         verify_layer_graph(graph)
 

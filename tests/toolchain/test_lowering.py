@@ -1,36 +1,21 @@
-"""From float graph to integers: hand-computed integers, fidelity, bounds at the limit and past it."""
+"""From float graph to integers: hand-computed integers, fidelity, and a verifier between passes."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from builders import (
-    ONE,
-    WIDTHS,
-    connect,
-    dense,
-    float_connect,
-    float_dense,
-    float_network_of,
-    float_spiking,
-    network_of,
-    spiking,
-)
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from strategies import integer_networks, random_pixels
+from builders import WIDTHS, float_connect, float_dense, float_network_of
+from small_networks import two_neurons
 
 from sim.exact.engine import run_exact
 from sim.stepped import run_stepped
-from toolchain.errors import IntegerWidthError, UnsupportedNetworkError
+from toolchain.errors import UnsupportedNetworkError
 from toolchain.importers.torch_module import convert
 from toolchain.method.float_snn import run_float_snn
 from toolchain.method.quantize_activations import quantize_activations
 from toolchain.method.quantizers import TimestepQuantizer, quantizers
 from toolchain.model_zoo import build_model
-from toolchain.networks.integer_network import verify_integer_widths
-from toolchain.networks.integer_network.accumulator_bounds import potential_interval
 from toolchain.networks.layer_graph import (
     LayerGraph,
     SpikingPopulation,
@@ -38,20 +23,6 @@ from toolchain.networks.layer_graph import (
 from toolchain.networks.linear_maps import AveragePool, Convolution
 from toolchain.passes import PassOptions, chosen_graph, lower_to_integers, pipeline
 from toolchain.passes.fold_source_scales import fold_source_scales
-from toolchain.passes.quantize_to_integers import quantize_to_integers
-
-
-def two_neurons(weight=0.5, bias=0.25, alignment="average"):
-    """input -> hidden (T = 4, alpha = 2) -> readout, one neuron each."""
-    return float_network_of(
-        float_spiking("hidden", timesteps=4, threshold=2.0, bias=bias),
-        float_connect("input", "hidden", float_dense([[weight]]), alignment=alignment),
-        float_connect("hidden", "readout", float_dense([[-3.0]])),
-        max_value=10,
-        unit=0.1,
-        readout="readout",
-        bias=1.0,
-    )
 
 
 def test_scales_fold_into_weights_by_hand():
@@ -86,90 +57,6 @@ def test_few_bits_clip_an_outlier_and_many_keep_it():
     assert integers[8].tolist() == [[42] * 9 + [127]]
 
 
-def channels_of_many_sizes(weights):
-    """input -> one hidden channel a weight -> readout."""
-    return float_network_of(
-        float_spiking("hidden", (len(weights), 1, 1), timesteps=3, threshold=2.0),
-        float_connect("input", "hidden", float_dense(weights[:, None])),
-        float_connect("hidden", "logits", float_dense(weights[None])),
-        max_value=10,
-        unit=0.1,
-    )
-
-
-SIZES = np.geomspace(0.04, 1, 40)  # weights of 40 channels, one each
-
-
-def lowered_sizes(most):
-    """Weights, thresholds and exponent of the 40 channels on a target of so many thresholds."""
-    graph = channels_of_many_sizes(SIZES)
-    network = lower_to_integers(graph, replace(WIDTHS, distinct_thresholds=most))
-    synapse = network.incoming("hidden")[0]
-    integers = synapse.maps[0].weight.reshape(-1).astype(float)
-    return integers, network["hidden"].threshold.reshape(-1), synapse.exponent
-
-
-@pytest.mark.parametrize(
-    ("most", "distinct"), [(1, 1), (2, 2), (7, 7), (39, 39), (40, 40), (None, 40)]
-)
-def test_channels_share_as_few_thresholds_as_the_target_has(most, distinct):
-    _, thresholds, _ = lowered_sizes(most)
-    assert len(np.unique(thresholds)) == distinct
-
-
-@pytest.mark.parametrize("most", [1, 2, 7, 39, 40, None])
-def test_shared_thresholds_keep_the_scale_of_every_channel(most):
-    """W / Theta stays w / alpha to half a weight."""
-    integers, thresholds, exponent = lowered_sizes(most)
-    real = SIZES * 0.1 / 2
-    scale = 2.0**exponent / thresholds
-    assert (np.abs(integers * scale - real) <= scale * (0.5 + 1e-3 * integers)).all()
-
-
-def test_channels_of_their_own_threshold_use_all_bits_of_a_weight():
-    integers, _, _ = lowered_sizes(None)
-    assert (integers == 127).all()
-
-
-@pytest.mark.parametrize("most", [1, 2, 7, 39, 40])
-def test_of_channels_with_one_threshold_the_largest_uses_the_bits(most):
-    integers, _, _ = lowered_sizes(most)
-    assert 115 <= integers.max() <= 127
-
-
-def test_seven_thresholds_lose_less_than_a_seventh_of_the_bits_between_the_channels():
-    integers, _, _ = lowered_sizes(7)
-    assert np.log2(127 / integers).mean() < np.log2(SIZES.max() / SIZES.min()) / 7
-
-
-def test_which_thresholds_go_together_by_hand():
-    """1, 1.1 | 8, 9, 10 | 64: joining 10 to 9 to 8 and 1.1 to 1 costs the fewest bits."""
-    weights = 1 / np.array([1, 1.1, 8, 9, 10, 30])
-    graph = channels_of_many_sizes(weights)
-    network = lower_to_integers(graph, replace(WIDTHS, distinct_thresholds=3))
-    thresholds = network["hidden"].threshold.reshape(-1)
-    assert thresholds / thresholds[0] == pytest.approx([1, 1, 8, 8, 8, 30], rel=1e-3)
-    integers = network.incoming("hidden")[0].maps[0].weight.reshape(-1)
-    assert integers.tolist() == [127, 115, 127, 113, 102, 127]
-
-
-def test_thresholds_that_differ_within_a_channel_are_left_alone():
-    """Its weights have one unit, so no choice of units makes its thresholds equal."""
-    thresholds = np.arange(1.0, 9).reshape(2, 2, 2)
-    graph = float_network_of(
-        float_spiking("hidden", (2, 2, 2), timesteps=2, threshold=thresholds),
-        float_connect("input", "hidden", Convolution(weight=np.ones((2, 1, 1, 1)))),
-        float_connect("hidden", "logits", float_dense(np.ones((1, 8)))),
-        image=(1, 2, 2),
-    )
-    lowered = [
-        quantize_to_integers(graph, replace(WIDTHS, distinct_thresholds=most)) for most in (3, None)
-    ]
-    first, second = (network["hidden"].threshold for network in lowered)
-    assert np.array_equal(first, second)
-    assert len(np.unique(first)) == 8
-
-
 def test_a_replicating_edge_folds_no_mean():
     graph = two_neurons()
     synapses = [replace(s, alignment="replicate") for s in graph.synapses]
@@ -200,90 +87,6 @@ def test_integer_network_follows_the_float_network(alignment, weight_bits):
         assert (counts != reference.counts[name]).mean() < tolerance
     logits = run.logits * network["readout"].unit
     assert np.abs(logits - reference.logits).mean() < tolerance / 3 * np.ptp(reference.logits)
-
-
-def one_neuron(threshold, bias, weight=1, exponent=0, timesteps=1, start=0):
-    return network_of(
-        spiking("hidden", ONE, timesteps, threshold, start, bias),
-        connect("input", "hidden", dense([[weight]]), exponent=exponent),
-        connect("hidden", "logits", dense([[1]])),
-    )
-
-
-@settings(max_examples=200)
-@given(integer_networks(alignments=("average", "replicate", "truncate")), st.integers(0, 2**32 - 1))
-def test_no_logit_leaves_its_bound(network, seed):
-    run = run_stepped(network, random_pixels(network, seed))
-    bound = potential_interval(network, "logits")
-    assert (run.logits >= bound.low).all()
-    assert (run.logits <= bound.high).all()
-
-
-@settings(max_examples=500)
-@given(
-    st.integers(1, 50),
-    st.integers(-60, 60),
-    st.integers(-127, 127),
-    st.integers(1, 8),
-    st.floats(0, 0.99),
-)
-def test_no_potential_leaves_its_bound(threshold, bias, weight, timesteps, start):
-    network = one_neuron(threshold, bias, weight, timesteps=timesteps, start=int(start * threshold))
-    bound = potential_interval(network, "hidden")
-    for pixel in (0, 1):
-        potential = int(start * threshold)
-        for _ in range(timesteps):
-            potential += weight * pixel + bias
-            assert bound.low <= potential <= bound.high
-            potential -= threshold * (potential >= threshold)
-
-
-def test_the_state_bound_holds_at_the_limit_and_not_one_past_it():
-    widths = replace(WIDTHS, threshold_shift=0, bias_mantissa_bits=26, bias_exponent_bits=0)
-    # the highest potential is just below the threshold plus one current: (2^17 - 1) + A
-    limit = 2**23 - 1 - (2**17 - 1) - 1
-    verify_integer_widths(one_neuron(2**17 - 1, limit), widths)
-    with pytest.raises(IntegerWidthError) as refusal:
-        verify_integer_widths(one_neuron(2**17 - 1, limit + 1), widths)
-    assert str(refusal.value) == (
-        "hidden: accumulator bound 8,388,608 exceeds the 24-bit state (8,388,607); "
-        "use fewer weight bits or fewer timesteps"
-    )
-
-
-@pytest.mark.parametrize(
-    ("network", "message"),
-    [
-        (one_neuron(65, 0), r"hidden: threshold 65 must be a multiple of 64 up to 8,388,544"),
-        (
-            one_neuron(64, 4097),
-            r"hidden: bias up to 4,097 is not a 13-bit mantissa .* 3-bit exponent",
-        ),
-        (one_neuron(64, 0, weight=-128), r"weight 128 exceeds 8 bits \(127\)"),
-        (one_neuron(64, 0, exponent=14), r"exponent 14 exceeds the target's 13"),
-    ],
-)
-def test_what_a_target_cannot_hold_is_refused(network, message):
-    with pytest.raises(IntegerWidthError, match=message):
-        verify_integer_widths(network, WIDTHS)
-
-
-def test_a_layer_that_fits_at_no_exponent_is_refused_by_name():
-    graph = two_neurons()
-    with pytest.raises(
-        IntegerWidthError, match=r"^hidden: accumulator bound .* exceeds the 7-bit state"
-    ):
-        lower_to_integers(graph, replace(WIDTHS, state_bits=7))
-
-
-def test_a_narrow_state_takes_weight_bits_before_it_refuses():
-    """The largest weight is halved until the accumulator's bound fits the state."""
-    largest = {}
-    for state_bits in (24, 11, 10):
-        network = lower_to_integers(two_neurons(), replace(WIDTHS, state_bits=state_bits))
-        largest[state_bits] = int(np.abs(network.incoming("hidden")[0].maps[0].weight).max())
-    assert largest[24] == 127
-    assert 127 > largest[11] > largest[10] >= 7
 
 
 def test_two_weighted_maps_in_one_synapse_are_refused():

@@ -12,7 +12,7 @@ from toolchain.method.float_snn import run_float_snn
 
 
 class IF(nn.Module):
-    """Its quantizer, with its parameter's name and shape."""
+    """The quantizer of QCFS, with the name and shape of its parameter."""
 
     def __init__(self, levels=4):
         super().__init__()

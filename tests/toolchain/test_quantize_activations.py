@@ -92,10 +92,11 @@ def test_thresholds_are_balanced_on_the_unquantized_activations():
 @pytest.mark.parametrize(
     ("layer", "message"),
     [
-        (nn.GELU(), "1: GELU has no integrate-and-fire form; use ReLU"),
+        (nn.GELU(), "1: GELU has no integrate-and-fire form; replace it by ReLU and train again"),
         (
             nn.MaxPool2d(2, ceil_mode=True),
-            "1: max pooling with ceil_mode, dilation or indices has no average form",
+            "1: max pooling with ceil_mode, dilation or indices cannot become average pooling; switch these "
+            "off and use padding, or use nn.AvgPool2d",
         ),
     ],
 )

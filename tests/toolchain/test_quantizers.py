@@ -64,7 +64,7 @@ def test_round_half_up_is_not_round_half_to_even():
 
 
 def printed_gradients(case, levels, alpha, x, q):
-    """Eq. 7 to 10, and 0 below 0 (which they do not state)."""
+    """The printed Eq. 7 to 10, extended by 0 for negative inputs."""
     d = alpha / levels
     if x < 0:
         return 0.0, 0.0
@@ -117,7 +117,7 @@ def straight_through(case, module, x):
 @pytest.mark.parametrize("case", CASES)
 @given(t=st.floats(1, 20), alpha=st.floats(0.1, 10), seed=st.integers(0, 2**31))
 def test_gradients_are_autograd_s_through_straight_through_rounding(case, t, alpha, seed):
-    """For any real t, n, d: also where the number of levels is rounded."""
+    """The gradients hold for any real t, n and d, for which the number of levels is rounded."""
     module = quantizer(case, t, alpha)
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(4, 3, 5, generator=generator, dtype=torch.float64) * alpha
@@ -167,8 +167,8 @@ def test_a_diverged_quantizer_is_refused_with_the_reason():
     with pytest.raises(UnsupportedNetworkError) as refusal:
         convert(network, (1, 4, 4), max_value=16)
     assert str(refusal.value) == (
-        "1: the quantizer has T = 2e+06 levels, above 65,536; in Case 3 T = alpha / d diverges as the step "
-        "size d shrinks: train it with max_timesteps"
+        "1: the quantizer has T = 2e+06 levels, above the limit of 65,536; train it with max_timesteps (in "
+        "Case 3, T = alpha / d grows as the step size d shrinks)"
     )
 
 

@@ -96,7 +96,7 @@ def test_an_interval_budget_bounds_every_layer(digits):
 
 
 def test_interval_costs_weigh_the_layers(digits):
-    """A layer whose timestep costs twice as much gets half as many."""
+    """A layer whose timesteps cost twice as much gets half as many."""
     costs = {"join": 2.0}
     budget = TimestepBudget(kind="interval", limit=4, price=0.05, costs=costs)
     module = train(mini(digits), digits, TrainingPlan(budget=budget, epochs=15))
@@ -181,7 +181,7 @@ def test_a_run_does_not_go_on_with_other_data(digits, tmp_path, change):
     train(mini(digits), digits, plan, state_file=state)
     train(mini(digits), digits, plan, state_file=state, resume=True)
     with pytest.raises(
-        ModelFileError, match=r"was begun with another data; use the same, or remove"
+        ModelFileError, match=r"belongs to a run with another data; use the same, or remove"
     ):
         train(mini(digits), change(digits), plan, state_file=state, resume=True)
 
@@ -189,7 +189,9 @@ def test_a_run_does_not_go_on_with_other_data(digits, tmp_path, change):
 def test_a_run_does_not_go_on_with_other_settings(digits, tmp_path):
     state, plan = tmp_path / "state", TrainingPlan(epochs=1)
     train(mini(digits), digits, plan, state_file=state, settings={"float_epochs": 1})
-    with pytest.raises(ModelFileError, match=r"was begun with another float_epochs; use the same"):
+    with pytest.raises(
+        ModelFileError, match=r"belongs to a run with another float_epochs; use the same"
+    ):
         train(
             mini(digits), digits, plan, state_file=state, resume=True, settings={"float_epochs": 2}
         )

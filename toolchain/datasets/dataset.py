@@ -1,4 +1,4 @@
-"""What every reader returns: pixels and labels, split into training and test samples."""
+"""A data set: pixels and labels, split into training and test samples."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from toolchain.networks.linear_maps import Shape
 
 
 class PixelSource(Protocol):
-    """Images by index: an array, or files that are decoded when they are asked for."""
+    """Images by index: an array, or files that are decoded when they are read."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -30,7 +30,7 @@ class PixelSource(Protocol):
 class Dataset:
     """Pixel integers ``0..max_value`` of shape ``(B, C, H, W)`` and class labels of shape ``(B,)``.
 
-    The split into training and test samples is fixed and the same everywhere.
+    The split into training and test samples is always the same.
     """
 
     name: str
@@ -70,12 +70,16 @@ class Dataset:
 
 
 def data_folder(name: str, first_file: str, how_to_get: str, *elsewhere: Path) -> Path:
-    """The folder that holds a data set's files.
+    """Find the folder with a data set's files.
 
     Looks in ``$QAC_DEPLOY_DATA/name``, in ``~/.local/share/qac-deploy/name``, and ``elsewhere``.
 
+    Args:
+        first_file: a file of the data set, plain or with suffix ``.gz``.
+        how_to_get: where the files come from, for the message.
+
     Raises:
-        DataError: ``first_file`` is in none of them; says how to get it and where to put it.
+        DataError: ``first_file`` is in none of them; the message says how to get it and where to put it.
     """
     root = os.environ.get("QAC_DEPLOY_DATA")
     home = Path("~/.local/share/qac-deploy").expanduser()

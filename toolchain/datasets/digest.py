@@ -1,4 +1,4 @@
-"""A digest of samples, so that a later run can tell whether they are still the same."""
+"""A digest of samples, by which a later run detects that they have changed."""
 
 from __future__ import annotations
 
@@ -17,22 +17,19 @@ _BATCH = 1_024
 def samples_sha256(pixels: PixelSource, labels: np.ndarray) -> str:
     """SHA-256 of images and labels, in their order.
 
-    Image files are hashed as they lie on disk, since decoding takes a hundred times as long; other pixels
-    as arrays, with shape and type.
+    Image files are hashed without decoding, which would take a hundred times as long. Other pixels are
+    hashed as arrays, with shape and type.
 
     Args:
-        labels: shape ``(B,)``; of the first B images, which are hashed, too.
+        labels: labels of the first B images, shape ``(B,)``; only these images are hashed.
 
     Raises:
         DataError: an image file cannot be read.
     """
     digest = hashlib.sha256(f"{labels.shape} {pixels.shape[1:]}".encode())
     digest.update(np.ascontiguousarray(labels, "<i8").data)
-    parts = (
-        _files(pixels, len(labels))
-        if isinstance(pixels, ImageFiles)
-        else _arrays(pixels, len(labels))
-    )
+    count = len(labels)
+    parts = _files(pixels, count) if isinstance(pixels, ImageFiles) else _arrays(pixels, count)
     for part in parts:
         digest.update(part)
     return digest.hexdigest()

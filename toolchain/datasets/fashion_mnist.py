@@ -15,7 +15,7 @@ _UNSIGNED_BYTE = 0x08  # the element type in an IDX header
 
 
 def load_fashion_mnist() -> Dataset:
-    """Read the four files, plain or compressed."""
+    """Read the data set from its four files, plain or compressed."""
     folder = data_folder(
         "fashion-mnist",
         "train-images-idx3-ubyte",
@@ -23,28 +23,24 @@ def load_fashion_mnist() -> Dataset:
         "*-ubyte.gz files of github.com/zalandoresearch/fashion-mnist",
         Path("/usr/share/datasets/fashion-mnist"),
     )
-    arrays = {
-        name: read_idx(_plain_or_compressed(folder, name))
-        for name in (
-            "train-images-idx3-ubyte",
-            "train-labels-idx1-ubyte",
-            "t10k-images-idx3-ubyte",
-            "t10k-labels-idx1-ubyte",
-        )
-    }
+
+    def read(name: str) -> np.ndarray:
+        plain = folder / name
+        return read_idx(plain if plain.is_file() else folder / f"{name}.gz")
+
     return Dataset(
         name="fashion-mnist",
         max_value=255,
         num_classes=10,
-        train_pixels=arrays["train-images-idx3-ubyte"][:, None],
-        train_labels=arrays["train-labels-idx1-ubyte"].astype(np.int64),
-        test_pixels=arrays["t10k-images-idx3-ubyte"][:, None],
-        test_labels=arrays["t10k-labels-idx1-ubyte"].astype(np.int64),
+        train_pixels=read("train-images-idx3-ubyte")[:, None],
+        train_labels=read("train-labels-idx1-ubyte").astype(np.int64),
+        test_pixels=read("t10k-images-idx3-ubyte")[:, None],
+        test_labels=read("t10k-labels-idx1-ubyte").astype(np.int64),
     )
 
 
 def read_idx(path: Path) -> np.ndarray:
-    """One IDX file of unsigned bytes: magic number, sizes, data, all big-endian.
+    """Read an IDX file of unsigned bytes: magic number, sizes, data, all big-endian.
 
     Raises:
         DataError: it cannot be read, is of another type, or is shorter or longer than its header says.
@@ -56,7 +52,7 @@ def read_idx(path: Path) -> np.ndarray:
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: cannot be read: {error}; get the file again") from None
     if len(content) < 4 or content[:3] != bytes([0, 0, _UNSIGNED_BYTE]):
-        raise DataError(f"{path}: not an IDX file of unsigned bytes")
+        raise DataError(f"{path}: not an IDX file of unsigned bytes; get the file again")
     num_axes = content[3]
     header = 4 + 4 * num_axes
     if len(content) < header:
@@ -65,12 +61,7 @@ def read_idx(path: Path) -> np.ndarray:
     expected = int(np.prod(shape, dtype=object))
     if len(content) - header != expected:
         raise DataError(
-            f"{path}: its header promises {expected:,} bytes of data, but it holds "
-            f"{len(content) - header:,}; get the file again"
+            f"{path}: its header says {expected:,} bytes of data, but it holds {len(content) - header:,}; "
+            f"get the file again"
         )
     return np.frombuffer(bytearray(content), np.uint8, offset=header).reshape(shape)
-
-
-def _plain_or_compressed(folder: Path, name: str) -> Path:
-    plain = folder / name
-    return plain if plain.is_file() else folder / f"{name}.gz"

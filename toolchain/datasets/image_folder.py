@@ -1,4 +1,4 @@
-"""Folders of images, one folder a class, as ImageNet is kept: decoded only when asked for."""
+"""Folders of images with one folder per class, as for ImageNet. Images are decoded when they are read."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import numpy as np
 from toolchain.datasets.dataset import Dataset
 from toolchain.errors import DataError
 
-RESIZED, CROPPED = 256, 224  # shorter side, then the centre crop: the usual evaluation on ImageNet
+RESIZED, CROPPED = 256, 224  # shorter side and centre crop, as is usual for evaluation on ImageNet
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
 _FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
-"""Formats that are read, whatever a file is named: Pillow's others include EPS, which starts Ghostscript."""
+"""Formats that are read, whatever the suffix. Pillow has others, such as EPS, which starts Ghostscript."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +45,7 @@ def load_image_folder(folder: Path) -> Dataset:
     for part in (train_folder, test_folder):
         if not part.is_dir():
             raise DataError(
-                f"{folder}: has no folder {part.name}/ with one folder of images a class"
+                f"{folder}: has no folder {part.name}/; make it, with one folder of images per class"
             )
     classes = [p.name for p in sorted(train_folder.iterdir()) if p.is_dir()]
     train_files, train_labels = _list_images(train_folder, classes)
@@ -66,7 +66,8 @@ def _list_images(folder: Path, classes: list[str]) -> tuple[ImageFiles, np.ndarr
     if found != set(classes):
         odd = sorted(found ^ set(classes))
         raise DataError(
-            f"{folder}: train and test must hold the same classes, but differ in {odd[:5]}"
+            f"{folder}: must have the same classes as the training images, but differs in {odd[:5]}; add or "
+            f"remove these folders"
         )
     paths: list[Path] = []
     labels: list[int] = []
@@ -78,7 +79,7 @@ def _list_images(folder: Path, classes: list[str]) -> tuple[ImageFiles, np.ndarr
 
 
 def _decode(path: Path) -> np.ndarray:
-    """Resize the shorter side, crop the centre; shape ``(3, 224, 224)``, uint8."""
+    """Decode a file, resize its shorter side and crop the centre; uint8, shape ``(3, 224, 224)``."""
     try:
         from PIL import Image, UnidentifiedImageError
     except ImportError:

@@ -1,4 +1,4 @@
-"""Data sets by name or path, and the record that a model file or a build keeps of its own."""
+"""Find data sets by name or path, and the data set that a model file or build was made with."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def load_dataset(name_or_path: str) -> Dataset:
     """Load a data set by name, an ``.npz`` file, or a folder of images.
 
     Raises:
-        DataError: no such data set; or its files are missing (the message says where to get them and
-            where to put them) or malformed (it names the file and the field).
+        DataError: there is no such data set, its files are missing (the message says where to get them and
+            where to put them), or one is malformed (the message names the file and the field).
     """
     if name_or_path in _READERS:
         return _READERS[name_or_path]()
@@ -42,16 +42,16 @@ def load_dataset(name_or_path: str) -> Dataset:
         return load_image_folder(path)
     raise DataError(
         f"no data set is named '{name_or_path}'; choose one of {', '.join(_READERS)}, an .npz file, or "
-        f"a folder with train/ and test/ (or val/) that hold one folder of images a class"
+        f"a folder with train/ and test/ (or val/) that have one folder of images per class"
     )
 
 
 def data_record(dataset: Dataset, holder: Path) -> dict[str, Any]:
-    """What a model file or a build remembers of its data set; ``load_recorded`` finds it again.
+    """Record of a data set in a model file or build, by which ``load_recorded`` finds it again.
 
     Args:
         holder: the model file or build folder that keeps the record. A relative path of the data set is
-            kept relative to the folder that the holder lies in, so that both can be moved together.
+            stored relative to the parent folder of the holder, so that both can be moved together.
 
     Returns:
         ``data``, a name or path, and ``data_sha256`` of the test samples; for ``Checkpoint.training``.
@@ -63,17 +63,17 @@ def data_record(dataset: Dataset, holder: Path) -> dict[str, Any]:
 
 
 def load_recorded(record: Mapping[str, Any], holder: Path) -> tuple[Dataset, str | None]:
-    """The data set that a record names, and one line if its test samples have changed since.
+    """Load the data set that a record names, and return a warning if its test samples have changed.
 
-    A relative path is looked for from the folder that the holder lies in, then from the current one. The
-    record may be anyone's: whatever it names is only ever read as a data set.
+    A relative path is looked up from the parent folder of the holder, then from the current folder. The
+    record is not trusted: the file that it names is only read as a data set.
 
     Args:
         record: has ``data``, a name or path, and perhaps ``data_sha256``; see ``data_record``.
         holder: the model file or build folder that the record is from.
 
     Raises:
-        DataError: the record names no data set, or one that is not there or malformed.
+        DataError: the record names no data set, or one that is missing or malformed.
     """
     name = record.get("data")
     if not isinstance(name, str):
@@ -92,7 +92,7 @@ def load_recorded(record: Mapping[str, Any], holder: Path) -> tuple[Dataset, str
 
 
 def _folder(holder: Path) -> Path:
-    """The folder that a file or folder lies in, from the current one."""
+    """Path of the parent folder of a file or folder, relative to the current folder."""
     return Path(os.path.relpath(os.path.dirname(os.path.abspath(holder))))
 
 

@@ -28,7 +28,7 @@ def load_npz(path: Path) -> Dataset:
         with np.load(path, allow_pickle=False) as file:
             missing = [field for field in _FIELDS if field not in file]
             if missing:
-                raise DataError(f"{path}: has no array named {', '.join(missing)}")
+                raise DataError(f"{path}: has no array named {', '.join(missing)}; add it")
             arrays = {field: file[field] for field in _FIELDS}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{path}: cannot be read as .npz without pickles: {error}") from None

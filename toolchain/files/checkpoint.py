@@ -15,33 +15,21 @@ import torch
 from toolchain.errors import ModelFileError, UnsupportedNetworkError
 from toolchain.files.plain_torch_file import load_plain_zip, save_plain_zip
 from toolchain.files.whole_files import MODEL_FILE
-from toolchain.networks.layer_graph import (
-    ALIGNMENT_METHODS,
-    InputPopulation,
-    LayerGraph,
-    Population,
-    ReadoutPopulation,
-    SpikingPopulation,
-    Synapse,
-    verify_layer_graph,
-)
-from toolchain.networks.map_records import read_maps, write_maps
+from toolchain.networks.layer_graph import LayerGraph, Synapse, verify_layer_graph
+from toolchain.networks.layer_graph.populations import POPULATION_KINDS
+from toolchain.networks.map_records import read_synapse, write_synapse
 from toolchain.networks.population_records import read_population, write_population
 from toolchain.networks.record_reader import RecordReader
 
 FORMAT = "qac-deploy model"
 VERSION = 2
 OLDEST_VERSION = 1  # without digests
-POPULATIONS: dict[str, type[Population]] = {
-    "input": InputPopulation,
-    "spiking": SpikingPopulation,
-    "readout": ReadoutPopulation,
-}
+_REMEDY = "save it again with `qac-deploy train` or toolchain.files.checkpoint.save_checkpoint"
 
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """A layer graph and what is known of its training.
+    """A layer graph and a record of its training.
 
     Attributes:
         training: plain values, shown but not interpreted, except for ``data`` and ``data_sha256``: the
@@ -62,10 +50,8 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     document = {
         "format": FORMAT,
         "version": VERSION,
-        "populations": [
-            write_population(p, POPULATIONS, tensors) for p in checkpoint.graph.populations
-        ],
-        "synapses": [_write_synapse(s, tensors) for s in checkpoint.graph.synapses],
+        "populations": [write_population(p, tensors) for p in checkpoint.graph.populations],
+        "synapses": [write_synapse(s, tensors) for s in checkpoint.graph.synapses],
         "tensors": {name: torch.tensor(array) for name, array in tensors.items()},
         "training": checkpoint.training,
     }
@@ -81,8 +67,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
     Raises:
         ModelFileError: naming the file, the field and what it must be.
     """
-    document = _open(path)
-    root = RecordReader(path, "", document)
+    if not path.is_file():
+        raise ModelFileError(f"{path}: no such file; `qac-deploy train` makes one")
+    root = RecordReader(path, "", load_plain_zip(path, _REMEDY))
     root.choice("format", (FORMAT,))
     version = root.integer("version", OLDEST_VERSION)
     if version > VERSION:
@@ -93,10 +80,12 @@ def load_checkpoint(path: Path) -> Checkpoint:
     if version > OLDEST_VERSION:
         _check_digests(root)
     populations = [
-        read_population(r, POPULATIONS, tensors, np.floating)
+        read_population(r, POPULATION_KINDS, tensors, np.floating)
         for r in root.record_list("populations")
     ]
-    synapses = [_read_synapse(r, tensors) for r in root.record_list("synapses")]
+    synapses = [
+        Synapse(**read_synapse(r, tensors, np.floating)) for r in root.record_list("synapses")
+    ]
     training = root.value("training")
     if not isinstance(training, dict):
         raise root.refuse("training", "a record", training)
@@ -105,15 +94,6 @@ def load_checkpoint(path: Path) -> Checkpoint:
     except UnsupportedNetworkError as error:
         raise ModelFileError(f"{path}: {error}") from error
     return Checkpoint(graph, training)
-
-
-def _open(path: Path) -> Any:
-    if not path.is_file():
-        raise ModelFileError(f"{path}: no such file; `qac-deploy train` makes one")
-    return load_plain_zip(
-        path,
-        "save it again with `qac-deploy train` or toolchain.files.checkpoint.save_checkpoint",
-    )
 
 
 def content_digests(document: Mapping[str, Any]) -> dict[str, str]:
@@ -139,8 +119,7 @@ def _check_digests(root: RecordReader) -> None:
     for part, digest in found.items():
         if stored.get(part) != digest:
             raise ModelFileError(
-                f"{root.path}: damaged: {part} is not what was saved (its digest differs); save it again "
-                f"with `qac-deploy train` or toolchain.files.checkpoint.save_checkpoint"
+                f"{root.path}: damaged: {part} differs from its stored digest; {_REMEDY}"
             )
 
 
@@ -163,21 +142,3 @@ def _tensors(root: RecordReader) -> dict[str, np.ndarray]:
         ):
             raise root.refuse(f"tensors.{name}", "a plain dense tensor of float numbers", tensor)
     return {name: tensor.numpy() for name, tensor in stored.items()}
-
-
-def _write_synapse(synapse: Synapse, tensors: dict[str, np.ndarray]) -> dict[str, Any]:
-    return {
-        "source": synapse.source,
-        "target": synapse.target,
-        "alignment": synapse.alignment,
-        "maps": write_maps(synapse.maps, tensors),
-    }
-
-
-def _read_synapse(reader: RecordReader, tensors: dict[str, np.ndarray]) -> Synapse:
-    return Synapse(
-        source=reader.text("source"),
-        target=reader.text("target"),
-        alignment=reader.choice("alignment", ALIGNMENT_METHODS),
-        maps=read_maps(reader, tensors, np.floating),
-    )

@@ -1,4 +1,4 @@
-"""Files of ``torch.save``: read without executing any of them, written whole or not at all."""
+"""Files of ``torch.save``, read without executing any of their content, written whole or not at all."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from toolchain.files.whole_files import FileKind, whole_file
 
 
 def load_plain_zip(path: Path, remedy: str) -> Any:
-    """Plain containers and tensors of a file in torch's zip format.
+    """Read plain containers and tensors from a file in torch's zip format.
 
-    It is opened with ``weights_only=True``. The older, non-zip formats are refused: they are what
-    CVE-2025-32434 exploits in torch before 2.6. Every member's checksum is compared with its content
-    first, because ``torch.load`` does not: a flipped bit would be another weight.
+    It is opened with ``weights_only=True``. The older, non-zip formats are refused, since CVE-2025-32434
+    exploits them in torch before 2.6. The checksum of every member is checked first, because ``torch.load``
+    does not: a flipped bit would give another weight.
 
     Args:
-        remedy: ends the error message.
+        remedy: end of every error message.
 
     Raises:
-        ModelFileError: there is no such file, it is truncated or damaged, or holds anything else.
+        ModelFileError: there is no such file, it is truncated or damaged, or it holds anything else.
     """
     if not path.is_file():
         raise ModelFileError(f"{path}: no such file")
@@ -40,7 +40,7 @@ def load_plain_zip(path: Path, remedy: str) -> Any:
 
 
 def _check_members(path: Path, remedy: str) -> None:
-    """Each member is stored as it is, as torch does, and has the CRC-32 that was written with it."""
+    """Check that each member is uncompressed, as torch writes it, and matches its CRC-32."""
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
@@ -63,10 +63,10 @@ def save_plain_zip(path: Path, document: dict[str, Any], kind: FileKind) -> None
     """Write plain containers and tensors, whole or not at all.
 
     Raises:
-        ModelFileError: something else is at the path, or it cannot be written.
+        ModelFileError: another kind of file is at the path, or it cannot be written.
     """
     with whole_file(path, kind) as part, part.open("wb") as file:
         try:
             torch.save(document, file)
-        except RuntimeError as error:  # torch reports a full disk so
+        except RuntimeError as error:  # torch's report of a full disk
             raise OSError(str(error)) from error

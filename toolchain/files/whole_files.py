@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, written in staging folders that no ended run leaves behind."""
+"""Write files whole or not at all: in staging folders, which later runs clear away if a run was killed."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ from typing import IO
 from toolchain.errors import ModelFileError
 
 PREFIX = ".qac-deploy-"
-"""What the name of every staging folder begins with."""
+"""Start of the name of every staging folder."""
 
 MANIFEST = "manifest.json"
-"""In a folder that is written as a whole, such as a build: the digests of its files."""
+"""Digests of all files of a folder that is written as a whole, such as a build."""
 
-_LOCK, _UNLOCKED = "lock", "lock.new"
-_NEW, _OLD = "new", "old"
-_HEAD_BYTES = 512
+_LOCK, _UNLOCKED, _NEW, _OLD = "lock", "lock.new", "new", "old"  # names in a staging folder
+_HEAD_BYTES = 512  # enough to recognise a kind of file
+_TORCH_MARKS = (b"PK\x03\x04", b"/data.pkl")
 
 
 @dataclass(frozen=True)
 class FileKind:
-    """Files of one kind, and how one is recognised before it is replaced.
+    """A kind of file, which is recognised before it is replaced.
 
     Attributes:
-        name: with its article, for messages.
-        marks: all of these occur in the first bytes of such a file; without marks any file will do.
+        name: the kind with its article, for messages.
+        marks: all of these occur in the first bytes of such a file; without marks any file is accepted.
     """
 
     name: str
     marks: tuple[bytes, ...] = ()
 
 
-MODEL_FILE = FileKind("a model file", (b"PK\x03\x04", b"/data.pkl"))
-TRAINING_STATE = FileKind("a training state", (b"PK\x03\x04", b"/data.pkl"))
+MODEL_FILE = FileKind("a model file", _TORCH_MARKS)
+TRAINING_STATE = FileKind("a training state", _TORCH_MARKS)
 SIMULATION_JOURNAL = FileKind("the state of a simulation", (b"qac-deploy simulation",))
 HDF5_FILE = FileKind("an HDF5 file", (b"\x89HDF\r\n\x1a\n",))
 PNG_FILE = FileKind("a PNG picture", (b"\x89PNG\r\n\x1a\n",))
@@ -51,36 +51,29 @@ ANY_FILE = FileKind("a file")
 
 @dataclass(frozen=True)
 class Staging:
-    """A locked folder in which something is prepared that is to take a destination's place.
+    """Two paths in a locked folder, in which the successor of a destination is prepared.
 
     Attributes:
-        new: where to prepare it; does not exist at first.
-        old: where what was at the destination waits until its successor is in place.
+        new: path of the successor; nothing is there at first.
+        old: path to move the destination to until its successor is in place.
     """
 
-    folder: Path
-
-    @property
-    def new(self) -> Path:
-        return self.folder / _NEW
-
-    @property
-    def old(self) -> Path:
-        return self.folder / _OLD
+    new: Path
+    old: Path
 
 
 @contextmanager
 def whole_file(path: Path, kind: FileKind, *, option: str = "--out") -> Iterator[Path]:
-    """A path of the same name to write to; what is written takes the place of ``path`` at the end.
+    """Give a temporary path of the same name to write to, and move the file to ``path`` at the end.
 
-    On any error or interrupt nothing is left of it, and what was there before stays. Where ``path`` is a
-    symbolic link, the file that it names is replaced.
+    On any error or interrupt the new file is removed and ``path`` stays as it was. If ``path`` is a symbolic
+    link, the file that it names is replaced.
 
     Args:
-        option: of the command line, with which another path can be chosen.
+        option: command-line option that chooses the path, for messages.
 
     Raises:
-        ModelFileError: what is at ``path`` is not of that kind, or it cannot be written.
+        ModelFileError: another kind of file is at ``path``, or it cannot be written.
     """
     require_replaceable_file(path, kind, option=option)
     try:
@@ -97,14 +90,14 @@ def whole_file(path: Path, kind: FileKind, *, option: str = "--out") -> Iterator
 
 
 def require_replaceable_file(path: Path, kind: FileKind, *, option: str = "--out") -> None:
-    """Nothing is at a path, or a file of a kind; asked early by what runs long before it writes.
+    """Check, before a long run, that a path is free or holds a file of the same kind.
 
     Raises:
-        ModelFileError: something else is there, or no folder to write it in.
+        ModelFileError: something else is there, or there is no folder to write in.
     """
     try:
         if not path.resolve().parent.is_dir():
-            raise ModelFileError(f"{path}: no such folder as {path.parent}; make it first")
+            raise ModelFileError(f"{path}: there is no folder {path.parent}; make it first")
         require_outside_ours(path, option=option)
         found = path.stat()
         if not stat.S_ISREG(found.st_mode):
@@ -126,48 +119,51 @@ def require_replaceable_file(path: Path, kind: FileKind, *, option: str = "--out
 
 
 def require_outside_ours(path: Path, *, option: str = "--out") -> None:
-    """A path does not lie in a folder that is written as a whole, and would not be as it was written then.
+    """Check that a path is in no folder that qac-deploy wrote, whose digests a new file would break.
 
     Raises:
-        ModelFileError: it does.
+        ModelFileError: it is in one.
     """
     for folder in path.resolve().parents:
         with suppress(OSError, ValueError), (folder / MANIFEST).open() as file:
             if '"format": "qac-deploy ' in file.read(_HEAD_BYTES):
                 raise ModelFileError(
-                    f"{path}: lies in {folder}, which is kept as qac-deploy wrote it; choose another with "
+                    f"{path}: is in {folder}, which stays as qac-deploy wrote it; choose another with "
                     f"{option}"
                 )
 
 
 @contextmanager
 def staging(destination: Path) -> Iterator[Staging]:
-    """A staging folder beside a destination; what killed runs left beside it is cleared away first."""
+    """Make a staging folder next to a destination, and clear away those of killed runs."""
     clear_abandoned(destination.parent)
     folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=destination.parent))
     lock = None
     try:
         lock = _lock(folder, destination.name)
-        yield Staging(folder)
+        yield Staging(folder / _NEW, folder / _OLD)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        if lock is not None:
-            lock.close()
+        try:
+            shutil.rmtree(folder, ignore_errors=True)
+        finally:  # once more if an interrupt ended it: without its lock the folder is never cleared away
+            shutil.rmtree(folder, ignore_errors=True)
+            if lock is not None:
+                lock.close()
 
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """A temporary folder; what killed runs left among the temporary files is cleared away first."""
+    """Make a temporary folder, and clear away those of killed runs."""
     with staging(Path(tempfile.gettempdir()) / "scratch") as prepared:
         prepared.new.mkdir()
         yield prepared.new
 
 
 def clear_abandoned(parent: Path) -> None:
-    """Remove the staging folders of runs that were killed; put back what waited in one.
+    """Remove the staging folders of killed runs, and put back a destination that one had moved away.
 
-    A run holds a lock on a file in its staging folder for as long as it lives. Only folders are touched
-    that hold such a file, are this user's, and hold nothing but what a staging folder does.
+    A run keeps a lock on a file in its staging folder until it ends. A folder is only touched if it holds
+    such a file, belongs to this user, and holds nothing that a staging folder does not.
     """
     with suppress(OSError):
         for name in os.listdir(parent):
@@ -197,9 +193,9 @@ def _clear_if_abandoned(folder: Path) -> None:
 
 
 def _lock(folder: Path, name: str) -> IO[str]:
-    """The lock has its name only once it is held, so that no other run takes it in between."""
+    """Lock a file in the folder; it gets its name only then, so that no other run locks it first."""
     lock = (folder / _UNLOCKED).open("x")
-    with suppress(OSError):  # a file system without locks: nothing there ever counts as abandoned
+    with suppress(OSError):  # on a file system without locks no folder counts as abandoned
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         lock.write(json.dumps({"destination": name}))
         lock.flush()

@@ -1,8 +1,8 @@
-"""The algebra of what lies between two quantizers: sums of linear maps of populations, and a bias.
+"""Linear expressions between two quantizers: a sum of linear maps of populations, and a bias.
 
 An importer walks a network and keeps one ``LinearExpression`` per feature map. Batch normalization scales
-the terms and shifts the bias, so it is folded by construction. A quantizer turns its expression into a
-spiking population, and each term into a synapse.
+the terms and shifts the bias, which folds it. A quantizer turns its expression into a spiking population,
+and each term into a synapse.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class LinearExpression:
     """``sum of op_i(source_i) + bias``: a feature map before its quantizer.
 
     Args:
-        bias: shape ``(channels, 1, 1)``, or one value per neuron where zero padding has cut a constant
-            off at the border; float64.
+        bias: float64, shape ``(channels, 1, 1)``, or one value per neuron if zero padding changed it at the
+            border.
     """
 
     terms: tuple[Term, ...]
@@ -88,7 +88,7 @@ class LinearExpression:
         return replace(self._then(dense), bias=bias[:, None, None])
 
     def pooled(self, kernel: Pair, stride: Pair, padding: Pair = (0, 0)) -> LinearExpression:
-        """Average over windows, in which padded zeros count."""
+        """Average over windows; padded zeros count."""
         return self.unweighted(AveragePool(kernel=kernel, stride=stride, padding=padding))
 
     def unweighted(self, linear_map: UnweightedMap) -> LinearExpression:
@@ -117,7 +117,7 @@ def _no_bias(channels: int) -> np.ndarray:
 
 
 def _scaled(maps: tuple[LinearMap, ...], scale: np.ndarray) -> tuple[LinearMap, ...]:
-    """Multiply output channels: into the last convolution if there is one, else as a map of its own."""
+    """Scale output channels: in the weight if the last map is a convolution, else by another map."""
     if maps and isinstance(maps[-1], Convolution):
         last = maps[-1]
         return (*maps[:-1], with_weight(last, last.weight * scale[:, None, None, None]))
@@ -125,10 +125,7 @@ def _scaled(maps: tuple[LinearMap, ...], scale: np.ndarray) -> tuple[LinearMap, 
 
 
 def _through_convolution(value: LinearExpression, convolution: Convolution) -> np.ndarray:
-    """What a convolution makes of the constant in front of it.
-
-    It stays one value per channel, unless zero padding cuts it off at the border.
-    """
+    """Bias after a convolution: one value per channel, unless zero padding changes it at the border."""
     if not np.any(value.bias):
         return _no_bias(convolution.weight.shape[0])
     weight = torch.from_numpy(convolution.weight)

@@ -1,4 +1,4 @@
-"""Networks trained with QCFS (Bu et al., 2022) as QAC networks: Case 4 with T = L in every layer.
+"""Import networks trained with QCFS (Bu et al., 2022) as QAC networks: Case 4 with T = L in every layer.
 
 Reads a ``state_dict`` of the public implementation (repository putshua/ANN_SNN_QCFS): its VGG-16,
 ResNet-18, ResNet-34 and ResNet-20. Each ``IF`` module has one parameter, the clipping level, named
@@ -29,7 +29,7 @@ NORMALIZATIONS = {
     ),
     "imagenet": Normalization(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
 }
-"""Of the input, as the public implementation trains on each data set."""
+"""Input normalization of the public implementation, by data set."""
 
 _VGG16_CONVOLUTIONS = (2, 2, 3, 3, 3)  # per stage
 
@@ -41,12 +41,12 @@ def load_qcfs_network(
 
     Args:
         architecture: vgg-16, resnet-18, resnet-20 or resnet-34.
-        levels: L that it was trained with; each population runs T = L timesteps.
+        levels: L of the training; each population runs T = L timesteps.
 
     Raises:
-        ModelFileError: not a plain state_dict, or not of this architecture (names the first tensor that
-            is missing, unknown or of another shape).
-        UnsupportedNetworkError: no such architecture in QCFS.
+        ModelFileError: the file holds no plain state_dict, or one of another architecture (the message names
+            the first tensor that is missing, unknown or of another shape).
+        UnsupportedNetworkError: QCFS has no such architecture.
     """
     if architecture not in _RENAMINGS:
         raise UnsupportedNetworkError(
@@ -54,7 +54,9 @@ def load_qcfs_network(
         )
     state = load_plain_zip(path, "save the state_dict again with a current torch")
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise ModelFileError(f"{path}: must be a state_dict, a flat record of tensors")
+        raise ModelFileError(
+            f"{path}: must be a state_dict, a flat record of tensors; save network.state_dict()"
+        )
     network = build_model(architecture, input_shape, num_classes)
     module = quantize_activations(network, lambda: FixedTimestepQuantizer(levels))
     _fill(path, module, _renamed(path, state, _RENAMINGS[architecture]))
@@ -68,7 +70,9 @@ def _renamed(
     for name, tensor in state.items():
         own = rename(name.removeprefix("module."))  # DataParallel's prefix
         if own is None:
-            raise ModelFileError(f"{path}: tensor '{name}' is not part of this architecture")
+            raise ModelFileError(
+                f"{path}: tensor '{name}' is not part of this architecture; check --arch"
+            )
         renamed[own] = tensor
     return renamed
 
@@ -79,15 +83,19 @@ def _fill(path: Path, module: nn.Module, state: Mapping[str, Tensor]) -> None:
         if name.endswith((".t", "num_batches_tracked")):
             continue
         if name not in state:
-            raise ModelFileError(f"{path}: has no tensor for {name} of this architecture")
+            raise ModelFileError(
+                f"{path}: has no tensor for {name} of this architecture; check --arch"
+            )
         given = state[name]
         if given.numel() != tensor.numel() or (tensor.ndim and given.shape != tensor.shape):
             raise ModelFileError(
                 f"{path}: the tensor for {name} has shape {tuple(given.shape)}, but the architecture "
-                f"needs {tuple(tensor.shape)}; check --arch, --classes and --input-shape"
+                f"needs {tuple(tensor.shape)}; check --arch, --classes and --image"
             )
         if not bool(torch.isfinite(given).all()):
-            raise ModelFileError(f"{path}: the tensor for {name} holds NaN or infinity")
+            raise ModelFileError(
+                f"{path}: the tensor for {name} holds NaN or infinity; import an earlier checkpoint"
+            )
         own[name] = given.reshape(tensor.shape).to(tensor.dtype)
     module.load_state_dict(own)
 

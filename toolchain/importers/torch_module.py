@@ -2,7 +2,7 @@
 
 The module is traced with ``torch.fx``. Between two quantizers everything must be linear, so a traced
 value is a *linear expression* (``linear_expressions``). The module is then executed and compared with the
-layer graph (``guard``): what tracing does not see is found there.
+layer graph (``guard``), which finds what tracing misses.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from toolchain.networks.linear_maps import Convolution, Dense, Pair, Shape
 
 @dataclass(frozen=True, kw_only=True)
 class Normalization:
-    """What a network expects of its input: ``(pixels / max_value - mean) / std``, per channel."""
+    """Input of a network: ``(pixels / max_value - mean) / std``, with one mean and std per channel."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -57,18 +57,18 @@ def convert(
     """Convert a trained quantized network, in evaluation mode, to a layer graph.
 
     The network is executed and compared with the layer graph, population by population, on random
-    pixels, on extremes and on ``samples``. Counts that rounding alone decides are warned about.
+    pixels, on extremes and on ``samples``. A warning counts the spike counts that differ by rounding alone.
 
     Args:
         module: takes ``pixels / max_value`` of shape ``(B, *input_shape)``, returns logits. It stays as
-            it is, its mode included.
+            it is, including its mode.
         max_value: largest pixel integer.
         normalization: applied to the input before the module; it becomes weights and biases.
         samples: some pixels of a data set to compare on, ``(B, C, H, W)``.
 
     Raises:
-        UnsupportedNetworkError: naming the module or operation and what to use in its place, or the
-            first population that computes something else than the module.
+        UnsupportedNetworkError: naming the module or operation that has no spiking form and its replacement,
+            or the first population that differs from the module.
     """
     judge = evaluation_copy(module)
     as_input = _normalizing(normalization, input_shape[0])
@@ -78,7 +78,7 @@ def convert(
     if agreement.num_ties:
         warnings.warn(
             f"{agreement.num_ties:,} of {agreement.num_counts:,} spike counts lie on a rounding boundary of "
-            f"their quantizer, within {TOLERANCE:g}, and differ by one from the network's",
+            f"their quantizer, within {TOLERANCE:g}, and differ by one from those of the network",
             stacklevel=2,
         )
     return graph
@@ -87,7 +87,7 @@ def convert(
 def _normalizing(
     normalization: Normalization | None, channels: int
 ) -> Callable[[torch.Tensor], torch.Tensor]:
-    """What a caller does to ``pixels / max_value`` before the network."""
+    """Function from ``pixels / max_value`` to the input of the network."""
     if normalization is None:
         return lambda values: values
     mean, std = (
@@ -126,12 +126,14 @@ class _Converter:
             match node.op:
                 case "placeholder":
                     if values:
-                        raise UnsupportedNetworkError("the network must take exactly one input")
+                        raise UnsupportedNetworkError(
+                            "the network must take exactly one input; remove the others from its forward"
+                        )
                     values[node] = self._input()
                 case "call_module":
                     if len(arguments) != 1:
                         raise UnsupportedNetworkError(
-                            f"{node.target}: must be called with one feature map, not {len(arguments)}"
+                            f"{node.target}: call it with one feature map, not {len(arguments)}"
                         )
                     child = self.module.get_submodule(node.target)
                     values[node] = self._apply_module(node.target, child, arguments[0])
@@ -180,12 +182,13 @@ class _Converter:
                 return value
             case nn.MaxPool2d():
                 raise UnsupportedNetworkError(
-                    f"{name}: max pooling is not linear and has no spiking form; replace it by "
-                    f"average pooling before training (Algorithm 1)"
+                    f"{name}: max pooling is not linear and has no spiking form; replace it by average "
+                    f"pooling before training (Algorithm 1), for example with quantize_activations"
                 )
             case nn.ReLU():
                 raise UnsupportedNetworkError(
-                    f"{name}: replace ReLU by a quantizer before training (Algorithm 1): quantize_activations"
+                    f"{name}: ReLU has no spiking form; replace it by a quantizer before training "
+                    f"(Algorithm 1), for example with quantize_activations"
                 )
         raise UnsupportedNetworkError(
             f"{name}: {type(child).__name__} has no spiking form; between two quantizers use Conv2d, "
@@ -198,8 +201,8 @@ class _Converter:
         timesteps = float(quantizer.timesteps.detach())
         if not timesteps <= MAX_TIMESTEPS:  # also when it is not a number
             raise UnsupportedNetworkError(
-                f"{name}: the quantizer has T = {timesteps:g} levels, above {MAX_TIMESTEPS:,}; in Case 3 "
-                f"T = alpha / d diverges as the step size d shrinks: train it with max_timesteps"
+                f"{name}: the quantizer has T = {timesteps:g} levels, above the limit of {MAX_TIMESTEPS:,}; "
+                f"train it with max_timesteps (in Case 3, T = alpha / d grows as the step size d shrinks)"
             )
         threshold = np.full((1, 1, 1), float(quantizer.threshold.detach()))
         self.populations.append(
@@ -218,7 +221,8 @@ class _Converter:
     def _read_out(self, value: LinearExpression) -> None:
         if value.shape[1:] != (1, 1):
             raise UnsupportedNetworkError(
-                f"the network must return one logit a class, not a {value.shape} feature map"
+                f"the network must return one logit per class, not a {value.shape} feature map; end it with "
+                f"pooling to one pixel or with Linear"
             )
         self.populations.append(
             ReadoutPopulation(name="readout", shape=value.shape, bias=value.bias)
@@ -241,7 +245,8 @@ def _convolve(name: str, child: nn.Conv2d, value: LinearExpression) -> LinearExp
         or _pair(child.dilation) != (1, 1)
     ):
         raise UnsupportedNetworkError(
-            f"{name}: a convolution must have numeric zero padding and no dilation"
+            f"{name}: a convolution must have numeric zero padding and no dilation; train the network with "
+            f"such a Conv2d"
         )
     convolution = Convolution(
         weight=_array(child.weight),
@@ -255,7 +260,9 @@ def _convolve(name: str, child: nn.Conv2d, value: LinearExpression) -> LinearExp
 
 def _normalize(name: str, child: nn.BatchNorm2d, value: LinearExpression) -> LinearExpression:
     if child.running_mean is None or child.running_var is None:
-        raise UnsupportedNetworkError(f"{name}: batch norm must track running statistics")
+        raise UnsupportedNetworkError(
+            f"{name}: batch norm must track running statistics; train with track_running_stats=True"
+        )
     scale = 1 / np.sqrt(_array(child.running_var) + child.eps)
     shift = -_array(child.running_mean) * scale
     if child.affine:
@@ -274,15 +281,22 @@ def _dense(child: nn.Linear, value: LinearExpression) -> LinearExpression:
 def _average_pool(name: str, child: nn.AvgPool2d, value: LinearExpression) -> LinearExpression:
     padding = _pair(child.padding)
     if any(padding) and not child.count_include_pad:
-        raise UnsupportedNetworkError(f"{name}: a padded average pool must count its padding")
+        raise UnsupportedNetworkError(
+            f"{name}: a padded average pool must count its padding; use count_include_pad=True"
+        )
     if child.ceil_mode or child.divisor_override is not None:
-        raise UnsupportedNetworkError(f"{name}: ceil_mode and divisor_override are not supported")
+        raise UnsupportedNetworkError(
+            f"{name}: average pooling with ceil_mode or divisor_override is not supported; use padding, or "
+            f"scale a weight after it"
+        )
     return value.pooled(_pair(child.kernel_size), _pair(child.stride), padding)
 
 
 def _adaptive_pool(name: str, output_size: object, value: LinearExpression) -> LinearExpression:
     if output_size not in (1, (1, 1)):
-        raise UnsupportedNetworkError(f"{name}: an adaptive average pool must have output size 1")
+        raise UnsupportedNetworkError(
+            f"{name}: an adaptive average pool must have output size 1, not {output_size}; use AvgPool2d"
+        )
     kernel = value.shape[1:]
     return value.pooled(kernel, kernel)
 
@@ -302,10 +316,10 @@ _MEANS: tuple[Callable[..., object] | str, ...] = (torch.mean, "mean")
 def _feature_maps(
     node: fx.Node, values: Mapping[fx.Node, LinearExpression]
 ) -> list[LinearExpression]:
-    """What a node is applied to; operands come by position, but for the second of an addition.
+    """Feature maps among a node's operands.
 
     Raises:
-        UnsupportedNetworkError: another operand comes by keyword.
+        UnsupportedNetworkError: a feature map is passed by keyword, other than as ``other``.
     """
     by_keyword = {k: a for k, a in node.kwargs.items() if isinstance(a, fx.Node) and a in values}
     if unknown := by_keyword.keys() - {"other"}:
@@ -317,7 +331,7 @@ def _feature_maps(
 
 
 def _apply_function(node: fx.Node, arguments: list[LinearExpression]) -> LinearExpression | None:
-    """Value of an operation; None for one that only asks for the shape of a tensor."""
+    """Value of an operation; None if it reads only the shape of a tensor."""
     num_operands = len(node.args) + ("other" in node.kwargs)
     if node.target in _ADDITIONS and len(arguments) == num_operands == 2:
         return _add(node, *arguments)
@@ -339,8 +353,8 @@ def _apply_function(node: fx.Node, arguments: list[LinearExpression]) -> LinearE
         if training is False:
             return arguments[0]
         raise UnsupportedNetworkError(
-            f"{node.name}: drops values in evaluation mode, too; pass training=self.training, or use "
-            f"nn.Dropout"
+            f"{node.name}: this dropout is active in evaluation mode as well; pass training=self.training, "
+            f"or use nn.Dropout"
         )
     operation = getattr(node.target, "__name__", node.target)
     raise UnsupportedNetworkError(
@@ -354,7 +368,7 @@ def _add(node: fx.Node, first: LinearExpression, second: LinearExpression) -> Li
     factor: Any = node.kwargs.get("alpha", 1)
     if not node.kwargs.keys() <= {"alpha", "other"} or not isinstance(factor, int | float):
         raise UnsupportedNetworkError(
-            f"{node.name}: a residual join must have two tensors and at most a number as alpha"
+            f"{node.name}: a residual join must add two tensors, with a number as alpha if it has one"
         )
     try:
         return first.plus(second, factor)
@@ -363,7 +377,7 @@ def _add(node: fx.Node, first: LinearExpression, second: LinearExpression) -> Li
 
 
 def _require_flattening(node: fx.Node, shape: Shape) -> None:
-    """A reshape must keep the batch and join all the rest; populations are flattened by Linear."""
+    """Require that a reshape keeps the batch and flattens the rest, as Linear reads a population."""
     if node.target in (torch.flatten, "flatten"):
         start = node.kwargs.get("start_dim", node.args[1] if len(node.args) > 1 else 0)
         flattens = start == 1

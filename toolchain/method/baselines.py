@@ -1,9 +1,9 @@
 """The conversion methods that the paper is compared with, as changes to one layer graph.
 
-All run on the float SNN. They share soft reset (RMP, Han et al., 2020) and differ in where the threshold
-comes from, in v(0), in the alignment, and in what they correct afterwards. All but the averaged one run
-every population for the same T, frame by frame, so that the first t steps of a run *are* the run of t
-steps: ``logits_by_timestep`` gets all T from one simulation.
+All run on the float SNN. They share soft reset (RMP, Han et al., 2020) and differ in the source of the
+threshold, in v(0), in the alignment, and in later corrections. All but the averaged one run every population
+for the same T, frame by frame. The first t steps of a run are then the run of t steps, so
+``logits_by_timestep`` gets the logits for all T from one simulation.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from toolchain.method.float_snn import (
     run_float_snn,
     transmit,
 )
-from toolchain.networks.layer_graph import InputPopulation, LayerGraph, SpikingPopulation
+from toolchain.networks.layer_graph import LayerGraph, SpikingPopulation
 from toolchain.passes.align_edges import align_edges
 from toolchain.passes.change_timesteps import use_uniform_timesteps
 
@@ -37,17 +37,11 @@ def frame_by_frame(graph: LayerGraph, timesteps: int, initial_share: float = 0.5
     initialization"). With 0 it is RMP with threshold balancing (Han et al., 2020).
     """
     graph = align_edges(use_uniform_timesteps(graph, timesteps), "replicate")
-    populations = [
-        replace(p, initial_potential=p.threshold * initial_share)
-        if isinstance(p, SpikingPopulation)
-        else p
-        for p in graph.populations
-    ]
-    return LayerGraph.build(populations, graph.synapses)
+    return graph.with_spiking(lambda p: replace(p, initial_potential=p.threshold * initial_share))
 
 
 def averaged(graph: LayerGraph, timesteps: int) -> LayerGraph:
-    """The same network with temporal averaging: QCFS+aver on QCFS networks (Table 8)."""
+    """Run every population for T steps with temporal averaging: QCFS+aver on QCFS networks (Table 8)."""
     return align_edges(use_uniform_timesteps(graph, timesteps), "average")
 
 
@@ -62,8 +56,8 @@ def logits_by_timestep(
 def calibrate_biases(graph: LayerGraph, pixels: np.ndarray) -> LayerGraph:
     """Shift each bias by the mean difference between the ANN's and the SNN's activation, layer by layer.
 
-    The bias part of SNNC-AP (Li et al., 2021, section 4.2): both see their own earlier layers, the SNN's
-    calibrated already.
+    This is the bias part of SNNC-AP (Li et al., 2021, section 4.2). Each network reads its own earlier
+    layers; those of the SNN are already calibrated.
 
     Args:
         pixels: unlabelled samples, ``(B, C, H, W)``.
@@ -76,9 +70,8 @@ def calibrate_biases(graph: LayerGraph, pixels: np.ndarray) -> LayerGraph:
         assert isinstance(population, SpikingPopulation)
         spiking = rate * torch.from_numpy(population.threshold).float()
         shift = (activation - spiking).mean(dim=(0, 2, 3)).double().numpy()[:, None, None]
-        populations = [
-            replace(p, bias=p.bias + shift) if p is population else p for p in graph.populations
-        ]
+        shifted = replace(population, bias=population.bias + shift)
+        populations = [shifted if p is population else p for p in graph.populations]
         graph = LayerGraph.build(populations, graph.synapses)
     return graph
 
@@ -87,8 +80,8 @@ def calibrate_biases(graph: LayerGraph, pixels: np.ndarray) -> LayerGraph:
 def silence_overfired(graph: LayerGraph, pixels: PixelSource, probe_steps: int) -> np.ndarray:
     """Logits after 1 to T steps with SRP (Hao et al., 2023, "residual membrane potential").
 
-    A first run of ``probe_steps`` finds the neurons whose membrane potential ends below 0: they fired
-    more than their input asked for. They stay silent in a second run.
+    A first run of ``probe_steps`` finds the neurons whose membrane potential ends below 0: they fired more
+    often than their input calls for. They stay silent in a second run.
     """
     probe = use_uniform_timesteps(graph, probe_steps)
     neurons = neuron_states(graph, torch.float32)
@@ -103,7 +96,7 @@ def silence_overfired(graph: LayerGraph, pixels: PixelSource, probe_steps: int) 
 
 
 def _firing_rates(graph: LayerGraph, images: Tensor) -> dict[str, Tensor]:
-    """Spikes a step of every population, mean over its window, ``(B, C, H, W)``."""
+    """Mean spikes per step of every population over its window, ``(B, C, H, W)``."""
     rates: dict[str, Tensor] = {}
 
     def note(name: str, spikes: Tensor) -> None:
@@ -120,14 +113,12 @@ def _running_mean(step_logits: np.ndarray) -> np.ndarray:
 
 def _float_activations(graph: LayerGraph, images: Tensor) -> dict[str, Tensor]:
     """Activations of the ANN whose ReLUs clip at the thresholds, by population."""
-    values: dict[str, Tensor] = {}
-    for population in graph.populations:
-        if isinstance(population, InputPopulation):
-            values[population.name] = images
-        elif isinstance(population, SpikingPopulation):
-            current = torch.from_numpy(population.bias).float()
-            for synapse in graph.incoming(population.name):
-                current = current + transmit(synapse.maps, values[synapse.source])
-            threshold = torch.from_numpy(population.threshold).float()
-            values[population.name] = torch.minimum(torch.relu(current), threshold)
-    return {n: v for n, v in values.items() if isinstance(graph[n], SpikingPopulation)}
+    values = {graph.input.name: images}
+    for population in graph.spiking:
+        current = torch.from_numpy(population.bias).float()
+        for synapse in graph.incoming(population.name):
+            current = current + transmit(synapse.maps, values[synapse.source])
+        threshold = torch.from_numpy(population.threshold).float()
+        values[population.name] = torch.minimum(torch.relu(current), threshold)
+    del values[graph.input.name]
+    return values

@@ -1,31 +1,33 @@
 """Calibration of initial membrane potentials and thresholds (section 4.4, Eq. 14 to 17).
 
 Weights are frozen. v(0) and v_th of every spiking population are trained so that the spiking network's
-logits approach the ANN's (Eq. 15), without labels. Gradients are autograd's through all steps, with a
-triangular surrogate for the Heaviside function's derivative: the printed Eq. 16 and 17 leave out paths
-through earlier spikes and have a sign wrong.
+logits approach the ANN's (Eq. 15), without labels. Autograd computes the gradients through all steps, with a
+triangular surrogate for the derivative of the Heaviside function. The printed Eq. 16 and 17 are not used:
+they leave out paths through earlier spikes and have a wrong sign.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from typing_extensions import assert_never
 
 from toolchain.errors import DataError
 from toolchain.method.float_snn import NeuronState, heaviside, input_current, propagate
 from toolchain.networks.layer_graph import LayerGraph, SpikingPopulation
+from toolchain.networks.linear_maps import Shape
 
 Granularity: TypeAlias = Literal["layer", "channel"]
-GRANULARITIES: tuple[Granularity, ...] = ("layer", "channel")
+GRANULARITIES: tuple[Granularity, ...] = get_args(Granularity)
 
 HELD_OUT_SHARE = 0.25
-"""Of the calibration samples: they choose the epoch and are never trained on."""
+"""Share of the calibration samples that choose the epoch and are never trained on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +35,7 @@ class CalibrationPlan:
     """How to calibrate.
 
     Attributes:
-        granularity: one v(0) and v_th a population, or one a channel.
+        granularity: one v(0) and v_th per layer or per channel.
     """
 
     epochs: int = 20
@@ -45,7 +47,7 @@ class CalibrationPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class CalibrationEpoch:
-    """Mean squared error of the logits after an epoch (0: before calibration)."""
+    """Mean squared error of the logits after an epoch; epoch 0 is before calibration."""
 
     epoch: int
     loss: float
@@ -54,7 +56,7 @@ class CalibrationEpoch:
 
 @dataclass(frozen=True, eq=False)
 class Calibrated:
-    """The calibrated graph, the epoch it is from, and the loss before and after on held-out samples."""
+    """The graph of the best epoch, and the loss on held-out samples before and after calibration."""
 
     graph: LayerGraph
     epoch: int
@@ -71,19 +73,21 @@ def calibrate(
 ) -> Calibrated:
     """Train v(0) and v_th; return the network of the epoch with the least held-out loss.
 
-    Thresholds stay positive and v(0) within ``[0, v_th)``, where the closed form of the spike count
-    holds. If no epoch improves on it, the network is returned as it was.
+    Thresholds stay positive and v(0) stays within ``[0, v_th)``, where the closed form of the spike count
+    holds. If no epoch is better, the network is returned as it was.
 
     Args:
-        graph: a spiking network, aligned as it will run.
-        pixels: unlabelled samples, ``(B, C, H, W)``; not those to be tested on.
-        ann_logits: the ANN's last layer on them, ``(B, classes)``.
+        graph: a spiking network, with the alignments it will run with.
+        pixels: unlabelled samples, ``(B, C, H, W)``, other than the test samples.
+        ann_logits: logits of the ANN for these samples, ``(B, classes)``.
 
     Raises:
         DataError: fewer than 8 samples.
     """
     if len(pixels) < 8:
-        raise DataError(f"calibration needs at least 8 samples, not {len(pixels)}")
+        raise DataError(
+            f"calibration needs at least 8 samples, not {len(pixels)}; use more of the data set"
+        )
     held_out = max(1, round(HELD_OUT_SHARE * len(pixels)))
     images = input_current(graph, pixels, torch.float32)
     targets = torch.from_numpy(ann_logits).float()
@@ -117,7 +121,7 @@ def calibrate(
 
 
 class _SurrogateSpike(torch.autograd.Function):
-    """Heaviside forward; backward a triangle of width v_th and area 1 around the threshold."""
+    """Heaviside function, whose gradient is a triangle of width v_th and area 1 around the threshold."""
 
     @staticmethod
     def forward(ctx: Any, potential: Tensor, threshold: Tensor) -> Tensor:
@@ -134,21 +138,19 @@ class _SurrogateSpike(torch.autograd.Function):
 
 
 def surrogate_spike(potential: Tensor, threshold: Tensor) -> Tensor:
-    """Spike at or above the threshold, with a surrogate gradient to both (Wu et al., 2018b)."""
+    """Spike at or above the threshold, with surrogate gradients for both arguments (Wu et al., 2018b)."""
     return _SurrogateSpike.apply(potential, threshold)
 
 
 class _Neurons(nn.Module):
-    """v_th as a factor on its trained value, v(0) as a share of v_th."""
+    """Parameters of all populations: v_th as a factor on its trained value, v(0) as a share of v_th."""
 
     def __init__(self, graph: LayerGraph, granularity: Granularity) -> None:
         super().__init__()
         self.names = [p.name for p in graph.spiking]
         self.thresholds, shares, factors = [], [], []
-        for name in self.names:
-            population = graph[name]
-            assert isinstance(population, SpikingPopulation)
-            one_each = (population.shape[0], 1, 1) if granularity == "channel" else (1, 1, 1)
+        for population in graph.spiking:
+            one_each = _parameter_shape(population, granularity)
             shape = np.broadcast_shapes(population.threshold.shape, one_each)
             threshold = torch.from_numpy(np.broadcast_to(population.threshold, shape).copy())
             share = population.initial_potential / population.threshold
@@ -175,17 +177,23 @@ class _Neurons(nn.Module):
     @torch.no_grad()
     def written_into(self, graph: LayerGraph) -> LayerGraph:
         states = self.states()
-        populations = [
-            replace(
+        return graph.with_spiking(
+            lambda p: replace(
                 p,
                 threshold=states[p.name].threshold.double().numpy(),
                 initial_potential=states[p.name].initial_potential.double().numpy(),
             )
-            if isinstance(p, SpikingPopulation)
-            else p
-            for p in graph.populations
-        ]
-        return LayerGraph.build(populations, graph.synapses)
+        )
+
+
+def _parameter_shape(population: SpikingPopulation, granularity: Granularity) -> Shape:
+    match granularity:
+        case "layer":
+            return 1, 1, 1
+        case "channel":
+            return population.shape[0], 1, 1
+        case _:
+            assert_never(granularity)
 
 
 def _snapshot(neurons: _Neurons) -> dict[str, Tensor]:

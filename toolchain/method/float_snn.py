@@ -1,7 +1,7 @@
-"""The float spiking network with a real time axis: what the paper's conversion gives (Eq. 1-3, 11-13).
+"""The float spiking network of the paper's conversion, simulated step by step (Eq. 1-3, 11-13).
 
-It exists to be compared with the quantized ANN, to be calibrated, and to run the methods that the paper
-is compared with. The hardware runs the integer network.
+It is compared with the quantized ANN, calibrated, and used to run the methods that the paper is compared
+with. The hardware runs the integer network.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ class FloatRun:
     """Result of a simulation.
 
     Attributes:
-        step_logits: readout current of each of its steps, shape ``(B, T, classes)``.
-        counts: spike counts per spiking population, int32 ``(B, C, H, W)``; empty unless asked for.
+        step_logits: readout current of each step, shape ``(B, T, classes)``.
+        counts: spike counts per spiking population, int32 ``(B, C, H, W)``; empty unless requested.
     """
 
     step_logits: np.ndarray
@@ -56,18 +56,18 @@ class FloatRun:
 
 @dataclass(frozen=True, eq=False)
 class NeuronState:
-    """What calibration may change: both broadcastable to ``(C, H, W)``."""
+    """Threshold and v(0) of a population, both broadcastable to ``(C, H, W)``; calibration changes them."""
 
     threshold: Tensor
     initial_potential: Tensor
 
 
 @dataclass(frozen=True, eq=False)
-class Trace:
-    """One batch through the network.
+class BatchRun:
+    """Result of one batch, as tensors.
 
     Attributes:
-        step_logits: ``(B, T, classes)``.
+        step_logits: readout current of each step, ``(B, T, classes)``.
         final_potentials: membrane potential after the last step, ``(B, C, H, W)``.
     """
 
@@ -139,15 +139,15 @@ def propagate(
     *,
     on_spikes: Callable[[str, Tensor], None] | None = None,
     silenced: Mapping[str, Tensor] | None = None,
-) -> Trace:
-    """All populations over all their steps, in topological order.
+) -> BatchRun:
+    """Run all populations for all their steps, in topological order.
 
     Args:
         images: real input values, ``(B, C, H, W)``.
         neurons: state of every spiking population.
-        spike: Heaviside, or one with a surrogate gradient.
-        on_spikes: called with each population's name and spikes, 0 or 1, ``(B, T, C, H, W)``, as soon as
-            they are known: what is to be reduced need not be kept.
+        spike: Heaviside function, or one with a surrogate gradient.
+        on_spikes: called with the name and spikes, 0 or 1, ``(B, T, C, H, W)``, of each population once they
+            are known, so that not all need to be kept.
         silenced: per population, True for neurons that must not fire, ``(B, C, H, W)``.
     """
     frames: dict[str, Tensor] = {}  # (B, T, C, H, W), real values
@@ -156,21 +156,24 @@ def propagate(
     last_reader = {s.source: s.target for p in graph.populations for s in graph.incoming(p.name)}
     for population in graph.populations:
         name = population.name
-        if isinstance(population, InputPopulation):
-            frames[name] = images[:, None]
-            continue
-        current = _current(graph, population, frames)
-        if isinstance(population, ReadoutPopulation):
-            step_logits = current.flatten(2).expand(-1, population.timesteps, -1)
-            continue
-        mask = None if silenced is None else silenced[name]
-        fired, potentials[name] = _fire(population, neurons[name], current, spike, mask)
-        frames[name] = fired * neurons[name].threshold
-        if on_spikes is not None:
-            on_spikes(name, fired)
+        match population:
+            case InputPopulation():
+                frames[name] = images[:, None]
+            case SpikingPopulation():
+                current = _current(graph, population, frames)
+                mask = None if silenced is None else silenced[name]
+                fired, potentials[name] = _fire(population, neurons[name], current, spike, mask)
+                frames[name] = fired * neurons[name].threshold
+                if on_spikes is not None:
+                    on_spikes(name, fired)
+            case ReadoutPopulation(timesteps=timesteps):
+                current = _current(graph, population, frames)
+                step_logits = current.flatten(2).expand(-1, timesteps, -1)
+            case _:
+                assert_never(population)
         for source in [s for s, reader in last_reader.items() if reader == name]:
             del frames[source]
-    return Trace(step_logits, potentials)
+    return BatchRun(step_logits, potentials)
 
 
 def _fire(
@@ -180,7 +183,7 @@ def _fire(
     spike: SpikeFunction,
     silenced: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
-    """Integrate and fire with soft reset (Eq. 1-3); a constant current has one step only."""
+    """Integrate and fire with soft reset (Eq. 1-3). A constant current is given as one step."""
     potential = state.initial_potential.expand(current[:, 0].shape)
     fired = []
     for step in range(population.timesteps):
@@ -196,7 +199,7 @@ def _fire(
 def _current(
     graph: LayerGraph, target: SpikingPopulation | ReadoutPopulation, frames: Mapping[str, Tensor]
 ) -> Tensor:
-    """Current of each target step, ``(B, T, C, H, W)``; T = 1 if it is the same in all steps."""
+    """Current of each target step, ``(B, T, C, H, W)``; T = 1 if it is constant."""
     any_frames = next(iter(frames.values()))
     current = torch.from_numpy(target.bias).to(any_frames.dtype)
     current = current.expand(len(any_frames), 1, *target.shape)
@@ -226,9 +229,8 @@ def transmit(maps: tuple[LinearMap, ...], values: Tensor) -> Tensor:
                 weight = torch.from_numpy(linear_map.weight).to(values.dtype)
                 values = F.linear(values.flatten(1), weight)[:, :, None, None]
             case Scale():
-                values = (
-                    values * torch.from_numpy(linear_map.weight).to(values.dtype)[:, None, None]
-                )
+                weight = torch.from_numpy(linear_map.weight).to(values.dtype)
+                values = values * weight[:, None, None]
             case AveragePool(kernel=kernel, stride=stride, padding=padding):
                 values = F.avg_pool2d(values, kernel, stride, padding)
             case SumPool(kernel=kernel, stride=stride, padding=padding):

@@ -1,11 +1,11 @@
-"""The user's network is the judge: it is executed, and what was made of it must compute the same.
+"""Check by execution that a layer graph computes what the user's network does.
 
 A quantized module and the layer graph it was converted to run in float64 and evaluation mode. Each
-population is given the module's own values of its sources, so that the first population that differs is
-the one that was converted wrongly, and a count that differs by rounding does not spread.
+population reads the module's own values of its sources. So the first population that differs is the one that
+was converted wrongly, and a count that differs by rounding does not affect later populations.
 
-Nothing is concluded from how a network is written: an operation in place, a keyword, a hook, an aliased
-tensor or a training branch that conversion did not see shows as a difference.
+The check does not depend on how a network is written: an in-place operation, a keyword, a hook, an aliased
+tensor or a training branch that conversion missed shows as a difference.
 """
 
 from __future__ import annotations
@@ -25,29 +25,26 @@ from toolchain.errors import DataError, QacDeployError, UnsupportedNetworkError
 from toolchain.method.float_snn import input_current, transmit
 from toolchain.method.quantizers import quantizers
 from toolchain.networks.layer_graph import (
-    InputPopulation,
     LayerGraph,
     ReadoutPopulation,
     SpikingPopulation,
 )
 from toolchain.networks.linear_maps import Shape
 
-TOLERANCE = 1e-9  # of the range of what is compared
+TOLERANCE = 1e-9  # share of the range of the compared values
 NUM_SAMPLES = 8
-NUM_STIMULATED = (
-    2  # samples whose quantizers get random values: a silent population hides what reads it
-)
+NUM_STIMULATED = 2  # samples whose quantizers get random values, in case a population is silent
 NUM_REPEATED = 2  # samples executed a second time, in another order and batch
 VALUES_PER_BATCH = 2**24  # of the largest population, 128 MiB in float64
 
 
 @dataclass(frozen=True, kw_only=True)
 class Agreement:
-    """What was compared, without a difference.
+    """Numbers of a comparison that found no difference.
 
     Attributes:
-        num_ties: counts that differ by one where the value lies on a rounding boundary of the quantizer,
-            within ``TOLERANCE``: float64 decides them by the order of additions.
+        num_ties: counts that differ by one because the value is within ``TOLERANCE`` of a rounding boundary
+            of the quantizer, where the order of additions in float64 decides.
     """
 
     num_samples: int
@@ -56,7 +53,7 @@ class Agreement:
 
 
 def evaluation_copy(module: nn.Module) -> nn.Module:
-    """A copy on the CPU, in float64 and evaluation mode; the module itself stays as it is.
+    """Copy a module to the CPU, in float64 and evaluation mode.
 
     Raises:
         UnsupportedNetworkError: it cannot be copied.
@@ -65,7 +62,7 @@ def evaluation_copy(module: nn.Module) -> nn.Module:
 
 
 def faithful_copy(module: nn.Module) -> nn.Module:
-    """A copy that computes what the module does, hooks included.
+    """Copy a module with its hooks.
 
     Raises:
         UnsupportedNetworkError: it cannot be copied.
@@ -84,7 +81,7 @@ def faithful_copy(module: nn.Module) -> nn.Module:
 
 
 def _restore_calls(copied: nn.Module, module: fx.GraphModule) -> None:
-    """What a copy of a traced module loses: its hooks, and a forward that was put in place of its own."""
+    """Restore what copying loses of a traced module: its hooks, and a forward that was replaced."""
     for field in (
         "_forward_pre_hooks", "_forward_pre_hooks_with_kwargs", "_forward_hooks",
         "_forward_hooks_with_kwargs", "_forward_hooks_always_called",
@@ -95,10 +92,10 @@ def _restore_calls(copied: nn.Module, module: fx.GraphModule) -> None:
 
 
 def execute(judge: nn.Module, images: Tensor) -> Tensor:
-    """Logits of a network; nothing of the caller's random state is used.
+    """Logits of a network; the caller's random state stays as it is.
 
     Raises:
-        UnsupportedNetworkError: it fails on this input, or returns something else than a tensor.
+        UnsupportedNetworkError: it fails on this input, or does not return a tensor.
     """
     name = type(judge).__name__
     try:
@@ -109,7 +106,7 @@ def execute(judge: nn.Module, images: Tensor) -> Tensor:
     except Exception as error:  # a user's own code
         raise UnsupportedNetworkError(
             f"{name} fails on an input of shape {tuple(images.shape)} in float64 and evaluation mode: "
-            f"{_first_line(error)}; check input_shape, and keep tensors in parameters or buffers"
+            f"{_first_line(error)}; check input_shape, and store tensors as parameters or buffers"
         ) from error
     if not isinstance(logits, Tensor):
         raise UnsupportedNetworkError(
@@ -124,24 +121,26 @@ def compare_with_module(
     as_input: Callable[[Tensor], Tensor] = lambda values: values,
     samples: PixelSource | None = None,
 ) -> Agreement:
-    """Execute a network, and compare every population of its layer graph and the logits.
+    """Execute a network, and compare its values with every population of its layer graph.
 
     Args:
         judge: the quantized network in float64 and evaluation mode (``evaluation_copy``).
-        graph: what was made of it, all alignments ``average``.
-        as_input: what the network's caller does to ``pixels * unit`` before it, such as normalization.
+        graph: its layer graph, all alignments ``average``.
+        as_input: takes ``pixels * unit`` to the network's input, for example by normalization.
         samples: some pixels of a data set, ``(B, C, H, W)``, in addition to random ones and the extremes.
 
     Raises:
         UnsupportedNetworkError: naming the first population that differs.
+        DataError: the samples have another shape than the network's input.
     """
-    (source,) = (p for p in graph.populations if isinstance(p, InputPopulation))
+    source = graph.input
     pixels = probe_pixels(source.shape, source.max_value)
     if samples is not None:
         own = samples[: NUM_SAMPLES // 4]
         if own.shape[1:] != source.shape:
             raise DataError(
-                f"samples have shape {own.shape[1:]}, but the network's input is {source.shape}"
+                f"samples have shape {own.shape[1:]}, but the network's input is {source.shape}; choose "
+                f"another data set, or another input_shape"
             )
         pixels = np.concatenate([own, pixels[: NUM_SAMPLES - len(own)]])
     values = input_current(graph, pixels, torch.float64)
@@ -160,7 +159,7 @@ def compare_with_module(
 
 
 def probe_pixels(shape: Shape, max_value: int) -> np.ndarray:
-    """Extremes (all 0, all max, one pixel in a corner and in the middle), sparse and random pixels."""
+    """Pixels to compare on: all 0, all max, one in a corner, one in the middle, sparse, and random."""
     random = np.random.default_rng(0)
     pixels = random.integers(0, max_value + 1, (NUM_SAMPLES, *shape))
     pixels[:4] = 0
@@ -177,7 +176,9 @@ class _Comparison:
     def __init__(self, graph: LayerGraph, judge: nn.Module) -> None:
         self.graph, self.judge = graph, judge
         self.num_counts = self.num_ties = 0
-        self._values: dict[str, Tensor] = {}  # the module's own, until the last reader has them
+        self._values: dict[
+            str, Tensor
+        ] = {}  # of the module, kept until the last synapse has read them
         self._inputs: dict[str, Tensor] = {}
         self._unread: dict[str, int] = {}
         self._called: set[str] = set()
@@ -185,35 +186,33 @@ class _Comparison:
         self._random = torch.Generator().manual_seed(0)
 
     def run(self, values: Tensor, images: Tensor, *, stimulate: bool = False) -> Tensor:
-        """Execute a batch; returns the module's logits.
+        """Execute a batch, compare it, and return the module's logits.
 
         Args:
-            stimulate: give each quantizer random values over its range in place of its input, once that
-                has been compared.
+            stimulate: after comparing the input of a quantizer, replace it by random values over its range.
         """
         graph = self.graph
         self._stimulate = stimulate
         self._unread = {p.name: len(graph.outgoing(p.name)) for p in graph.populations}
-        (source,) = (p.name for p in graph.populations if isinstance(p, InputPopulation))
-        (readout,) = (p for p in graph.populations if isinstance(p, ReadoutPopulation))
-        self._values, self._inputs, self._called = {source: values}, {}, set()
+        self._values, self._inputs, self._called = {graph.input.name: values}, {}, set()
         with self._hooks():
             logits = execute(self.judge, images)
-        for population in graph.populations:
-            if isinstance(population, SpikingPopulation) and population.name not in self._called:
+        for population in graph.spiking:
+            if population.name not in self._called:
                 raise UnsupportedNetworkError(
-                    f"{population.name}: the network does not call this quantizer, which its layer graph "
-                    f"has as a population; {_REMEDY}"
+                    f"{population.name}: the network never calls this quantizer, although it was traced; "
+                    f"{REMEDY}"
                 )
-        self._compare_currents(readout, logits)
+        self._compare_currents(graph.readout, logits)
         return logits
 
     @contextmanager
     def _hooks(self) -> Iterator[None]:
-        handles = []
-        for name, quantizer in quantizers(self.judge).items():
-            if name in self.graph.digraph:
-                before, after = self._hooks_of(name)
+        handles, found = [], quantizers(self.judge)
+        for population in self.graph.spiking:
+            quantizer = found.get(population.name)
+            if quantizer is not None:
+                before, after = self._hooks_of(population)
                 handles.append(quantizer.register_forward_pre_hook(before, with_kwargs=True))
                 handles.append(quantizer.register_forward_hook(after))
         try:
@@ -222,9 +221,10 @@ class _Comparison:
             for handle in handles:
                 handle.remove()
 
-    def _hooks_of(self, name: str) -> tuple[Callable[..., Any], Callable[..., None]]:
-        population = self.graph[name]
-        assert isinstance(population, SpikingPopulation)
+    def _hooks_of(
+        self, population: SpikingPopulation
+    ) -> tuple[Callable[..., Any], Callable[..., None]]:
+        name = population.name
 
         def before(
             module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]
@@ -233,7 +233,7 @@ class _Comparison:
             if name in self._called:
                 raise UnsupportedNetworkError(
                     f"{name}: the network calls this quantizer more than once, but a population fires one "
-                    f"window per sample; give each use a quantizer of its own"
+                    f"window per sample; use a quantizer of its own for each call"
                 )
             self._called.add(name)
             self._compare_currents(population, given)
@@ -253,12 +253,12 @@ class _Comparison:
     def _compare_currents(
         self, population: SpikingPopulation | ReadoutPopulation, given: Tensor
     ) -> None:
-        """The population's current from the module's own values of its sources."""
+        """Compare a population's current, computed from the module's values of its sources."""
         incoming = self.graph.incoming(population.name)
         if missing := [s.source for s in incoming if s.source not in self._values]:
             raise UnsupportedNetworkError(
-                f"{population.name}: the network computes it before '{missing[0]}', which its layer graph "
-                f"has as a source; {_REMEDY}"
+                f"{population.name}: the network computes it before '{missing[0]}', its source in the layer "
+                f"graph; {REMEDY}"
             )
         current = torch.from_numpy(population.bias)
         for synapse in incoming:
@@ -274,11 +274,11 @@ class _Comparison:
             what = "other logits" if isinstance(population, ReadoutPopulation) else "another input"
             raise UnsupportedNetworkError(
                 f"{population.name}: the converted network has {what} than the network itself: "
-                f"{found}; {_REMEDY}"
+                f"{found}; {REMEDY}"
             )
 
     def _compare_counts(self, population: SpikingPopulation, given: Tensor, output: Tensor) -> None:
-        """The counts of soft-reset neurons at the module's own currents, and the quantizer's output."""
+        """Compare the quantizer's output with the spike counts of soft-reset neurons at the same input."""
         name, steps = population.name, population.timesteps
         threshold = torch.from_numpy(population.threshold)
         current = given.reshape(-1, *population.shape)
@@ -288,8 +288,8 @@ class _Comparison:
         if (found := difference_of(expected.round(), expected, float(steps))) is not None:
             kind = type(self.judge.get_submodule(name)).__name__
             raise UnsupportedNetworkError(
-                f"{name}: {kind} gives values that are no multiple of alpha / T: {found}; a spike count "
-                f"cannot carry them"
+                f"{name}: {kind} gives values that are not multiples of alpha / T, as spike counts are: "
+                f"{found}; use a quantizer of toolchain.method.quantizers other than SlipRelu"
             )
         scale = float(current.abs().max()) + float(threshold.max())
         slack = TOLERANCE * (1 + steps * scale / float(threshold.min()))
@@ -300,30 +300,34 @@ class _Comparison:
             at = tuple(int(i) for i in wrong.nonzero()[0])
             raise UnsupportedNetworkError(
                 f"{name}: the converted population fires {float(counts[at]):g} spikes where the network's "
-                f"quantizer gives {float(expected[at]):g}, at sample and neuron {at}; {_REMEDY}"
+                f"quantizer gives {float(expected[at]):g}, at sample and neuron {at}; {REMEDY}"
             )
         self.num_counts += counts.numel()
         self.num_ties += int(different.sum())
 
 
-_REMEDY = (
-    "its forward holds what conversion does not see (such as a hook, an operation in place on an aliased "
-    "tensor, or state); write it with plain modules and functions"
+REMEDY = (
+    "conversion cannot follow its forward; remove hooks, in-place operations and stored state from it, and "
+    "compute everything with modules and functions that return new tensors"
 )
 
 
 def require_repeatable(judge: nn.Module, images: Tensor, logits: Tensor) -> None:
-    """Some samples again, in another order and batch: state, chance and neighbours must not matter."""
+    """Execute some samples again, in another order and batch, and require the same logits.
+
+    Raises:
+        UnsupportedNetworkError: they differ: the network depends on state, chance or other samples.
+    """
     again = torch.arange(len(images) - 1, -1, -1)[:NUM_REPEATED]
     if (found := difference_of(logits[again], execute(judge, images[again]), 0.0)) is not None:
         raise UnsupportedNetworkError(
-            f"{type(judge).__name__} gives other logits for the same sample in another batch: {found}; in "
-            f"evaluation mode nothing may depend on chance, on earlier calls or on other samples"
+            f"{type(judge).__name__} gives other logits for the same sample in another batch: {found}; "
+            f"remove what depends in evaluation mode on chance, on earlier calls or on other samples"
         )
 
 
 def difference_of(expected: Tensor, found: Tensor, floor: float) -> str | None:
-    """The largest difference over ``TOLERANCE`` of the range, or None.
+    """Text of the largest difference if it exceeds ``TOLERANCE`` of the range, else None.
 
     Args:
         floor: least range, for values that are all near zero.

@@ -1,6 +1,6 @@
-"""A network with quantizers compared with the network it was made of, while quantizers are transparent.
+"""Compare a network with transparent quantizers with the network it was made from.
 
-The comparison needs an input, so it is made once, on the first that the new network is given: in a first
+The comparison needs an input, so it is made once, on the first input of the new network: in the first
 training step, in threshold balancing, or in conversion. It costs two passes of a few samples.
 """
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from toolchain.errors import UnsupportedNetworkError
-from toolchain.method.guard import difference_of, execute, require_repeatable
+from toolchain.method.guard import REMEDY, difference_of, execute, require_repeatable
 
 NUM_SAMPLES = 4
 
@@ -21,12 +21,12 @@ NUM_SAMPLES = 4
 class OriginalComparison:
     """A forward pre-hook of the new network.
 
-    It holds copies of both networks as they were made: what happens to the new one before its first input,
-    such as another head or a hook, is its user's own.
+    It holds copies of both networks as they were made. Later changes to the new network, such as another
+    head or a hook, are the user's own and are not compared.
 
     Args:
         original: the user's network.
-        transparent: the new one, with ReLU and max pooling where it has quantizers and average pooling.
+        transparent: the new network with ReLU and max pooling in place of quantizers and average pooling.
     """
 
     def __init__(self, original: nn.Module, transparent: nn.Module) -> None:
@@ -42,7 +42,7 @@ class OriginalComparison:
         self._networks = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """A network that is written to a file is compared no more: the original stays behind."""
+        """Leave both networks out of files: a network that was saved is not compared any more."""
         return {"_networks": None}
 
 
@@ -53,20 +53,15 @@ def _compare(judge: nn.Module, transparent: nn.Module, images: Tensor) -> None:
         if (name, call) not in expected:
             continue  # a function of the original that became a module
         if (difference := difference_of(expected[name, call], output, 0.0)) is not None:
-            where = (
-                f"in front of or in module '{name}'"
-                if name
-                else "between its last module and its output"
-            )
+            where = f"before or in module '{name}'" if name else "after its last module"
             raise UnsupportedNetworkError(
-                f"{type(judge).__name__} computes something else {where} as soon as its activations are "
-                f"modules of their own, even transparent ones ({difference}); its forward holds what tracing "
-                f"does not see, such as a hook, state, or an operation in place on an aliased tensor"
+                f"{type(judge).__name__} computes something else {where} once its activations are modules, "
+                f"even if these compute the same ({difference}); {REMEDY}"
             )
 
 
 def _outputs(network: nn.Module, images: Tensor) -> dict[tuple[str, int], Tensor]:
-    """Output of each call of each leaf module, and at the end, named '', of the network."""
+    """Outputs of leaf modules by name and number of the call, and of the network under the name ''."""
     outputs: dict[tuple[str, int], Tensor] = {}
     calls: dict[str, int] = defaultdict(int)
     handles = []
@@ -77,7 +72,7 @@ def _outputs(network: nn.Module, images: Tensor) -> dict[tuple[str, int], Tensor
             calls[name] += 1
 
     for name, child in network.named_modules():
-        if name and not any(True for _ in child.children()):
+        if name and not list(child.children()):
             handles.append(
                 child.register_forward_hook(lambda m, a, out, name=name: note(name, out))
             )

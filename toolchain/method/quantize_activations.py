@@ -1,4 +1,4 @@
-"""Algorithm 1, lines 1 to 8: a quantizer for each ReLU, average pooling for each max pooling."""
+"""Replace each ReLU by a quantizer and each max pooling by average pooling (Algorithm 1, lines 1 to 8)."""
 
 from __future__ import annotations
 
@@ -32,26 +32,26 @@ _OTHER_ACTIVATIONS = (
 def quantize_activations(
     module: nn.Module, make_quantizer: Callable[[], ActivationQuantizer]
 ) -> nn.Module:
-    """A network with the same weights whose activations are quantizers and whose pools average.
+    """Copy a network with quantizers for its activations and average pooling for its max pooling.
 
-    Works on modules and on functions (``F.relu``), and gives each *use* of a shared ReLU a quantizer of
-    its own. The new network has its own copies of the weights, under the same names. The first time it is
-    called, it is compared with ``module``: while its quantizers are transparent and its pools take the
-    maximum, both must compute the same in evaluation mode, or that call raises UnsupportedNetworkError.
+    Both modules and functions (``F.relu``) are replaced, and each *use* of a shared ReLU gets a quantizer of
+    its own. The weights are copied under the same names. The first call of the new network compares it with
+    ``module``, with ReLU and max pooling still in place: if they compute something else in evaluation mode,
+    that call raises UnsupportedNetworkError.
 
     Args:
-        module: any traceable network; quantizers it has already are kept.
+        module: any traceable network; quantizers in it are kept.
         make_quantizer: called once per activation.
 
     Raises:
         UnsupportedNetworkError: it cannot be traced, depends on ``self.training`` other than by dropout
-            and batch norm, or holds an activation other than ReLU.
+            and batch norm, or has an activation other than ReLU.
     """
     return _rewritten(module, make_quantizer)
 
 
 def average_pooled(module: nn.Module) -> nn.Module:
-    """The float ANN that a quantized one is compared with: ReLUs as they are, pools that average."""
+    """Copy a network with average pooling for its max pooling: the float ANN of a quantized network."""
     return _rewritten(module, None)
 
 
@@ -67,17 +67,16 @@ def _rewritten(
         child = evaluated.get_submodule(node.target) if node.op == "call_module" else None
         if isinstance(child, _OTHER_ACTIVATIONS):
             raise UnsupportedNetworkError(
-                f"{node.target}: {type(child).__name__} has no integrate-and-fire form; use ReLU"
+                f"{node.target}: {type(child).__name__} has no integrate-and-fire form; replace it by ReLU "
+                f"and train again"
             )
         if make_quantizer and (isinstance(child, nn.ReLU) or _calls(node, _RELUS)):
             replaced[_replace(result, node, make_quantizer(), replaced)] = nn.ReLU()
-        elif isinstance(child, nn.MaxPool2d):
-            average = _average_pool(str(node.target), child)
-            replaced[_replace(result, node, average, replaced)] = child
-        elif _calls(node, _MAX_POOLS):
-            pool = nn.MaxPool2d(*node.args[1:], **node.kwargs)
-            average = _average_pool(node.name, pool)
-            replaced[_replace(result, node, average, replaced)] = pool
+        elif isinstance(child, nn.MaxPool2d) or _calls(node, _MAX_POOLS):
+            name, pool = str(node.target), child
+            if not isinstance(pool, nn.MaxPool2d):
+                name, pool = node.name, nn.MaxPool2d(*node.args[1:], **node.kwargs)
+            replaced[_replace(result, node, _average_pool(name, pool), replaced)] = pool
         elif node.name in dropping:
             dropout = dropping[node.name]
             replaced[_replace(result, node, dropout, replaced)] = dropout
@@ -93,7 +92,7 @@ def _rewritten(
 
 
 def _mode(module: nn.Module, name: str) -> bool:
-    """Training or evaluation, of a part of the network; a part may stay in evaluation."""
+    """Whether a part of the network is in training mode; the network's own mode for new parts."""
     try:
         return module.get_submodule(name).training
     except AttributeError:
@@ -101,10 +100,10 @@ def _mode(module: nn.Module, name: str) -> bool:
 
 
 def _same_in_training(module: nn.Module, evaluated: fx.Graph) -> dict[str, nn.Module]:
-    """The functional dropouts that training alone has, by node; nothing else may depend on the mode.
+    """Dropout modules for the functional dropouts that are active in training only, by node.
 
     Raises:
-        UnsupportedNetworkError: naming the first operation that training or evaluation has alone.
+        UnsupportedNetworkError: anything else depends on the mode; names the first such operation.
     """
     dropouts: dict[str, nn.Module] = {}
     training = trace(faithful_copy(module).train())
@@ -113,8 +112,8 @@ def _same_in_training(module: nn.Module, evaluated: fx.Graph) -> dict[str, nn.Mo
         if pair[0] != pair[1]:
             raise UnsupportedNetworkError(
                 f"{type(module).__name__} computes something else in training than in evaluation, from "
-                f"'{(ours or theirs).name}' on; quantize a network whose forward does not depend on "
-                f"self.training (nn.Dropout and batch norm may)"
+                f"'{(ours or theirs).name}' on; remove the branch on self.training from its forward "
+                f"(nn.Dropout and batch norm are allowed)"
             )
         if _calls(ours, tuple(_DROPOUTS)):
             (p, drops), (_, drops_in_training) = _dropout_settings(ours), _dropout_settings(theirs)
@@ -130,7 +129,7 @@ def _described(node: fx.Node) -> tuple[object, ...]:
 
 
 def _dropout_settings(node: fx.Node) -> tuple[Any, Any]:
-    """p, and whether it drops, of ``dropout(input, p=0.5, training=True, inplace=False)``."""
+    """Arguments ``p`` and ``training`` of ``dropout(input, p=0.5, training=True, inplace=False)``."""
     settings = dict(zip(("p", "training", "inplace"), node.args[1:], strict=False)) | node.kwargs
     return settings.get("p", 0.5), settings.get("training", True)
 
@@ -139,15 +138,14 @@ def _dropout_settings(node: fx.Node) -> tuple[Any, Any]:
 def balance_thresholds(module: nn.Module, images: Tensor, quantile: float = 0.999) -> None:
     """Set each clipping level to a quantile of its layer's positive inputs, in one forward pass.
 
-    With ``quantile=1`` this is data-based threshold balancing (Diehl et al., 2015); a lower one is
-    robust to outliers (Rueckauer et al., 2017). Layers see their unquantized predecessors.
+    With ``quantile=1`` this is data-based threshold balancing (Diehl et al., 2015); a lower quantile is
+    robust to outliers (Rueckauer et al., 2017). Each layer reads unquantized activations.
 
     Args:
         images: float ``(B, C, H, W)``, as the network takes them.
     """
-    handles = []
-    for quantizer in quantizers(module).values():
-        handles.append(quantizer.register_forward_hook(_balance(quantile)))
+    hook = _balance(quantile)
+    handles = [q.register_forward_hook(hook) for q in quantizers(module).values()]
     training = module.training
     module.eval()(images)
     module.train(training)
@@ -177,7 +175,7 @@ def _calls(node: fx.Node, targets: tuple[object, ...]) -> bool:
 def _replace(
     graph_module: fx.GraphModule, node: fx.Node, module: nn.Module, used: Collection[str]
 ) -> str:
-    """Let ``module`` compute a node, under the name of what it replaces; returns that name."""
+    """Replace the computation of a node by a module; return the module's name, which no other has."""
     name = unique = str(node.target if node.op == "call_module" else node.name)
     repeat = 1
     while unique in used or (unique != node.target and _has(graph_module, unique)):
@@ -188,7 +186,7 @@ def _replace(
 
 
 def _has(module: nn.Module, path: str) -> bool:
-    """Whether the network has something of its own under this name, which must not be overwritten."""
+    """Whether the network has an attribute at this path, which must not be overwritten."""
     try:
         attrgetter(path)(module)
     except AttributeError:
@@ -199,6 +197,7 @@ def _has(module: nn.Module, path: str) -> bool:
 def _average_pool(name: str, pool: nn.MaxPool2d) -> nn.AvgPool2d:
     if pool.ceil_mode or pool.dilation not in (1, (1, 1)) or pool.return_indices:
         raise UnsupportedNetworkError(
-            f"{name}: max pooling with ceil_mode, dilation or indices has no average form"
+            f"{name}: max pooling with ceil_mode, dilation or indices cannot become average pooling; "
+            f"switch these off and use padding, or use nn.AvgPool2d"
         )
     return nn.AvgPool2d(pool.kernel_size, pool.stride, pool.padding)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -26,8 +26,8 @@ MIN_THRESHOLD = 1e-3
 def round_half_up(x: Tensor) -> Tensor:
     """``floor(x + 1/2)`` with a straight-through gradient.
 
-    Half up, never half to even: it is what an IF neuron with v(0) = v_th / 2 that spikes at equality
-    computes (reading of Eq. 4 and 5).
+    Half up, not half to even, since an IF neuron with v(0) = v_th / 2 that spikes at equality computes it
+    (our reading of Eq. 4 and 5).
     """
     return x + (torch.floor(x + 0.5) - x).detach()
 
@@ -35,8 +35,8 @@ def round_half_up(x: Tensor) -> Tensor:
 class _Quantize(torch.autograd.Function):
     """``Q(x; d, T)`` with the straight-through gradients that Eq. 7-10 have in common.
 
-    With respect to x: 1 where ``0 <= x <= d T``, else 0. With respect to d: ``(Q - x) / d`` inside and T
-    above. With respect to T: 0 inside and d above.
+    With respect to x: 1 if ``0 <= x <= d T``, else 0. With respect to d: ``(Q - x) / d`` within that range
+    and T above it. With respect to T: 0 within the range and d above it.
     """
 
     @staticmethod
@@ -59,17 +59,32 @@ class _Quantize(torch.autograd.Function):
 
 
 class ActivationQuantizer(nn.Module, ABC):
-    """What training and conversion need of a quantizer; each case derives its d and T.
+    """A quantizer that can be trained and converted; each case computes d and T from its own parameters.
 
     Args:
+        timesteps: initial T.
         max_timesteps: upper bound of T; None leaves T unbounded.
+        threshold: initial alpha, in units of the activation.
     """
 
-    max_timesteps: int | None
+    timestep_parameter: ClassVar[str]
+    """Name of the parameter that sets T."""
+
+    def __init__(
+        self, timesteps: float = 4.0, max_timesteps: int | None = 16, threshold: float = 2.0
+    ) -> None:
+        super().__init__()
+        self.max_timesteps = max_timesteps
+        for name, value in self._initial(timesteps, threshold).items():
+            self.register_parameter(name, nn.Parameter(torch.tensor(float(value))))
+
+    @abstractmethod
+    def _initial(self, timesteps: float, threshold: float) -> dict[str, float]:
+        """Initial value of each parameter."""
 
     @abstractmethod
     def step_and_levels(self) -> tuple[Tensor, Tensor]:
-        """Step size d and integer-valued T, scalars that pass their gradients on to the parameters."""
+        """Step size d and integer-valued T, scalars with gradients to the parameters."""
 
     @abstractmethod
     def clamp_parameters(self) -> None:
@@ -77,7 +92,7 @@ class ActivationQuantizer(nn.Module, ABC):
 
     @abstractmethod
     def set_threshold(self, threshold: float) -> None:
-        """Start from another clipping level, with T as it is."""
+        """Change the clipping level and keep T."""
 
     @property
     def timesteps(self) -> Tensor:
@@ -90,9 +105,10 @@ class ActivationQuantizer(nn.Module, ABC):
         step, levels = self.step_and_levels()
         return step * levels
 
-    @abstractmethod
     def timestep_parameters(self) -> list[nn.Parameter]:
-        """The parameters that set T, for a learning rate of their own."""
+        """Learned parameters that set T, which have a learning rate of their own."""
+        parameter = self.get_parameter(self.timestep_parameter)
+        return [parameter] if parameter.requires_grad else []
 
     def forward(self, x: Tensor) -> Tensor:
         return _Quantize.apply(x, *self.step_and_levels())
@@ -104,35 +120,22 @@ class ActivationQuantizer(nn.Module, ABC):
         return f"T={float(self.timesteps.detach()):g}, alpha={float(self.threshold.detach()):.4g}"
 
 
-class _BitWidthQuantizer(ActivationQuantizer):
-    """What Cases 1 and 2 share: T = 2^n with a learned bit width n."""
-
-    n: nn.Parameter
-
-    def timestep_parameters(self) -> list[nn.Parameter]:
-        return [self.n]
-
-    def _clamp_bit_width(self) -> None:
-        self.n.clamp_(0, None if self.max_timesteps is None else math.log2(self.max_timesteps))
-
-
-class BitWidthStepQuantizer(_BitWidthQuantizer):
+class BitWidthStepQuantizer(ActivationQuantizer):
     """Case 1, theta = [n, d] (Eq. 7): learns the bit width and the step size."""
 
-    def __init__(
-        self, timesteps: float = 4.0, max_timesteps: int | None = 16, threshold: float = 2.0
-    ) -> None:
-        super().__init__()
-        self.max_timesteps = max_timesteps
-        self.n = nn.Parameter(torch.tensor(math.log2(timesteps)))
-        self.d = nn.Parameter(torch.tensor(threshold / timesteps))
+    timestep_parameter = "n"
+    n: nn.Parameter
+    d: nn.Parameter
+
+    def _initial(self, timesteps: float, threshold: float) -> dict[str, float]:
+        return {"n": math.log2(timesteps), "d": threshold / timesteps}
 
     def step_and_levels(self) -> tuple[Tensor, Tensor]:
         return self.d, self._bounded(2**self.n)
 
     @torch.no_grad()
     def clamp_parameters(self) -> None:
-        self._clamp_bit_width()
+        self.n.clamp_(0, _bit_width(self.max_timesteps))
         self.d.clamp_(min=MIN_THRESHOLD / 2 ** float(self.n))
 
     @torch.no_grad()
@@ -140,51 +143,65 @@ class BitWidthStepQuantizer(_BitWidthQuantizer):
         self.d.fill_(threshold / float(self.timesteps))
 
 
-class BitWidthThresholdQuantizer(_BitWidthQuantizer):
-    """Case 2, theta = [n, alpha] (Eq. 8): learns the bit width and the clipping level."""
+def _bit_width(timesteps: int | None) -> float | None:
+    return None if timesteps is None else math.log2(timesteps)
 
-    def __init__(
-        self, timesteps: float = 4.0, max_timesteps: int | None = 16, threshold: float = 2.0
-    ) -> None:
-        super().__init__()
-        self.max_timesteps = max_timesteps
-        self.n = nn.Parameter(torch.tensor(math.log2(timesteps)))
-        self.alpha = nn.Parameter(torch.tensor(float(threshold)))
+
+class _ThresholdQuantizer(ActivationQuantizer):
+    """A learned clipping level alpha, from which the step size follows (Cases 2 and 4)."""
+
+    alpha: nn.Parameter
 
     @property
     def threshold(self) -> Tensor:
         return self.alpha
 
-    def step_and_levels(self) -> tuple[Tensor, Tensor]:
-        levels = self._bounded(2**self.n)
-        return self.alpha / levels, levels
+    @abstractmethod
+    def _levels(self) -> Tensor:
+        """T as a real number, before rounding."""
 
-    @torch.no_grad()
-    def clamp_parameters(self) -> None:
-        self._clamp_bit_width()
-        self.alpha.clamp_(min=MIN_THRESHOLD)
+    def step_and_levels(self) -> tuple[Tensor, Tensor]:
+        levels = self._bounded(self._levels())
+        return self.alpha / levels, levels
 
     @torch.no_grad()
     def set_threshold(self, threshold: float) -> None:
         self.alpha.fill_(threshold)
 
 
+class BitWidthThresholdQuantizer(_ThresholdQuantizer):
+    """Case 2, theta = [n, alpha] (Eq. 8): learns the bit width and the clipping level."""
+
+    timestep_parameter = "n"
+    n: nn.Parameter
+
+    def _initial(self, timesteps: float, threshold: float) -> dict[str, float]:
+        return {"n": math.log2(timesteps), "alpha": threshold}
+
+    def _levels(self) -> Tensor:
+        return 2**self.n
+
+    @torch.no_grad()
+    def clamp_parameters(self) -> None:
+        self.n.clamp_(0, _bit_width(self.max_timesteps))
+        self.alpha.clamp_(min=MIN_THRESHOLD)
+
+
 class StepThresholdQuantizer(ActivationQuantizer):
     """Case 3, theta = [d, alpha] (Eq. 9): learns the step size and the clipping level.
 
-    Nothing in Eq. 9 keeps ``T = alpha / d`` finite. A smaller step rounds less, so training has a reason
-    to shrink d and none to stop; near 0 a single optimizer step changes T a thousandfold or carries d
-    below 0: the INF of the paper. ``clamp_parameters`` therefore holds d at ``alpha / max_timesteps`` or
-    above. With ``max_timesteps=None`` the case behaves as printed, and conversion refuses what diverged.
+    Nothing in Eq. 9 keeps ``T = alpha / d`` finite. A smaller step rounds less, so training shrinks d without
+    end. Near 0 a single optimizer step changes T a thousandfold or makes d negative, which is the INF of the
+    paper. ``clamp_parameters`` therefore keeps d at or above ``alpha / max_timesteps``. With
+    ``max_timesteps=None`` the case behaves as printed, and conversion refuses networks whose T diverged.
     """
 
-    def __init__(
-        self, timesteps: float = 4.0, max_timesteps: int | None = 16, threshold: float = 2.0
-    ) -> None:
-        super().__init__()
-        self.max_timesteps = max_timesteps
-        self.d = nn.Parameter(torch.tensor(threshold / timesteps))
-        self.alpha = nn.Parameter(torch.tensor(float(threshold)))
+    timestep_parameter = "d"
+    d: nn.Parameter
+    alpha: nn.Parameter
+
+    def _initial(self, timesteps: float, threshold: float) -> dict[str, float]:
+        return {"d": threshold / timesteps, "alpha": threshold}
 
     def step_and_levels(self) -> tuple[Tensor, Tensor]:
         return self.d, self._bounded(self.alpha / self.d)
@@ -200,57 +217,31 @@ class StepThresholdQuantizer(ActivationQuantizer):
         self.d.mul_(threshold / self.alpha)
         self.alpha.fill_(threshold)
 
-    def timestep_parameters(self) -> list[nn.Parameter]:
-        return [self.d]
 
+class TimestepQuantizer(_ThresholdQuantizer):
+    """Case 4, theta = [t, alpha] (Eq. 10): learns T itself and the clipping level."""
 
-class TimestepQuantizer(ActivationQuantizer):
-    """Case 4, theta = [t, alpha] (Eq. 10): learns T itself and the clipping level.
+    timestep_parameter = "t"
+    t: nn.Parameter
 
-    Args:
-        timesteps: initial t.
-        max_timesteps: upper clamp of t.
-        threshold: initial alpha, in units of the activation.
-    """
+    def _initial(self, timesteps: float, threshold: float) -> dict[str, float]:
+        return {"t": timesteps, "alpha": threshold}
 
-    def __init__(
-        self, timesteps: float = 4.0, max_timesteps: int | None = 16, threshold: float = 2.0
-    ) -> None:
-        super().__init__()
-        self.max_timesteps = max_timesteps
-        self.t = nn.Parameter(torch.tensor(float(timesteps)))
-        self.alpha = nn.Parameter(torch.tensor(float(threshold)))
-
-    @property
-    def threshold(self) -> Tensor:
-        return self.alpha
-
-    def step_and_levels(self) -> tuple[Tensor, Tensor]:
-        levels = self._bounded(self.t)
-        return self.alpha / levels, levels
+    def _levels(self) -> Tensor:
+        return self.t
 
     @torch.no_grad()
     def clamp_parameters(self) -> None:
         self.t.clamp_(1, self.max_timesteps)
         self.alpha.clamp_(min=MIN_THRESHOLD)
 
-    @torch.no_grad()
-    def set_threshold(self, threshold: float) -> None:
-        self.alpha.fill_(threshold)
-
-    def timestep_parameters(self) -> list[nn.Parameter]:
-        return [self.t]
-
 
 class FixedTimestepQuantizer(TimestepQuantizer):
-    """Case 4 with a given T: the activation of QCFS with L = T levels (Bu et al., 2022)."""
+    """Case 4 with a fixed T: the activation of QCFS with L = T levels (Bu et al., 2022)."""
 
     def __init__(self, timesteps: int = 4, threshold: float = 2.0) -> None:
         super().__init__(timesteps, timesteps, threshold)
         self.t.requires_grad_(False)
-
-    def timestep_parameters(self) -> list[nn.Parameter]:
-        return []
 
 
 class SlipRelu(FixedTimestepQuantizer):
@@ -274,5 +265,5 @@ QUANTIZER_CASES: dict[int, Callable[[], ActivationQuantizer]] = {
 
 
 def quantizers(module: nn.Module) -> dict[str, ActivationQuantizer]:
-    """All quantizers of a network by name, in the order they were defined."""
+    """All quantizers of a network by name, in the order of their definition."""
     return {n: m for n, m in module.named_modules() if isinstance(m, ActivationQuantizer)}

@@ -1,4 +1,4 @@
-"""Tracing of a user's network with ``torch.fx``: the graph of its modules and operations."""
+"""Trace a user's network with ``torch.fx`` to a graph of its modules and operations."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ class _Tracer(fx.Tracer):
 
 
 def trace(module: nn.Module) -> fx.Graph:
-    """Trace a network; PyTorch's own modules and quantizers stay whole.
+    """Trace a network; PyTorch's own modules and quantizers become one node each.
 
     Raises:
-        UnsupportedNetworkError: its forward branches on values, or takes other arguments than one image.
+        UnsupportedNetworkError: its forward branches on values, or does not take exactly one tensor.
     """
     try:
         return _Tracer().trace(module)
     except Exception as error:  # a user's own code runs
         raise UnsupportedNetworkError(
-            f"{type(module).__name__} cannot be traced: {error}; its forward must not branch on values"
+            f"{type(module).__name__} cannot be traced: {error}; write its forward without branches on values"
         ) from error

@@ -1,4 +1,4 @@
-"""Built-in networks: plain ANNs with ReLU, as the conversion literature defines them."""
+"""Built-in networks: ANNs with ReLU, as the conversion literature defines them."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ ARCHITECTURES: dict[str, _Builder] = {
 def build_model(
     architecture: str, input_shape: Shape, num_classes: int, width: float = 1.0
 ) -> nn.Module:
-    """A freshly initialized ANN.
+    """Build an ANN with random initial weights.
 
     Args:
         width: factor on the number of channels and hidden units of every layer.
 
     Raises:
-        UnsupportedNetworkError: no such architecture (the message lists those there are), or the images
-            are too small for it.
+        UnsupportedNetworkError: there is no such architecture (the message lists them), or the images are
+            too small for it.
     """
     if architecture not in ARCHITECTURES:
         raise UnsupportedNetworkError(

@@ -1,9 +1,8 @@
-"""Residual networks of basic blocks (He et al., 2016), in their small- and large-image forms.
+"""Residual networks of basic blocks (He et al., 2016), for small and large images.
 
-ResNet-18 and ResNet-34 have the published widths; on small images their stem is one 3x3 convolution
-without pooling. ResNet-20 is the three-stage CIFAR network with 1x1 convolution shortcuts, as QCFS has
-it (Bu et al., 2022). ResNet-19 is the wide three-stage network with a hidden dense layer (Zheng et al.,
-2021).
+ResNet-18 and ResNet-34 have the published widths; for small images their stem is one 3x3 convolution
+without pooling. ResNet-20 is the three-stage CIFAR network with 1x1 convolution shortcuts, as in QCFS (Bu
+et al., 2022). ResNet-19 is the wide three-stage network with a hidden dense layer (Zheng et al., 2021).
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ LARGE_IMAGE = 64  # images with more rows or columns get the 7x7 stem with strid
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions and a shortcut; the second activation follows the join."""
+    """Two 3x3 convolutions and a shortcut; the second activation follows their sum."""
 
     def __init__(self, in_channels: int, channels: int, stride: int) -> None:
         super().__init__()
@@ -75,8 +74,9 @@ class ResNet(nn.Module):
             blocks = []
             for block in range(depth):
                 stride = 2 if stage > 0 and block == 0 else 1
-                blocks.append(BasicBlock(current, max(1, round(base * width)), stride))
-                current = max(1, round(base * width))
+                wide = max(1, round(base * width))
+                blocks.append(BasicBlock(current, wide, stride))
+                current = wide
             stages.append(nn.Sequential(*blocks))
         self.stages = nn.Sequential(*stages)
         self.pool = nn.AdaptiveAvgPool2d(1)

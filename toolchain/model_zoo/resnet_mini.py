@@ -11,8 +11,8 @@ from toolchain.networks.linear_maps import Shape
 class ResNetMini(nn.Module):
     """A residual network of four activations for images of 8x8 to 32x32.
 
-    It has each structure of the large networks once: convolution, residual join, pool-then-convolution,
-    pool-then-dense.
+    It contains each structure of the large networks once: a convolution, a residual join, a pool before a
+    convolution, and a pool before a dense layer.
     """
 
     def __init__(self, input_shape: Shape, num_classes: int, width: float = 1.0) -> None:

@@ -1,7 +1,7 @@
 """Plain convolutional networks: VGG-16 (Simonyan & Zisserman, 2015) and VGG-9 (Lee et al., 2020).
 
-Every 3x3 convolution has a batch norm, every stage ends with 2x2 pooling, hidden dense layers have
-dropout, as in QCFS (Bu et al., 2022).
+As in QCFS (Bu et al., 2022), every 3x3 convolution has a batch norm, every stage ends with 2x2 pooling, and
+hidden dense layers have dropout.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class VGG(nn.Module):
         dense: units of each hidden dense layer.
 
     Raises:
-        UnsupportedNetworkError: the images have too few pixels for so many pools.
+        UnsupportedNetworkError: the images are too small for the number of pools.
     """
 
     def __init__(

@@ -5,10 +5,10 @@ always three-dimensional, ``(channels, height, width)``; a dense layer's output 
 The classes hold geometry and weights only, under field names that files use too. Engines decide how to
 compute them.
 
-A map without a weight acts on each channel alone and on rows and columns independently: two small integer
-matrices, ``axis_matrix``, say all that hardware models and exports need to know of it. What each kind can
-do is written in this file; code that computes with a kind matches on it and ends in ``assert_never``, so
-that the type checker lists the places that a new kind has to be taught.
+A map without a weight acts on each channel alone, and on rows and columns independently: two small integer
+matrices, ``axis_matrix``, tell hardware models and exports all they need. Code that computes with a kind of
+map matches on it and ends in ``assert_never``, so that the type checker lists the places to extend for a
+new kind.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Pair: TypeAlias = tuple[int, int]  # (vertical, horizontal)
 
 
 def window_positions(size: int, kernel: int, stride: int, padding: int) -> int:
-    """Number of places a window takes along one axis (floor, as in torch)."""
+    """Number of positions of a window along one axis (rounded down, as in torch)."""
     return (size + 2 * padding - kernel) // stride + 1
 
 
@@ -98,7 +98,7 @@ class Dense:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Scale:
-    """One weight per channel: what an identity synapse becomes when it carries a scale.
+    """One weight per channel, such as an identity synapse with a scale.
 
     Args:
         weight: shape ``(channels,)``.
@@ -117,7 +117,7 @@ class Scale:
 
 
 def window_taps(sources: int, kernel: int, stride: int, padding: int) -> np.ndarray:
-    """Which target meets which source of one axis through which tap, int64 ``(kernel, targets, sources)``."""
+    """1 where a tap connects a target to a source of one axis, int64 ``(kernel, targets, sources)``."""
     targets = np.arange(window_positions(sources, kernel, stride, padding))
     tap = np.arange(sources) - (targets[:, None] * stride - padding)
     return (tap == np.arange(kernel)[:, None, None]).astype(np.int64)
@@ -133,11 +133,11 @@ class _Pool:
         return _windowed_shape(shape[0], shape, self.kernel, self.stride, self.padding)
 
     def axis_matrix(self, axis: int, size: int) -> np.ndarray:
-        """How often each source meets each target along one axis, int64 ``(targets, sources)``.
+        """How often each target adds each source along one axis, int64 ``(targets, sources)``.
 
         Args:
             axis: 0 for rows, 1 for columns.
-            size: of the source along that axis.
+            size: length of the source along that axis.
         """
         window = self.kernel[axis], self.stride[axis], self.padding[axis]
         return window_taps(size, *window).sum(axis=0)
@@ -150,7 +150,7 @@ class _Pool:
 
 @dataclass(frozen=True, kw_only=True)
 class SumPool(_Pool):
-    """Sum over a window: the integer form of average pooling, its divisor folded elsewhere."""
+    """Sum over a window: average pooling of integers, whose divisor is folded into a weight."""
 
     kind: ClassVar[str] = "sum_pool"
 
@@ -173,7 +173,7 @@ class AveragePool(_Pool):
         return self.fan_in
 
     def without_divisor(self) -> SumPool:
-        """The map of integers to integers that this one is ``divisor`` times."""
+        """``divisor`` times this map: it takes integers to integers."""
         return SumPool(kernel=self.kernel, stride=self.stride, padding=self.padding)
 
 
@@ -188,7 +188,7 @@ _W = TypeVar("_W", bound=WeightedMap)
 
 
 def with_weight(linear_map: _W, weight: np.ndarray) -> _W:
-    """The same map with another weight of the same shape."""
+    """Replace the weight of a map by another of the same shape."""
     return replace(linear_map, weight=weight)
 
 
@@ -206,8 +206,8 @@ def chain_output_shape(maps: Iterable[LinearMap], shape: Shape) -> Shape:
 def as_grouped_convolution(linear_map: LinearMap, shape: Shape) -> Convolution:
     """The convolution that gives the same values on a feature map of that shape.
 
-    A dense map is one window as large as the feature map, a scale is depthwise and 1x1, a sum over windows
-    is depthwise with ones.
+    A dense map becomes one window as large as the feature map, a scale a depthwise 1x1 convolution, and a
+    pool a depthwise convolution of equal weights.
     """
     match linear_map:
         case Convolution():
@@ -226,7 +226,7 @@ def as_grouped_convolution(linear_map: LinearMap, shape: Shape) -> Convolution:
 
 
 def num_accumulations(maps: Iterable[LinearMap], shape: Shape) -> int:
-    """Multiply-accumulates of one application, padding included (one per weight and position)."""
+    """Multiply-accumulates to apply the maps once: one per weight and position, padding included."""
     total = 0
     for linear_map in maps:
         out = linear_map.output_shape(shape)
@@ -239,7 +239,7 @@ def num_accumulations(maps: Iterable[LinearMap], shape: Shape) -> int:
 
 
 def describe(linear_map: LinearMap) -> str:
-    """One map in a few words, for summaries and error messages."""
+    """A short text for one map, for summaries and error messages."""
     match linear_map:
         case Convolution(weight=weight, stride=stride, groups=groups):
             text = f"conv {weight.shape[2]}x{weight.shape[3]}"

@@ -1,13 +1,14 @@
-"""Linear maps as plain records and numbered tensors, for model files and integer networks alike."""
+"""Synapses as plain records and numbered tensors, for model files and integer networks alike."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, MutableMapping
+from collections.abc import MutableMapping
 from dataclasses import fields
 from typing import Any
 
 import numpy as np
 
+from toolchain.networks.layer_graph.populations import ALIGNMENT_METHODS
 from toolchain.networks.linear_maps import MAP_KINDS, LinearMap, WeightedMap
 from toolchain.networks.record_reader import RecordReader
 
@@ -15,39 +16,57 @@ from toolchain.networks.record_reader import RecordReader
 def store_tensor(array: np.ndarray, tensors: dict[str, np.ndarray]) -> str:
     """Add a tensor under the next number; return that name.
 
-    Tensors are numbered and never named after populations: two names made from what a network calls its
-    parts can be equal, and one tensor would then take the place of another.
+    Tensors are numbered and not named after populations: two names made from the names of a network's
+    parts can be equal, and one tensor would then replace another.
     """
     name = str(len(tensors))
     tensors[name] = array
     return name
 
 
-def write_maps(maps: Iterable[LinearMap], tensors: dict[str, np.ndarray]) -> list[dict[str, Any]]:
-    """Describe maps as records, adding their weights to ``tensors`` under numbers."""
-    records: list[dict[str, Any]] = []
-    for linear_map in maps:
-        record: dict[str, Any] = {}
-        if isinstance(linear_map, WeightedMap):
-            record["weight"] = store_tensor(linear_map.weight, tensors)
-        record["kind"] = linear_map.kind
-        for field in fields(linear_map):
-            if field.name != "weight":
-                value = getattr(linear_map, field.name)
-                record[field.name] = list(value) if isinstance(value, tuple) else value
-        records.append(record)
-    return records
+def write_synapse(synapse: Any, tensors: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Describe a synapse as a record, adding its weights to ``tensors`` under numbers.
+
+    Args:
+        synapse: a float synapse, or an integer one, which has an exponent as well.
+    """
+    names = ("source", "target", "alignment", "exponent")
+    record = {name: getattr(synapse, name) for name in names if hasattr(synapse, name)}
+    return {**record, "maps": [_write_map(linear_map, tensors) for linear_map in synapse.maps]}
 
 
-def read_maps(
+def _write_map(linear_map: LinearMap, tensors: dict[str, np.ndarray]) -> dict[str, Any]:
+    record: dict[str, Any] = {}
+    if isinstance(linear_map, WeightedMap):
+        record["weight"] = store_tensor(linear_map.weight, tensors)
+    record["kind"] = linear_map.kind
+    for field in fields(linear_map):
+        if field.name != "weight":
+            value = getattr(linear_map, field.name)
+            record[field.name] = list(value) if isinstance(value, tuple) else value
+    return record
+
+
+def read_synapse(
     reader: RecordReader, tensors: MutableMapping[str, np.ndarray], dtype: type
-) -> tuple[LinearMap, ...]:
-    """The inverse of ``write_maps``, for a record's field ``maps``; takes their tensors out.
+) -> dict[str, Any]:
+    """Read a record of ``write_synapse``, removing its weights from ``tensors``.
+
+    Args:
+        dtype: number type of the weights.
+
+    Returns:
+        Arguments that float and integer synapses share: source, target, alignment and maps.
 
     Raises:
         ModelFileError: naming the file, the field and what it must be.
     """
-    return tuple(_read_map(r, tensors, dtype) for r in reader.record_list("maps"))
+    return {
+        "source": reader.text("source"),
+        "target": reader.text("target"),
+        "alignment": reader.choice("alignment", ALIGNMENT_METHODS),
+        "maps": tuple(_read_map(r, tensors, dtype) for r in reader.record_list("maps")),
+    }
 
 
 def _read_map(

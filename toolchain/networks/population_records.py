@@ -20,22 +20,16 @@ _FIELDS = {
     "spiking": ("timesteps", *ARRAYS),
     "readout": ("timesteps", "unit", "bias"),
 }
-"""Fields of each kind besides name and shape, in the order they are written; those it has are."""
+"""Fields of each kind besides name and shape, in the order they are written. A class may lack some."""
 
 P = TypeVar("P")
 
 
-def write_population(
-    population: Any, kinds: Mapping[str, type], tensors: dict[str, np.ndarray]
-) -> dict[str, Any]:
-    """Describe a population as a record, adding its arrays to ``tensors`` under numbers.
-
-    Args:
-        kinds: class of each kind of population of the network: input, spiking and readout.
-    """
-    (kind,) = (kind for kind, of_kind in kinds.items() if type(population) is of_kind)
+def write_population(population: Any, tensors: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Describe a population as a record, adding its arrays to ``tensors`` under numbers."""
+    kind = population.kind
     record = {"name": population.name, "shape": list(population.shape), "kind": kind}
-    for field in _fields_of(kind, kinds[kind]):
+    for field in _fields_of(kind, type(population)):
         value = getattr(population, field)
         record[field] = store_tensor(value, tensors) if field in ARRAYS else value
     return record
@@ -47,10 +41,11 @@ def read_population(
     tensors: MutableMapping[str, np.ndarray],
     dtype: type,
 ) -> P:
-    """The inverse of ``write_population``; takes its tensors out.
+    """Read a record of ``write_population``, removing its arrays from ``tensors``.
 
     Args:
-        dtype: number type of its arrays.
+        kinds: class of each kind of population.
+        dtype: number type of the arrays.
 
     Raises:
         ModelFileError: naming the file, the field and what it must be.

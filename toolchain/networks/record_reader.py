@@ -20,7 +20,7 @@ class RecordReader:
     Args:
         path: the file, for messages.
         where: path of the record inside the file, such as ``populations[2]``.
-        record: its content, of any type.
+        record: the content found there, of any type.
     """
 
     path: Path
@@ -84,15 +84,13 @@ class RecordReader:
         where = self._path_of(field)
         return (RecordReader(self.path, f"{where}[{i}]", item) for i, item in enumerate(value))
 
-    def sub_record(self, field: str) -> RecordReader:
-        return RecordReader(self.path, self._path_of(field), self.value(field))
-
     def tensor(
         self, field: str, tensors: MutableMapping[str, np.ndarray], num_dimensions: int, dtype: type
     ) -> np.ndarray:
-        """The tensor whose name is the field's value; integers and finite floats only.
+        """The tensor that the field names, removed from ``tensors``: each belongs to one field.
 
-        It is taken out of ``tensors``: each tensor belongs to one field.
+        Args:
+            dtype: abstract or concrete NumPy type of its values; floats must be finite.
         """
         name = self.text(field)
         if name not in tensors:

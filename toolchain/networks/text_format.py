@@ -1,7 +1,7 @@
 """Networks as readable text: one line per population, array and synapse.
 
-Fields are read from the dataclasses, so a new kind of population or map prints itself. Few values are
-printed whole; of many, their number type, shape, range and digest.
+Fields are read from the dataclasses, so a new kind of population or map prints itself. Short arrays are
+printed whole, long ones as number type, shape, range and digest.
 """
 
 from __future__ import annotations
@@ -14,29 +14,19 @@ from typing import Any
 import numpy as np
 
 MOST_VALUES = 16
-"""An array of at most so many values is printed whole."""
+"""Arrays of at most this many values are printed whole."""
 
 
 def network_text(network: Any) -> str:
     """All populations in topological order, each followed by the synapses into it."""
     populations, synapses = network.populations, network.synapses
-    lines = [
-        f"{type(network).__name__}: {len(populations)} populations, {len(synapses)} synapses",
-        *(
-            line
-            for population in populations
-            for line in _population_lines(population, network.incoming(population.name))
-        ),
-    ]
+    lines = [f"{type(network).__name__}: {len(populations)} populations, {len(synapses)} synapses"]
+    for population in populations:
+        lines += _population_lines(population, network.incoming(population.name))
     return "\n".join(lines)
 
 
-def map_text(linear_map: Any) -> str:
-    """A linear map with all that differs from the default of its kind."""
-    return ", ".join([type(linear_map).__name__, *_changed_fields(linear_map)])
-
-
-def array_text(values: np.ndarray) -> str:
+def _array_text(values: np.ndarray) -> str:
     """Type, shape and values of an array, or its range and digest if there are many."""
     flat = values.reshape(-1)
     text = f"{values.dtype} {_sizes(values.shape)}"
@@ -58,7 +48,7 @@ def _population_lines(population: Any, incoming: tuple[Any, ...]) -> Iterator[st
     yield ""
     yield f"{name}: " + ", ".join([type(population).__name__, _sizes(shape), *scalars])
     for key, value in arrays.items():
-        yield f"  {key}: {array_text(value)}"
+        yield f"  {key}: {_array_text(value)}"
     for synapse in incoming:
         scalars = [
             f"{field.name} {value}"
@@ -67,20 +57,23 @@ def _population_lines(population: Any, incoming: tuple[Any, ...]) -> Iterator[st
             and isinstance(value := getattr(synapse, field.name), str | int)
         ]
         yield ", ".join([f"  <- {synapse.source}", *scalars])
-        for text in map(map_text, synapse.maps) if synapse.maps else ("identity",):
+        for text in map(_map_text, synapse.maps) if synapse.maps else ("identity",):
             yield f"     {text}"
 
 
-def _changed_fields(record: Any) -> Iterator[str]:
-    for field in fields(record):
-        value = getattr(record, field.name)
-        if field.default is MISSING or value != field.default:
-            yield f"{field.name} {_value(value)}"
+def _map_text(linear_map: Any) -> str:
+    """Kind of a linear map and its fields that differ from their defaults."""
+    changed = [
+        f"{field.name} {_value(getattr(linear_map, field.name))}"
+        for field in fields(linear_map)
+        if field.default is MISSING or getattr(linear_map, field.name) != field.default
+    ]
+    return ", ".join([type(linear_map).__name__, *changed])
 
 
 def _value(value: Any) -> str:
     if isinstance(value, np.ndarray):
-        return array_text(value)
+        return _array_text(value)
     if isinstance(value, tuple):
         return _sizes(value)
     return _number(value)

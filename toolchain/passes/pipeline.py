@@ -1,7 +1,7 @@
 """The compiler from float layer graph to integer network, top to bottom.
 
-A pass is a function from graph to graph, in a file of its own. It is listed here once, with the option that
-asks for it if there is one, and the graph is verified after it.
+A pass is a function from graph to graph, in a file of its own. It is listed here once, with its option if it
+has one, and the graph is verified after it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ FloatPass: TypeAlias = Callable[[LayerGraph], LayerGraph]
 
 @dataclass(frozen=True, kw_only=True)
 class PassOptions:
-    """What a user chooses of the float passes; a pass with a choice has a field here.
+    """Options of the float passes.
 
     Attributes:
         max_timesteps: cap on every T_l. None keeps the trained ones.
@@ -52,24 +52,24 @@ def float_passes(options: PassOptions) -> Iterator[FloatPass]:
 
 
 def lowering_passes() -> Iterator[FloatPass]:
-    """The passes that write the same float network in a form with integers, in order."""
+    """The passes that rewrite a float network for lowering without changing what it computes, in order."""
     yield fold_source_scales
 
 
 def chosen_graph(model: LayerGraph, options: PassOptions) -> LayerGraph:
-    """The float graph that the options ask for; verified after each pass.
+    """Run the float passes that the options ask for, verifying the graph after each.
 
     Args:
         model: a layer graph; it stays untouched.
 
     Raises:
-        UnsupportedNetworkError: the model, or what a pass made of it, is malformed.
+        UnsupportedNetworkError: the model, or the result of a pass, is malformed.
     """
     return _run(float_passes(options), model)
 
 
 def lower_to_integers(graph: LayerGraph, widths: IntegerWidths) -> IntegerNetwork:
-    """Compile a layer graph to the integer network of a target; verified after each pass.
+    """Compile a layer graph to the integer network of a target, verifying it after each pass.
 
     Args:
         graph: a layer graph; it stays untouched.

@@ -1,10 +1,9 @@
 """The one pass from real numbers to integers: weights, exponents, biases, thresholds.
 
-Each target channel c gets a unit u_c, the real value of one integer of its accumulator. The target's
-scales never meet the datapath: ``Theta = alpha / u_c`` carries them, which is why inference needs no
-multiplier. Per edge, ``W = w / (u_c * 2^x_e)``. A larger common exponent refines Theta and B without
-touching W; it is raised as far as the compile-time bounds allow. Where the neurons of a core share a few
-thresholds, units are chosen so that a population has no more: alpha / u_c is rounded, not Theta.
+Each target channel c gets a unit u_c, the real value of one integer of its accumulator. ``Theta = alpha /
+u_c`` carries the target's scales, so inference needs no multiplier. Per edge, ``W = w / (u_c * 2^x_e)``. A
+larger common exponent refines Theta and B and keeps W; it is raised as far as the compile-time bounds allow.
+If the neurons of a core share a few thresholds, units are chosen so that a population needs no more.
 """
 
 from __future__ import annotations
@@ -35,15 +34,19 @@ from toolchain.networks.layer_graph import (
 from toolchain.networks.linear_maps import WeightedMap, with_weight
 
 FINEST_CHANNEL = 1 / 32
-"""A channel's unit is at least this part of the layer's coarsest, so that one channel with tiny
-weights, and therefore a huge threshold, does not take the resolution from all others."""
+"""Least unit of a channel as a share of the layer's largest unit. Without it, one channel with tiny weights
+and therefore a huge threshold would cost all others their resolution."""
 
 CLIPPING_FRACTIONS = np.linspace(1, 0.3, 36)
-"""Parts of a channel's largest weight that are tried as its quantization range, widest first."""
+"""Shares of a channel's largest weight that are tried as its quantization range, widest first."""
+
+_VALUES_AT_ONCE = (
+    2**15
+)  # of a weight, so that all fractions are tried while the values are in the cache
 
 
 def quantize_to_integers(graph: LayerGraph, widths: IntegerWidths) -> IntegerNetwork:
-    """Lower a graph with folded scales to the integer network that a target can hold.
+    """Lower a graph with folded scales to an integer network that fits a target's widths.
 
     Requires: the result of ``fold_source_scales``.
     Ensures: int8 weights, representable thresholds and biases, 0 <= V0 < Theta, all bounds within
@@ -74,7 +77,7 @@ def _finest_that_fits(
     sources: Mapping[str, IntegerPopulation],
     widths: IntegerWidths,
 ) -> tuple[IntegerPopulation, list[IntegerSynapse]]:
-    """The most weight bits, then the largest common exponent, whose bounds fit."""
+    """Lower a population with the most weight bits, then the largest common exponent, whose bounds fit."""
     incoming = graph.incoming(population.name)
     refusal: IntegerWidthError | None = None
     for max_weight in _weight_ranges(widths.max_weight):
@@ -108,11 +111,11 @@ def _finest_that_fits(
 
 @dataclass(frozen=True, eq=False)
 class _Layer:
-    """A population with its weights as integers, whose common exponent is still open.
+    """A population with integer weights, before its common exponent is chosen.
 
     Attributes:
-        unit: per channel, at exponent 0.
-        thresholds: real thresholds in those units; a readout has none.
+        unit: unit of each channel at exponent 0.
+        thresholds: real thresholds in those units; empty for a readout.
     """
 
     population: SpikingPopulation | ReadoutPopulation
@@ -123,7 +126,7 @@ class _Layer:
     widths: IntegerWidths
 
     def at_exponent(self, exponent: int) -> tuple[IntegerPopulation, list[IntegerSynapse]]:
-        """Its integers at that exponent.
+        """The population and its synapses at a common exponent.
 
         Raises:
             IntegerWidthError: a bound exceeds the widths.
@@ -137,7 +140,7 @@ class _Layer:
 
 
 def _weight_ranges(most: int) -> list[int]:
-    """Largest weight integers to try: all bits of the target, then fewer, but at least 4."""
+    """Largest weight integers to try: of all bits of the target, then of fewer, down to 4 bits."""
     return [most, *(n for n in (63, 31, 15, 7) if n < most)]
 
 
@@ -146,11 +149,11 @@ def _units_and_exponents(
     incoming: tuple[Synapse, ...],
     max_weight: int,
 ) -> tuple[np.ndarray, dict[str, int]]:
-    """Unit per channel at common exponent 0, and each edge's exponent relative to the smallest."""
+    """Unit per channel at common exponent 0, and exponent of each edge above the smallest."""
     largest = {s.source: _range_per_channel(s, population.shape[0], max_weight) for s in incoming}
     typical = {source: np.log2(max(float(w.max()), 1e-30)) for source, w in largest.items()}
     smallest = min(typical.values())
-    # an edge is at most 2^4 coarser than the finest: beyond that, the finest one hardly matters
+    # at most 2^4 between edges: beyond that, the one with the finest weights hardly matters
     relative = {source: min(int(np.floor(v - smallest + 0.5)), 4) for source, v in typical.items()}
     unit = np.max([largest[s] / (max_weight * 2 ** relative[s]) for s in largest], axis=0)
     if not unit.max() > 0:
@@ -161,9 +164,9 @@ def _units_and_exponents(
 
 
 def _range_per_channel(synapse: Synapse, channels: int, max_weight: int) -> np.ndarray:
-    """Magnitude that becomes the largest integer: the one with the least squared error per channel.
+    """Magnitude that becomes the largest integer, with the least squared error per channel.
 
-    At 8 bits that is nearly the largest weight; at 2 or 4 bits, clipping the few largest pays.
+    At 8 bits that is nearly the largest weight; at 2 or 4 bits it clips the few largest.
     """
     weight = _weighted_map(synapse).weight.reshape(channels, -1)
     rows = max(1, _VALUES_AT_ONCE // weight.shape[1])
@@ -171,14 +174,11 @@ def _range_per_channel(synapse: Synapse, channels: int, max_weight: int) -> np.n
     return np.concatenate([_range_per_row(part, max_weight) for part in parts])
 
 
-_VALUES_AT_ONCE = 2**15  # of a weight: every fraction is tried while they are in the cache
-
-
 def _range_per_row(weight: np.ndarray, max_weight: int) -> np.ndarray:
-    """The same for magnitudes of weights, shape ``(rows, in)``.
+    """Range of each row with the least squared error, for magnitudes of weights of shape ``(rows, in)``.
 
-    Once the clipping of each row's largest weight alone is no better than the best so far, neither is
-    any narrower range.
+    The search ends when clipping the largest weight of each row alone costs as much as the best range so
+    far: a narrower range clips it more.
     """
     largest = weight.max(axis=1)
     best, least_error = largest, np.full(len(weight), np.inf)
@@ -207,11 +207,11 @@ def _weighted_map(synapse: Synapse) -> WeightedMap:
 def _few_thresholds(
     population: SpikingPopulation, unit: np.ndarray, most: int | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Units per channel, none finer than ``unit``, and thresholds in them, at most so many different.
+    """Units per channel, none finer than ``unit``, with at most ``most`` different thresholds in them.
 
-    A channel takes the next lower threshold that is left. Of neighbours in size, those go together that
-    cost the fewest bits of weight, summed over channels. Thresholds that differ within a channel are left
-    as they are: its weights have one unit.
+    Levels of thresholds are removed one by one; each channel takes the next lower level that is left. The
+    level is removed that costs the fewest bits of weight, summed over its channels. Thresholds that differ
+    within a channel stay as they are, since its weights have one unit.
     """
     thresholds = population.threshold / unit.reshape(-1, 1, 1)
     levels, channels = np.unique(thresholds, return_counts=True)
@@ -238,7 +238,8 @@ def _lower_population(
             name=population.name,
             shape=population.shape,
             bias=bias,
-            unit=float(unit.max()) * _readout_steps(population),
+            # the integer logit is a sum over the readout's steps, the float one their mean (Eq. 15)
+            unit=float(unit.max()) * (1 / population.timesteps),
             timesteps=population.timesteps,
         )
     threshold = widths.nearest_threshold(thresholds)
@@ -252,11 +253,6 @@ def _lower_population(
         initial_potential=np.clip(start, 0, threshold - 1),
         bias=bias,
     )
-
-
-def _readout_steps(population: ReadoutPopulation) -> float:
-    """The logit is a sum over the readout's steps; the float network's is their mean (Eq. 15)."""
-    return 1 / population.timesteps
 
 
 def _lower_synapse(

@@ -1,4 +1,4 @@
-"""Quantization-aware training (Algorithm 1): any network, with a budget for its timesteps."""
+"""Quantization-aware training (Algorithm 1) of any network, with a budget for its timesteps."""
 
 from toolchain.training.evaluate import accuracy, ann_logits
 from toolchain.training.loop import EpochReport, is_main_process, train

@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def shift_and_mirror(images: Tensor) -> Tensor:
-    """Shift each image by up to 1/8 of its size, zero-padded, and mirror every other one at random.
+    """Shift each image at random by up to 1/8 of its size, zero-padded, and mirror it with probability 1/2.
 
     Args:
         images: ``(B, C, H, W)``.

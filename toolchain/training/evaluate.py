@@ -19,7 +19,7 @@ def ann_logits(
 ) -> np.ndarray:
     """Logits of a network in evaluation mode, shape ``(B, classes)``.
 
-    In float64, the default, they can be compared with a spiking network's bit by bit.
+    Those in float64, the default, can be compared with the logits of a spiking network.
     """
     copied = copy.deepcopy(module).eval().to(dtype)
     parts = [
@@ -30,7 +30,7 @@ def ann_logits(
 
 
 def accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
-    """Share of samples whose largest logit is at the label."""
+    """Share of samples whose largest logit is that of their label."""
     return float((logits.argmax(axis=1) == labels).mean())
 
 

@@ -21,12 +21,12 @@ from toolchain.method.quantizers import ActivationQuantizer, quantizers
 from toolchain.training.augmentation import shift_and_mirror
 from toolchain.training.evaluate import as_input
 from toolchain.training.plan import TrainingPlan
-from toolchain.training.resume import TrainingState, load_training_state, save_training_state
+from toolchain.training.resume import TrainingProgress, load_training_state, save_training_state
 
 
 @dataclass(frozen=True, kw_only=True)
 class EpochReport:
-    """State after one epoch: training loss, and T_l by quantizer name."""
+    """Training loss of an epoch, and T_l after it by name of the quantizer."""
 
     epoch: int
     loss: float
@@ -46,15 +46,15 @@ def train(
 ) -> nn.Module:
     """Train a network in place and return it in evaluation mode, reproducibly from the plan's seed.
 
-    Weights have weight decay, clipping levels have none. Several devices or machines are Lightning
-    Fabric's work; each takes its share of every batch.
+    Weights have weight decay, clipping levels have none. Lightning Fabric distributes the training over
+    devices and machines; each takes its share of every batch.
 
     Args:
-        teacher: a network whose logits to approach, with ``plan.distillation``.
+        teacher: a network whose logits are approached, weighted by ``plan.distillation``.
         state_file: written after each epoch, whole or not at all.
-        resume: continue from ``state_file`` where it exists; the result equals an uninterrupted run's.
-        settings: what else decides the result, by name, such as what the teacher was made from; a run
-            with others is not continued.
+        resume: continue from ``state_file`` if it exists; the result equals that of an uninterrupted run.
+        settings: other settings that decide the result, by name, such as the origin of the teacher. A run
+            with different settings is not continued.
 
     Raises:
         ModelFileError: the state file is damaged, or belongs to another plan, network, data set or other
@@ -69,7 +69,7 @@ def train(
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
         optimizer, T_max=plan.epochs * steps_per_epoch
     )
-    done = TrainingState(price=0.0 if plan.budget is None else plan.budget.price)
+    done = TrainingProgress(price=0.0 if plan.budget is None else plan.budget.price)
     run: dict[str, Any] = {}
     if state_file is not None:
         data = samples_sha256(dataset.train_pixels, dataset.train_labels)
@@ -108,7 +108,7 @@ def train(
             timesteps={n: float(q.timesteps.detach()) for n, q in found.items()},
         )
         if state_file is not None and fabric.is_global_zero:
-            done = TrainingState(epoch + 1, price, time.monotonic() - start)
+            done = TrainingProgress(epoch + 1, price, time.monotonic() - start)
             save_training_state(state_file, run, module, optimizer, schedule, done)
         on_epoch(report)
     module.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
@@ -116,7 +116,7 @@ def train(
 
 
 def is_main_process() -> bool:
-    """False in all but one of the processes of a distributed run, which should leave the files alone."""
+    """Whether this is the one process of a distributed run that writes files."""
     return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
 
 
@@ -147,7 +147,7 @@ def _optimizer(
 def _distilled(
     loss: Tensor, logits: Tensor, teacher: nn.Module, images: Tensor, plan: TrainingPlan
 ) -> Tensor:
-    """Mix in the divergence from the teacher's softened classes (Hinton et al., 2015)."""
+    """Mix the loss with the divergence from the teacher's softened classes (Hinton et al., 2015)."""
     with torch.no_grad():
         targets = F.log_softmax(teacher(images) / plan.temperature, dim=1)
     student = F.log_softmax(logits / plan.temperature, dim=1)
@@ -156,7 +156,7 @@ def _distilled(
 
 
 class _Samples(TorchDataset):
-    """Whole batches by their indices, decoded where the loader's workers run."""
+    """Whole batches by their indices, so that the workers of a loader decode them."""
 
     def __init__(self, dataset: Dataset) -> None:
         self.dataset = dataset
@@ -169,7 +169,7 @@ class _Samples(TorchDataset):
 def _batches(
     dataset: Dataset, order: np.ndarray, plan: TrainingPlan, fabric: Fabric
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """This process's part of each batch."""
+    """The part of each batch that belongs to this process."""
     own = [
         part
         for batch in np.split(order, range(plan.batch_size, len(order), plan.batch_size))

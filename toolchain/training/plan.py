@@ -1,4 +1,4 @@
-"""How to train: one value that a run is reproducible from."""
+"""Settings of a training run, from which it can be reproduced."""
 
 from __future__ import annotations
 
@@ -8,22 +8,23 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from typing_extensions import assert_never
 
 from toolchain.method.quantizers import ActivationQuantizer
 
 
 @dataclass(frozen=True, kw_only=True)
 class TimestepBudget:
-    """A limit on the timesteps that training meets, wherever they cost least accuracy.
+    """A limit on the timesteps, which training meets by shortening windows where that costs least accuracy.
 
-    ``mean`` limits the mean of ``cost_l T_l`` over the spiking populations. ``interval`` limits the
-    largest: the initiation interval of a pipeline whose populations work in parallel, each
-    ``cost_l T_l`` long, and so the share of time the others stall for it.
+    ``mean`` limits the mean of ``cost_l T_l`` over the spiking populations. ``interval`` limits the largest
+    ``cost_l T_l``, which is the initiation interval of a pipeline whose populations work in parallel; the
+    others stall for the rest of it.
 
     Attributes:
-        price: cross entropy that one unit of excess costs at first. It rises by as much an epoch while
-            the limit is exceeded (dual ascent), so that the limit is met.
-        costs: relative cost of one timestep by population; 1 for those not named.
+        price: initial cost of one unit of excess, in cross entropy. While the limit is exceeded, it rises by
+            the same amount per epoch and unit (dual ascent), so that the limit is met.
+        costs: relative cost of one timestep by population; 1 for populations not named.
     """
 
     kind: Literal["mean", "interval"] = "mean"
@@ -32,9 +33,15 @@ class TimestepBudget:
     costs: Mapping[str, float] = field(default_factory=dict)
 
     def usage(self, found: Mapping[str, ActivationQuantizer]) -> Tensor:
-        """What the limit applies to, differentiable in each T_l."""
+        """The value that is limited, differentiable in each T_l."""
         used = torch.stack([q.timesteps * self.costs.get(n, 1.0) for n, q in found.items()])
-        return used.mean() if self.kind == "mean" else used.amax()
+        match self.kind:
+            case "mean":
+                return used.mean()
+            case "interval":
+                return used.amax()
+            case _:
+                assert_never(self.kind)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,14 +49,15 @@ class TrainingPlan:
     """SGD with momentum and a cosine schedule; the defaults suit the built-in data sets.
 
     Attributes:
-        timestep_learning_rate: initial learning rate of what sets T; larger, because cross entropy is
-            flat in it.
-        timestep_weight_decay: decay of what sets T. With it and without a budget, training is the
-            paper's own, where nothing but decay can lower T.
-        distillation: share of the loss that is the divergence from a teacher's logits.
-        temperature: of the distillation (Hinton et al., 2015).
-        augment: shift by up to 1/8 of the image and mirror at random.
-        devices, nodes: how many accelerators (or processes, on CPUs) on how many machines.
+        timestep_learning_rate: initial learning rate of the parameters that set T. It is larger, because
+            the cross entropy depends little on them.
+        timestep_weight_decay: weight decay of the parameters that set T. Training with it and without a
+            budget is that of the paper, in which only decay can lower T.
+        distillation: weight in the loss of the divergence from the logits of a teacher.
+        temperature: temperature of the distillation (Hinton et al., 2015).
+        augment: shift images by up to 1/8 of their size and mirror them, at random.
+        devices: number of accelerators per machine, or of processes on CPUs.
+        nodes: number of machines.
     """
 
     epochs: int = 30

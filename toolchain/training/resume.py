@@ -17,8 +17,8 @@ _FORMAT = "qac-deploy training state, version 2"
 
 
 @dataclass(frozen=True)
-class TrainingState:
-    """Epochs that are done, the price of a timestep after them, and the time they took."""
+class TrainingProgress:
+    """Number of finished epochs, the price of a timestep after them, and their duration."""
 
     epoch: int = 0
     price: float = 0.0
@@ -31,12 +31,12 @@ def save_training_state(
     module: nn.Module,
     optimizer: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
-    progress: TrainingState,
+    progress: TrainingProgress,
 ) -> None:
-    """Write all that the next epoch depends on; whole or not at all.
+    """Write all that the next epoch depends on, whole or not at all.
 
     Args:
-        run: what decides the result, by name: plan, data, and whatever the caller chose.
+        run: all settings that decide the result, by name: plan, data, and those of the caller.
     """
     state = {
         "format": _FORMAT,
@@ -55,21 +55,21 @@ def load_training_state(
     module: nn.Module,
     optimizer: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
-) -> TrainingState:
+) -> TrainingProgress:
     """Restore network, optimizer and schedule in place.
 
     Args:
         run: as for ``save_training_state``.
 
     Raises:
-        ModelFileError: the file is damaged, or of another run or network.
+        ModelFileError: the file is damaged, or belongs to another run or network.
     """
     state = _read(path)
     changed = [name for name in run if state["run"].get(name) != run[name]]
     if changed:
         raise ModelFileError(
-            f"{path}: was begun with another {', '.join(changed)}; use the same, or remove the file to "
-            f"start anew"
+            f"{path}: belongs to a run with another {', '.join(changed)}; use the same, or remove the file "
+            f"to start anew"
         )
     try:
         module.load_state_dict(state["module"])
@@ -82,8 +82,8 @@ def load_training_state(
     return _progress(state)
 
 
-def read_progress(path: Path) -> TrainingState:
-    """How far a run has come.
+def read_progress(path: Path) -> TrainingProgress:
+    """Progress of an unfinished run.
 
     Raises:
         ModelFileError: the file is damaged.
@@ -91,8 +91,8 @@ def read_progress(path: Path) -> TrainingState:
     return _progress(_read(path))
 
 
-def _progress(state: dict[str, Any]) -> TrainingState:
-    return TrainingState(**{f.name: state[f.name] for f in fields(TrainingState)})
+def _progress(state: dict[str, Any]) -> TrainingProgress:
+    return TrainingProgress(**{f.name: state[f.name] for f in fields(TrainingProgress)})
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -1,22 +1,21 @@
-"""Time of a run without a global barrier: every core keeps in step only with those it talks to.
+"""Time of a run without a global barrier: every core waits only for those with which it communicates.
 
-A core starts its next tick when it and all cores that it exchanges frames or credits with have finished
+A core starts its next tick when it and all cores with which it exchanges frames or credits have finished
 theirs (the local synchronizer "alpha" of Awerbuch, J. ACM 32(4), 1985), and ends it when its sources have
-sent their spikes of the same tick and these have come through the mesh. Ticks, integers and stalls are those
-of the barrier; only seconds change::
+sent their spikes of the same tick and these have come through the mesh. Ticks, integers and stalls are the
+same as with the barrier; only seconds change::
 
     start_i(n) = max(end_i(n - 1), end_j(n - 1) of every neighbour j)
     end_i(n)   = max(start_i(n) + max(computing_i(n), arrivals_i(n)),
                      start_j(n) + max(sending_j(n), arrivals_i(n)) of every source j)
 
-where sending is the part of computing up to the last spike: synapses are looked up beside it, as under the
-barrier. Queues in the mesh are taken to be as long as under the barrier.
+where sending is the part of computing up to the last spike: other cores look up its synapses at the same
+time, as with the barrier. We assume that queues in the mesh are as long as with the barrier.
 
-A slow core delays its neighbours, theirs a tick later, and so on, instead of the whole chip at once.
-The handshakes are taken to cost nothing beside the messages, so this bounds what a chip without a
-barrier can gain. It cannot lose: by the rules no core ends a tick later after the last core's end of the tick
-before than the slowest core takes for it, so the last end of each tick advances by at most what a tick lasts
-with a barrier.
+A slow core delays its neighbours, one tick later their neighbours, and so on, instead of the whole chip at
+once. We assume that handshakes cost nothing compared with messages, so this is the most that a chip without a
+barrier can gain. It cannot lose: after the last core has ended a tick, every core ends the next one within
+the time of the slowest core, so the last end advances by at most the duration of a tick with a barrier.
 """
 
 from __future__ import annotations
@@ -32,12 +31,12 @@ from hw_models.multicore.mapping.mapping import CoreMapping
 from hw_models.target_description import CostProfile
 
 _MOST_PERIODS = 64
-"""Times that the window of the steady state is repeated until the cores keep a common pace."""
+"""Most repetitions of the steady state's window until the cores advance at a common pace."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AsynchronousTime:
-    """What a ``SteadyCost`` becomes with neighbours in step in place of the barrier.
+    """The times of a ``SteadyCost`` without the barrier.
 
     Attributes:
         first_latency_s, interval_s: as in ``SteadyCost``.
@@ -64,9 +63,9 @@ def asynchronous_time(
 def steady_pace_ns(mapping: CoreMapping, profile: CostProfile, events: Events) -> float:
     """Duration of some ticks that are repeated for ever.
 
-    The rules are linear in the max-plus sense, so the cores come to advance by the same duration in each
-    repetition. Where they have not after ``_MOST_PERIODS``, the last core's mean over the second half of
-    these is taken, which is never more than the ticks last with a barrier.
+    The rules are linear in the max-plus sense, so all cores advance by the same duration per repetition
+    in the end. If they do not after ``_MOST_PERIODS``, the result is the last core's mean over the second
+    half of these, which is at most the duration with a barrier.
     """
     durations = _Durations.of(profile, events)
     rules = _Rules.of(mapping)
@@ -83,14 +82,14 @@ def steady_pace_ns(mapping: CoreMapping, profile: CostProfile, events: Events) -
 
 
 def tick_ends_ns(mapping: CoreMapping, profile: CostProfile, events: Events) -> np.ndarray:
-    """When each core ends each tick, if all start together, shape ``(cores, ticks)``."""
+    """Time at which each core ends each tick, if all start together, shape ``(cores, ticks)``."""
     start = np.zeros(len(mapping.cores))
     return _Rules.of(mapping).ends(start, _Durations.of(profile, events))
 
 
 @dataclass(frozen=True, eq=False)
 class _Durations:
-    """Of each core in each tick, ns, each of shape ``(cores, ticks)``."""
+    """Durations of each core in each tick in ns, each of shape ``(cores, ticks)``."""
 
     computing: np.ndarray
     sending: np.ndarray
@@ -104,7 +103,7 @@ class _Durations:
 
 @dataclass(frozen=True, eq=False)
 class _Rules:
-    """Whom each core waits for, to start a tick and to end it."""
+    """The cores for which each core waits, to start a tick and to end it."""
 
     neighbours: _Groups
     senders: _Groups
@@ -116,7 +115,11 @@ class _Rules:
         return cls(_Groups.of(*both), _Groups.of(targets, sources))
 
     def ends(self, before: np.ndarray, durations: _Durations) -> np.ndarray:
-        """When each core ends each tick, after it has ended the tick before, shape ``(cores, ticks)``."""
+        """Time at which each core ends each tick, shape ``(cores, ticks)``.
+
+        Args:
+            before: when each core ended the tick before the first, shape ``(cores,)``.
+        """
         ends = np.empty_like(durations.computing)
         for tick in range(ends.shape[1]):
             starts = self.neighbours.latest(before)
@@ -128,7 +131,7 @@ class _Rules:
 
 
 def _talking(mapping: CoreMapping) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs (source, target) of cores, rows of ``CoreMapping.cores``; each core with itself, too."""
+    """Core slots of all pairs (source, target) that communicate; each core is paired with itself, too."""
     itself = np.arange(len(mapping.cores))
     routes = [(route.source, route.target) for route in mapping.routes()]
     sources = np.concatenate([itself, *(source for source, _ in routes)])
@@ -138,10 +141,10 @@ def _talking(mapping: CoreMapping) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclass(frozen=True, eq=False)
 class _Groups:
-    """For each core the cores it waits for, one core after another.
+    """For each core, a group of cores for which it waits.
 
     Attributes:
-        first: where each core's own begin in ``members``; none is empty.
+        first: start of each core's group in ``members``; no group is empty.
     """
 
     first: np.ndarray

@@ -1,9 +1,9 @@
-"""Events of every core in every tick, exact, from the spike trains of real samples.
+"""Exact event counts of every core in every tick, from the spike trains of real samples.
 
-Spikes of a step are sent in that step's tick, and reach their synapses in it: the barrier waits for what is
-in flight. The target's alignment buffer integrates their sum in the next.
-A frame that reaches a replica which works on other samples is dropped there, and costs what one that is
-kept does: its messages, the synaptic events of their lists, and one update a neuron to discard the sum.
+Spikes of a step are sent in that step's tick and reach their synapses in it, as the barrier waits for all
+messages in flight. The target's alignment buffer integrates their sum in the next tick.
+A replica drops the frames of samples on which others work. They cost as much as those that it keeps: the
+messages, the synaptic events of their lists, and one update per neuron to discard the sum.
 """
 
 from __future__ import annotations
@@ -33,14 +33,15 @@ from toolchain.networks.linear_maps import Shape
 
 @dataclass(frozen=True, eq=False)
 class Events:
-    """Event counts of each core in each tick, int64 of shape ``(cores, ticks)``; slices are of ticks.
+    """Event counts of each core in each tick, int64 of shape ``(cores, ticks)``; a slice selects ticks.
 
     A message that leaves its chip counts as one crossing, however many chips lie between, and no hops.
 
     Attributes:
-        synaptic: of dense layers; those of convolutions, whose synapse lists pixels share, are apart.
-        queues: messages on the way of a core's last spike, float64 (``mesh_queues``); 0 where a core
-            receives none. An estimate, unlike all others.
+        synaptic: synaptic events of dense layers.
+        convolution: synaptic events of convolutions, whose source pixels share synapse lists.
+        queues: messages in front of the last spike to a core, float64 (``mesh_queues``); 0 if it receives
+            none. An estimate, unlike all others.
     """
 
     synaptic: np.ndarray
@@ -69,9 +70,9 @@ def count_events(
     """Count the events of a scheduled run.
 
     Args:
-        pixels: the run's samples, shape ``(K, C, H, W)``; where they are fewer, they come again in turn.
+        pixels: samples of shape ``(K, C, H, W)``, which the run shows in turn.
         trains: their spike trains, bool of shape ``(K, T_l, C, H, W)`` by population.
-        ticks: the ticks that are counted, in the order of the columns; all of the run when None.
+        ticks: the ticks to count, in the order of the columns; all ticks of the run if None.
     """
     if ticks is None:
         ticks = np.arange(schedule.num_ticks)
@@ -98,11 +99,12 @@ def count_events(
 
 @dataclass(frozen=True, eq=False)
 class _Run:
-    """A run whose events are added up.
+    """A run, and the counts to which its events are added.
 
     Attributes:
-        shown: the sample that each one of the schedule shows, shape ``(schedule.num_samples,)``.
-        columns: where each tick is counted, -1 where it is not, shape ``(schedule.num_ticks,)``.
+        shown: index in the pixels of each sample of the schedule, shape ``(schedule.num_samples,)``.
+        columns: column of each tick in the counts, -1 if it is not counted, shape
+            ``(schedule.num_ticks,)``.
         link_loads: messages on each link of the mesh in each tick, shape ``(num_links, ticks)``.
     """
 
@@ -114,12 +116,11 @@ class _Run:
     link_loads: np.ndarray
 
     def add_updates(self) -> None:
-        """Active updates: of each neuron in its steps, and in its buffer for each frame that arrives."""
+        """Active updates: one per neuron in each of its steps, and one for each frame that arrives."""
         for name in self.mapping.grids:
             count = self.mapping.num_replicas(name)
             for replica in range(count):
-                ticks = self.schedule.step_ticks[name][replica::count]
-                self._update(name, replica, ticks)
+                self._update(name, replica, self.schedule.step_ticks[name][replica::count])
         for synapse in self.mapping.network.synapses:
             sent = self.schedule.step_ticks[synapse.source]
             integrated = np.minimum(sent + 1, self.schedule.num_ticks - 1)
@@ -128,17 +129,17 @@ class _Run:
 
     def _update(self, population: str, replica: int, ticks: np.ndarray) -> None:
         """One update of each neuron in each of the ticks, which may repeat."""
-        rows = self.mapping.core_slots_of(population, replica)
+        cores = self.mapping.core_slots_of(population, replica)
         neurons = np.array([tile.neurons for tile in self.mapping.grids[population].tiles])
         columns = self.columns[ticks.reshape(-1)]
         num_columns = self.events.active_updates.shape[1]
         times = np.bincount(columns[columns >= 0], minlength=num_columns)
-        self.events.active_updates[rows.start : rows.stop] += np.multiply.outer(neurons, times)
+        self.events.active_updates[cores.start : cores.stop] += np.multiply.outer(neurons, times)
 
     def counts(
         self, population: IntegerPopulation
     ) -> Iterator[tuple[Weights, Callable[[BlockSums], None]]]:
-        """What is asked of a population's frames, and what adds the answer to the events."""
+        """Weights for sums of a population's frames, and functions that add the sums to the events."""
         name = population.name
         if name in self.mapping.grids:
             own = [memberships(edges) for edges in self.mapping.grids[name].edges]
@@ -152,7 +153,7 @@ class _Run:
             reaching = [counts > 0 for counts in synapses]
             yield reaching, partial(self._add_arrivals, synapse, self.events.messages_in)
             routes = list(self.mapping.routes_of(synapse))
-            if routes:  # all along the same axes
+            if routes:  # all have the same axes
                 axes = [axis.reaching for axis in routes[0].axes]
                 yield axes, partial(self._add_messages, synapse, routes)
 
@@ -160,16 +161,17 @@ class _Run:
         count = self.mapping.num_replicas(population)
         amounts = spikes.of_combinations()
         for replica in range(count):
-            rows, own = self.mapping.core_slots_of(population, replica), slice(replica, None, count)
-            self._add(self.events.spikes, rows, population, own, amounts)
+            cores = self.mapping.core_slots_of(population, replica)
+            own = slice(replica, None, count)
+            self._add(self.events.spikes, cores, population, own, amounts)
 
     def _add_arrivals(
         self, synapse: IntegerSynapse, totals: np.ndarray, arrivals: BlockSums
     ) -> None:
         amounts = arrivals.of_combinations()
         for _, replica, own in self.mapping.senders(synapse):
-            rows = self.mapping.core_slots_of(synapse.target, replica)
-            self._add(totals, rows, synapse.source, own, amounts)
+            cores = self.mapping.core_slots_of(synapse.target, replica)
+            self._add(totals, cores, synapse.source, own, amounts)
 
     def _add_messages(
         self, synapse: IntegerSynapse, routes: Sequence[Route], messages: BlockSums
@@ -183,19 +185,19 @@ class _Run:
             events.chip_crossings,
         )
         for (replica, _, own), route in zip(mapping.senders(synapse), routes, strict=True):
-            rows = mapping.core_slots_of(synapse.source, replica)
+            cores = mapping.core_slots_of(synapse.source, replica)
             hops_x, hops_y = mapping.hops(route.source, route.target)
             away = mapping.chips[route.source] != mapping.chips[route.target]
             factors = np.array([np.ones_like(hops_x), hops_x, hops_y, away])
-            amounts = messages.of_groups(route.source - rows.start, len(rows), factors)
+            amounts = messages.of_groups(route.source - cores.start, len(cores), factors)
             for totals, amount in zip(kinds, amounts, strict=True):
-                self._add(totals, rows, synapse.source, own, amount)
+                self._add(totals, cores, synapse.source, own, amount)
             self._add_loads(synapse, own, route, messages)
 
     def _add_loads(
         self, synapse: IntegerSynapse, own: slice, route: Route, messages: BlockSums
     ) -> None:
-        """A message counts on each link of its way as often as on any other."""
+        """Each message adds the same share to all links that it crosses."""
         ways = paths(self.mapping, route.source, route.target)
         on_way = BlockSums(messages.distinct, messages.index[ways.route])
         links, numbers = np.unique(ways.link, return_inverse=True)
@@ -207,9 +209,9 @@ class _Run:
     def _add(
         self, totals: np.ndarray, rows: range, source: str, own: slice, amounts: np.ndarray
     ) -> None:
-        """Add amounts ``(rows, K, T)`` of the own samples of one replica of a source.
+        """Add amounts ``(rows, K, T)`` of the own samples of one replica of a source to rows of totals.
 
-        No two fall in one tick, as a replica takes one step a tick: each place is added to once.
+        A replica takes one step per tick, so no two amounts of a row are for the same tick.
         """
         columns = self.columns[self.schedule.step_ticks[source][own]]
         sample, step = np.nonzero(columns >= 0)
@@ -218,20 +220,17 @@ class _Run:
 
 
 def _synapses(synapse: IntegerSynapse, source_shape: Shape, target: TileGrid) -> Weights:
-    """How many indices of each target block the indices of the source reach, along each axis."""
-    links = connectivity(synapse, source_shape)
+    """How many indices of each target block each index of the source reaches, along each axis."""
+    axes = connectivity(synapse, source_shape).axes
     return [
-        block_sums(matrix != 0, edges)
-        for matrix, edges in zip(
-            (links.channels, links.rows, links.columns), target.edges, strict=True
-        )
+        block_sums(matrix != 0, edges) for matrix, edges in zip(axes, target.edges, strict=True)
     ]
 
 
 def _frames(
     population: IntegerPopulation, pixels: np.ndarray, trains: ReadOnlyDict[str, np.ndarray]
 ) -> np.ndarray:
-    """Axon events of each neuron and step, ``(K, T, C, H, W)``: for a pixel, its set bits."""
+    """Spikes of each neuron in each step, ``(K, T, C, H, W)``; of a pixel, the number of its set bits."""
     if not isinstance(population, IntegerInput):
         return trains[population.name]
     planes = np.arange(bit_planes(population)).reshape(-1, 1, 1, 1, 1)

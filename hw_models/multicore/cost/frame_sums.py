@@ -1,12 +1,12 @@
 """Sums of frames over blocks of neurons: the innermost work of counting events.
 
-All sums of one population's frames are asked for at once, so that its frames are read once. What leaves
+All sums of one population's frames are computed together, so that its frames are read once. Two facts leave
 little to multiply:
 
-- Blocks repeat: most target blocks of a convolution hear from a source with equal weights. Each distinct
-  row of weights is summed once, and each sum is held once.
-- Neighbouring rows of a frame, and neighbouring columns, mostly have equal weights in all that is asked:
-  a population is cut into few blocks. Such a run is added up first, in bytes as long as the sum fits.
+- Blocks repeat: most target blocks of a convolution have equal weights from a source. Each distinct row of
+  weights is summed once, and each sum is kept once.
+- Neighbouring rows of a frame, and neighbouring columns, mostly have equal weights in all sums, as a
+  population is cut into few blocks. Such a run is added up first, in bytes as long as the sum fits.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ integers that are not negative."""
 
 @dataclass(frozen=True, eq=False)
 class BlockSums:
-    """Weighted sums of frames for every combination of blocks; right below 2^53.
+    """Weighted sums of frames for every combination of blocks; exact below 2^53.
 
     Attributes:
         distinct: every sum that occurs, whole numbers, float64 of shape ``(D, K, T)``.
-        index: the sum of each combination, channels first, columns last, shape ``(a b c,)``.
+        index: index in them of each combination's sum, columns fastest, shape ``(a b c,)``.
     """
 
     distinct: np.ndarray
@@ -46,18 +46,18 @@ class BlockSums:
         """Totals over groups of combinations.
 
         Args:
-            groups: of each combination, ``0 <= group < count``, shape ``(a b c,)``.
+            groups: group of each combination, ``0 <= group < count``, shape ``(a b c,)``.
             factors: how often each combination counts, for each of N totals, shape ``(N, a b c)``.
 
         Returns:
-            ``(N, count, K, T)``, int64, or float64 where the factors are.
+            ``(N, count, K, T)``, int64, or float64 if the factors are.
         """
         num_distinct, *steps = self.distinct.shape
         sums = self.distinct.reshape(num_distinct, prod(steps))
         pairs = groups * num_distinct + self.index
         taken = np.array([np.bincount(pairs, row, count * num_distinct) for row in factors])
         taken = taken.reshape(len(factors), count, num_distinct)
-        # most groups take few of the sums: a small product for each, not a large one full of zeros
+        # most groups use few of the sums: a small product for each, not a large one full of zeros
         of_group, chosen = np.nonzero(taken.any(axis=0))
         edges = np.searchsorted(of_group, np.arange(count + 1)).tolist()
         totals = np.empty(
@@ -74,13 +74,13 @@ def frame_sums(frames: np.ndarray, asked: Sequence[Weights]) -> list[BlockSums]:
 
     Args:
         frames: integers or bool ``(K, T, C, H, W)``, not negative, in any order in memory.
-        asked: the weights of each set of sums, at least one.
+        asked: weights of at least one set of sums.
 
     Returns:
-        the sums with each of the weights.
+        One set of sums for each set of weights.
     """
     if frames.dtype == bool:
-        frames = frames.view(np.uint8)  # which numpy adds up without a cast
+        frames = frames.view(np.uint8)  # numpy adds these up without a cast
     order = _memory_order(frames)
     distinct = [[_distinct_rows(weight) for weight in weights] for weights in asked]
     products = _products(
@@ -98,7 +98,7 @@ def frame_sums(frames: np.ndarray, asked: Sequence[Weights]) -> list[BlockSums]:
 
 
 def _distinct_rows(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Each row that occurs, once, and for every row its index among them."""
+    """The distinct rows, and for every row its index among them."""
     found: dict[bytes, int] = {}
     index = np.array([found.setdefault(row.tobytes(), len(found)) for row in weight], np.int64)
     _, first = np.unique(index, return_index=True)
@@ -106,7 +106,7 @@ def _distinct_rows(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _memory_order(frames: np.ndarray) -> tuple[int, ...]:
-    """Axes from the outermost in memory to the innermost; as they are if K and T are not outermost."""
+    """Axes from the outermost in memory to the innermost; unchanged if K and T are not outermost."""
     order = tuple(
         int(axis) for axis in np.argsort([-abs(s) for s in frames.strides], kind="stable")
     )
@@ -114,9 +114,9 @@ def _memory_order(frames: np.ndarray) -> tuple[int, ...]:
 
 
 def _products(frames: np.ndarray, asked: Sequence[Weights]) -> list[np.ndarray]:
-    """Products with each of the weights along the last three axes; integers, so exact.
+    """Products with each set of weights along the last three axes; integers, so exact.
 
-    Only the outer two of them are narrowed: adding up runs of the innermost takes many short steps.
+    Runs are added up along the outer two only: along the innermost they are many short steps.
     """
     outer, middle, inner = (list(rows) for rows in zip(*asked, strict=True))
     frames, outer = _add_up_runs(frames, 2, outer)
@@ -132,7 +132,7 @@ def _products(frames: np.ndarray, asked: Sequence[Weights]) -> list[np.ndarray]:
 def _add_up_runs(
     frames: np.ndarray, axis: int, weights: list[np.ndarray]
 ) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Frames and weights with each run of indices that all weights treat alike as one index."""
+    """Frames and weights in which each run of indices with equal weights is one index."""
     stacked = np.concatenate(weights)
     changes = (stacked[:, 1:] != stacked[:, :-1]).any(axis=0)
     if changes.all():
@@ -152,13 +152,13 @@ def _largest(frames: np.ndarray) -> int:
 
 
 def _product(frames: np.ndarray, weights: Weights) -> np.ndarray:
-    """Products along the last three axes, first along the one that they shorten most."""
+    """Products along the last three axes, first along the one that becomes shortest by them."""
     shape = list(frames.shape)
     shares = [len(rows) / rows.shape[1] for rows in weights]
     for axis in np.argsort(shares, kind="stable").tolist():
         rows = weights[axis].astype(frames.dtype)
         before, size, after = prod(shape[: 2 + axis]), shape[2 + axis], prod(shape[3 + axis :])
-        if after == 1:  # one product instead of many with a vector
+        if after == 1:  # one product of matrices instead of many with a vector
             frames = frames.reshape(before, size) @ rows.T
         else:
             frames = rows @ frames.reshape(before, size, after)

@@ -1,19 +1,19 @@
-"""Queues in the mesh of a chip: how many messages a spike finds on its way.
+"""Queues in the mesh of a chip: the number of messages in front of a spike.
 
 A core receives one message after another, so messages wait on the links that they cross, and those behind
-them wait too, also on the way to a core that is idle. A message of h hops is taken to wait equally long on
-each of its h + 2 links: out of its core, one for each hop, into its target. So it is 1 / (h + 2) of a message
-on each, and the load of a link in a tick is the sum over the messages that cross it in that tick. The load
-of a route is the mean over its links up to the target's tile.
+them wait too, even if their own target is idle. We assume that a message of h hops waits equally long on each
+of its h + 2 links: out of its core, one for each hop, into its target. So it counts 1 / (h + 2) on each, and
+the load of a link in a tick is the sum over the messages that cross it in that tick. The load of a route is
+the mean over its links up to the target's tile.
 
-A queue that is never empty ends when its last message is received, in whatever order they come. So the
-messages of a route are taken to last its load times the mean duration in which a core receives one: a
-mean-field estimate, no bound.
+A queue that is never empty ends when its last message is received, in any order of the messages. So we
+estimate the time of a route's messages as its load times the mean time in which a core receives one: a
+mean-field estimate, not a bound.
 
 Source: the congestion delay of SANA-FE's detailed timing model (src/schedule.cpp of release 2.2.1), with all
 messages of a tick in flight, where SANA-FE counts those in flight when a message is sent. Messages go east or
-west first, then north or south. A message that leaves its chip loads the link out of its core alone: what
-comes after has no published figure.
+west first, then north or south. A message that leaves its chip loads only the link out of its core: the rest
+of its way has no published figure.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ _ENTRIES_AT_ONCE = 2**16
 
 @dataclass(frozen=True, eq=False)
 class Paths:
-    """Links that some routes cross, except those into their target cores.
+    """The links that routes cross, except those into their target cores.
 
-    Links are numbered: first the one out of each core, in the mapping's order, then those into each mesh
-    tile, by direction.
+    Links are numbered: first the one out of each core, by core slot, then those into each mesh tile, by
+    direction.
 
     Attributes:
         route, link: each pair of a route and a link on it, grouped by route, shape ``(E,)``.
-        first: where each route begins in them, shape ``(R,)``.
-        hops: of each route, shape ``(R,)``.
+        first: start of each route in them, shape ``(R,)``.
+        hops: number of hops of each route, shape ``(R,)``.
     """
 
     route: np.ndarray
@@ -53,7 +53,7 @@ def num_links(mapping: CoreMapping) -> int:
 
 
 def paths(mapping: CoreMapping, source: np.ndarray, target: np.ndarray) -> Paths:
-    """The paths between cores, as core slots, each of shape ``(R,)``."""
+    """The paths from source to target core slots, each of shape ``(R,)``."""
     _, width, height = _extent(mapping)
     away = mapping.chips[source] != mapping.chips[target]
     start = mapping.positions[source]
@@ -79,7 +79,7 @@ def _tiles(mapping: CoreMapping) -> np.ndarray:
 
 
 def _extent(mapping: CoreMapping) -> tuple[int, int, int]:
-    """Chips, and columns and rows of tiles on each, up to the last one with a core."""
+    """Number of chips, and of columns and rows of tiles on each, up to the last one with a used core."""
     width, height = mapping.positions.max(axis=0) + 1
     return int(mapping.chips.max()) + 1, int(width), int(height)
 
@@ -97,7 +97,7 @@ def longest_queues(mapping: CoreMapping, link_loads: np.ndarray) -> np.ndarray:
     sources, targets = (np.concatenate(rows) for rows in zip(*pairs, strict=True))
     target, source = np.unique(np.stack([targets, sources]), axis=1)
     receivers, first = np.unique(target, return_index=True)
-    # routes between the same two tiles differ in the link out of the source alone
+    # routes between the same two tiles differ only in the link out of the source
     tiles = _tiles(mapping)
     ends = tiles[source] * (tiles.max() + 1) + tiles[target]
     _, chosen, pair = np.unique(ends, return_index=True, return_inverse=True)
@@ -111,6 +111,6 @@ def longest_queues(mapping: CoreMapping, link_loads: np.ndarray) -> np.ndarray:
         crossed[lines.first] = 0
         own = loads[source]
         of_routes = (own + np.add.reduceat(crossed, lines.first)[pair]) / size
-        of_routes[own == 0] = 0  # a core that sends nothing in the tick
+        of_routes[own == 0] = 0  # the source sends nothing in the tick
         queues[receivers, ticks] = np.maximum.reduceat(of_routes, first)
     return queues

@@ -2,9 +2,9 @@
 
 A self-timed schedule repeats itself after a transient: from some sample on, every step of sample k + c comes
 exactly p ticks after the same step of sample k (Baccelli et al., "Synchronization and Linearity", 1992,
-section 3.7). p / c is the initiation interval, which may be a fraction. Figures per sample over whole periods
-of the schedule, of the samples shown and of the replicas that take turns are exact for the schedule, and do
-not depend on the length of any run.
+section 3.7). p / c is the initiation interval, which may be a fraction. Figures are means over a whole number
+of periods of the schedule, of the samples shown and of the replicas. So they are exact for the schedule, and
+do not depend on the length of any run.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ from hw_models.multicore.pipeline.pipeline_ticks import (
 from hw_models.target_description import CostProfile
 
 MOST_SAMPLES = 1_024
-"""Longest window, in samples. A longer period is cut: figures are right to one tick in so many samples."""
+"""Longest window, in samples. If the period is longer, figures are right to one tick per window."""
 
 _MOST_SCHEDULED = 4_096
-"""Samples after which a schedule is taken to have settled."""
+"""Samples after which we assume that a schedule has settled."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SteadyState:
-    """Some whole periods of a pipeline's steady state.
+    """A whole number of periods of a pipeline's steady state.
 
     Attributes:
-        schedule: a run that begins with an empty pipeline, and goes on after ``ticks``.
+        schedule: a run that begins with an empty pipeline and continues after ``ticks``.
         ticks: the ticks of these periods.
-        num_samples: samples whose results come in them.
+        num_samples: samples whose results come in these ticks.
     """
 
     schedule: Schedule
@@ -51,11 +51,11 @@ class SteadyState:
 
     @property
     def counted_ticks(self) -> np.ndarray:
-        """The ticks whose events are counted: those up to the first result, then ``ticks``."""
+        """The ticks whose events are counted: all up to the first result, then ``ticks``."""
         return np.concatenate([np.arange(self.schedule.first_latency_ticks), self.ticks])
 
     def activity_shares(self, stage: str) -> dict[Activity, float]:
-        """Part of the steady state that a stage is busy, starved and blocked; they sum to 1."""
+        """Shares of the steady state in which a stage is busy, starved and blocked; they sum to 1."""
         ticks = dict.fromkeys(ACTIVITIES, 0)
         for span in self.schedule.spans[stage]:
             inside = min(span.stop, self.ticks.stop) - max(span.start, self.ticks.start)
@@ -81,14 +81,14 @@ class SteadyCost(Cost):
 
 
 def steady_state(pipeline: Pipeline, num_shown: int) -> SteadyState:
-    """The steady state in which so many different samples are shown in turn, each equally often."""
+    """The steady state in which ``num_shown`` samples are shown in turn, each equally often."""
     first, period = _repeats_from(pipeline)
     replicas = [pipeline.num_replicas(name) for name in pipeline.windows]
     num_samples = _window(num_shown, period, lcm(*replicas))
     settled = max(first + period, *replicas)  # each replica has had a sample
     after = _in_flight(pipeline) + max(replicas) + 1  # so that no stage runs dry in the window
     schedule = schedule_pipeline(pipeline, settled + num_samples + after)
-    # what the samples before have left behind is done: their last sums are integrated a tick later
+    # after all events of the samples before: their last sums are integrated in the next tick
     start = max(int(steps[:settled].max()) for steps in schedule.step_ticks.values()) + 2
     ticks = num_samples * initiation_interval(pipeline).ticks
     return SteadyState(
@@ -109,10 +109,10 @@ def steady_cost(
 
 
 def _repeats_from(pipeline: Pipeline) -> tuple[int, int]:
-    """(first sample, period in samples) from which on the schedule repeats itself.
+    """(first sample, period in samples): from that sample on, the schedule repeats itself.
 
-    Each step depends on as many samples back as buffers have slots, or populations replicas. So a schedule
-    that has repeated itself for that many samples goes on doing so.
+    Each step looks back by at most as many samples as a buffer has slots, or a population replicas. A
+    schedule that has repeated itself for that many samples continues to do so.
     """
     ticks = initiation_interval(pipeline).ticks
     replicas = [pipeline.num_replicas(name) for name in pipeline.windows]
@@ -131,17 +131,18 @@ def _repeats_from(pipeline: Pipeline) -> tuple[int, int]:
         count *= 2
 
 
-def _window(num_shown: int, period: int, turns: int) -> int:
-    """Samples in which everything has repeated itself; without what would make it too long."""
-    for whole in (lcm(num_shown, period, turns), lcm(num_shown, period)):
+def _window(num_shown: int, period: int, replica_period: int) -> int:
+    """Samples in which samples shown, schedule and replicas repeat; the last are dropped if too many."""
+    for whole in (lcm(num_shown, period, replica_period), lcm(num_shown, period)):
         if whole <= MOST_SAMPLES:
             return whole
     return max(MOST_SAMPLES // num_shown, 1) * num_shown
 
 
 def _in_flight(pipeline: Pipeline) -> int:
-    """Most samples that a full pipeline holds: each takes a slot of every buffer on a way it is on."""
-    held: dict[str, int] = {}
+    """Most samples that a full pipeline holds: the most slots on a path through its buffers."""
+    upstream: dict[str, int] = {}
     for name in pipeline.windows:  # in topological order
-        held[name] = max((held[b.source] + b.slots for b in pipeline.incoming(name)), default=0)
-    return max(held.values())
+        paths = (upstream[b.source] + b.slots for b in pipeline.incoming(name))
+        upstream[name] = max(paths, default=0)
+    return max(upstream.values())

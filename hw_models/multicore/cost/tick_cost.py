@@ -1,10 +1,10 @@
 """Seconds and joules per sample, from the events of every tick of every core.
 
-A core computes its events times their durations, one after another, and is done when it has and its last
-spike has come through the queues in the mesh. A tick lasts as long as its slowest core, then the barrier.
-What a core does not compute of a tick it waits: for spikes in the mesh, then for a slower core while its own
-stage fires (imbalance), else because the stage is starved, blocked or drained.
-Links between chips have no published figure: the energy of a crossing is assumed, and takes no time.
+A core computes one event after another, each for its duration. It has finished a tick once that is done and
+the last spike to it has come through the queues in the mesh. A tick lasts as long as its slowest core, then
+the barrier. In the rest of a tick a core waits: for spikes in the mesh, then for a slower core while its own
+stage fires (imbalance), or because the stage is starved, blocked or drained.
+Links between chips have no published figure: the energy of a crossing is assumed, and it takes no time.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from hw_models.multicore.pipeline.pipeline_ticks import ACTIVITIES, Schedule
 from hw_models.target_description import CostProfile
 
 TIMES = ("computing", "imbalance", "starved", "blocked", "drained", "mesh", "barrier")
-"""What a core's time is spent on; they sum to the duration of the ticks."""
+"""Parts of a core's time; they sum to the duration of the ticks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,9 +27,9 @@ class PopulationTime:
     """Seconds per sample, mean over a population's cores.
 
     Attributes:
-        imbalance_s: its population fires, but the barrier waits for a slower core.
-        starved_s, blocked_s, drained_s: the rest of the ticks in which its population is so.
-        mesh_s: its own work is done, but spikes to it queue in the mesh.
+        imbalance_s: waiting for a slower core while the population fires.
+        starved_s, blocked_s, drained_s: waiting in the ticks in which the population is so.
+        mesh_s: waiting for spikes in the mesh after its own work.
         pace_s: duration of the ticks whose slowest core is one of this population's.
         slowest_core: its core with the most to compute.
     """
@@ -47,14 +47,14 @@ class PopulationTime:
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """Estimates for some ticks of a schedule, per sample; not exact, unlike the ticks they rest on.
+    """Estimates per sample for some ticks of a schedule; not exact, although the ticks are.
 
     Attributes:
-        interval_s: duration of the ticks per sample: between results, if the ticks are of the steady state.
-        barrier_share: part of the duration spent in barriers.
+        interval_s: duration of the ticks per sample; in the steady state, the time between results.
+        barrier_share: share of the duration that is spent in barriers.
         energy_by_event_j: energy by kind of event; sums to ``energy_per_sample_j``.
-        times: where the time of each population's cores goes, mean over its cores.
-        core_times: the same of every core, in the mapping's order: seconds by ``TIMES``, which sum to
+        times: parts of the time of each population's cores, mean over its cores.
+        core_times: seconds by ``TIMES`` of every core, in the mapping's order; they sum to
             ``interval_s``.
     """
 
@@ -68,7 +68,7 @@ class Cost:
 
     @property
     def shares(self) -> dict[str, float]:
-        """By population, part of the time, barriers apart, that one of its cores is the slowest."""
+        """By population, share of the time without barriers in which one of its cores is the slowest."""
         total = sum(time.pace_s for time in self.times.values())
         return {name: time.pace_s / total for name, time in self.times.items()}
 
@@ -92,15 +92,15 @@ def ticks_cost(
     """Cost of consecutive ticks of a schedule.
 
     Args:
-        events: of these ticks.
-        num_samples: what the cost is divided by.
+        events: events of these ticks.
+        num_samples: samples by which the cost is divided.
     """
     own_ns, per_core_ns = computing_ns(profile, events), core_ticks_ns(profile, events)
     barrier_ns = profile.barrier_duration_ns(mapping.num_tiles)
     core_times = (
         _core_times(mapping, schedule, own_ns, per_core_ns, barrier_ns, ticks) / num_samples
     )
-    total_ns = float(tick_durations_ns(mapping, profile, events).sum())
+    total_ns = float((per_core_ns.max(axis=0) + barrier_ns).sum())
     amounts = {
         "synaptic event": (events.synaptic, profile.synaptic_event_pj),
         "convolution event": (events.convolution, profile.convolution_event_pj),
@@ -132,27 +132,27 @@ def tick_durations_ns(mapping: CoreMapping, profile: CostProfile, events: Events
 
 
 def core_ticks_ns(profile: CostProfile, events: Events) -> np.ndarray:
-    """From the start of each tick to when each core is done with it; shape ``(cores, ticks)``."""
+    """Time from the start of each tick until each core has finished it; shape ``(cores, ticks)``."""
     return np.maximum(computing_ns(profile, events), arrivals_ns(profile, events))
 
 
 def arrivals_ns(profile: CostProfile, events: Events) -> np.ndarray:
-    """When each core's last spike has come through the mesh, shape ``(cores, ticks)``.
+    """Time from the start of each tick until the last spike to each core has come through the mesh.
 
     Each message in the queue takes as long as a core takes to receive one, mean over those of the tick
-    (``mesh_queues``).
+    (``mesh_queues``). Shape ``(cores, ticks)``.
     """
     receiving_ns, messages = lookups_ns(profile, events).sum(axis=0), events.messages_in.sum(axis=0)
     return np.asarray(events.queues * (receiving_ns / np.maximum(messages, 1)))
 
 
 def computing_ns(profile: CostProfile, events: Events) -> np.ndarray:
-    """What each core computes in each tick, one event after another; shape ``(cores, ticks)``."""
+    """Time that each core computes in each tick, one event after another; shape ``(cores, ticks)``."""
     return neurons_ns(profile, events) + lookups_ns(profile, events)
 
 
 def neurons_ns(profile: CostProfile, events: Events) -> np.ndarray:
-    """The part that services compartments and sends their spikes, shape ``(cores, ticks)``."""
+    """The part of computing that updates compartments and sends their spikes, shape ``(cores, ticks)``."""
     return (
         events.active_updates * profile.active_update_ns
         + events.inactive_updates * profile.inactive_update_ns
@@ -162,7 +162,7 @@ def neurons_ns(profile: CostProfile, events: Events) -> np.ndarray:
 
 
 def lookups_ns(profile: CostProfile, events: Events) -> np.ndarray:
-    """The part that receives spikes and looks up their synapses, shape ``(cores, ticks)``."""
+    """The part of computing that receives spikes and looks up synapses, shape ``(cores, ticks)``."""
     return (
         events.synaptic * profile.synaptic_event_ns
         + events.convolution * profile.convolution_event_ns
@@ -185,13 +185,13 @@ def _core_times(
     times[:, -2] = (per_core_ns - own_ns).sum(axis=1)
     for name in mapping.grids:
         for replica, stage in enumerate(schedule.pipeline.stages(name)):
-            rows = mapping.core_slots_of(name, replica)
+            cores = mapping.core_slots_of(name, replica)
             for span in schedule.spans[stage]:
                 start, stop = max(span.start, ticks.start), min(span.stop, ticks.stop)
                 if start < stop:
                     column = 1 + ACTIVITIES.index(span.activity)
-                    waited = waiting_ns[rows, start - ticks.start : stop - ticks.start]
-                    times[rows, column] += waited.sum(axis=1)
+                    waited = waiting_ns[cores, start - ticks.start : stop - ticks.start]
+                    times[cores, column] += waited.sum(axis=1)
     times[:, -1] = barrier_ns * per_core_ns.shape[1]
     return times * 1e-9
 
@@ -203,14 +203,14 @@ def _population_times(
     tick_ns = per_core_ns.max(axis=0)
     times = {}
     for name in mapping.grids:
-        rows = mapping.first_core[name] + np.arange(len(mapping.cores_of(name)))
-        sets_pace = (slowest >= rows[0]) & (slowest <= rows[-1])
-        means = core_times[rows].mean(axis=0)
+        cores = mapping.cores_of(name)
+        first = mapping.first_core[name]
+        own = slice(first, first + len(cores))
+        sets_pace = (slowest >= own.start) & (slowest < own.stop)
+        means = core_times[own].mean(axis=0)
         times[name] = PopulationTime(
             **{f"{kind}_s": float(mean) for kind, mean in zip(TIMES, means, strict=True)},
             pace_s=float(tick_ns[sets_pace].sum()) * 1e-9 / num_samples,
-            slowest_core=mapping.cores[
-                int(rows[per_core_ns[rows].sum(axis=1).argmax()])
-            ].core_index,
+            slowest_core=cores[int(per_core_ns[own].sum(axis=1).argmax())].core_index,
         )
     return times

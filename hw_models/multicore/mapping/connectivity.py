@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from typing_extensions import assert_never
 
 from toolchain.networks.integer_network import IntegerSynapse
 from toolchain.networks.linear_maps import (
     Convolution,
     Dense,
+    Scale,
     Shape,
     WeightedMap,
     as_grouped_convolution,
@@ -29,8 +31,8 @@ class Connectivity:
 
     Attributes:
         channels: bool ``(target, source)``; which source channels reach which target channels.
-        row_taps, column_taps: int64 ``(kernel taps, target, source)``; in how many ways, over the pools
-            before and after, each source meets each target through each tap of the weight.
+        row_taps, column_taps: int64 ``(kernel taps, target, source)``; number of paths, over the pools
+            before and after, from each source to each target through each tap of the weight.
     """
 
     channels: np.ndarray
@@ -39,7 +41,7 @@ class Connectivity:
 
     @cached_property
     def rows(self) -> np.ndarray:
-        """int64 ``(target, source)``: 0 where nothing connects, else a fingerprint of the taps on the way.
+        """int64 ``(target, source)``: a fingerprint of the taps between them; 0 if there are none.
 
         Two sources whose columns hold the same fingerprints, shifted, see the same weights.
         """
@@ -47,12 +49,17 @@ class Connectivity:
 
     @cached_property
     def columns(self) -> np.ndarray:
-        """The same along the other axis."""
+        """int64 ``(target, source)``: the fingerprints along columns."""
         return _fingerprints(self.column_taps)
+
+    @property
+    def axes(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(target, source) matrices along channels, rows and columns; not 0 where they connect."""
+        return self.channels, self.rows, self.columns
 
 
 def connectivity(synapse: IntegerSynapse, source_shape: Shape) -> Connectivity:
-    """Propagate connectivity through the maps of a synapse."""
+    """The connectivity of a synapse: the product of that of its maps."""
     channels = np.eye(source_shape[0], dtype=bool)
     row_taps, column_taps = (np.eye(n, dtype=np.int64)[None] for n in source_shape[1:])
     shape = source_shape
@@ -94,12 +101,18 @@ def kernel(synapse: IntegerSynapse, source_shape: Shape) -> np.ndarray:
 
 
 def is_convolution(synapse: IntegerSynapse) -> bool:
-    """Whether source pixels share synapse lists: all maps are the same everywhere but dense ones."""
-    return not isinstance(synapse.weighted, Dense)
+    """Whether source pixels share synapse lists: every map but a dense one is the same for all pixels."""
+    match synapse.weighted:
+        case Convolution() | Scale():
+            return True
+        case Dense():
+            return False
+        case _:
+            assert_never(synapse.weighted)
 
 
 def _fingerprints(taps: np.ndarray) -> np.ndarray:
-    """A random positive number for each tap: sums of products collide with negligible probability."""
+    """Sums of random positive numbers, one per tap, which collide with negligible probability."""
     numbers = np.random.default_rng(0).integers(1, 1 << 40, len(taps), dtype=np.int64)
     return np.tensordot(numbers, taps, axes=1)
 

@@ -1,8 +1,9 @@
-"""What the compartments and synapses of a core choose from: thresholds, kinds of compartment, weight formats.
+"""The profiles and formats that compartments and synapses of a core share; a core has few of each.
 
-A compartment has a bias of its own, but only the number of a threshold profile and of a compartment
-profile, and a synapse only that of a format; a core has few of each. (After nengo-loihi's
-``hardware/builder.py``: ``cxCfg`` with ``bias``, ``vthProfile`` and ``cxProfile``; ``synapseFmt``.)
+A compartment has its own bias, but its threshold and its kind are given by the number of a threshold profile
+and of a compartment profile, and a synapse's width and exponent by the number of a format. (After
+nengo-loihi's ``hardware/builder.py``: ``cxCfg`` with ``bias``, ``vthProfile`` and ``cxProfile``;
+``synapseFmt``.)
 """
 
 from __future__ import annotations
@@ -24,35 +25,35 @@ _WEIGHT_FORMATS = (2, 3, 4, 5, 6, 8)
 
 
 def threshold_profiles(population: IntegerPopulation, grid: TileGrid) -> np.ndarray:
-    """Different thresholds in each tile, int64 ``grid.shape``.
+    """Threshold profiles that each tile needs, int64 ``grid.shape``: one for each different threshold.
 
-    The compartments of alignment buffers must not spike; they take one profile more, whose threshold no
-    sum reaches (as nengo-loihi's ``configure_nonspiking``).
+    One more is for the compartments of alignment buffers, which must not spike: no sum reaches its
+    threshold (as in nengo-loihi's ``configure_nonspiking``).
     """
     if not isinstance(population, IntegerSpiking):
         return np.ones(grid.shape, np.int64)
     values, codes = np.unique(population.threshold, return_inverse=True)
-    # along an axis that a threshold is the same on, all blocks count as one
+    # all blocks along an axis on which thresholds are constant count as one
     blocks = [
         np.searchsorted(edges if size > 1 else (0,), np.arange(size), side="right") - 1
         for edges, size in zip(grid.edges, population.threshold.shape, strict=True)
     ]
     shape = [int(block[-1]) + 1 for block in blocks]
     block = np.ravel_multi_index(np.ix_(*blocks), shape)
-    held = np.unique(block.reshape(-1) * len(values) + codes.reshape(-1))
-    counts = np.bincount(held // len(values), minlength=np.prod(shape))
+    distinct = np.unique(block.reshape(-1) * len(values) + codes.reshape(-1))
+    counts = np.bincount(distinct // len(values), minlength=np.prod(shape))
     return np.broadcast_to(1 + counts.reshape(shape), grid.shape)
 
 
 def compartment_profiles(population: IntegerPopulation) -> int:
-    """Kinds of compartment on its cores: slots of buffers, and neurons, which a readout has none of."""
+    """Kinds of compartment on its cores: buffer slots, and neurons, except on those of a readout."""
     return 1 if isinstance(population, IntegerReadout) else 2
 
 
 def synapse_formats(network: IntegerNetwork, name: str) -> int:
     """Different pairs of weight width and exponent on the cores of a population.
 
-    Each bit plane of a pixel shifts the weight by one more.
+    Each bit plane of a pixel has an exponent of its own.
     """
     formats = {
         (weight_bits(synapse), synapse.exponent + plane)
@@ -63,7 +64,7 @@ def synapse_formats(network: IntegerNetwork, name: str) -> int:
 
 
 def weight_bits(synapse: IntegerSynapse) -> int:
-    """Bits of the stored format that holds the largest weight and the sign."""
+    """Bits of the narrowest stored format that holds the largest weight and its sign."""
     weight = synapse.weighted.weight
     largest = max(abs(int(weight.max())), abs(int(weight.min())))
     return next(bits for bits in _WEIGHT_FORMATS if bits > largest.bit_length())

@@ -1,4 +1,4 @@
-"""What each core is loaded with: neurons, synapse lists, axons in and out, buffer slots.
+"""The program of each core: neurons, synapse lists, input and output axons, buffer slots.
 
 A *population axon* brings one source pixel's channels (its atoms) to a core. It points to a synapse list
 and to a compartment base that shifts the list's targets, so that pixels which see the same kernel taps
@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+from typing_extensions import assert_never
 
 from hw_models.multicore.mapping.connectivity import Connectivity, connectivity, kernel
 from hw_models.multicore.mapping.mapping import CoreAssignment, CoreMapping
-from hw_models.multicore.mapping.tile_grid import Tile, block_sums
+from hw_models.multicore.mapping.tile_grid import Tile
 from toolchain.networks.integer_network import (
     IntegerInput,
-    IntegerPopulation,
     IntegerReadout,
     IntegerSpiking,
     IntegerSynapse,
@@ -44,12 +44,12 @@ class IncomingEdge:
 
     Attributes:
         source: the population that sends.
-        exponent: weights count ``2^exponent``.
-        pixels: source row and column of each axon, shape ``(A, 2)``; those of the first source replica
-            that is heard, then the same of the second, and so on.
+        exponent: weights are multiplied by ``2^exponent``.
+        pixels: source row and column of each axon, shape ``(A, 2)``; all pixels of the first source
+            replica that sends to the core, then those of the second, and so on.
         lists, bases: list number and compartment base of each axon, shape ``(A,)``.
-        integrating, firing: slot that the core's n-th sample is integrated in and read from, at index
-            ``n mod D``, D being the slots of one replica.
+        integrating, firing: slot in which the core's n-th sample is integrated, and from which it is
+            read, at index ``n mod D``; D is the number of slots of one replica.
     """
 
     source: str
@@ -64,7 +64,7 @@ class IncomingEdge:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CoreProgram:
-    """One core; it works on samples r, r + R, ... and drops the frames of all others.
+    """One core, which works on samples r, r + R, ... and drops the frames of all others.
 
     Attributes:
         num_replicas: R of its population; r is ``core.replica``.
@@ -83,12 +83,12 @@ class CoreProgram:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class OutputAxons:
-    """What the cores of a source send to one core: every spike of ``pixels`` goes to ``axons`` there.
+    """The route from one core to another: every spike of ``pixels`` goes to ``axons`` there.
 
     Attributes:
-        source, target: rows of ``CoreMapping.cores``.
+        source, target: core slots, indices into ``CoreMapping.cores``.
         pixels: the source core's own pixels (row, column in its tile), shape ``(S, 2)``.
-        axons: number of the input axon at the target, shape ``(S,)``.
+        axons: number of each pixel's input axon at the target, shape ``(S,)``.
     """
 
     source: int
@@ -105,14 +105,14 @@ def core_programs(mapping: CoreMapping, population: str) -> Iterator[CoreProgram
     shapes = {s.source: mapping.network[s.source].shape for s in synapses}
     links = {s.source: connectivity(s, shapes[s.source]) for s in synapses}
     kernels = {s.source: kernel(s, shapes[s.source]) for s in synapses}
-    count = mapping.num_replicas(population)
     for core in mapping.cores_of(population):
         threshold, initial_potential, bias = (
-            _of_tile(field, neurons, core.tile) for field in _parameters(neurons)
+            np.broadcast_to(field, neurons.shape)[core.tile.slices].reshape(-1).copy()
+            for field in _parameters(neurons)
         )
         yield CoreProgram(
             core=core,
-            num_replicas=count,
+            num_replicas=mapping.num_replicas(population),
             threshold=None if isinstance(neurons, IntegerReadout) else threshold,
             initial_potential=initial_potential,
             bias=bias,
@@ -131,63 +131,61 @@ def core_programs(mapping: CoreMapping, population: str) -> Iterator[CoreProgram
 
 
 def _heard(mapping: CoreMapping, synapse: IntegerSynapse, replica: int) -> list[int]:
-    """Replicas of the source that one of the target hears, in the order of its axons."""
+    """Replicas of the source that send to one of the target, in the order of its axons."""
     return [source for source, target, _ in mapping.senders(synapse) if target == replica]
 
 
 def output_axons(mapping: CoreMapping, synapse: IntegerSynapse) -> Iterator[OutputAxons]:
-    """The routes of one synapse, from the cores of its source to those of its target.
-
-    In order of the target's cores.
-    """
+    """The routes of one synapse between cores, in order of the target's cores."""
     source, target = mapping.grids[synapse.source], mapping.grids[synapse.target]
     links = connectivity(synapse, mapping.network[synapse.source].shape)
-    reached = [
+    # source channels, rows and columns that reach each target block
+    reaching = [
         [np.flatnonzero(matrix[a:b].any(axis=0)) for a, b in pairwise(edges)]
-        for matrix, edges in zip((links.rows, links.columns), target.edges[1:], strict=True)
+        for matrix, edges in zip(links.axes, target.edges, strict=True)
     ]
-    heard = block_sums(links.channels.astype(np.int64), target.edges[0]) > 0
     for replica in range(mapping.num_replicas(synapse.target)):
         senders = [
             mapping.core_slots_of(synapse.source, i) for i in _heard(mapping, synapse, replica)
         ]
-        for target_row, (c, r, k) in zip(
+        for target_slot, blocks in zip(
             mapping.core_slots_of(synapse.target, replica), np.ndindex(target.shape), strict=True
         ):
-            rows, columns = reached[0][r], reached[1][k]
+            channels, rows, columns = (reaching[axis][block] for axis, block in enumerate(blocks))
             for number, tile in enumerate(source.tiles):
-                if not heard[c, tile.slices[0]].any():
-                    continue
-                own_rows = np.flatnonzero((rows >= tile.rows[0]) & (rows < tile.rows[1]))
-                own_columns = np.flatnonzero(
-                    (columns >= tile.columns[0]) & (columns < tile.columns[1])
-                )
-                if not len(own_rows) or not len(own_columns):
+                own_rows, own_columns = _within(rows, tile.rows), _within(columns, tile.columns)
+                if not all(map(len, (own_rows, own_columns, _within(channels, tile.channels)))):
                     continue
                 pixels = _pairs(
                     rows[own_rows] - tile.rows[0], columns[own_columns] - tile.columns[0]
                 )
                 axons = np.add.outer(own_rows * len(columns), own_columns).reshape(-1)
-                for index, source_rows in enumerate(senders):
+                for index, source_slots in enumerate(senders):
                     yield OutputAxons(
-                        source=source_rows[number],
-                        target=target_row,
+                        source=source_slots[number],
+                        target=target_slot,
                         pixels=pixels,
                         axons=index * len(rows) * len(columns) + axons,
                     )
 
 
-def _parameters(neurons: IntegerPopulation) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _within(indices: np.ndarray, block: tuple[int, int]) -> np.ndarray:
+    """Places of those indices that lie in a block."""
+    return np.flatnonzero((indices >= block[0]) & (indices < block[1]))
+
+
+def _parameters(
+    neurons: IntegerSpiking | IntegerReadout,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Threshold, initial potential and bias; a readout starts at 0 and never spikes."""
-    if isinstance(neurons, IntegerSpiking):
-        return neurons.threshold, neurons.initial_potential, neurons.bias
-    assert isinstance(neurons, IntegerReadout)
-    nothing = np.zeros((1, 1, 1), np.int64)
-    return nothing, nothing, neurons.bias
-
-
-def _of_tile(values: np.ndarray, neurons: IntegerPopulation, tile: Tile) -> np.ndarray:
-    return np.broadcast_to(values, neurons.shape)[tile.slices].reshape(-1).copy()
+    match neurons:
+        case IntegerSpiking():
+            return neurons.threshold, neurons.initial_potential, neurons.bias
+        case IntegerReadout():
+            nothing = np.zeros((1, 1, 1), np.int64)
+            return nothing, nothing, neurons.bias
+        case _:
+            assert_never(neurons)
 
 
 def _incoming_edge(
@@ -199,7 +197,7 @@ def _incoming_edge(
     num_senders: int,
     slots: int,
 ) -> IncomingEdge:
-    """Axons of all source pixels that reach a tile, and one list for each pattern of taps."""
+    """Axons of all source pixels that reach a tile, and one synapse list for each pattern of taps."""
     row_patterns = _Patterns.of(links.row_taps[:, slice(*tile.rows)])
     column_patterns = _Patterns.of(links.column_taps[:, slice(*tile.columns)])
     width = tile.columns[1] - tile.columns[0]
@@ -234,7 +232,7 @@ def _incoming_edge(
 
 @dataclass(frozen=True, eq=False)
 class _Patterns:
-    """Sources that reach a block along one axis.
+    """Patterns of taps of the sources that reach a block along one axis.
 
     Attributes:
         sources: their indices, shape ``(S,)``.

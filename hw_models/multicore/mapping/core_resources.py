@@ -1,4 +1,4 @@
-"""What a tile uses of a core, counted as Loihi stores feature maps.
+"""How much of a core a tile uses, counted as Loihi stores feature maps.
 
 A *population axon* belongs to one source pixel and carries the channel as its atom, so it serves all
 channels up to the target's atom count. Source pixels that see the same kernel taps share one synapse
@@ -7,8 +7,8 @@ list, at different compartment bases. (After nengo-loihi's ``Synapse``: ``axon_t
 
 An axon's route is fixed, so a replica sends all of its spikes to every replica of the target that works
 on any of its samples, and each drops the frames of the others' samples. Spikes of two source replicas
-may arrive in one tick; the axon tells which is which, so each source replica has axons of its own, into
-the same synapse lists. The host sends an image only to the replica that works on it.
+may arrive in one tick; the axon tells them apart, so each source replica has its own axons into the same
+synapse lists. The host sends an image only to the replica that works on it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from hw_models.multicore.mapping.core_profiles import (
     threshold_profiles,
     weight_bits,
 )
-from hw_models.multicore.mapping.tile_grid import TileGrid, block_sums
+from hw_models.multicore.mapping.tile_grid import TileGrid, block_sums, combinations
 from hw_models.multicore.pipeline.provisioning import Provisioning
 from hw_models.target_description import TargetDescription
 from toolchain.networks.integer_network import (
@@ -45,7 +45,7 @@ from toolchain.networks.integer_network import (
 
 @dataclass(frozen=True, kw_only=True)
 class CoreUse(CoreAmounts):
-    """What a tile uses of a core."""
+    """How much of a core a tile uses."""
 
     neurons: int
 
@@ -56,7 +56,7 @@ _BlocksOfAxis: TypeAlias = tuple[str, str, int, tuple[int, ...]]  # source, targ
 
 @dataclass(frozen=True, eq=False)
 class NetworkOnTarget:
-    """A network, what it is given of a target, and what all ways to cut it share."""
+    """A network, a target, its provisioning there, and counts that all ways to cut it share."""
 
     network: IntegerNetwork
     target: TargetDescription
@@ -75,17 +75,15 @@ class NetworkOnTarget:
         """Connected targets of each source in each block along an axis, int64 ``(blocks, sources)``."""
         key = synapse.source, synapse.target, axis, edges
         if key not in self._known:
-            links = self.connections[synapse.source, synapse.target]
-            matrix = (links.channels, links.rows, links.columns)[axis]
+            matrix = self.connections[synapse.source, synapse.target].axes[axis]
             self._known[key] = block_sums((matrix != 0).astype(np.int64), edges)
         return self._known[key]
 
     def patterns(self, synapse: IntegerSynapse, axis: int, edges: tuple[int, ...]) -> _Patterns:
-        """For each block along rows (axis 1) or columns (2), see ``_patterns``."""
+        """``_patterns`` of each block along rows (axis 1) or columns (2)."""
         key = synapse.source, synapse.target, axis, edges
         if key not in self._known_patterns:
-            links = self.connections[synapse.source, synapse.target]
-            taps = links.rows if axis == 1 else links.columns
+            taps = self.connections[synapse.source, synapse.target].axes[axis]
             self._known_patterns[key] = [_patterns(taps[a:b]) for a, b in pairwise(edges)]
         return self._known_patterns[key]
 
@@ -100,23 +98,22 @@ class NetworkOnTarget:
     def available(self, limit: str) -> int:
         return int(getattr(self.target.core, limit))
 
-    def num_replicas(self, population: str) -> int:
-        return self.provisioning.num_replicas(population)
-
     def num_cores(self, grids: Mapping[str, TileGrid]) -> dict[str, int]:
-        return {name: len(grid) * self.num_replicas(name) for name, grid in grids.items()}
+        """Cores of each population, over all of its replicas."""
+        replicas = self.provisioning.num_replicas
+        return {name: len(grid) * replicas(name) for name, grid in grids.items()}
 
     def source_replicas(self, synapse: IntegerSynapse) -> int:
-        """Replicas of the source that one of the target hears, on axons of their own."""
+        """Replicas of the source that send to one of the target, each on its own axons."""
         if isinstance(self.network[synapse.source], IntegerInput):
             return 1
-        count = self.num_replicas(synapse.source)
-        return count // gcd(count, self.num_replicas(synapse.target))
+        count = self.provisioning.num_replicas(synapse.source)
+        return count // gcd(count, self.provisioning.num_replicas(synapse.target))
 
     def target_replicas(self, synapse: IntegerSynapse) -> int:
-        """Replicas of the target that one of the source sends to."""
-        count = self.num_replicas(synapse.target)
-        return count // gcd(count, self.num_replicas(synapse.source))
+        """Replicas of the target to which one of the source sends."""
+        count = self.provisioning.num_replicas(synapse.target)
+        return count // gcd(count, self.provisioning.num_replicas(synapse.source))
 
 
 def core_uses(
@@ -137,7 +134,7 @@ def highest_use(
     grid: TileGrid,
     consumers: Mapping[str, TileGrid],
 ) -> CoreUse:
-    """The most that any tile uses of each: what has to fit."""
+    """The most that any tile uses of each limit: this has to fit."""
     counts = _counted_uses(context, population, grid, consumers)
     return CoreUse(**{name: int(np.max(count)) for name, count in counts.items()})
 
@@ -148,7 +145,7 @@ def _counted_uses(
     grid: TileGrid,
     consumers: Mapping[str, TileGrid],
 ) -> dict[str, np.ndarray | int]:
-    """Neurons and each of ``CORE_LIMITS``, by name: int64 ``grid.shape``, or the same for all tiles.
+    """Neurons and each of ``CORE_LIMITS``, by name: int64 ``grid.shape``, or one number for all tiles.
 
     All counts are products of one count along each axis, so they are computed per block and combined.
     """
@@ -161,8 +158,9 @@ def _counted_uses(
         blocks, rows, columns = (context.reached(synapse, a, grid.edges[a]) for a in range(3))
         blocks = _reached_atom_blocks(blocks, context.target.atoms)
         rows, columns = (rows > 0).sum(axis=1), (columns > 0).sum(axis=1)
-        axons = np.multiply.outer(np.multiply.outer(blocks, rows), columns)
-        input_axons += planes * context.source_replicas(synapse) * axons
+        input_axons += (
+            planes * context.source_replicas(synapse) * combinations(blocks, rows, columns)
+        )
     output_axons = np.zeros(grid.shape, np.int64)
     for synapse in network.outgoing(name):
         output_axons += (
@@ -170,13 +168,12 @@ def _counted_uses(
             * context.target_replicas(synapse)
             * _output_axons(context, synapse, grid, consumers[synapse.target])
         )
-    sizes = [np.diff(axis) for axis in grid.edges]
-    positions = np.multiply.outer(np.ones_like(sizes[0]), np.multiply.outer(sizes[1], sizes[2]))
-    neurons = sizes[0][:, None, None] * positions
-    compartments = neurons * compartments_per_neuron(context, population)
+    channels, rows, columns = (np.diff(axis) for axis in grid.edges)
+    positions = combinations(np.ones_like(channels), rows, columns)
+    neurons = combinations(channels, rows, columns)
     return {
         "neurons": neurons,
-        "compartments": compartments,
+        "compartments": neurons * compartments_per_neuron(context, population),
         "synapse_words": words,
         "input_axons": input_axons,
         "output_axons": output_axons,
@@ -192,13 +189,13 @@ def worst_tile_work(context: NetworkOnTarget, name: str, grid: TileGrid) -> int:
     total = np.zeros(grid.shape, np.int64)
     for synapse in context.network.incoming(name):
         reached = [context.reached(synapse, axis, grid.edges[axis]) for axis in range(3)]
-        for counts in (reached, [(matrix > 0).astype(np.int64) for matrix in reached]):
-            channels, rows, columns = (matrix.sum(axis=1) for matrix in counts)
-            total += np.multiply.outer(np.multiply.outer(channels, rows), columns)
+        for counts in (reached, [matrix > 0 for matrix in reached]):
+            total += combinations(*(matrix.sum(axis=1) for matrix in counts))
     return int(total.max())
 
 
 def compartments_per_neuron(context: NetworkOnTarget, population: IntegerPopulation) -> int:
+    """Compartments of each neuron: its own, unless it is of a readout, and its buffer slots."""
     incoming = context.network.incoming(population.name)
     buffers = sum(context.provisioning.slots_per_replica(s.source, s.target) for s in incoming)
     return buffers + (0 if isinstance(population, IntegerReadout) else 1)
@@ -211,7 +208,7 @@ def excess(context: NetworkOnTarget, uses: Sequence[CoreUse]) -> dict[str, int]:
 
 
 def fullest_limit(target: TargetDescription, uses: Sequence[CoreUse]) -> str:
-    """The limit that a core of a population comes closest to: what keeps its tiles small."""
+    """The limit that a tile comes closest to, and that keeps tiles small."""
     return max(
         CORE_LIMITS,
         key=lambda limit: max(getattr(u, limit) for u in uses) / getattr(target.core, limit),
@@ -219,11 +216,11 @@ def fullest_limit(target: TargetDescription, uses: Sequence[CoreUse]) -> str:
 
 
 def _synapse_words(context: NetworkOnTarget, synapse: IntegerSynapse, grid: TileGrid) -> np.ndarray:
-    """Memory of the lists of each tile, ``grid.shape``: one list for each pattern and atom block."""
+    """Words of the synapse lists of each tile, ``grid.shape``: one list per pattern and atom block."""
     bits = context.weight_bits[synapse.source, synapse.target]
     fan_out = context.reached(synapse, 0, grid.edges[0])
     starts = np.arange(0, fan_out.shape[1], context.target.atoms)
-    per_atom_block = np.add.reduceat(fan_out, starts, axis=1)  # synapses a target pixel
+    per_atom_block = np.add.reduceat(fan_out, starts, axis=1)  # synapses per target pixel
     synapses, channel_kinds = _kinds([tuple(row) for row in per_atom_block.tolist()])
     rows, row_kinds = _kinds(context.patterns(synapse, 1, grid.edges[1]))
     columns, column_kinds = _kinds(context.patterns(synapse, 2, grid.edges[2]))
@@ -238,13 +235,13 @@ def _synapse_words(context: NetworkOnTarget, synapse: IntegerSynapse, grid: Tile
 
 
 def _kinds(blocks: list[tuple[int, ...]]) -> tuple[list[tuple[int, ...]], list[int]]:
-    """The different ones among blocks, few as they are, and which of them each is."""
+    """The distinct ones among blocks, and for each block its index among them."""
     numbers = {block: number for number, block in enumerate(dict.fromkeys(blocks))}
     return list(numbers), [numbers[block] for block in blocks]
 
 
 def _patterns(taps: np.ndarray) -> tuple[int, ...]:
-    """Targets of each distinct pattern of taps along one axis, over all sources that reach a block.
+    """Number of targets of each distinct pattern of taps, over all sources that reach a block.
 
     Two sources have the same pattern if their taps are equal after a shift of the target.
     """
@@ -257,7 +254,7 @@ def _patterns(taps: np.ndarray) -> tuple[int, ...]:
 
 
 def _reached_atom_blocks(fan_out: np.ndarray, atoms: int) -> np.ndarray:
-    """Blocks of source channels that each target block hears from."""
+    """Number of blocks of source channels that reach each target block."""
     starts = np.arange(0, fan_out.shape[1], atoms)
     return (np.add.reduceat(fan_out > 0, starts, axis=1) > 0).sum(axis=1)
 
@@ -265,7 +262,7 @@ def _reached_atom_blocks(fan_out: np.ndarray, atoms: int) -> np.ndarray:
 def _output_axons(
     context: NetworkOnTarget, synapse: IntegerSynapse, grid: TileGrid, consumer: TileGrid
 ) -> np.ndarray:
-    """Axons of each tile into all tiles of a consumer: atom blocks times rows times columns."""
+    """Axons of each tile to all tiles of a consumer: atom blocks times rows times columns."""
     counts = []
     for axis in range(3):
         reached = context.reached(synapse, axis, consumer.edges[axis]) > 0
@@ -275,5 +272,4 @@ def _output_axons(
             reached = np.add.reduceat(reached, parts, axis=1) > 0
             own = np.searchsorted(parts, own)
         counts.append(np.add.reduceat(reached.sum(axis=0), own))
-    channels, rows, columns = counts
-    return np.multiply.outer(np.multiply.outer(channels, rows), columns)
+    return combinations(*counts)

@@ -1,4 +1,4 @@
-"""A network on the cores of one or more chips: partition, placement on the mesh, resources of each core."""
+"""A network on the cores of one or more chips: its tiles, their places, and their use of the cores."""
 
 from __future__ import annotations
 
@@ -15,7 +15,13 @@ from hw_models.multicore.mapping.connectivity import connectivity
 from hw_models.multicore.mapping.core_resources import CoreUse
 from hw_models.multicore.mapping.partition import partition
 from hw_models.multicore.mapping.placement import ORDERS, core_number, position
-from hw_models.multicore.mapping.tile_grid import BlockPairs, Tile, TileGrid, block_pairs
+from hw_models.multicore.mapping.tile_grid import (
+    BlockPairs,
+    Tile,
+    TileGrid,
+    block_pairs,
+    combinations,
+)
 from hw_models.multicore.pipeline.pipeline import Pipeline, pipeline_of, replica_pairs
 from hw_models.multicore.pipeline.provisioning import Provisioning, check_provisioning
 from hw_models.target_description import Mesh, TargetDescription
@@ -24,25 +30,31 @@ from toolchain.networks.integer_network import IntegerNetwork, IntegerSynapse
 
 @dataclass(frozen=True, kw_only=True)
 class CoreAssignment:
-    """One used core: where it is, what part of a population it holds, what that uses."""
+    """One used core: where it is, which tile of a population it holds, and how much that uses.
 
-    core_index: int  # counts on over all chips
+    Attributes:
+        core_index: its number, counted over all chips.
+        position: (x, y) of its mesh tile on its chip.
+        replica: number of its population's replica.
+    """
+
+    core_index: int
     chip_index: int
-    position: tuple[int, int]  # (x, y) of its mesh tile on its chip
+    position: tuple[int, int]
     tile: Tile
     use: CoreUse
-    replica: int = 0  # of the population
+    replica: int = 0
 
 
 @dataclass(frozen=True, eq=False)
 class Route:
-    """Traffic of one synapse between the cores of two replicas that talk.
+    """The pairs of cores between which one replica of a source sends to one of the target.
 
     Attributes:
         samples: those that the source's replica works on and sends.
-        source, target: core slots, indices into ``CoreMapping.cores``, shape ``(R,)``.
-        axes: connected blocks along channels, rows and columns; a route is one pair of each, channels
-            first, columns last.
+        source, target: core slots of each pair, indices into ``CoreMapping.cores``, shape ``(R,)``.
+        axes: connected blocks along channels, rows and columns; a pair of cores is one pair of blocks
+            along each axis, columns fastest.
     """
 
     synapse: IntegerSynapse
@@ -54,16 +66,17 @@ class Route:
     @property
     def neurons(self) -> np.ndarray:
         """Source neurons that reach the target core, shape ``(R,)``."""
-        channels, rows, columns = (pairs.reaching.sum(axis=1) for pairs in self.axes)
-        return np.multiply.outer(np.multiply.outer(channels, rows), columns).reshape(-1)
+        return combinations(*(pairs.reaching.sum(axis=1) for pairs in self.axes)).reshape(-1)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CoreMapping:
     """All used cores: populations in topological order, replica by replica, tile by tile.
 
+    A *core slot* is an index into ``cores``.
+
     Attributes:
-        grids: of each population; its replicas are cut alike.
+        grids: tiles of each population on the chip; all of its replicas have the same.
     """
 
     target: TargetDescription
@@ -81,7 +94,7 @@ class CoreMapping:
 
     @cached_property
     def first_core(self) -> dict[str, int]:
-        """Core slot, the index in ``cores``, of the first tile of each population's first replica."""
+        """Core slot of the first tile of each population's first replica."""
         sizes = [len(grid) * self.num_replicas(name) for name, grid in self.grids.items()]
         return dict(zip(self.grids, [0, *np.cumsum(sizes).tolist()[:-1]], strict=True))
 
@@ -92,7 +105,7 @@ class CoreMapping:
         return range(start, start + size)
 
     def cores_of(self, population: str) -> tuple[CoreAssignment, ...]:
-        """The cores of all replicas."""
+        """The cores of all replicas; none if the population is on the host."""
         if population not in self.grids:
             return ()
         start = self.first_core[population]
@@ -100,10 +113,10 @@ class CoreMapping:
         return self.cores[start : start + count]
 
     def senders(self, synapse: IntegerSynapse) -> list[tuple[int, int, slice]]:
-        """(replica of the source, of the target, samples sent), in order of the target's replica.
+        """(replica of the source, replica of the target, samples sent), in order of the target's.
 
-        The host sends an image only to the replica that works on it; a core cannot choose, so a replica
-        of the source sends all it works on to each replica of the target that takes any of it.
+        The host sends an image only to the replica that works on it. A core cannot choose, so a replica
+        sends all of its samples to each replica of the target that works on any of them.
         """
         count = self.num_replicas(synapse.target)
         if synapse.source not in self.grids:
@@ -117,7 +130,7 @@ class CoreMapping:
 
     @property
     def num_tiles(self) -> int:
-        """Mesh tiles with at least one used core: what the barrier spans."""
+        """Mesh tiles with at least one used core: the barrier spans these."""
         return len({(core.chip_index, core.position) for core in self.cores})
 
     @property
@@ -132,7 +145,7 @@ class CoreMapping:
 
     @cached_property
     def positions(self) -> np.ndarray:
-        """Mesh tile (x, y) of each row of ``cores``, shape ``(cores, 2)``."""
+        """Mesh tile (x, y) of each core slot, shape ``(cores, 2)``."""
         return np.array([core.position for core in self.cores]).reshape(-1, 2)
 
     @cached_property
@@ -146,37 +159,27 @@ class CoreMapping:
             yield from self.routes_of(synapse)
 
     def routes_of(self, synapse: IntegerSynapse) -> Iterator[Route]:
-        """One for each of ``senders``, all along the same axes; pixels come from the host and have none."""
+        """One for each of ``senders``, all with the same axes; none for pixels, which the host sends."""
         if synapse.source not in self.grids:
             return
         links = connectivity(synapse, self.network[synapse.source].shape)
         source, target = self.grids[synapse.source], self.grids[synapse.target]
-        channels, rows, columns = (
-            block_pairs(matrix, source.edges[axis], target.edges[axis])
-            for axis, matrix in enumerate((links.channels, links.rows, links.columns))
-        )
-
-        def numbers(
-            grid: TileGrid, blocks: tuple[np.ndarray, np.ndarray, np.ndarray]
-        ) -> np.ndarray:
-            _, num_rows, num_columns = grid.shape
-            first = np.add.outer(blocks[0] * num_rows * num_columns, blocks[1] * num_columns)
-            return np.add.outer(first, blocks[2]).reshape(-1)
-
-        senders = numbers(source, (channels.source, rows.source, columns.source))
-        receivers = numbers(target, (channels.target, rows.target, columns.target))
+        channels, rows, columns = map(block_pairs, links.axes, source.edges, target.edges)
+        axes = channels, rows, columns
+        senders = source.tile_numbers(*(pairs.source for pairs in axes))
+        receivers = target.tile_numbers(*(pairs.target for pairs in axes))
         for i, j, samples in self.senders(synapse):
             yield Route(
                 synapse,
                 samples,
                 self.core_slots_of(synapse.source, i).start + senders,
                 self.core_slots_of(synapse.target, j).start + receivers,
-                (channels, rows, columns),
+                axes,
             )
 
     @cached_property
     def _neuron_messages(self) -> tuple[int, int, int]:
-        """Pairs of a neuron and a core it reaches: on its chip, their hops, and beyond its chip."""
+        """Messages if every neuron spiked once: those within a chip, their hops, those between chips."""
         on_chip = hops = leaving = 0
         for route in self.routes():
             neurons = route.neurons
@@ -188,12 +191,12 @@ class CoreMapping:
 
     @property
     def traffic_cost(self) -> int:
-        """Hops if every neuron spiked once; leaving a chip counts as crossing all of its mesh."""
+        """Hops if every neuron spiked once; a message between chips counts as one across a whole mesh."""
         _, hops, leaving = self._neuron_messages
         return hops + leaving * (self.target.mesh.width + self.target.mesh.height)
 
     def traffic(self) -> dict[str, float]:
-        """Mean mesh hops from a neuron to a core it reaches on its chip, and the share beyond it."""
+        """Mean hops of a message within a chip, and the share of messages between chips."""
         on_chip, hops, leaving = self._neuron_messages
         return {
             "mean_hops": hops / max(on_chip, 1),
@@ -201,7 +204,7 @@ class CoreMapping:
         }
 
     def highest_use(self, population: str) -> dict[str, tuple[int, int]]:
-        """For each limit, (most used on a core of a population, available)."""
+        """For each limit, (the most that a core of the population uses, available)."""
         cores = self.cores_of(population)
         return {
             limit: (max(getattr(c.use, limit) for c in cores), getattr(self.target.core, limit))
@@ -209,7 +212,7 @@ class CoreMapping:
         }
 
     def summary(self) -> dict[str, Any]:
-        """What the report shows of a mapping."""
+        """The figures of a mapping that the report shows."""
         return {
             "num_cores": len(self.cores),
             "available_cores": self.num_chips * self.target.mesh.num_cores,  # on the chips used
@@ -233,13 +236,11 @@ def map_network(
     target: TargetDescription,
     provisioning: Provisioning,
 ) -> CoreMapping:
-    """Partition a network and place its tiles where the least traffic goes far.
-
-    Each order of ``placement.ORDERS`` is tried.
+    """Partition a network and place its tiles in the order of ``placement.ORDERS`` with least traffic.
 
     Raises:
-        MappingError: it cannot be given this, see ``check_provisioning``, or it does not fit; the message
-            says which limit, by how much, and what would fit.
+        MappingError: the provisioning is refused by ``check_provisioning``, or the network does not fit;
+            the message says which limit, by how much, and what would fit.
     """
     check_provisioning(network, provisioning)
     parts = partition(network, target, provisioning)
@@ -264,16 +265,21 @@ def place(
     mesh: Mesh,
     provisioning: Provisioning,
 ) -> tuple[CoreAssignment, ...]:
+    """Put tiles on the cores along a snake through the chips.
+
+    Args:
+        parts: the tiles of each population and how much each uses.
+        order: core slots, in the order in which they are laid along the snake.
+    """
     tiles = [
         (replica, tile, use)
         for grid, uses in parts
         for replica in range(provisioning.num_replicas(grid.population))
         for tile, use in zip(grid.tiles, uses, strict=True)
     ]
-    rank = dict(zip(order, range(len(order)), strict=True))
     cores = []
-    for core_slot, (replica, tile, use) in enumerate(tiles):
-        chip, on_chip = divmod(rank[core_slot], mesh.num_cores)
+    for place_on_snake, (replica, tile, use) in zip(np.argsort(order).tolist(), tiles, strict=True):
+        chip, on_chip = divmod(place_on_snake, mesh.num_cores)
         cores.append(
             CoreAssignment(
                 core_index=chip * mesh.num_cores + core_number(on_chip, mesh),

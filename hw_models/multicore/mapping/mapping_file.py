@@ -1,4 +1,4 @@
-"""``mapping.json``: every used core of a mapping, written and read back."""
+"""``mapping.json``: every used core of a mapping; written and read here."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _AXES = ("channels", "rows", "columns")
 
 
 def mapping_document(mapping: CoreMapping) -> dict[str, Any]:
-    """The document for a mapping: limits, a summary, the buffers, and all cores in order."""
+    """The document of a mapping: limits, a summary, the buffers, and all cores in order."""
     return {
         "target": mapping.target.name,
         "limits": {limit: getattr(mapping.target.core, limit) for limit in CORE_LIMITS},
@@ -50,7 +50,7 @@ def load_mapping(build: Path, network: IntegerNetwork, target: TargetDescription
     """The mapping of a build folder.
 
     Raises:
-        ModelFileError: the file is missing or damaged, or its cores do not hold the network, each neuron
+        ModelFileError: the file is missing or damaged, or its cores do not hold each neuron of the network
             once; the message names the field.
     """
     path = build / MAPPING
@@ -117,7 +117,7 @@ def _core(reader: RecordReader) -> CoreAssignment:
 
 
 def _grid(path: Path, name: str, shape: tuple[int, ...], tiles: list[Tile]) -> TileGrid:
-    """The grid whose tiles these are; they must cover the population."""
+    """The grid that consists of these tiles, which must cover the population."""
     edges = tuple(
         (*sorted({getattr(tile, axis)[0] for tile in tiles}), size)
         for axis, size in zip(_AXES, shape, strict=True)

@@ -1,13 +1,13 @@
 """Cut each population into tiles that one core can hold.
 
-Populations are taken from the readout back to the input, so that the cores a neuron must send to are
-known when its own output axons are counted. A core serves one population, and one replica of it; all
-replicas are cut alike.
+Populations are cut from the readout back to the input, so that the tiles to which a population sends are
+known when its output axons are counted. A core serves one population, and one replica of it; all replicas
+are cut alike.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import ceil
 
@@ -40,10 +40,10 @@ def partition(
     target: TargetDescription,
     provisioning: Provisioning,
 ) -> list[tuple[TileGrid, list[CoreUse]]]:
-    """A grid of tiles for each population but the input, in topological order: that of each replica.
+    """A grid of tiles for each population but the input, and how much each tile uses, in topological order.
 
-    Each has few tiles: every way to cut rows and columns is tried, with channel blocks by bisection.
-    A population with a tile limit gets smaller tiles, so that none is more work than that.
+    Each grid has few tiles: every way to cut rows and columns is tried, with channel blocks by bisection.
+    If a population has a tile limit, no tile is more work than that.
 
     Raises:
         MappingError: a single neuron exceeds a core, or all tiles together exceed all chips; the message
@@ -58,7 +58,7 @@ def partition(
 
 
 def _all_grids(context: NetworkOnTarget) -> tuple[dict[str, TileGrid], dict[str, list[CoreUse]]]:
-    """The tiles of each population and what each uses, from the readout back."""
+    """The tiles of each population and how much each uses, from the readout back."""
     grids: dict[str, TileGrid] = {}
     uses: dict[str, list[CoreUse]] = {}
     for population in reversed(context.network.populations):
@@ -72,7 +72,7 @@ def _all_grids(context: NetworkOnTarget) -> tuple[dict[str, TileGrid], dict[str,
 def _too_many_cores(
     context: NetworkOnTarget, grids: Mapping[str, TileGrid], uses: Mapping[str, Sequence[CoreUse]]
 ) -> str:
-    """By how much, where most of it goes and why, and what the shallowest buffers would give."""
+    """A message: how many cores are missing, what takes most of them, and whether one slot would fit."""
     target, num_cores = context.target, context.num_cores(grids)
     needed = sum(num_cores.values())
     largest = sorted(grids, key=lambda name: -num_cores[name])[:3]
@@ -102,11 +102,20 @@ def _fewest_tiles(
     context: NetworkOnTarget, population: IntegerPopulation, consumers: Mapping[str, TileGrid]
 ) -> TileGrid:
     """Try every way to cut rows and columns, each with the fewest channel blocks that fit."""
-    channels, rows, columns = population.shape
+    name, (channels, rows, columns) = population.name, population.shape
     most = context.available("compartments") // max(compartments_per_neuron(context, population), 1)
     bases = context.available("compartment_bases")
-    tile_limit = context.provisioning.tile_limits.get(population.name)
+    tile_limit = context.provisioning.tile_limits.get(name)
     best: TileGrid | None = None
+
+    def grid_of(blocks: tuple[int, int, int]) -> TileGrid | None:
+        """The grid if its tiles fit."""
+        grid = cut(name, population.shape, blocks)
+        if tile_limit is not None and worst_tile_work(context, name, grid) > tile_limit:
+            return None
+        over = excess(context, [highest_use(context, population, grid, consumers)])
+        return None if over else grid
+
     for row_blocks, column_blocks in sorted(
         ((r, c) for r in _block_counts(rows) for c in _block_counts(columns)),
         key=lambda counts: (counts[0] * counts[1], counts[1]),
@@ -117,60 +126,47 @@ def _fewest_tiles(
         fewest = ceil(channels / (most // positions))
         if best is not None and row_blocks * column_blocks * fewest >= len(best):
             continue
-
-        def fits(blocks: int, r: int = row_blocks, c: int = column_blocks) -> bool:
-            grid = cut(population.name, population.shape, (blocks, r, c))
-            if (
-                tile_limit is not None
-                and worst_tile_work(context, population.name, grid) > tile_limit
-            ):
-                return False
-            return not excess(context, [highest_use(context, population, grid, consumers)])
-
-        found = _fewest_that_fits(fewest, channels, fits)
-        if found is None:
-            continue
-        grid = cut(population.name, population.shape, (found, row_blocks, column_blocks))
-        if best is None or len(grid) < len(best):
+        # Bisect. Fit is not strictly monotonic, as a block may straddle two atom blocks: the grid that is
+        # found fits, but one with fewer blocks might, too.
+        grid = grid_of((channels, row_blocks, column_blocks))
+        low, high = fewest, channels
+        while grid is not None and low < high:
+            middle = (low + high) // 2
+            if (smaller := grid_of((middle, row_blocks, column_blocks))) is not None:
+                grid, high = smaller, middle
+            else:
+                low = middle + 1
+        if grid is not None and (best is None or len(grid) < len(best)):
             best = grid
-    if best is not None:
-        return best
+    if best is None:
+        raise MappingError(_too_large_neuron(context, population, consumers))
+    return best
+
+
+def _too_large_neuron(
+    context: NetworkOnTarget, population: IntegerPopulation, consumers: Mapping[str, TileGrid]
+) -> str:
+    """A message: which limit a tile of one neuron exceeds, by how much, and what would help."""
     single = cut(population.name, population.shape, population.shape)
+    tile_limit = context.provisioning.tile_limits.get(population.name)
     if tile_limit is not None:
         work = worst_tile_work(context, population.name, single)
         if work > tile_limit:
-            raise MappingError(
+            return (
                 f"{population.name}: one neuron alone receives {work:,} worst-case events, above the "
                 f"limit of {tile_limit:,} per tile"
             )
     over = excess(context, core_uses(context, population, single, consumers))
     limit, amount = max(over.items(), key=lambda item: item[1] / context.available(item[0]))
-    raise MappingError(
+    return (
         f"{population.name}: one neuron needs {context.available(limit) + amount:,} "
         f"{CORE_LIMITS[limit].label}, {amount:,} more than the {context.available(limit):,} of a core of "
         f"{context.target.name}; {CORE_LIMITS[limit].remedy}"
     )
 
 
-def _fewest_that_fits(low: int, high: int, fits: Callable[[int], bool]) -> int | None:
-    """Fewest blocks found by bisection, None if even ``high`` does not fit.
-
-    The fit is not strictly monotonic, as a block may straddle two atom blocks: what is found fits, but
-    fewer blocks might.
-    """
-    if low > high or not fits(high):
-        return None
-    while low < high:
-        middle = (low + high) // 2
-        if fits(middle):
-            high = middle
-        else:
-            low = middle + 1
-    return high
-
-
 def _block_counts(size: int) -> list[int]:
-    """Numbers of blocks that give different block sizes."""
+    """Numbers of blocks that give different sizes of a block."""
     return sorted({ceil(size / block) for block in range(1, size + 1)})
 
 

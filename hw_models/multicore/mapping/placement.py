@@ -1,9 +1,10 @@
 """Orders in which tiles are laid along a snake through the mesh of each chip, chip after chip.
 
-Neighbours in an order share a mesh tile or a chip. Which order sends less depends on the network: whole
-populations beside each other suit a network that fits few chips; beyond that, the same region of the
-feature map of several populations, since a tile hears from its own region and a rim around it.
-Each order takes the grids of all stages: of every replica of every population.
+Neighbours in an order share a mesh tile or a chip. Which order sends less depends on the network. Population
+after population suits a network that fits few chips. On more chips, region after region of the feature maps
+is better: most spikes come to a tile from its own region.
+
+An order maps the grids of all stages, one for each replica of each population, to a list of core slots.
 """
 
 from __future__ import annotations
@@ -16,19 +17,18 @@ from hw_models.target_description import Mesh
 
 Order = Callable[[Sequence[TileGrid]], list[int]]
 
-
-_BANDS = 4  # regions along the rows; more make narrower ones with a longer rim
+_BANDS = 4  # regions along the rows; with more, each is narrower and has a longer rim
 
 
 def by_population(grids: Sequence[TileGrid]) -> list[int]:
-    """Stage after stage, in topological order; core slots of ``CoreMapping.cores``."""
+    """Stage after stage, in topological order."""
     return list(range(sum(map(len, grids))))
 
 
 def by_region(grids: Sequence[TileGrid]) -> list[int]:
-    """Region after region over all neighbouring stages of one feature-map size.
+    """Region after region, over all neighbouring stages of one feature-map size.
 
-    Within a region in topological order. Regions go along rows, every other row backwards.
+    Stages are in topological order within a region. Regions go along rows, every other row backwards.
     """
     order: list[int] = []
     first = 0
@@ -41,7 +41,7 @@ def by_region(grids: Sequence[TileGrid]) -> list[int]:
                 band = int(row * _BANDS)
                 sideways = column if band % 2 == 0 else -column
                 keys.append((band, sideways, depth, first + len(keys)))
-        order += [row for *_, row in sorted(keys)]
+        order += [core_slot for *_, core_slot in sorted(keys)]
         first += len(keys)
     return order
 
@@ -56,6 +56,6 @@ def position(index: int, mesh: Mesh) -> tuple[int, int]:
 
 
 def core_number(index: int, mesh: Mesh) -> int:
-    """Number of that core on its chip: tile by tile, row by row."""
+    """Number of the n-th core along the snake on its chip, where tiles count row by row."""
     x, y = position(index, mesh)
     return (y * mesh.width + x) * mesh.cores_per_tile + index % mesh.cores_per_tile

@@ -1,14 +1,13 @@
-"""Fewer hops by exchanging cores between the mesh tiles in use, one improvement after another.
+"""A local search for fewer hops: core after core moves to another mesh tile in use.
 
-The orders of ``placement`` lay whole populations or regions along a snake; which core is best off where
-depends on all it talks to. A core moves towards them, into a free place or in exchange with the core that
-is there, whenever that lowers the mapping's ``traffic_cost``.
+The orders of ``placement`` lay whole populations or regions along a snake; the best place of a single core
+depends on all cores to which it sends and from which it receives. A core moves towards them, into a free
+place or in exchange for the core there, if that lowers the mapping's ``traffic_cost``.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import numpy as np
 
@@ -16,47 +15,46 @@ from hw_models.multicore.mapping.mapping import CoreAssignment, CoreMapping
 from hw_models.multicore.mapping.placement import core_number, position
 
 MOST_ROUNDS = 6
-"""Times that every core is looked at; the last ones hardly move any."""
+"""Most passes over all cores; the last ones hardly move any."""
 
 MESH_TILES_TRIED = 16
-"""Of those in use, the ones where a core would have the least far to send, without regard to who is there."""
+"""Mesh tiles tried for each core: those where its own messages would have the fewest hops."""
 
 
 @dataclass(frozen=True, eq=False)
-class _Talk:
+class _Messages:
     """Messages between cores, both ways, if every neuron spiked once.
 
     Attributes:
         starts: where each core's entries begin, shape ``(cores + 1,)``.
-        others, messages: the core at the other end and how many, shape ``(entries,)``.
+        others, counts: the core at the other end and the number of messages, shape ``(entries,)``.
     """
 
-    mapping: CoreMapping
+    starts: np.ndarray
+    others: np.ndarray
+    counts: np.ndarray
 
-    @cached_property
-    def _entries(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        routes = [(r.source, r.target, r.neurons) for r in self.mapping.routes()]
+    @classmethod
+    def of_mapping(cls, mapping: CoreMapping) -> _Messages:
+        routes = [(r.source, r.target, r.neurons) for r in mapping.routes()]
         source, target, neurons = (
             np.concatenate([np.empty(0, np.int64), *(route[i] for route in routes)])
             for i in range(3)
         )
         one, other = np.concatenate([source, target]), np.concatenate([target, source])
         order = np.argsort(one, kind="stable")
-        return one[order], other[order], np.concatenate([neurons, neurons])[order]
-
-    @cached_property
-    def starts(self) -> np.ndarray:
-        return np.searchsorted(self._entries[0], np.arange(len(self.mapping.cores) + 1))
+        starts = np.searchsorted(one[order], np.arange(len(mapping.cores) + 1))
+        return cls(starts, other[order], np.concatenate([neurons, neurons])[order])
 
     def of(self, core: int) -> tuple[np.ndarray, np.ndarray]:
-        """(cores at the other end, messages)."""
+        """(cores at the other end, number of messages)."""
         entries = slice(self.starts[core], self.starts[core + 1])
-        return self._entries[1][entries], self._entries[2][entries]
+        return self.others[entries], self.counts[entries]
 
 
 def with_less_traffic(mapping: CoreMapping) -> CoreMapping:
-    """The same tiles on the same mesh tiles' cores, with at most the traffic there was."""
-    talk = _Talk(mapping)
+    """A mapping with at most the traffic: its tiles may have changed places on the mesh tiles in use."""
+    messages = _Messages.of_mapping(mapping)
     used = sorted({(core.chip_index, core.position) for core in mapping.cores})
     number = {where: index for index, where in enumerate(used)}
     at = np.array([number[core.chip_index, core.position] for core in mapping.cores])
@@ -67,7 +65,7 @@ def with_less_traffic(mapping: CoreMapping) -> CoreMapping:
         for core in range(len(at)):
             here = int(at[core])
             there, other = _best_move(
-                core, talk, at, held, distance, mapping.target.mesh.cores_per_tile
+                core, messages, at, held, distance, mapping.target.mesh.cores_per_tile
             )
             if there == here:
                 continue
@@ -86,35 +84,35 @@ def with_less_traffic(mapping: CoreMapping) -> CoreMapping:
 
 def _best_move(
     core: int,
-    talk: _Talk,
+    messages: _Messages,
     at: np.ndarray,
     held: list[list[int]],
     distance: np.ndarray,
     capacity: int,
 ) -> tuple[int, int | None]:
-    """(mesh tile, core to exchange with) that saves most; its own tile where nothing does."""
+    """(mesh tile, core to exchange with) that saves most; its own tile if nothing does."""
     here = int(at[core])
-    others, messages = talk.of(core)
-    cost = messages @ distance[at[others]]
+    others, counts = messages.of(core)
+    cost = counts @ distance[at[others]]
     saved = cost[here] - cost
     best, there, partner = 0, here, None
     for tile in np.argsort(-saved, kind="stable")[:MESH_TILES_TRIED]:
         if saved[tile] <= 0:
-            break  # who would gain by coming here looks for itself
+            break  # a core that gains by coming here is found in its own turn
         if len(held[tile]) < capacity and saved[tile] > best:
             best, there, partner = int(saved[tile]), int(tile), None
         for other in held[tile]:
-            ends, counts = talk.of(other)
-            lost = counts @ (distance[here, at[ends]] - distance[tile, at[ends]])
-            # what they tell each other has as far to go as before
-            lost += 2 * int(counts[ends == core].sum()) * distance[here, tile]
+            ends, sent = messages.of(other)
+            lost = sent @ (distance[here, at[ends]] - distance[tile, at[ends]])
+            # messages between the two have as many hops as before
+            lost += 2 * int(sent[ends == core].sum()) * distance[here, tile]
             if saved[tile] - lost > best:
                 best, there, partner = int(saved[tile] - lost), int(tile), other
     return there, partner
 
 
 def _distances(mapping: CoreMapping, used: list[tuple[int, tuple[int, int]]]) -> np.ndarray:
-    """Hops between mesh tiles as ``traffic_cost`` counts them: across chips, all of a mesh."""
+    """Hops between mesh tiles as ``traffic_cost`` counts them: between chips, those across a whole mesh."""
     chips = np.array([chip for chip, _ in used])
     places = np.array([place for _, place in used])
     hops = np.abs(places[:, None] - places).sum(axis=2)
@@ -125,7 +123,7 @@ def _distances(mapping: CoreMapping, used: list[tuple[int, tuple[int, int]]]) ->
 def _assigned(
     mapping: CoreMapping, used: list[tuple[int, tuple[int, int]]], held: list[list[int]]
 ) -> tuple[CoreAssignment, ...]:
-    """The cores of each mesh tile in use, given out to those it holds."""
+    """The assignments with the places that a search found: ``held`` has the core slots of each mesh tile."""
     mesh = mapping.target.mesh
     first = {
         position(n, mesh): core_number(n, mesh)

@@ -37,7 +37,11 @@ class Tile:
 
 @dataclass(frozen=True)
 class TileGrid:
-    """Where each axis of a population is cut; tiles are numbered channels first, columns last."""
+    """A population cut along each axis; tiles count columns fastest, channels slowest.
+
+    Attributes:
+        edges: along channels, rows and columns, the start of each block and the end of the last.
+    """
 
     population: str
     edges: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
@@ -50,6 +54,13 @@ class TileGrid:
 
     def __len__(self) -> int:
         return prod(self.shape)
+
+    def tile_numbers(
+        self, channels: np.ndarray, rows: np.ndarray, columns: np.ndarray
+    ) -> np.ndarray:
+        """Number of the tile of every combination of blocks, columns fastest."""
+        numbers = np.arange(len(self)).reshape(self.shape)
+        return numbers[np.ix_(channels, rows, columns)].reshape(-1)
 
     @cached_property
     def tiles(self) -> tuple[Tile, ...]:
@@ -69,26 +80,31 @@ def cut(population: str, shape: Shape, blocks: tuple[int, int, int]) -> TileGrid
 
 
 def block_sums(matrix: np.ndarray, edges: tuple[int, ...]) -> np.ndarray:
-    """Sum the rows of a (target, source) matrix over each target block: ``(blocks, sources)``.
+    """Sums of the rows of a (target, source) matrix over each target block: ``(blocks, sources)``.
 
-    Of a bool matrix it counts those that are set.
+    A bool matrix is counted.
     """
     return np.array([matrix[start:stop].sum(axis=0) for start, stop in pairwise(edges)])
 
 
+def combinations(channels: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Product of one number along each axis, for every combination: ``(channels, rows, columns)``."""
+    return np.asarray(channels[:, None, None] * rows[:, None] * columns)
+
+
 def memberships(edges: tuple[int, ...]) -> np.ndarray:
-    """Which indices along an axis each block holds, bool ``(blocks, size)``."""
+    """Which indices of an axis each block holds, bool ``(blocks, size)``."""
     index, bounds = np.arange(edges[-1]), np.array(edges)[:, None]
     return (index >= bounds[:-1]) & (index < bounds[1:])
 
 
 @dataclass(frozen=True, eq=False)
 class BlockPairs:
-    """Source and target blocks along one axis that are connected.
+    """Pairs of a source block and a target block that are connected along one axis.
 
     Attributes:
         source, target: block indices of each pair, shape ``(P,)``.
-        reaching: sources of the source block that reach the target block, bool ``(P, sources)``.
+        reaching: which sources of the source block reach the target block, bool ``(P, sources)``.
     """
 
     source: np.ndarray

@@ -1,11 +1,12 @@
 """The shallowest alignment buffers that sustain an interval.
 
-A pipeline sustains an interval when no cycle of its dependencies takes longer per sample (see
-``initiation_interval``), so every depth returned here is proved by the bound, not found by trying runs.
+A pipeline sustains an interval if no cycle of its dependencies takes longer per sample (see
+``initiation_interval``). So depths are proved by that bound, not found by trial runs.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import replace
 from fractions import Fraction
@@ -18,13 +19,16 @@ from hw_models.multicore.pipeline.provisioning import BufferSlots
 def least_depths(
     pipeline: Pipeline, ticks: Fraction | int, slot_cost: Mapping[tuple[str, str], int]
 ) -> dict[tuple[str, str], int]:
-    """Slots D of each buffer that sustain an interval, of which none can be taken away.
+    """Minimal slots D of each buffer that sustain an interval.
 
-    In front of replicas, none from each of them.
+    Removing one slot from any buffer, or one per replica of its target, breaks it.
 
     Args:
-        ticks: the interval, at least the longest firing window for its number of replicas.
-        slot_cost: what one slot of each buffer takes, such as compartments; the dearest are cut first.
+        ticks: the interval, at least the longest firing window divided by its replicas.
+        slot_cost: cost of one slot of each buffer, such as compartments; the dearest are cut first.
+
+    Raises:
+        ValueError: a firing window is longer than the interval.
     """
     if ticks < ideal_interval_ticks(pipeline):
         raise ValueError(f"no buffer can sustain {ticks} ticks: a firing window is longer")
@@ -33,28 +37,26 @@ def least_depths(
         depths = {edge: 2 * slots for edge, slots in depths.items()}
     for edge in sorted(depths, key=lambda edge: (-slot_cost[edge], edge)):
         each = pipeline.num_replicas(edge[1])
-        low, high = 1, depths[edge] // each  # bisect: more slots never slow a pipeline down
-        while low < high:
-            middle = (low + high) // 2
-            if sustains(with_depths(pipeline, {**depths, edge: middle * each}), ticks):
-                high = middle
-            else:
-                low = middle + 1
-        depths[edge] = high * each
+        fewer = [{**depths, edge: slots} for slots in range(each, depths[edge], each)]
+        # more slots never slow a pipeline down
+        insufficient = bisect_left(
+            fewer, True, key=lambda slots: sustains(with_depths(pipeline, slots), ticks)
+        )
+        depths[edge] = (insufficient + 1) * each
     return depths
 
 
 def with_depths(pipeline: Pipeline, depths: BufferSlots) -> Pipeline:
-    """The same pipeline with other buffers."""
+    """A pipeline whose buffers have these slots."""
     buffers = tuple(replace(b, slots=depths[b.edge]) for b in pipeline.buffers)
     return replace(pipeline, buffers=buffers)
 
 
 def steady_stall_share(pipeline: Pipeline, ticks: Fraction) -> float:
-    """Part of the steady state in which a stage does not fire, mean over those on the chip.
+    """Share of the steady state in which a stage does not fire, mean over the stages on the chip.
 
-    Each is busy T_l of every R_l intervals; the rest it is starved or blocked. Populations without
-    sources are on the host and not counted.
+    A stage is busy for T_l ticks in R_l intervals, and starved or blocked in the rest. Populations
+    without sources are on the host and not counted.
     """
     fed = {b.target for b in pipeline.buffers}
     windows = sum(window for name, window in pipeline.windows.items() if name in fed)

@@ -1,4 +1,4 @@
-"""Why a sample's logits come when they do: the chain of waits that ends in the readout's last step."""
+"""The critical path of a sample: the chain of waits that ends in the readout's last step."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class PathSegment:
 
     Attributes:
         start, stop: ticks; the next segment starts at ``stop``, links included.
-        reason: what the first of these steps waited for: its stage's previous sample, a frame of the
-            segment before, a credit from it, or nothing.
+        reason: why the first of these steps had to wait: for its stage's previous sample, for a frame or
+            a credit of the segment before, or not at all.
     """
 
     population: str
@@ -32,10 +32,10 @@ _Step: TypeAlias = tuple[str, int, int]  # population, sample, step
 
 
 def critical_path(schedule: Schedule, sample: int) -> list[PathSegment]:
-    """The steps without which the sample's logits would have come earlier, first to last.
+    """The steps that determine when a sample's logits are complete, first to last.
 
-    Each step of the self-timed schedule fires as soon as the last of what it needs is there. Going back
-    from the readout's last step along whatever came last leads to tick 0.
+    Each step of a self-timed schedule fires as soon as all that it needs has arrived. The path goes back
+    from the readout's last step to whatever arrived last, and so on until tick 0.
     """
     name = schedule.pipeline.readout
     step: _Step = (name, sample, schedule.pipeline.windows[name] - 1)
@@ -48,10 +48,11 @@ def critical_path(schedule: Schedule, sample: int) -> list[PathSegment]:
         step = before
     segments: list[PathSegment] = []
     stop = _tick(schedule, steps[0][0]) + 1
-    for index, ((population, number, _), reason) in enumerate(steps):
+    for step, reason in steps:
+        population, number, _ = step
         if reason == "window":
-            continue  # the segment goes on with the step before
-        start = _tick(schedule, steps[index][0])
+            continue  # the segment includes the step before
+        start = _tick(schedule, step)
         segments.append(
             PathSegment(population=population, sample=number, start=start, stop=stop, reason=reason)
         )
@@ -74,7 +75,7 @@ def _waited_for(schedule: Schedule, step: _Step) -> tuple[_Step | None, Reason]:
 
 
 def _needs(schedule: Schedule, step: _Step) -> Iterator[tuple[_Step, int, Reason]]:
-    """All rules of ``pipeline`` for one step: (what it needs, ticks from there to here, which rule)."""
+    """All rules of ``pipeline`` for one step: (step that it needs, ticks between them, reason)."""
     pipeline = schedule.pipeline
     name, sample, index = step
     hop = 1 + pipeline.link_ticks

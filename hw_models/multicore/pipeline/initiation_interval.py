@@ -1,14 +1,13 @@
 """The steady-state initiation interval in closed form: the pipeline's maximum cycle ratio.
 
-The rules of ``pipeline`` make a timed event graph. Every dependency carries a delay in ticks and a
-number of samples by which it looks back; in the steady state one sample leaves every
+The rules of ``pipeline`` make a timed event graph. Every dependency has a delay in ticks and a number of
+samples by which it looks back; in the steady state one sample leaves every
 
     max over cycles (sum of delays) / (samples looked back)
 
-ticks (Baccelli et al., "Synchronization and Linearity", 1992, section 3.2). A population alone is the
-cycle of its own window, T_l ticks for as many samples as it has replicas. Two neighbours and the buffer
-between them are the cycle frame-forward, credit-back: (T_p + T_q + 2 link_ticks) / D. Joins and forks
-give longer ones.
+ticks (Baccelli et al., "Synchronization and Linearity", 1992, section 3.2). The window of a population is a
+cycle of T_l ticks for as many samples as it has replicas. The frames and credits between two neighbours make
+a cycle of (T_p + T_q + 2 link_ticks) / D. Joins and forks make longer ones.
 """
 
 from __future__ import annotations
@@ -39,8 +38,8 @@ class InitiationInterval:
     Attributes:
         ticks: ticks from one sample to the next in the steady state.
         populations: populations on the critical cycle, in its order.
-        buffers: buffers whose slots the critical cycle waits for; empty when one population's own
-            firing window is the limit and no buffer depth can shorten the interval.
+        buffers: buffers for whose slots the critical cycle waits; empty if one population's own firing
+            window is the limit, and no buffer depth can shorten the interval.
     """
 
     ticks: Fraction
@@ -74,7 +73,7 @@ def initiation_interval(pipeline: Pipeline) -> InitiationInterval:
 
 
 def sustains(pipeline: Pipeline, ticks: Fraction | int) -> bool:
-    """True when the steady state is at least as fast as one sample every ``ticks``."""
+    """Whether the steady state is at least as fast as one sample every ``ticks``."""
     return _cycle_above(_dependencies(pipeline), Fraction(ticks)) is None
 
 
@@ -84,19 +83,19 @@ def ideal_interval_ticks(pipeline: Pipeline) -> Fraction:
 
 
 def least_replicas(pipeline: Pipeline, ticks: int) -> dict[str, int]:
-    """Fewest replicas of each population with which no window is longer than so many ticks a sample.
+    """Fewest replicas of each population such that no window takes more than ``ticks`` per sample.
 
-    Those that need none are left out, and so are populations without sources: they are on the host.
+    Populations that need only one are left out, and so are those without sources: they are on the host.
     """
     fed = dict.fromkeys(b.target for b in pipeline.buffers)
     return {n: ceil(pipeline.windows[n] / ticks) for n in fed if pipeline.windows[n] > ticks}
 
 
 def single_changes(pipeline: Pipeline) -> list[Change]:
-    """What one more slot, one timestep less or one more replica would do, best first.
+    """The interval with one more slot, one timestep less, or one more replica, best first.
 
-    Only what lies on the critical cycle can change the interval, so nothing else is tried. Of equals, what
-    costs least comes first: slots, and last replicas.
+    Only changes on the critical cycle can shorten the interval, so no others are tried. Of equally good
+    ones the cheapest comes first: slots, then timesteps, then replicas.
     """
     limit = initiation_interval(pipeline)
     critical = [name for name in pipeline.windows if name in limit.populations]
@@ -128,7 +127,7 @@ def _share_of_window(pipeline: Pipeline, name: str) -> Fraction:
 
 
 def _one_replica_more(pipeline: Pipeline, name: str) -> Pipeline:
-    """With as many slots as the other replicas have."""
+    """The pipeline with one more replica, which has as many slots as the others."""
     count = pipeline.num_replicas(name)
     buffers = tuple(
         replace(b, slots=b.slots // count * (count + 1)) if b.target == name else b
@@ -190,7 +189,7 @@ def _cycle_above(dependencies: Sequence[_Dependency], ratio: Fraction) -> list[_
         if last is None:
             return None
     assert last is not None
-    for _ in steps:  # walk back until surely inside the cycle
+    for _ in steps:  # after as many steps back, it lies on the cycle
         last = reached_by[last].source
     cycle = [reached_by[last]]
     while cycle[-1].source != last:

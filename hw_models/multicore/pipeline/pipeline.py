@@ -4,14 +4,14 @@ A population has R replicas, 1 unless it is replicated: replica r works on sampl
 a time. Each replica is a *stage*. Nothing is scheduled centrally. A stage fires a step in the first tick
 that satisfies three rules::
 
-    order    one step a tick, window after window:   x_q(k,t) >= x_q(k,t-1) + 1
+    order    one step per tick, window after window: x_q(k,t) >= x_q(k,t-1) + 1
                                                      x_q(k,0) >= x_q(k-R_q,T_q-1) + 1
-    frames   what the step needs has arrived:        x_q(k,t) >= x_p(k,u)   + 1 + link_ticks
-    credits  a slot is free at each target:          x_p(k,0) >= x_q(k-D,T_q-1) + 1 + link_ticks
+    frames   all frames of the step have arrived:    x_q(k,t) >= x_p(k,u)   + 1 + link_ticks
+    credits  each target has a free slot:            x_p(k,0) >= x_q(k-D,T_q-1) + 1 + link_ticks
 
 where ``x_p(k,t)`` is the tick of step t of sample k. An averaging edge needs the source's last frame
 before the window starts; ``replicate`` and ``truncate`` need, for each step, the frame that the
-alignment selects. A slot is taken from the source's first step to the target's last. D counts the slots
+alignment selects. A slot is in use from the source's first step to the target's last. D counts the slots
 of all replicas of the target, each of which has D / R_q.
 """
 
@@ -31,8 +31,8 @@ class AlignmentBuffer:
     """The buffer of one synapse.
 
     Attributes:
-        slots: D, samples that all replicas of the target together can hold.
-        frames: source frame that each target step reads, or None when the edge averages all frames.
+        slots: D, the number of samples that all replicas of the target together can hold.
+        frames: source frame that each target step reads; None if the edge averages all frames.
     """
 
     source: str
@@ -65,7 +65,7 @@ class Pipeline:
 
     @property
     def readout(self) -> str:
-        """The population that holds the results: the last."""
+        """The population whose last step completes the result: the last one."""
         *_, last = self.windows
         return last
 
@@ -73,7 +73,7 @@ class Pipeline:
         return self.replicas.get(name, 1)
 
     def stages(self, name: str) -> tuple[str, ...]:
-        """Names of a population's stages, replica by replica; its own name when it is alone."""
+        """Names of a population's stages, replica by replica; its own name if it has one replica."""
         count = self.num_replicas(name)
         return tuple(stage_name(name, replica, count) for replica in range(count))
 
@@ -91,7 +91,7 @@ def stage_name(population: str, replica: int, num_replicas: int) -> str:
 def replica_pairs(num_sources: int, num_targets: int) -> list[tuple[int, int]]:
     """Replicas of a source and of a target that have samples in common, in order of the target's.
 
-    Sample k is with replicas k mod R_p and k mod R_q, which agree modulo the greatest common divisor.
+    Replicas k mod R_p and k mod R_q work on sample k; they agree modulo the greatest common divisor.
     """
     common = gcd(num_sources, num_targets)
     return [
@@ -102,10 +102,10 @@ def replica_pairs(num_sources: int, num_targets: int) -> list[tuple[int, int]]:
 
 
 def pipeline_of(network: IntegerNetwork, provisioning: Provisioning, link_ticks: int) -> Pipeline:
-    """The pipeline a network becomes.
+    """The pipeline of a network.
 
     Raises:
-        MappingError: the network cannot be given this, see ``check_provisioning``.
+        MappingError: ``check_provisioning`` refuses the provisioning.
     """
     check_provisioning(network, provisioning)
     buffers = tuple(

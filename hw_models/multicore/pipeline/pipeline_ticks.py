@@ -1,7 +1,7 @@
-"""When every step of every sample fires, and what each stage does in every other tick.
+"""The tick of every step of every sample, and the activity of each stage in all other ticks.
 
-Event-driven: the rules of ``pipeline`` are a max-plus recurrence, evaluated once per window (once per
-step where the alignment selects frames), never tick by tick.
+Event-driven: the rules of ``pipeline`` are a max-plus recurrence, which is evaluated once per window (once
+per step if the alignment selects frames), never tick by tick.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ ACTIVITIES: tuple[Activity, ...] = ("busy", "starved", "blocked", "drained")
 
 @dataclass(frozen=True, kw_only=True)
 class Span:
-    """Consecutive ticks ``start <= tick < stop`` in which a stage does one thing.
+    """Consecutive ticks ``start <= tick < stop`` of one activity of a stage.
 
     Attributes:
-        sample: the sample it works on or waits to work on; -1 when no sample is left.
-        cause: the edge that was waited for, when starved or blocked.
+        sample: the sample on which it works or waits to work; -1 if no sample is left.
+        cause: the edge for which it waits, if it is starved or blocked.
     """
 
     start: int
@@ -45,8 +45,7 @@ class Schedule:
     Attributes:
         num_ticks: length R of the run, the tick after the last step of the last population.
         step_ticks: per population the tick of each step, int64 of shape ``(K, T_l)``.
-        spans: per stage its whole run, ``0 .. num_ticks`` without gaps; a population is one stage under
-            its own name, or one a replica (see ``Pipeline.stages``).
+        spans: per stage its whole run, ``0 .. num_ticks`` without gaps; see ``Pipeline.stages``.
     """
 
     pipeline: Pipeline
@@ -57,9 +56,9 @@ class Schedule:
 
     @property
     def completion_ticks(self) -> np.ndarray:
-        """Tick after which each sample's logits are complete, shape ``(K,)``.
+        """Ticks after which each sample's logits are complete, shape ``(K,)``.
 
-        Other populations may still fire: where alignments truncate, nobody needs their last frames.
+        Other populations may still fire: no step needs their last frames if alignments truncate.
         """
         return self.step_ticks[self.pipeline.readout][:, -1] + 1
 
@@ -102,7 +101,7 @@ def schedule_pipeline(pipeline: Pipeline, num_samples: int) -> Schedule:
             )
             credit, creditor = _latest_credit(pipeline, outgoing[name], ticks, sample)
             log = spans[stage]
-            # without selected frames, all steps after the first follow at once
+            # if no edge selects frames, all steps after the first follow without a wait
             selects = any(b.frames is not None for b in incoming[name])
             step, tick = 0, free_from[stage]
             while step < window:
@@ -137,7 +136,7 @@ def _latest_frame(
     sample: int,
     step: int,
 ) -> tuple[int, tuple[str, str] | None]:
-    """First tick in which every frame that a step needs is there, and the edge that is last."""
+    """First tick in which every frame that a step needs has arrived, and the edge of the last one."""
     latest, edge = 0, None
     for buffer in incoming:
         frame = -1 if buffer.frames is None else buffer.frames[step]
@@ -155,7 +154,7 @@ def _latest_credit(
     ticks: Mapping[str, np.ndarray],
     sample: int,
 ) -> tuple[int, tuple[str, str] | None]:
-    """First tick in which every target has a free slot for a sample, and the edge that is last."""
+    """First tick in which every target has a free slot for a sample, and the edge of the last one."""
     latest, edge = 0, None
     for buffer in outgoing:
         if sample >= buffer.slots:

@@ -1,4 +1,4 @@
-"""How much of the chip a network is given: buffer slots, replicas, and how small its tiles must be."""
+"""The provisioning of a network on a target: buffer slots, replicas, and limits on its tiles."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ Replicas: TypeAlias = Mapping[str, int]
 """Replicas R of each population; 1 where absent."""
 
 TileLimits: TypeAlias = Mapping[str, int]
-"""Most ``worst_tile_work`` of a tile, for populations that are cut finer than their cores need."""
+"""Largest ``worst_tile_work`` of a tile, for populations that are cut finer than they need to fit."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Provisioning:
-    """What a network is given on a target, whatever its integers are.
+    """Resources of a target that a network gets; they never change its integers.
 
     Attributes:
         slots: D of each alignment buffer, for all replicas of its target together.
         replicas: R of the replicated populations.
-        tile_limits: populations that are cut finer, and how fine.
+        tile_limits: limits of the populations that are cut finer than they need to fit.
     """
 
     slots: BufferSlots
@@ -47,10 +47,10 @@ class Provisioning:
 def uniform_provisioning(
     network: IntegerNetwork, slots: int, replicas: Replicas | None = None
 ) -> Provisioning:
-    """The same number of slots in front of every stage, and tiles as large as fit.
+    """An equal number of slots for every stage, and tiles as large as fit.
 
     Args:
-        slots: of each buffer, for each replica of its target.
+        slots: D of each buffer, per replica of its target.
         replicas: R of the replicated populations; none by default.
     """
     replicas = replicas or {}
@@ -59,11 +59,11 @@ def uniform_provisioning(
 
 
 def check_provisioning(network: IntegerNetwork, provisioning: Provisioning) -> None:
-    """Refuse what no pipeline can be made with.
+    """Refuse a provisioning with which a network has no pipeline.
 
     Raises:
-        MappingError: a buffer has no slot, its replicas would hold different numbers of slots, or what
-            is replicated is not a population of the chip.
+        MappingError: a buffer has no slot, the replicas of its target would have different numbers of
+            slots, or a replicated population is not on the chip.
     """
     on_chip = [p.name for p in network.populations if not isinstance(p, IntegerInput)]
     for name, count in provisioning.replicas.items():

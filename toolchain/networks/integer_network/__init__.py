@@ -1,4 +1,4 @@
-"""One integer network, the same bits in every engine."""
+"""The integer network that every engine computes, with the same bits."""
 
 from toolchain.networks.integer_network.bit_planes import bit_planes, highest_exponent
 from toolchain.networks.integer_network.integer_widths import IntegerWidths

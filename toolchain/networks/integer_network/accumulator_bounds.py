@@ -1,4 +1,4 @@
-"""Interval bounds of every integer, from the weights alone: no data, no simulation."""
+"""Interval bounds of every integer, computed from the weights without data or simulation."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _known_sums: WeakKeyDictionary[WeightedMap, tuple[np.ndarray, np.ndarray]] = Wea
 def _signed_sums(weighted: WeightedMap) -> tuple[np.ndarray, np.ndarray]:
     """Sum of the negative and of the positive weights of each output channel, int64 ``(channels,)``.
 
-    Bounds are asked for at every exponent that is tried and by every engine, of the same weights.
+    They are kept: bounds are computed for each exponent tried and in each engine, from the same weights.
     """
     if weighted not in _known_sums:
         rows = weighted.weight.reshape(len(weighted.weight), -1)
@@ -54,7 +54,7 @@ def _signed_sums(weighted: WeightedMap) -> tuple[np.ndarray, np.ndarray]:
 
 
 def accumulator_interval(network: IntegerNetwork, name: str) -> Interval:
-    """Bounds of A_l (of one step's current, where the alignment is not ``average``)."""
+    """Bounds of A_l, or of the current of one step if the alignment is not ``average``."""
     population = network[name]
     assert isinstance(population, IntegerSpiking | IntegerReadout)
     bias = _per_channel(population.bias, population.shape[0])
@@ -69,8 +69,8 @@ def accumulator_interval(network: IntegerNetwork, name: str) -> Interval:
 def potential_interval(network: IntegerNetwork, name: str) -> Interval:
     """Bounds of V_l just before the spike decision, over the whole firing window.
 
-    A current above the threshold leaves a backlog of ``A - Theta`` a step; a negative one sinks by
-    ``A`` a step. For the readout: bounds of the logit.
+    A current above the threshold adds a backlog of ``A - Theta`` per step; a negative one lowers the
+    potential by ``-A`` per step. For the readout these are the bounds of the logit.
     """
     population, current = network[name], accumulator_interval(network, name)
     if isinstance(population, IntegerReadout):
@@ -97,7 +97,7 @@ def _per_channel(values: np.ndarray, channels: int) -> np.ndarray:
 
 
 def window_sum_bound(network: IntegerNetwork, name: str) -> int:
-    """Bound of ``|V0 + T * A|`` and of every partial sum in it: what decides an exact float type."""
+    """Bound of ``|V0 + T * A|`` and of every partial sum in it; decides which float type is exact."""
     population, current = network[name], accumulator_interval(network, name)
     assert isinstance(population, IntegerSpiking | IntegerReadout)
     partial = np.abs(_per_channel(population.bias, population.shape[0])).max(1)

@@ -1,4 +1,4 @@
-"""How the host injects pixels: bit by bit, each plane through weights shifted by its place."""
+"""Bit planes of pixels: the host injects each bit on its own, through weights shifted by its place."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from toolchain.networks.integer_network.network import (
 
 
 def bit_planes(population: IntegerPopulation) -> int:
-    """Axons a source needs for its values: pixels go as bit planes, spikes as they are."""
+    """Axons that one neuron of a source needs: one per bit of a pixel, or one for spikes."""
     return population.max_value.bit_length() if isinstance(population, IntegerInput) else 1
 
 
 def highest_exponent(network: IntegerNetwork, synapse: IntegerSynapse) -> int:
-    """Largest exponent that the weights of a synapse are stored with: that of the highest bit plane."""
+    """Largest exponent with which weights of a synapse are stored: that of the highest bit plane."""
     return synapse.exponent + bit_planes(network[synapse.source]) - 1

@@ -18,8 +18,8 @@ class IntegerWidths:
         threshold_mantissa_bits: a threshold is ``mantissa * 2**threshold_shift``.
         bias_mantissa_bits: a bias is ``mantissa * 2**exponent``, sign included in the mantissa.
         bias_exponent_bits: the exponent's width; it is unsigned.
-        distinct_thresholds: different thresholds a population may have, where the neurons of a core
-            share a few; None where each neuron has its own.
+        distinct_thresholds: most different thresholds per population, if the neurons of a core share
+            them; None if each neuron has its own.
     """
 
     weight_bits: int
@@ -46,28 +46,26 @@ class IntegerWidths:
 
     @property
     def max_bias(self) -> int:
-        mantissa = (1 << (self.bias_mantissa_bits - 1)) - 1
-        return mantissa << ((1 << self.bias_exponent_bits) - 1)
+        return self._max_bias_mantissa << ((1 << self.bias_exponent_bits) - 1)
+
+    @property
+    def _max_bias_mantissa(self) -> int:
+        return (1 << (self.bias_mantissa_bits - 1)) - 1
 
     def nearest_threshold(self, values: np.ndarray) -> np.ndarray:
-        """Nearest representable positive thresholds, int64; not limited from above."""
+        """Nearest positive thresholds of that form, int64; they may exceed ``max_threshold``."""
         step = 1 << self.threshold_shift
         return np.maximum(np.floor(values / step + 0.5), 1).astype(np.int64) * step
 
     def nearest_bias(self, values: np.ndarray) -> np.ndarray:
-        """Nearest representable biases, int64; not limited from above."""
-        mantissa = (1 << (self.bias_mantissa_bits - 1)) - 1
+        """Nearest biases of that form, int64; they may exceed ``max_bias``."""
         magnitude = np.floor(np.abs(values) + 0.5)
-        exponent = np.ceil(np.log2(np.maximum(magnitude / mantissa, 1)))
+        exponent = np.ceil(np.log2(np.maximum(magnitude / self._max_bias_mantissa, 1)))
         step = 2.0**exponent
         return (np.sign(values) * np.floor(np.abs(values) / step + 0.5) * step).astype(np.int64)
 
     def allows_threshold(self, values: np.ndarray) -> np.ndarray:
-        return (
-            (values > 0)
-            & (values <= self.max_threshold)
-            & (values % (1 << self.threshold_shift) == 0)
-        )
+        return (values <= self.max_threshold) & (self.nearest_threshold(values) == values)
 
     def allows_bias(self, values: np.ndarray) -> np.ndarray:
         return (np.abs(values) <= self.max_bias) & (self.nearest_bias(values) == values)

@@ -7,7 +7,7 @@ For population l with sources j over edges e::
     each of the T_l firing steps:  V += A_l;  if V >= Theta_l: spike, V -= Theta_l
 
 With ``replicate`` and ``truncate`` alignment the current of step t is computed from the frame that
-the alignment selects for it instead of from the count. The readout does not spike: its accumulator
+the alignment selects for that step, and not from the count. The readout does not spike: its accumulator
 is the logit vector.
 """
 
@@ -15,9 +15,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias, get_args
 
 import numpy as np
+from typing_extensions import assert_never
 
 from toolchain.errors import UnsupportedNetworkError
 from toolchain.networks.layer_graph.graph import PopulationGraph
@@ -36,8 +37,9 @@ from toolchain.networks.temporal_alignment import selected_frames
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class IntegerInput:
-    """Pixel integers ``0..max_value``, one frame a sample; ``unit`` is the real value of one step."""
+    """Pixel integers ``0..max_value``, one frame per sample; ``unit`` is the real value of one step."""
 
+    kind: ClassVar[str] = "input"
     name: str
     shape: Shape
     max_value: int
@@ -56,6 +58,7 @@ class IntegerSpiking:
         bias: B_l, int64, per channel ``(channels, 1, 1)`` or per neuron.
     """
 
+    kind: ClassVar[str] = "spiking"
     name: str
     shape: Shape
     timesteps: int
@@ -68,6 +71,7 @@ class IntegerSpiking:
 class IntegerReadout:
     """The logit accumulator; ``unit`` is the real value of one integer step, the same for all classes."""
 
+    kind: ClassVar[str] = "readout"
     name: str
     shape: Shape
     bias: np.ndarray
@@ -76,6 +80,10 @@ class IntegerReadout:
 
 
 IntegerPopulation: TypeAlias = IntegerInput | IntegerSpiking | IntegerReadout
+INTEGER_POPULATION_KINDS: dict[str, type[IntegerPopulation]] = {
+    kind.kind: kind for kind in get_args(IntegerPopulation)
+}
+"""Classes by the name that build folders give them."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -106,11 +114,10 @@ class IntegerSynapse:
         exponent: int,
         alignment: AlignmentMethod = "average",
     ) -> IntegerSynapse:
-        """The synapse whose maps are those, applied in order.
+        """Split a chain of maps, applied in order, at its one map with a weight.
 
         Raises:
-            UnsupportedNetworkError: not exactly one map carries a weight, or another one takes integers to
-                something else.
+            UnsupportedNetworkError: not exactly one map carries a weight, or another one is no sum pool.
         """
         maps = tuple(maps)
         name = f"{source} -> {target}"
@@ -119,12 +126,12 @@ class IntegerSynapse:
             raise UnsupportedNetworkError(
                 f"{name}: exactly one map must carry a weight, not {len(weighted)} of {len(maps)}"
             )
-        ((at, the_weighted),) = weighted
+        ((at, weighted_map),) = weighted
         return cls(
             source=source,
             target=target,
             pools_before=_integer_pools(name, maps[:at]),
-            weighted=the_weighted,
+            weighted=weighted_map,
             pools_after=_integer_pools(name, maps[at + 1 :]),
             exponent=exponent,
             alignment=alignment,
@@ -132,11 +139,11 @@ class IntegerSynapse:
 
     @property
     def maps(self) -> tuple[IntegerMap, ...]:
-        """All maps in the order they are applied."""
+        """All maps, in the order in which they are applied."""
         return (*self.pools_before, self.weighted, *self.pools_after)
 
     def weighted_input_shape(self, source_shape: Shape) -> Shape:
-        """Feature map that the weighted map reads."""
+        """Shape of the feature map that the weighted map reads."""
         return chain_output_shape(self.pools_before, source_shape)
 
     def __str__(self) -> str:
@@ -156,23 +163,8 @@ def _integer_pools(name: str, maps: tuple[LinearMap, ...]) -> tuple[IntegerPool,
     return tuple(pools)
 
 
-class IntegerNetwork(PopulationGraph[IntegerPopulation, IntegerSynapse]):
+class IntegerNetwork(PopulationGraph[IntegerInput, IntegerSpiking, IntegerReadout, IntegerSynapse]):
     """The network that every engine computes: integer weights, thresholds and biases."""
-
-    @property
-    def input(self) -> IntegerInput:
-        """The one input population."""
-        return self._only(IntegerInput, "input")
-
-    @property
-    def readout(self) -> IntegerReadout:
-        """The one readout population."""
-        return self._only(IntegerReadout, "readout")
-
-    @property
-    def spiking(self) -> tuple[IntegerSpiking, ...]:
-        """The spiking populations in topological order."""
-        return self._of_kind(IntegerSpiking)
 
     @property
     def has_constant_current(self) -> bool:
@@ -182,14 +174,19 @@ class IntegerNetwork(PopulationGraph[IntegerPopulation, IntegerSynapse]):
 
 def largest_source_value(network: IntegerNetwork, synapse: IntegerSynapse) -> int:
     """Largest integer one source neuron can present at once: its count, or one spike of a frame."""
-    source = network[synapse.source]
-    if isinstance(source, IntegerInput):
-        return source.max_value
-    return source.timesteps if synapse.alignment == "average" else 1
+    match network[synapse.source]:
+        case IntegerInput(max_value=max_value):
+            return max_value
+        case IntegerSpiking(timesteps=timesteps):
+            return timesteps if synapse.alignment == "average" else 1
+        case IntegerReadout(name=name):
+            raise AssertionError(f"{synapse}: the readout {name} has no synapse out of it")
+        case population:
+            assert_never(population)
 
 
 def step_frames(network: IntegerNetwork, synapse: IntegerSynapse) -> tuple[int | None, ...]:
-    """For ``replicate`` and ``truncate``: the source frame that each target step reads."""
+    """Source frame that each target step reads, for ``replicate`` and ``truncate`` alignment."""
     source, target = network[synapse.source], network[synapse.target]
     method = "replicate" if isinstance(source, IntegerInput) else synapse.alignment
     return selected_frames(method, source.timesteps, target.timesteps)

@@ -12,16 +12,12 @@ from safetensors.numpy import load_file, save
 
 from toolchain.errors import ModelFileError, UnsupportedNetworkError
 from toolchain.networks.integer_network.network import (
-    IntegerInput,
+    INTEGER_POPULATION_KINDS,
     IntegerNetwork,
-    IntegerPopulation,
-    IntegerReadout,
-    IntegerSpiking,
     IntegerSynapse,
 )
 from toolchain.networks.integer_network.verify import verify_integer_network
-from toolchain.networks.layer_graph.populations import ALIGNMENT_METHODS
-from toolchain.networks.map_records import read_maps, write_maps
+from toolchain.networks.map_records import read_synapse, write_synapse
 from toolchain.networks.population_records import ARRAYS, read_population, write_population
 from toolchain.networks.record_reader import RecordReader
 
@@ -29,11 +25,6 @@ FORMAT = "qac-deploy integer network"
 VERSION = 1
 DOCUMENT = "network.json"
 TENSORS = "network.safetensors"
-POPULATIONS: dict[str, type[IntegerPopulation]] = {
-    "input": IntegerInput,
-    "spiking": IntegerSpiking,
-    "readout": IntegerReadout,
-}
 
 
 def describe_network(network: IntegerNetwork) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -42,23 +33,14 @@ def describe_network(network: IntegerNetwork) -> tuple[dict[str, Any], dict[str,
     document = {
         "format": FORMAT,
         "version": VERSION,
-        "populations": [write_population(p, POPULATIONS, arrays) for p in network.populations],
-        "synapses": [
-            {
-                "source": s.source,
-                "target": s.target,
-                "alignment": s.alignment,
-                "exponent": s.exponent,
-                "maps": write_maps(s.maps, arrays),
-            }
-            for s in network.synapses
-        ],
+        "populations": [write_population(p, arrays) for p in network.populations],
+        "synapses": [write_synapse(s, arrays) for s in network.synapses],
     }
     return document, arrays
 
 
 def array_titles(document: dict[str, Any]) -> dict[str, str]:
-    """What each array of a document is, for messages: ``wide: threshold``, ``a -> b: weight of map 0``."""
+    """Name of each array of a document for messages: ``wide: threshold``, ``a -> b: weight of map 0``."""
     titles = {
         record[field]: f"{record['name']}: {field}"
         for record in document["populations"]
@@ -108,16 +90,13 @@ def load_integer_network(directory: Path) -> IntegerNetwork:
     if root.integer("version", 1) != VERSION:
         raise root.refuse("version", f"{VERSION}; compile the model again", root.value("version"))
     populations = [
-        read_population(r, POPULATIONS, arrays, np.int64) for r in root.record_list("populations")
+        read_population(r, INTEGER_POPULATION_KINDS, arrays, np.int64)
+        for r in root.record_list("populations")
     ]
     try:
         synapses = [
             IntegerSynapse.of_maps(
-                source=r.text("source"),
-                target=r.text("target"),
-                alignment=r.choice("alignment", ALIGNMENT_METHODS),
-                exponent=r.integer("exponent", 0),
-                maps=read_maps(r, arrays, np.int8),
+                **read_synapse(r, arrays, np.int8), exponent=r.integer("exponent", 0)
             )
             for r in root.record_list("synapses")
         ]

@@ -1,4 +1,4 @@
-"""What must hold for every integer network, and the bounds it must keep on a target."""
+"""Checks of every integer network, and of the widths that a target sets to its integers."""
 
 from __future__ import annotations
 
@@ -31,17 +31,16 @@ def verify_integer_network(network: IntegerNetwork) -> IntegerNetwork:
     if not isinstance(network, IntegerNetwork):
         raise TypeError(f"must be an IntegerNetwork, not {type(network).__name__}")
     for synapse in network.synapses:
+        pools = (*synapse.pools_before, *synapse.pools_after)
         require(
             isinstance(synapse.weighted, WeightedMap)
-            and all(
-                isinstance(m, IntegerPool) for m in (*synapse.pools_before, *synapse.pools_after)
-            ),
+            and all(isinstance(pool, IntegerPool) for pool in pools),
             f"{synapse.source} -> {synapse.target}: an integer synapse must hold sum pools, one map with "
             f"a weight, and sum pools, not {', '.join(type(m).__name__ for m in synapse.maps)}",
         )
         require(synapse.weighted.weight.dtype == np.int8, f"{synapse}: weight must be int8")
         require(synapse.exponent >= 0, f"{synapse}: exponent must be at least 0")
-    verify_structure(network, network.input, network.readout)
+    verify_structure(network)
     for population in network.populations:
         match population:
             case IntegerInput():
@@ -80,12 +79,13 @@ def verify_integer_widths(network: IntegerNetwork, widths: IntegerWidths) -> Int
         if largest > widths.max_weight:
             raise IntegerWidthError(
                 f"{synapse}: weight {largest} exceeds {widths.weight_bits} bits "
-                f"({widths.max_weight}); lower the weights for this target again"
+                f"({widths.max_weight}); compile the model for this target"
             )
         exponent = highest_exponent(network, synapse)
         if exponent > widths.max_exponent:
             raise IntegerWidthError(
-                f"{synapse}: exponent {exponent} exceeds the target's {widths.max_exponent}"
+                f"{synapse}: exponent {exponent} exceeds the target's {widths.max_exponent}; compile the "
+                f"model for this target, or use pixels of fewer bits"
             )
     for population in network.populations:
         name = population.name
@@ -102,7 +102,8 @@ def verify_integer_widths(network: IntegerNetwork, widths: IntegerWidths) -> Int
             if not allowed.all():
                 raise IntegerWidthError(
                     f"{name}: threshold {int(population.threshold[~allowed].max()):,} must be a multiple of "
-                    f"{1 << widths.threshold_shift} up to {widths.max_threshold:,}"
+                    f"{1 << widths.threshold_shift} up to {widths.max_threshold:,}; compile the model for "
+                    f"this target, or train with a smaller threshold"
                 )
         bound = max(
             potential_interval(network, name).magnitude,

@@ -1,4 +1,4 @@
-"""Populations (nodes) and synapses (edges) with real-valued weights and per-layer timesteps."""
+"""The float network: populations (nodes) and synapses (edges) with real-valued weights and T_l."""
 
 from toolchain.networks.layer_graph.graph import LayerGraph, PopulationGraph
 from toolchain.networks.layer_graph.populations import (

@@ -1,10 +1,10 @@
-"""The layer graph: populations joined by synapses, annotated with timesteps T_l."""
+"""Graphs of populations joined by synapses, annotated with timesteps T_l."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import networkx as nx
 from typing_extensions import Self
@@ -12,7 +12,6 @@ from typing_extensions import Self
 from toolchain.errors import UnsupportedNetworkError
 from toolchain.networks.layer_graph.populations import (
     InputPopulation,
-    Population,
     ReadoutPopulation,
     SpikingPopulation,
     Synapse,
@@ -21,6 +20,8 @@ from toolchain.networks.text_format import network_text
 
 
 class _Node(Protocol):
+    kind: ClassVar[str]
+
     @property
     def name(self) -> str: ...
     @property
@@ -34,28 +35,31 @@ class _Edge(Protocol):
     def target(self) -> str: ...
 
 
-P = TypeVar("P", bound=_Node)
-S = TypeVar("S", bound=_Edge)
-K = TypeVar("K", bound=_Node)
+InputT = TypeVar("InputT", bound=_Node)
+SpikingT = TypeVar("SpikingT", bound=_Node)
+ReadoutT = TypeVar("ReadoutT", bound=_Node)
+SynapseT = TypeVar("SynapseT", bound=_Edge)
 
 
 @dataclass(frozen=True, eq=False)
-class PopulationGraph(Generic[P, S]):
+class PopulationGraph(Generic[InputT, SpikingT, ReadoutT, SynapseT]):
     """A directed acyclic graph of populations over ``networkx.DiGraph``, read-only by convention.
 
-    Populations come out in topological order, ties broken by the order they were given in, so that
-    the same network always prints, maps and serializes the same way.
+    Populations are in topological order, with ties in the order given, so that the same
+    network always prints, maps and serializes the same way.
     """
 
     digraph: nx.DiGraph
-    populations: tuple[P, ...] = field(repr=False)
+    populations: tuple[InputT | SpikingT | ReadoutT, ...] = field(repr=False)
 
     @classmethod
-    def build(cls, populations: Iterable[P], synapses: Iterable[S]) -> Self:
+    def build(
+        cls, populations: Iterable[InputT | SpikingT | ReadoutT], synapses: Iterable[SynapseT]
+    ) -> Self:
         """Join populations by synapses.
 
         Raises:
-            UnsupportedNetworkError: a name is used twice, a synapse has no such end, two synapses
+            UnsupportedNetworkError: a name is used twice, a synapse names no population, two synapses
                 join the same pair, or the graph has a cycle (the message shows its path).
         """
         digraph: nx.DiGraph = nx.DiGraph()
@@ -88,50 +92,57 @@ class PopulationGraph(Generic[P, S]):
     def __str__(self) -> str:
         return network_text(self)
 
-    def __getitem__(self, name: str) -> P:
+    def __getitem__(self, name: str) -> InputT | SpikingT | ReadoutT:
         return self.digraph.nodes[name]["population"]
 
     @property
-    def synapses(self) -> tuple[S, ...]:
+    def synapses(self) -> tuple[SynapseT, ...]:
         """All synapses, grouped by target in population order, sources in the order given."""
         return tuple(s for p in self.populations for s in self.incoming(p.name))
 
-    def incoming(self, name: str) -> tuple[S, ...]:
+    def incoming(self, name: str) -> tuple[SynapseT, ...]:
         """Synapses into a population."""
         return tuple(edge["synapse"] for _, _, edge in self.digraph.in_edges(name, data=True))
 
-    def outgoing(self, name: str) -> tuple[S, ...]:
+    def outgoing(self, name: str) -> tuple[SynapseT, ...]:
         """Synapses out of a population."""
         return tuple(edge["synapse"] for _, _, edge in self.digraph.out_edges(name, data=True))
 
-    def _of_kind(self, kind: type[K]) -> tuple[K, ...]:
-        return tuple(p for p in self.populations if isinstance(p, kind))
+    @property
+    def input(self) -> InputT:
+        """The one input population."""
+        return self._only("input")
 
-    def _only(self, kind: type[K], noun: str) -> K:
+    @property
+    def readout(self) -> ReadoutT:
+        """The one readout population."""
+        return self._only("readout")
+
+    @property
+    def spiking(self) -> tuple[SpikingT, ...]:
+        """The spiking populations in topological order."""
+        return self._of_kind("spiking")
+
+    def _of_kind(self, kind: str) -> tuple[Any, ...]:
+        return tuple(p for p in self.populations if p.kind == kind)
+
+    def _only(self, kind: str) -> Any:
         found = self._of_kind(kind)
         if len(found) != 1:
             names = ", ".join(p.name for p in found)
             raise UnsupportedNetworkError(
-                f"a network must have exactly one {noun} population, not {len(found)}"
+                f"a network must have exactly one {kind} population, not {len(found)}"
                 + (f" ({names})" if names else "")
             )
         return found[0]
 
 
-class LayerGraph(PopulationGraph[Population, Synapse]):
+class LayerGraph(PopulationGraph[InputPopulation, SpikingPopulation, ReadoutPopulation, Synapse]):
     """The float network: real-valued weights, per-layer timesteps T_l."""
 
-    @property
-    def input(self) -> InputPopulation:
-        """The one input population."""
-        return self._only(InputPopulation, "input")
-
-    @property
-    def readout(self) -> ReadoutPopulation:
-        """The one readout population."""
-        return self._only(ReadoutPopulation, "readout")
-
-    @property
-    def spiking(self) -> tuple[SpikingPopulation, ...]:
-        """The spiking populations in topological order."""
-        return self._of_kind(SpikingPopulation)
+    def with_spiking(self, change: Callable[[SpikingPopulation], SpikingPopulation]) -> LayerGraph:
+        """A graph with every spiking population changed and all else as it is."""
+        populations = [
+            change(p) if isinstance(p, SpikingPopulation) else p for p in self.populations
+        ]
+        return LayerGraph.build(populations, self.synapses)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import ClassVar, Literal, TypeAlias, get_args
 
 import numpy as np
 
 from toolchain.networks.linear_maps import LinearMap, Shape, describe
 
 AlignmentMethod: TypeAlias = Literal["average", "replicate", "truncate"]
-ALIGNMENT_METHODS: tuple[AlignmentMethod, ...] = ("average", "replicate", "truncate")
+ALIGNMENT_METHODS: tuple[AlignmentMethod, ...] = get_args(AlignmentMethod)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -21,6 +21,7 @@ class InputPopulation:
         unit: real value of one integer step, so that ``x = unit * pixel``.
     """
 
+    kind: ClassVar[str] = "input"
     name: str
     shape: Shape
     max_value: int
@@ -39,6 +40,7 @@ class SpikingPopulation:
         bias: constant current, per channel ``(channels, 1, 1)`` or per neuron.
     """
 
+    kind: ClassVar[str] = "spiking"
     name: str
     shape: Shape
     timesteps: int
@@ -49,8 +51,9 @@ class SpikingPopulation:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ReadoutPopulation:
-    """The classes: accumulates and never spikes; its accumulator is the logit vector."""
+    """One value per class: it accumulates current, never spikes, and holds the logits at the end."""
 
+    kind: ClassVar[str] = "readout"
     name: str
     shape: Shape
     bias: np.ndarray
@@ -58,6 +61,8 @@ class ReadoutPopulation:
 
 
 Population: TypeAlias = InputPopulation | SpikingPopulation | ReadoutPopulation
+POPULATION_KINDS: dict[str, type[Population]] = {kind.kind: kind for kind in get_args(Population)}
+"""Classes by the name that model files give them."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -66,7 +71,7 @@ class Synapse:
 
     Args:
         maps: applied in order; an empty tuple is the identity.
-        alignment: Eq. 11; ``average`` unless a user asks otherwise.
+        alignment: Eq. 11; ``average`` unless the user chooses another.
     """
 
     source: str

@@ -1,4 +1,4 @@
-"""What must hold for both networks, whatever their numbers are: ends, sizes, reach and shapes."""
+"""Checks that float and integer networks share: names, sizes, connections and shapes."""
 
 from __future__ import annotations
 
@@ -13,20 +13,18 @@ from toolchain.networks.layer_graph.graph import PopulationGraph
 from toolchain.networks.layer_graph.populations import ALIGNMENT_METHODS
 from toolchain.networks.linear_maps import LinearMap, chain_output_shape
 
-MAX_TIMESTEPS = 65_536  # a firing window longer than any in use
-MAX_PIXEL = 2**24  # the integers that float32 holds exactly
-MAX_NEURONS = 2**27  # of one population
+MAX_TIMESTEPS = 65_536  # longer than any firing window in use
+MAX_PIXEL = 2**24  # float32 holds all integers up to here exactly
+MAX_NEURONS = 2**27  # per population
 
 
-def verify_structure(network: PopulationGraph[Any, Any], image: Any, readout: Any) -> None:
+def verify_structure(network: PopulationGraph[Any, Any, Any, Any]) -> None:
     """Check all that does not depend on the type of weights and thresholds.
-
-    Args:
-        image, readout: the one input and the one readout population.
 
     Raises:
         UnsupportedNetworkError: naming the population or synapse, the field, and what it must be.
     """
+    image, readout = network.input, network.readout
     for population in network.populations:
         name, shape, incoming = population.name, population.shape, network.incoming(population.name)
         require(
@@ -68,12 +66,11 @@ def verify_structure(network: PopulationGraph[Any, Any], image: Any, readout: An
         _verify_synapse(network, synapse)
 
 
-def _verify_synapse(network: PopulationGraph[Any, Any], synapse: Any) -> None:
+def _verify_synapse(network: PopulationGraph[Any, Any, Any, Any], synapse: Any) -> None:
     for linear_map in synapse.maps:
         require(
             isinstance(linear_map, LinearMap),
-            f"{synapse.source} -> {synapse.target}: {type(linear_map).__name__} is no linear map of a "
-            f"network",
+            f"{synapse.source} -> {synapse.target}: {type(linear_map).__name__} is not a linear map",
         )
     require(
         synapse.alignment in ALIGNMENT_METHODS,
@@ -90,7 +87,7 @@ def _verify_synapse(network: PopulationGraph[Any, Any], synapse: Any) -> None:
 
 
 def require(condition: bool, message: str) -> None:
-    """Refuse a network with a message unless a condition holds."""
+    """Raise UnsupportedNetworkError with a message unless a condition holds."""
     if not condition:
         raise UnsupportedNetworkError(message)
 

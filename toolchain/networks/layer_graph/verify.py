@@ -1,4 +1,4 @@
-"""What must hold for every layer graph, checked on load and between passes."""
+"""Checks of every layer graph, made on load and between passes."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from toolchain.networks.layer_graph.populations import (
 from toolchain.networks.layer_graph.structure import require, verify_structure
 from toolchain.networks.linear_maps import WeightedMap
 
-# Far outside of what any network needs, and near enough that products and sums of three of them stay
-# finite in float32 and their quotients nonzero.
+# No network needs values outside these limits. Products and sums of three values within them stay finite
+# in float32, and quotients nonzero.
 LARGEST_VALUE = 1e12
 SMALLEST_SCALE = 1e-12  # of a threshold and of the input's unit
 
@@ -28,7 +28,7 @@ def verify_layer_graph(graph: LayerGraph) -> LayerGraph:
     """
     if not isinstance(graph, LayerGraph):
         raise TypeError(f"must be a LayerGraph, not {type(graph).__name__}")
-    verify_structure(graph, graph.input, graph.readout)
+    verify_structure(graph)
     for population in graph.populations:
         match population:
             case InputPopulation(name=name, unit=unit):
@@ -65,7 +65,7 @@ def _check_magnitude(what: str, values: np.ndarray) -> None:
 
 
 def _check_neurons(population: SpikingPopulation) -> None:
-    """Threshold and v(0), which lies in ``[0, threshold)`` where the closed form of the count holds."""
+    """Check the threshold and v(0): the closed form of the count needs v(0) in ``[0, threshold)``."""
     name, threshold, start = population.name, population.threshold, population.initial_potential
     _check_magnitude(f"{name}: threshold", threshold)
     _check_magnitude(f"{name}: initial_potential", start)
