@@ -10,17 +10,21 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from dataset import time_dataset
-from engines import time_engines
-from machine import PACKAGES
-from page import write_page
-from start_up import time_start_up
+if not __package__:  # run as `python benchmarks/performance`
+    sys.path[0] = str(Path(__file__).parents[2])
+
+from benchmarks.performance.dataset import time_dataset
+from benchmarks.performance.engines import time_engines
+from benchmarks.performance.machine import PACKAGES
+from benchmarks.performance.page import write_page
+from benchmarks.performance.start_up import time_start_up
 
 PARTS = ("engines", "dataset", "start-up", "page")
 DOCS = Path(__file__).parents[2] / "docs"

@@ -11,8 +11,8 @@ from typing import Any
 from unittest import mock
 
 import torch
-from machine import this_machine
 
+from benchmarks.performance.machine import this_machine
 from deploy.dataset_run.simulate_dataset import ChunkSimulator, DatasetRun, simulate_dataset
 from deploy.design.compilation import CompileOptions
 from deploy.design.design import chosen_graph, lowering

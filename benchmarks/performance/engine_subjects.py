@@ -9,9 +9,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import torch
-from networks import MODEL, float_network, random_pixels
-from peers import Convolve, Outputs, snntorch_network, spikingjelly_network
 
+from benchmarks.performance.networks import MODEL, float_network, random_pixels
+from benchmarks.performance.peers import Convolve, Outputs, snntorch_network, spikingjelly_network
 from deploy.backends.lava.emit_bundle import emit_bundle
 from deploy.backends.lava.environment import find_lava_python
 from deploy.design.compilation import CompileOptions

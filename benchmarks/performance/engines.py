@@ -9,11 +9,10 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-import engine_subjects as subjects
-from machine import this_machine
-from networks import MIXED, write_network
-from workers import Measurement, Subject, measure
-
+from benchmarks.performance import engine_subjects as subjects
+from benchmarks.performance.machine import this_machine
+from benchmarks.performance.networks import MIXED, write_network
+from benchmarks.performance.workers import Measurement, Subject, measure
 from toolchain.files.whole_files import scratch_folder
 
 NETWORKS = ("resnet-18", "vgg-16")

@@ -8,8 +8,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any, TypeAlias
 
-from engines import EXACT, FLAT, FLOAT, PEERS_AT
-from plot import plot_engines
+from benchmarks.performance.engines import EXACT, FLAT, FLOAT, PEERS_AT
+from benchmarks.performance.plot import plot_engines
 
 Row: TypeAlias = Mapping[str, Any]
 Document: TypeAlias = Mapping[str, Any]

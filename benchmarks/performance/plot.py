@@ -8,7 +8,8 @@ from statistics import median
 from typing import Any
 
 import matplotlib
-from engines import EXACT, FLAT, FLOAT
+
+from benchmarks.performance.engines import EXACT, FLAT, FLOAT
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from machine import this_machine
-from networks import CLASSES, MIXED, MODEL, random_pixels, write_network
 
+from benchmarks.performance.machine import this_machine
+from benchmarks.performance.networks import CLASSES, MIXED, MODEL, random_pixels, write_network
 from toolchain.files.whole_files import scratch_folder
 
 HELP_ROUNDS, COMPILE_ROUNDS = 11, 3

@@ -1,13 +1,19 @@
 """The benchmark times nothing that computes something else, and its page says what was measured."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
-from engine_subjects import Setting, exact, stepped
-from engines import EXACT, FLAT, FLOAT, PEERS_AT
-from networks import write_network
-from page import write_page
-from workers import Subject, measure
+
+from benchmarks.performance.engine_subjects import Setting, exact, stepped
+from benchmarks.performance.engines import EXACT, FLAT, FLOAT, PEERS_AT
+from benchmarks.performance.networks import write_network
+from benchmarks.performance.page import write_page
+from benchmarks.performance.workers import Subject, measure
+
+BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "performance"
 
 
 def subject(name, prepare, folder, reference):
@@ -70,6 +76,8 @@ def test_a_page_of_what_was_measured(tmp_path):
     assert (folder / "engines-cpu.png").stat().st_size > 10_000
 
 
-def test_an_empty_folder_has_no_page(tmp_path):
-    with pytest.raises(FileNotFoundError, match="holds no measurement"):
-        write_page(tmp_path)
+def test_the_folder_is_a_command_and_without_measurements_there_is_no_page(tmp_path):
+    command = [sys.executable, BENCHMARK, "--only", "page", "--docs", tmp_path]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert run.returncode == 1
+    assert "holds no measurement" in run.stderr

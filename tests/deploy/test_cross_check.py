@@ -11,7 +11,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, reject, settings
+from builders import connect, dense, network_of, spiking
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 from sanafe_in_process import as_build, export_build, run_export
 from single_synapses import within_exponents
@@ -33,14 +34,7 @@ from toolchain.importers.torch_module import convert
 from toolchain.method.quantize_activations import balance_thresholds, quantize_activations
 from toolchain.method.quantizers import TimestepQuantizer, quantizers
 from toolchain.model_zoo import build_model
-from toolchain.networks.integer_network import (
-    IntegerInput,
-    IntegerNetwork,
-    IntegerReadout,
-    IntegerSpiking,
-    IntegerSynapse,
-)
-from toolchain.networks.linear_maps import Dense
+from toolchain.networks.integer_network import IntegerSpiking
 from toolchain.passes import lower_to_integers
 
 pytestmark = pytest.mark.sanafe
@@ -116,30 +110,14 @@ def test_a_time_beyond_the_tolerance_is_named(residual, tmp_path, error, named):
 
 def test_queues_that_our_model_leaves_out_are_found(tmp_path, monkeypatch):
     """96 neurons on 24 cores fire in each of two steps, and each spike goes to the next 24 cores."""
-    ones = np.ones((96, 1, 1), np.int64)
-    first, second = (
-        IntegerSpiking(
-            name=name, shape=(96, 1, 1), timesteps=2,
-            threshold=ones, initial_potential=0 * ones, bias=ones,
-        )
-        for name in ("first", "second")
-    )  # fmt: skip
-    source = IntegerInput(name="input", shape=(1, 1, 1), max_value=1, unit=1.0)
-    readout = IntegerReadout(
-        name="logits", shape=(1, 1, 1), bias=np.zeros((1, 1, 1), np.int64), unit=1.0
+    sizes = {"input": 1, "first": 96, "second": 96, "logits": 1}
+    hops = network_of(
+        *(spiking(name, (96, 1, 1), timesteps=2, bias=1) for name in ("first", "second")),
+        *(connect(a, b, dense(np.ones((sizes[b], sizes[a])))) for a, b in pairwise(sizes)),
     )
-    populations = [source, first, second, readout]
-    synapses = [
-        IntegerSynapse.of_maps(
-            source=a.name, target=b.name, exponent=0,
-            maps=(Dense(weight=np.ones((b.shape[0], a.shape[0]), np.int8)),),
-        )
-        for a, b in pairwise(populations)
-    ]  # fmt: skip
-    network = IntegerNetwork.build(populations, synapses)
-    target = small_target(tmp_path, core={"compartments": 12})
+    target = small_target(core={"compartments": 12})
     pixels = np.ones((3, 1, 1, 1), np.int64)
-    build = as_build(network, target, uniform_provisioning(network, 2), pixels)
+    build = as_build(hops, target, uniform_provisioning(hops, 2), pixels)
     assert len(build.mapping.cores) == 49
     export = export_build(build)
     run = run_export(tmp_path, export)
@@ -151,7 +129,7 @@ def test_queues_that_our_model_leaves_out_are_found(tmp_path, monkeypatch):
     assert difference.startswith("time: ours is -3")
 
 
-@settings(deadline=None, max_examples=40, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40)
 @given(
     integer_networks(any_potential=True),
     st.integers(0, 2**32 - 1),
@@ -182,7 +160,7 @@ def test_random_networks_agree(tmp_path_factory, network, seed, data):
 def test_several_chips_differ_in_what_crosses_them(tmp_path):
     network = residual_network()
     target = small_target(
-        tmp_path, core={"compartments": 48}, mesh={"width": 2, "height": 1, "cores_per_tile": 2}
+        core={"compartments": 48}, mesh={"width": 2, "height": 1, "cores_per_tile": 2}
     )
     build = as_build(network, target, uniform_provisioning(network, 2), random_pixels(network, 0))
     assert build.mapping.num_chips > 1

@@ -7,7 +7,7 @@ import json
 import nir
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from strategies import integer_networks
 
 from deploy.backends.nir_graph import from_nir, to_nir
@@ -24,7 +24,7 @@ def assert_same(network, other):
         assert np.array_equal(array, arrays2[name]), name
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60)
 @given(integer_networks(alignments=("average", "replicate", "truncate"), any_potential=True))
 def test_the_round_trip_through_a_file_is_exact(tmp_path_factory, network):
     path = tmp_path_factory.mktemp("nir") / "network.nir"

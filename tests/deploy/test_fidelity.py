@@ -1,20 +1,20 @@
-"""How many samples compile measures on, from the work that they are."""
+"""What compile measures, and on how many samples, from the work that they are."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from builders import WIDTHS, float_connect, float_dense, float_network_of, float_spiking
 
 from deploy.design import fidelity
-from deploy.design.fidelity import accumulations, affordable_samples
+from deploy.design.fidelity import accumulations, affordable_samples, measure_fidelity
+from toolchain.datasets import Dataset
+from toolchain.method.float_snn import run_float_snn
 from toolchain.networks.layer_graph import (
-    InputPopulation,
     LayerGraph,
-    ReadoutPopulation,
-    SpikingPopulation,
-    Synapse,
 )
-from toolchain.networks.linear_maps import Convolution, Dense
+from toolchain.networks.linear_maps import Convolution
+from toolchain.passes import lower_to_integers
 from toolchain.passes.align_edges import align_edges
 
 
@@ -22,21 +22,16 @@ from toolchain.passes.align_edges import align_edges
 def graph():
     """3x3 convolution of 16 positions, 2 to 4 channels, then a dense readout of 3 classes."""
     convolution = Convolution(weight=np.ones((4, 2, 3, 3)), padding=(1, 1))
-    one = np.ones((1, 1, 1))
-    return LayerGraph.build(
-        [
-            InputPopulation(name="input", shape=(2, 4, 4), max_value=255, unit=1 / 255),
-            SpikingPopulation(
-                name="hidden", shape=(4, 4, 4), timesteps=4, threshold=one,
-                initial_potential=one / 2, bias=one * 0,
-            ),
-            ReadoutPopulation(name="readout", shape=(3, 1, 1), bias=one * 0),
-        ],
-        [
-            Synapse(source="input", target="hidden", maps=(convolution,)),
-            Synapse(source="hidden", target="readout", maps=(Dense(weight=np.ones((3, 64))),)),
-        ],
-    )  # fmt: skip
+    return float_network_of(
+        float_spiking("hidden", (4, 4, 4), timesteps=4),
+        float_connect("input", "hidden", convolution),
+        float_connect("hidden", "readout", float_dense(np.ones((3, 64)))),
+        image=(2, 4, 4),
+        max_value=255,
+        unit=1 / 255,
+        readout="readout",
+        classes=3,
+    )
 
 
 CONVOLUTION, DENSE = 4 * 16 * 2 * 9, 3 * 64
@@ -79,3 +74,31 @@ def test_one_multiplication_past_the_budget_is_one_sample_less(graph, monkeypatc
 def test_small_networks_are_measured_on_all_of_the_samples(graph):
     assert affordable_samples(graph, fidelity.MEASURED_SAMPLES) == 1_000
     assert affordable_samples(align_edges(graph, "replicate"), fidelity.ALIGNMENT_SAMPLES) == 256
+
+
+def test_agreement_is_counted_sample_by_sample(graph):
+    """All samples are right in floats; integers that always choose class 0 agree on those of class 0."""
+    rng = np.random.default_rng(0)
+    convolution = Convolution(weight=rng.normal(size=(4, 2, 3, 3)), padding=(1, 1))
+    dense = float_dense(rng.normal(size=(3, 64)))
+    synapses = [
+        float_connect("input", "hidden", convolution),
+        float_connect("hidden", "readout", dense),
+    ]
+    graph = LayerGraph.build(graph.populations, synapses)
+    network = lower_to_integers(graph, WIDTHS)
+    pixels = rng.integers(0, 256, (40, 2, 4, 4))
+    labels = run_float_snn(graph, pixels).logits.argmax(1)
+    dataset = Dataset(
+        name="noise", max_value=255, num_classes=3, train_pixels=pixels, train_labels=labels,
+        test_pixels=pixels, test_labels=labels,
+    )  # fmt: skip
+    right = measure_fidelity(graph, network, dataset)
+    assert (right.samples, right.same_argmax, right.float_accuracy) == (40, 40, 1)
+    first_class = np.array([2**20, 0, 0]).reshape(3, 1, 1)
+    populations = [*network.populations[:-1], replace(network["readout"], bias=first_class)]
+    biased = measure_fidelity(graph, type(network).build(populations, network.synapses), dataset)
+    share = float((labels == 0).mean())
+    assert 0 < share < 1
+    assert (biased.same_argmax, biased.integer_accuracy) == (40 * share, share)
+    assert biased.float_accuracy == 1

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from builders import connect, dense, network_of, spiking
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_networks import residual_network
 from strategies import integer_networks, random_pixels
@@ -28,16 +29,8 @@ from sim.results import first_divergence
 from sim.runners.lava import run_lava
 from sim.stepped import run_stepped
 from toolchain.errors import LavaError
-from toolchain.networks.integer_network import (
-    IntegerInput,
-    IntegerNetwork,
-    IntegerReadout,
-    IntegerSpiking,
-    IntegerSynapse,
-)
-from toolchain.networks.linear_maps import Convolution, Dense
-
-RUN_OPTIONS = {"deadline": None, "suppress_health_check": list(HealthCheck)}
+from toolchain.networks.integer_network import IntegerNetwork
+from toolchain.networks.linear_maps import Convolution
 
 
 @pytest.fixture(scope="module")
@@ -47,30 +40,16 @@ def lava_python():
 
 def chain(alignment="average"):
     """input -> hidden (T = 3) -> logits on 2x2 images."""
-    weight = np.arange(-4, 4, dtype=np.int8)
-    populations = [
-        IntegerInput(name="input", shape=(1, 2, 2), max_value=16, unit=1.0),
-        IntegerSpiking(
-            name="hidden",
-            shape=(2, 2, 2),
-            timesteps=3,
-            threshold=np.full((2, 1, 1), 20),
-            initial_potential=np.full((2, 1, 1), 10),
-            bias=np.array([5, -5]).reshape(2, 1, 1),
-        ),
-        IntegerReadout(name="logits", shape=(2, 1, 1), bias=np.zeros((2, 1, 1), int), unit=1.0),
-    ]
-    conv = Convolution(weight=np.array([3, -2], np.int8).reshape(2, 1, 1, 1))
-    dense = Dense(weight=np.stack([weight, -weight]))
-    synapses = [
-        IntegerSynapse.of_maps(
-            source="input", target="hidden", maps=(conv,), exponent=1, alignment=alignment
-        ),
-        IntegerSynapse.of_maps(
-            source="hidden", target="logits", maps=(dense,), exponent=0, alignment=alignment
-        ),
-    ]
-    return IntegerNetwork.build(populations, synapses)
+    weight = np.arange(-4, 4)
+    convolution = Convolution(weight=np.array([3, -2], np.int8).reshape(2, 1, 1, 1))
+    return network_of(
+        spiking("hidden", (2, 2, 2), timesteps=3, threshold=20, initial=10, bias=[5, -5]),
+        connect("input", "hidden", convolution, exponent=1, alignment=alignment),
+        connect("hidden", "logits", dense([weight, -weight]), alignment=alignment),
+        image=(1, 2, 2),
+        max_value=16,
+        classes=2,
+    )
 
 
 def emit(network, directory, *, slots=2, link_ticks=1, cores=None):
@@ -112,7 +91,7 @@ def test_names_of_populations_never_meet_in_a_result(lava_python, tmp_path):
 
 
 @pytest.mark.lava
-@settings(max_examples=40, **RUN_OPTIONS)
+@settings(max_examples=40)
 @given(
     integer_networks(alignments=("average", "replicate", "truncate"), any_potential=True),
     st.data(),

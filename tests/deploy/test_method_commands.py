@@ -8,19 +8,14 @@ import json
 import numpy as np
 import pytest
 import torch
+from builders import WIDTHS
 
 from sim.exact.engine import run_exact
 from sim.results import first_divergence
 from sim.stepped import run_stepped
 from toolchain.files.checkpoint import load_checkpoint
 from toolchain.model_zoo import build_model
-from toolchain.networks.integer_network import IntegerWidths
 from toolchain.passes import lower_to_integers
-
-WIDTHS = IntegerWidths(
-    weight_bits=8, max_exponent=13, state_bits=24, threshold_mantissa_bits=17, threshold_shift=6,
-    bias_mantissa_bits=13, bias_exponent_bits=3,
-)  # fmt: skip
 
 
 def test_a_calibrated_model_compiles_with_the_alignment_it_was_calibrated_for(trained, qac_deploy):

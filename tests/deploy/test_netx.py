@@ -9,7 +9,8 @@ from math import prod
 import h5py
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from builders import connect, dense, network_of, spiking
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from netx_cases import assert_same_decisions, vgg
 from strategies import _maps, integer_networks
@@ -20,57 +21,30 @@ from sim.stepped import transmit
 from toolchain.errors import UnsupportedNetworkError
 from toolchain.files.checkpoint import Checkpoint, save_checkpoint
 from toolchain.networks.integer_network import (
-    IntegerInput,
     IntegerNetwork,
-    IntegerReadout,
-    IntegerSpiking,
     IntegerSynapse,
     verify_integer_network,
 )
 from toolchain.networks.linear_maps import Convolution, Dense, SumPool, chain_output_shape
 
 
-def per_channel(*values):
-    return np.array(values, np.int64).reshape(-1, 1, 1)
-
-
-def chain(timesteps=1, maps=None, threshold=None, bias=None, exponent=2, alignment="average"):
+def chain(
+    timesteps=1, maps=None, threshold=(20, 40), bias=(5, -5), exponent=2, alignment="average"
+):
     """input (1 x 2 x 3) -> hidden (two channels) -> logits."""
-    shape = (1, 2, 3)
     maps = maps or (Convolution(weight=np.array([3, -2], np.int8).reshape(2, 1, 1, 1)),)
-    hidden_shape = chain_output_shape(maps, shape)
-    hidden = IntegerSpiking(
-        name="hidden",
-        shape=hidden_shape,
-        timesteps=timesteps,
-        threshold=per_channel(20, 40) if threshold is None else threshold,
-        initial_potential=per_channel(10, 21),
-        bias=per_channel(5, -5) if bias is None else bias,
-    )
-    steps = 1 if alignment == "average" else timesteps
-    readout = IntegerReadout(
-        name="logits", shape=(2, 1, 1), timesteps=steps, bias=per_channel(7, 0), unit=1.0
-    )
-    weight = np.arange(1, 1 + 2 * prod(hidden_shape), dtype=np.int8).reshape(2, -1)
+    hidden_shape = chain_output_shape(maps, (1, 2, 3))
+    weight = np.arange(1, 1 + 2 * prod(hidden_shape)).reshape(2, -1)
     return verify_integer_network(
-        IntegerNetwork.build(
-            [IntegerInput(name="input", shape=shape, max_value=15, unit=1.0), hidden, readout],
-            [
-                IntegerSynapse.of_maps(
-                    source="input",
-                    target="hidden",
-                    maps=maps,
-                    exponent=exponent,
-                    alignment=alignment,
-                ),
-                IntegerSynapse.of_maps(
-                    source="hidden",
-                    target="logits",
-                    maps=(Dense(weight=weight),),
-                    exponent=1,
-                    alignment=alignment,
-                ),
-            ],
+        network_of(
+            spiking("hidden", hidden_shape, timesteps, threshold, [10, 21], bias),
+            connect("input", "hidden", *maps, exponent=exponent, alignment=alignment),
+            connect("hidden", "logits", dense(weight), exponent=1, alignment=alignment),
+            image=(1, 2, 3),
+            max_value=15,
+            classes=2,
+            bias=[7, 0],
+            steps=1 if alignment == "average" else timesteps,
         )
     )
 
@@ -101,7 +75,7 @@ def test_one_timestep_everywhere_loses_nothing_but_fractions_of_biases():
 
 
 def test_several_timesteps_are_written_as_they_are_and_what_is_lost_is_named():
-    export = to_netx(chain(timesteps=3, threshold=per_channel(20, 20)))
+    export = to_netx(chain(timesteps=3, threshold=[20, 20]))
     hidden = export.layers[1].fields
     assert hidden["neuron/vThMant"] == 4  # v > 4 is v >= 20 / 4
     assert hidden["bias"].tolist() == [1, -1]
@@ -115,9 +89,9 @@ def test_several_timesteps_are_written_as_they_are_and_what_is_lost_is_named():
         "compile with --alignment replicate and one T for all",
         "biases of hidden, logits: rounded to whole steps of their weights",
     ]
-    replicated = to_netx(chain(timesteps=3, threshold=per_channel(20, 20), alignment="replicate"))
+    replicated = to_netx(chain(timesteps=3, threshold=[20, 20], alignment="replicate"))
     assert not any("alignment" in loss for loss in replicated.losses)
-    odd = to_netx(chain(timesteps=3, threshold=per_channel(21, 21)))
+    odd = to_netx(chain(timesteps=3, threshold=[21, 21]))
     assert "thresholds of hidden: rounded up to whole steps of their weights" in odd.losses
 
 
@@ -141,12 +115,12 @@ def test_an_input_that_could_wrap_around_is_named():
             "compile with --thresholds 1, or with --max-timesteps 1, which NetX can express exactly",
         ),
         (
-            {"timesteps": 3, "threshold": per_channel(2**20, 2**20)},
+            {"timesteps": 3, "threshold": [2**20, 2**20]},
             "hidden: threshold 262,144, in steps of its weights, exceeds NetX's 17 bits (131,071); train "
             "with a smaller threshold, or use fewer timesteps",
         ),
         (
-            {"timesteps": 2, "threshold": per_channel(20, 20), "bias": per_channel(40_000, 0)},
+            {"timesteps": 2, "threshold": [20, 20], "bias": [40_000, 0]},
             "hidden: bias 10,000, in steps of its weights, exceeds NetX's 13 bits (4,095); compile with "
             "--thresholds 1 or with fewer --weight-bits",
         ),
@@ -178,7 +152,7 @@ def test_what_netx_cannot_say_is_refused(options, message):
     assert str(refusal.value) == message
 
 
-@settings(deadline=None, max_examples=150, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150)
 @given(st.data(), st.integers(0, 2**32 - 1))
 def test_merged_maps_compute_what_the_chain_does(data, seed):
     rng = np.random.default_rng(seed)
@@ -200,7 +174,7 @@ def test_merged_maps_compute_what_the_chain_does(data, seed):
     assert np.array_equal(transmit(alone, values), expected)
 
 
-@settings(deadline=None, max_examples=150, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150)
 @given(integer_networks(any_potential=True))
 def test_a_single_decision_is_exact_for_every_input(network):
     """Neuron by neuron: the least W N + bias that spikes in NetX is the least that spikes here."""

@@ -7,6 +7,7 @@ from itertools import permutations
 
 import numpy as np
 import pytest
+from builders import float_connect, float_dense, float_network_of, float_spiking
 from small_targets import small_target
 
 from deploy.design.compilation import CompileOptions
@@ -19,46 +20,34 @@ from hw_models.target_description import describe_target, load_target
 from sim.engines import simulate
 from toolchain.datasets import Dataset, load_dataset
 from toolchain.files.checkpoint import load_checkpoint
-from toolchain.networks.layer_graph import (
-    InputPopulation,
-    LayerGraph,
-    ReadoutPopulation,
-    SpikingPopulation,
-    Synapse,
-)
-from toolchain.networks.linear_maps import Convolution, Dense
+from toolchain.networks.linear_maps import Convolution
 
 
 def random_residual_network(seed):
     """input -> stem -> inner -> join <- stem, join -> logits, with windows of 1 to 5 ticks."""
     rng = np.random.default_rng(seed)
-    shape, one = (4, 6, 6), np.ones((1, 1, 1))
 
-    def spiking(name):
-        return SpikingPopulation(
-            name=name, shape=shape, timesteps=int(rng.integers(1, 6)), threshold=one,
-            initial_potential=one / 2, bias=rng.normal(0, 0.1, (4, 1, 1)),
-        )  # fmt: skip
+    def neurons(name):
+        return float_spiking(
+            name, (4, 6, 6), int(rng.integers(1, 6)), bias=rng.normal(0, 0.1, (4, 1, 1))
+        )
 
     def convolution(source, target, channels):
         weight = rng.normal(0, 0.4, (4, channels, 3, 3))
-        maps = (Convolution(weight=weight, padding=(1, 1)),)
-        return Synapse(source=source, target=target, maps=maps)
+        return float_connect(source, target, Convolution(weight=weight, padding=(1, 1)))
 
-    dense = Dense(weight=rng.normal(0, 0.3, (3, 144)))
-    return LayerGraph.build(
-        [
-            InputPopulation(name="input", shape=(1, 6, 6), max_value=15, unit=1 / 15),
-            *(spiking(name) for name in ("stem", "inner", "join")),
-            ReadoutPopulation(name="logits", shape=(3, 1, 1), bias=np.zeros((3, 1, 1))),
-        ],
-        [
-            convolution("input", "stem", 1),
-            convolution("stem", "inner", 4),
-            convolution("inner", "join", 4),
-            convolution("stem", "join", 4),
-            Synapse(source="join", target="logits", maps=(dense,)),
-        ],
+    head = float_dense(rng.normal(0, 0.3, (3, 144)))
+    return float_network_of(
+        *map(neurons, ("stem", "inner", "join")),
+        convolution("input", "stem", 1),
+        convolution("stem", "inner", 4),
+        convolution("inner", "join", 4),
+        convolution("stem", "join", 4),
+        float_connect("join", "logits", head),
+        image=(1, 6, 6),
+        max_value=15,
+        unit=1 / 15,
+        classes=3,
     )
 
 
@@ -95,10 +84,9 @@ def beaten(first, points):
     ]
 
 
-def target_of(folder, profile):
+def target_of(profile):
     """One mesh row of 8 cores on each chip, few compartments on a core; one cost profile, or both."""
     target = small_target(
-        folder,
         core={"compartments": 160},
         mesh={"width": 8, "height": 2, "cores_per_tile": 1},
         chips={"count": 20},
@@ -114,8 +102,8 @@ def target_of(folder, profile):
     ("seed", "profile", "budget"),
     [(0, None, 0), (1, "davies2018", 0), (2, "sanafe", 0), (14, None, 4), (4, "sanafe", 4)],
 )
-def test_no_objective_is_beaten_in_its_own_measure(seed, profile, budget, tmp_path):
-    model, target = random_residual_network(seed), target_of(tmp_path, profile)
+def test_no_objective_is_beaten_in_its_own_measure(seed, profile, budget):
+    model, target = random_residual_network(seed), target_of(profile)
     first, points = found_by(model, target, own_dataset(model, target, seed), budget)
     assert beaten(first, points) == []
     if budget == 0:
@@ -135,13 +123,13 @@ def test_no_objective_is_beaten_on_digits(trained):
     assert points["traffic"].interval_ticks <= first.interval_ticks
 
 
-def test_an_objective_that_tries_nothing_is_beaten(monkeypatch, tmp_path):
+def test_an_objective_that_tries_nothing_is_beaten(monkeypatch):
     """The comparison above reports a difference where there is one."""
     monkeypatch.setattr(search, "take_from_others", lambda found, first: None)
     for name in set(OBJECTIVES) - {"energy", "stalls"}:
         monkeypatch.delitem(OBJECTIVES, name)
     monkeypatch.setitem(OBJECTIVES, "energy", replace(OBJECTIVES["energy"], steps=()))
-    model, target = random_residual_network(0), target_of(tmp_path, None)
+    model, target = random_residual_network(0), target_of(None)
     first, points = found_by(model, target, own_dataset(model, target, 0), 0)
     assert beaten(first, points) == [("energy", "stalls")]
 

@@ -6,7 +6,7 @@ import json
 from itertools import pairwise
 
 import pytest
-from small_targets import small_target
+from small_targets import write_target
 
 from toolchain.files.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 
@@ -46,6 +46,7 @@ def test_replicas_share_the_longest_windows_until_none_stalls(qac_deploy, model)
     report = designs(qac_deploy, model, "--optimize", "stalls")
     shared = [p for p in kept(report) if p["replicas"]]
     assert [p["interval_ticks"] for p in shared] == [2, 1]  # T = 3, 3, 2, 2
+    assert ["one result every 2 ticks" in p["change"] for p in shared] == [True, False]
     assert shared[-1]["stall_share"] == 0
     assert shared[-1]["accuracy"] == kept(report)[0]["accuracy"]
     replicas = {p["name"]: p["replicas"] for p in report["populations"]}
@@ -69,7 +70,7 @@ def test_an_interval_asked_for_is_where_replication_stops(qac_deploy, model):
 
 
 def test_replicas_fill_the_chips_in_use_and_take_more_only_when_asked(qac_deploy, model, tmp_path):
-    small_target(tmp_path, mesh={"width": 3, "height": 2, "cores_per_tile": 4})
+    write_target(tmp_path / "small.yaml", mesh={"width": 3, "height": 2, "cores_per_tile": 4})
     common = ("--target", "small.yaml", "--optimize", "stalls")
     report = designs(qac_deploy, model, *common)
     assert report["mapping"]["num_chips"] == kept(report)[-1]["num_chips"] == 1

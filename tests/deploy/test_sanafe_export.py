@@ -12,7 +12,7 @@ from math import lcm
 import numpy as np
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from installed_command import run_command
 from single_synapses import dense_synapses, within_exponents
@@ -21,7 +21,7 @@ from small_targets import small_target
 from strategies import integer_networks, random_pixels
 
 from deploy.backends.sanafe import network as sanafe_network
-from deploy.backends.sanafe.architecture import loihi_file
+from deploy.backends.sanafe.architecture import NEURONS_PER_UNIT, architecture_document, loihi_file
 from deploy.backends.sanafe.explicit_synapses import explicit_synapses, tile_inputs
 from deploy.backends.sanafe.network import to_sanafe, write_sanafe
 from deploy.backends.sanafe.places import copies_in_flight
@@ -54,7 +54,7 @@ def exported(compiled, tmp_path_factory):
     return process, cwd / "sanafe"
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60)
 @given(integer_networks())
 def test_every_synapse_is_listed_once_with_its_weight(network):
     for synapse in network.synapses:
@@ -70,7 +70,7 @@ def test_every_synapse_is_listed_once_with_its_weight(network):
         assert np.array_equal(table.weight, weights[table.target, table.source])
 
 
-@settings(deadline=None, max_examples=30, suppress_health_check=list(HealthCheck))
+@settings(max_examples=30)
 @given(integer_networks())
 def test_the_bit_planes_sent_to_all_tiles_add_up_to_the_pixels_currents(network):
     network = within_exponents(network)
@@ -90,7 +90,7 @@ def test_the_bit_planes_sent_to_all_tiles_add_up_to_the_pixels_currents(network)
         assert np.array_equal(current, transmit(synapse, pixels[None]).reshape(-1))
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60)
 @given(integer_networks(), st.integers(1, 4), st.data())
 def test_copies_are_enough_and_no_fewer_would_be(network, slots, data):
     network = within_exponents(network)
@@ -224,10 +224,10 @@ def test_the_folder_runs_alone(tmp_path):
 
 
 @pytest.mark.sanafe
-def test_several_chips_become_one_mesh_and_that_is_said(tmp_path):
+def test_several_chips_become_one_mesh_and_that_is_said():
     network = residual_network()
     target = small_target(
-        tmp_path, core={"compartments": 32}, mesh={"width": 1, "height": 2, "cores_per_tile": 2}
+        core={"compartments": 32}, mesh={"width": 1, "height": 2, "cores_per_tile": 2}
     )
     mapping, pipeline = mapped(network, target)
     assert mapping.num_chips > 1
@@ -238,6 +238,16 @@ def test_several_chips_become_one_mesh_and_that_is_said(tmp_path):
     assert architecture["tile"][0]["core"][0]["name"] == "loihi_core[0..1]"
     said = f"{mapping.num_chips} chips: one mesh of {mapping.num_chips} x 2 tiles"
     assert any(said in loss for loss in export.losses)
+
+
+@pytest.mark.sanafe
+@pytest.mark.parametrize(("neurons", "last"), [(NEURONS_PER_UNIT, 0), (NEURONS_PER_UNIT + 1, 1)])
+def test_a_core_has_as_many_soma_units_as_its_neurons_need(neurons, last):
+    sizes = {"width": 1, "height": 1, "cores_per_tile": 1, "host_tiles": (), "neurons_per_host": 0}
+    document = architecture_document(neurons_per_core=neurons, **sizes)
+    (core,) = document["architecture"]["tile"][0]["core"]
+    assert [soma["name"] for soma in core["soma"]] == [f"loihi_lif[0..{last}]"]
+    assert [part["name"] for part in core["dendrite"]] == [f"loihi_dendrites[0..{last}]"]
 
 
 @pytest.mark.sanafe

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import distributed
 import numpy as np
 import pytest
+from builders import connect, network_of, spiking
 
 from deploy.dataset_run import cluster as simulation_cluster
 from deploy.dataset_run import journal as journal_module
@@ -21,13 +22,7 @@ from deploy.dataset_run.simulate_dataset import (
 )
 from sim.stepped import run_stepped
 from toolchain.errors import ClusterError, ModelFileError
-from toolchain.networks.integer_network import (
-    IntegerInput,
-    IntegerNetwork,
-    IntegerReadout,
-    IntegerSpiking,
-    IntegerSynapse,
-)
+from toolchain.networks.integer_network import IntegerNetwork
 from toolchain.networks.linear_maps import Convolution, Dense
 
 SAMPLES = 2 * CHUNK_SAMPLES + 7
@@ -38,28 +33,14 @@ def network():
     rng = np.random.default_rng(3)
     weight = rng.integers(-127, 128, (4, 1, 3, 3), dtype=np.int8)
     head = rng.integers(-127, 128, (5, 4 * 16), dtype=np.int8)
-    threshold = np.full((4, 1, 1), 60_000, np.int64)
-    return IntegerNetwork.build(
-        [
-            IntegerInput(name="input", shape=(1, 4, 4), max_value=255, unit=1.0),
-            IntegerSpiking(
-                name="hidden", shape=(4, 4, 4), timesteps=3, threshold=threshold,
-                initial_potential=threshold // 2, bias=np.zeros((4, 1, 1), np.int64),
-            ),
-            IntegerReadout(
-                name="logits", shape=(5, 1, 1), bias=np.zeros((5, 1, 1), np.int64), unit=1.0
-            ),
-        ],
-        [
-            IntegerSynapse.of_maps(
-                source="input", target="hidden", maps=(Convolution(weight=weight, padding=(1, 1)),),
-                exponent=0,
-            ),
-            IntegerSynapse.of_maps(
-                source="hidden", target="logits", maps=(Dense(weight=head),), exponent=2
-            ),
-        ],
-    )  # fmt: skip
+    return network_of(
+        spiking("hidden", (4, 4, 4), timesteps=3, threshold=60_000, initial=30_000),
+        connect("input", "hidden", Convolution(weight=weight, padding=(1, 1))),
+        connect("hidden", "logits", Dense(weight=head), exponent=2),
+        image=(1, 4, 4),
+        max_value=255,
+        classes=5,
+    )
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,8 @@ from dataclasses import fields
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from builders import connect, dense, network_of, spiking
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from single_synapses import dense_synapses, within_exponents
 from strategies import integer_networks, random_pixels
@@ -27,14 +28,7 @@ from hw_models.multicore.pipeline.pipeline_ticks import schedule_pipeline
 from hw_models.multicore.pipeline.provisioning import uniform_provisioning
 from hw_models.target_description import load_target
 from sim.stepped import run_stepped
-from toolchain.networks.integer_network import (
-    IntegerInput,
-    IntegerNetwork,
-    IntegerReadout,
-    IntegerSpiking,
-    IntegerSynapse,
-)
-from toolchain.networks.linear_maps import Dense
+from toolchain.networks.integer_network import IntegerInput
 
 LOIHI = load_target("loihi-sim")
 
@@ -63,7 +57,7 @@ def sources_of_cores(mapping):
     return sources
 
 
-@settings(deadline=None, max_examples=50, suppress_health_check=list(HealthCheck))
+@settings(max_examples=50)
 @given(integer_networks(), st.integers(0, 2**32 - 1), st.sampled_from(["sanafe", "davies2018"]))
 def test_every_core_waits_for_its_neighbours_only(network, seed, profile_name):
     network = within_exponents(network)
@@ -101,7 +95,7 @@ def test_every_core_waits_for_its_neighbours_only(network, seed, profile_name):
     assert found[:, -1].max() >= with_barrier.sum(axis=1).max() - 1e-6
 
 
-@settings(deadline=None, max_examples=30, suppress_health_check=list(HealthCheck))
+@settings(max_examples=30)
 @given(integer_networks(), st.integers(0, 2**32 - 1), st.sampled_from(["sanafe", "davies2018"]))
 def test_the_steady_pace_is_that_of_a_long_run_and_never_slower_than_with_a_barrier(
     network, seed, profile_name
@@ -142,34 +136,18 @@ def test_cores_that_do_not_talk_do_not_wait():
     synapses. With a barrier the two add up. Without, ``right`` waits in tick 1 for ``join`` alone, which
     ended tick 0 after 1 ns: both branches end tick 1 after 101 ns, and the five ticks left take 1 ns each.
     """
-    one = np.ones((1, 1), np.int8)
-
-    def population(name):
-        value = np.ones((1, 1, 1), np.int64)
-        return IntegerSpiking(
-            name=name, shape=(1, 1, 1), timesteps=1,
-            threshold=value, initial_potential=0 * value, bias=0 * value,
-        )  # fmt: skip
-
-    def synapse(source, target):
-        return IntegerSynapse.of_maps(
-            source=source, target=target, exponent=0, maps=(Dense(weight=one),)
-        )
-
-    network = IntegerNetwork.build(
-        [
-            IntegerInput(name="input", shape=(1, 1, 1), max_value=1, unit=1.0),
-            *map(population, ("left", "right", "join")),
-            IntegerReadout(
-                name="logits", shape=(1, 1, 1), bias=np.zeros((1, 1, 1), np.int64), unit=1.0
-            ),
-        ],
-        [
-            synapse("input", "left"), synapse("input", "right"), synapse("left", "join"),
-            synapse("right", "join"), synapse("join", "logits"),
-        ],
-    )  # fmt: skip
-    mapping, schedule = mapped_run(network, 1)
+    edges = (
+        ("input", "left"),
+        ("input", "right"),
+        ("left", "join"),
+        ("right", "join"),
+        ("join", "logits"),
+    )
+    branches = network_of(
+        *map(spiking, ("left", "right", "join")),
+        *(connect(source, target, dense([[1]])) for source, target in edges),
+    )
+    mapping, schedule = mapped_run(branches, 1)
     assert [core.tile.population for core in mapping.cores] == ["left", "right", "join", "logits"]
     counts = {f.name: np.zeros((4, schedule.num_ticks)) for f in fields(Events)}
     profile = LOIHI.cost_profiles["sanafe"]

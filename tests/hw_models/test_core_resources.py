@@ -6,7 +6,7 @@ from math import ceil
 
 import numpy as np
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from single_synapses import dense_synapses, within_exponents
 from small_networks import one_layer
@@ -32,7 +32,7 @@ from toolchain.networks.linear_maps import Convolution, Dense, Scale, with_weigh
 LOIHI = load_target("loihi-sim")
 
 
-@settings(deadline=None, max_examples=200, suppress_health_check=list(HealthCheck))
+@settings(max_examples=200)
 @given(integer_networks())
 def test_connectivity_is_that_of_every_single_synapse(network):
     for synapse in network.synapses:
@@ -74,7 +74,7 @@ def shared_lists(network, synapse, tile, atoms):
     return lists
 
 
-@settings(deadline=None, max_examples=150, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150)
 @given(
     integer_networks(),
     st.integers(1, 3),
@@ -85,11 +85,10 @@ def shared_lists(network, synapse, tile, atoms):
     st.integers(2, 12),
 )
 def test_resources_of_every_core_by_recount(
-    tmp_path_factory, network, slots, compartments, words, atoms, data, thresholds
+    network, slots, compartments, words, atoms, data, thresholds
 ):
     network = within_exponents(network)
     target = small_target(
-        tmp_path_factory.mktemp("target"),
         core={
             "compartments": compartments,
             "synapse_words": words,
@@ -167,12 +166,12 @@ def shared_samples(replicas, synapse):
     return {(sample % sources, sample % targets) for sample in range(sources * targets)}
 
 
-@settings(deadline=None, max_examples=50, suppress_health_check=list(HealthCheck))
+@settings(max_examples=50)
 @given(integer_networks(), st.integers(1, 8))
-def test_the_highest_use_is_that_of_all_tiles_together(tmp_path_factory, network, compartments):
+def test_the_highest_use_is_that_of_all_tiles_together(network, compartments):
     network = within_exponents(network)
     core = {"compartments": compartments}
-    target = small_target(tmp_path_factory.mktemp("target"), core=core)
+    target = small_target(core=core)
     provisioning = uniform_provisioning(network, 1)
     try:
         parts = partition(network, target, provisioning)
@@ -186,7 +185,7 @@ def test_the_highest_use_is_that_of_all_tiles_together(tmp_path_factory, network
             assert getattr(highest, limit) == max(getattr(use, limit) for use in uses)
 
 
-def test_replicas_that_take_the_same_samples_talk_and_others_do_not(tmp_path):
+def test_replicas_that_take_the_same_samples_talk_and_others_do_not():
     """Two replicas of each: the n-th sends to the n-th, on as many axons as alone. Three hear both."""
     network = one_layer(Dense(weight=np.full((9, 6), 3, np.int8)), (6, 1, 1))
     alone = map_network(network, LOIHI, uniform_provisioning(network, 2))

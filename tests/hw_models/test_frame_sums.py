@@ -30,7 +30,7 @@ def weights_of(draw, sizes, rng):
     return [rows.astype(bool) for rows in weights] if largest == 1 else weights
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(
     st.tuples(*(st.integers(0, 3),) * 2, *(st.integers(1, 9),) * 3),
     st.permutations(range(5)),

@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from builders import connect, dense, network_of, spiking
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from single_synapses import dense_synapses, within_exponents
 from small_networks import one_layer
@@ -26,13 +27,7 @@ from toolchain.importers.torch_module import convert
 from toolchain.method.quantize_activations import balance_thresholds, quantize_activations
 from toolchain.method.quantizers import TimestepQuantizer
 from toolchain.model_zoo import build_model
-from toolchain.networks.integer_network import (
-    IntegerInput,
-    IntegerNetwork,
-    IntegerReadout,
-    IntegerSpiking,
-    IntegerSynapse,
-)
+from toolchain.networks.integer_network import IntegerInput, IntegerNetwork
 from toolchain.networks.linear_maps import Convolution, Dense, Scale, SumPool
 from toolchain.passes import lower_to_integers
 
@@ -54,23 +49,23 @@ def test_a_shared_convolution_by_hand():
     assert core.use.compartments == 5 * 3
 
 
-def test_one_population_axon_serves_all_channels_of_a_pixel(tmp_path):
+def test_one_population_axon_serves_all_channels_of_a_pixel():
     network = one_layer(Dense(weight=np.full((2, 6), 3, np.int8)), (6, 1, 1))
     for atoms, axons in ((6, 1), (5, 2), (1, 6)):
-        target = small_target(tmp_path, population_axons={"atoms": atoms})
+        target = small_target(population_axons={"atoms": atoms})
         (core,) = map_network(network, target, uniform_provisioning(network, 2)).cores_of("hidden")
         assert core.use.input_axons == axons
 
 
-def test_a_limit_holds_at_its_value_and_not_one_below(tmp_path):
+def test_a_limit_holds_at_its_value_and_not_one_below():
     network = one_layer(Dense(weight=np.full((4, 6), 3, np.int8)), (6, 1, 1))
     provisioning = uniform_provisioning(network, 2)
     (core,) = map_network(network, LOIHI, provisioning).cores_of("hidden")
     for limit in ("compartments", "synapse_words"):
         used = getattr(core.use, limit)
-        at = map_network(network, small_target(tmp_path, core={limit: used}), provisioning)
+        at = map_network(network, small_target(core={limit: used}), provisioning)
         assert len(at.cores_of("hidden")) == 1
-        below = map_network(network, small_target(tmp_path, core={limit: used - 1}), provisioning)
+        below = map_network(network, small_target(core={limit: used - 1}), provisioning)
         assert len(below.cores_of("hidden")) == 2
 
 
@@ -85,18 +80,18 @@ def with_thresholds(thresholds):
 
 
 @pytest.mark.parametrize("shape", [(6, 1, 1), (1, 1, 6), (1, 6, 1)])
-def test_a_core_holds_few_different_thresholds_along_any_axis(tmp_path, shape):
+def test_a_core_holds_few_different_thresholds_along_any_axis(shape):
     """Three thresholds on six neurons: one more profile for the buffers makes four."""
     network = with_thresholds(np.array([64, 64, 128, 128, 192, 192]).reshape(shape))
     provisioning = uniform_provisioning(network, 2)
     for profiles, cores in ((4, 1), (3, 2), (2, 3)):
-        target = small_target(tmp_path, core={"threshold_profiles": profiles})
+        target = small_target(core={"threshold_profiles": profiles})
         hidden = map_network(network, target, provisioning).cores_of("hidden")
         assert len(hidden) == cores
         assert max(core.use.threshold_profiles for core in hidden) <= profiles
 
 
-def test_a_threshold_for_each_neuron_takes_many_cores_and_a_refusal_names_the_remedy(tmp_path):
+def test_a_threshold_for_each_neuron_takes_many_cores_and_a_refusal_names_the_remedy():
     network = with_thresholds(64 * np.arange(1, 41).reshape(1, 5, 8))
     provisioning = uniform_provisioning(network, 1)
     hidden = map_network(network, LOIHI, provisioning).cores_of("hidden")
@@ -104,7 +99,7 @@ def test_a_threshold_for_each_neuron_takes_many_cores_and_a_refusal_names_the_re
     assert sorted(core.use.threshold_profiles for core in hidden) == [5] * 4 + [7] * 4
     one_chip = {"mesh": {"width": 1, "height": 1, "cores_per_tile": 4}, "chips": {"count": 1}}
     with pytest.raises(MappingError) as refusal:
-        map_network(network, small_target(tmp_path, **one_chip), provisioning)
+        map_network(network, small_target(**one_chip), provisioning)
     assert str(refusal.value) == (
         "the network needs 10 cores, 6 more than the 4 of small, one chip (most: hidden 8, logits 1, "
         "source 1; hidden fills the threshold profiles of its cores); give its neurons fewer different "
@@ -112,16 +107,14 @@ def test_a_threshold_for_each_neuron_takes_many_cores_and_a_refusal_names_the_re
     )
 
 
-def test_more_weight_formats_than_a_core_has_are_refused(tmp_path):
+def test_more_weight_formats_than_a_core_has_are_refused():
     """Each of 8 bit planes of a pixel shifts the weight by one more."""
     network = integer_network_with_fan_in(3, max_value=255)
     provisioning = uniform_provisioning(network, 2)
-    (core,) = map_network(
-        network, small_target(tmp_path, core={"synapse_formats": 8}), provisioning
-    ).cores
+    (core,) = map_network(network, small_target(core={"synapse_formats": 8}), provisioning).cores
     assert core.use.synapse_formats == 8
     with pytest.raises(MappingError) as refusal:
-        map_network(network, small_target(tmp_path, core={"synapse_formats": 7}), provisioning)
+        map_network(network, small_target(core={"synapse_formats": 7}), provisioning)
     assert str(refusal.value) == (
         "logits: one neuron needs 8 synapse formats, 1 more than the 7 of a core of small; use pixels of "
         "fewer bits, or fewer synapses into it"
@@ -140,7 +133,7 @@ def events_of(network, core):
     return total
 
 
-@settings(deadline=None, max_examples=80, suppress_health_check=list(HealthCheck))
+@settings(max_examples=80)
 @given(integer_networks(), st.data())
 def test_finer_tiles_are_no_more_work_than_asked(network, data):
     network = within_exponents(network)
@@ -170,10 +163,9 @@ def test_finer_tiles_are_no_more_work_than_asked(network, data):
             assert len(after.cores_of(population)) >= len(before.cores_of(population))
 
 
-def test_a_network_that_needs_it_goes_on_the_next_chip(tmp_path):
+def test_a_network_that_needs_it_goes_on_the_next_chip():
     network = one_layer(Dense(weight=np.full((9, 6), 3, np.int8)), (6, 1, 1))
     target = small_target(
-        tmp_path,
         core={"compartments": 6},
         mesh={"width": 1, "height": 1, "cores_per_tile": 2},
         chips={"count": 5},
@@ -202,7 +194,7 @@ def test_the_networks_of_the_paper_map(architecture):
     )
 
 
-@settings(deadline=None, max_examples=20, suppress_health_check=list(HealthCheck))
+@settings(max_examples=20)
 @given(integer_networks())
 def test_cores_fill_the_mesh_along_a_snake_in_any_order(network):
     mapping = map_network(within_exponents(network), LOIHI, uniform_provisioning(network, 2))
@@ -238,9 +230,9 @@ def test_regions_of_two_large_layers_share_a_chip_and_send_less():
     assert costs["by_region"][1] < costs["by_population"][1]
 
 
-def test_a_layer_that_no_core_holds_names_limit_amount_and_remedy(tmp_path):
+def test_a_layer_that_no_core_holds_names_limit_amount_and_remedy():
     network = integer_network_with_fan_in(3000)
-    target = small_target(tmp_path, core={"input_axons": 5})
+    target = small_target(core={"input_axons": 5})
     with pytest.raises(MappingError) as refusal:
         map_network(network, target, uniform_provisioning(network, 2))
     assert str(refusal.value) == (
@@ -249,12 +241,12 @@ def test_a_layer_that_no_core_holds_names_limit_amount_and_remedy(tmp_path):
     )
 
 
-def test_a_chip_that_is_too_small_says_by_how_much_and_what_would_fit(tmp_path):
+def test_a_chip_that_is_too_small_says_by_how_much_and_what_would_fit():
     one_core = {"mesh": {"width": 1, "height": 1, "cores_per_tile": 1}, "chips": {"count": 1}}
     network = integer_network_with_fan_in(3, classes=5)
 
     def refusal(compartments):
-        target = small_target(tmp_path, core={"compartments": compartments}, **one_core)
+        target = small_target(core={"compartments": compartments}, **one_core)
         with pytest.raises(MappingError) as refused:
             map_network(network, target, uniform_provisioning(network, 2))
         return str(refused.value)
@@ -268,7 +260,7 @@ def test_a_chip_that_is_too_small_says_by_how_much_and_what_would_fit(tmp_path):
     with pytest.raises(MappingError) as refused:
         map_network(
             network,
-            small_target(tmp_path, core={"compartments": 5}, **one_core),
+            small_target(core={"compartments": 5}, **one_core),
             uniform_provisioning(network, 2, {"logits": 2}),
         )
     assert str(refused.value).endswith(
@@ -283,57 +275,27 @@ def test_bit_planes_beyond_the_weight_exponents_are_refused():
 
 
 def integer_network_with_fan_in(inputs, classes=1, max_value=1, exponent=0):
-    return IntegerNetwork.build(
-        [
-            IntegerInput(name="input", shape=(inputs, 1, 1), max_value=max_value, unit=1.0),
-            IntegerReadout(
-                name="logits",
-                shape=(classes, 1, 1),
-                bias=np.zeros((classes, 1, 1), np.int64),
-                unit=1.0,
-            ),
-        ],
-        [
-            IntegerSynapse.of_maps(
-                source="input",
-                target="logits",
-                exponent=exponent,
-                maps=(Dense(weight=np.ones((classes, inputs), np.int8)),),
-            )
-        ],
+    return network_of(
+        connect("input", "logits", dense(np.ones((classes, inputs))), exponent=exponent),
+        image=(inputs, 1, 1),
+        max_value=max_value,
+        classes=classes,
     )
 
 
 def two_large_layers():
     """input -> first -> second (3x3, 64 channels on 32x32) -> logits."""
-    shape = (64, 32, 32)
-    ones = np.ones((64, 1, 1), np.int64)
 
-    def spiking(name):
-        return IntegerSpiking(
-            name=name, shape=shape, timesteps=1, threshold=64 * ones, initial_potential=32 * ones,
-            bias=0 * ones,
-        )  # fmt: skip
+    def convolution(inputs):
+        return Convolution(weight=np.ones((64, inputs, 3, 3), np.int8), padding=(1, 1))
 
-    def conv(source, target, inputs):
-        kernel = Convolution(weight=np.ones((64, inputs, 3, 3), np.int8), padding=(1, 1))
-        return IntegerSynapse.of_maps(source=source, target=target, exponent=0, maps=(kernel,))
-
-    readout = (
-        SumPool(kernel=(32, 32), stride=(32, 32)),
-        Dense(weight=np.ones((2, 64), np.int8)),
-    )
-    zeros = np.zeros((2, 1, 1), np.int64)
-    return IntegerNetwork.build(
-        [
-            IntegerInput(name="input", shape=(1, 32, 32), max_value=1, unit=1.0),
-            spiking("first"),
-            spiking("second"),
-            IntegerReadout(name="logits", shape=(2, 1, 1), bias=zeros, unit=1.0),
-        ],
-        [
-            conv("input", "first", 1),
-            conv("first", "second", 64),
-            IntegerSynapse.of_maps(source="second", target="logits", exponent=0, maps=readout),
-        ],
+    pool = SumPool(kernel=(32, 32), stride=(32, 32))
+    return network_of(
+        spiking("first", (64, 32, 32), threshold=64, initial=32),
+        spiking("second", (64, 32, 32), threshold=64, initial=32),
+        connect("input", "first", convolution(1)),
+        connect("first", "second", convolution(64)),
+        connect("second", "logits", pool, dense(np.ones((2, 64)))),
+        image=(1, 32, 32),
+        classes=2,
     )

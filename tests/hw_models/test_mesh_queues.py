@@ -6,6 +6,7 @@ from dataclasses import fields
 
 import numpy as np
 import pytest
+from builders import connect, dense, network_of, spiking
 from small_targets import small_target
 
 from hw_models.multicore.cost.asynchronous_time import tick_ends_ns
@@ -16,49 +17,22 @@ from hw_models.multicore.mapping.mapping import map_network
 from hw_models.multicore.pipeline.pipeline_ticks import schedule_pipeline
 from hw_models.multicore.pipeline.provisioning import uniform_provisioning
 from sim.stepped import run_stepped
-from toolchain.networks.integer_network import (
-    IntegerInput,
-    IntegerNetwork,
-    IntegerReadout,
-    IntegerSpiking,
-    IntegerSynapse,
-)
-from toolchain.networks.linear_maps import Dense
 
 
 def two_sources(left, right):
     """``left`` and ``right``, of so many neurons that all fire in their one step, send to ``join``."""
 
-    def population(name, neurons):
-        ones = np.ones((neurons, 1, 1), np.int64)
-        return IntegerSpiking(
-            name=name, shape=(neurons, 1, 1), timesteps=1,
-            threshold=ones, initial_potential=0 * ones, bias=ones,
-        )  # fmt: skip
-
-    def synapse(source, target, neurons, sources):
-        weight = np.ones((neurons, sources), np.int8)
-        return IntegerSynapse(
-            source=source, target=target, exponent=0, weighted=Dense(weight=weight)
-        )
-
-    return IntegerNetwork.build(
-        [
-            IntegerInput(name="input", shape=(1, 1, 1), max_value=1, unit=1.0),
-            population("left", left),
-            population("right", right),
-            population("join", 1),
-            IntegerReadout(
-                name="logits", shape=(1, 1, 1), bias=np.zeros((1, 1, 1), np.int64), unit=1.0
-            ),
-        ],
-        [
-            synapse("input", "left", left, 1),
-            synapse("input", "right", right, 1),
-            synapse("left", "join", 1, left),
-            synapse("right", "join", 1, right),
-            synapse("join", "logits", 1, 1),
-        ],
+    sizes = {"input": 1, "left": left, "right": right, "join": 1, "logits": 1}
+    edges = (
+        ("input", "left"),
+        ("input", "right"),
+        ("left", "join"),
+        ("right", "join"),
+        ("join", "logits"),
+    )
+    return network_of(
+        *(spiking(name, (sizes[name], 1, 1), bias=1) for name in ("left", "right", "join")),
+        *(connect(a, b, dense(np.ones((sizes[b], sizes[a])))) for a, b in edges),
     )
 
 
@@ -68,9 +42,9 @@ def mapped_run(network, target):
 
 
 @pytest.fixture
-def row_of_tiles(tmp_path):
+def row_of_tiles():
     """left, right, join and logits on a tile each, from west to east."""
-    target = small_target(tmp_path, mesh={"width": 4, "height": 1, "cores_per_tile": 1})
+    target = small_target(mesh={"width": 4, "height": 1, "cores_per_tile": 1})
     mapping, schedule = mapped_run(two_sources(2, 3), target)
     positions = {core.tile.population: core.position for core in mapping.cores}
     assert positions == {"left": (0, 0), "right": (1, 0), "join": (2, 0), "logits": (3, 0)}
@@ -102,9 +76,9 @@ def test_two_routes_that_share_a_link(row_of_tiles):
     assert arrivals_ns(profile, events)[join, sent] == pytest.approx(1.25 * (16 + 4.7))
 
 
-def test_messages_go_along_x_then_along_y(tmp_path):
+def test_messages_go_along_x_then_along_y():
     """Links are numbered after the cores: four into each tile, column by column, from west to north."""
-    target = small_target(tmp_path, mesh={"width": 2, "height": 2, "cores_per_tile": 1})
+    target = small_target(mesh={"width": 2, "height": 2, "cores_per_tile": 1})
     mapping, _ = mapped_run(two_sources(1, 1), target)
     positions = [core.position for core in mapping.cores]
     assert positions == [(0, 0), (1, 0), (1, 1), (0, 1)]  # a snake
@@ -120,8 +94,8 @@ def test_messages_go_along_x_then_along_y(tmp_path):
     assert [line.hops.tolist() for line in (to_join, back, same)] == [[2], [2], [0]]
 
 
-def test_a_message_to_another_chip_loads_the_link_out_of_its_core_alone(tmp_path):
-    target = small_target(tmp_path, mesh={"width": 2, "height": 1, "cores_per_tile": 1})
+def test_a_message_to_another_chip_loads_the_link_out_of_its_core_alone():
+    target = small_target(mesh={"width": 2, "height": 1, "cores_per_tile": 1})
     mapping, _ = mapped_run(two_sources(1, 1), target)
     assert [core.chip_index for core in mapping.cores] == [0, 0, 1, 1]
     across = paths(mapping, np.array([0]), np.array([2]))

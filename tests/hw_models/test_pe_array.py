@@ -6,13 +6,13 @@ import random
 from dataclasses import replace
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from imagenet_vgg import imagenet_vgg16
 from oracles.loop_trace import trace_loops
 from random_kernels import random_dataflow, random_nest, random_unrolling
 from strategies import integer_networks, random_pixels
 
+from benchmarks.imagenet_vgg import imagenet_vgg16
 from hw_models.pe_array.array_description import load_array
 from hw_models.pe_array.array_kernels import array_kernels
 from hw_models.pe_array.closed_form import count_loops
@@ -31,7 +31,7 @@ from toolchain.errors import UnsupportedNetworkError
 from toolchain.networks.linear_maps import num_accumulations
 
 ARRAY = load_array("pe-array")
-NETWORKS = settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+NETWORKS = settings(max_examples=60)
 unrollings = st.builds(
     Unrolling,
     output_channels=st.integers(1, 5),

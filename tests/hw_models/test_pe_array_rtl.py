@@ -10,6 +10,8 @@ from rtl_kernels import convolution_nest, hold, random_data, random_rtl_case, rt
 
 from hw_models.pe_array.closed_form import count_loops
 from hw_models.pe_array.loop_nest import Dataflow, tiling_of
+from hw_models.pe_array.rtl.driver.memories import operand_words, weight_words
+from hw_models.pe_array.rtl.driver.registers import num_operand_words, num_weight_words
 from hw_models.pe_array.rtl.driver.run import run_kernel
 from hw_models.pe_array.rtl.driver.simulator import SOURCE_FOLDER, RtlSimulator, compile_rtl
 from toolchain.errors import RtlError
@@ -57,6 +59,18 @@ def test_the_random_layers_have_every_feature(name):
     }
     missing = {feature for feature, is_there in features.items() if not is_there}
     assert not missing
+
+
+@pytest.mark.parametrize("name", ARRAYS)
+def test_memories_hold_the_words_that_are_counted(name):
+    array = ARRAYS[name]
+    for seed in range(NUM_LAYERS):
+        nest, dataflow, data = random_rtl_case(array, seed)
+        tiling = tiling_of(nest, array.unrolling, dataflow)
+        stored = len(operand_words(data.operands, tiling))
+        assert stored == num_operand_words(tiling, len(data.operands))
+        if not nest.unit_weights:
+            assert len(weight_words(data.weight, tiling)) == num_weight_words(tiling)
 
 
 @pytest.mark.parametrize("name", ARRAYS)

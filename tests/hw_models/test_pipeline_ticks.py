@@ -8,7 +8,8 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from builders import connect, dense, network_of, spiking
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import integer_networks
 
@@ -22,14 +23,7 @@ from hw_models.multicore.pipeline.pipeline import AlignmentBuffer, Pipeline, pip
 from hw_models.multicore.pipeline.pipeline_ticks import ACTIVITIES, schedule_pipeline
 from hw_models.multicore.pipeline.provisioning import Provisioning, uniform_provisioning
 from toolchain.errors import MappingError
-from toolchain.networks.integer_network import (
-    IntegerInput,
-    IntegerNetwork,
-    IntegerReadout,
-    IntegerSpiking,
-    IntegerSynapse,
-)
-from toolchain.networks.linear_maps import Scale
+from toolchain.networks.integer_network import IntegerNetwork
 
 
 def chain(windows, slots=2, link_ticks=0, frames=None, **replicas):
@@ -168,7 +162,7 @@ def drawn_pipeline(network, data, link_ticks, most_slots):
     return pipeline_of(network, Provisioning(slots=slots, replicas=replicas), link_ticks)
 
 
-@settings(deadline=None, max_examples=300, suppress_health_check=list(HealthCheck))
+@settings(max_examples=300)
 @given(
     integer_networks(alignments=("average", "replicate", "truncate")),
     st.data(),
@@ -192,7 +186,7 @@ def test_equals_the_tick_by_tick_rules(network, data, link_ticks, num_samples):
             assert totals["busy"] == samples * pipeline.windows[name]
 
 
-@settings(deadline=None, max_examples=300, suppress_health_check=list(HealthCheck))
+@settings(max_examples=300)
 @given(
     integer_networks(alignments=("average", "replicate", "truncate")), st.data(), st.integers(0, 2)
 )
@@ -290,23 +284,12 @@ def test_a_buffer_without_slots_is_refused():
     ],
 )
 def test_replicas_that_cannot_be_are_refused(replicas, complaint):
-    one = np.ones((1, 1, 1), np.int64)
-    scale = (Scale(weight=np.ones(1, np.int8)),)
-    network = IntegerNetwork.build(
-        [
-            IntegerInput(name="input", shape=(1, 1, 1), max_value=1, unit=1.0),
-            IntegerSpiking(
-                name="layer0", shape=(1, 1, 1), timesteps=2, threshold=one, initial_potential=one,
-                bias=one,
-            ),
-            IntegerReadout(name="logits", shape=(1, 1, 1), bias=one, unit=1.0),
-        ],
-        [
-            IntegerSynapse.of_maps(source="input", target="layer0", maps=scale, exponent=0),
-            IntegerSynapse.of_maps(source="layer0", target="logits", maps=scale, exponent=0),
-        ],
-    )  # fmt: skip
-    provisioning = replace(uniform_provisioning(network, 3), replicas=replicas)
+    chain = network_of(
+        spiking("layer0", timesteps=2),
+        connect("input", "layer0", dense([[1]])),
+        connect("layer0", "logits", dense([[1]])),
+    )
+    provisioning = replace(uniform_provisioning(chain, 3), replicas=replicas)
     with pytest.raises(MappingError) as refusal:
-        pipeline_of(network, provisioning, 1)
+        pipeline_of(chain, provisioning, 1)
     assert str(refusal.value) == complaint

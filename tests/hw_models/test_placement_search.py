@@ -7,7 +7,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from single_synapses import dense_synapses, within_exponents
 from small_targets import small_target
@@ -21,10 +21,9 @@ from toolchain.networks.integer_network import IntegerInput
 
 
 @pytest.fixture(scope="module")
-def small_chips(tmp_path_factory):
+def small_chips():
     """Chips of six cores, two on each of three mesh tiles, that hold few neurons each."""
     return small_target(
-        tmp_path_factory.mktemp("target"),
         core={"compartments": 12},
         mesh={"width": 3, "height": 1, "cores_per_tile": 2},
     )
@@ -53,7 +52,7 @@ def hops_by_recount(mapping):
     return total
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60)
 @given(integer_networks(), st.integers(1, 2))
 def test_the_same_tiles_with_no_more_traffic(small_chips, network, slots):
     network = within_exponents(network)

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from builders import connect, network_of, spiking
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import integer_networks, random_pixels
 
@@ -22,13 +23,7 @@ from hw_models.pe_array.rtl.driver.network import (
 )
 from hw_models.pe_array.rtl.driver.run import run_kernel
 from sim.stepped import run_stepped
-from toolchain.networks.integer_network import (
-    IntegerInput,
-    IntegerNetwork,
-    IntegerReadout,
-    IntegerSpiking,
-    IntegerSynapse,
-)
+from toolchain.networks.integer_network import IntegerNetwork
 from toolchain.networks.linear_maps import Convolution, Dense, SumPool
 
 pytestmark = pytest.mark.rtl
@@ -47,52 +42,38 @@ def residual_network() -> IntegerNetwork:
     def weights(*shape):
         return rng.integers(-20, 21, shape, dtype=np.int8)
 
-    def spiking(name, shape, timesteps, threshold):
-        channels = (shape[0], 1, 1)
-        return IntegerSpiking(
-            name=name,
-            shape=shape,
-            timesteps=timesteps,
-            threshold=rng.integers(threshold // 2, threshold, channels),
-            initial_potential=rng.integers(0, threshold // 2, channels),
-            bias=rng.integers(-20, 60, channels),
-        )
-
-    def synapse(source, target, *maps, exponent=0):
-        return IntegerSynapse.of_maps(source=source, target=target, maps=maps, exponent=exponent)
+    def neurons(name, shape, timesteps, threshold):
+        ranges = (threshold // 2, threshold), (0, threshold // 2), (-20, 60)
+        return spiking(name, shape, timesteps, *(rng.integers(*r, shape[0]) for r in ranges))
 
     same = {"stride": (1, 1), "padding": (1, 1)}
-    return IntegerNetwork.build(
-        [
-            IntegerInput(name="input", shape=(2, 7, 6), max_value=15, unit=1.0),
-            spiking("stem", (5, 7, 6), 3, 300),
-            spiking("inner", (4, 4, 3), 2, 200),
-            spiking("join", (4, 4, 3), 5, 400),
-            spiking("wide", (8, 2, 1), 4, 150),
-            IntegerReadout(
-                name="logits", shape=(3, 1, 1), bias=np.array([[[5]], [[0]], [[-7]]]), unit=1.0
-            ),
-        ],
-        [
-            synapse("input", "stem", Convolution(weight=weights(5, 2, 3, 3), **same)),
-            synapse(
-                "stem",
-                "inner",
-                Convolution(weight=weights(4, 5, 3, 3), stride=(2, 2), padding=(1, 1)),
-            ),
-            synapse("inner", "join", Convolution(weight=weights(4, 4, 3, 3), **same), exponent=1),
-            synapse("stem", "join", Convolution(weight=weights(4, 5, 1, 1), stride=(2, 2))),
-            synapse(
-                "join",
-                "wide",
-                SumPool(kernel=(2, 2), stride=(2, 2)),
-                Convolution(weight=weights(8, 1, 3, 3), **same, groups=4),
-            ),
-            synapse(
-                "wide", "logits", SumPool(kernel=(2, 1), stride=(2, 1)), Dense(weight=weights(3, 8))
-            ),
-            synapse("inner", "logits", Dense(weight=weights(3, 48))),
-        ],
+    return network_of(
+        neurons("stem", (5, 7, 6), 3, 300),
+        neurons("inner", (4, 4, 3), 2, 200),
+        neurons("join", (4, 4, 3), 5, 400),
+        neurons("wide", (8, 2, 1), 4, 150),
+        connect("input", "stem", Convolution(weight=weights(5, 2, 3, 3), **same)),
+        connect(
+            "stem",
+            "inner",
+            Convolution(weight=weights(4, 5, 3, 3), stride=(2, 2), padding=(1, 1)),
+        ),
+        connect("inner", "join", Convolution(weight=weights(4, 4, 3, 3), **same), exponent=1),
+        connect("stem", "join", Convolution(weight=weights(4, 5, 1, 1), stride=(2, 2))),
+        connect(
+            "join",
+            "wide",
+            SumPool(kernel=(2, 2), stride=(2, 2)),
+            Convolution(weight=weights(8, 1, 3, 3), **same, groups=4),
+        ),
+        connect(
+            "wide", "logits", SumPool(kernel=(2, 1), stride=(2, 1)), Dense(weight=weights(3, 8))
+        ),
+        connect("inner", "logits", Dense(weight=weights(3, 48))),
+        image=(2, 7, 6),
+        max_value=15,
+        classes=3,
+        bias=[5, 0, -7],
     )
 
 
@@ -137,7 +118,7 @@ def test_a_residual_network_kernel_by_kernel(compiled, mode, time_loop):
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60)
 @given(
     integer_networks(alignments=("average", "replicate", "truncate"), any_potential=True),
     st.sampled_from(TIME_LOOPS),

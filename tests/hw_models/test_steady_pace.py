@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_pipelines import random_pipeline
 from single_synapses import within_exponents
@@ -40,7 +40,7 @@ def mapped(network, replicas, samples, seed):
     )
 
 
-@settings(deadline=None, max_examples=40, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40)
 @given(integer_networks(), st.integers(0, 2**32 - 1), st.data())
 def test_few_samples_in_turn_are_those_of_the_run_written_out(network, seed, data):
     network = within_exponents(network)
@@ -58,7 +58,7 @@ def test_few_samples_in_turn_are_those_of_the_run_written_out(network, seed, dat
         assert same(counts, expected), field.name
 
 
-@settings(deadline=None, max_examples=20, suppress_health_check=list(HealthCheck))
+@settings(max_examples=20)
 @given(integer_networks(), st.integers(0, 2**32 - 1), st.data())
 def test_figures_are_what_every_further_period_of_a_run_costs(network, seed, data):
     """A run twice as long, priced whole: each of its later periods costs what the steady state says."""
@@ -143,7 +143,7 @@ def test_neither_more_slots_nor_more_replicas_slow_a_pipeline_down():
     assert faster > 3
 
 
-@settings(deadline=None, max_examples=15, suppress_health_check=list(HealthCheck))
+@settings(max_examples=15)
 @given(integer_networks(), st.integers(0, 2**32 - 1))
 def test_seconds_and_joules_are_linear_in_the_coefficients(network, seed):
     """Everything twice as dear and as slow; powers of two, so exactly."""

@@ -8,27 +8,22 @@ from math import lcm
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from builders import connect, dense, network_of, spiking
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from single_synapses import dense_synapses, within_exponents
 from small_targets import small_target
 from strategies import integer_networks, random_pixels
 
 from hw_models.multicore.cost.event_counts import Events, count_events
-from hw_models.multicore.cost.tick_cost import run_cost
+from hw_models.multicore.cost.tick_cost import computing_ns, run_cost
 from hw_models.multicore.mapping.mapping import map_network
 from hw_models.multicore.pipeline.pipeline import pipeline_of
 from hw_models.multicore.pipeline.pipeline_ticks import schedule_pipeline
 from hw_models.multicore.pipeline.provisioning import uniform_provisioning
 from hw_models.target_description import load_target
 from sim.stepped import run_stepped
-from toolchain.networks.integer_network import (
-    IntegerInput,
-    IntegerNetwork,
-    IntegerReadout,
-    IntegerSpiking,
-    IntegerSynapse,
-)
+from toolchain.networks.integer_network import IntegerInput
 from toolchain.networks.linear_maps import Dense
 
 LOIHI = load_target("loihi-sim")
@@ -46,10 +41,10 @@ EVENT_NAMES = {
 
 
 @pytest.fixture(scope="module")
-def small_chips(tmp_path_factory):
+def small_chips():
     """Chips of two cores on two mesh tiles, so that most messages leave theirs."""
     mesh = {"width": 2, "height": 1, "cores_per_tile": 1}
-    return small_target(tmp_path_factory.mktemp("target"), mesh=mesh)
+    return small_target(mesh=mesh)
 
 
 def cost_of_run(network, pixels, profile="sanafe", target=LOIHI, replicas=None):
@@ -201,7 +196,7 @@ def recount_messages(events, messages, mapping, sender, receivers, tick, spikes)
         events.hops_north_south[sender, tick] += spikes * y
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60)
 @given(integer_networks(), st.integers(0, 2**32 - 1), st.booleans(), st.data())
 def test_events_are_those_of_every_single_spike(small_chips, network, seed, is_small, data):
     network = within_exponents(network)
@@ -225,7 +220,7 @@ def test_events_are_those_of_every_single_spike(small_chips, network, seed, is_s
         assert cost.events_per_sample[name] == pytest.approx(total), name
 
 
-@settings(deadline=None, max_examples=30, suppress_health_check=list(HealthCheck))
+@settings(max_examples=30)
 @given(
     integer_networks(),
     st.integers(0, 2**32 - 1),
@@ -258,30 +253,17 @@ def test_times_and_energies_add_up(network, seed, profile, count):
 
 def test_synapses_work_in_the_tick_in_which_the_spike_is_sent():
     """A neuron that spikes in its last two of three steps: its target looks its synapse up in those ticks."""
-    one = np.ones((1, 1, 1), np.int64)
-    network = IntegerNetwork.build(
-        [
-            IntegerInput(name="input", shape=(1, 1, 1), max_value=1, unit=1.0),
-            IntegerSpiking(
-                name="layer", shape=(1, 1, 1), timesteps=3,
-                threshold=one, initial_potential=-one, bias=0 * one,
-            ),
-            IntegerReadout(name="logits", shape=(1, 1, 1), bias=0 * one, unit=1.0),
-        ],
-        [
-            IntegerSynapse.of_maps(
-                source=source, target=target, exponent=0,
-                maps=(Dense(weight=np.ones((1, 1), np.int8)),),
-            )
-            for source, target in (("input", "layer"), ("layer", "logits"))
-        ],
-    )  # fmt: skip
-    provisioning = uniform_provisioning(network, 2)
-    schedule = schedule_pipeline(pipeline_of(network, provisioning, 1), 1)
+    chain = network_of(
+        spiking("layer", timesteps=3, initial=-1),
+        connect("input", "layer", dense([[1]])),
+        connect("layer", "logits", dense([[1]])),
+    )
+    provisioning = uniform_provisioning(chain, 2)
+    schedule = schedule_pipeline(pipeline_of(chain, provisioning, 1), 1)
     pixels = np.ones((1, 1, 1, 1), np.int64)
-    trains = run_stepped(network, pixels).trains
+    trains = run_stepped(chain, pixels).trains
     assert trains["layer"].reshape(-1).tolist() == [False, True, True]
-    events = count_events(map_network(network, LOIHI, provisioning), schedule, pixels, trains)
+    events = count_events(map_network(chain, LOIHI, provisioning), schedule, pixels, trains)
     layer, logits = range(2)
     assert schedule.step_ticks["layer"].tolist() == [[2, 3, 4]]
     assert events.spikes[layer].tolist() == [0, 0, 0, 1, 1, 0, 0]
@@ -299,23 +281,8 @@ def test_one_synapse_by_hand():
     Tick 0 injects the pixel, whose two axon events reach the core and their synapses in it; in tick 1 the
     buffer integrates; in tick 2 the readout adds. In each tick the other compartments are serviced idle.
     """
-    network = IntegerNetwork.build(
-        [
-            IntegerInput(name="input", shape=(1, 1, 1), max_value=3, unit=1.0),
-            IntegerReadout(
-                name="logits", shape=(1, 1, 1), bias=np.zeros((1, 1, 1), np.int64), unit=1.0
-            ),
-        ],
-        [
-            IntegerSynapse.of_maps(
-                source="input",
-                target="logits",
-                exponent=0,
-                maps=(Dense(weight=np.ones((1, 1), np.int8)),),
-            )
-        ],
-    )
-    _, schedule, _, cost = cost_of_run(network, np.full((1, 1, 1, 1), 3))
+    alone = network_of(connect("input", "logits", dense([[1]])), max_value=3)
+    _, schedule, _, cost = cost_of_run(alone, np.full((1, 1, 1, 1), 3))
     assert schedule.num_ticks == 3
     barrier, synapse, arrival, active, idle = 600, 4.7, 16.0, 9.7, 6.0
     ticks_ns = [
@@ -330,3 +297,21 @@ def test_one_synapse_by_hand():
     )  # alone, it waits for nobody
     energy_pj = 2 * 33.6 + 2 * 72.8 + 4 * 51.2
     assert cost.energy_per_sample_j == pytest.approx(energy_pj * 1e-12)
+
+
+@pytest.mark.parametrize("profile", ["sanafe", "davies2018"])
+def test_one_event_of_each_kind_takes_its_own_time(profile):
+    times = LOIHI.cost_profiles[profile]
+    durations = {
+        "synaptic": times.synaptic_event_ns,
+        "convolution": times.convolution_event_ns,
+        "active_updates": times.active_update_ns,
+        "inactive_updates": times.inactive_update_ns,
+        "spikes": times.spike_ns,
+        "messages_out": times.message_out_ns,
+        "messages_in": times.message_in_ns,
+    }
+    nothing = Events(*(np.zeros((1, 1)) for _ in fields(Events)))
+    for event in fields(Events):
+        taken_ns = computing_ns(times, replace(nothing, **{event.name: np.ones((1, 1))}))
+        assert taken_ns.item() == durations.get(event.name, 0), event.name

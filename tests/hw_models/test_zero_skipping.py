@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles.skipping_trace import SkippingTrace
 from oracles.timing_trace import trace_kernel
@@ -28,7 +28,7 @@ from sim.stepped import apply_maps, run_stepped
 from toolchain.errors import TargetError
 
 ARRAY = load_array("pe-array")
-NETWORKS = settings(deadline=None, max_examples=40, suppress_health_check=list(HealthCheck))
+NETWORKS = settings(max_examples=40)
 
 
 def random_case(seed):

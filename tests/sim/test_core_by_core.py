@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from single_synapses import within_exponents
 from small_targets import small_target
@@ -42,7 +42,7 @@ def run_of(network, target=LOIHI, slots=2, samples=2, replicas=None):
     return mapping, schedule, frames
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60)
 @given(
     integer_networks(alignments=("average", "replicate", "truncate"), any_potential=True),
     st.integers(1, 3),
@@ -51,11 +51,10 @@ def run_of(network, target=LOIHI, slots=2, samples=2, replicas=None):
     st.data(),
 )
 def test_every_core_computes_the_stepped_engines_potentials(
-    tmp_path_factory, network, slots, compartments, atoms, data
+    network, slots, compartments, atoms, data
 ):
     network = within_exponents(network)
     target = small_target(
-        tmp_path_factory.mktemp("target"),
         core={"compartments": compartments},
         population_axons={"atoms": atoms},
     )

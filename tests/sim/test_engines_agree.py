@@ -6,7 +6,7 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import integer_networks, random_pixels
 
@@ -19,9 +19,6 @@ from sim.results import Simulation, first_divergence
 from sim.stepped import run_stepped
 from toolchain.errors import DeviceError, UnsupportedNetworkError
 from toolchain.networks.integer_network import IntegerNetwork
-
-many = settings(deadline=None, suppress_health_check=list(HealthCheck))
-
 
 DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
 
@@ -38,13 +35,13 @@ def assert_exact_equals_stepped(network, pixels):
             assert first_divergence(expected, ExactEngine(network, **options).run(pixels)) is None
 
 
-@settings(many, max_examples=2_000)
+@settings(max_examples=2_000)
 @given(integer_networks(), st.integers(0, 2**32 - 1))
 def test_exact_equals_stepped(network, seed):
     assert_exact_equals_stepped(network, random_pixels(network, seed))
 
 
-@settings(many, max_examples=500)
+@settings(max_examples=500)
 @given(integer_networks(), st.integers(0, 2**32 - 1))
 def test_exact_equals_stepped_in_an_accelerators_kernels(network, seed):
     """Products of gathered windows, which a processor computes, too, if it is asked to."""
@@ -55,13 +52,13 @@ def test_exact_equals_stepped_in_an_accelerators_kernels(network, seed):
     linear_kernels.largest_factor.cache_clear()
 
 
-@settings(many, max_examples=500)
+@settings(max_examples=500)
 @given(integer_networks(any_potential=True), st.integers(0, 2**32 - 1))
 def test_exact_equals_stepped_for_any_initial_potential(network, seed):
     assert_exact_equals_stepped(network, random_pixels(network, seed))
 
 
-@settings(many, max_examples=500)
+@settings(max_examples=500)
 @given(
     integer_networks(alignments=("average", "replicate", "truncate"), any_potential=True),
     st.integers(0, 2**32 - 1),
@@ -98,7 +95,7 @@ def test_spikes_after_covers_every_small_case():
         assert torch.equal(spikes, spikes_after(step, current, threshold, initial))
 
 
-@settings(many, max_examples=30)
+@settings(max_examples=30)
 @given(integer_networks(), st.integers(0, 2**32 - 1))
 def test_batch_size_does_not_change_a_result(network, seed):
     pixels = random_pixels(network, seed, samples=5)
@@ -108,14 +105,14 @@ def test_batch_size_does_not_change_a_result(network, seed):
     )
 
 
-@settings(many, max_examples=50)
+@settings(max_examples=50)
 @given(integer_networks(alignments=("replicate", "truncate")), st.integers(0, 2**32 - 1))
 def test_exact_refuses_what_has_no_closed_form(network, seed):
     with pytest.raises(UnsupportedNetworkError, match="needs 'average' alignment"):
         run_exact(network, random_pixels(network, seed))
 
 
-@settings(many, max_examples=200)
+@settings(max_examples=200)
 @given(
     integer_networks(alignments=("average", "replicate", "truncate"), any_potential=True),
     st.integers(0, 2**32 - 1),
@@ -150,7 +147,7 @@ def test_an_engine_that_computes_on_the_processor_says_so(name):
         ENGINES[name].prepare(IntegerNetwork.build([], []), Request(device="cuda"))
 
 
-@settings(many, max_examples=50)
+@settings(max_examples=50)
 @given(integer_networks(), st.integers(0, 2**32 - 1))
 def test_a_changed_weight_is_noticed_where_it_matters(network, seed):
     """A weight into the readout that is one off: the first sample whose source neuron fires differs."""

@@ -6,6 +6,7 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
+from builders import connect, dense, network_of, spiking
 from small_networks import residual_network
 
 from sim.exact import layers as exact_layers
@@ -15,14 +16,8 @@ from sim.exact.layers import CountLayer, Form, TrainLayer, prepare_layers
 from sim.exact.linear_kernels import exact_arithmetic, largest_factor
 from sim.results import first_divergence
 from sim.stepped import run_stepped
-from toolchain.networks.integer_network import (
-    IntegerInput,
-    IntegerNetwork,
-    IntegerReadout,
-    IntegerSpiking,
-    IntegerSynapse,
-)
-from toolchain.networks.linear_maps import Convolution, Dense, Scale
+from toolchain.networks.integer_network import IntegerNetwork
+from toolchain.networks.linear_maps import Convolution, Scale
 
 CPU = torch.device("cpu")
 
@@ -31,39 +26,27 @@ CPU = torch.device("cpu")
 def residual():
     """A stem, and a join of a convolution of it and of a shortcut from it."""
     rng = np.random.default_rng(0)
-    ones = np.ones((4, 1, 1), np.int64)
 
-    def spiking(name, timesteps):
-        return IntegerSpiking(
-            name=name, shape=(4, 6, 6), timesteps=timesteps, threshold=20_000 * ones,
-            initial_potential=10_000 * ones, bias=0 * ones,
-        )  # fmt: skip
+    def neurons(name, timesteps):
+        return spiking(name, (4, 6, 6), timesteps, threshold=20_000, initial=10_000)
 
     def convolution(channels):
         weight = rng.integers(-127, 128, (4, channels, 3, 3), dtype=np.int8)
-        return (Convolution(weight=weight, padding=(1, 1)),)
+        return Convolution(weight=weight, padding=(1, 1))
 
-    populations = [
-        IntegerInput(name="input", shape=(1, 6, 6), max_value=255, unit=1.0),
-        spiking("stem", 3),
-        spiking("inner", 2),
-        spiking("join", 4),
-        IntegerReadout(name="logits", shape=(2, 1, 1), bias=np.zeros((2, 1, 1), np.int64), unit=1.0),
-    ]  # fmt: skip
-    shortcut = (Scale(weight=np.full(4, 90, np.int8)),)
-    head = (Dense(weight=rng.integers(-127, 128, (2, 144), dtype=np.int8)),)
-    edges = [
-        ("input", "stem", convolution(1), 0),
-        ("stem", "inner", convolution(4), 3),
-        ("inner", "join", convolution(4), 3),
-        ("stem", "join", shortcut, 5),
-        ("join", "logits", head, 0),
-    ]
-    synapses = [
-        IntegerSynapse.of_maps(source=source, target=target, maps=maps, exponent=exponent)
-        for source, target, maps, exponent in edges
-    ]
-    return IntegerNetwork.build(populations, synapses)
+    return network_of(
+        neurons("stem", 3),
+        neurons("inner", 2),
+        neurons("join", 4),
+        connect("input", "stem", convolution(1)),
+        connect("stem", "inner", convolution(4), exponent=3),
+        connect("inner", "join", convolution(4), exponent=3),
+        connect("stem", "join", Scale(weight=np.full(4, 90, np.int8)), exponent=5),
+        connect("join", "logits", dense(rng.integers(-127, 128, (2, 144)))),
+        image=(1, 6, 6),
+        max_value=255,
+        classes=2,
+    )
 
 
 def layers(network, factor, with_trains=False):

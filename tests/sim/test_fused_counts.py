@@ -3,22 +3,16 @@
 from itertools import product
 
 import numpy as np
+from builders import spiking
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sim.exact.fused_counts import fused_counts
-from toolchain.networks.integer_network import IntegerSpiking
 from toolchain.networks.integer_network.accumulator_bounds import Interval
 
 
 def population(timesteps, threshold, initial, bias):
-    threshold, initial, bias = (
-        np.array(values, np.int64).reshape(-1, 1, 1) for values in (threshold, initial, bias)
-    )
-    return IntegerSpiking(
-        name="layer", shape=(len(threshold), 2, 2), timesteps=timesteps, threshold=threshold,
-        initial_potential=initial, bias=bias,
-    )  # fmt: skip
+    return spiking("layer", (np.size(threshold), 2, 2), timesteps, threshold, initial, bias)
 
 
 def interval(low, high):
@@ -102,7 +96,7 @@ def sums_at_the_ends(bounds):
     return list(np.array(list(product(*bounds))).T)
 
 
-@settings(deadline=None, max_examples=3_000)
+@settings(max_examples=3_000)
 @given(
     st.integers(1, 255),
     st.integers(1, 8_000_000),
@@ -172,8 +166,5 @@ def test_sums_that_float32_cannot_hold_are_refused():
 
 
 def test_thresholds_that_differ_within_a_channel_are_refused():
-    neurons = IntegerSpiking(
-        name="layer", shape=(1, 1, 2), timesteps=2, threshold=np.array([[[9, 11]]]),
-        initial_potential=np.zeros((1, 1, 1), np.int64), bias=np.zeros((1, 1, 1), np.int64),
-    )  # fmt: skip
+    neurons = spiking("layer", (1, 1, 2), timesteps=2, threshold=np.array([[[9, 11]]]))
     assert fused_counts(neurons, [0], [interval([0], [99])]) is None

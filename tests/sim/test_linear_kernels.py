@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import HealthCheck, assume, given, settings
+from builders import connect, dense, network_of
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from sim.exact import linear_kernels
@@ -18,13 +19,7 @@ from sim.exact.linear_kernels import (
     largest_factor,
 )
 from toolchain.errors import DeviceError
-from toolchain.networks.integer_network import (
-    IntegerInput,
-    IntegerNetwork,
-    IntegerReadout,
-    IntegerSynapse,
-)
-from toolchain.networks.linear_maps import Convolution, Dense
+from toolchain.networks.linear_maps import Convolution
 
 CPU = torch.device("cpu")
 
@@ -47,7 +42,7 @@ def geometries(draw):
 
 
 @pytest.mark.skipif(not largest_factor(CPU), reason="no 8-bit arithmetic on this processor")
-@settings(deadline=None, max_examples=1_000, suppress_health_check=list(HealthCheck))
+@settings(max_examples=1_000)
 @given(geometries(), st.sampled_from([1, 3, 64]))
 def test_bytes_and_floats_give_the_sums_of_doubles(geometry, factor):
     convolution, values = geometry
@@ -74,7 +69,7 @@ def test_bytes_and_floats_give_the_sums_of_doubles(geometry, factor):
         assert torch.equal(sums(torch.float32, True), expected)
 
 
-@settings(deadline=None, max_examples=300, suppress_health_check=list(HealthCheck))
+@settings(max_examples=300)
 @given(geometries())
 def test_gathered_windows_give_the_sums_of_doubles(geometry):
     convolution, values = geometry
@@ -146,21 +141,12 @@ def test_arithmetic_that_shortens_its_operands_is_refused(monkeypatch):
 
 @pytest.fixture
 def small_network():
-    return IntegerNetwork.build(
-        [
-            IntegerInput(name="input", shape=(1, 2, 2), max_value=255, unit=1.0),
-            IntegerReadout(
-                name="logits", shape=(2, 1, 1), bias=np.zeros((2, 1, 1), np.int64), unit=1.0
-            ),
-        ],
-        [
-            IntegerSynapse.of_maps(
-                source="input",
-                target="logits",
-                maps=(Dense(weight=np.array([[1, 2, 3, 4], [-1, 0, 0, 1]], np.int8)),),
-                exponent=1,
-            )
-        ],
+    weights = [[1, 2, 3, 4], [-1, 0, 0, 1]]
+    return network_of(
+        connect("input", "logits", dense(weights), exponent=1),
+        image=(1, 2, 2),
+        max_value=255,
+        classes=2,
     )
 
 

@@ -2,66 +2,20 @@
 
 import numpy as np
 import pytest
+from builders import connect, dense, network_of, spiking
 
 from sim.stepped import run_stepped
 from toolchain.errors import DataError
-from toolchain.networks.integer_network import (
-    IntegerInput,
-    IntegerNetwork,
-    IntegerReadout,
-    IntegerSpiking,
-    IntegerSynapse,
-)
-from toolchain.networks.linear_maps import Convolution, Dense, Scale, SumPool
-
-
-def constant(value):
-    return np.full((1, 1, 1), value)
-
-
-def spiking(name, timesteps, threshold, initial=0, bias=0, shape=(1, 1, 1)):
-    return IntegerSpiking(
-        name=name,
-        shape=shape,
-        timesteps=timesteps,
-        threshold=constant(threshold),
-        initial_potential=constant(initial),
-        bias=np.full((shape[0], 1, 1), bias),
-    )
-
-
-def network(populations, synapses, shape=(1, 1, 1), readout_timesteps=1, classes=1):
-    return IntegerNetwork.build(
-        [
-            IntegerInput(name="input", shape=shape, max_value=255, unit=1.0),
-            *populations,
-            IntegerReadout(
-                name="out",
-                shape=(classes, 1, 1),
-                bias=np.zeros((classes, 1, 1), np.int64),
-                unit=1.0,
-                timesteps=readout_timesteps,
-            ),
-        ],
-        synapses,
-    )
-
-
-def synapse(source, target, linear_map, exponent=0, alignment="average"):
-    return IntegerSynapse.of_maps(
-        source=source, target=target, maps=(linear_map,), exponent=exponent, alignment=alignment
-    )
-
-
-def weight(*rows):
-    return Dense(weight=np.array(rows, np.int8))
+from toolchain.networks.integer_network import IntegerInput, IntegerNetwork, IntegerReadout
+from toolchain.networks.linear_maps import Convolution, Scale, SumPool
 
 
 def test_soft_reset_keeps_the_remainder_and_fires_at_equality():
     """V0 = 5, A = 7, Theta = 10: 12 spike 2; 9 no; 16 spike 6; 13 spike 3; 10 spike (equality) 0."""
-    net = network(
-        [spiking("a", timesteps=5, threshold=10, initial=5)],
-        [synapse("input", "a", weight([7])), synapse("a", "out", weight([1]))],
+    net = network_of(
+        spiking("a", timesteps=5, threshold=10, initial=5),
+        connect("input", "a", dense([[7]])),
+        connect("a", "logits", dense([[1]])),
     )
     run = run_stepped(net, np.array([[[[1]]]]))
     assert run.trains["a"].reshape(-1).tolist() == [True, False, True, True, True]
@@ -70,9 +24,10 @@ def test_soft_reset_keeps_the_remainder_and_fires_at_equality():
 
 
 def test_one_spike_a_step_however_large_the_current():
-    net = network(
-        [spiking("a", timesteps=3, threshold=10)],
-        [synapse("input", "a", weight([100])), synapse("a", "out", weight([1]))],
+    net = network_of(
+        spiking("a", timesteps=3, threshold=10),
+        connect("input", "a", dense([[100]])),
+        connect("a", "logits", dense([[1]])),
     )
     assert run_stepped(net, np.array([[[[1]]]])).counts["a"].item() == 3
 
@@ -81,13 +36,12 @@ def test_averaging_sees_the_count_and_replication_the_frames():
     """a spikes in steps 1 and 3 of 0..3; b has two steps and spikes wherever it gets any input."""
 
     def counts(alignment):
-        net = network(
-            [spiking("a", timesteps=4, threshold=10), spiking("b", timesteps=2, threshold=1)],
-            [
-                synapse("input", "a", weight([5])),
-                synapse("a", "b", weight([1]), alignment=alignment),
-                synapse("b", "out", weight([1])),
-            ],
+        net = network_of(
+            spiking("a", timesteps=4, threshold=10),
+            spiking("b", timesteps=2, threshold=1),
+            connect("input", "a", dense([[5]])),
+            connect("a", "b", dense([[1]]), alignment=alignment),
+            connect("b", "logits", dense([[1]])),
         )
         run = run_stepped(net, np.array([[[[1]]]]))
         assert run.trains["a"].reshape(-1).tolist() == [False, True, False, True]
@@ -99,13 +53,12 @@ def test_averaging_sees_the_count_and_replication_the_frames():
 
 
 def test_truncation_gives_no_input_after_the_last_frame():
-    net = network(
-        [spiking("a", timesteps=1, threshold=1), spiking("b", timesteps=3, threshold=4)],
-        [
-            synapse("input", "a", weight([1])),
-            synapse("a", "b", weight([4]), alignment="truncate"),
-            synapse("b", "out", weight([1])),
-        ],
+    net = network_of(
+        spiking("a", timesteps=1, threshold=1),
+        spiking("b", timesteps=3, threshold=4),
+        connect("input", "a", dense([[1]])),
+        connect("a", "b", dense([[4]]), alignment="truncate"),
+        connect("b", "logits", dense([[1]])),
     )
     assert run_stepped(net, np.array([[[[1]]]])).trains["b"].reshape(-1).tolist() == [
         True,
@@ -122,9 +75,9 @@ def test_convolution_with_stride_padding_groups_and_exponent():
     net = IntegerNetwork.build(
         [
             IntegerInput(name="input", shape=(2, 3, 3), max_value=255, unit=1.0),
-            IntegerReadout(name="out", shape=shape, bias=no_bias, unit=1.0, timesteps=1),
+            IntegerReadout(name="logits", shape=shape, bias=no_bias, unit=1.0, timesteps=1),
         ],
-        [synapse("input", "out", convolution, exponent=1)],
+        [connect("input", "logits", convolution, exponent=1)],
     )
     pixels = np.arange(1, 19).reshape(1, 2, 3, 3)
     expected = 2 * np.array(
@@ -135,31 +88,23 @@ def test_convolution_with_stride_padding_groups_and_exponent():
 
 
 def test_a_residual_join_adds_both_currents():
-    net = network(
-        [spiking("a", timesteps=2, threshold=1), spiking("b", timesteps=3, threshold=7)],
-        [
-            synapse("input", "a", weight([1])),
-            synapse("input", "b", Scale(weight=np.array([3], np.int8))),
-            synapse("a", "b", weight([2])),
-            synapse("b", "out", weight([1])),
-        ],
+    net = network_of(
+        spiking("a", timesteps=2, threshold=1),
+        spiking("b", timesteps=3, threshold=7),
+        connect("input", "a", dense([[1]])),
+        connect("input", "b", Scale(weight=np.array([3], np.int8))),
+        connect("a", "b", dense([[2]])),
+        connect("b", "logits", dense([[1]])),
     )
     # a spikes twice, so b's current is 3 + 2 * 2 = 7 = Theta: one spike in every step
     assert run_stepped(net, np.array([[[[1]]]])).counts["b"].item() == 3
 
 
 def test_a_sum_pool_adds_its_window():
-    net = network(
-        [],
-        [
-            IntegerSynapse.of_maps(
-                source="input",
-                target="out",
-                exponent=0,
-                maps=(SumPool(kernel=(2, 2), stride=(2, 2)), weight([1])),
-            )
-        ],
-        shape=(1, 2, 2),
+    net = network_of(
+        connect("input", "logits", SumPool(kernel=(2, 2), stride=(2, 2)), dense([[1]])),
+        image=(1, 2, 2),
+        max_value=4,
     )
     assert run_stepped(net, np.array([[[[1, 2], [3, 4]]]])).logits.tolist() == [[10]]
 
@@ -176,6 +121,6 @@ def test_a_sum_pool_adds_its_window():
     ],
 )
 def test_wrong_pixels_are_refused(pixels, message):
-    net = network([], [synapse("input", "out", weight([1]))])
+    net = network_of(connect("input", "logits", dense([[1]])), max_value=255)
     with pytest.raises(DataError, match=message):
         run_stepped(net, pixels)

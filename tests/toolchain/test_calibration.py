@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from lowering_cases import LOIHI
+from builders import WIDTHS
 
 from sim.stepped import run_stepped
 from toolchain.datasets import load_dataset
@@ -68,7 +68,7 @@ def test_calibration_brings_the_logits_nearer_on_images_it_never_saw(
     before, after = (run_float_snn(g, digits.test_pixels).logits for g in (graph, result.graph))
     errors = [((logits - expected) ** 2).mean() for logits in (before, after)]
     assert errors[1] < remaining * errors[0]
-    integers = run_stepped(lower_to_integers(result.graph, LOIHI), digits.test_pixels[:200])
+    integers = run_stepped(lower_to_integers(result.graph, WIDTHS), digits.test_pixels[:200])
     assert (integers.predictions == after[:200].argmax(1)).mean() > 0.95
 
 

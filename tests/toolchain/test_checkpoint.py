@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from builders import float_connect, float_dense, float_network_of, float_spiking
 from small_networks import residual_network
 
 from toolchain.errors import ModelFileError, UnsupportedNetworkError
@@ -21,28 +22,16 @@ from toolchain.networks.integer_network.serialize import (
     save_integer_network,
 )
 from toolchain.networks.layer_graph import (
-    InputPopulation,
     LayerGraph,
-    ReadoutPopulation,
-    SpikingPopulation,
-    Synapse,
     verify_layer_graph,
 )
-from toolchain.networks.linear_maps import Convolution, Dense
+from toolchain.networks.linear_maps import Convolution
 
 PIXELS = np.random.default_rng(1).integers(0, 16, (6, 1, 3, 3))
 
 
-def spiking(name, **changes):
-    fields = {
-        "name": name,
-        "shape": (1, 3, 3),
-        "timesteps": 3,
-        "threshold": np.full((1, 1, 1), 1.5),
-        "initial_potential": np.full((1, 1, 1), 0.75),
-        "bias": np.zeros((1, 1, 1)),
-    }
-    return SpikingPopulation(**fields | changes)
+def neurons(name, **changes):
+    return replace(float_spiking(name, (1, 3, 3), timesteps=3, threshold=1.5), **changes)
 
 
 def chain(*populations, max_value=15, unit=1 / 15):
@@ -50,19 +39,16 @@ def chain(*populations, max_value=15, unit=1 / 15):
     random = np.random.default_rng(0)
     names = ["input", *(p.name for p in populations)]
     maps = [Convolution(weight=random.normal(size=(1, 1, 1, 1)) + 1) for _ in populations]
-    synapses = [
-        Synapse(source=source, target=target, maps=(linear_map,))
-        for source, target, linear_map in zip(names[:-1], names[1:], maps, strict=True)
-    ]
-    readout = ReadoutPopulation(name="readout", shape=(4, 1, 1), bias=random.normal(size=(4, 1, 1)))
-    dense = Dense(weight=random.normal(size=(4, 9)))
-    return LayerGraph.build(
-        [
-            InputPopulation(name="input", shape=(1, 3, 3), max_value=max_value, unit=unit),
-            *populations,
-            readout,
-        ],
-        [*synapses, Synapse(source=names[-1], target="readout", maps=(dense,))],
+    return float_network_of(
+        *populations,
+        *map(float_connect, names[:-1], names[1:], maps),
+        float_connect(names[-1], "readout", float_dense(random.normal(size=(4, 9)))),
+        image=(1, 3, 3),
+        max_value=max_value,
+        unit=unit,
+        readout="readout",
+        classes=4,
+        bias=random.normal(size=4),
     )
 
 
@@ -79,7 +65,7 @@ MEETING_NAMES = [
 @pytest.mark.parametrize("names", MEETING_NAMES)
 def test_names_of_populations_never_meet_in_a_model_file(tmp_path, names):
     random = np.random.default_rng(3)
-    graph = chain(*(spiking(name, bias=random.normal(size=(1, 3, 3))) for name in names))
+    graph = chain(*(neurons(name, bias=random.normal(size=(1, 3, 3))) for name in names))
     save_checkpoint(tmp_path / "model.pt", Checkpoint(graph, {}))
     loaded = load_checkpoint(tmp_path / "model.pt").graph
     before, after = (run_float_snn(g, PIXELS, with_counts=True) for g in (graph, loaded))
@@ -132,7 +118,7 @@ def per_population(value):
     ],
 )
 def test_values_no_neuron_can_have_are_refused_by_name_and_limit(tmp_path, field, value, message):
-    graph = chain(spiking("hidden", **{field: per_population(value)}))
+    graph = chain(neurons("hidden", **{field: per_population(value)}))
     with pytest.raises(UnsupportedNetworkError) as refusal:
         verify_layer_graph(graph)
     assert str(refusal.value) == f"hidden: {message}"
@@ -153,7 +139,7 @@ def test_values_no_neuron_can_have_are_refused_by_name_and_limit(tmp_path, field
 )
 def test_populations_beyond_any_network_are_refused(changes, message):
     with pytest.raises(UnsupportedNetworkError) as refusal:
-        verify_layer_graph(chain(spiking("hidden", **changes)))
+        verify_layer_graph(chain(neurons("hidden", **changes)))
     assert str(refusal.value) == message
 
 
@@ -167,7 +153,7 @@ def test_populations_beyond_any_network_are_refused(changes, message):
 )
 def test_an_input_beyond_any_image_is_refused(field, value, message):
     with pytest.raises(UnsupportedNetworkError) as refusal:
-        verify_layer_graph(chain(spiking("hidden"), **{field: value}))
+        verify_layer_graph(chain(neurons("hidden"), **{field: value}))
     assert str(refusal.value) == message
 
 
@@ -175,7 +161,7 @@ def test_an_input_beyond_any_image_is_refused(field, value, message):
     ("value", "must_be"), [(2e12, "at most 1e\\+12 in magnitude, not 2e\\+12"), (np.nan, "finite")]
 )
 def test_a_huge_weight_is_refused_by_its_synapse(value, must_be):
-    graph = chain(spiking("hidden"))
+    graph = chain(neurons("hidden"))
     (synapse,) = graph.incoming("hidden")
     wrong = replace(synapse, maps=(Convolution(weight=np.full((1, 1, 1, 1), value)),))
     others = [s for s in graph.synapses if s is not synapse]
@@ -186,7 +172,7 @@ def test_a_huge_weight_is_refused_by_its_synapse(value, must_be):
 
 
 def test_the_limits_themselves_are_allowed():
-    at_limit = spiking(
+    at_limit = neurons(
         "hidden", timesteps=65_536, threshold=per_population(1e-12), initial_potential=per_population(0.0),
         bias=per_population(1e12),
     )  # fmt: skip
@@ -195,7 +181,7 @@ def test_the_limits_themselves_are_allowed():
 
 @pytest.fixture
 def model(tmp_path):
-    save_checkpoint(tmp_path / "model.pt", Checkpoint(chain(spiking("hidden")), {"epochs": 3}))
+    save_checkpoint(tmp_path / "model.pt", Checkpoint(chain(neurons("hidden")), {"epochs": 3}))
     return tmp_path / "model.pt"
 
 

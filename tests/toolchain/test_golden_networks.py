@@ -6,13 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from lowering_cases import LOIHI
+from builders import WIDTHS, float_connect, float_spiking
 
 from toolchain.networks.layer_graph import (
     InputPopulation,
     LayerGraph,
     ReadoutPopulation,
-    SpikingPopulation,
     Synapse,
 )
 from toolchain.networks.linear_maps import AveragePool, Convolution, Dense, Scale
@@ -27,17 +26,8 @@ def weights(*shape):
     return ((np.arange(prod(shape)) * 7 % 13 - 6) / 8).reshape(shape)
 
 
-def spiking(name, shape, timesteps, threshold):
-    channels = np.ones((shape[0], 1, 1))
-    threshold = threshold * channels
-    return SpikingPopulation(
-        name=name,
-        shape=shape,
-        timesteps=timesteps,
-        threshold=threshold,
-        initial_potential=threshold / 2,
-        bias=np.arange(shape[0]).reshape(-1, 1, 1) / 4,
-    )
+def neurons(name, shape, timesteps, threshold):
+    return float_spiking(name, shape, timesteps, threshold, bias=np.arange(shape[0]) / 4)
 
 
 def network(*populations_and_synapses, classes=3):
@@ -57,43 +47,41 @@ def network(*populations_and_synapses, classes=3):
     )
 
 
-def synapse(source, target, *maps):
-    return Synapse(source=source, target=target, maps=maps)
-
-
 def chain():
     """A convolution, a pool in front of a grouped one, a dense head behind another pool."""
     pool = AveragePool(kernel=(2, 2), stride=(2, 2))
     return network(
-        spiking("first", (4, 4, 4), 4, 2.0),
-        spiking("second", (2, 2, 2), 2, 1.0),
-        synapse("image", "first", Convolution(weight=weights(4, 2, 3, 3), padding=(1, 1))),
-        synapse("first", "second", pool, Convolution(weight=weights(2, 2, 1, 1), groups=2)),
-        synapse("second", "classes", pool, Dense(weight=weights(3, 2))),
+        neurons("first", (4, 4, 4), 4, 2.0),
+        neurons("second", (2, 2, 2), 2, 1.0),
+        float_connect("image", "first", Convolution(weight=weights(4, 2, 3, 3), padding=(1, 1))),
+        float_connect("first", "second", pool, Convolution(weight=weights(2, 2, 1, 1), groups=2)),
+        float_connect("second", "classes", pool, Dense(weight=weights(3, 2))),
     )
 
 
 def residual_join():
     """One source read by two populations; a join of an identity and a convolution; a scaled shortcut."""
     return network(
-        spiking("stem", (2, 2, 2), 4, 2.0),
-        spiking("inner", (2, 2, 2), 3, 1.0),
-        spiking("join", (2, 2, 2), 4, 1.5),
-        synapse("image", "stem", Convolution(weight=weights(2, 2, 2, 2), stride=(2, 2))),
-        synapse("stem", "inner", Convolution(weight=weights(2, 2, 3, 3), padding=(1, 1))),
-        synapse("stem", "join"),
-        synapse("inner", "join", Convolution(weight=weights(2, 2, 1, 1))),
-        synapse("join", "classes", Dense(weight=weights(3, 8))),
-        synapse("stem", "classes", Scale(weight=np.array([2.0, 0.5])), Dense(weight=weights(3, 8))),
+        neurons("stem", (2, 2, 2), 4, 2.0),
+        neurons("inner", (2, 2, 2), 3, 1.0),
+        neurons("join", (2, 2, 2), 4, 1.5),
+        float_connect("image", "stem", Convolution(weight=weights(2, 2, 2, 2), stride=(2, 2))),
+        float_connect("stem", "inner", Convolution(weight=weights(2, 2, 3, 3), padding=(1, 1))),
+        float_connect("stem", "join"),
+        float_connect("inner", "join", Convolution(weight=weights(2, 2, 1, 1))),
+        float_connect("join", "classes", Dense(weight=weights(3, 8))),
+        float_connect(
+            "stem", "classes", Scale(weight=np.array([2.0, 0.5])), Dense(weight=weights(3, 8))
+        ),
     )
 
 
 def dense():
     """Dense layers only, with one threshold per neuron."""
     return network(
-        spiking("hidden", (6, 1, 1), 5, np.arange(1, 7).reshape(-1, 1, 1) / 4),
-        synapse("image", "hidden", Dense(weight=weights(6, 32))),
-        synapse("hidden", "classes", Dense(weight=weights(3, 6))),
+        neurons("hidden", (6, 1, 1), 5, np.arange(1, 7).reshape(-1, 1, 1) / 4),
+        float_connect("image", "hidden", Dense(weight=weights(6, 32))),
+        float_connect("hidden", "classes", Dense(weight=weights(3, 6))),
     )
 
 
@@ -108,14 +96,14 @@ def calibrated():
 
 
 CASES = {
-    "chain": (chain, LOIHI),
-    "residual_join": (residual_join, LOIHI),
-    "dense": (dense, LOIHI),
-    "few_thresholds": (dense, replace(LOIHI, distinct_thresholds=2)),
-    "four_bits": (chain, replace(LOIHI, weight_bits=4)),
-    "calibrated": (calibrated, LOIHI),
-    "replicate": (lambda: align_edges(chain(), "replicate"), LOIHI),
-    "truncate": (lambda: align_edges(residual_join(), "truncate"), LOIHI),
+    "chain": (chain, WIDTHS),
+    "residual_join": (residual_join, WIDTHS),
+    "dense": (dense, WIDTHS),
+    "few_thresholds": (dense, replace(WIDTHS, distinct_thresholds=2)),
+    "four_bits": (chain, replace(WIDTHS, weight_bits=4)),
+    "calibrated": (calibrated, WIDTHS),
+    "replicate": (lambda: align_edges(chain(), "replicate"), WIDTHS),
+    "truncate": (lambda: align_edges(residual_join(), "truncate"), WIDTHS),
 }
 
 
@@ -144,7 +132,7 @@ def test_a_text_shows_every_change_of_an_array():
     changed = LayerGraph.build(
         graph.populations,
         [
-            synapse("image", "first", Convolution(weight=weight, padding=(1, 1))),
+            float_connect("image", "first", Convolution(weight=weight, padding=(1, 1))),
             *(s for s in graph.synapses if s.target != "first"),
         ],
     )

@@ -4,60 +4,30 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from builders import ONE, WIDTHS, connect, dense, network_of, spiking
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from lowering_cases import LOIHI, two_neurons
+from small_networks import two_neurons
 from strategies import integer_networks, random_pixels
 
 from sim.stepped import run_stepped
 from toolchain.errors import IntegerWidthError
 from toolchain.networks.integer_network import (
-    IntegerInput,
-    IntegerNetwork,
-    IntegerReadout,
-    IntegerSpiking,
-    IntegerSynapse,
     verify_integer_widths,
 )
 from toolchain.networks.integer_network.accumulator_bounds import potential_interval
-from toolchain.networks.linear_maps import Dense
 from toolchain.passes import lower_to_integers
 
 
 def one_neuron(threshold, bias, weight=1, exponent=0, timesteps=1, start=0):
-    return IntegerNetwork.build(
-        [
-            IntegerInput(name="input", shape=(1, 1, 1), max_value=1, unit=1.0),
-            IntegerSpiking(
-                name="hidden",
-                shape=(1, 1, 1),
-                timesteps=timesteps,
-                threshold=np.full((1, 1, 1), threshold),
-                initial_potential=np.full((1, 1, 1), start),
-                bias=np.full((1, 1, 1), bias),
-            ),
-            IntegerReadout(
-                name="readout", shape=(1, 1, 1), bias=np.zeros((1, 1, 1), np.int64), unit=1.0
-            ),
-        ],
-        [
-            IntegerSynapse.of_maps(
-                source="input",
-                target="hidden",
-                exponent=exponent,
-                maps=(Dense(weight=np.array([[weight]], np.int8)),),
-            ),
-            IntegerSynapse.of_maps(
-                source="hidden",
-                target="readout",
-                exponent=0,
-                maps=(Dense(weight=np.ones((1, 1), np.int8)),),
-            ),
-        ],
+    return network_of(
+        spiking("hidden", ONE, timesteps, threshold, start, bias),
+        connect("input", "hidden", dense([[weight]]), exponent=exponent),
+        connect("hidden", "logits", dense([[1]])),
     )
 
 
-@settings(deadline=None, max_examples=200, suppress_health_check=list(HealthCheck))
+@settings(max_examples=200)
 @given(integer_networks(alignments=("average", "replicate", "truncate")), st.integers(0, 2**32 - 1))
 def test_no_logit_leaves_its_bound(network, seed):
     run = run_stepped(network, random_pixels(network, seed))
@@ -66,7 +36,7 @@ def test_no_logit_leaves_its_bound(network, seed):
     assert (run.logits <= bound.high).all()
 
 
-@settings(deadline=None, max_examples=500)
+@settings(max_examples=500)
 @given(
     st.integers(1, 50),
     st.integers(-60, 60),
@@ -86,7 +56,7 @@ def test_no_potential_leaves_its_bound(threshold, bias, weight, timesteps, start
 
 
 def test_the_state_bound_holds_at_the_limit_and_not_one_past_it():
-    widths = replace(LOIHI, threshold_shift=0, bias_mantissa_bits=26, bias_exponent_bits=0)
+    widths = replace(WIDTHS, threshold_shift=0, bias_mantissa_bits=26, bias_exponent_bits=0)
     # the highest potential is just below the threshold plus one current: (2^17 - 1) + A
     limit = 2**23 - 1 - (2**17 - 1) - 1
     verify_integer_widths(one_neuron(2**17 - 1, limit), widths)
@@ -112,7 +82,7 @@ def test_the_state_bound_holds_at_the_limit_and_not_one_past_it():
 )
 def test_what_a_target_cannot_hold_is_refused(network, message):
     with pytest.raises(IntegerWidthError, match=message):
-        verify_integer_widths(network, LOIHI)
+        verify_integer_widths(network, WIDTHS)
 
 
 def test_a_layer_that_fits_at_no_exponent_is_refused_by_name():
@@ -120,14 +90,14 @@ def test_a_layer_that_fits_at_no_exponent_is_refused_by_name():
     with pytest.raises(
         IntegerWidthError, match=r"^hidden: accumulator bound .* exceeds the 7-bit state"
     ):
-        lower_to_integers(graph, replace(LOIHI, state_bits=7))
+        lower_to_integers(graph, replace(WIDTHS, state_bits=7))
 
 
 def test_a_narrow_state_takes_weight_bits_before_it_refuses():
     """The largest weight is halved until the accumulator's bound fits the state."""
     largest = {}
     for state_bits in (24, 11, 10):
-        network = lower_to_integers(two_neurons(), replace(LOIHI, state_bits=state_bits))
+        network = lower_to_integers(two_neurons(), replace(WIDTHS, state_bits=state_bits))
         largest[state_bits] = int(np.abs(network.incoming("hidden")[0].maps[0].weight).max())
     assert largest[24] == 127
     assert 127 > largest[11] > largest[10] >= 7

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_networks import residual_network
 from strategies import _maps
@@ -32,7 +32,7 @@ from toolchain.networks.linear_maps import (
     as_grouped_convolution,
 )
 
-some = settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+some = settings(max_examples=200)
 
 
 @some

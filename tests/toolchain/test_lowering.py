@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from lowering_cases import LOIHI, two_neurons, value
+from builders import WIDTHS, float_connect, float_dense, float_network_of
+from small_networks import two_neurons
 
 from sim.exact.engine import run_exact
 from sim.stepped import run_stepped
@@ -16,13 +17,10 @@ from toolchain.method.quantize_activations import quantize_activations
 from toolchain.method.quantizers import TimestepQuantizer, quantizers
 from toolchain.model_zoo import build_model
 from toolchain.networks.layer_graph import (
-    InputPopulation,
     LayerGraph,
-    ReadoutPopulation,
     SpikingPopulation,
-    Synapse,
 )
-from toolchain.networks.linear_maps import AveragePool, Convolution, Dense
+from toolchain.networks.linear_maps import AveragePool, Convolution
 from toolchain.passes import PassOptions, chosen_graph, lower_to_integers, pipeline
 from toolchain.passes.fold_source_scales import fold_source_scales
 
@@ -37,7 +35,7 @@ def test_scales_fold_into_weights_by_hand():
 
 def test_integers_by_hand():
     """w = 0.05 becomes 127, so one integer is 0.05/127 of a unit at exponent 0; 2^x refines it."""
-    network = lower_to_integers(two_neurons(), LOIHI)
+    network = lower_to_integers(two_neurons(), WIDTHS)
     (synapse,) = network.incoming("hidden")
     hidden = network["hidden"]
     unit = 0.05 / 127 / 2**synapse.exponent
@@ -49,16 +47,10 @@ def test_integers_by_hand():
 
 def test_few_bits_clip_an_outlier_and_many_keep_it():
     """At 2 bits (-1, 0, 1) nine weights of 1 matter more than one of 3; at 8 bits all are kept."""
-    weights = np.array([[1.0] * 9 + [3.0]])
-    graph = LayerGraph.build(
-        [
-            InputPopulation(name="input", shape=(10, 1, 1), max_value=1, unit=1.0),
-            ReadoutPopulation(name="readout", shape=(1, 1, 1), bias=value(0)),
-        ],
-        [Synapse(source="input", target="readout", maps=(Dense(weight=weights),))],
-    )
+    weights = float_dense([[1.0] * 9 + [3.0]])
+    graph = float_network_of(float_connect("input", "logits", weights), image=(10, 1, 1))
     integers = {
-        bits: lower_to_integers(graph, replace(LOIHI, weight_bits=bits)).synapses[0].maps[0].weight
+        bits: lower_to_integers(graph, replace(WIDTHS, weight_bits=bits)).synapses[0].maps[0].weight
         for bits in (2, 8)
     }
     assert integers[2].tolist() == [[1] * 10]
@@ -87,7 +79,7 @@ def test_integer_network_follows_the_float_network(alignment, weight_bits):
         replace(p, timesteps=readout_steps) if p.name == "readout" else p for p in graph.populations
     ]
     graph = LayerGraph.build(populations, synapses)
-    network = lower_to_integers(graph, replace(LOIHI, weight_bits=weight_bits))
+    network = lower_to_integers(graph, replace(WIDTHS, weight_bits=weight_bits))
     pixels = np.random.default_rng(0).integers(0, 17, (30, 1, 8, 8))
     reference, run = run_float_snn(graph, pixels, with_counts=True), run_stepped(network, pixels)
     tolerance = {8: 0.06, 4: 0.5}[weight_bits]
@@ -99,31 +91,25 @@ def test_integer_network_follows_the_float_network(alignment, weight_bits):
 
 def test_two_weighted_maps_in_one_synapse_are_refused():
     graph = two_neurons()
-    double = replace(graph.synapses[0], maps=(Dense(weight=np.eye(1)), Dense(weight=np.eye(1))))
+    double = replace(graph.synapses[0], maps=(float_dense(np.eye(1)),) * 2)
     graph = LayerGraph.build(graph.populations, [double, *graph.synapses[1:]])
     with pytest.raises(UnsupportedNetworkError, match="two weighted maps follow each other"):
-        lower_to_integers(graph, LOIHI)
+        lower_to_integers(graph, WIDTHS)
 
 
 def test_pool_divisors_fold_into_the_weight_on_either_side():
     maps = (AveragePool(kernel=(2, 2), stride=(2, 2)), Convolution(weight=np.ones((1, 1, 1, 1))))
     for order in (maps, maps[::-1]):
-        graph = LayerGraph.build(
-            [
-                InputPopulation(name="input", shape=(1, 2, 2), max_value=1, unit=1.0),
-                ReadoutPopulation(name="readout", shape=(1, 1, 1), bias=value(0)),
-            ],
-            [Synapse(source="input", target="readout", maps=order)],
-        )
-        network = lower_to_integers(graph, LOIHI)
+        graph = float_network_of(float_connect("input", "logits", *order), image=(1, 2, 2))
+        network = lower_to_integers(graph, WIDTHS)
         logits = run_exact(network, np.ones((1, 1, 2, 2), np.int64)).logits
-        assert logits * network["readout"].unit == pytest.approx(1.0)
+        assert logits * network["logits"].unit == pytest.approx(1.0)
 
 
 def test_the_input_graph_stays_untouched():
     graph = two_neurons()
     before = graph.synapses[0].maps[0].weight.copy()
-    lower_to_integers(graph, LOIHI)
+    lower_to_integers(graph, WIDTHS)
     assert np.array_equal(graph.synapses[0].maps[0].weight, before)
 
 
@@ -143,7 +129,7 @@ def test_float_passes_run_in_order_and_leave_the_model_alone():
     ("name", "compile_it"),
     [
         ("cap_timesteps", lambda graph: chosen_graph(graph, PassOptions(max_timesteps=2))),
-        ("fold_source_scales", lambda graph: lower_to_integers(graph, LOIHI)),
+        ("fold_source_scales", lambda graph: lower_to_integers(graph, WIDTHS)),
     ],
 )
 def test_what_a_pass_makes_is_verified(monkeypatch, name, compile_it):

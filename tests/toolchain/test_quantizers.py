@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
@@ -79,7 +79,6 @@ def printed_gradients(case, levels, alpha, x, q):
 
 
 @pytest.mark.parametrize("case", CASES)
-@settings(deadline=None, max_examples=100)
 @given(levels=st.integers(1, 16), alpha=st.floats(0.1, 10), seed=st.integers(0, 2**31))
 def test_gradients_are_the_printed_ones(case, levels, alpha, seed):
     module = quantizer(case, levels, alpha)
@@ -116,7 +115,6 @@ def straight_through(case, module, x):
 
 
 @pytest.mark.parametrize("case", CASES)
-@settings(deadline=None, max_examples=100)
 @given(t=st.floats(1, 20), alpha=st.floats(0.1, 10), seed=st.integers(0, 2**31))
 def test_gradients_are_autograd_s_through_straight_through_rounding(case, t, alpha, seed):
     """The gradients hold for any real t, n and d, for which the number of levels is rounded."""

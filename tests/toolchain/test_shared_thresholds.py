@@ -4,41 +4,21 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from lowering_cases import LOIHI, value
+from builders import WIDTHS, float_connect, float_dense, float_network_of, float_spiking
 
-from toolchain.networks.layer_graph import (
-    InputPopulation,
-    LayerGraph,
-    ReadoutPopulation,
-    SpikingPopulation,
-    Synapse,
-)
-from toolchain.networks.linear_maps import Convolution, Dense
+from toolchain.networks.linear_maps import Convolution
 from toolchain.passes import lower_to_integers
 from toolchain.passes.quantize_to_integers import quantize_to_integers
 
 
 def channels_of_many_sizes(weights):
     """input -> one hidden channel per weight -> readout."""
-    channels = len(weights)
-    weights = weights[:, None]
-    return LayerGraph.build(
-        [
-            InputPopulation(name="input", shape=(1, 1, 1), max_value=10, unit=0.1),
-            SpikingPopulation(
-                name="hidden",
-                shape=(channels, 1, 1),
-                timesteps=3,
-                threshold=np.full((channels, 1, 1), 2.0),
-                initial_potential=np.ones((channels, 1, 1)),
-                bias=np.zeros((channels, 1, 1)),
-            ),
-            ReadoutPopulation(name="readout", shape=(1, 1, 1), bias=value(0)),
-        ],
-        [
-            Synapse(source="input", target="hidden", maps=(Dense(weight=weights),)),
-            Synapse(source="hidden", target="readout", maps=(Dense(weight=weights.T),)),
-        ],
+    return float_network_of(
+        float_spiking("hidden", (len(weights), 1, 1), timesteps=3, threshold=2.0),
+        float_connect("input", "hidden", float_dense(weights[:, None])),
+        float_connect("hidden", "logits", float_dense(weights[None])),
+        max_value=10,
+        unit=0.1,
     )
 
 
@@ -48,7 +28,7 @@ SIZES = np.geomspace(0.04, 1, 40)  # one weight per channel
 def lowered_sizes(most):
     """Weights, thresholds and exponent of the 40 channels on a target with ``most`` thresholds."""
     graph = channels_of_many_sizes(SIZES)
-    network = lower_to_integers(graph, replace(LOIHI, distinct_thresholds=most))
+    network = lower_to_integers(graph, replace(WIDTHS, distinct_thresholds=most))
     synapse = network.incoming("hidden")[0]
     integers = synapse.maps[0].weight.reshape(-1).astype(float)
     return integers, network["hidden"].threshold.reshape(-1), synapse.exponent
@@ -91,7 +71,7 @@ def test_which_thresholds_go_together_by_hand():
     """1, 1.1 | 8, 9, 10 | 64: joining 10 to 9 to 8 and 1.1 to 1 costs the fewest bits."""
     weights = 1 / np.array([1, 1.1, 8, 9, 10, 30])
     graph = channels_of_many_sizes(weights)
-    network = lower_to_integers(graph, replace(LOIHI, distinct_thresholds=3))
+    network = lower_to_integers(graph, replace(WIDTHS, distinct_thresholds=3))
     thresholds = network["hidden"].threshold.reshape(-1)
     assert thresholds / thresholds[0] == pytest.approx([1, 1, 8, 8, 8, 30], rel=1e-3)
     integers = network.incoming("hidden")[0].maps[0].weight.reshape(-1)
@@ -101,25 +81,14 @@ def test_which_thresholds_go_together_by_hand():
 def test_thresholds_that_differ_within_a_channel_are_left_alone():
     """Its weights have one unit, so no choice of units makes its thresholds equal."""
     thresholds = np.arange(1.0, 9).reshape(2, 2, 2)
-    hidden = SpikingPopulation(
-        name="hidden", shape=(2, 2, 2), timesteps=2, threshold=thresholds,
-        initial_potential=thresholds / 2, bias=np.zeros((2, 1, 1)),
-    )  # fmt: skip
-    graph = LayerGraph.build(
-        [
-            InputPopulation(name="input", shape=(1, 2, 2), max_value=1, unit=1.0),
-            hidden,
-            ReadoutPopulation(name="readout", shape=(1, 1, 1), bias=value(0)),
-        ],
-        [
-            Synapse(
-                source="input", target="hidden", maps=(Convolution(weight=np.ones((2, 1, 1, 1))),)
-            ),
-            Synapse(source="hidden", target="readout", maps=(Dense(weight=np.ones((1, 8))),)),
-        ],
+    graph = float_network_of(
+        float_spiking("hidden", (2, 2, 2), timesteps=2, threshold=thresholds),
+        float_connect("input", "hidden", Convolution(weight=np.ones((2, 1, 1, 1)))),
+        float_connect("hidden", "logits", float_dense(np.ones((1, 8)))),
+        image=(1, 2, 2),
     )
     lowered = [
-        quantize_to_integers(graph, replace(LOIHI, distinct_thresholds=most)) for most in (3, None)
+        quantize_to_integers(graph, replace(WIDTHS, distinct_thresholds=most)) for most in (3, None)
     ]
     first, second = (network["hidden"].threshold for network in lowered)
     assert np.array_equal(first, second)

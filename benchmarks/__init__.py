@@ -1,0 +1,1 @@
+"""Measurements that are no tests: their figures depend on the machine."""
