@@ -547,3 +547,27 @@ def test_the_module_and_the_random_state_stay_as_they_are():
     kinds = {type(m) for s in graph.synapses for m in s.maps}
     assert Convolution in kinds
     assert AveragePool not in kinds
+
+
+class InPlaceOnTheIdentity(nn.Module):
+    """No biases: on an input of zeros, all that it computes is zero."""
+
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Conv2d(1, 4, 3, padding=1, bias=False)
+        self.b = nn.Conv2d(4, 4, 3, padding=1, bias=False)
+        self.head = nn.Linear(256, 5, bias=False)
+
+    def forward(self, x):
+        x = self.a(x)
+        y = self.b(F.relu(x, inplace=True))
+        return self.head(F.relu(y + x).flatten(1))
+
+
+def test_a_first_input_of_zeros_hides_no_difference():
+    """Conversion executes a network on zeros first, and users try shapes with them."""
+    quantized = quantize_activations(InPlaceOnTheIdentity(), TimestepQuantizer)
+    with pytest.raises(UnsupportedNetworkError, match="computes something else in front of"):
+        convert(quantized, (1, 8, 8), 16)
+    with pytest.raises(UnsupportedNetworkError, match="computes something else in front of"):
+        quantized(torch.zeros(1, 1, 8, 8))
