@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
+import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,6 +24,8 @@ _FORMAT = "qac-deploy simulation, version 2"
 class Journal:
     """A text file: a line that says which run it is of, then a line a finished chunk.
 
+    Its run holds a lock on it for as long as it lives: two runs at once would mix their chunks.
+
     Attributes:
         finished: by number, the chunks that an earlier run finished.
     """
@@ -32,11 +37,16 @@ class Journal:
             run: what decides the result; see ``describe_run``.
 
         Raises:
-            ModelFileError: the file is of another run or damaged.
+            ModelFileError: the file is of another run or damaged, or a run is at work on it.
         """
         self._path, self._run = path, run
-        self._file: IO[str] | None = None
-        self.finished = _read(path, run) if resume and path.exists() else {}
+        self._file = _locked(path)
+        self._is_begun = False
+        try:
+            self.finished = _read(path, run) if resume and path.stat().st_size else {}
+        except BaseException:
+            self._file.close()
+            raise
 
     def write(self, index: int, result: Mapping[str, Any]) -> None:
         """Keep what a finished chunk gave, as plain values; it is out of this process on return.
@@ -45,29 +55,59 @@ class Journal:
             ModelFileError: the file cannot be written.
         """
         try:
-            if self._file is None:
-                self._file = self._path.open("w")
+            if not self._is_begun:
+                self._file.truncate(0)
+                self._is_begun = True
                 self._line({"format": _FORMAT, **self._run})
                 for earlier, kept in self.finished.items():
                     self._line({"chunk": earlier, **kept})
             self._line({"chunk": index, **result})
             self._file.flush()
         except OSError as error:
-            raise ModelFileError(
-                f"{self._path}: cannot be written: {error}; finished samples are kept there, so that "
-                f"an interrupted run can go on"
-            ) from None
+            raise _unwritable(self._path, error) from None
 
     def close(self, *, finished: bool) -> None:
         """End of the run; nothing stays on disk of one that is finished."""
-        if self._file is not None:
-            self._file.close()
-        if finished:
+        if finished or not os.fstat(self._file.fileno()).st_size:
             self._path.unlink(missing_ok=True)
+        self._file.close()
 
     def _line(self, record: Mapping[str, Any]) -> None:
-        assert self._file is not None
         self._file.write(json.dumps(record) + "\n")
+
+
+def _locked(path: Path) -> IO[str]:
+    """The file, made where there is none, with a lock that ends when its run does, however that ends.
+
+    Raises:
+        ModelFileError: another run holds it, or it cannot be written.
+    """
+    try:
+        while True:
+            file = path.open("a")
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.close()
+                raise ModelFileError(
+                    f"{path}: another simulation of this build is at work; wait until it ends, or copy the "
+                    f"build folder and simulate the copy"
+                ) from None
+            except OSError:  # a file system without locks
+                return file
+            with suppress(FileNotFoundError):
+                if os.path.samestat(path.stat(), os.fstat(file.fileno())):
+                    return file
+            file.close()  # a run that ended removed it meanwhile
+    except OSError as error:
+        raise _unwritable(path, error) from None
+
+
+def _unwritable(path: Path, error: OSError) -> ModelFileError:
+    return ModelFileError(
+        f"{path}: cannot be written: {error}; finished samples are kept there, so that an interrupted run "
+        f"can go on"
+    )
 
 
 def describe_run(

@@ -208,7 +208,7 @@ def one_bias(network):
     ],
 )
 def test_the_state_of_another_run_is_refused(interrupted, network, change, field):
-    Journal(interrupted, run_of(network), resume=True)
+    Journal(interrupted, run_of(network), resume=True).close(finished=False)
     with pytest.raises(
         ModelFileError, match=rf"is of another run: its {field} differs; run without --resume"
     ):
@@ -221,10 +221,21 @@ def test_a_damaged_state_is_refused(interrupted, network):
         Journal(interrupted, run_of(network), resume=True)
 
 
-def test_where_nothing_can_be_written(network, pixels, tmp_path):
-    journal = Journal(tmp_path / "missing" / "file", run_of(network), resume=False)
+def test_where_nothing_can_be_written(network, tmp_path):
     with pytest.raises(ModelFileError, match=r"cannot be written: .*finished samples are kept"):
-        simulate_dataset(ChunkSimulator(network=network), pixels, journal=journal)
+        Journal(tmp_path / "missing" / "file", run_of(network), resume=False)
+
+
+@pytest.mark.parametrize("resume", [True, False])
+def test_two_runs_at_once_do_not_mix_their_chunks(interrupted, network, resume):
+    first = Journal(interrupted, run_of(network), resume=True)
+    with pytest.raises(ModelFileError, match="another simulation of this build is at work; wait"):
+        Journal(interrupted, one_pixel(network), resume=resume)
+    first.close(finished=True)
+    second = Journal(interrupted, one_pixel(network), resume=resume)
+    assert second.finished == {}
+    second.close(finished=False)
+    assert not interrupted.exists()  # nothing was finished, so nothing is kept
 
 
 def test_workers_give_the_same_bits(network, pixels, whole):
