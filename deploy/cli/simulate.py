@@ -64,6 +64,7 @@ def simulate(
     Example: [bold]qac-deploy simulate build/ --engine lava --samples 16[/bold]
     """
     from deploy.build.load import load_build
+    from deploy.design.fidelity import check_fits
     from toolchain.datasets import load_dataset, load_recorded
     from toolchain.errors import DataError
 
@@ -77,6 +78,7 @@ def simulate(
         dataset, changed = load_dataset(data), None
     else:
         dataset, changed = load_recorded(loaded.report, build)
+    check_fits(network, dataset)
     name = dataset.name
     count = samples or (16 if engine == "lava" else len(dataset.test_pixels))
     if count > len(dataset.test_pixels):
