@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from deploy.cli.console import JsonOption, console, print_json, progress_bar
+from deploy.cli.console import JsonOption, console, print_json, progress_bar, say
 
 
 def calibrate_command(
@@ -72,7 +72,10 @@ def calibrate_command(
     if as_json:
         print_json(result)
         return
-    console.print(f"[bold]{out}[/bold]  from {model}, {alignment}, per {granularity}")
+    say(
+        "[bold]{out}[/bold]  from {model}, {alignment}, per {granularity}",
+        out=out, model=model, alignment=alignment, granularity=granularity,
+    )  # fmt: skip
     if result["data_note"]:
         console.print(f"  [yellow]{escape(result['data_note'])}[/yellow]")
     if not result["epoch"]:
@@ -85,4 +88,4 @@ def calibrate_command(
         f"  accuracy on {result['test_samples']:,} test images: {result['accuracy_before']:.2%} -> "
         f"{result['accuracy_after']:.2%}"
     )
-    console.print(f"next: [bold]qac-deploy compile {out} --target loihi-sim[/bold]")
+    say("next: [bold]qac-deploy compile {out} --target loihi-sim[/bold]", out=out)

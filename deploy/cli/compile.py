@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from deploy.cli.console import JsonOption, console, print_json
+from deploy.cli.console import JsonOption, console, print_json, say, show_stage
 from deploy.optimize.objectives import OBJECTIVES
 
 
@@ -129,12 +129,13 @@ def compile_command(
         print_json(load_report(out))
         return
     with console.status("compiling") as status:
-        compile_model(model, out, options, lambda stage: status.update(stage))
+        compile_model(model, out, options, show_stage(status))
     print_summary(load_report(out), console)
-    console.print(
-        f"\n[bold]{out / 'report.html'}[/bold] has the timeline and every figure's source"
+    say(
+        "\n[bold]{page}[/bold] has the timeline and every figure's source",
+        page=out / "report.html",
     )
-    console.print(f"next: [bold]qac-deploy simulate {out} --engine lava --samples 16[/bold]")
+    say("next: [bold]qac-deploy simulate {out} --engine lava --samples 16[/bold]", out=out)
 
 
 def _replicas(text: str) -> tuple[str, int]:

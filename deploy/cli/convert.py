@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from deploy.cli.console import JsonOption, console, print_json
+from deploy.cli.console import JsonOption, print_json, say
 
 
 def convert_command(
@@ -56,8 +56,8 @@ def convert_command(
     if as_json:
         print_json({"model": str(out), "populations": len(graph.populations), **training})
         return
-    console.print(
-        f"[bold]{out}[/bold]  {arch} from {weights}: {len(graph.populations) - 2} spiking populations, "
-        f"T = {levels}"
-    )
-    console.print(f"next: [bold]qac-deploy compile {out} --target loihi-sim[/bold]")
+    say(
+        "[bold]{out}[/bold]  {arch} from {weights}: {count} spiking populations, T = {levels}",
+        out=out, arch=arch, weights=weights, count=len(graph.spiking), levels=levels,
+    )  # fmt: skip
+    say("next: [bold]qac-deploy compile {out} --target loihi-sim[/bold]", out=out)

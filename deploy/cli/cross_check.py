@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from deploy.cli.console import JsonOption, console, print_json
+from deploy.cli.console import JsonOption, console, print_json, show_stage
 
 if TYPE_CHECKING:
     from deploy.check.cross_check import CrossCheck, Quantity
@@ -39,7 +39,7 @@ def cross_check_command(
     with console.status("reading the build") as status:
         if as_json:
             status.stop()
-        check = cross_check(judge(load_build(build), samples), status.update)
+        check = cross_check(judge(load_build(build), samples), show_stage(status))
     if as_json:
         print_json(
             {

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from deploy.cli.console import JsonOption, console, print_json
+from deploy.cli.console import JsonOption, console, print_json, say
 
 
 def report(
@@ -26,6 +26,7 @@ def report(
         print_json(document)
         return
     print_summary(document, console)
-    console.print(
-        f"\n[bold]{build / 'report.html'}[/bold] has the timeline and every figure's source"
+    say(
+        "\n[bold]{page}[/bold] has the timeline and every figure's source",
+        page=build / "report.html",
     )

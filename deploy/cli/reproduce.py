@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deploy.cli.console import JsonOption, console, print_json, progress_bar
+from deploy.cli.console import JsonOption, console, print_json, progress_bar, say
 
 if TYPE_CHECKING:
     from deploy.reproduce.experiment import Experiment
@@ -52,7 +52,7 @@ def reproduce_command(
     from toolchain.training import EpochReport
 
     if experiment == "page":
-        console.print(f"[bold]{write_results_page(out)}[/bold]")
+        say("[bold]{page}[/bold]", page=write_results_page(out))
         return
     if experiment not in EXPERIMENTS:
         raise typer.BadParameter(f"must be {NAMES}, not '{experiment}'", param_hint="EXPERIMENT")
@@ -91,7 +91,7 @@ def reproduce_command(
         return
     _print(result)
     for file in files:
-        console.print(f"[bold]{file}[/bold]")
+        say("[bold]{file}[/bold]", file=file)
 
 
 def _print(experiment: Experiment) -> None:
@@ -104,4 +104,4 @@ def _print(experiment: Experiment) -> None:
         table.add_row(*row)
     console.print(table)
     for note in experiment.notes:
-        console.print(f"  {note}")
+        say("  {note}", note=note)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from deploy.cli.console import JsonOption, console, print_json, progress_bar
+from deploy.cli.console import JsonOption, console, print_json, progress_bar, say
 from sim.engines import ENGINES
 
 if TYPE_CHECKING:
@@ -209,9 +209,9 @@ def _run_lava(
 
 
 def _show(result: dict[str, Any]) -> None:
-    console.print(
-        f"{result['engine']} engine: [bold]{result['accuracy']:.2%}[/bold] on {result['samples']} "
-        f"test samples of {result['data']}"
+    say(
+        "{engine} engine: [bold]{accuracy:.2%}[/bold] on {samples} test samples of {data}",
+        **{field: result[field] for field in ("engine", "accuracy", "samples", "data")},
     )
     if result["data_note"]:
         console.print(f"  [yellow]{escape(result['data_note'])}[/yellow]")
@@ -219,4 +219,4 @@ def _show(result: dict[str, Any]) -> None:
         mark = "[green]equal[/green]" if holds else "[red]DIFFERENT[/red]"
         console.print(f"  {mark}  {claim}")
     if result.get("first_difference"):
-        console.print(f"  first difference: {result['first_difference']}")
+        say("  first difference: {found}", found=result["first_difference"])

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from deploy.cli.console import JsonOption, console, print_json, progress_bar
+from deploy.cli.console import JsonOption, console, print_json, progress_bar, say
 
 
 def train_command(
@@ -123,7 +123,10 @@ def train_command(
         return
     training = result["training"]
     samples = training["test_samples"]
-    console.print(f"[bold]{out}[/bold]  {arch} on {data}, {samples:,} test images")
+    say(
+        "[bold]{out}[/bold]  {arch} on {data}, {samples:,} test images",
+        out=out, arch=arch, data=data, samples=samples,
+    )  # fmt: skip
     names = ", ".join(f"{n} {t}" for n, t in result["timesteps"].items())
     console.print(f"  T            {names}; mean {result['mean_timesteps']:.2f}")
     if result["budget_exceeded_by"] > 0:
@@ -139,4 +142,4 @@ def train_command(
         f"{training['same_argmax']:,} of {samples:,}, logits differ by at most "
         f"{training['largest_logit_difference']:.1e}"
     )
-    console.print(f"next: [bold]qac-deploy compile {out} --target loihi-sim[/bold]")
+    say("next: [bold]qac-deploy compile {out} --target loihi-sim[/bold]", out=out)

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from deploy.cli.console import JsonOption, console, print_json
+from deploy.cli.console import JsonOption, console, print_json, show_stage
 
 _MARKS = {
     "equal": "[green]equal[/green]    ",
@@ -75,7 +75,7 @@ def verify_command(
         for rung in verify(
             loaded,
             lambda: find_lava_python(lava_python),
-            status.update,
+            show_stage(status),
             limit,
         ):
             show(rung)

@@ -199,3 +199,27 @@ def test_pixels_of_another_range_are_refused(place, max_value):
         f"pixels are 0..255, but the network's input population 'input' takes 0..{max_value}"
         in (process.stderr)
     )
+
+
+def test_names_that_look_like_markup_are_printed_as_they_are(place):
+    """Every command that names a path on the terminal, of a build whose data set has such a name, too."""
+    odd = place / "a[/b] [red]c"
+    for folder in ("own[", "["):
+        (odd / folder).mkdir(parents=True)
+    (place / "own.npz").rename(odd / "own[/x].npz")
+    for arguments in (
+        ("train", "--data", "own[/x].npz", "--epochs", 1, "--out", "[/m].pt"),
+        ("calibrate", "[/m].pt", "--epochs", 1, "--samples", 16, "--out", "[/n].pt"),
+        ("compile", "[/m].pt", "--out", "build[/y]"),
+        ("simulate", "build[/y]"),
+        ("report", "build[/y]"),
+        ("compare", "build[/y]"),
+        ("verify", odd / "build[/y]", "--samples", 1),
+        ("export", "build[/y]", "--format", "sanafe", "--out", "san[afe]"),
+    ):
+        process = run_command(*arguments, cwd=odd)
+        assert process.returncode == 0, process.stderr
+        if arguments[0] in ("train", "simulate"):
+            assert "own[/x].npz" in process.stdout
+        if arguments[0] in ("compile", "report"):
+            assert "build[/y]/report.html" in process.stdout
