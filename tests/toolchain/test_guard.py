@@ -350,7 +350,11 @@ def test_what_is_changed_after_quantization_is_the_users_own():
     module.f = nn.Linear(256, 7)
     module.a.register_forward_hook(lambda *_: None)
     assert convert(module, SHAPE, 16)["readout"].shape == (7, 1, 1)
-    module.register_forward_hook(lambda network, images, logits: logits + 1)
+
+    def shift(network, images, logits):
+        logits += 1
+
+    module.register_forward_hook(shift)
     with pytest.raises(
         UnsupportedNetworkError, match=r"^readout: the converted network has other logits"
     ):
@@ -571,3 +575,12 @@ def test_a_first_input_of_zeros_hides_no_difference():
         convert(quantized, (1, 8, 8), 16)
     with pytest.raises(UnsupportedNetworkError, match="computes something else in front of"):
         quantized(torch.zeros(1, 1, 8, 8))
+
+
+def test_a_hook_that_replaces_values_on_rare_samples_alone_is_refused():
+    """No sample that the comparison tries reaches 100, so that execution shows no difference."""
+    network = Net()
+    network.c.register_forward_hook(lambda module, inputs, output: output.clamp(max=100.0))
+    module = quantize_activations(network, TimestepQuantizer)
+    with pytest.raises(UnsupportedNetworkError, match=r"^c: a forward hook replaces its values"):
+        convert(module, SHAPE, 16)
