@@ -256,7 +256,7 @@ def test_an_interrupted_training_goes_on_where_it_stopped(tmp_path):
 
 def test_an_interrupted_compile_keeps_the_earlier_build(compiled, tmp_path, monkeypatch):
     """The build folder is swapped in at the very end; an interrupt before leaves the old one whole."""
-    from deploy import compile_model as module
+    from deploy.compile import compile_model as module
     from deploy.design.compilation import CompileOptions
 
     build = tmp_path / "build"
@@ -275,7 +275,7 @@ def test_an_interrupted_compile_keeps_the_earlier_build(compiled, tmp_path, monk
 
 
 def test_a_full_disk_keeps_the_earlier_build(compiled, tmp_path, monkeypatch):
-    from deploy import compile_model as module
+    from deploy.compile import compile_model as module
     from deploy.design.compilation import CompileOptions
     from toolchain.errors import ModelFileError
 
