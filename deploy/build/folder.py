@@ -115,6 +115,7 @@ def require_replaceable_folder(destination: Path, kind: FolderKind) -> None:
     try:
         clear_abandoned(destination.resolve().parent)  # may put back an earlier folder
         require_outside_ours(destination)
+        _require_elsewhere(destination)
         is_new = not destination.exists() or (
             destination.is_dir() and not any(destination.iterdir())
         )
@@ -140,6 +141,20 @@ def require_replaceable_folder(destination: Path, kind: FolderKind) -> None:
         raise ModelFileError(
             f"{destination}: is not replaced, since your changes in it would be lost: {changes}; move it "
             f"away, or choose another with --out"
+        )
+
+
+def _require_elsewhere(destination: Path) -> None:
+    """The current folder is not replaced: whoever works in it would go on in one that was deleted.
+
+    Raises:
+        ModelFileError: the destination is the current folder, or has it in it.
+    """
+    here, real = Path.cwd(), destination.resolve()
+    if real == here or real in here.parents:
+        raise ModelFileError(
+            f"{destination}: is the current folder, or one above it, and would be replaced under you; run "
+            f"the command from another folder, or choose another with --out"
         )
 
 

@@ -69,7 +69,7 @@ def status(message: str, *, hidden: bool) -> Iterator[Callable[[str], None]]:
         yield lambda words: None
         return
     with console.status(message) as shown:
-        yield shown.update
+        yield lambda words: shown.update(escape(words))
 
 
 @contextmanager
@@ -86,11 +86,11 @@ def resumable(progress: Progress) -> Iterator[None]:
 def progress_bar(*, hidden: bool) -> Progress:
     """A progress bar on standard error, so that output can be piped."""
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False),
         console=Console(stderr=True),
         disable=hidden,
     )

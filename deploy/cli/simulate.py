@@ -84,6 +84,7 @@ def simulate(
     Example: qac-deploy simulate build/ --engine lava --samples 16
     """
     from deploy.build.load import load_build
+    from deploy.design.fidelity import check_fits
     from toolchain.datasets import load_dataset, load_recorded
     from toolchain.errors import DataError
 
@@ -94,6 +95,7 @@ def simulate(
         dataset, changed = load_dataset(data), None
     else:
         dataset, changed = load_recorded(loaded.report, build)
+    check_fits(network, dataset)
     name = dataset.name
     count = samples or (16 if engine == "lava" else len(dataset.test_pixels))
     if count > len(dataset.test_pixels):

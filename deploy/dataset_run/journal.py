@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
+import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, TypedDict
@@ -50,7 +53,8 @@ class Journal:
     """A text file: its first line describes the run, each further line holds one finished chunk.
 
     The file is replaced as a whole when a run writes its first chunk, and appended to after that. An
-    interrupt can cut off only the last line.
+    interrupt can cut off only the last line. A run holds a lock next to the file for as long as it lives: two
+    runs at once would mix their chunks.
 
     Attributes:
         finished: chunks that an earlier run finished, by number.
@@ -60,12 +64,18 @@ class Journal:
         """Read the chunks of an earlier run, if ``resume``.
 
         Raises:
-            ModelFileError: the path cannot be written, or its file is of another run or damaged.
+            ModelFileError: the path cannot be written, another run is at work on it, or its file is of
+                another run or damaged.
         """
         require_replaceable_file(path, SIMULATION_JOURNAL, option=_OPTION)
         self._path, self._run = path, run
         self._file: IO[str] | None = None
-        self.finished = _read(path, run) if resume and path.exists() else {}
+        self._lock = _Lock(path)
+        try:
+            self.finished = _read(path, run) if resume and path.exists() else {}
+        except BaseException:
+            self._lock.release()
+            raise
 
     def write(self, index: int, result: ChunkResult) -> None:
         """Keep the result of a finished chunk; the operating system has it on return.
@@ -82,10 +92,7 @@ class Journal:
             self._file.write(_chunk_line(index, result))
             self._file.flush()
         except OSError as error:
-            raise ModelFileError(
-                f"{self._path}: cannot be written: {error}; finished samples are kept there, so that "
-                f"an interrupted run can go on"
-            ) from None
+            raise _unwritable(self._path, error) from None
 
     def close(self, *, finished: bool) -> None:
         """Close the file, and remove it if the run is finished."""
@@ -93,6 +100,52 @@ class Journal:
             self._file.close()
         if finished:
             self._path.unlink(missing_ok=True)
+        self._lock.release()
+
+
+class _Lock:
+    """A lock on a path that ends with its process, however that ends; its file is removed by the last run."""
+
+    def __init__(self, path: Path) -> None:
+        """Take the lock.
+
+        Raises:
+            ModelFileError: another run holds it, or its file cannot be written.
+        """
+        self._path = path.with_name(f"{path.name}.lock")
+        try:
+            self._file = self._path.open("w")
+            while not self._taken(path):  # a run that ended has removed the file meanwhile
+                self._file.close()
+                self._file = self._path.open("w")
+        except OSError as error:
+            raise _unwritable(path, error) from None
+
+    def _taken(self, path: Path) -> bool:
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._file.close()
+            raise ModelFileError(
+                f"{path}: another simulation of this build is at work; wait until it ends, or copy the build "
+                f"folder and simulate the copy"
+            ) from None
+        except OSError:  # a file system without locks
+            return True
+        with suppress(FileNotFoundError):
+            return os.path.samestat(self._path.stat(), os.fstat(self._file.fileno()))
+        return False
+
+    def release(self) -> None:
+        self._path.unlink(missing_ok=True)
+        self._file.close()
+
+
+def _unwritable(path: Path, error: OSError) -> ModelFileError:
+    return ModelFileError(
+        f"{path}: cannot be written: {error}; finished samples are kept there, so that an interrupted run "
+        f"can go on"
+    )
 
 
 def describe_run(

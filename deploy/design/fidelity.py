@@ -22,7 +22,6 @@ from toolchain.networks.integer_network import IntegerNetwork
 from toolchain.networks.layer_graph import (
     ALIGNMENT_METHODS,
     AlignmentMethod,
-    InputPopulation,
     LayerGraph,
     Synapse,
 )
@@ -70,21 +69,20 @@ class AlignmentTrade:
     interval_ticks: float
 
 
-def check_fits(graph: LayerGraph, dataset: Dataset) -> None:
+def check_fits(graph: LayerGraph | IntegerNetwork, dataset: Dataset) -> None:
     """Check that a network takes the samples of a data set and has its classes.
 
     Raises:
         DataError: shape, range or number of classes differ.
     """
-    source, classes = graph.populations[0], graph.populations[-1].shape[0]
-    assert isinstance(source, InputPopulation)
+    source, classes = graph.input, graph.readout.shape[0]
     if dataset.input_shape != source.shape:
         raise DataError(
             f"data set '{dataset.name}': samples have shape {dataset.input_shape}, but the network's "
             f"input population '{source.name}' takes {source.shape}; choose the data set it was "
             f"trained on with --data"
         )
-    if dataset.max_value > source.max_value:
+    if dataset.max_value != source.max_value:
         raise DataError(
             f"data set '{dataset.name}': pixels are 0..{dataset.max_value}, but the network's input "
             f"population '{source.name}' takes 0..{source.max_value}; choose the data set it was "

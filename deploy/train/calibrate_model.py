@@ -10,6 +10,7 @@ from typing import TypedDict
 import numpy as np
 import torch
 
+from deploy.design.fidelity import check_fits
 from toolchain.datasets import data_record, load_dataset, load_recorded
 from toolchain.files.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from toolchain.method.calibration import CalibrationEpoch, CalibrationPlan, Granularity, calibrate
@@ -72,6 +73,7 @@ def calibrate_model(
         dataset, changed = load_dataset(options.data), None
     else:
         dataset, changed = load_recorded(checkpoint.training, model)
+    check_fits(checkpoint.graph, dataset)
     ann = align_edges(checkpoint.graph, "average")
     graph = checkpoint.graph
     if options.timesteps is not None:

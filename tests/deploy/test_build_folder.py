@@ -18,6 +18,17 @@ from toolchain.errors import ModelFileError
 from toolchain.files.whole_files import PREFIX
 
 
+@pytest.mark.parametrize("out", [".", "../work", ".."])
+def test_the_current_folder_is_not_replaced(trained, tmp_path, out):
+    """A shell in it would be left in a deleted folder, where the build cannot be seen."""
+    here = tmp_path / "top" / "work"
+    here.mkdir(parents=True)
+    process = run_command("compile", trained[1], "--out", out, cwd=here)
+    assert process.returncode == 2
+    assert process.stderr.startswith(f"error: {out}: is the current folder, or one above it")
+    assert list(tmp_path.rglob("*")) == [here.parent, here]
+
+
 @pytest.fixture
 def build(compiled, tmp_path):
     return shutil.copytree(compiled[1], tmp_path / "build")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +15,9 @@ from installed_command import run_command
 from deploy.dataset_run.journal import Journal, describe_run
 from deploy.dataset_run.simulate_dataset import CHUNK_SAMPLES, ChunkSimulator
 from toolchain.datasets import load_dataset
+from toolchain.files.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from toolchain.networks.integer_network.serialize import load_integer_network
+from toolchain.networks.layer_graph import LayerGraph
 
 
 @pytest.fixture(scope="session")
@@ -178,3 +181,61 @@ def test_a_simulation_does_not_go_on_with_other_pixels(place):
     assert (
         "is of another run: its data differs; run without --resume to start over" in process.stderr
     )
+
+
+COMMANDS_ON_DATA = {
+    "compile": ("compile", "models/model.pt"),
+    "simulate": ("simulate", "build"),
+    "calibrate": ("calibrate", "models/model.pt"),
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS_ON_DATA)
+def test_a_data_set_of_other_classes_is_refused(place, command):
+    """Its labels mean something else, whatever share of them the network hits."""
+    write_data(place / "other.npz", seed=0, classes=5)
+    if command == "simulate":
+        assert run_command("compile", "models/model.pt", cwd=place).returncode == 0
+    process = run_command(*COMMANDS_ON_DATA[command], "--data", "other.npz", cwd=place)
+    assert process.returncode == 2
+    assert "the network has 4 classes, but data set 'other.npz' has 5" in process.stderr
+
+
+@pytest.mark.parametrize("max_value", [16, 1_000])
+def test_pixels_of_another_range_are_refused(place, max_value):
+    """The largest pixel would be another share of the input's range than in training."""
+    model = place / "models" / "model.pt"
+    graph = load_checkpoint(model).graph
+    source = replace(graph.input, max_value=max_value, unit=1 / max_value)
+    changed = LayerGraph.build([source, *graph.populations[1:]], graph.synapses)
+    save_checkpoint(model, Checkpoint(changed, {}))
+    process = run_command("compile", model, "--data", "own.npz", cwd=place)
+    assert process.returncode == 2
+    assert (
+        f"pixels are 0..255, but the network's input population 'input' takes 0..{max_value}"
+        in (process.stderr)
+    )
+
+
+def test_names_that_look_like_markup_are_printed_as_they_are(place):
+    """Every command that names a path on the terminal, of a build whose data set has such a name, too."""
+    odd = place / "a[/b] [red]c"
+    for folder in ("own[", "["):
+        (odd / folder).mkdir(parents=True)
+    (place / "own.npz").rename(odd / "own[/x].npz")
+    for arguments in (
+        ("train", "--data", "own[/x].npz", "--epochs", 1, "--out", "[/m].pt"),
+        ("calibrate", "[/m].pt", "--epochs", 1, "--samples", 16, "--out", "[/n].pt"),
+        ("compile", "[/m].pt", "--out", "build[/y]"),
+        ("simulate", "build[/y]"),
+        ("report", "build[/y]"),
+        ("compare", "build[/y]"),
+        ("verify", odd / "build[/y]", "--samples", 1),
+        ("export", "build[/y]", "--format", "sanafe", "--out", "san[afe]"),
+    ):
+        process = run_command(*arguments, cwd=odd)
+        assert process.returncode == 0, process.stderr
+        if arguments[0] in ("train", "simulate"):
+            assert "own[/x].npz" in process.stdout
+        if arguments[0] in ("compile", "report"):
+            assert "build[/y]/report.html" in process.stdout

@@ -191,7 +191,7 @@ def one_bias(network):
     ],
 )
 def test_the_state_of_another_run_is_refused(interrupted, network, change, field):
-    Journal(interrupted, run_of(network), resume=True)
+    Journal(interrupted, run_of(network), resume=True).close(finished=False)
     with pytest.raises(
         ModelFileError, match=rf"is of another run: its {field} differs; run without --resume"
     ):
@@ -205,7 +205,7 @@ def test_a_damaged_state_is_refused(interrupted, network):
 
 
 def test_where_nothing_can_be_written(network, pixels, tmp_path, monkeypatch):
-    with pytest.raises(ModelFileError, match="no such folder as"):
+    with pytest.raises(ModelFileError, match="there is no folder"):
         Journal(tmp_path / "missing" / "file", run_of(network), resume=False)
     journal = Journal(tmp_path / "file", run_of(network), resume=False)
 
@@ -236,7 +236,20 @@ def test_a_resumed_run_that_cannot_begin_keeps_the_chunks(
     monkeypatch.setattr(journal_module, "_chunk_line", fail)
     with pytest.raises(KeyboardInterrupt):
         journal.write(1, ChunkSimulator(network=network)(pixels[:2]))
+    journal.close(finished=False)
     assert interrupted.read_bytes() == before
+
+
+@pytest.mark.parametrize("resume", [True, False])
+def test_two_runs_at_once_do_not_mix_their_chunks(interrupted, network, resume):
+    first = Journal(interrupted, run_of(network), resume=True)
+    with pytest.raises(ModelFileError, match="another simulation of this build is at work; wait"):
+        Journal(interrupted, one_pixel(network), resume=resume)
+    first.close(finished=True)
+    second = Journal(interrupted, one_pixel(network), resume=resume)
+    assert second.finished == {}
+    second.close(finished=False)
+    assert not interrupted.exists()  # nothing was finished, so nothing is kept
 
 
 def test_workers_give_the_same_bits(network, pixels, whole):

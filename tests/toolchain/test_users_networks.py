@@ -283,7 +283,11 @@ def test_what_is_changed_after_quantization_is_the_users_own():
     module.f = nn.Linear(256, 7)
     module.a.register_forward_hook(lambda *_: None)
     assert convert(module, SHAPE, 16)["readout"].shape == (7, 1, 1)
-    module.register_forward_hook(lambda network, images, logits: logits + 1)
+
+    def shift(network, images, logits):
+        logits += 1
+
+    module.register_forward_hook(shift)
     with pytest.raises(
         UnsupportedNetworkError, match=r"^readout: the converted network has other logits"
     ):
@@ -303,3 +307,36 @@ def test_a_difference_is_found_by_the_first_input_and_by_each_after_it():
             "; conversion cannot follow its forward; remove hooks, in-place operations and stored state from "
             "it, and compute everything with modules and functions that return new tensors"
         )
+
+
+class InPlaceOnTheIdentity(nn.Module):
+    """No biases: on an input of zeros, all that it computes is zero."""
+
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Conv2d(1, 4, 3, padding=1, bias=False)
+        self.b = nn.Conv2d(4, 4, 3, padding=1, bias=False)
+        self.head = nn.Linear(256, 5, bias=False)
+
+    def forward(self, x):
+        x = self.a(x)
+        y = self.b(F.relu(x, inplace=True))
+        return self.head(F.relu(y + x).flatten(1))
+
+
+def test_a_first_input_of_zeros_hides_no_difference():
+    """Conversion executes a network on zeros first, and users try shapes with them."""
+    quantized = quantize_activations(InPlaceOnTheIdentity(), TimestepQuantizer)
+    with pytest.raises(UnsupportedNetworkError, match="computes something else before or in"):
+        convert(quantized, (1, 8, 8), 16)
+    with pytest.raises(UnsupportedNetworkError, match="computes something else before or in"):
+        quantized(torch.zeros(1, 1, 8, 8))
+
+
+def test_a_hook_that_replaces_values_on_rare_samples_alone_is_refused():
+    """No sample that the comparison tries reaches 100, so that execution shows no difference."""
+    network = Net()
+    network.c.register_forward_hook(lambda module, inputs, output: output.clamp(max=100.0))
+    module = quantize_activations(network, TimestepQuantizer)
+    with pytest.raises(UnsupportedNetworkError, match=r"^c: a forward hook replaces its values"):
+        convert(module, SHAPE, 16)

@@ -55,10 +55,30 @@ class Agreement:
 def evaluation_copy(module: nn.Module) -> nn.Module:
     """Copy a module to the CPU, in float64 and evaluation mode.
 
+    A hook of it that replaces what a module is given or returns raises UnsupportedNetworkError when called.
+
     Raises:
         UnsupportedNetworkError: it cannot be copied.
     """
-    return faithful_copy(module).eval().to("cpu", torch.float64)
+    judge = faithful_copy(module).eval().to("cpu", torch.float64)
+    for name, part in judge.named_modules():
+        for hooks in (part._forward_pre_hooks, part._forward_hooks):
+            for key, hook in hooks.items():
+                hooks[key] = _only_looking(hook, name or type(module).__name__)
+    return judge
+
+
+def _only_looking(hook: Callable[..., Any], name: str) -> Callable[..., None]:
+    """A hook that may look at values, and not replace them: on which samples it would, no one can see."""
+
+    def look(*arguments: Any) -> None:
+        if hook(*arguments) is not None:
+            raise UnsupportedNetworkError(
+                f"{name}: a forward hook replaces its values, which conversion does not see; write what it "
+                f"does into the network's forward"
+            )
+
+    return look
 
 
 def faithful_copy(module: nn.Module) -> nn.Module:

@@ -1,7 +1,8 @@
 """Compare a network with transparent quantizers with the network it was made from.
 
-The comparison needs an input, so it is made once, on the first input of the new network: in the first
-training step, in threshold balancing, or in conversion. It costs two passes of a few samples.
+The comparison needs the shape of an input, so it is made once, on the first input of the new network and on
+random ones: in the first training step, in threshold balancing, or in conversion. It costs four passes of a
+few samples.
 """
 
 from __future__ import annotations
@@ -38,12 +39,19 @@ class OriginalComparison:
             return  # compared before, or traced
         images = args[0][:NUM_SAMPLES].detach().to("cpu", torch.float64)
         original, transparent = (n.eval().to("cpu", torch.float64) for n in self._networks)
-        _compare(original, transparent, images)
+        for some in (images, _random_images(images.shape[1:])):
+            _compare(original, transparent, some)
         self._networks = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave both networks out of files: a network that was saved is not compared any more."""
         return {"_networks": None}
+
+
+def _random_images(shape: torch.Size) -> Tensor:
+    """What the first input does not show: it may be all zeros, on which many networks agree."""
+    random = torch.Generator().manual_seed(0)
+    return torch.rand((NUM_SAMPLES, *shape), generator=random, dtype=torch.float64)
 
 
 def _compare(judge: nn.Module, transparent: nn.Module, images: Tensor) -> None:
