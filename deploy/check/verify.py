@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from deploy.backends.lava.emit_bundle import bundle_document
+from deploy.backends.lava.emit_bundle import SOURCES, bundle_document
 from deploy.build.folder import BUILD, changes_of
 from deploy.build.load import LAVA, MODEL
 from deploy.check.engines import compare_array, compare_lava_run, run_build_in_lava
@@ -158,9 +158,13 @@ def _bundle(build: JudgedBuild) -> Rung:
             found = {name: archive[name] for name in archive.files}
     except (OSError, ValueError) as error:
         raise ModelFileError(f"{folder}: cannot be read ({error}); compile again") from error
-    difference = _array_difference(array_titles(document), arrays, found)
-    difference = difference or _record_difference(json.loads(json.dumps(document)), found_document)
-    return _rung("integer network -> Lava bundle", difference, "every array, slot and exponent")
+    difference = (
+        _source_difference(folder)
+        or _array_difference(array_titles(document), arrays, found)
+        or _record_difference(json.loads(json.dumps(document)), found_document)
+    )
+    compared = "its sources, and every array, slot and exponent"
+    return _rung("integer network -> Lava bundle", difference, compared)
 
 
 def _lava(build: JudgedBuild, lava_python: Callable[[], Path]) -> Rung:
@@ -225,6 +229,18 @@ def _rtl(build: JudgedBuild, limit: RtlLimit, on_stage: Callable[[str], None]) -
         f"cycles in {run.simulator}{over}"
     )
     return _rung(name, run.difference, compared)
+
+
+def _source_difference(folder: Path) -> str | None:
+    """The first Python file of a bundle that is not as installed: users are invited to run them."""
+    ours, theirs = (
+        {path.name: path.read_bytes() for path in sorted(place.glob("*.py"))}
+        for place in (SOURCES, folder)
+    )
+    for name in sorted(ours | theirs):
+        if ours.get(name) != theirs.get(name):
+            return f"{LAVA}/{name}: differs from the installed version; compile again"
+    return None
 
 
 def _array_difference(

@@ -98,6 +98,18 @@ def test_an_off_by_one_threshold_of_the_bundle_is_named(qac_deploy, build):
     assert rung["detail"].startswith("wide: threshold at (3, 0, 0) is ")
 
 
+@pytest.mark.parametrize("source", ["run.py", "argparse.py"])
+def test_a_source_of_the_bundle_that_is_not_the_installed_one_is_named(qac_deploy, build, source):
+    """Also with a manifest that lists it: a stranger's build may be consistent with itself."""
+    with (build / "lava" / source).open("a") as file:
+        file.write("print('not ours')\n")
+    process = qac_deploy("verify", build, "--samples", 1, "--lava-python", "no", "--json")
+    assert process.returncode == 1
+    rung = rungs_of(process)["integer network -> Lava bundle"]
+    assert rung["status"] == "different"
+    assert rung["detail"] == f"lava/{source}: differs from the installed version; compile again"
+
+
 def test_a_buffer_slot_too_many_in_the_bundle_is_named(qac_deploy, build):
     def change(document):
         document["synapses"][1]["slots"] += 1
