@@ -130,4 +130,5 @@ def test_reproduce_shares_its_networks_and_writes_table_plot_and_page(qac_deploy
 def test_an_unknown_experiment_lists_those_there_are(qac_deploy):
     process = qac_deploy("reproduce", "table9")
     assert process.returncode == 2
-    assert "table4, table5, table8" in " ".join(process.stderr.replace("│", " ").split())
+    said = " ".join(process.stderr.replace("│", " ").split())
+    assert "must be one of summary, table4, calibration, table5, table8, baselines" in said
