@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypedDict
@@ -165,8 +166,14 @@ def _run_dataset(
     if workers > 1 or scheduler is not None:
         spread = Cluster(processes=workers, scheduler=scheduler)
     folder = build.resolve()
+    state = folder.with_name(f"{folder.name}.simulation")
+    if state.exists() and not resume:
+        print(
+            f"starting anew: {state} of an interrupted run is replaced; --resume would continue that run",
+            file=sys.stderr,
+        )
     journal = Journal(
-        folder.with_name(f"{folder.name}.simulation"),
+        state,
         describe_run(network, engine, pixels, labels, CHUNK_SAMPLES),
         resume=resume,
     )

@@ -336,3 +336,18 @@ def test_a_full_disk_is_reported_and_keeps_the_earlier_model(tmp_path, monkeypat
         save_checkpoint(model, Checkpoint(LayerGraph.build([], []), {}))
     assert [p.name for p in tmp_path.iterdir()] == ["model.pt"]
     assert model.read_bytes() == earlier
+
+
+def test_a_simulation_that_starts_anew_says_that_it_replaces_an_interrupted_one(
+    qac_deploy, compiled, tmp_path
+):
+    shutil.copytree(compiled[1], tmp_path / "build")
+    state = tmp_path / "build.simulation"
+    state.write_text('{"format": "qac-deploy simulation, version 2"}\n')
+    process = qac_deploy("simulate", "build", "--samples", 2)
+    assert process.returncode == 0, process.stderr
+    assert process.stderr.startswith(
+        f"starting anew: {state} of an interrupted run is replaced; --resume would continue that run\n"
+    )
+    assert not state.exists()
+    assert "starting anew" not in qac_deploy("simulate", "build", "--samples", 2).stderr
