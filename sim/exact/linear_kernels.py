@@ -16,8 +16,9 @@ Two arithmetics, and why neither rounds:
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import cache, partial
 from operator import attrgetter
 from typing import TypeAlias
@@ -55,9 +56,37 @@ def is_processor(device: torch.device) -> bool:
 
 @contextmanager
 def exact_arithmetic() -> Iterator[None]:
-    """Switch off gradients and all algorithms that transform or shorten their operands."""
-    with ExitStack() as settings:
-        settings.enter_context(torch.inference_mode())
+    """Switch off gradients and all algorithms that transform or shorten their operands.
+
+    torch keeps the choice of algorithms for the whole process, so it is undone when the last thread has left:
+    a Dask worker computes in several.
+    """
+    with torch.inference_mode(), _exact_algorithms:
+        yield
+
+
+class _ExactAlgorithms(AbstractContextManager[None]):
+    """The settings of the process, while any of its threads is inside."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._threads_inside = 0
+        self._settings = ExitStack()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._threads_inside == 0:
+                self._choose()
+            self._threads_inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._threads_inside -= 1
+            if self._threads_inside == 0:
+                self._settings.close()
+
+    def _choose(self) -> None:
+        settings = self._settings
         settings.enter_context(torch.backends.nnpack.flags(enabled=False))
         if torch.cuda.is_available():
             # without cuDNN a grouped convolution is a direct sum; others are products of matrices
@@ -66,7 +95,9 @@ def exact_arithmetic() -> Iterator[None]:
             _set(settings, place, "fp32_precision", "ieee")
         if not hasattr(torch.backends.cuda.matmul, "fp32_precision"):  # torch before 2.9
             _set(settings, "cuda.matmul", "allow_tf32", False)
-        yield
+
+
+_exact_algorithms = _ExactAlgorithms()
 
 
 def _set(settings: ExitStack, place: str, attribute: str, value: object) -> None:

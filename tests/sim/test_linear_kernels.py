@@ -1,5 +1,7 @@
 """Both arithmetics give the integers, for any geometry; what cannot is noticed."""
 
+import threading
+
 import numpy as np
 import pytest
 import torch
@@ -118,13 +120,41 @@ def test_a_single_channel_is_convolved_from_the_right_rows(samples):
 
 
 def test_settings_are_undone():
+    before = nnpack_is_enabled()
     with exact_arithmetic():
-        assert torch.backends.nnpack.set_flags(False) == (False,)
+        assert not nnpack_is_enabled()
         if hasattr(torch.backends.mkldnn.matmul, "fp32_precision"):
             assert torch.backends.mkldnn.matmul.fp32_precision == "ieee"
         assert torch.is_inference_mode_enabled()
-    assert torch.backends.nnpack.set_flags(True) == (True,)
+    assert nnpack_is_enabled() == before
     assert not torch.is_inference_mode_enabled()
+
+
+def test_settings_last_until_the_last_thread_has_left():
+    """Those of a thread that came first and leaves first must not change under the other."""
+    inside = threading.Event()
+    leave = threading.Event()
+
+    def compute():
+        with exact_arithmetic():
+            inside.set()
+            assert leave.wait(60)
+
+    with torch.backends.nnpack.flags(enabled=True):
+        first = threading.Thread(target=compute)
+        first.start()
+        assert inside.wait(60)
+        with exact_arithmetic():
+            leave.set()
+            first.join()
+            assert not nnpack_is_enabled()
+        assert nnpack_is_enabled()
+
+
+def nnpack_is_enabled():
+    enabled = torch.backends.nnpack.set_flags(False)[0]
+    torch.backends.nnpack.set_flags(enabled)
+    return enabled
 
 
 def test_arithmetic_that_shortens_its_operands_is_refused(monkeypatch):
