@@ -25,7 +25,9 @@ from toolchain.networks.linear_maps import (
     Dense,
     IntegerMap,
     Pair,
+    Resample,
     Scale,
+    SelectChannels,
     SumPool,
     window_positions,
 )
@@ -132,6 +134,11 @@ def apply_maps(maps: Iterable[IntegerMap], values: np.ndarray) -> np.ndarray:
                 values = values * weight.astype(np.int64)[:, None, None]
             case SumPool(kernel=kernel, stride=stride, padding=padding):
                 values = sum(window for _, _, window in _windows(values, kernel, stride, padding))
+            case Resample(rows=rows, columns=columns):
+                values = np.einsum("Rr,bcrk,Kk->bcRK", rows, values, columns)
+            case SelectChannels(channels=channels):
+                with_zeros = np.pad(values, ((0, 0), (0, 1), (0, 0), (0, 0)))
+                values = with_zeros[:, channels]  # channel -1 is the last one, of zeros
             case _:
                 assert_never(linear_map)
     return values
@@ -146,7 +153,11 @@ def _convolve(convolution: Convolution, values: np.ndarray) -> np.ndarray:
         strict=True,
     ):
         windows = _windows(
-            group_values, convolution.kernel, convolution.stride, convolution.padding
+            group_values,
+            convolution.kernel,
+            convolution.stride,
+            convolution.padding,
+            convolution.dilation,
         )
         outputs.append(
             sum(
@@ -157,17 +168,16 @@ def _convolve(convolution: Convolution, values: np.ndarray) -> np.ndarray:
     return np.concatenate(outputs, axis=1)
 
 
-def _windows(values: np.ndarray, kernel: Pair, stride: Pair, padding: Pair):
-    """(row, column, values) for each kernel offset: the value there of every window."""
-    rows = window_positions(values.shape[2], kernel[0], stride[0], padding[0])
-    columns = window_positions(values.shape[3], kernel[1], stride[1], padding[1])
+def _windows(
+    values: np.ndarray, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair = (1, 1)
+):
+    """(row, column, values) for each tap of the kernel: the value there of every window."""
+    rows = window_positions(values.shape[2], kernel[0], stride[0], padding[0], dilation[0])
+    columns = window_positions(values.shape[3], kernel[1], stride[1], padding[1], dilation[1])
     padded = np.pad(values, ((0, 0), (0, 0), (padding[0],) * 2, (padding[1],) * 2))
     for row in range(kernel[0]):
         for column in range(kernel[1]):
-            row_end = row + (rows - 1) * stride[0] + 1
-            column_end = column + (columns - 1) * stride[1] + 1
-            yield (
-                row,
-                column,
-                padded[:, :, row : row_end : stride[0], column : column_end : stride[1]],
-            )
+            top, left = row * dilation[0], column * dilation[1]
+            bottom = top + (rows - 1) * stride[0] + 1
+            right = left + (columns - 1) * stride[1] + 1
+            yield row, column, padded[:, :, top : bottom : stride[0], left : right : stride[1]]

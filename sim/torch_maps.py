@@ -10,7 +10,15 @@ from typing_extensions import assert_never
 from toolchain.errors import UnsupportedNetworkError
 from toolchain.networks.integer_network import IntegerNetwork, IntegerSynapse
 from toolchain.networks.integer_network.accumulator_bounds import window_sum_bound
-from toolchain.networks.linear_maps import Convolution, Dense, IntegerMap, Scale, SumPool
+from toolchain.networks.linear_maps import (
+    Convolution,
+    Dense,
+    IntegerMap,
+    Resample,
+    Scale,
+    SelectChannels,
+    SumPool,
+)
 
 EXACT_INTEGERS = {torch.float32: 2**24 - 1, torch.float64: 2**53 - 1}
 """Largest integer up to which sums, products and floored quotients of each type are exact."""
@@ -45,9 +53,9 @@ def transmit(synapse: IntegerSynapse, values: Tensor) -> Tensor:
 
 def _apply(linear_map: IntegerMap, values: Tensor) -> Tensor:
     match linear_map:
-        case Convolution(stride=stride, padding=padding, groups=groups):
+        case Convolution(stride=stride, padding=padding, dilation=dilation, groups=groups):
             weight = torch.from_numpy(linear_map.weight).to(values.dtype)
-            return F.conv2d(values, weight, stride=stride, padding=padding, groups=groups)
+            return F.conv2d(values, weight, None, stride, padding, dilation, groups)
         case Dense():
             weight = torch.from_numpy(linear_map.weight).to(values.dtype)
             return F.linear(values.flatten(1), weight)[:, :, None, None]
@@ -56,5 +64,11 @@ def _apply(linear_map: IntegerMap, values: Tensor) -> Tensor:
             return values * weight[:, None, None]
         case SumPool(kernel=kernel, stride=stride, padding=padding):
             return F.avg_pool2d(values, kernel, stride, padding, divisor_override=1)
+        case Resample(rows=rows, columns=columns):
+            by_row, by_column = (torch.from_numpy(m).to(values.dtype) for m in (rows, columns))
+            return by_row @ values @ by_column.T
+        case SelectChannels(channels=channels):
+            chosen = torch.from_numpy(channels)
+            return values[:, chosen.clamp(min=0)] * (chosen >= 0)[:, None, None]
         case _:
             assert_never(linear_map)

@@ -26,7 +26,17 @@ from toolchain.networks.integer_network import (
     verify_integer_network,
 )
 from toolchain.networks.layer_graph import AlignmentMethod
-from toolchain.networks.linear_maps import Convolution, Dense, IntegerMap, Scale, Shape, SumPool
+from toolchain.networks.linear_maps import (
+    Convolution,
+    Dense,
+    IntegerMap,
+    Resample,
+    Scale,
+    SelectChannels,
+    Shape,
+    SumPool,
+    describe,
+)
 
 _SOFT_RESET = (
     "soft reset and spiking at equality: NIR's IF is reset to v_reset when v exceeds the threshold"
@@ -165,6 +175,8 @@ def _map_nodes(
         case SumPool(kernel=kernel, stride=stride, padding=padding):
             arrays = (np.array(kernel), np.array(stride), np.array(padding))
             yield "pool", nir.SumPool2d(*arrays)
+        case Resample() | SelectChannels():
+            raise UnsupportedNetworkError(f"NIR has no {describe(linear_map)}")
         case _:
             assert_never(linear_map)
 

@@ -32,9 +32,12 @@ from toolchain.networks.linear_maps import (
     Dense,
     LinearMap,
     Pair,
+    Resample,
+    SelectChannels,
     Shape,
     WeightedMap,
     as_grouped_convolution,
+    describe,
 )
 
 LARGEST_WEIGHT = 128  # int8
@@ -335,6 +338,8 @@ def _parameters(population: IntegerSpiking | IntegerReadout) -> NodeParameters:
 
 def _as_convolution(linear_map: LinearMap, shape: Shape) -> tuple[np.ndarray, Pair, Pair]:
     """Weight ``(groups, C_o, C_i, K_h, K_w)``, stride and padding."""
+    if isinstance(linear_map, Resample | SelectChannels):
+        raise UnsupportedNetworkError(f"the PE array has no {describe(linear_map)}")
     convolution = as_grouped_convolution(linear_map, shape)
     weight, groups = convolution.weight, convolution.groups
     return weight.reshape(groups, -1, *weight.shape[1:]), convolution.stride, convolution.padding

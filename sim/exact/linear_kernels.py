@@ -37,7 +37,9 @@ from toolchain.networks.linear_maps import (
     Dense,
     IntegerMap,
     IntegerPool,
+    Resample,
     Scale,
+    SelectChannels,
     Shape,
     SumPool,
     as_grouped_convolution,
@@ -201,6 +203,8 @@ def channels_last_is_trusted(convolution: Convolution, shape: Shape) -> bool:
 def reads_bytes_exactly(linear_map: IntegerMap, shape: Shape) -> bool:
     """Whether the kernel of a map may read a feature map of this shape in bytes."""
     match linear_map:
+        case Resample() | SelectChannels():
+            return False
         case Convolution() | Scale() | SumPool():
             return channels_last_is_trusted(as_grouped_convolution(linear_map, shape), shape)
         case Dense():
@@ -253,6 +257,13 @@ def pool_kernel(
                 return F.avg_pool2d(values.to(dtype), kernel, stride, padding, divisor_override=1)
 
             return (lambda values: sums(values).to(torch.uint8)) if int8 else sums
+        case Resample():
+            rows, columns = (_tensor(m, dtype, device) for m in (pool.rows, pool.columns))
+            return lambda values: rows @ values.to(dtype) @ columns.T
+        case SelectChannels():
+            chosen = torch.from_numpy(pool.channels).to(device)
+            is_read = (chosen >= 0)[:, None, None]
+            return lambda values: values[:, chosen.clamp(min=0)] * is_read
         case _:
             assert_never(pool)
 

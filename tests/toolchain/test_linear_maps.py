@@ -94,7 +94,7 @@ class Upsample:
         return channels, height * self.factor, width * self.factor
 
 
-UNKNOWN = "an integer synapse must hold sum pools around its weight, not Upsample"
+UNKNOWN = "an integer synapse must hold maps of integers around its weight, not Upsample"
 
 
 def test_an_unknown_map_is_refused_where_an_integer_synapse_is_made():
@@ -112,8 +112,8 @@ def test_the_integer_verifier_refuses_an_unknown_map(field):
     ]
     with pytest.raises(
         UnsupportedNetworkError,
-        match=r"input -> stem: an integer synapse must hold sum pools, one map with a weight, and sum "
-        r"pools, not .*Upsample",
+        match=r"input -> stem: an integer synapse must hold one map with a weight between sum pools "
+        r"and the like, not .*Upsample",
     ):
         verify_integer_network(IntegerNetwork.build(network.populations, synapses))
 

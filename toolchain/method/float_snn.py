@@ -28,7 +28,9 @@ from toolchain.networks.linear_maps import (
     Convolution,
     Dense,
     LinearMap,
+    Resample,
     Scale,
+    SelectChannels,
     SumPool,
 )
 from toolchain.networks.temporal_alignment import selected_frames
@@ -222,9 +224,9 @@ def transmit(maps: tuple[LinearMap, ...], values: Tensor) -> Tensor:
     """Apply a synapse's maps to ``(B, C, H, W)`` values in their own float type."""
     for linear_map in maps:
         match linear_map:
-            case Convolution(stride=stride, padding=padding, groups=groups):
+            case Convolution(stride=stride, padding=padding, dilation=dilation, groups=groups):
                 weight = torch.from_numpy(linear_map.weight).to(values.dtype)
-                values = F.conv2d(values, weight, stride=stride, padding=padding, groups=groups)
+                values = F.conv2d(values, weight, None, stride, padding, dilation, groups)
             case Dense():
                 weight = torch.from_numpy(linear_map.weight).to(values.dtype)
                 values = F.linear(values.flatten(1), weight)[:, :, None, None]
@@ -235,6 +237,15 @@ def transmit(maps: tuple[LinearMap, ...], values: Tensor) -> Tensor:
                 values = F.avg_pool2d(values, kernel, stride, padding)
             case SumPool(kernel=kernel, stride=stride, padding=padding):
                 values = F.avg_pool2d(values, kernel, stride, padding, divisor_override=1)
+            case Resample(divisor=divisor):
+                rows, columns = (
+                    torch.from_numpy(m).to(values.dtype)
+                    for m in (linear_map.rows, linear_map.columns)
+                )
+                values = rows @ values @ columns.T / divisor
+            case SelectChannels():
+                channels = torch.from_numpy(linear_map.channels)
+                values = values[:, channels.clamp(min=0)] * (channels >= 0)[:, None, None]
             case _:
                 assert_never(linear_map)
     return values

@@ -5,10 +5,10 @@ always three-dimensional, ``(channels, height, width)``; a dense layer's output 
 The classes hold geometry and weights only, under field names that files use too. Engines decide how to
 compute them.
 
-A map without a weight acts on each channel alone, and on rows and columns independently: two small integer
-matrices, ``axis_matrix``, tell hardware models and exports all they need. Code that computes with a kind of
-map matches on it and ends in ``assert_never``, so that the type checker lists the places to extend for a
-new kind.
+A map without a weight acts on channels, rows and columns independently. ``channel_sources`` tells which
+channel each target channel reads, and two small integer matrices, ``axis_matrix``, which rows and columns:
+hardware models and exports need no more. Code that computes with a kind of map matches on it and ends in
+``assert_never``, so that the type checker lists the places to extend for a new kind.
 """
 
 from __future__ import annotations
@@ -27,21 +27,23 @@ Shape: TypeAlias = tuple[int, int, int]  # (channels, height, width)
 Pair: TypeAlias = tuple[int, int]  # (vertical, horizontal)
 
 
-def window_positions(size: int, kernel: int, stride: int, padding: int) -> int:
+def window_positions(size: int, kernel: int, stride: int, padding: int, dilation: int = 1) -> int:
     """Number of positions of a window along one axis (rounded down, as in torch)."""
-    return (size + 2 * padding - kernel) // stride + 1
+    return (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
 
 
 def _windowed_shape(
-    channels: int, shape: Shape, kernel: Pair, stride: Pair, padding: Pair
+    channels: int, shape: Shape, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair = (1, 1)
 ) -> Shape:
     _, height, width = shape
-    rows = window_positions(height, kernel[0], stride[0], padding[0])
-    columns = window_positions(width, kernel[1], stride[1], padding[1])
+    rows = window_positions(height, kernel[0], stride[0], padding[0], dilation[0])
+    columns = window_positions(width, kernel[1], stride[1], padding[1], dilation[1])
     if rows < 1 or columns < 1:
         raise UnsupportedNetworkError(
-            f"a {kernel[0]}x{kernel[1]} window does not fit a {height}x{width} feature map "
-            f"with padding {padding}; use a smaller kernel or a larger input"
+            f"a {kernel[0]}x{kernel[1]} window"
+            + (f" with dilation {dilation}" if dilation != (1, 1) else "")
+            + f" does not fit a {height}x{width} feature map with padding {padding}; use a smaller kernel "
+            f"or a larger input"
         )
     return channels, rows, columns
 
@@ -52,6 +54,7 @@ class Convolution:
 
     Args:
         weight: shape ``(out, in / groups, kernel height, kernel width)``.
+        dilation: distance between the rows and columns of the map that neighbouring taps read.
     """
 
     kind: ClassVar[str] = "convolution"
@@ -59,6 +62,7 @@ class Convolution:
     weight: np.ndarray
     stride: Pair = (1, 1)
     padding: Pair = (0, 0)
+    dilation: Pair = (1, 1)
     groups: int = 1
 
     @property
@@ -72,7 +76,9 @@ class Convolution:
                 f"convolution weight of shape {self.weight.shape} with groups={self.groups} "
                 f"does not take {shape[0]} channels"
             )
-        return _windowed_shape(out_channels, shape, self.kernel, self.stride, self.padding)
+        return _windowed_shape(
+            out_channels, shape, self.kernel, self.stride, self.padding, self.dilation
+        )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -116,11 +122,13 @@ class Scale:
         return shape
 
 
-def window_taps(sources: int, kernel: int, stride: int, padding: int) -> np.ndarray:
+def window_taps(
+    sources: int, kernel: int, stride: int, padding: int, dilation: int = 1
+) -> np.ndarray:
     """1 where a tap connects a target to a source of one axis, int64 ``(kernel, targets, sources)``."""
-    targets = np.arange(window_positions(sources, kernel, stride, padding))
-    tap = np.arange(sources) - (targets[:, None] * stride - padding)
-    return (tap == np.arange(kernel)[:, None, None]).astype(np.int64)
+    targets = np.arange(window_positions(sources, kernel, stride, padding, dilation))
+    offset = np.arange(sources) - (targets[:, None] * stride - padding)
+    return (offset == dilation * np.arange(kernel)[:, None, None]).astype(np.int64)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,6 +149,10 @@ class _Pool:
         """
         window = self.kernel[axis], self.stride[axis], self.padding[axis]
         return window_taps(size, *window).sum(axis=0)
+
+    def channel_sources(self, channels: int) -> np.ndarray:
+        """Source channel of each target channel, int64 ``(targets,)``; -1 for a channel of zeros."""
+        return np.arange(channels)
 
     @property
     def fan_in(self) -> int:
@@ -177,8 +189,88 @@ class AveragePool(_Pool):
         return SumPool(kernel=self.kernel, stride=self.stride, padding=self.padding)
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Resample:
+    """Weighted sums along rows, then along columns: upsampling, cropping, zero padding, uneven averages.
+
+    Args:
+        rows, columns: int64 ``(targets, sources)``, at least 0: how often each target adds each source.
+        divisor: of the sums; 1 between integers.
+    """
+
+    kind: ClassVar[str] = "resample"
+    rows: np.ndarray
+    columns: np.ndarray
+    divisor: int = 1
+
+    def output_shape(self, shape: Shape) -> Shape:
+        sources = self.rows.shape[1], self.columns.shape[1]
+        if sources != shape[1:]:
+            raise UnsupportedNetworkError(
+                f"resampling of {sources[0]}x{sources[1]} feature maps does not take {shape[1]}x{shape[2]}"
+            )
+        return shape[0], self.rows.shape[0], self.columns.shape[0]
+
+    def axis_matrix(self, axis: int, size: int) -> np.ndarray:
+        """``rows`` or ``columns``; see ``SumPool.axis_matrix``."""
+        return (self.rows, self.columns)[axis]
+
+    def channel_sources(self, channels: int) -> np.ndarray:
+        """See ``SumPool.channel_sources``."""
+        return np.arange(channels)
+
+    @property
+    def fan_in(self) -> int:
+        """Largest sum of one target where every source is 1."""
+        return int(self.rows.sum(axis=1).max() * self.columns.sum(axis=1).max())
+
+    def without_divisor(self) -> Resample:
+        """``divisor`` times this map: it takes integers to integers."""
+        return replace(self, divisor=1)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SelectChannels:
+    """A channel of the source, or zeros, for each channel: slices, shuffles, parts of a concatenation.
+
+    Args:
+        channels: int64 ``(targets,)``: the source channel, or -1 for zeros.
+    """
+
+    kind: ClassVar[str] = "select_channels"
+    channels: np.ndarray
+
+    def output_shape(self, shape: Shape) -> Shape:
+        if int(self.channels.max()) >= shape[0]:
+            raise UnsupportedNetworkError(
+                f"selection of channel {int(self.channels.max())} does not take {shape[0]} channels"
+            )
+        return len(self.channels), shape[1], shape[2]
+
+    def axis_matrix(self, axis: int, size: int) -> np.ndarray:
+        """The identity; see ``SumPool.axis_matrix``."""
+        return np.eye(size, dtype=np.int64)
+
+    def channel_sources(self, channels: int) -> np.ndarray:
+        """``channels``; see ``SumPool.channel_sources``."""
+        return self.channels
+
+    @property
+    def fan_in(self) -> int:
+        return 1
+
+    @property
+    def divisor(self) -> int:
+        return 1
+
+    def without_divisor(self) -> SelectChannels:
+        return self
+
+
 WeightedMap: TypeAlias = Convolution | Dense | Scale
-IntegerPool: TypeAlias = SumPool  # every map without a weight that takes integers to integers
+IntegerPool: TypeAlias = (
+    SumPool | Resample | SelectChannels
+)  # every map without a weight that takes integers to integers
 UnweightedMap: TypeAlias = IntegerPool | AveragePool
 IntegerMap: TypeAlias = WeightedMap | IntegerPool
 LinearMap: TypeAlias = WeightedMap | UnweightedMap
@@ -203,11 +295,13 @@ def chain_output_shape(maps: Iterable[LinearMap], shape: Shape) -> Shape:
     return shape
 
 
-def as_grouped_convolution(linear_map: LinearMap, shape: Shape) -> Convolution:
+def as_grouped_convolution(
+    linear_map: WeightedMap | SumPool | AveragePool, shape: Shape
+) -> Convolution:
     """The convolution that gives the same values on a feature map of that shape.
 
     A dense map becomes one window as large as the feature map, a scale a depthwise 1x1 convolution, and a
-    pool a depthwise convolution of equal weights.
+    pool a depthwise convolution of equal weights. Resampling and the selection of channels have none.
     """
     match linear_map:
         case Convolution():
@@ -241,9 +335,10 @@ def num_accumulations(maps: Iterable[LinearMap], shape: Shape) -> int:
 def describe(linear_map: LinearMap) -> str:
     """A short text for one map, for summaries and error messages."""
     match linear_map:
-        case Convolution(weight=weight, stride=stride, groups=groups):
+        case Convolution(weight=weight, stride=stride, dilation=dilation, groups=groups):
             text = f"conv {weight.shape[2]}x{weight.shape[3]}"
             text += f" /{stride[0]}" if stride != (1, 1) else ""
+            text += f" dilation={dilation[0]}" if dilation != (1, 1) else ""
             return text + (f" groups={groups}" if groups > 1 else "")
         case Dense():
             return "dense"
@@ -251,5 +346,11 @@ def describe(linear_map: LinearMap) -> str:
             return "identity"
         case AveragePool(kernel=kernel) | SumPool(kernel=kernel):
             return f"pool {kernel[0]}x{kernel[1]}"
+        case Resample(rows=rows, columns=columns):
+            sizes = zip(rows.shape, columns.shape, strict=True)
+            target, source = (f"{height}x{width}" for height, width in sizes)
+            return f"resample {source} to {target}"
+        case SelectChannels(channels=channels):
+            return f"select {len(channels)} channels"
         case _:
             assert_never(linear_map)

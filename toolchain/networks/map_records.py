@@ -36,14 +36,19 @@ def write_synapse(synapse: Any, tensors: dict[str, np.ndarray]) -> dict[str, Any
 
 
 def _write_map(linear_map: LinearMap, tensors: dict[str, np.ndarray]) -> dict[str, Any]:
+    values = {field.name: getattr(linear_map, field.name) for field in fields(linear_map)}
     record: dict[str, Any] = {}
     if isinstance(linear_map, WeightedMap):
-        record["weight"] = store_tensor(linear_map.weight, tensors)
+        record["weight"] = store_tensor(values.pop("weight"), tensors)
     record["kind"] = linear_map.kind
-    for field in fields(linear_map):
-        if field.name != "weight":
-            value = getattr(linear_map, field.name)
-            record[field.name] = list(value) if isinstance(value, tuple) else value
+    for name, value in values.items():
+        match value:
+            case np.ndarray():
+                record[name] = store_tensor(value, tensors)
+            case tuple():
+                record[name] = list(value)
+            case _:
+                record[name] = value
     return record
 
 
@@ -86,13 +91,19 @@ def _read_map(
     of_kind: Any = MAP_KINDS[reader.choice("kind", tuple(MAP_KINDS))]
     values: dict[str, Any] = {}
     for field in fields(of_kind):
+        if field.name == "dilation" and field.name not in reader.record:
+            continue  # written before the field existed
         match field.name:
             case "weight":
                 values["weight"] = reader.tensor(
                     "weight", tensors, of_kind.weight_dimensions, dtype
                 )
-            case "groups":
-                values["groups"] = reader.integer("groups", 1)
+            case "rows" | "columns" as matrix:
+                values[matrix] = reader.tensor(matrix, tensors, 2, np.int64)
+            case "channels":
+                values["channels"] = reader.tensor("channels", tensors, 1, np.int64)
+            case "groups" | "divisor" as number:
+                values[number] = reader.integer(number, 1)
             case pair:
                 values[pair] = reader.integers(pair, 2, 0 if pair == "padding" else 1)
     return of_kind(**values)

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from toolchain.networks.layer_graph.populations import ROLES
 from toolchain.networks.linear_maps import Shape
 from toolchain.networks.map_records import store_tensor
 from toolchain.networks.record_reader import RecordReader
@@ -17,7 +18,7 @@ ARRAYS = ("threshold", "initial_potential", "bias")
 
 _FIELDS = {
     "input": ("max_value", "unit"),  # it has one frame, always
-    "spiking": ("timesteps", *ARRAYS),
+    "spiking": ("timesteps", "role", *ARRAYS),
     "readout": ("timesteps", "unit", "bias"),
 }
 """Fields of each kind besides name and shape, in the order they are written. A class may lack some."""
@@ -55,8 +56,12 @@ def read_population(
     shape: Shape = (channels, height, width)
     values: dict[str, Any] = {"name": name, "shape": shape}
     for field in _fields_of(kind, kinds[kind]):
+        if field == "role" and field not in reader.record:
+            continue  # written before the field existed
         if field in ARRAYS:
             values[field] = reader.tensor(field, tensors, 3, dtype)
+        elif field == "role":
+            values[field] = reader.choice(field, ROLES)
         elif field == "unit":
             values[field] = reader.positive_number(field)
         else:

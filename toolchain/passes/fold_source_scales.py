@@ -15,7 +15,9 @@ from toolchain.networks.linear_maps import (
     Convolution,
     Dense,
     LinearMap,
+    Resample,
     Scale,
+    SelectChannels,
     Shape,
     SumPool,
     with_weight,
@@ -42,8 +44,8 @@ def _fold(graph: LayerGraph, synapse: Synapse) -> tuple[LinearMap, ...]:
     shape = graph[synapse.source].shape
     for linear_map in synapse.maps:
         match linear_map:
-            case AveragePool() | SumPool():
-                scale = scale / linear_map.divisor
+            case AveragePool() | SumPool() | Resample() | SelectChannels():
+                scale = scale[linear_map.channel_sources(len(scale))] / linear_map.divisor
                 pools = before if weighted is None else after
                 pools.append(linear_map.without_divisor())
             case Scale(weight=weight):

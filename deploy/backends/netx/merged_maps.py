@@ -7,7 +7,16 @@ import numpy as np
 from hw_models.multicore.mapping.connectivity import connectivity, kernel
 from toolchain.errors import UnsupportedNetworkError
 from toolchain.networks.integer_network import IntegerSynapse
-from toolchain.networks.linear_maps import Convolution, Dense, Pair, Shape, as_grouped_convolution
+from toolchain.networks.linear_maps import (
+    Convolution,
+    Dense,
+    Pair,
+    Resample,
+    SelectChannels,
+    Shape,
+    as_grouped_convolution,
+    describe,
+)
 
 
 def merged_matrix(synapse: IntegerSynapse, source_shape: Shape) -> np.ndarray:
@@ -58,6 +67,10 @@ def _merged_window(synapse: IntegerSynapse, shape: Shape, axis: int) -> tuple[np
     """For each tap of the weight, its multiples in the merged window; the stride; the padding."""
     window, stride, padding = np.ones((1, 1), np.int64), 1, 0
     for linear_map in synapse.maps:
+        if isinstance(linear_map, Resample | SelectChannels):
+            raise UnsupportedNetworkError(
+                f"NetX has no {describe(linear_map)}; leave out this export"
+            )
         step = as_grouped_convolution(linear_map, shape)
         size = step.kernel[axis]
         shifted = np.stack(

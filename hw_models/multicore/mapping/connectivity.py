@@ -74,11 +74,14 @@ def connectivity(synapse: IntegerSynapse, source_shape: Shape) -> Connectivity:
                     convolution.kernel,
                     convolution.stride,
                     convolution.padding,
+                    convolution.dilation,
                     strict=True,
                 )
             ]
         else:  # only the weight's taps are told apart; a pool adds up all of its own
             bands = [linear_map.axis_matrix(axis, shape[1 + axis])[None] for axis in (0, 1)]
+            chosen = linear_map.channel_sources(shape[0])
+            channels = channels[chosen] & (chosen >= 0)[:, None]
         row_taps, column_taps = bands[0] @ row_taps, bands[1] @ column_taps
         shape = linear_map.output_shape(shape)
     return Connectivity(channels=channels, row_taps=row_taps, column_taps=column_taps)

@@ -22,7 +22,7 @@ from typing_extensions import assert_never
 
 from toolchain.errors import UnsupportedNetworkError
 from toolchain.networks.layer_graph.graph import PopulationGraph
-from toolchain.networks.layer_graph.populations import AlignmentMethod
+from toolchain.networks.layer_graph.populations import AlignmentMethod, Role
 from toolchain.networks.linear_maps import (
     IntegerMap,
     IntegerPool,
@@ -56,6 +56,7 @@ class IntegerSpiking:
         threshold: Theta_l, int64, broadcastable to ``shape``, positive.
         initial_potential: V0_l, int64, broadcastable to ``shape``.
         bias: B_l, int64, per channel ``(channels, 1, 1)`` or per neuron.
+        role: see ``SpikingPopulation``.
     """
 
     kind: ClassVar[str] = "spiking"
@@ -65,11 +66,12 @@ class IntegerSpiking:
     threshold: np.ndarray
     initial_potential: np.ndarray
     bias: np.ndarray
+    role: Role = "activation"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class IntegerReadout:
-    """The logit accumulator; ``unit`` is the real value of one integer step, the same for all classes."""
+    """The logit accumulator; ``unit`` is the real value of one integer step, the same for all logits."""
 
     kind: ClassVar[str] = "readout"
     name: str
@@ -88,7 +90,7 @@ INTEGER_POPULATION_KINDS: dict[str, type[IntegerPopulation]] = {
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class IntegerSynapse:
-    """``2^exponent * op(W, N)``: sum pools, one map with a weight, sum pools.
+    """``2^exponent * op(W, N)``: integer maps without a weight around one map with a weight.
 
     Args:
         pools_before, pools_after: applied in order; usually empty.
@@ -117,7 +119,7 @@ class IntegerSynapse:
         """Split a chain of maps, applied in order, at its one map with a weight.
 
         Raises:
-            UnsupportedNetworkError: not exactly one map carries a weight, or another one is no sum pool.
+            UnsupportedNetworkError: not exactly one map carries a weight, or another one divides.
         """
         maps = tuple(maps)
         name = f"{source} -> {target}"
@@ -156,7 +158,7 @@ def _integer_pools(name: str, maps: tuple[LinearMap, ...]) -> tuple[IntegerPool,
     for linear_map in maps:
         if not isinstance(linear_map, IntegerPool):
             raise UnsupportedNetworkError(
-                f"{name}: an integer synapse must hold sum pools around its weight, not "
+                f"{name}: an integer synapse must hold maps of integers around its weight, not "
                 f"{type(linear_map).__name__}"
             )
         pools.append(linear_map)

@@ -35,8 +35,8 @@ def verify_integer_network(network: IntegerNetwork) -> IntegerNetwork:
         require(
             isinstance(synapse.weighted, WeightedMap)
             and all(isinstance(pool, IntegerPool) for pool in pools),
-            f"{synapse.source} -> {synapse.target}: an integer synapse must hold sum pools, one map with "
-            f"a weight, and sum pools, not {', '.join(type(m).__name__ for m in synapse.maps)}",
+            f"{synapse.source} -> {synapse.target}: an integer synapse must hold one map with a weight "
+            f"between sum pools and the like, not {', '.join(type(m).__name__ for m in synapse.maps)}",
         )
         require(synapse.weighted.weight.dtype == np.int8, f"{synapse}: weight must be int8")
         require(synapse.exponent >= 0, f"{synapse}: exponent must be at least 0")

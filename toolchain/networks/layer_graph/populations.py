@@ -11,6 +11,8 @@ from toolchain.networks.linear_maps import LinearMap, Shape, describe
 
 AlignmentMethod: TypeAlias = Literal["average", "replicate", "truncate"]
 ALIGNMENT_METHODS: tuple[AlignmentMethod, ...] = get_args(AlignmentMethod)
+Role: TypeAlias = Literal["activation", "maximum"]
+ROLES: tuple[Role, ...] = get_args(Role)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -38,6 +40,8 @@ class SpikingPopulation:
         threshold: v_th = alpha_l, broadcastable to ``shape``, in real units.
         initial_potential: v(0), broadcastable to ``shape``, in ``[0, threshold)``.
         bias: constant current, per channel ``(channels, 1, 1)`` or per neuron.
+        role: ``activation`` for neurons of the trained network. ``maximum`` for those that exact max pooling
+            needs: their count is ``clip(N_b - N_a, 0, T)`` of two counts of sources with the same T.
     """
 
     kind: ClassVar[str] = "spiking"
@@ -47,11 +51,12 @@ class SpikingPopulation:
     threshold: np.ndarray
     initial_potential: np.ndarray
     bias: np.ndarray
+    role: Role = "activation"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ReadoutPopulation:
-    """One value per class: it accumulates current, never spikes, and holds the logits at the end."""
+    """Accumulates current, never spikes, and holds the logits at the end: one per class, or maps of them."""
 
     kind: ClassVar[str] = "readout"
     name: str

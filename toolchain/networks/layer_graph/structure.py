@@ -11,11 +11,17 @@ import numpy as np
 from toolchain.errors import UnsupportedNetworkError
 from toolchain.networks.layer_graph.graph import PopulationGraph
 from toolchain.networks.layer_graph.populations import ALIGNMENT_METHODS
-from toolchain.networks.linear_maps import LinearMap, chain_output_shape
+from toolchain.networks.linear_maps import (
+    LinearMap,
+    Resample,
+    SelectChannels,
+    chain_output_shape,
+)
 
 MAX_TIMESTEPS = 65_536  # longer than any firing window in use
 MAX_PIXEL = 2**24  # float32 holds all integers up to here exactly
 MAX_NEURONS = 2**27  # per population
+MAX_REPEATS = 2**16  # how often resampling adds one row or column
 
 
 def verify_structure(network: PopulationGraph[Any, Any, Any, Any]) -> None:
@@ -72,6 +78,7 @@ def _verify_synapse(network: PopulationGraph[Any, Any, Any, Any], synapse: Any) 
             isinstance(linear_map, LinearMap),
             f"{synapse.source} -> {synapse.target}: {type(linear_map).__name__} is not a linear map",
         )
+        _verify_indices(synapse, linear_map)
     require(
         synapse.alignment in ALIGNMENT_METHODS,
         f"{synapse}: alignment must be one of {', '.join(ALIGNMENT_METHODS)}",
@@ -84,6 +91,22 @@ def _verify_synapse(network: PopulationGraph[Any, Any, Any, Any], synapse: Any) 
     require(
         shape == wanted, f"{synapse}: gives shape {shape}, but the target population has {wanted}"
     )
+
+
+def _verify_indices(synapse: Any, linear_map: LinearMap) -> None:
+    match linear_map:
+        case Resample(rows=rows, columns=columns):
+            for matrix in (rows, columns):
+                require(
+                    matrix.dtype == np.int64
+                    and bool((matrix >= 0).all() & (matrix <= MAX_REPEATS).all()),
+                    f"{synapse}: rows and columns must be int64 from 0 to {MAX_REPEATS:,}",
+                )
+        case SelectChannels(channels=channels):
+            require(
+                channels.dtype == np.int64 and bool((channels >= -1).all()),
+                f"{synapse}: channels must be int64 of at least -1",
+            )
 
 
 def require(condition: bool, message: str) -> None:

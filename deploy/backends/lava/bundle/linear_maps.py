@@ -28,6 +28,8 @@ def apply_maps(maps, weight, values):
             values = values * weight.astype(np.int64)[:, None, None]
         elif kind == "sum_pool":
             values = windows(values, linear_map["kernel"], linear_map).sum(axis=(3, 4))
+        elif kind in ("resample", "select_channels"):
+            raise NotImplementedError(kind)
         else:
             raise ValueError(f"unknown linear map '{kind}'")
     return values.astype(np.int64)
