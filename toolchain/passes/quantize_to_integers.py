@@ -241,6 +241,7 @@ def _lower_population(
             # the integer logit is a sum over the readout's steps, the float one their mean (Eq. 15)
             unit=float(unit.max()) * (1 / population.timesteps),
             timesteps=population.timesteps,
+            outputs=population.outputs,
         )
     threshold = widths.nearest_threshold(thresholds)
     relative_start = population.initial_potential / population.threshold

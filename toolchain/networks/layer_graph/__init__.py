@@ -6,10 +6,12 @@ from toolchain.networks.layer_graph.populations import (
     AlignmentMethod,
     InputPopulation,
     Population,
+    ReadoutOutput,
     ReadoutPopulation,
     SpikingPopulation,
     Synapse,
 )
+from toolchain.networks.layer_graph.readout_outputs import readout_outputs, split_outputs
 from toolchain.networks.layer_graph.verify import verify_layer_graph
 
 __all__ = [
@@ -19,8 +21,11 @@ __all__ = [
     "LayerGraph",
     "Population",
     "PopulationGraph",
+    "ReadoutOutput",
     "ReadoutPopulation",
     "SpikingPopulation",
     "Synapse",
+    "readout_outputs",
+    "split_outputs",
     "verify_layer_graph",
 ]
