@@ -20,6 +20,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from toolchain.method.quantize_operation import quantize
+
 MIN_THRESHOLD = 1e-3
 
 
@@ -111,6 +113,8 @@ class ActivationQuantizer(nn.Module, ABC):
         return [parameter] if parameter.requires_grad else []
 
     def forward(self, x: Tensor) -> Tensor:
+        if torch.compiler.is_exporting():
+            return quantize(x, self.threshold, self.timesteps)
         return _Quantize.apply(x, *self.step_and_levels())
 
     def _bounded(self, levels: Tensor) -> Tensor:

@@ -1,0 +1,131 @@
+"""PyTorch networks as functional graphs with all shapes known, and where each operation was written.
+
+``torch.export`` executes the network's own Python on tensors without values. In-place operations, aliases,
+keywords, sizes, hooks and branches are resolved by PyTorch; what depends on values is an error.
+"""
+
+from __future__ import annotations
+
+import re
+import traceback
+import warnings
+from pathlib import Path
+
+import torch
+from torch import Tensor, fx, nn
+from torch.export import ExportedProgram
+from torch.export.graph_signature import InputKind, OutputKind
+
+import toolchain
+from toolchain.errors import UnsupportedNetworkError
+from toolchain.importers.tensor_views import BATCH
+from toolchain.networks.linear_maps import Shape
+
+_LIBRARIES = tuple(str(Path(str(p.__file__)).parent) for p in (torch, toolchain))
+
+
+def exported(module: nn.Module, input_shape: Shape) -> ExportedProgram:
+    """Export a network in float64 and evaluation mode, with in-place operations made functional.
+
+    Raises:
+        UnsupportedNetworkError: its forward depends on values, or torch cannot export it.
+    """
+    images = torch.zeros(BATCH, *input_shape, dtype=torch.float64)
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the network has been executed before, with all its warnings
+            program = torch.export.export(module, (images,), strict=False)
+            return functional(program)
+    except UnsupportedNetworkError:
+        raise
+    except Exception as error:  # a user's own code runs
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise UnsupportedNetworkError(
+            f"{_place_of_error(error) or type(module).__name__}: torch.export cannot follow this forward: "
+            f"{reason[0][:300]}; write it without branches on values and without code outside PyTorch"
+        ) from error
+
+
+def functional(program: ExportedProgram) -> ExportedProgram:
+    """Replace in-place operations, if there are any; composite ones, such as a convolution, stay whole."""
+    changes_in_place = any(
+        isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable
+        for node in program.graph.nodes
+    )
+    return program.run_decompositions({}) if changes_in_place else program
+
+
+def constants(program: ExportedProgram) -> dict[str, Tensor | None]:
+    """Parameters, buffers and constants by the name of their placeholder; None for the user's inputs."""
+    stored = {**program.state_dict, **program.constants}
+    values: dict[str, Tensor | None] = {}
+    for spec in program.graph_signature.input_specs:
+        is_input = spec.kind == InputKind.USER_INPUT
+        values[spec.arg.name] = None if is_input else stored.get(str(spec.target))
+    return values
+
+
+def check_stateless(program: ExportedProgram) -> None:
+    """Refuse a network that changes its own buffers when it is called.
+
+    Raises:
+        UnsupportedNetworkError: naming the buffer.
+    """
+    for spec in program.graph_signature.output_specs:
+        if spec.kind == OutputKind.BUFFER_MUTATION:
+            raise UnsupportedNetworkError(
+                f"the network changes its buffer '{spec.target}' in evaluation mode, so later samples give "
+                f"other results; remove it from forward"
+            )
+
+
+def outputs(program: ExportedProgram) -> list[tuple[str, fx.Node]]:
+    """What the network returns: (path in the returned structure, node), '' for a single tensor."""
+    (output,) = (node for node in program.graph.nodes if node.op == "output")
+    nodes = [
+        node
+        for spec, node in zip(program.graph_signature.output_specs, output.args[0], strict=True)
+        if spec.kind == OutputKind.USER_OUTPUT
+    ]
+    structure = torch.utils._pytree.tree_unflatten(nodes, program.call_spec.out_spec)
+    paths, _ = torch.utils._pytree.tree_flatten_with_path(structure)
+    named = []
+    for path, node in paths:
+        steps = [str(getattr(step, "key", getattr(step, "idx", step))) for step in path]
+        named.append((".".join(steps), node))
+    return named
+
+
+def module_path(node: fx.Node) -> tuple[str, str]:
+    """Path and class name of the innermost module that an operation belongs to; both may be empty."""
+    stack = list((node.meta.get("nn_module_stack") or {}).values())
+    if not stack:
+        return "", ""
+    path, of_class = stack[-1][:2]
+    return path, str(of_class).rsplit(".", 1)[-1]
+
+
+def place(node: fx.Node) -> str:
+    """Where an operation was written: module, file and line of the user's source, as far as known."""
+    path, _ = module_path(node)
+    frames = re.findall(r'File "(.+?)", line (\d+)', node.meta.get("stack_trace") or "")
+    own = [(file, line) for file, line in frames if not file.startswith(_LIBRARIES)]
+    where = f"{_shown(own[-1][0])}, line {own[-1][1]}" if own else ""
+    return f"{path} ({where})" if path and where else path or where or node.name
+
+
+def _place_of_error(error: BaseException) -> str:
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith(_LIBRARIES) and "site-packages" not in frame.filename
+    ]
+    return f"{_shown(frames[-1].filename)}, line {frames[-1].lineno}" if frames else ""
+
+
+def _shown(file: str) -> str:
+    """A path as short as it is unambiguous: relative to the working directory if it lies below it."""
+    try:
+        return str(Path(file).relative_to(Path.cwd()))
+    except ValueError:
+        return file
