@@ -1,5 +1,0 @@
-from toolchain.errors import UnsupportedNetworkError
-
-
-def merged_in_parallel(first, second, shape):
-    raise UnsupportedNetworkError("parallel")
