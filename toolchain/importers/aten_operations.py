@@ -71,6 +71,14 @@ def apply(
         raise UnsupportedNetworkError(
             f"{final.name} has no spiking form; at the end of a network it can be left out, but '{name}' follows"
         )
+    if name in _CONSTANT_LIKE:  # only the shape of the value counts
+        leaves, structure = pytree.tree_flatten((args, dict(kwargs)))
+        shaped = [
+            torch.zeros(v.numbers.shape, dtype=torch.float64) if isinstance(v, TensorView) else v
+            for v in leaves
+        ]
+        given, named = pytree.tree_unflatten(shaped, structure)
+        return _constant(node, given, named)
     if name in _MOVEMENTS:
         return _moved(node, args, kwargs)
     if name not in _OPERATIONS:
@@ -145,7 +153,7 @@ def _moved(node: fx.Node, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> V
         raise _unpooled()
     _check_identity(node, leaves)
     moving = [i for i, v in enumerate(leaves) if isinstance(v, TensorView)]
-    if operation_name(node) == "cat":  # constants among the tensors are parts of their own
+    if operation_name(node) in _JOINS:  # constants among the tensors are parts of their own
         tensors = [i for i, v in enumerate(leaves) if isinstance(v, Tensor)]
         for i in tensors:
             leaves[i] = _lifted(leaves[i])
@@ -184,6 +192,8 @@ def _check_identity(node: fx.Node, leaves: list[Any]) -> None:
 
 def _lifted(constant: Tensor) -> TensorView:
     """A constant as a view; its first axis is the batch."""
+    if constant.ndim == 0 or len(constant) not in (1, BATCH):
+        raise UnsupportedNetworkError("a constant that it joins with values must have a batch axis")
     sample = constant.to(torch.float64).expand(BATCH, *constant.shape[1:])
     if not torch.equal(sample[0], sample[1]):
         raise UnsupportedNetworkError("it concatenates a constant that differs between samples")
@@ -308,10 +318,9 @@ def _matrix_product(view: TensorView, weight: np.ndarray, bias: Tensor | None) -
     shift = None if bias is None else _array(bias)
     if len(view.shape) != 1:  # a 1x1 convolution with the last axis as channels
         rest = view.shape[:-1]
-        channels_first = view.moved(
-            view.numbers.movedim(-1, 1).reshape(BATCH, view.shape[-1], prod(rest))
-        )
-        value = channels_first.feature_map().convolved(Convolution(weight=weight[:, :, None, None]))
+        channels_first = view.numbers.movedim(-1, 1).reshape(BATCH, view.shape[-1], *_plane(view))
+        value = view.moved(channels_first).feature_map()
+        value = value.convolved(Convolution(weight=weight[:, :, None, None]))
         value = value if shift is None else value.shifted(shift)
         result = TensorView.of_expression(value, (len(weight), *rest))
         return result.moved(result.numbers.movedim(1, -1))
@@ -327,6 +336,15 @@ def _matrix_product(view: TensorView, weight: np.ndarray, bias: Tensor | None) -
         for product in products[1:]:
             value = value.plus(product)
     return _as_rank(value if shift is None else value.shifted(shift), 1)
+
+
+def _plane(view: TensorView) -> tuple[int, int]:
+    """Height and width for all axes but the last: those of the feature map that is read, if they fit."""
+    rest = view.shape[:-1]
+    planes = [part.shape[1:] for part, _ in view.part_indices()]
+    if len(rest) != 2 and planes and prod(planes[0]) == prod(rest):
+        return planes[0]
+    return (rest[0], rest[1]) if len(rest) == 2 else (1, prod(rest))
 
 
 def _batch_norm(network: NetworkBuilder, node: fx.Node, a: Arguments) -> Value:
@@ -349,7 +367,8 @@ def _batch_norm(network: NetworkBuilder, node: fx.Node, a: Arguments) -> Value:
 
 def _first_of(node: fx.Node, value: Value) -> Value:
     """A value as the first of several results, if the operation has several."""
-    return value if isinstance(node.meta["val"], Tensor) else [value]
+    results = node.meta["val"]
+    return value if isinstance(results, Tensor) else [value, *[None] * (len(results) - 1)]
 
 
 def _scaled_maximum(pending: PendingMaximum, scale: np.ndarray, shift: np.ndarray) -> Value:
@@ -632,8 +651,7 @@ def _quantize(network: NetworkBuilder, node: fx.Node, a: Arguments) -> Value:
             f"max_timesteps (in Case 3, T = alpha / d grows as the step size d shrinks)"
         )
     levels = Levels(threshold=float(_constant_of(a["threshold"])), timesteps=int(timesteps))
-    path, _ = exported_program.module_path(node)
-    return network.quantize(path or node.name, a["values"], levels)
+    return network.quantize(a["name"] or node.name, a["values"], levels)
 
 
 def _max_pool(network: NetworkBuilder, node: fx.Node, a: Arguments) -> Value:
@@ -790,12 +808,16 @@ _IDENTITIES = frozenset({
     "alias", "clone", "contiguous", "detach", "dropout", "feature_dropout", "alpha_dropout", "lift_fresh_copy",
     "to", "_to_copy",
 })  # fmt: skip
+_JOINS = frozenset({"cat", "copy", "select_scatter", "slice_scatter", "stack"})
+_CONSTANT_LIKE = frozenset({
+    "fill", "full_like", "new_full", "new_ones", "new_zeros", "ones_like", "zeros_like",
+})  # fmt: skip
 _DROPOUTS = frozenset({"dropout", "feature_dropout", "alpha_dropout"})
-_MOVEMENTS = _IDENTITIES | {
-    "cat", "channel_shuffle", "chunk", "constant_pad_nd", "expand", "flatten", "flip", "im2col", "index",
+_MOVEMENTS = _IDENTITIES | _JOINS | {
+    "channel_shuffle", "chunk", "constant_pad_nd", "expand", "flatten", "flip", "im2col", "index",
     "index_select", "movedim", "narrow", "native_channel_shuffle", "pad", "permute", "pixel_shuffle",
     "pixel_unshuffle", "reflection_pad1d", "reflection_pad2d", "repeat", "replication_pad1d",
-    "replication_pad2d", "reshape", "roll", "select", "slice", "split", "split_with_sizes", "squeeze", "stack",
+    "replication_pad2d", "reshape", "roll", "select", "slice", "split", "split_with_sizes", "squeeze",
     "t", "tensor_split", "transpose", "unbind", "unflatten", "unsqueeze", "upsample_nearest1d",
     "upsample_nearest2d", "_upsample_nearest_exact1d", "_upsample_nearest_exact2d", "view", "_unsafe_view",
 }  # fmt: skip

@@ -19,6 +19,7 @@ from torch.export.graph_signature import InputKind, OutputKind
 import toolchain
 from toolchain.errors import UnsupportedNetworkError
 from toolchain.importers.tensor_views import BATCH
+from toolchain.method.quantizers import quantizers
 from toolchain.networks.linear_maps import Shape
 
 _LIBRARIES = tuple(str(Path(str(p.__file__)).parent) for p in (torch, toolchain))
@@ -27,13 +28,19 @@ _LIBRARIES = tuple(str(Path(str(p.__file__)).parent) for p in (torch, toolchain)
 def exported(module: nn.Module, input_shape: Shape) -> ExportedProgram:
     """Export a network in float64 and evaluation mode, with in-place operations made functional.
 
+    Its quantizers learn their paths.
+
     Raises:
         UnsupportedNetworkError: its forward depends on values, or torch cannot export it.
     """
     images = torch.zeros(BATCH, *input_shape, dtype=torch.float64)
+    for name, quantizer in quantizers(module).items():
+        quantizer.path = name
     try:
         with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the network has been executed before, with all its warnings
+            warnings.simplefilter(
+                "ignore"
+            )  # the network has been executed before, with all its warnings
             program = torch.export.export(module, (images,), strict=False)
             return functional(program)
     except UnsupportedNetworkError:
