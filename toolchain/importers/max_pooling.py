@@ -127,12 +127,9 @@ class _Axis:
         """Sum of a source's elements at offsets in the window, each with its sign."""
         if match is not None and not self._shares:  # it has one neuron per window already
             return source.scaled(float(sum(taps.values())))
-        if (
-            self._shares
-        ):  # all positions of the node; an earlier population has fewer than the value
-            reach = key[1] - (match[1] - 1 if match else 0)
-        else:
-            reach = self.window.kernel[self.axis]
+        # with stride 1, at all positions of the node; an earlier population has fewer than the value
+        own = key[1] - (match[1] - 1 if match else 0)
+        reach = own if self._shares else self.window.kernel[self.axis]
         kernel = [1, 1]
         kernel[self.axis] = reach
         weight = np.zeros((source.shape[0], reach))

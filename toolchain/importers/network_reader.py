@@ -1,7 +1,7 @@
 """From an exported program to a layer graph (Algorithm 1, lines 22 to 25).
 
-Every value that depends on the input is a ``TensorView`` of linear expressions; all others are constants, which
-PyTorch computes. ``aten_operations`` says what each operation does with them.
+Every value that depends on the input is a ``TensorView`` of linear expressions; all others are constants,
+which PyTorch computes. ``operations.table`` says what each operation does with them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from torch.export import ExportedProgram
 
 from toolchain.errors import UnsupportedNetworkError
 from toolchain.importers import exported_program
-from toolchain.importers.aten_operations import apply
 from toolchain.importers.linear_expressions import LinearExpression
 from toolchain.importers.network_builder import (
     NetworkBuilder,
@@ -25,6 +24,7 @@ from toolchain.importers.network_builder import (
     PendingMaximum,
     Value,
 )
+from toolchain.importers.operations.table import apply
 from toolchain.importers.tensor_views import TensorView
 from toolchain.method.quantizer_calls import QuantizerCall
 from toolchain.networks.layer_graph import (

@@ -1,9 +1,9 @@
 """Tensors of a network as rearranged elements of feature maps.
 
-Slices, permutations, reshapes, concatenations and padding only move elements. A ``TensorView`` holds, for each
-element of a tensor, the number of an element of some linear expressions; PyTorch itself moves the
-numbers, with the very operation of the network. Only where the values are computed with, the view becomes a
-linear expression again.
+Slices, permutations, reshapes, concatenations and padding only move elements. A ``TensorView`` holds, for
+each element of a tensor, the number of an element of some linear expressions; PyTorch itself moves the
+numbers, with the very operation of the network. Only where the values are computed with, the view becomes
+a linear expression again.
 """
 
 from __future__ import annotations

@@ -66,7 +66,8 @@ def convert(
     read = read_network(exported(judge, input_shape), image, _first_values(image, normalization))
     if read.left_out:
         warnings.warn(
-            f"the network ends in {read.left_out}, which was left out: it does not change the order of the logits",
+            f"the network ends in {read.left_out}, which was left out: it does not change the order of the "
+            f"logits",
             stacklevel=2,
         )
     agreement = compare_with_module(

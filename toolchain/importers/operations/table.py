@@ -1,0 +1,194 @@
+"""The table of operations."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+from torch.utils import _pytree as pytree
+
+from toolchain.errors import UnsupportedNetworkError
+from toolchain.importers import exported_program
+from toolchain.importers.network_builder import (
+    NetworkBuilder,
+    OutputFunction,
+    PendingMaximum,
+    Value,
+)
+from toolchain.importers.operations.activations import (
+    adaptive_max_pool,
+    largest_over_axes,
+    max_pool,
+    quantize,
+    softmax,
+)
+from toolchain.importers.operations.arguments import (
+    Arguments,
+    bound_arguments,
+    is_torchs_own,
+    operation_name,
+)
+from toolchain.importers.operations.averages import (
+    adaptive_average_pool,
+    average_pool,
+    mean,
+    summed,
+    upsample_linear,
+)
+from toolchain.importers.operations.linear_layers import (
+    addmm,
+    batch_norm,
+    convolution,
+    linear,
+    matmul,
+    transposed_convolution,
+)
+from toolchain.importers.operations.movements import IDENTITIES, MOVEMENTS, moved
+from toolchain.importers.operations.sums import (
+    add,
+    divide,
+    multiply,
+    negate,
+    subtract,
+    subtract_from,
+)
+from toolchain.importers.tensor_views import TensorView
+
+MAX_CONSTANT = 2**27
+"""Most elements of a computed tensor that does not depend on the input."""
+
+
+Operation = Callable[[NetworkBuilder, fx.Node, Arguments], Value]
+
+
+def apply(
+    network: NetworkBuilder, node: fx.Node, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> Value:
+    """The value of an operation.
+
+    Args:
+        network: where quantizers add populations.
+        args, kwargs: of the operation, with values in place of nodes.
+
+    Raises:
+        UnsupportedNetworkError: the operation has no spiking form.
+    """
+    if node.target is operator.getitem:
+        return args[0][args[1]]
+    name = operation_name(node)
+    leaves = pytree.tree_leaves((args, dict(kwargs)))
+    if not any(isinstance(v, TensorView | PendingMaximum | OutputFunction) for v in leaves):
+        return _constant(node, args, kwargs)
+    if any(isinstance(v, OutputFunction) for v in leaves):
+        final = next(v for v in leaves if isinstance(v, OutputFunction))
+        if name in IDENTITIES:
+            return final
+        raise UnsupportedNetworkError(
+            f"{final.name} has no spiking form; at the end of a network it can be left out, but '{name}' "
+            f"follows"
+        )
+    if name in _CONSTANT_LIKE:  # only the shape of the value counts
+        shaped = pytree.tree_map_only(
+            TensorView, lambda view: torch.zeros_like(view.numbers), (args, dict(kwargs))
+        )
+        return _constant(node, *shaped)
+    if name in MOVEMENTS:
+        return moved(node, args, kwargs)
+    if name not in _OPERATIONS:
+        raise _refusal(node, name)
+    return _OPERATIONS[name](network, node, bound_arguments(node, args, kwargs))
+
+
+def _constant(node: fx.Node, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    """Result of an operation on constants.
+
+    Raises:
+        UnsupportedNetworkError: it draws random numbers, or is too large to store.
+    """
+    target: Any = node.target
+    if torch.Tag.nondeterministic_seeded in getattr(target, "tags", ()):
+        raise UnsupportedNetworkError(
+            f"'{operation_name(node)}' draws random numbers in evaluation mode; remove it from forward"
+        )
+    sizes = [v.numel() for v in pytree.tree_leaves(node.meta.get("val")) if isinstance(v, Tensor)]
+    if sum(sizes) > MAX_CONSTANT:
+        raise UnsupportedNetworkError(
+            f"'{operation_name(node)}' makes a constant of {sum(sizes):,} elements, above the limit of "
+            f"{MAX_CONSTANT:,}; make it smaller"
+        )
+    with torch.no_grad():
+        return target(*args, **kwargs)
+
+
+def _refusal(node: fx.Node, name: str) -> UnsupportedNetworkError:
+    _, of_class = exported_program.module_path(node)
+    called = of_class if is_torchs_own(node) else f"'{name}'"
+    if name in ("relu", "hardtanh", "relu6", "clamp", "clamp_min"):
+        return UnsupportedNetworkError(
+            f"{called} has no spiking form; replace it by a quantizer before training (Algorithm 1), for "
+            f"example with quantize_activations"
+        )
+    if name in _OTHER_ACTIVATIONS:
+        return UnsupportedNetworkError(
+            f"{called} has no integrate-and-fire form; replace it by ReLU and train again"
+        )
+    return UnsupportedNetworkError(
+        f"{called} has no spiking form; between two quantizers use convolutions, Linear, batch norm, "
+        f"pooling, addition, concatenation and reshapes"
+    )
+
+
+_CONSTANT_LIKE = frozenset({
+    "fill", "full_like", "new_full", "new_ones", "new_zeros", "ones_like", "zeros_like",
+})  # fmt: skip
+
+
+_OTHER_ACTIVATIONS = frozenset({
+    "celu", "elu", "gelu", "glu", "hardsigmoid", "hardswish", "leaky_relu", "log_sigmoid", "mish", "prelu",
+    "rrelu", "selu", "sigmoid", "silu", "softplus", "softsign", "tanh",
+})  # fmt: skip
+
+
+_OPERATIONS: dict[str, Operation] = {
+    "quantize": quantize,
+    "conv1d": convolution,
+    "conv2d": convolution,
+    "conv_transpose1d": transposed_convolution,
+    "conv_transpose2d": transposed_convolution,
+    "linear": linear,
+    "addmm": addmm,
+    "matmul": matmul,
+    "mm": matmul,
+    "_native_batch_norm_legit_no_training": batch_norm,
+    "_native_batch_norm_legit": batch_norm,
+    "_native_batch_norm_legit_functional": batch_norm,
+    "batch_norm": batch_norm,
+    "add": add,
+    "sub": subtract,
+    "rsub": subtract_from,
+    "neg": negate,
+    "mul": multiply,
+    "div": divide,
+    "avg_pool1d": average_pool,
+    "avg_pool2d": average_pool,
+    "adaptive_avg_pool1d": adaptive_average_pool,
+    "adaptive_avg_pool2d": adaptive_average_pool,
+    "_adaptive_avg_pool2d": adaptive_average_pool,
+    "mean": mean,
+    "sum": summed,
+    "upsample_bilinear2d": upsample_linear,
+    "upsample_linear1d": upsample_linear,
+    "max_pool1d": max_pool,
+    "max_pool2d": max_pool,
+    "max_pool2d_with_indices": max_pool,
+    "adaptive_max_pool1d": adaptive_max_pool,
+    "adaptive_max_pool2d": adaptive_max_pool,
+    "amax": largest_over_axes,
+    "softmax": softmax,
+    "_softmax": softmax,
+    "log_softmax": softmax,
+    "_log_softmax": softmax,
+}
