@@ -9,6 +9,9 @@ from __future__ import annotations
 import re
 import traceback
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -19,7 +22,8 @@ from torch.export.graph_signature import InputKind, OutputKind
 import toolchain
 from toolchain.errors import UnsupportedNetworkError
 from toolchain.importers.tensor_views import BATCH
-from toolchain.method.quantizers import quantizers
+from toolchain.method.quantize_operation import quantize
+from toolchain.method.quantizers import ActivationQuantizer, quantizers
 from toolchain.networks.linear_maps import Shape
 
 _LIBRARIES = tuple(str(Path(str(p.__file__)).parent) for p in (torch, toolchain))
@@ -28,16 +32,12 @@ _LIBRARIES = tuple(str(Path(str(p.__file__)).parent) for p in (torch, toolchain)
 def exported(module: nn.Module, input_shape: Shape) -> ExportedProgram:
     """Export a network in float64 and evaluation mode, with in-place operations made functional.
 
-    Its quantizers learn their paths.
-
     Raises:
         UnsupportedNetworkError: its forward depends on values, or torch cannot export it.
     """
     images = torch.zeros(BATCH, *input_shape, dtype=torch.float64)
-    for name, quantizer in quantizers(module).items():
-        quantizer.path = name
     try:
-        with torch.no_grad(), warnings.catch_warnings():
+        with torch.no_grad(), warnings.catch_warnings(), _quantizers_as_operations(module):
             warnings.simplefilter(
                 "ignore"
             )  # the network has been executed before, with all its warnings
@@ -51,6 +51,26 @@ def exported(module: nn.Module, input_shape: Shape) -> ExportedProgram:
             f"{_place_of_error(error) or type(module).__name__}: torch.export cannot follow this forward: "
             f"{reason[0][:300]}; write it without branches on values and without code outside PyTorch"
         ) from error
+
+
+@contextmanager
+def _quantizers_as_operations(module: nn.Module) -> Iterator[None]:
+    """Make each quantizer one operation that knows its name, whatever its own class computes."""
+    found = quantizers(module)
+    own = {name: vars(quantizer).get("forward") for name, quantizer in found.items()}
+    for name, quantizer in found.items():
+        vars(quantizer)["forward"] = partial(_as_operation, quantizer, name)
+    try:
+        yield
+    finally:
+        for name, quantizer in found.items():
+            vars(quantizer).pop("forward")
+            if own[name] is not None:
+                vars(quantizer)["forward"] = own[name]
+
+
+def _as_operation(quantizer: ActivationQuantizer, name: str, x: Tensor) -> Tensor:
+    return quantize(x, quantizer.threshold, quantizer.timesteps, name)
 
 
 def functional(program: ExportedProgram) -> ExportedProgram:

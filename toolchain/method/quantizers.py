@@ -71,8 +71,6 @@ class ActivationQuantizer(nn.Module, ABC):
 
     timestep_parameter: ClassVar[str]
     """Name of the parameter that sets T."""
-    path: str = ""
-    """Path in its network, as an exported program names it."""
 
     def __init__(
         self, timesteps: float = 4.0, max_timesteps: int | None = 16, threshold: float = 2.0
@@ -116,7 +114,7 @@ class ActivationQuantizer(nn.Module, ABC):
 
     def forward(self, x: Tensor) -> Tensor:
         if torch.compiler.is_exporting():
-            return quantize(x, self.threshold, self.timesteps, self.path)
+            return quantize(x, self.threshold, self.timesteps, "")
         return _Quantize.apply(x, *self.step_and_levels())
 
     def _bounded(self, levels: Tensor) -> Tensor:

@@ -42,7 +42,8 @@ def quantize(network: NetworkBuilder, node: fx.Node, a: Arguments) -> Value:
             f"with max_timesteps (in Case 3, T = alpha / d grows as the step size d shrinks)"
         )
     levels = Levels(threshold=float(constant_of(a["threshold"])), timesteps=int(timesteps))
-    return network.quantize(a["name"] or node.name, a["values"], levels)
+    name = a["name"] or exported_program.module_path(node)[0] or node.name
+    return network.quantize(name, a["values"], levels)
 
 
 def max_pool(network: NetworkBuilder, node: fx.Node, a: Arguments) -> Value:
