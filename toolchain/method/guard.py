@@ -72,14 +72,18 @@ def execute(judge: nn.Module, images: Tensor) -> Tensor:
             f"{name} fails on an input of shape {tuple(images.shape)} in float64 and evaluation mode: "
             f"{_first_line(error)}; check input_shape, and store tensors as parameters or buffers"
         ) from error
-    if isinstance(logits, Tensor):
-        return logits
     leaves = pytree.tree_leaves(logits)
     if not leaves or not all(isinstance(leaf, Tensor) and leaf.ndim > 0 for leaf in leaves):
         raise UnsupportedNetworkError(
             f"{name} must return one tensor of logits, or several, not {type(logits).__name__}"
         )
-    return torch.cat([leaf.flatten(1) for leaf in leaves], dim=1)
+    for leaf in leaves:
+        if len(leaf) != len(images):
+            raise UnsupportedNetworkError(
+                f"{name} returns {len(leaf)} results for a batch of {len(images)}; keep the batch as the "
+                f"first axis, and samples apart"
+            )
+    return leaves[0] if len(leaves) == 1 else torch.cat([leaf.flatten(1) for leaf in leaves], dim=1)
 
 
 REMEDY = (

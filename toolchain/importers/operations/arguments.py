@@ -85,7 +85,9 @@ def unpooled() -> UnsupportedNetworkError:
 
 def is_torchs_own(node: fx.Node) -> bool:
     stack = list((node.meta.get("nn_module_stack") or {}).values())
-    return bool(stack) and str(stack[-1][1]).startswith("torch.nn.modules")
+    return bool(stack) and str(stack[-1][1]).startswith(
+        ("torch.nn.modules.activation", "torch.nn.modules.pooling")
+    )
 
 
 def extended(value: LinearExpression, after: list[int]) -> LinearExpression:
