@@ -6,11 +6,13 @@ keywords, sizes, hooks and branches are resolved by PyTorch; what depends on val
 
 from __future__ import annotations
 
+import io
+import logging
 import re
 import traceback
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from functools import partial
 from pathlib import Path
 
@@ -37,10 +39,7 @@ def exported(module: nn.Module, input_shape: Shape) -> ExportedProgram:
     """
     images = torch.zeros(BATCH, *input_shape, dtype=torch.float64)
     try:
-        with torch.no_grad(), warnings.catch_warnings(), _quantizers_as_operations(module):
-            warnings.simplefilter(
-                "ignore"
-            )  # the network has been executed before, with all its warnings
+        with torch.no_grad(), _silence(), _quantizers_as_operations(module):
             program = torch.export.export(module, (images,), strict=False)
             return functional(program)
     except UnsupportedNetworkError:
@@ -51,6 +50,23 @@ def exported(module: nn.Module, input_shape: Shape) -> ExportedProgram:
             f"{_place_of_error(error) or type(module).__name__}: torch.export cannot follow this forward: "
             f"{reason[0][:300]}; write it without branches on values and without code outside PyTorch"
         ) from error
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Keep back what torch prints about a failure, which becomes one error of ours.
+
+    The network has been executed before, with all its own warnings and output.
+    """
+    log = logging.getLogger("torch.fx.experimental.symbolic_shapes")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(level)
 
 
 @contextmanager
