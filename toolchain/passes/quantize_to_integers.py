@@ -31,7 +31,12 @@ from toolchain.networks.layer_graph import (
     SpikingPopulation,
     Synapse,
 )
-from toolchain.networks.linear_maps import WeightedMap, with_weight
+from toolchain.networks.linear_maps import (
+    UnweightedMap,
+    WeightedMap,
+    chain_channel_sources,
+    with_weight,
+)
 
 FINEST_CHANNEL = 1 / 32
 """Least unit of a channel as a share of the layer's largest unit. Without it, one channel with tiny weights
@@ -150,7 +155,7 @@ def _units_and_exponents(
     max_weight: int,
 ) -> tuple[np.ndarray, dict[str, int]]:
     """Unit per channel at common exponent 0, and exponent of each edge above the smallest."""
-    largest = {s.source: _range_per_channel(s, population.shape[0], max_weight) for s in incoming}
+    largest = {s.source: _range_per_channel(s, max_weight) for s in incoming}
     typical = {source: np.log2(max(float(w.max()), 1e-30)) for source, w in largest.items()}
     smallest = min(typical.values())
     # at most 2^4 between edges: beyond that, the one with the finest weights hardly matters
@@ -163,15 +168,17 @@ def _units_and_exponents(
     return np.maximum(unit, unit.max() * FINEST_CHANNEL), relative
 
 
-def _range_per_channel(synapse: Synapse, channels: int, max_weight: int) -> np.ndarray:
-    """Magnitude that becomes the largest integer, with the least squared error per channel.
+def _range_per_channel(synapse: Synapse, max_weight: int) -> np.ndarray:
+    """Magnitude that becomes the largest integer of each target channel, with the least squared error.
 
     At 8 bits that is nearly the largest weight; at 2 or 4 bits it clips the few largest.
     """
-    weight = _weighted_map(synapse).weight.reshape(channels, -1)
+    weighted, targets = _weight_and_rows(synapse)
+    weight = weighted.weight.reshape(len(weighted.weight), -1)
     rows = max(1, _VALUES_AT_ONCE // weight.shape[1])
-    parts = [np.abs(weight[start : start + rows]) for start in range(0, channels, rows)]
-    return np.concatenate([_range_per_row(part, max_weight) for part in parts])
+    parts = [np.abs(weight[start : start + rows]) for start in range(0, len(weight), rows)]
+    ranges = np.concatenate([_range_per_row(part, max_weight) for part in parts])
+    return np.where(targets >= 0, ranges[targets], 0)
 
 
 def _range_per_row(weight: np.ndarray, max_weight: int) -> np.ndarray:
@@ -199,9 +206,11 @@ def _range_per_row(weight: np.ndarray, max_weight: int) -> np.ndarray:
     return best
 
 
-def _weighted_map(synapse: Synapse) -> WeightedMap:
-    (weighted,) = (m for m in synapse.maps if isinstance(m, WeightedMap))
-    return weighted
+def _weight_and_rows(synapse: Synapse) -> tuple[WeightedMap, np.ndarray]:
+    """The weight of a synapse, and its row that each target channel reads, -1 for none."""
+    ((at, weighted),) = ((i, m) for i, m in enumerate(synapse.maps) if isinstance(m, WeightedMap))
+    after = (m for m in synapse.maps[at + 1 :] if isinstance(m, UnweightedMap))
+    return weighted, chain_channel_sources(after, len(weighted.weight))
 
 
 def _few_thresholds(
@@ -258,8 +267,11 @@ def _lower_population(
 def _lower_synapse(
     synapse: Synapse, unit: np.ndarray, exponent: int, max_weight: int
 ) -> IntegerSynapse:
-    weighted = _weighted_map(synapse)
-    scale = unit.reshape(-1, *([1] * (weighted.weight.ndim - 1)))
+    weighted, rows = _weight_and_rows(synapse)
+    read = rows >= 0
+    scale = np.full(len(weighted.weight), np.inf)  # rows that no target reads become 0
+    scale[rows[read]] = unit[read]
+    scale = scale.reshape(-1, *([1] * (weighted.weight.ndim - 1)))
     integers = np.floor(weighted.weight / scale + 0.5)
     integers = np.clip(integers, -max_weight, max_weight).astype(np.int8)
     maps = tuple(with_weight(weighted, integers) if m is weighted else m for m in synapse.maps)
