@@ -31,12 +31,9 @@ from toolchain.networks.layer_graph import (
     SpikingPopulation,
     Synapse,
 )
-from toolchain.networks.linear_maps import (
-    UnweightedMap,
-    WeightedMap,
-    chain_channel_sources,
-    with_weight,
-)
+from toolchain.networks.linear_maps import with_weight
+from toolchain.passes.quantize_maximum import quantize_maximum
+from toolchain.passes.weight_rows import value_of_each_row, weight_and_rows
 
 FINEST_CHANNEL = 1 / 32
 """Least unit of a channel as a share of the layer's largest unit. Without it, one channel with tiny weights
@@ -70,7 +67,11 @@ def quantize_to_integers(graph: LayerGraph, widths: IntegerWidths) -> IntegerNet
             )
             continue
         sources = {s.source: populations[s.source] for s in graph.incoming(population.name)}
-        lowered, edges = _finest_that_fits(population, graph, sources, widths)
+        incoming = graph.incoming(population.name)
+        if isinstance(population, SpikingPopulation) and population.role == "maximum":
+            lowered, edges = quantize_maximum(population, incoming, sources, widths)
+        else:
+            lowered, edges = _finest_that_fits(population, incoming, sources, widths)
         populations[population.name] = lowered
         synapses += edges
     return IntegerNetwork.build(populations.values(), synapses)
@@ -78,12 +79,11 @@ def quantize_to_integers(graph: LayerGraph, widths: IntegerWidths) -> IntegerNet
 
 def _finest_that_fits(
     population: SpikingPopulation | ReadoutPopulation,
-    graph: LayerGraph,
+    incoming: tuple[Synapse, ...],
     sources: Mapping[str, IntegerPopulation],
     widths: IntegerWidths,
 ) -> tuple[IntegerPopulation, list[IntegerSynapse]]:
     """Lower a population with the most weight bits, then the largest common exponent, whose bounds fit."""
-    incoming = graph.incoming(population.name)
     refusal: IntegerWidthError | None = None
     for max_weight in _weight_ranges(widths.max_weight):
         unit, relative = _units_and_exponents(population, incoming, max_weight)
@@ -173,7 +173,7 @@ def _range_per_channel(synapse: Synapse, max_weight: int) -> np.ndarray:
 
     At 8 bits that is nearly the largest weight; at 2 or 4 bits it clips the few largest.
     """
-    weighted, targets = _weight_and_rows(synapse)
+    weighted, targets = weight_and_rows(synapse)
     weight = weighted.weight.reshape(len(weighted.weight), -1)
     rows = max(1, _VALUES_AT_ONCE // weight.shape[1])
     parts = [np.abs(weight[start : start + rows]) for start in range(0, len(weight), rows)]
@@ -204,13 +204,6 @@ def _range_per_row(weight: np.ndarray, max_weight: int) -> np.ndarray:
         best = np.where(better, largest * fraction, best)
         least_error = np.where(better, error, least_error)
     return best
-
-
-def _weight_and_rows(synapse: Synapse) -> tuple[WeightedMap, np.ndarray]:
-    """The weight of a synapse, and its row that each target channel reads, -1 for none."""
-    ((at, weighted),) = ((i, m) for i, m in enumerate(synapse.maps) if isinstance(m, WeightedMap))
-    after = (m for m in synapse.maps[at + 1 :] if isinstance(m, UnweightedMap))
-    return weighted, chain_channel_sources(after, len(weighted.weight))
 
 
 def _few_thresholds(
@@ -267,12 +260,8 @@ def _lower_population(
 def _lower_synapse(
     synapse: Synapse, unit: np.ndarray, exponent: int, max_weight: int
 ) -> IntegerSynapse:
-    weighted, rows = _weight_and_rows(synapse)
-    read = rows >= 0
-    scale = np.full(len(weighted.weight), np.inf)  # rows that no target reads become 0
-    scale[rows[read]] = unit[read]
-    scale = scale.reshape(-1, *([1] * (weighted.weight.ndim - 1)))
-    integers = np.floor(weighted.weight / scale + 0.5)
+    weighted, _ = weight_and_rows(synapse)
+    integers = np.floor(weighted.weight / value_of_each_row(synapse, unit) + 0.5)
     integers = np.clip(integers, -max_weight, max_weight).astype(np.int8)
     maps = tuple(with_weight(weighted, integers) if m is weighted else m for m in synapse.maps)
     return IntegerSynapse.of_maps(
