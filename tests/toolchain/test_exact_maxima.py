@@ -167,10 +167,10 @@ def test_a_weight_other_than_one_is_refused():
             "or convert with --max-pool average",
         ),
         (
-            600,
+            601,
             LOIHI,
-            "columns: accumulator bound 23,040,000 exceeds the 24-bit state (8,388,607) in an exact maximum "
-            "of 600 timesteps; train the layers in front of it with fewer timesteps, or convert with "
+            "columns: accumulator bound 23,116,864 exceeds the 24-bit state (8,388,607) in an exact maximum "
+            "of 601 timesteps; train the layers in front of it with fewer timesteps, or convert with "
             "--max-pool average",
         ),
         (
