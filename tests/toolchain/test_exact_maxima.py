@@ -1,21 +1,30 @@
 """Populations with the role ``maximum``: exact integers for any T, and what they rely on."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 from builders import WIDTHS, spiking
 from maximum_networks import max_pool_network, maxima, pooled_counts
 
+from deploy.design.fidelity import compare_alignments
+from hw_models.multicore.pipeline.provisioning import Provisioning
 from hw_models.target_description import load_target
 from sim.exact.engine import run_exact
 from sim.stepped import run_stepped
+from toolchain.datasets import Dataset
 from toolchain.errors import IntegerWidthError, UnsupportedNetworkError
+from toolchain.method.baselines import averaged, calibrate_biases, frame_by_frame
+from toolchain.method.calibration import CalibrationPlan, calibrate
 from toolchain.method.float_snn import run_float_snn
 from toolchain.networks.integer_network import IntegerNetwork, verify_integer_network
 from toolchain.networks.layer_graph import LayerGraph, verify_layer_graph
-from toolchain.networks.linear_maps import with_weight
-from toolchain.passes import lower_to_integers
+from toolchain.networks.layer_graph.maximum import possible_alignments
+from toolchain.networks.linear_maps import SelectChannels, with_weight
+from toolchain.passes import PassOptions, chosen_graph, lower_to_integers
+from toolchain.passes.align_edges import align_edges, align_population
+from toolchain.passes.change_timesteps import scale_timesteps
 from toolchain.passes.fold_source_scales import fold_source_scales
 from toolchain.passes.quantize_maximum import quantize_maximum
 
@@ -154,6 +163,91 @@ def test_a_weight_other_than_one_is_refused():
         UnsupportedNetworkError, match="weights of an exact maximum must be -1, 0 or 1, not up to 2"
     ):
         lower_to_integers(LayerGraph.build(graph.populations, synapses), WIDTHS)
+
+
+def test_another_alignment_is_refused_by_the_passes_and_the_baselines():
+    graph = max_pool_network()
+    for change in (
+        lambda: align_edges(graph, "replicate"),
+        lambda: align_population(graph, "after", "truncate"),
+        lambda: frame_by_frame(graph, 4),
+    ):
+        with pytest.raises(UnsupportedNetworkError, match="is part of an exact maximum"):
+            change()
+    assert align_population(graph, "counts", "replicate")["counts"].timesteps == 4
+    network = lower_to_integers(graph, LOIHI)
+    for either in (graph, network):
+        possible = {p.name: len(possible_alignments(either, p.name)) for p in either.populations}
+        assert possible == {
+            "input": 3,
+            "counts": 3,
+            "columns": 1,
+            "rows": 1,
+            "after": 1,
+            "logits": 3,
+        }
+
+
+def test_a_cap_and_uniform_timesteps_keep_the_maximum():
+    graph = max_pool_network(6)
+    for changed in (
+        chosen_graph(graph, PassOptions(max_timesteps=4)),
+        averaged(graph, 4),
+        scale_timesteps(graph, 2),
+    ):
+        verify_layer_graph(changed)
+        counts = run_exact(lower_to_integers(changed, LOIHI), random_pixels()).counts
+        np.testing.assert_array_equal(pooled_counts(counts), maxima(counts["counts"]))
+
+
+def test_biases_calibrated_layer_by_layer_leave_a_maximum_alone():
+    graph = averaged(max_pool_network(), 2)
+    changed = calibrate_biases(graph, random_pixels())
+    assert (changed["counts"].bias != graph["counts"].bias).any()
+    assert not changed["rows"].bias.any()
+    verify_layer_graph(changed)
+
+
+@pytest.mark.parametrize("granularity", ["layer", "channel"])
+@pytest.mark.parametrize("across_channels", [False, True])
+def test_thresholds_that_are_compared_are_calibrated_together(granularity, across_channels):
+    graph = max_pool_network(2)
+    if across_channels:
+        swap = SelectChannels(channels=np.array([1, 0]))
+        synapses = [
+            replace(s, maps=(swap, *s.maps)) if s.target == "columns" else s for s in graph.synapses
+        ]
+        graph = LayerGraph.build(graph.populations, synapses)
+    targets = 1.5 * run_float_snn(graph, random_pixels(32)).logits
+    plan = CalibrationPlan(epochs=6, learning_rate=0.03, batch_size=8, granularity=granularity)
+    result = calibrate(graph, random_pixels(32), targets, plan)
+    assert result.epoch > 0
+    verify_layer_graph(result.graph)
+    thresholds = [result.graph[name].threshold for name in ("counts", "columns", "rows")]
+    assert not np.allclose(thresholds[0], 1)
+    assert len(np.unique(thresholds[0])) == (1 if across_channels else 2)
+    for other in thresholds[1:]:
+        assert np.array_equal(other, thresholds[0])
+    if not across_channels:
+        counts = run_exact(lower_to_integers(result.graph, LOIHI), random_pixels()).counts
+        np.testing.assert_array_equal(pooled_counts(counts), maxima(counts["counts"]))
+
+
+def test_the_alignments_that_a_report_compares_are_those_that_the_network_can_have():
+    dataset = Dataset(
+        name="random",
+        max_value=15,
+        num_classes=2,
+        train_pixels=random_pixels(8).astype(np.uint8),
+        train_labels=np.arange(8) % 2,
+        test_pixels=random_pixels(8).astype(np.uint8),
+        test_labels=np.arange(8) % 2,
+    )
+    graph = max_pool_network()
+    lower = partial(lower_to_integers, widths=LOIHI)
+    provisioning = Provisioning(slots={(s.source, s.target): 2 for s in graph.synapses})
+    trades = compare_alignments(graph, lower, provisioning, 0, dataset)
+    assert [trade.method for trade in trades] == ["average"]
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import networkx as nx
 import numpy as np
 from typing_extensions import assert_never
 
-from toolchain.networks.layer_graph.graph import LayerGraph
-from toolchain.networks.layer_graph.populations import SpikingPopulation, Synapse
+from toolchain.networks.layer_graph.graph import LayerGraph, PopulationGraph
+from toolchain.networks.layer_graph.populations import (
+    ALIGNMENT_METHODS,
+    AlignmentMethod,
+    SpikingPopulation,
+    Synapse,
+)
 from toolchain.networks.layer_graph.structure import require
 from toolchain.networks.linear_maps import (
     AveragePool,
@@ -22,9 +30,37 @@ from toolchain.networks.linear_maps import (
 REMEDY = "convert with --max-pool average"
 
 
-def is_maximum(population: object) -> bool:
-    """Whether a population computes a maximum of counts."""
-    return isinstance(population, SpikingPopulation) and population.role == "maximum"
+def is_maximum(population: Any) -> bool:
+    """Whether a population of a float or integer network computes a maximum of counts."""
+    return population.kind == "spiking" and population.role == "maximum"
+
+
+def possible_alignments(
+    network: PopulationGraph[Any, Any, Any, Any], name: str
+) -> tuple[AlignmentMethod, ...]:
+    """Alignments that the synapses into a population can have: a part of a maximum is averaged."""
+    around = [network[name], *(network[s.source] for s in network.incoming(name))]
+    return ("average",) if any(is_maximum(p) for p in around) else ALIGNMENT_METHODS
+
+
+def compared_populations(graph: LayerGraph) -> list[list[SpikingPopulation]]:
+    """Groups of populations whose counts are compared with each other, maxima included, sources first."""
+    compared = nx.Graph((s.source, s.target) for s in graph.synapses if is_maximum(graph[s.target]))
+    groups = [set(group) for group in nx.connected_components(compared)]
+    return [[p for p in graph.spiking if p.name in group] for group in groups]
+
+
+def keep_their_channels(graph: LayerGraph, group: list[SpikingPopulation]) -> bool:
+    """Whether the populations of a group are compared channel by channel, each with its own index."""
+    names = {p.name for p in group}
+    for synapse in graph.synapses:
+        if {synapse.source, synapse.target} <= names and is_maximum(graph[synapse.target]):
+            indices = np.arange(graph[synapse.source].shape[0], dtype=float)
+            reached = _thresholds_behind(synapse, indices)
+            own = np.arange(len(reached))
+            if not (np.isnan(reached) | (reached == own)).all():
+                return False
+    return len({p.shape[0] for p in group}) == 1
 
 
 def verify_maxima(graph: LayerGraph) -> None:
