@@ -151,6 +151,10 @@ same = {"padding": (1, 1)}
         ([conv(4, 4, 3), select(2, 0, -1, 3, 1)], "conv 3x3 > select 5 channels", 144),
         ([select(2, 0, -1), scale(3)], "select 2 channels > identity > select 3 channels", 2),
         ([conv(4, 4), select(1, 1), scale(2)], "conv 1x1", 8),
+        ([conv(4, 4), select(1, 1)], "conv 1x1", 8),
+        ([conv(4, 2, 3, groups=2), select(1, 0)], "conv 3x3 groups=2 > select 2 channels", 72),
+        ([conv(4, 2, 3, groups=2), select(1, 1)], "conv 3x3", 72),
+        ([scale(4), select(1, 1, -1, 2)], "select 3 channels > identity > select 4 channels", 3),
     ],
 )
 def test_a_chain_becomes_one_weight(maps, merged, num_weights):

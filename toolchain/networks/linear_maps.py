@@ -295,6 +295,31 @@ def chain_output_shape(maps: Iterable[LinearMap], shape: Shape) -> Shape:
     return shape
 
 
+def chain_channel_sources(maps: Iterable[UnweightedMap], channels: int) -> np.ndarray:
+    """Source channel of each channel after maps without a weight, int64 ``(targets,)``; -1 for zeros.
+
+    Args:
+        channels: of the source.
+    """
+    sources = np.arange(channels)
+    for linear_map in maps:
+        chosen = linear_map.channel_sources(len(sources))
+        sources = np.where(chosen >= 0, sources[chosen], -1)
+    return sources
+
+
+def chain_axis_matrix(maps: Iterable[UnweightedMap], axis: int, shape: Shape) -> np.ndarray:
+    """``axis_matrix`` of a chain of maps without a weight, divisors apart.
+
+    Args:
+        shape: of the source.
+    """
+    matrix = np.eye(shape[1 + axis], dtype=np.int64)
+    for linear_map in maps:
+        matrix = linear_map.axis_matrix(axis, len(matrix)) @ matrix
+    return matrix
+
+
 def as_grouped_convolution(
     linear_map: WeightedMap | SumPool | AveragePool, shape: Shape
 ) -> Convolution:

@@ -31,7 +31,9 @@ from toolchain.networks.layer_graph import (
     SpikingPopulation,
     Synapse,
 )
-from toolchain.networks.linear_maps import WeightedMap, with_weight
+from toolchain.networks.linear_maps import with_weight
+from toolchain.passes.quantize_maximum import quantize_maximum
+from toolchain.passes.weight_rows import value_of_each_row, weight_and_rows
 
 FINEST_CHANNEL = 1 / 32
 """Least unit of a channel as a share of the layer's largest unit. Without it, one channel with tiny weights
@@ -65,7 +67,11 @@ def quantize_to_integers(graph: LayerGraph, widths: IntegerWidths) -> IntegerNet
             )
             continue
         sources = {s.source: populations[s.source] for s in graph.incoming(population.name)}
-        lowered, edges = _finest_that_fits(population, graph, sources, widths)
+        incoming = graph.incoming(population.name)
+        if isinstance(population, SpikingPopulation) and population.role == "maximum":
+            lowered, edges = quantize_maximum(population, incoming, sources, widths)
+        else:
+            lowered, edges = _finest_that_fits(population, incoming, sources, widths)
         populations[population.name] = lowered
         synapses += edges
     return IntegerNetwork.build(populations.values(), synapses)
@@ -73,12 +79,11 @@ def quantize_to_integers(graph: LayerGraph, widths: IntegerWidths) -> IntegerNet
 
 def _finest_that_fits(
     population: SpikingPopulation | ReadoutPopulation,
-    graph: LayerGraph,
+    incoming: tuple[Synapse, ...],
     sources: Mapping[str, IntegerPopulation],
     widths: IntegerWidths,
 ) -> tuple[IntegerPopulation, list[IntegerSynapse]]:
     """Lower a population with the most weight bits, then the largest common exponent, whose bounds fit."""
-    incoming = graph.incoming(population.name)
     refusal: IntegerWidthError | None = None
     for max_weight in _weight_ranges(widths.max_weight):
         unit, relative = _units_and_exponents(population, incoming, max_weight)
@@ -150,7 +155,7 @@ def _units_and_exponents(
     max_weight: int,
 ) -> tuple[np.ndarray, dict[str, int]]:
     """Unit per channel at common exponent 0, and exponent of each edge above the smallest."""
-    largest = {s.source: _range_per_channel(s, population.shape[0], max_weight) for s in incoming}
+    largest = {s.source: _range_per_channel(s, max_weight) for s in incoming}
     typical = {source: np.log2(max(float(w.max()), 1e-30)) for source, w in largest.items()}
     smallest = min(typical.values())
     # at most 2^4 between edges: beyond that, the one with the finest weights hardly matters
@@ -163,15 +168,17 @@ def _units_and_exponents(
     return np.maximum(unit, unit.max() * FINEST_CHANNEL), relative
 
 
-def _range_per_channel(synapse: Synapse, channels: int, max_weight: int) -> np.ndarray:
-    """Magnitude that becomes the largest integer, with the least squared error per channel.
+def _range_per_channel(synapse: Synapse, max_weight: int) -> np.ndarray:
+    """Magnitude that becomes the largest integer of each target channel, with the least squared error.
 
     At 8 bits that is nearly the largest weight; at 2 or 4 bits it clips the few largest.
     """
-    weight = _weighted_map(synapse).weight.reshape(channels, -1)
+    weighted, targets = weight_and_rows(synapse)
+    weight = weighted.weight.reshape(len(weighted.weight), -1)
     rows = max(1, _VALUES_AT_ONCE // weight.shape[1])
-    parts = [np.abs(weight[start : start + rows]) for start in range(0, channels, rows)]
-    return np.concatenate([_range_per_row(part, max_weight) for part in parts])
+    parts = [np.abs(weight[start : start + rows]) for start in range(0, len(weight), rows)]
+    ranges = np.concatenate([_range_per_row(part, max_weight) for part in parts])
+    return np.where(targets >= 0, ranges[targets], 0)
 
 
 def _range_per_row(weight: np.ndarray, max_weight: int) -> np.ndarray:
@@ -197,11 +204,6 @@ def _range_per_row(weight: np.ndarray, max_weight: int) -> np.ndarray:
         best = np.where(better, largest * fraction, best)
         least_error = np.where(better, error, least_error)
     return best
-
-
-def _weighted_map(synapse: Synapse) -> WeightedMap:
-    (weighted,) = (m for m in synapse.maps if isinstance(m, WeightedMap))
-    return weighted
 
 
 def _few_thresholds(
@@ -259,9 +261,8 @@ def _lower_population(
 def _lower_synapse(
     synapse: Synapse, unit: np.ndarray, exponent: int, max_weight: int
 ) -> IntegerSynapse:
-    weighted = _weighted_map(synapse)
-    scale = unit.reshape(-1, *([1] * (weighted.weight.ndim - 1)))
-    integers = np.floor(weighted.weight / scale + 0.5)
+    weighted, _ = weight_and_rows(synapse)
+    integers = np.floor(weighted.weight / value_of_each_row(synapse, unit) + 0.5)
     integers = np.clip(integers, -max_weight, max_weight).astype(np.int8)
     maps = tuple(with_weight(weighted, integers) if m is weighted else m for m in synapse.maps)
     return IntegerSynapse.of_maps(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from math import prod
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -15,7 +15,14 @@ from toolchain.networks.integer_network.network import (
     IntegerSynapse,
     largest_source_value,
 )
-from toolchain.networks.linear_maps import WeightedMap
+from toolchain.networks.linear_maps import (
+    Shape,
+    WeightedMap,
+    as_grouped_convolution,
+    chain_axis_matrix,
+    chain_channel_sources,
+    window_taps,
+)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -31,26 +38,78 @@ class Interval:
 
 
 def synapse_interval(network: IntegerNetwork, synapse: IntegerSynapse) -> Interval:
-    """Bounds of ``op(W, N)`` before the exponent, for any N the source can present."""
+    """Bounds of ``op(W, N)`` per target channel, before the exponent, for any N the source can present."""
     most = largest_source_value(network, synapse)
-    most *= prod(pool.fan_in for pool in (*synapse.pools_before, *synapse.pools_after))
-    low, high = _signed_sums(synapse.weighted)
+    low, high = _unit_bounds(synapse, network[synapse.source].shape).target
     return Interval(low=low * most, high=high * most)
 
 
-_known_sums: WeakKeyDictionary[WeightedMap, tuple[np.ndarray, np.ndarray]] = WeakKeyDictionary()
+@dataclass(frozen=True, eq=False)
+class _UnitBounds:
+    """Bounds of a synapse's sums for sources from 0 to 1.
 
-
-def _signed_sums(weighted: WeightedMap) -> tuple[np.ndarray, np.ndarray]:
-    """Sum of the negative and of the positive weights of each output channel, int64 ``(channels,)``.
-
-    They are kept: bounds are computed for each exponent tried and in each engine, from the same weights.
+    Attributes:
+        target: lowest and highest sum of each target channel, int64 ``(channels,)``.
+        partial: bound of the magnitude of all values on the way.
     """
-    if weighted not in _known_sums:
-        rows = weighted.weight.reshape(len(weighted.weight), -1)
-        positive = np.maximum(rows, 0).sum(axis=1, dtype=np.int64)
-        _known_sums[weighted] = rows.sum(axis=1, dtype=np.int64) - positive, positive
-    return _known_sums[weighted]
+
+    target: tuple[np.ndarray, np.ndarray]
+    partial: int
+
+
+_known_bounds: WeakKeyDictionary[WeightedMap, tuple[tuple[object, ...], _UnitBounds]] = (
+    WeakKeyDictionary()
+)
+
+
+def _unit_bounds(synapse: IntegerSynapse, source_shape: Shape) -> _UnitBounds:
+    """They are kept: bounds are computed for each exponent tried and in each engine, from the same maps."""
+    maps = (source_shape, synapse.pools_before, synapse.pools_after)
+    known = _known_bounds.get(synapse.weighted)
+    if known is None or known[0] != maps:
+        known = maps, _compute_unit_bounds(synapse, source_shape)
+        _known_bounds[synapse.weighted] = known
+    return known[1]
+
+
+def _compute_unit_bounds(synapse: IntegerSynapse, source_shape: Shape) -> _UnitBounds:
+    """Sum the weights of one sign that a target reads through its window, the target with the most first.
+
+    Along each axis, ``reads[i, k]`` is the largest value of what tap k presents to target i, over the pools
+    before and behind the weight. It is less than the number of taps where a window overlaps the border, the
+    rows between others are zeros, or a target adds several.
+    """
+    convolution = as_grouped_convolution(
+        synapse.weighted, synapse.weighted_input_shape(source_shape)
+    )
+    reads, at_weight, pooled = [], [], 1
+    for axis in (0, 1):
+        before = chain_axis_matrix(synapse.pools_before, axis, source_shape).sum(axis=1)
+        taps = window_taps(
+            len(before),
+            convolution.kernel[axis],
+            convolution.stride[axis],
+            convolution.padding[axis],
+            convolution.dilation[axis],
+        )
+        values = (taps @ before).T  # (targets, taps)
+        behind = chain_axis_matrix(synapse.pools_after, axis, (1, len(values), len(values)))
+        at_weight.append(np.unique(values, axis=0))
+        reads.append(np.unique(behind @ values, axis=0))
+        pooled *= int(before.max())
+    weight = convolution.weight
+    positive = np.maximum(weight, 0).sum(axis=1, dtype=np.int64)
+    signed = positive - weight.sum(axis=1, dtype=np.int64), positive
+    rows = chain_channel_sources(synapse.pools_after, len(weight))
+    low, high = (np.where(rows >= 0, _largest_sums(part, reads)[rows], 0) for part in signed)
+    partial = max(int(_largest_sums(part, at_weight).max()) for part in signed)
+    return _UnitBounds((-low, high), max(pooled, partial, int(low.max()), int(high.max())))
+
+
+def _largest_sums(weight: np.ndarray, reads: Sequence[np.ndarray]) -> np.ndarray:
+    """Largest sum over the positions of a window, for weights ``(out, rows, columns)`` of at least 0."""
+    rows, columns = reads
+    return (rows @ weight @ columns.T).max(axis=(1, 2))
 
 
 def accumulator_interval(network: IntegerNetwork, name: str) -> Interval:
@@ -100,13 +159,16 @@ def window_sum_bound(network: IntegerNetwork, name: str) -> int:
     """Bound of ``|V0 + T * A|`` and of every partial sum in it; decides which float type is exact."""
     population, current = network[name], accumulator_interval(network, name)
     assert isinstance(population, IntegerSpiking | IntegerReadout)
-    partial = np.abs(_per_channel(population.bias, population.shape[0])).max(1)
+    partial, on_the_way = np.abs(_per_channel(population.bias, population.shape[0])).max(1), 0
     for synapse in network.incoming(name):
         interval = synapse_interval(network, synapse)
+        most = largest_source_value(network, synapse)
+        bounds = _unit_bounds(synapse, network[synapse.source].shape)
+        on_the_way = max(on_the_way, (bounds.partial * most) << synapse.exponent)
         partial = partial + (
             np.maximum(np.abs(interval.low), np.abs(interval.high)) << synapse.exponent
         )
-    bound = population.timesteps * int(max(current.magnitude, partial.max()))
+    bound = population.timesteps * max(current.magnitude, int(partial.max()), on_the_way)
     if isinstance(population, IntegerSpiking):
         bound += int(np.abs(population.initial_potential).max()) + int(population.threshold.max())
     return bound

@@ -42,6 +42,9 @@ from toolchain.networks.map_algebra.convolutions import (
     is_pointwise,
 )
 
+MAX_MERGED_WEIGHTS = 2**24
+"""Most weights of a map that replaces others; the largest layers of common networks have about as many."""
+
 SpatialMap: TypeAlias = SumPool | AveragePool | Resample
 
 
@@ -355,18 +358,18 @@ def _folded_spatial(chain: Chain) -> Chain:
 
 
 def _folded_after(chain: Chain) -> Chain:
-    """Fold the selection behind a weight into its rows: all that is left is to repeat rows and add zeros."""
+    """Fold the selection behind a weight into its rows, each of which one target reads then, or none.
+
+    All that can be left of the selection are channels of zeros, and the rows that a grouped weight needs.
+    """
     weighted, channels = chain.weighted, chain.after.channels
     if channels is None or weighted is None or not (channels >= 0).any():
         return chain
     read = channels >= 0
-    used, place = np.unique(channels[read], return_inverse=True)
-    once = len(used) == read.sum()
-    few = len(used) < len(weighted.weight)
-    if not few and (not once or _groups(weighted) > 1):
-        return chain
-    if _groups(weighted) > 1 and not is_depthwise(weighted):
-        return chain
-    selection = np.full(len(channels), -1)
-    selection[read] = np.arange(len(place)) if once else place
-    return _with_rows(chain, channels[read] if once else used, selection, weighted.weight.size)
+    once = len(np.unique(channels[read])) == read.sum()
+    if once and _groups(weighted) > 1:
+        few = read.sum() < len(weighted.weight)
+        if not (few and is_depthwise(weighted)):
+            return chain
+    place = np.where(read, np.cumsum(read) - 1, -1)
+    return _with_rows(chain, channels[read], place, MAX_MERGED_WEIGHTS)

@@ -14,7 +14,7 @@ from toolchain.networks.linear_maps import (
     chain_output_shape,
     describe,
 )
-from toolchain.networks.map_algebra.chain import Chain, Side, simplified
+from toolchain.networks.map_algebra.chain import MAX_MERGED_WEIGHTS, Chain, Side, simplified
 from toolchain.networks.map_algebra.convolutions import (
     check_weights,
     dense_matrix,
@@ -22,8 +22,6 @@ from toolchain.networks.map_algebra.convolutions import (
     total_weights,
 )
 
-MAX_MERGED_WEIGHTS = 2**24
-"""Most weights of a map that replaces others; the largest layers of common networks have about as many."""
 MAX_GROWTH = 64
 """Most weights of such a map, as a multiple of those that it replaces."""
 _ALWAYS_ALLOWED = 2**16  # weights: below this, growth does not matter
@@ -31,6 +29,8 @@ _ALWAYS_ALLOWED = 2**16  # weights: below this, growth does not matter
 
 def merged_in_series(maps: Sequence[LinearMap], shape: Shape) -> tuple[LinearMap, ...]:
     """An equal chain with at most one weight: maps without a weight, the weighted map, more without.
+
+    At most one target channel reads each row of the weight.
 
     Args:
         maps: applied in order.
