@@ -35,6 +35,9 @@ def synapse_interval(network: IntegerNetwork, synapse: IntegerSynapse) -> Interv
     most = largest_source_value(network, synapse)
     most *= prod(pool.fan_in for pool in (*synapse.pools_before, *synapse.pools_after))
     low, high = _signed_sums(synapse.weighted)
+    for pool in synapse.pools_after:
+        sources = pool.channel_sources(len(low))
+        low, high = (np.where(sources < 0, 0, sums[sources]) for sums in (low, high))
     return Interval(low=low * most, high=high * most)
 
 
