@@ -14,7 +14,7 @@ from itertools import pairwise
 import numpy as np
 from typing_extensions import assert_never
 
-from hw_models.multicore.mapping.connectivity import Connectivity, connectivity, kernel
+from hw_models.multicore.mapping.connectivity import Connectivity, connectivity
 from hw_models.multicore.mapping.mapping import CoreAssignment, CoreMapping
 from hw_models.multicore.mapping.tile_grid import Tile
 from toolchain.networks.integer_network import (
@@ -23,6 +23,7 @@ from toolchain.networks.integer_network import (
     IntegerSpiking,
     IntegerSynapse,
 )
+from toolchain.networks.integer_network.merged_weights import kernel
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

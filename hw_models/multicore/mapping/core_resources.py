@@ -89,7 +89,7 @@ class NetworkOnTarget:
 
     @cached_property
     def weight_bits(self) -> dict[tuple[str, str], int]:
-        return {(s.source, s.target): weight_bits(s) for s in self.network.synapses}
+        return {(s.source, s.target): weight_bits(self.network, s) for s in self.network.synapses}
 
     @cached_property
     def synapse_formats(self) -> dict[str, int]:
