@@ -65,8 +65,8 @@ def connectivity(synapse: IntegerSynapse, source_shape: Shape) -> Connectivity:
     weight = as_grouped_convolution(synapse.weighted, shape).weight
     return Connectivity(
         channels=channel_links(synapse, source_shape),
-        row_taps=rows * weight.any(axis=(0, 1, 3))[:, None, None],
-        column_taps=columns * weight.any(axis=(0, 1, 2))[:, None, None],
+        row_taps=rows * np.asarray(weight.any(axis=(0, 1, 3)))[:, None, None],
+        column_taps=columns * np.asarray(weight.any(axis=(0, 1, 2)))[:, None, None],
     )
 
 

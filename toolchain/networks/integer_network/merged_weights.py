@@ -85,7 +85,7 @@ def channel_links(synapse: IntegerSynapse, source_shape: Shape) -> np.ndarray:
     sources[own, before[own]] = True
     by_group = sources.reshape(groups, -1, channels).any(axis=1)
     links = np.repeat(by_group, len(weight) // groups, axis=0)
-    links &= weight.any(axis=(1, 2, 3))[:, None]
+    links &= np.asarray(weight.any(axis=(1, 2, 3)))[:, None]
     after = _selected(synapse.pools_after, len(weight))
     return links[after] & (after >= 0)[:, None]
 
