@@ -15,7 +15,7 @@ import numpy as np
 from typing_extensions import assert_never
 
 from toolchain.networks.integer_network import IntegerSynapse
-from toolchain.networks.integer_network.merged_weights import axis_taps, channel_links
+from toolchain.networks.integer_network.merged_weights import axis_taps, channel_links, used_parts
 from toolchain.networks.linear_maps import (
     Convolution,
     Dense,
@@ -62,11 +62,11 @@ def connectivity(synapse: IntegerSynapse, source_shape: Shape) -> Connectivity:
     """The connectivity of a synapse: the product of that of its maps."""
     rows, columns = axis_taps(synapse, source_shape)
     shape = synapse.weighted_input_shape(source_shape)
-    weight = as_grouped_convolution(synapse.weighted, shape).weight
+    _, _, used_rows, used_columns = used_parts(as_grouped_convolution(synapse.weighted, shape))
     return Connectivity(
         channels=channel_links(synapse, source_shape),
-        row_taps=rows * np.asarray(weight.any(axis=(0, 1, 3)))[:, None, None],
-        column_taps=columns * np.asarray(weight.any(axis=(0, 1, 2)))[:, None, None],
+        row_taps=rows * used_rows[:, None, None],
+        column_taps=columns * used_columns[:, None, None],
     )
 
 

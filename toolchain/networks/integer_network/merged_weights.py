@@ -17,6 +17,7 @@ import numpy as np
 
 from toolchain.networks.integer_network.network import IntegerSynapse
 from toolchain.networks.linear_maps import (
+    Convolution,
     IntegerMap,
     IntegerPool,
     Shape,
@@ -79,15 +80,30 @@ def channel_links(synapse: IntegerSynapse, source_shape: Shape) -> np.ndarray:
     before = _selected(synapse.pools_before, channels)
     convolution = as_grouped_convolution(synapse.weighted, shape)
     groups, weight = convolution.groups, convolution.weight
-    read = weight.reshape(groups, -1, *weight.shape[1:]).any(axis=(1, 3, 4)).reshape(-1)
+    outputs, read, _, _ = used_parts(convolution)
     sources = np.zeros((len(before), channels), bool)
     own = np.flatnonzero((before >= 0) & read)
     sources[own, before[own]] = True
     by_group = sources.reshape(groups, -1, channels).any(axis=1)
     links = np.repeat(by_group, len(weight) // groups, axis=0)
-    links &= np.asarray(weight.any(axis=(1, 2, 3)))[:, None]
+    links &= outputs[:, None]
     after = _selected(synapse.pools_after, len(weight))
     return links[after] & (after >= 0)[:, None]
+
+
+def used_parts(convolution: Convolution) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Which outputs, inputs, rows and columns of taps have any weight that is not zero; bool each."""
+    weight, groups = convolution.weight, convolution.groups
+    outputs = np.bitwise_or.reduce(weight.reshape(len(weight), -1), axis=1) != 0
+    by_group = weight.reshape(groups, -1, *weight.shape[1:])
+    taps = np.bitwise_or.reduce(by_group, axis=1) != 0  # (groups, inputs of each, rows, columns)
+    inputs = np.asarray(taps.any(axis=(2, 3))).reshape(-1)
+    return (
+        outputs,
+        inputs,
+        np.asarray(taps.any(axis=(0, 1, 3))),
+        np.asarray(taps.any(axis=(0, 1, 2))),
+    )
 
 
 def kernel(synapse: IntegerSynapse, source_shape: Shape) -> np.ndarray:
