@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from hw_models.multicore.mapping.connectivity import connectivity, kernel
 from toolchain.errors import UnsupportedNetworkError
 from toolchain.networks.integer_network import IntegerSynapse
+from toolchain.networks.integer_network.merged_weights import axis_taps, kernel
 from toolchain.networks.linear_maps import (
     Convolution,
     Dense,
@@ -21,13 +21,9 @@ from toolchain.networks.linear_maps import (
 
 def merged_matrix(synapse: IntegerSynapse, source_shape: Shape) -> np.ndarray:
     """The whole chain as a matrix, int64 ``(targets, sources)``, both in row-major order."""
-    links = connectivity(synapse, source_shape)
+    rows, columns = axis_taps(synapse, source_shape)
     weights = np.einsum(
-        "oikl,kRr,lCc->oRCirc",
-        kernel(synapse, source_shape),
-        links.row_taps,
-        links.column_taps,
-        optimize=True,
+        "oikl,kRr,lCc->oRCirc", kernel(synapse, source_shape), rows, columns, optimize=True
     )
     return weights.reshape(np.prod(weights.shape[:3]), -1)
 
@@ -40,9 +36,8 @@ def merged_convolution(synapse: IntegerSynapse, source_shape: Shape) -> Convolut
     """
     if isinstance(synapse.weighted, Dense):
         raise UnsupportedNetworkError(f"{synapse}: a dense map is no convolution")
-    links = connectivity(synapse, source_shape)
     windows = []
-    for axis, taps in enumerate((links.row_taps, links.column_taps)):
+    for axis, taps in enumerate(axis_taps(synapse, source_shape)):
         window, stride, padding = _merged_window(synapse, source_shape, axis)
         if not np.array_equal(_band(window, stride, padding, taps.shape), taps):
             raise UnsupportedNetworkError(

@@ -7,7 +7,7 @@ are cut alike.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from math import ceil
 
@@ -33,6 +33,7 @@ from toolchain.networks.integer_network import (
     bit_planes,
     highest_exponent,
 )
+from toolchain.networks.integer_network.merged_weights import largest_merged_weight
 
 
 def partition(
@@ -50,34 +51,35 @@ def partition(
             names the limit, by how much, and what would fit.
     """
     _check_bit_planes(network, target)
+    _check_weights(network, target)
     context = NetworkOnTarget(network, target, provisioning)
-    grids, uses = _all_grids(context)
+    grids = _all_grids(context)
     if sum(context.num_cores(grids).values()) > target.num_cores:
-        raise MappingError(_too_many_cores(context, grids, uses))
-    return [(grids[p.name], uses[p.name]) for p in network.populations if p.name in grids]
+        raise MappingError(_too_many_cores(context, grids))
+    return [
+        (grids[p.name], core_uses(context, p, grids[p.name], grids))
+        for p in network.populations
+        if p.name in grids
+    ]
 
 
-def _all_grids(context: NetworkOnTarget) -> tuple[dict[str, TileGrid], dict[str, list[CoreUse]]]:
-    """The tiles of each population and how much each uses, from the readout back."""
+def _all_grids(context: NetworkOnTarget) -> dict[str, TileGrid]:
+    """The tiles of each population, from the readout back."""
     grids: dict[str, TileGrid] = {}
-    uses: dict[str, list[CoreUse]] = {}
     for population in reversed(context.network.populations):
         if not isinstance(population, IntegerInput):
-            grid = _fewest_tiles(context, population, grids)
-            grids[population.name] = grid
-            uses[population.name] = core_uses(context, population, grid, grids)
-    return grids, uses
+            grids[population.name] = _fewest_tiles(context, population, grids)
+    return grids
 
 
-def _too_many_cores(
-    context: NetworkOnTarget, grids: Mapping[str, TileGrid], uses: Mapping[str, Sequence[CoreUse]]
-) -> str:
+def _too_many_cores(context: NetworkOnTarget, grids: Mapping[str, TileGrid]) -> str:
     """A message: how many cores are missing, what takes most of them, and whether one slot would fit."""
     target, num_cores = context.target, context.num_cores(grids)
     needed = sum(num_cores.values())
     largest = sorted(grids, key=lambda name: -num_cores[name])[:3]
     shares = ", ".join(f"{name} {num_cores[name]}" for name in largest)
-    limit = fullest_limit(target, uses[largest[0]])
+    use = highest_use(context, context.network[largest[0]], grids[largest[0]], grids)
+    limit = fullest_limit(target, [use])
     chips = f"{target.num_chips} chips" if target.num_chips > 1 else "one chip"
     message = (
         f"the network needs {needed} cores, {needed - target.num_cores} more than the "
@@ -88,7 +90,7 @@ def _too_many_cores(
     single = uniform_provisioning(context.network, 1, provisioning.replicas).slots
     if provisioning.slots != single:
         shallow = replace(context, provisioning=replace(provisioning, slots=single))
-        fewest = sum(context.num_cores(_all_grids(shallow)[0]).values())
+        fewest = sum(context.num_cores(_all_grids(shallow)).values())
         if fewest <= target.num_cores:
             return f"{message}with one slot in every buffer (--slots 1) it needs {fewest} and fits"
         message += f"with one slot in every buffer (--slots 1) it still needs {fewest}; "
@@ -179,4 +181,15 @@ def _check_bit_planes(network: IntegerNetwork, target: TargetDescription) -> Non
             raise MappingError(
                 f"{synapse}: the highest of {bit_planes(source)} bit planes needs weight exponent "
                 f"{highest}, but {target.name} has {target.widths.max_exponent}; compile the model again"
+            )
+
+
+def _check_weights(network: IntegerNetwork, target: TargetDescription) -> None:
+    """A core holds one weight between two neurons, over all paths through the pools between them."""
+    for synapse in network.synapses:
+        largest = largest_merged_weight(synapse, network[synapse.source].shape)
+        if largest > target.widths.max_weight:
+            raise MappingError(
+                f"{synapse}: the paths through its pools add up to a weight of {largest}, which exceeds "
+                f"{target.widths.weight_bits} bits ({target.widths.max_weight}); compile the model again"
             )
