@@ -28,18 +28,19 @@ def random_dataflow(rng: random.Random) -> Dataflow:
 
 def random_nest(rng: random.Random) -> LoopNest:
     """A convolution, depthwise map, pool or dense kernel, anywhere in a network, in any mode."""
-    (height, width), (kernel, stride, padding) = _window(rng)
+    (height, width), (kernel, stride, padding, dilation) = _window(rng)
     fires, sum_frames = rng.random() < 0.7, rng.random() < 0.5
     frames = rng.randint(1, 6)
     return LoopNest(
         groups=rng.choice([1, 1, 1, 2, 3]),
         output_channels=rng.randint(1, 6),
         input_channels=rng.randint(1, 7),
-        rows=window_positions(height, kernel[0], stride[0], padding[0]),
-        columns=window_positions(width, kernel[1], stride[1], padding[1]),
+        rows=window_positions(height, kernel[0], stride[0], padding[0], dilation[0]),
+        columns=window_positions(width, kernel[1], stride[1], padding[1], dilation[1]),
         kernel_size=kernel,
         stride=stride,
         padding=padding,
+        dilation=dilation,
         input_size=(height, width),
         frames=frames,
         sum_frames=sum_frames,
@@ -51,12 +52,15 @@ def random_nest(rng: random.Random) -> LoopNest:
 
 
 def _window(rng):
-    """Map size, and a kernel, stride and padding along both axes that fit it."""
+    """Map size, and a kernel, stride, padding and dilation along both axes that fit it."""
     size = rng.randint(1, 5), rng.randint(1, 6)
     kernel = tuple(rng.randint(1, min(3, length)) for length in size)
-    padding = tuple(rng.randint(0, length - 1) for length in kernel)
+    dilation = tuple(rng.choice([1, 1, 2, 3]) if length > 1 else 1 for length in kernel)
+    extent = [step * (length - 1) + 1 for step, length in zip(dilation, kernel, strict=True)]
+    least = [max(0, -((length - e) // 2)) for length, e in zip(size, extent, strict=True)]
+    padding = tuple(rng.randint(low, max(low, e - 1)) for low, e in zip(least, extent, strict=True))
     stride = rng.randint(1, 3), rng.randint(1, 3)
-    return size, (kernel, stride, padding)
+    return size, (kernel, stride, padding, dilation)
 
 
 def random_kernel(rng: random.Random) -> ArrayKernel:

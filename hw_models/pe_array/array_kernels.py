@@ -29,9 +29,9 @@ from toolchain.networks.integer_network import (
 )
 from toolchain.networks.integer_network.network import largest_source_value, step_frames
 from toolchain.networks.linear_maps import (
+    Convolution,
     Dense,
     LinearMap,
-    Pair,
     Resample,
     SelectChannels,
     Shape,
@@ -194,7 +194,7 @@ def _synapse_kernels(
             selection = tuple(None if e is None else distinct.index(e) for e in selection)
         ending = _ending(network, target, position, mode) if is_last else Ending.MAPS
         reads = _operand(linear_map, values, selection, mode)
-        weight, stride, padding = _as_convolution(linear_map, reads.shape)
+        weight, convolution = _as_convolution(linear_map, reads.shape)
         sums = _map_of_sums(linear_map, weight, values)
         pool = "" if isinstance(linear_map, WeightedMap) else " (pool)"
         nest = LoopNest(
@@ -204,8 +204,9 @@ def _synapse_kernels(
             rows=sums.shape[1],
             columns=sums.shape[2],
             kernel_size=(weight.shape[3], weight.shape[4]),
-            stride=stride,
-            padding=padding,
+            stride=convolution.stride,
+            padding=convolution.padding,
+            dilation=convolution.dilation,
             input_size=reads.shape[1:],
             frames=len(reads.selection),
             sum_frames=mode.frames is Frames.BIT_PLANES,
@@ -336,10 +337,10 @@ def _parameters(population: IntegerSpiking | IntegerReadout) -> NodeParameters:
     return NodeParameters(per_channel=len(values) - per_neuron, per_neuron=per_neuron)
 
 
-def _as_convolution(linear_map: LinearMap, shape: Shape) -> tuple[np.ndarray, Pair, Pair]:
-    """Weight ``(groups, C_o, C_i, K_h, K_w)``, stride and padding."""
+def _as_convolution(linear_map: LinearMap, shape: Shape) -> tuple[np.ndarray, Convolution]:
+    """Weight ``(groups, C_o, C_i, K_h, K_w)``, and the convolution that it belongs to."""
     if isinstance(linear_map, Resample | SelectChannels):
         raise UnsupportedNetworkError(f"the PE array has no {describe(linear_map)}")
     convolution = as_grouped_convolution(linear_map, shape)
     weight, groups = convolution.weight, convolution.groups
-    return weight.reshape(groups, -1, *weight.shape[1:]), convolution.stride, convolution.padding
+    return weight.reshape(groups, -1, *weight.shape[1:]), convolution

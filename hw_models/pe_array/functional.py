@@ -135,14 +135,19 @@ def _accumulate(
     """Partial sums of each iteration of the outer loops, ``(B, frames, channels, columns)``."""
     nest = kernel.nest
     (top, left), (down, right) = nest.padding, nest.stride
+    next_row, next_column = nest.dilation
     kernel_rows, kernel_columns = nest.kernel_size
     padded = np.pad(operands, ((0, 0), (0, 0), (0, 0), (top, top), (left, left)))
     by_group = padded.reshape(*padded.shape[:2], nest.groups, -1, *padded.shape[3:])
     weight = kernel.weight.reshape(nest.groups, nest.output_channels, -1).astype(np.int64)
     for tile in outer_loops(tiling, dataflow):
-        rows = slice(tile.row * down, tile.row * down + kernel_rows)
+        first = tile.row * down
+        rows = slice(first, first + (kernel_rows - 1) * next_row + 1, next_row)
         window = by_group[:, _slice(tile.frames), tile.group, :, rows]
-        reads = [[column * right + k_w for column in tile.columns] for k_w in range(kernel_columns)]
+        reads = [
+            [column * right + k_w * next_column for column in tile.columns]
+            for k_w in range(kernel_columns)
+        ]
         columns = window[..., reads]  # (B, frames, C_i, K_h, K_w, columns)
         flat = columns.reshape(*columns.shape[:2], -1, len(tile.columns))
         yield tile, weight[tile.group, _slice(tile.channels)] @ flat

@@ -21,6 +21,8 @@ from enum import Enum
 from math import ceil, prod
 from typing import Literal, TypeAlias
 
+import numpy as np
+
 from toolchain.networks.linear_maps import Pair
 
 
@@ -82,6 +84,7 @@ class LoopNest:
     """Loop bounds of one kernel; channels are per group.
 
     Attributes:
+        dilation: rows and columns of the map from one tap of the kernel to the next.
         frames: F.
         sum_frames: frames are bit planes, shifted and added up to one sum; otherwise each frame has a sum.
         node_steps: firing steps of the node unit: T_l, or 1 for the quantizer of an ANN.
@@ -98,6 +101,7 @@ class LoopNest:
     kernel_size: Pair  # K_h, K_w
     stride: Pair
     padding: Pair
+    dilation: Pair = (1, 1)
     input_size: Pair  # H_i, W_i
     frames: int
     sum_frames: bool
@@ -181,6 +185,28 @@ def tiling_of(nest: LoopNest, unrolling: Unrolling, dataflow: Dataflow) -> Tilin
         frames=unrolling.timesteps if column_groups == 1 else nest.frames,
         input_channels=unrolling.input_channels,
     )
+
+
+def tap_positions(nest: LoopNest, axis: int) -> np.ndarray:
+    """Position on the input map that each output reads through each tap of the kernel.
+
+    Args:
+        axis: 0 for rows, 1 for columns.
+
+    Returns:
+        int64 ``(outputs, taps)``; -1 where the tap meets the zero padding, which is not read.
+    """
+    outputs = np.arange((nest.rows, nest.columns)[axis])[:, None] * nest.stride[axis]
+    taps = np.arange(nest.kernel_size[axis]) * nest.dilation[axis]
+    positions = outputs + taps - nest.padding[axis]
+    return np.where((positions >= 0) & (positions < nest.input_size[axis]), positions, -1)
+
+
+def spans(positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """First position of each row of ``positions``, and the one after the last; both 0 if all are -1."""
+    stop = positions.max(axis=1) + 1
+    first = np.where(positions < 0, stop[:, None], positions).min(axis=1)
+    return first, stop
 
 
 def tiles(size: int, tile: int) -> Iterator[range]:

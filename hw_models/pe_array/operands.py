@@ -80,6 +80,7 @@ def sums_of_entries(kernel: ArrayKernel, values: np.ndarray) -> np.ndarray:
     """Apply a kernel's map to every entry at once, without tiles: int64 ``(B, entries, C_o, H_o, W_o)``."""
     nest = kernel.nest
     (top, left), (down, right) = nest.padding, nest.stride
+    next_row, next_column = nest.dilation
     shape = (*values.shape[:2], nest.groups, nest.input_channels, *nest.input_size)
     padded = np.pad(
         values.reshape(shape), ((0, 0), (0, 0), (0, 0), (0, 0), (top, top), (left, left))
@@ -88,8 +89,9 @@ def sums_of_entries(kernel: ArrayKernel, values: np.ndarray) -> np.ndarray:
     sums = np.zeros(outputs, np.int64)
     weight = kernel.weight.astype(np.int64)
     for k_h, k_w in np.ndindex(nest.kernel_size):
-        rows = slice(k_h, k_h + (nest.rows - 1) * down + 1, down)
-        columns = slice(k_w, k_w + (nest.columns - 1) * right + 1, right)
+        first, left_most = k_h * next_row, k_w * next_column
+        rows = slice(first, first + (nest.rows - 1) * down + 1, down)
+        columns = slice(left_most, left_most + (nest.columns - 1) * right + 1, right)
         window = padded[..., rows, columns]
         if nest.unit_weights:
             sums += window

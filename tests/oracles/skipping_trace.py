@@ -107,8 +107,8 @@ class SkippingTrace:
     ) -> list[int]:
         """Operands of one lane in one iteration; none in the zero padding."""
         nest = self.kernel.nest
-        row = tile.row * nest.stride[0] + k_h - nest.padding[0]
-        position = column * nest.stride[1] + k_w - nest.padding[1]
+        row = tile.row * nest.stride[0] + k_h * nest.dilation[0] - nest.padding[0]
+        position = column * nest.stride[1] + k_w * nest.dilation[1] - nest.padding[1]
         if not (0 <= row < nest.input_size[0] and 0 <= position < nest.input_size[1]):
             return []
         operands = self._operands[self.kernel.reads.selection[frame]]
