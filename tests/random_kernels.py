@@ -27,7 +27,10 @@ def random_dataflow(rng: random.Random) -> Dataflow:
 
 
 def random_nest(rng: random.Random) -> LoopNest:
-    """A convolution, depthwise map, pool or dense kernel, anywhere in a network, in any mode."""
+    """A convolution, depthwise map, pool or dense kernel, anywhere in a network, in any mode.
+
+    A third read selected rows or columns: in order with repetitions and zeros, or in any order.
+    """
     (height, width), (kernel, stride, padding, dilation) = _window(rng)
     fires, sum_frames = rng.random() < 0.7, rng.random() < 0.5
     frames = rng.randint(1, 6)
@@ -42,6 +45,7 @@ def random_nest(rng: random.Random) -> LoopNest:
         padding=padding,
         dilation=dilation,
         input_size=(height, width),
+        addresses=(_addresses(rng, height), _addresses(rng, width)),
         frames=frames,
         sum_frames=sum_frames,
         node_steps=rng.randint(1, 8) if sum_frames or not fires else frames,
@@ -49,6 +53,13 @@ def random_nest(rng: random.Random) -> LoopNest:
         ending=Ending.FIRES if fires else Ending.JOINS,
         unit_weights=rng.random() < 0.2,
     )
+
+
+def _addresses(rng, size):
+    if rng.random() < 0.8:
+        return None
+    stored = [rng.choice([-1, *range(size + 2)]) for _ in range(size)]
+    return tuple(stored if rng.random() < 0.5 else sorted(stored))
 
 
 def _window(rng):
@@ -89,7 +100,10 @@ def random_kernel(rng: random.Random) -> ArrayKernel:
         name="source -> target",
         source="source",
         target="target",
-        map_index=0,
+        stage_index=0,
+        stored=(nest.groups * nest.input_channels, *map(_stored, nest.addresses, nest.input_size)),
+        source_channels=np.arange(nest.groups * nest.input_channels),
+        target_channels=np.arange(nest.groups * nest.output_channels),
         nest=nest,
         weight=np.broadcast_to(np.int8(1), weight_shape),
         exponent=0,
@@ -103,6 +117,10 @@ def random_kernel(rng: random.Random) -> ArrayKernel:
             per_channel=3 - per_neuron if nest.ends_population else 0, per_neuron=per_neuron
         ),
     )
+
+
+def _stored(addresses, size):
+    return size if addresses is None else max(0, *addresses) + 1
 
 
 def random_array(rng: random.Random, base: PeArray) -> PeArray:

@@ -52,6 +52,7 @@ def random_rtl_case(array: RtlArray, seed: int) -> tuple[LoopNest, Dataflow, Ker
     """A third are as short as a kernel can be, so that its groups follow each other at once."""
     rng = random.Random(seed)
     nest, dataflow = random_nest(rng), random_dataflow(rng)
+    nest = replace(nest, addresses=(None, None))  # the RTL gets the map that the kernel slides over
     if rng.random() < 0.33:
         nest = replace(
             nest,

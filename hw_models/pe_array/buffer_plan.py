@@ -31,7 +31,8 @@ from hw_models.pe_array.loop_nest import (
     Ending,
     Tiling,
     spans,
-    tap_positions,
+    stored_positions,
+    stored_size,
     tiles,
     tiling_of,
 )
@@ -115,8 +116,8 @@ def _weights(kernel: ArrayKernel, array: PeArray) -> WeightPlan:
 
 def _input(kernel: ArrayKernel, array: PeArray, tiling: Tiling) -> InputPlan:
     nest = kernel.nest
-    (height, width), copies = nest.input_size, array.buffers["input"].copies
-    rows = int(np.subtract(*spans(tap_positions(nest, axis=0))[::-1]).max())
+    (height, width), copies = stored_size(nest), array.buffers["input"].copies
+    rows = int(np.subtract(*spans(stored_positions(nest, axis=0))[::-1]).max())
     all_bits = nest.input_channels * kernel.reads.loaded_bits(range(nest.frames))
     if _holds(array, "input", (copies if nest.groups > 1 else 1) * height * width * all_bits):
         return "map"
@@ -134,11 +135,10 @@ def _input(kernel: ArrayKernel, array: PeArray, tiling: Tiling) -> InputPlan:
 
 
 def column_spans(tiling: Tiling) -> np.ndarray:
-    """Columns of the input map, from the first to the last that is read, under each tile of columns."""
-    positions = tap_positions(tiling.nest, axis=1)
-    first, stop = spans(positions)
+    """Columns of the stored map, from the first to the last that is read, under each tile of columns."""
+    first, stop = spans(stored_positions(tiling.nest, axis=1))
     starts = np.arange(0, tiling.nest.columns, tiling.columns)
-    first = np.where(stop == 0, tiling.nest.input_size[1], first)  # columns in the padding alone
+    first = np.where(stop == 0, stop.max(), first)  # outputs that read nothing
     last_stop = np.maximum.reduceat(stop, starts)
     return np.maximum(0, last_stop - np.minimum.reduceat(first, starts))
 

@@ -26,7 +26,15 @@ from hw_models.pe_array.buffer_plan import (
     potential_word_bits,
 )
 from hw_models.pe_array.closed_form import in_range_pairs
-from hw_models.pe_array.loop_nest import Ending, Tiling, spans, tap_positions, tiles, tiling_of
+from hw_models.pe_array.loop_nest import (
+    Ending,
+    Tiling,
+    spans,
+    stored_positions,
+    stored_size,
+    tiles,
+    tiling_of,
+)
 
 OPERANDS: tuple[OperandName, ...] = (
     "output", "psum", "membrane", "parameter", "weight", "input"
@@ -134,7 +142,7 @@ def _input_bits(
 ) -> np.ndarray:
     """Bits of the input that each row tile fetches."""
     nest = kernel.nest
-    positions = tap_positions(nest, axis=0)
+    positions = stored_positions(nest, axis=0)
     first, stop = spans(positions)
     entries = [{kernel.reads.selection[frame] for frame in tile} - {None} for tile in frame_tiles]
     by_frame = [len(e) for e in entries]
@@ -152,7 +160,7 @@ def _input_bits(
                 for outer in frame_tiles
             ]
         case "map" | "rows":
-            columns = nest.input_size[1]
+            columns = stored_size(nest)[1]
             rows = _fetched_rows(first, stop, keeps_map=plan.input == "map")
         case _:
             assert_never(plan.input)

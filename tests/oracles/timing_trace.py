@@ -323,7 +323,9 @@ class _Memory:
                 values += len(entries) * len(rows) * len(_between(under))
         else:
             needed_rows = {(entry, r) for entry in entries for r in rows}
-            values = len(needed_rows - self.held_rows) * nest.input_size[1]
+            stored = nest.addresses[1] or tuple(range(nest.input_size[1]))
+            width = len(_between([column for column in stored if column >= 0]))
+            values = len(needed_rows - self.held_rows) * width
             self.held_rows = needed_rows | (self.held_rows if self.plan.input == "map" else set())
         return _bytes(values * nest.input_channels * kernel.reads.entry_bits)
 
@@ -343,10 +345,12 @@ class _Memory:
 
 
 def _read(nest: LoopNest, output: int, axis: int) -> list[int]:
-    """Rows or columns of the map that an output reads through the taps of the kernel."""
+    """Stored rows or columns that an output reads through the taps of the kernel."""
     first = output * nest.stride[axis] - nest.padding[axis]
     taps = [first + k * nest.dilation[axis] for k in range(nest.kernel_size[axis])]
-    return [tap for tap in taps if 0 <= tap < nest.input_size[axis]]
+    stored = nest.addresses[axis] or tuple(range(nest.input_size[axis]))
+    read = [stored[tap] for tap in taps if 0 <= tap < nest.input_size[axis]]
+    return [position for position in read if position >= 0]
 
 
 def _between(positions: list[int]) -> range:
