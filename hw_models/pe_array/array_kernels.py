@@ -11,7 +11,7 @@ Only shapes are read from the network, so weights may be arrays that take no mem
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -115,6 +115,11 @@ class ArrayKernel:
     reads: Operand
     leaves: Result
     parameters: NodeParameters
+
+    @property
+    def cost_key(self) -> Hashable:
+        """All that cycles, traffic and energy depend on: kernels with the same key cost the same."""
+        return self.nest, self.reads, self.leaves, self.parameters
 
 
 def array_kernels(network: IntegerNetwork, mode: Mode) -> list[ArrayKernel]:
