@@ -21,7 +21,12 @@ from enum import Enum
 from math import ceil, prod
 from typing import Literal, TypeAlias
 
+import numpy as np
+
 from toolchain.networks.linear_maps import Pair
+
+Addresses: TypeAlias = tuple[int, ...] | None
+"""Stored position of each row, or column, of an input map; -1 for zeros, None if each is at its own place."""
 
 
 class Ending(Enum):
@@ -82,6 +87,9 @@ class LoopNest:
     """Loop bounds of one kernel; channels are per group.
 
     Attributes:
+        dilation: rows and columns of the map from one tap of the kernel to the next.
+        input_size: the map that the kernel slides over.
+        addresses: where the rows and the columns of that map are stored.
         frames: F.
         sum_frames: frames are bit planes, shifted and added up to one sum; otherwise each frame has a sum.
         node_steps: firing steps of the node unit: T_l, or 1 for the quantizer of an ANN.
@@ -98,7 +106,9 @@ class LoopNest:
     kernel_size: Pair  # K_h, K_w
     stride: Pair
     padding: Pair
+    dilation: Pair = (1, 1)
     input_size: Pair  # H_i, W_i
+    addresses: tuple[Addresses, Addresses] = (None, None)
     frames: int
     sum_frames: bool
     node_steps: int
@@ -181,6 +191,54 @@ def tiling_of(nest: LoopNest, unrolling: Unrolling, dataflow: Dataflow) -> Tilin
         frames=unrolling.timesteps if column_groups == 1 else nest.frames,
         input_channels=unrolling.input_channels,
     )
+
+
+def tap_positions(nest: LoopNest, axis: int) -> np.ndarray:
+    """Position on the input map that each output reads through each tap of the kernel, see ``Addresses``.
+
+    Args:
+        axis: 0 for rows, 1 for columns.
+
+    Returns:
+        int64 ``(outputs, taps)``; -1 where the tap meets a zero of the padding or of the addresses, which
+        is not read.
+    """
+    outputs = np.arange((nest.rows, nest.columns)[axis])[:, None] * nest.stride[axis]
+    taps = np.arange(nest.kernel_size[axis]) * nest.dilation[axis]
+    positions = outputs + taps - nest.padding[axis]
+    is_read = (positions >= 0) & (positions < nest.input_size[axis])
+    if (addresses := nest.addresses[axis]) is not None:
+        is_read &= np.array(addresses)[np.where(is_read, positions, 0)] >= 0
+    return np.where(is_read, positions, -1)
+
+
+def stored_positions(nest: LoopNest, axis: int) -> np.ndarray:
+    """Stored position of each tap of each output, int64 ``(outputs, taps)``; -1 where nothing is read."""
+    positions, addresses = tap_positions(nest, axis), nest.addresses[axis]
+    return (
+        positions
+        if addresses is None
+        else np.where(positions < 0, -1, np.array(addresses)[positions])
+    )
+
+
+def stored_size(nest: LoopNest) -> Pair:
+    """Rows and columns of the stored map from the first to the last that the input map has."""
+
+    def length(axis: int) -> int:
+        if (addresses := nest.addresses[axis]) is None:
+            return nest.input_size[axis]
+        stored = [address for address in addresses if address >= 0]
+        return max(stored) + 1 - min(stored) if stored else 0
+
+    return length(0), length(1)
+
+
+def spans(positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """First position of each row of ``positions``, and the one after the last; both 0 if all are -1."""
+    stop = positions.max(axis=1) + 1
+    first = np.where(positions < 0, stop[:, None], positions).min(axis=1)
+    return first, stop
 
 
 def tiles(size: int, tile: int) -> Iterator[range]:
