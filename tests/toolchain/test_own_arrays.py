@@ -60,8 +60,8 @@ def test_channels_in_the_last_axis_are_moved_and_said(tmp_path):
     dataset = load_dataset(saved(tmp_path, **own))
     assert np.array_equal(dataset.train_pixels, images.transpose(0, 3, 1, 2))
     assert dataset.notes[0] == (
-        f"{tmp_path}/own.npz: train_images of shape (6, 10, 12, 3) is read as 10 x 12 pixels with 3 channels"
-        f', the last axis; if that is wrong, store layout="NCHW" in the file'
+        "train_images of shape (6, 10, 12, 3) is read as 10 x 12 pixels with 3 channel(s)"
+        ', the last axis; if that is wrong, store layout="NCHW" in the file'
     )
     stated = load_dataset(saved(tmp_path, **own, layout="NCHW"))
     assert stated.input_shape == (10, 12, 3)

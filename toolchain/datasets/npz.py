@@ -44,7 +44,7 @@ def load_npz(path: Path, limit_bytes: int) -> Dataset:
                 f"{_scaling(pixels)}"
             )
         native = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
-        images[part], note = channels_first(where, native, layout)
+        images[part], note = channels_first(where, native, layout, f"{part}_images")
         notes += [] if note is None else [note]
     types = {part: array.dtype for part, array in images.items()}
     if types["train"] != types["test"]:
