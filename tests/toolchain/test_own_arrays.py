@@ -90,6 +90,17 @@ def test_pixels_of_16_bits_keep_their_range(tmp_path):
     assert (dataset.train_pixels == 40_000).all()
 
 
+def test_pixels_of_12_bits_in_a_type_of_16(tmp_path):
+    images = np.full((6, 8, 8), 4_000, np.uint16)
+    own = arrays(train_images=images, test_images=images[:3])
+    assert load_dataset(saved(tmp_path, **own, max_value=4_095)).max_value == 4_095
+    for wrong in (3_999, 65_536):
+        with pytest.raises(
+            DataError, match="at least the largest pixel, 4,000, and at most 65,535"
+        ):
+            load_dataset(saved(tmp_path, **own, max_value=wrong))
+
+
 ONE_HOT = np.eye(3)[np.arange(6) % 3]
 
 
