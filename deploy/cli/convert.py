@@ -62,7 +62,10 @@ def convert_command(
     dataset, note = (None, None) if data is None else _data_set(data)
     shape = (3, image, image)
     module = load_qcfs_network(weights, arch, shape, classes, levels)
-    graph = convert(module, shape, 255, NORMALIZATIONS.get(normalize))
+    samples = None
+    if dataset is not None and (dataset.input_shape, dataset.max_value) == (shape, 255):
+        samples = dataset.train_pixels
+    graph = convert(module, shape, 255, NORMALIZATIONS.get(normalize), samples=samples)
     training: dict[str, object] = {
         "imported_from": f"QCFS checkpoint {weights.name}",
         "architecture": arch,

@@ -11,7 +11,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from toolchain.datasets import load_dataset
+from toolchain.datasets import data_record, load_dataset, load_recorded
 from toolchain.datasets.idx import read_idx
 from toolchain.errors import DataError
 
@@ -121,7 +121,8 @@ ONE_HOT = np.eye(3)[np.arange(6) % 3]
             "from 0 without gaps, or add an array num_classes to the file",
         ),
         ({"num_classes": np.array(2)}, "train_labels holds 2, but there are 2 classes, 0 to 1"),
-        ({"num_classes": np.array([3])}, "num_classes must be one positive integer"),
+        ({"num_classes": np.array([3])}, "num_classes must be one integer from 1 to 16,777,216"),
+        ({"num_classes": np.array(10**12)}, "num_classes must be one integer from 1 to 16,777,216"),
         ({"layout": np.array("HWC")}, "layout must be one of the texts NCHW, NHWC"),
         (
             {"train_images": np.full((6, 8, 8), 0.5)},
@@ -297,6 +298,8 @@ def test_a_folder_of_idx_files(tmp_path):
     assert dataset.input_shape == (1, 9, 7)
     assert dataset.num_classes == 5
     assert np.array_equal(dataset.test_pixels[:, 0], images)
+    record = data_record(dataset, tmp_path / "model.pt")
+    assert load_recorded(record, tmp_path / "model.pt")[1] is None
     (tmp_path / "t10k-labels-idx1-ubyte.gz").unlink()
     with pytest.raises(DataError, match=r"t10k-labels-idx1-ubyte.gz: no such file; put it there"):
         load_dataset(str(tmp_path))

@@ -18,6 +18,7 @@ from toolchain.errors import DataError
 _FIELDS = ("train_images", "train_labels", "test_images", "test_labels")
 _OPTIONS = ("num_classes", "max_value", "layout")
 _MAX_VALUES = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65_535}
+_LARGEST_INTEGER = 2**24
 _LONGEST_HEADER_BYTES = 10_000
 
 
@@ -151,8 +152,12 @@ def _integer(path: Path, arrays: dict[str, np.ndarray], field: str) -> int | Non
     if field not in arrays:
         return None
     declared = arrays[field]
-    if declared.ndim or not np.issubdtype(declared.dtype, np.integer) or declared < 1:
-        raise DataError(f"{path}: {field} must be one positive integer")
+    if (
+        declared.ndim
+        or not np.issubdtype(declared.dtype, np.integer)
+        or not (1 <= declared <= _LARGEST_INTEGER)
+    ):
+        raise DataError(f"{path}: {field} must be one integer from 1 to {_LARGEST_INTEGER:,}")
     return int(declared)
 
 
