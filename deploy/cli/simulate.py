@@ -44,6 +44,7 @@ class _Record(TypedDict):
     accuracy: float
     predictions: list[int]
     mean_spikes_per_neuron: dict[str, float]
+    data_contents: list[str]
     data_note: str | None
     logits_sha256: NotRequired[str]
     num_ticks: NotRequired[int]
@@ -111,6 +112,7 @@ def simulate(
         "accuracy": 0.0,
         "predictions": [],
         "mean_spikes_per_neuron": {},
+        "data_contents": dataset.contents,
         "data_note": changed,
     }
     if engine == "lava":
@@ -225,6 +227,8 @@ def _show(record: _Record) -> None:
         f"{record['engine']} engine: [bold]{record['accuracy']:.2%}[/bold] on {record['samples']} "
         f"test samples of {escape(record['data'])}"
     )
+    for line in record["data_contents"]:
+        console.print(f"  [dim]data: {escape(line)}[/dim]")
     if record["data_note"]:
         console.print(f"  [yellow]{escape(record['data_note'])}[/yellow]")
     for claim, holds in record.get("equal", {}).items():

@@ -47,6 +47,8 @@ def print_summary(report: Report, console: Console) -> None:
             f"float {fidelity['float_accuracy']:.2%}, integer {fidelity['integer_accuracy']:.2%} "
             f"(drop {drop:.2f} points; same class on {fidelity['same_argmax']})"
         )
+    for line in report["data_contents"]:
+        console.print(f"  [dim]data: {escape(line)}[/dim]")
     if note := report["data_note"]:
         console.print(f"[yellow]{escape(note)}[/yellow]")
     print_table(stages_table(report), console)
