@@ -58,7 +58,9 @@ def load_qcfs_network(
             f"{path}: must be a state_dict, a flat record of tensors; save network.state_dict()"
         )
     network = build_model(architecture, input_shape, num_classes)
-    module = quantize_activations(network, lambda: FixedTimestepQuantizer(levels))
+    module = quantize_activations(
+        network, lambda: FixedTimestepQuantizer(levels), max_pool="average"
+    )
     _fill(path, module, _renamed(path, state, _RENAMINGS[architecture]))
     return module.eval()
 
