@@ -17,6 +17,7 @@ from deploy.cli.console import (
     print_json,
     print_next,
     progress_bar,
+    report_progress,
 )
 
 
@@ -73,9 +74,8 @@ def calibrate_command(
                 progress.console.print(escape(description), soft_wrap=True, highlight=False)
 
         def show(report: CalibrationEpoch) -> None:
-            progress.update(
-                task, completed=report.epoch, note=f"held-out error {report.held_out_loss:.4f}"
-            )
+            note = f"held-out error {report.held_out_loss:.4f}"
+            report_progress(progress, task, report.epoch, note)
 
         result = calibrate_model(model, out, options, show, say)
     if as_json:

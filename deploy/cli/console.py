@@ -12,7 +12,14 @@ from typing import Annotated, Any, TypeVar
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -94,3 +101,17 @@ def progress_bar(*, hidden: bool) -> Progress:
         console=Console(stderr=True),
         disable=hidden,
     )
+
+
+def report_progress(progress: Progress, task: TaskID, completed: float | None, note: str) -> None:
+    """Advance a task; where a bar cannot be shown, as in a log, print one line.
+
+    Args:
+        completed: steps done; None if the task does not count them.
+    """
+    progress.update(task, completed=completed, note=note)
+    if progress.disable or progress.console.is_terminal:
+        return
+    (shown,) = (t for t in progress.tasks if t.id == task)
+    count = "" if completed is None else f" {completed:g}/{shown.total:g}"
+    progress.console.print(f"{shown.description}{count}: {note}", markup=False)

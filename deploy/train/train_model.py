@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TypedDict
 
@@ -15,6 +16,7 @@ from toolchain.files.checkpoint import Checkpoint, save_checkpoint
 from toolchain.files.whole_files import TRAINING_STATE, require_replaceable_file
 from toolchain.importers.torch_module import convert
 from toolchain.method.float_snn import run_float_snn
+from toolchain.method.max_pooling import MaxPool
 from toolchain.method.quantize_activations import (
     average_pooled,
     balance_thresholds,
@@ -30,6 +32,7 @@ from toolchain.training import (
     is_main_process,
     train,
 )
+from toolchain.training.checks import require_convertible
 from toolchain.training.evaluate import as_input
 
 
@@ -39,6 +42,8 @@ class TrainOptions:
 
     Attributes:
         case: quantizer of the paper, 1 to 4.
+        max_timesteps: upper bound of every T.
+        max_pool: whether max pooling stays, or becomes average pooling as in Algorithm 1.
         float_epochs: epochs of the float ANN whose weights quantized training starts from; 0 starts with
             random weights.
         plan: of quantized training.
@@ -50,6 +55,8 @@ class TrainOptions:
     case: int
     float_epochs: int
     plan: TrainingPlan
+    max_timesteps: int = 16
+    max_pool: MaxPool = "average"
 
 
 class TrainReport(TypedDict):
@@ -57,6 +64,7 @@ class TrainReport(TypedDict):
 
     Attributes:
         budget_exceeded_by: use of the timestep budget above its limit; 0 within it or without one.
+        at_the_cap: populations whose T is ``max_timesteps``, and might be larger without it.
         training: the record in the model file.
     """
 
@@ -64,6 +72,7 @@ class TrainReport(TypedDict):
     timesteps: dict[str, int]
     mean_timesteps: float
     budget_exceeded_by: float
+    at_the_cap: list[str]
     training: dict[str, object]
 
 
@@ -91,20 +100,24 @@ def train_model(
         require_replaceable_file(state, TRAINING_STATE)
     torch.manual_seed(options.plan.seed)
     ann = build_model(options.architecture, dataset.input_shape, dataset.num_classes, options.width)
-    module = quantize_activations(ann, QUANTIZER_CASES[options.case])
-    convert(
-        module, dataset.input_shape, dataset.max_value
-    )  # refuse before training what cannot be converted
+    most = options.max_timesteps
+    make_quantizer = partial(
+        QUANTIZER_CASES[options.case], timesteps=min(4, most), max_timesteps=most
+    )
+    module = quantize_activations(ann, make_quantizer, max_pool=options.max_pool)
     accuracies, teacher = {}, None
     settings = {
         "architecture": options.architecture,
         "width": options.width,
         "case": options.case,
         "float_epochs": options.float_epochs,
+        "max_timesteps": options.max_timesteps,
+        "max_pool": options.max_pool,
     }
     if options.float_epochs:
+        require_convertible(module, dataset)
         teacher = train(
-            average_pooled(ann),
+            average_pooled(ann) if options.max_pool == "average" else ann,
             dataset,
             replace(options.plan, epochs=options.float_epochs, budget=None, distillation=0.0),
             lambda report: on_epoch("float", report),
@@ -114,7 +127,7 @@ def train_model(
         )
         logits = ann_logits(teacher, dataset.test_pixels, dataset.max_value)
         accuracies["float_ann_accuracy"] = accuracy(logits, dataset.test_labels)
-        module = quantize_activations(teacher, QUANTIZER_CASES[options.case])
+        module = quantize_activations(teacher, make_quantizer, max_pool=options.max_pool)
         balance_thresholds(module, as_input(dataset.train_pixels[:512], dataset.max_value))
     train(
         module,
@@ -139,6 +152,8 @@ def train_model(
         "architecture": options.architecture,
         "width": options.width,
         "quantizer_case": options.case,
+        "max_timesteps": options.max_timesteps,
+        "max_pool": options.max_pool,
         "float_epochs": options.float_epochs,
         "epochs": options.plan.epochs,
         "seed": options.plan.seed,
@@ -158,6 +173,7 @@ def train_model(
         "timesteps": timesteps,
         "mean_timesteps": sum(timesteps.values()) / len(timesteps),
         "budget_exceeded_by": 0.0 if budget is None else max(0.0, used - budget.limit),
+        "at_the_cap": [n for n, t in timesteps.items() if t == options.max_timesteps],
         "training": training,
     }
 

@@ -34,7 +34,9 @@ def compile_and_compare(architecture, width, folder):
     """Random weights, mixed timesteps, thresholds balanced on noise, so that neurons do spike."""
     torch.manual_seed(0)
     shape = (3, 32, 32)
-    module = quantize_activations(build_model(architecture, shape, 10, width), TimestepQuantizer)
+    module = quantize_activations(
+        build_model(architecture, shape, 10, width), TimestepQuantizer, max_pool="average"
+    )
     for index, quantizer in enumerate(quantizers(module).values()):
         torch.nn.init.constant_(quantizer.t, 2 + index % 3)
     balance_thresholds(module, torch.rand(4, *shape))

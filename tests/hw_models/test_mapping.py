@@ -184,7 +184,7 @@ def test_the_networks_of_the_paper_map(architecture):
     """At a quarter of their width here; at full width in the slow tests."""
     torch.manual_seed(0)
     network = build_model(architecture, (3, 32, 32), 10, width=0.25)
-    module = quantize_activations(network, TimestepQuantizer)
+    module = quantize_activations(network, TimestepQuantizer, max_pool="average")
     balance_thresholds(module, torch.rand(4, 3, 32, 32))
     integers = lower_to_integers(convert(module, (3, 32, 32), 255), LOIHI.widths)
     mapping = map_network(integers, LOIHI, uniform_provisioning(integers, 2))

@@ -83,7 +83,7 @@ def test_unknown_names_list_what_there_is(digits):
         DataError, match="no data set is named 'cifar'; choose one of digits, mnist5k"
     ):
         load_dataset("cifar")
-    message = "no architecture is named 'vgg'; choose one of resnet-mini, vgg-9"
+    message = "no architecture is named 'vgg'; choose one of lenet, resnet-mini, vgg-9"
     with pytest.raises(UnsupportedNetworkError, match=message):
         build_model("vgg", digits.input_shape, 10)
 

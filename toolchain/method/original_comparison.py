@@ -8,6 +8,7 @@ few samples.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -27,11 +28,16 @@ class OriginalComparison:
 
     Args:
         original: the user's network.
-        transparent: the new network with ReLU and max pooling in place of quantizers and average pooling.
+        transparent: the new network with its own activations and max pooling in place of quantizers and
+            average pooling.
+        moved: names of modules that changed places, so that each gives something else in the new network.
     """
 
-    def __init__(self, original: nn.Module, transparent: nn.Module) -> None:
+    def __init__(
+        self, original: nn.Module, transparent: nn.Module, moved: Collection[str] = ()
+    ) -> None:
         self._networks: tuple[nn.Module, nn.Module] | None = (original, transparent)
+        self._moved = moved
 
     def __call__(self, network: nn.Module, args: tuple[Any, ...]) -> None:
         """Compare; raises UnsupportedNetworkError naming the first module that differs."""
@@ -40,12 +46,12 @@ class OriginalComparison:
         images = args[0][:NUM_SAMPLES].detach().to("cpu", torch.float64)
         original, transparent = (n.eval().to("cpu", torch.float64) for n in self._networks)
         for some in (images, _random_images(images.shape[1:])):
-            _compare(original, transparent, some)
+            _compare(original, transparent, some, self._moved)
         self._networks = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave both networks out of files: a network that was saved is not compared any more."""
-        return {"_networks": None}
+        return {"_networks": None, "_moved": ()}
 
 
 def _random_images(shape: torch.Size) -> Tensor:
@@ -54,12 +60,14 @@ def _random_images(shape: torch.Size) -> Tensor:
     return torch.rand((NUM_SAMPLES, *shape), generator=random, dtype=torch.float64)
 
 
-def _compare(judge: nn.Module, transparent: nn.Module, images: Tensor) -> None:
+def _compare(
+    judge: nn.Module, transparent: nn.Module, images: Tensor, moved: Collection[str]
+) -> None:
     expected, found = (_outputs(network, images) for network in (judge, transparent))
     require_repeatable(judge, images, expected["", 0])
     for (name, call), output in found.items():
-        if (name, call) not in expected:
-            continue  # a function of the original that became a module
+        if name in moved or (name, call) not in expected:
+            continue  # not in the original's place, or a function there that became a module
         if (difference := difference_of(expected[name, call], output, 0.0)) is not None:
             where = f"before or in module '{name}'" if name else "after its last module"
             raise UnsupportedNetworkError(
