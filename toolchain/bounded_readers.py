@@ -20,7 +20,7 @@ import yaml
 MAX_DEPTH = 64
 """Most levels of records and lists in a document."""
 
-MAX_VALUES = 1_000_000
+MAX_VALUES = 100_000
 """Most values of a document that can name one list more than once."""
 
 MAX_JSON_BYTES = 256 << 20
@@ -151,7 +151,9 @@ def _count(
             check(place, value)
             below.extend(parts_of(place, value))
             if num_values + len(below) > MAX_VALUES:
-                raise ValueError(f"more than {MAX_VALUES:,} values, each written out where it is named")
+                raise ValueError(
+                    f"more than {MAX_VALUES:,} values, each written out where it is named"
+                )
         if not below:
             return
         num_values += len(below)

@@ -68,6 +68,7 @@ class _TensorGate:
             or value.is_nested
             or value.is_meta
             or value.requires_grad
+            or value.is_neg()
             or value.dtype not in _TENSOR_TYPES
         ):
             described = f"{type(value).__name__} of {value.dtype}"
