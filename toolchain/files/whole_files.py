@@ -149,8 +149,18 @@ def staging(destination: Path) -> Iterator[Staging]:
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """Make a temporary folder, and clear away those of killed runs."""
-    with staging(Path(tempfile.gettempdir()) / "scratch") as prepared:
+    """Make a temporary folder, and clear away those of killed runs.
+
+    Raises:
+        ModelFileError: no folder for temporary files can be written.
+    """
+    try:
+        parent = Path(tempfile.gettempdir())
+    except FileNotFoundError as error:
+        raise ModelFileError(
+            f"{error.strerror or error}; make room in one, or set TMPDIR to a folder that can be written"
+        ) from error
+    with staging(parent / "scratch") as prepared:
         prepared.new.mkdir()
         yield prepared.new
 
