@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from deploy.build.folder import BUILD, require_unchanged
+from toolchain.bounded_readers import read_json
 from toolchain.errors import ModelFileError
 
 if TYPE_CHECKING:
@@ -102,12 +102,12 @@ def read_build(folder: Path) -> Build:
 def _read_report(folder: Path) -> Report:
     path = folder / REPORT
     try:
-        report = json.loads(path.read_text())
+        report = read_json(path)
     except OSError as error:
         raise ModelFileError(
             f"{path}: cannot be read; `qac-deploy compile model.pt` makes a build folder"
         ) from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise ModelFileError(
             f"{path}: not valid JSON ({error}); compile the model again"
         ) from error

@@ -24,6 +24,7 @@ from hw_models.pe_array.rtl.driver.simulator import SimulatorName
 from sim.core_by_core import frames_and_probes, verify_cores
 from sim.exact.engine import run_exact
 from sim.results import first_divergence
+from toolchain.bounded_readers import read_json, read_npz
 from toolchain.errors import LavaError, ModelFileError, UnsupportedNetworkError
 from toolchain.files.checkpoint import load_checkpoint
 from toolchain.networks.integer_network.serialize import array_titles, describe_network
@@ -153,9 +154,8 @@ def _bundle(build: JudgedBuild) -> Rung:
         cores=build.mapping.cores_by_population(),
     )
     try:
-        found_document = json.loads((folder / "network.json").read_text())
-        with np.load(folder / "weights.npz", allow_pickle=False) as archive:
-            found = {name: archive[name] for name in archive.files}
+        found_document = read_json(folder / "network.json")
+        found = read_npz(folder / "weights.npz")
     except (OSError, ValueError) as error:
         raise ModelFileError(f"{folder}: cannot be read ({error}); compile again") from error
     difference = (

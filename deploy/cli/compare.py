@@ -62,7 +62,7 @@ def compare(
     if plot is not None and plot.suffix not in (".png", ".svg"):
         raise typer.BadParameter(f"must end in .png or .svg, not '{plot}'", param_hint="--plot")
     if plot is not None:
-        require_replaceable_file(plot, plot_kind(plot), option="--plot")
+        require_replaceable_file(plot, plot_kind(plot), remedy="choose another with --plot")
     loaded = load_build(build)
     network, report = loaded.network, loaded.report
     description = loaded.array if array is None else load_array(array)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import pickle
 import shutil
+import subprocess
+import sys
 import zipfile
 from contextlib import suppress
 
 import pytest
 import torch
+from installed_command import COMMAND
 
+from deploy.cli import main as command_line
 from toolchain.files.checkpoint import content_digests
 
 
@@ -300,3 +305,91 @@ def test_lava_without_an_interpreter(compiled, qac_deploy, tmp_path):
     )
     assert process.returncode == 2
     assert "nothing" in process.stderr
+
+
+NAME = "n" * 300
+
+
+@pytest.mark.parametrize(
+    ("arguments", "where"),
+    [
+        (["compile", NAME], NAME),
+        (["compile", "{model}", "--out", NAME], NAME),
+        (["compile", "{model}", "--data", NAME], NAME),
+        (["compile", "{model}", "--target", NAME], f"{NAME}.yaml"),
+        (["compile", "{model}", "--out", ""], ". is the current folder"),
+        (["report", NAME], f"{NAME}/manifest.json"),
+        (["convert", NAME, "--arch", "resnet-20"], NAME),
+        (["reproduce", "page", "--out", NAME], NAME),
+    ],
+)
+def test_names_that_no_file_can_have(trained, main, arguments, where):
+    status, said = main(*(part.format(model=trained[1]) for part in arguments))
+    assert status == 2
+    assert said.startswith("error: ")
+    assert where.rpartition("/")[2] in said.replace(".:", ".")
+
+
+@pytest.fixture
+def main(monkeypatch, capsys, tmp_path):
+    """Run a command in this process, as the installed one does; returns its exit code and error message."""
+
+    def run(*arguments):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["qac-deploy", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            command_line.main()
+        return ended.value.code, capsys.readouterr().err
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (OSError(errno.ENOSPC, "No space left", "x"), "x: No space left; make room on the disk"),
+        (OSError(errno.EROFS, "Read-only"), "a file or the output: Read-only; choose a place that"),
+        (
+            PermissionError(errno.EACCES, "Denied", "a", None, "b"),
+            "a and b: Denied; choose another",
+        ),
+        (MemoryError("8 GiB"), "not enough memory (8 GiB); use fewer samples or a smaller network"),
+    ],
+)
+def test_an_error_of_the_system_is_a_message(main, monkeypatch, error, message):
+    monkeypatch.setattr(command_line, "app", raising(error))
+    status, said = main()
+    assert status == 2
+    assert said.startswith(f"error: {message}")
+
+
+@pytest.mark.parametrize("error", [KeyError("x"), FileNotFoundError(errno.ENOENT, "No such", "x")])
+def test_a_bug_keeps_its_traceback(monkeypatch, error):
+    monkeypatch.setattr(command_line, "app", raising(error))
+    with pytest.raises(type(error)):
+        command_line.main()
+
+
+def raising(error):
+    def fail():
+        raise error
+
+    return fail
+
+
+def test_an_output_that_is_full_and_one_without_all_characters(compiled):
+    def report(stdout, **environment):
+        return subprocess.run(
+            [COMMAND, "report", compiled[1]],
+            stdout=stdout, stderr=subprocess.PIPE, text=True, check=False, env=environment,
+        )  # fmt: skip
+
+    with open("/dev/full", "w") as full:
+        process = report(full)
+    assert process.returncode == 2
+    assert process.stderr == (
+        "error: a file or the output: No space left on device; make room on the disk\n"
+    )
+    process = report(subprocess.PIPE, PYTHONIOENCODING="ascii")
+    assert process.returncode == 0
+    assert "\\xd7" in process.stdout  # the sign of a product in the heading of the array's tables

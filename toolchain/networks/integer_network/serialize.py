@@ -10,6 +10,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
+from toolchain.bounded_readers import read_json
 from toolchain.errors import ModelFileError, UnsupportedNetworkError
 from toolchain.networks.integer_network.network import (
     INTEGER_POPULATION_KINDS,
@@ -71,13 +72,13 @@ def load_integer_network(directory: Path) -> IntegerNetwork:
     """
     path = directory / DOCUMENT
     try:
-        document = json.loads(path.read_text())
+        document = read_json(path)
         arrays = load_file(directory / TENSORS)
     except OSError as error:
         raise ModelFileError(
             f"{error.filename or directory}: cannot be read; `qac-deploy compile` makes a build folder"
         ) from error
-    except json.JSONDecodeError as error:
+    except ValueError as error:
         raise ModelFileError(
             f"{path}: not valid JSON ({error}); compile the model again"
         ) from error
