@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,20 @@ def load_integer_network(directory: Path) -> IntegerNetwork:
         raise ModelFileError(
             f"{directory / TENSORS}: damaged or truncated ({error}); compile the model again"
         ) from error
+    return network_of_document(path, document, arrays)
+
+
+def network_of_document(
+    path: Path, document: Any, arrays: MutableMapping[str, np.ndarray]
+) -> IntegerNetwork:
+    """The network of a document that ``describe_network`` made, removing its arrays from ``arrays``.
+
+    Args:
+        path: the file it was read from, for messages.
+
+    Raises:
+        ModelFileError: naming the file, the field and what it must be.
+    """
     root = RecordReader(path, "", document)
     root.choice("format", (FORMAT,))
     if root.integer("version", 1) != VERSION:
