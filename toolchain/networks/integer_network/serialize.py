@@ -18,7 +18,7 @@ from toolchain.networks.integer_network.network import (
     IntegerSynapse,
 )
 from toolchain.networks.integer_network.verify import verify_integer_network
-from toolchain.networks.map_records import read_synapse, write_synapse
+from toolchain.networks.map_records import MAP_ARRAYS, read_synapse, write_synapse
 from toolchain.networks.population_records import ARRAYS, read_population, write_population
 from toolchain.networks.record_reader import RecordReader
 
@@ -50,9 +50,10 @@ def array_titles(document: dict[str, Any]) -> dict[str, str]:
     }
     for record in document["synapses"]:
         for index, linear_map in enumerate(record["maps"]):
-            if "weight" in linear_map:
-                ends = f"{record['source']} -> {record['target']}"
-                titles[linear_map["weight"]] = f"{ends}: weight of map {index}"
+            ends = f"{record['source']} -> {record['target']}"
+            for field in MAP_ARRAYS:
+                if field in linear_map:
+                    titles[linear_map[field]] = f"{ends}: {field} of map {index}"
     return titles
 
 
