@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from math import isqrt, prod
 
 import numpy as np
 
-from hw_models.multicore.mapping.connectivity import connectivity
 from toolchain.errors import UnsupportedNetworkError
 from toolchain.networks.integer_network import IntegerSynapse
+from toolchain.networks.integer_network.merged_weights import axis_taps, kernel
 from toolchain.networks.linear_maps import (
     Convolution,
     Dense,
     IntegerMap,
-    IntegerPool,
     Resample,
     SelectChannels,
     Shape,
@@ -35,14 +33,9 @@ class Window:
 
 def merged_matrix(synapse: IntegerSynapse, source_shape: Shape) -> np.ndarray:
     """The whole chain as a matrix, int64 ``(targets, sources)``, both in row-major order."""
-    links = connectivity(synapse, source_shape)
-    weights = np.einsum(
-        "oikl,kRr,lCc->oRCirc",
-        _all_channels(synapse, source_shape),
-        links.row_taps,
-        links.column_taps,
-        optimize=True,
-    )
+    rows, columns = axis_taps(synapse, source_shape)
+    of_taps = kernel(synapse, source_shape)
+    weights = np.einsum("oikl,kRr,lCc->oRCirc", of_taps, rows, columns, optimize=True)
     return weights.reshape(prod(weights.shape[:3]), -1)
 
 
@@ -54,8 +47,7 @@ def merged_convolution(synapse: IntegerSynapse, source_shape: Shape) -> Convolut
     """
     if isinstance(synapse.weighted, Dense):
         raise UnsupportedNetworkError(f"{synapse}: a dense map is no convolution")
-    links = connectivity(synapse, source_shape)
-    both = (links.row_taps, links.column_taps)
+    both = axis_taps(synapse, source_shape)
     windows = [window for taps in both if (window := _smallest_window(taps))]
     if len(windows) < len(both):
         raise UnsupportedNetworkError(
@@ -66,7 +58,7 @@ def merged_convolution(synapse: IntegerSynapse, source_shape: Shape) -> Convolut
     weighted = as_grouped_convolution(synapse.weighted, shape)
     weight, groups = weighted.weight.astype(np.int64), weighted.groups
     if any(isinstance(m, SelectChannels) for m in synapse.maps):
-        weight, groups = _all_channels(synapse, source_shape), 1
+        weight, groups = kernel(synapse, source_shape), 1
     return _spread(weight, groups, both, windows)
 
 
@@ -208,26 +200,3 @@ def _without_groups(convolution: Convolution) -> np.ndarray:
     group = np.arange(groups)
     full[group, :, group] = weight.reshape(groups, outputs, *weight.shape[1:])
     return full.reshape(len(weight), groups * inputs, *convolution.kernel)
-
-
-def _all_channels(synapse: IntegerSynapse, source_shape: Shape) -> np.ndarray:
-    """The weight from all source to all target channels of the chain, int64 ``(out, in, rows, columns)``."""
-    shape = synapse.weighted_input_shape(source_shape)
-    full = _without_groups(as_grouped_convolution(synapse.weighted, shape))
-    before = _channel_sources(synapse.pools_before, source_shape[0])
-    after = _channel_sources(synapse.pools_after, len(full))
-    read = before >= 0
-    by_source = np.zeros(
-        (source_shape[0], len(full) + 1, *full.shape[2:]), np.int64
-    )  # one more: zeros
-    np.add.at(by_source[:, :-1], before[read], full[:, read].swapaxes(0, 1))
-    return by_source[:, after].swapaxes(0, 1)
-
-
-def _channel_sources(pools: Iterable[IntegerPool], channels: int) -> np.ndarray:
-    """Source channel of each target channel of a chain, int64 ``(targets,)``; -1 for zeros."""
-    chosen = np.arange(channels)
-    for pool in pools:
-        sources = pool.channel_sources(len(chosen))
-        chosen = np.where(sources >= 0, chosen[sources], -1)
-    return chosen

@@ -143,7 +143,7 @@ def test_finer_tiles_are_no_more_work_than_asked(network, data):
     most = max(events_of(network, core) for core in before.cores_of(name))
     context = NetworkOnTarget(network, LOIHI, provisioning)
     assert worst_tile_work(context, name, before.grids[name]) == most
-    asked = data.draw(st.integers(1, int(most)))
+    asked = data.draw(st.integers(1, max(int(most), 1)))
     finer = replace(provisioning, tile_limits={name: asked})
     single = cut(name, network[name].shape, network[name].shape)
     if worst_tile_work(context, name, single) > asked:

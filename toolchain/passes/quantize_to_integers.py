@@ -24,6 +24,7 @@ from toolchain.networks.integer_network import (
     IntegerWidths,
     verify_integer_widths,
 )
+from toolchain.networks.integer_network.merged_weights import largest_merged_weight
 from toolchain.networks.layer_graph import (
     InputPopulation,
     LayerGraph,
@@ -51,7 +52,8 @@ def quantize_to_integers(graph: LayerGraph, widths: IntegerWidths) -> IntegerNet
     Requires: the result of ``fold_source_scales``.
     Ensures: int8 weights, representable thresholds and biases, 0 <= V0 < Theta, all bounds within
         the target's widths.
-    Refuses (IntegerWidthError): a layer whose bounds exceed the state width even with 4-bit weights.
+    Refuses (IntegerWidthError): a layer whose bounds exceed the state width even with 4-bit weights, or
+        with sums of weights over overlapping pools that exceed the weight width.
     """
     populations: dict[str, IntegerPopulation] = {}
     synapses: list[IntegerSynapse] = []
@@ -81,23 +83,13 @@ def _finest_that_fits(
     incoming = graph.incoming(population.name)
     refusal: IntegerWidthError | None = None
     for max_weight in _weight_ranges(widths.max_weight):
-        unit, relative = _units_and_exponents(population, incoming, max_weight)
-        if isinstance(population, SpikingPopulation):
-            unit, thresholds = _few_thresholds(population, unit, widths.distinct_thresholds)
-        else:
-            thresholds = np.empty(0)
-        at_zero = [
-            _lower_synapse(s, unit * 2 ** relative[s.source], relative[s.source], max_weight)
-            for s in incoming
-        ]
-
-        layer = _Layer(population, unit, thresholds, at_zero, sources, widths)
+        layer = _with_merged_weights(population, incoming, max_weight, sources, widths)
         try:
             fitting, low = layer.at_exponent(0), 0
         except IntegerWidthError as error:
             refusal = refusal or error
             continue
-        high = widths.max_exponent - max(relative.values())
+        high = widths.max_exponent - max(edge.exponent for edge in layer.edges)
         while low < high:  # bounds grow with the exponent, so bisect
             middle = (low + high + 1) // 2
             try:
@@ -107,6 +99,34 @@ def _finest_that_fits(
         return fitting
     assert refusal is not None
     raise refusal
+
+
+def _with_merged_weights(
+    population: SpikingPopulation | ReadoutPopulation,
+    incoming: tuple[Synapse, ...],
+    max_weight: int,
+    sources: Mapping[str, IntegerPopulation],
+    widths: IntegerWidths,
+) -> _Layer:
+    """Integer weights up to ``max_weight``, or up to less: cores hold their sums over all paths.
+
+    Where pools overlap, a weight between two neurons is a sum of several. The weights are made smaller,
+    and the unit larger, until all such sums fit.
+    """
+    while True:
+        unit, relative = _units_and_exponents(population, incoming, max_weight)
+        if isinstance(population, SpikingPopulation):
+            unit, thresholds = _few_thresholds(population, unit, widths.distinct_thresholds)
+        else:
+            thresholds = np.empty(0)
+        edges = [
+            _lower_synapse(s, unit * 2 ** relative[s.source], relative[s.source], max_weight)
+            for s in incoming
+        ]
+        merged = max(largest_merged_weight(s, sources[s.source].shape) for s in edges)
+        if merged <= widths.max_weight or max_weight == 1:
+            return _Layer(population, unit, thresholds, edges, sources, widths)
+        max_weight = max(min(max_weight * widths.max_weight // merged, max_weight - 1), 1)
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,6 +19,7 @@ from toolchain.networks.integer_network import (
     IntegerSynapse,
     bit_planes,
 )
+from toolchain.networks.integer_network.merged_weights import largest_merged_weight
 
 _WEIGHT_FORMATS = (2, 3, 4, 5, 6, 8)
 """Bits of a stored weight, sign included; there is no 7 (nengo-loihi, SynapseConfig.WEIGHT_BITS_MAP)."""
@@ -56,15 +57,14 @@ def synapse_formats(network: IntegerNetwork, name: str) -> int:
     Each bit plane of a pixel has an exponent of its own.
     """
     formats = {
-        (weight_bits(synapse), synapse.exponent + plane)
+        (weight_bits(network, synapse), synapse.exponent + plane)
         for synapse in network.incoming(name)
         for plane in range(bit_planes(network[synapse.source]))
     }
     return len(formats)
 
 
-def weight_bits(synapse: IntegerSynapse) -> int:
-    """Bits of the narrowest stored format that holds the largest weight and its sign."""
-    weight = synapse.weighted.weight
-    largest = max(abs(int(weight.max())), abs(int(weight.min())))
+def weight_bits(network: IntegerNetwork, synapse: IntegerSynapse) -> int:
+    """Bits of the narrowest stored format that holds the largest weight between two neurons and its sign."""
+    largest = largest_merged_weight(synapse, network[synapse.source].shape)
     return next(bits for bits in _WEIGHT_FORMATS if bits > largest.bit_length())

@@ -31,7 +31,9 @@ from hw_models.multicore.mapping.core_profiles import (
     weight_bits,
 )
 from hw_models.multicore.mapping.tile_grid import TileGrid, block_sums, combinations
+from hw_models.multicore.pipeline.pipeline import pipeline_of
 from hw_models.multicore.pipeline.provisioning import Provisioning
+from hw_models.multicore.pipeline.repetition import frames_held
 from hw_models.target_description import TargetDescription
 from toolchain.networks.integer_network import (
     IntegerInput,
@@ -89,7 +91,13 @@ class NetworkOnTarget:
 
     @cached_property
     def weight_bits(self) -> dict[tuple[str, str], int]:
-        return {(s.source, s.target): weight_bits(s) for s in self.network.synapses}
+        return {(s.source, s.target): weight_bits(self.network, s) for s in self.network.synapses}
+
+    @cached_property
+    def frames_held(self) -> dict[tuple[str, str], int]:
+        """Frames that a slot of each alignment buffer holds at once."""
+        pipeline = pipeline_of(self.network, self.provisioning, self.target.link_ticks)
+        return frames_held(pipeline)
 
     @cached_property
     def synapse_formats(self) -> dict[str, int]:
@@ -195,9 +203,12 @@ def worst_tile_work(context: NetworkOnTarget, name: str, grid: TileGrid) -> int:
 
 
 def compartments_per_neuron(context: NetworkOnTarget, population: IntegerPopulation) -> int:
-    """Compartments of each neuron: its own, unless it is of a readout, and its buffer slots."""
-    incoming = context.network.incoming(population.name)
-    buffers = sum(context.provisioning.slots_per_replica(s.source, s.target) for s in incoming)
+    """Compartments of each neuron: its own, unless it is of a readout, and those of its buffer slots."""
+    buffers = sum(
+        context.provisioning.slots_per_replica(s.source, s.target)
+        * context.frames_held[s.source, s.target]
+        for s in context.network.incoming(population.name)
+    )
     return buffers + (0 if isinstance(population, IntegerReadout) else 1)
 
 

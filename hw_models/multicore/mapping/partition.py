@@ -33,6 +33,7 @@ from toolchain.networks.integer_network import (
     bit_planes,
     highest_exponent,
 )
+from toolchain.networks.integer_network.merged_weights import largest_merged_weight
 
 
 def partition(
@@ -50,6 +51,7 @@ def partition(
             names the limit, by how much, and what would fit.
     """
     _check_bit_planes(network, target)
+    _check_weights(network, target)
     context = NetworkOnTarget(network, target, provisioning)
     grids, uses = _all_grids(context)
     if sum(context.num_cores(grids).values()) > target.num_cores:
@@ -179,4 +181,15 @@ def _check_bit_planes(network: IntegerNetwork, target: TargetDescription) -> Non
             raise MappingError(
                 f"{synapse}: the highest of {bit_planes(source)} bit planes needs weight exponent "
                 f"{highest}, but {target.name} has {target.widths.max_exponent}; compile the model again"
+            )
+
+
+def _check_weights(network: IntegerNetwork, target: TargetDescription) -> None:
+    """A core holds one weight between two neurons, over all paths through the pools between them."""
+    for synapse in network.synapses:
+        largest = largest_merged_weight(synapse, network[synapse.source].shape)
+        if largest > target.widths.max_weight:
+            raise MappingError(
+                f"{synapse}: the paths through its pools add up to a weight of {largest}, which exceeds "
+                f"{target.widths.weight_bits} bits ({target.widths.max_weight}); compile the model again"
             )

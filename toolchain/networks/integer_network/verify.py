@@ -12,6 +12,7 @@ from toolchain.networks.integer_network.accumulator_bounds import (
 )
 from toolchain.networks.integer_network.bit_planes import highest_exponent
 from toolchain.networks.integer_network.integer_widths import IntegerWidths
+from toolchain.networks.integer_network.merged_weights import largest_merged_weight
 from toolchain.networks.integer_network.network import (
     IntegerInput,
     IntegerNetwork,
@@ -80,6 +81,13 @@ def verify_integer_widths(network: IntegerNetwork, widths: IntegerWidths) -> Int
             raise IntegerWidthError(
                 f"{synapse}: weight {largest} exceeds {widths.weight_bits} bits "
                 f"({widths.max_weight}); compile the model for this target"
+            )
+        merged = largest_merged_weight(synapse, network[synapse.source].shape)
+        if merged > widths.max_weight:
+            raise IntegerWidthError(
+                f"{synapse}: the paths through its pools add up to a weight of {merged}, which exceeds "
+                f"{widths.weight_bits} bits ({widths.max_weight}); compile the model for this target, or "
+                f"use pools whose windows do not overlap"
             )
         exponent = highest_exponent(network, synapse)
         if exponent > widths.max_exponent:
