@@ -68,12 +68,16 @@ def calibrate_command(
     with progress_bar(hidden=as_json) as progress:
         task = progress.add_task("calibrating", total=epochs, note="")
 
+        def say(description: str) -> None:
+            if not as_json:
+                progress.console.print(escape(description), soft_wrap=True, highlight=False)
+
         def show(report: CalibrationEpoch) -> None:
             progress.update(
                 task, completed=report.epoch, note=f"held-out error {report.held_out_loss:.4f}"
             )
 
-        result = calibrate_model(model, out, options, show)
+        result = calibrate_model(model, out, options, show, say)
     if as_json:
         print_json(result)
         return

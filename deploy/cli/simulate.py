@@ -47,6 +47,7 @@ class _Record(TypedDict):
     accuracy_function: str | None
     predictions: list[int] | None
     mean_spikes_per_neuron: dict[str, float]
+    data_contents: list[str]
     data_note: str | None
     logits_sha256: NotRequired[str]
     num_ticks: NotRequired[int]
@@ -128,6 +129,7 @@ def simulate(
         "accuracy_function": accuracy,
         "predictions": None,
         "mean_spikes_per_neuron": {},
+        "data_contents": dataset.contents,
         "data_note": changed,
     }
     if engine == "lava":
@@ -260,6 +262,8 @@ def _show(record: _Record) -> None:
             f"{record['engine']} engine: {escape(record['accuracy_function'])} is "
             f"[bold]{record['accuracy']:.4f}[/bold] on {samples}"
         )
+    for line in record["data_contents"]:
+        console.print(f"  [dim]data: {escape(line)}[/dim]")
     if record["data_note"]:
         console.print(f"  [yellow]{escape(record['data_note'])}[/yellow]")
     for claim, holds in record.get("equal", {}).items():

@@ -134,8 +134,12 @@ def train_command(
             done = report.epoch + (float_epochs if phase == "quantized" else 0)
             progress.update(task, completed=done, note=note)
 
+        def say(description: str) -> None:
+            if not (as_json or is_worker):
+                progress.console.print(escape(description), soft_wrap=True, highlight=False)
+
         with resumable(progress):
-            result = train_model(out, options, show, resume=resume)
+            result = train_model(out, options, show, on_data=say, resume=resume)
     if result is None:
         return
     if as_json:

@@ -90,6 +90,7 @@ def compile_model(
         changes=single_changes(pipeline),
         data_name=None if dataset is None else dataset.name,
         data_record=None if dataset is None else data_record(dataset, out),
+        data_contents=[] if dataset is None else dataset.contents,
         data_note=data_note,
         fidelity=fidelity,
         alignment_trade=trade,

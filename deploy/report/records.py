@@ -350,6 +350,7 @@ class Report(TypedDict):
     options: OptionsRecord
     data: str | None
     data_sha256: str | None
+    data_contents: list[str]
     data_note: str | None
     mean_timesteps: float
     mean_timesteps_by_neurons: float

@@ -51,6 +51,7 @@ def report_document(compilation: Compilation) -> Report:
         "options": plain(c.design.options),
         "data": None if c.data_record is None else c.data_record["data"],
         "data_sha256": None if c.data_record is None else c.data_record["data_sha256"],
+        "data_contents": c.data_contents,
         "data_note": c.data_note,
         "mean_timesteps": sum(timesteps.values()) / len(timesteps),
         "mean_timesteps_by_neurons": sum(t * neurons[n] for n, t in timesteps.items())

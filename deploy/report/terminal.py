@@ -48,6 +48,8 @@ def print_summary(report: Report, console: Console) -> None:
             sentence = f"no accuracy on {fidelity['samples']} test samples of {data}: {NO_ACCURACY}"
         for line in (sentence, *output_sentences(fidelity)):
             console.print(escape(line))
+    for line in report["data_contents"]:
+        console.print(f"  [dim]data: {escape(line)}[/dim]")
     if note := report["data_note"]:
         console.print(f"[yellow]{escape(note)}[/yellow]")
     print_table(stages_table(report), console)

@@ -62,6 +62,7 @@ def calibrate_model(
     out: Path,
     options: CalibrateOptions,
     on_epoch: Callable[[CalibrationEpoch], None] = lambda report: None,
+    on_data: Callable[[str], None] = lambda description: None,
 ) -> CalibrationReport:
     """Calibrate a network to the logits of the quantized ANN, which equals the network with averaging.
 
@@ -74,6 +75,7 @@ def calibrate_model(
     else:
         dataset, changed = load_recorded(checkpoint.training, model)
     check_fits(checkpoint.graph, dataset)
+    on_data(dataset.description)
     ann = align_edges(checkpoint.graph, "average")
     graph = checkpoint.graph
     if options.timesteps is not None:

@@ -9,7 +9,8 @@ from typing import TypedDict
 
 import torch
 
-from toolchain.datasets import data_record, load_dataset
+from toolchain.datasets import Dataset, data_record, load_dataset
+from toolchain.errors import DataError
 from toolchain.files.checkpoint import Checkpoint, save_checkpoint
 from toolchain.files.whole_files import TRAINING_STATE, require_replaceable_file
 from toolchain.importers.torch_module import convert
@@ -71,6 +72,7 @@ def train_model(
     options: TrainOptions,
     on_epoch: Callable[[str, EpochReport], None] = lambda phase, report: None,
     *,
+    on_data: Callable[[str], None] = lambda description: None,
     resume: bool = False,
 ) -> TrainReport | None:
     """Train, convert, compare the float SNN with the quantized ANN on every test image, and save.
@@ -82,6 +84,8 @@ def train_model(
         QacDeployError: the data set or architecture is unknown, or a state file is of another run.
     """
     dataset = load_dataset(options.data)
+    _require_one_class_per_image(dataset)
+    on_data(dataset.description)
     states = {phase: out.with_name(f"{out.name}.{phase}.training") for phase in ("float", "qac")}
     for state in states.values():
         require_replaceable_file(state, TRAINING_STATE)
@@ -156,3 +160,11 @@ def train_model(
         "budget_exceeded_by": 0.0 if budget is None else max(0.0, used - budget.limit),
         "training": training,
     }
+
+
+def _require_one_class_per_image(dataset: Dataset) -> None:
+    if dataset.train_labels.ndim != 1:
+        raise DataError(
+            f"data set '{dataset.name}': its labels are maps of {dataset.train_labels.shape[1:]}, but the "
+            f"built-in networks choose one class per image; train a network of your own on it (README.md)"
+        )

@@ -142,6 +142,8 @@ def test_without_an_accuracy_the_report_compares_pixels_and_speaks_of_no_class(b
     for text in (terminal.file.getvalue(), page):
         assert f"the same channel is the largest at {output['same_argmax_share']:.2%}" in text
         left = text.replace("the logits are not those of one class per sample", "")
+        for line in report["data_contents"]:  # the data set has classes, one per pixel
+            left = left.replace(line, "")
         left = re.sub(r"(?i)no accuracy (is defined|on 20 test samples)|--accuracy FILE", "", left)
         assert not re.search(r"(?i:class|accura|correct)|\bNone\b", left)
 

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from small_networks import two_neurons
 
 from toolchain.datasets import data_record, load_dataset, load_recorded
 from toolchain.datasets.idx import read_idx
 from toolchain.errors import DataError
+from toolchain.files.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 
 
 @pytest.fixture(autouse=True)
@@ -258,3 +260,31 @@ def test_one_changed_sample_is_noticed(tmp_path, change):
 def test_a_record_is_only_ever_read_as_a_data_set(tmp_path, name, message):
     with pytest.raises(DataError, match=message):
         load_recorded({"data": name}, tmp_path / "model.pt")
+
+
+def test_a_data_set_named_by_hand_gets_its_digest_when_the_model_is_saved(tmp_path, monkeypatch):
+    """Saved and compiled in different folders, the file is found again, and a change of it is noticed."""
+    (tmp_path / "models").mkdir()
+    monkeypatch.chdir(tmp_path)
+    np.savez("own.npz", **ARRAYS)
+    np.savez("models/beside.npz", **ARRAYS)
+    for name, stored in (("own.npz", "../own.npz"), ("beside.npz", "beside.npz")):
+        model = Path("models/model.pt")
+        save_checkpoint(model, Checkpoint(two_neurons(), {"data": name, "epochs": 3}))
+        training = load_checkpoint(model).training
+        expected = load_dataset(str(tmp_path / "own.npz")).test_sha256
+        assert training == {"data": stored, "epochs": 3, "data_sha256": expected}
+        monkeypatch.chdir("/")
+        dataset, changed = load_recorded(training, tmp_path / model)
+        assert (len(dataset.test_labels), changed) == (2, None)
+        monkeypatch.chdir(tmp_path)
+    np.savez("models/beside.npz", **{**ARRAYS, "test_labels": np.array([3, 1])})
+    assert "beside.npz has changed since" in load_recorded(training, model)[1]
+    for training in (
+        {"data": "gone.npz"},
+        {"data": 7},
+        {"data": "own.npz", "data_sha256": "0"},
+        {},
+    ):
+        save_checkpoint(model, Checkpoint(two_neurons(), training))
+        assert load_checkpoint(model).training == training

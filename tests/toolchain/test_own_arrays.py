@@ -11,7 +11,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from toolchain.datasets import load_dataset
+from toolchain.datasets import data_record, load_dataset, load_recorded
 from toolchain.datasets.idx import read_idx
 from toolchain.errors import DataError
 
@@ -60,8 +60,8 @@ def test_channels_in_the_last_axis_are_moved_and_said(tmp_path):
     dataset = load_dataset(saved(tmp_path, **own))
     assert np.array_equal(dataset.train_pixels, images.transpose(0, 3, 1, 2))
     assert dataset.notes[0] == (
-        f"{tmp_path}/own.npz: train_images of shape (6, 10, 12, 3) is read as 10 x 12 pixels with 3 channels"
-        f', the last axis; if that is wrong, store layout="NCHW" in the file'
+        "train_images of shape (6, 10, 12, 3) is read as 10 x 12 pixels with 3 channel(s)"
+        ', the last axis; if that is wrong, store layout="NCHW" in the file'
     )
     stated = load_dataset(saved(tmp_path, **own, layout="NCHW"))
     assert stated.input_shape == (10, 12, 3)
@@ -90,6 +90,17 @@ def test_pixels_of_16_bits_keep_their_range(tmp_path):
     assert (dataset.train_pixels == 40_000).all()
 
 
+def test_pixels_of_12_bits_in_a_type_of_16(tmp_path):
+    images = np.full((6, 8, 8), 4_000, np.uint16)
+    own = arrays(train_images=images, test_images=images[:3])
+    assert load_dataset(saved(tmp_path, **own, max_value=4_095)).max_value == 4_095
+    for wrong in (3_999, 65_536):
+        with pytest.raises(
+            DataError, match="at least the largest pixel, 4,000, and at most 65,535"
+        ):
+            load_dataset(saved(tmp_path, **own, max_value=wrong))
+
+
 ONE_HOT = np.eye(3)[np.arange(6) % 3]
 
 
@@ -110,7 +121,8 @@ ONE_HOT = np.eye(3)[np.arange(6) % 3]
             "from 0 without gaps, or add an array num_classes to the file",
         ),
         ({"num_classes": np.array(2)}, "train_labels holds 2, but there are 2 classes, 0 to 1"),
-        ({"num_classes": np.array([3])}, "num_classes must be one positive integer"),
+        ({"num_classes": np.array([3])}, "num_classes must be one integer from 1 to 16,777,216"),
+        ({"num_classes": np.array(10**12)}, "num_classes must be one integer from 1 to 16,777,216"),
         ({"layout": np.array("HWC")}, "layout must be one of the texts NCHW, NHWC"),
         (
             {"train_images": np.full((6, 8, 8), 0.5)},
@@ -286,6 +298,8 @@ def test_a_folder_of_idx_files(tmp_path):
     assert dataset.input_shape == (1, 9, 7)
     assert dataset.num_classes == 5
     assert np.array_equal(dataset.test_pixels[:, 0], images)
+    record = data_record(dataset, tmp_path / "model.pt")
+    assert load_recorded(record, tmp_path / "model.pt")[1] is None
     (tmp_path / "t10k-labels-idx1-ubyte.gz").unlink()
     with pytest.raises(DataError, match=r"t10k-labels-idx1-ubyte.gz: no such file; put it there"):
         load_dataset(str(tmp_path))

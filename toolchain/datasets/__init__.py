@@ -2,7 +2,13 @@
 
 from toolchain.datasets.dataset import Dataset
 from toolchain.datasets.digest import samples_sha256
-from toolchain.datasets.lookup import DATASETS, data_record, load_dataset, load_recorded
+from toolchain.datasets.lookup import (
+    DATASETS,
+    data_record,
+    load_dataset,
+    load_recorded,
+    with_digest,
+)
 from toolchain.datasets.pixel_source import PixelSource
 
 __all__ = [
@@ -13,4 +19,5 @@ __all__ = [
     "load_dataset",
     "load_recorded",
     "samples_sha256",
+    "with_digest",
 ]

@@ -11,7 +11,7 @@ _MOST_CHANNELS = 4  # grey, with transparency, RGB, RGBA
 
 
 def channels_first(
-    where: str, images: np.ndarray, layout: str | None
+    where: str, images: np.ndarray, layout: str | None, field: str
 ) -> tuple[np.ndarray, str | None]:
     """Images as ``(B, C, H, W)``, and a note if they were stored otherwise.
 
@@ -22,6 +22,7 @@ def channels_first(
         where: the file and field, for messages.
         images: ``(B, H, W)`` or four axes.
         layout: one of ``LAYOUTS``, or None to tell it from the shape.
+        field: its name alone, for the note.
 
     Raises:
         DataError: the shape has other axes, an empty image, or allows both orders.
@@ -38,8 +39,8 @@ def channels_first(
         return images, None
     _, height, width, channels = images.shape
     return np.ascontiguousarray(images.transpose(0, 3, 1, 2)), (
-        f"{where} of shape {images.shape} is read as {height} x {width} pixels with {channels} channels, the "
-        f'last axis; if that is wrong, store layout="NCHW" in the file'
+        f"{field} of shape {images.shape} is read as {height} x {width} pixels with {channels} channel(s), "
+        f'the last axis; if that is wrong, store layout="NCHW" in the file'
     )
 
 

@@ -80,18 +80,26 @@ class Dataset:
         return samples_sha256(self.test_pixels, self.test_labels)
 
     @property
-    def description(self) -> str:
-        """What was read, in one line, and one more line for each note."""
+    def contents(self) -> list[str]:
+        """What was read, in one line, and one more line for each note; the same wherever the files lie."""
         image = " x ".join(map(str, self.input_shape))
         maps = " x ".join(map(str, self.test_labels.shape[1:]))
         per_pixel = f" in label maps of {maps}" if maps else ""
-        source = f", from {self.source}" if self.source else ""
         line = (
-            f"data set {self.name}{source}: {len(self.train_labels):,} training and "
-            f"{len(self.test_labels):,} test images of {image}, pixels 0..{self.max_value}, "
-            f"{self.num_classes:,} classes{per_pixel}; SHA-256 of the test samples {self.test_sha256[:12]}"
+            f"{len(self.train_labels):,} training and {len(self.test_labels):,} test images of {image}, "
+            f"pixels 0..{self.max_value}, {self.num_classes:,} classes{per_pixel}; SHA-256 of the test "
+            f"samples {self.test_sha256[:12]}"
         )
-        return "\n".join([line, *(f"  {note}" for note in self.notes)])
+        return [line, *self.notes]
+
+    @property
+    def description(self) -> str:
+        """What was read, and where from; one more line for each note."""
+        source = f", from {self.source}" if self.source else ""
+        line, *notes = self.contents
+        return "\n".join(
+            [f"data set {self.name}{source}: {line}", *(f"  {note}" for note in notes)]
+        )
 
 
 def data_folder(name: str, first_file: str, how_to_get: str, *elsewhere: Path) -> Path:

@@ -47,7 +47,9 @@ def load_idx_folder(
     images, labels, notes = {}, {}, []
     for part, prefix in _PARTS.items():
         pixels = find_idx(folder, f"{prefix}-images-idx3-ubyte")
-        images[part], note = channels_first(str(pixels), read_idx(pixels, limit_bytes), None)
+        images[part], note = channels_first(
+            str(pixels), read_idx(pixels, limit_bytes), None, pixels.name
+        )
         notes += [] if note is None else [note]
         path = find_idx(folder, f"{prefix}-labels-idx1-ubyte")
         labels[path.name] = class_labels(str(path), read_idx(path, limit_bytes))

@@ -35,7 +35,9 @@ def load_image_folder(folder: Path, limit_bytes: int) -> Dataset:
     max_value, num_transparent = _read_headers(folder, train_paths + test_paths, limit_bytes)
     notes = []
     if skipped:
-        notes.append(f"skipped, not named as images: {len(skipped):,}, such as {skipped[0]}")
+        notes.append(
+            f"skipped, not named as images: {len(skipped):,}, such as {skipped[0].relative_to(folder)}"
+        )
     if num_transparent:
         notes.append(f"images with transparency, drawn on black: {num_transparent:,}")
     return Dataset(

@@ -87,11 +87,13 @@ def implied_classes(
             f"labels; number the classes from 0 without gaps, or {how_to_declare}"
         )
     num_classes = largest + 1 if declared is None else declared
-    trained = next(iter(labels.values()))
-    unseen = np.setdiff1d(np.arange(num_classes), trained)
-    if not len(unseen):
+    trained = np.unique(next(iter(labels.values())))
+    num_unseen = num_classes - len(trained)
+    if not num_unseen:
         return num_classes, ()
-    listed = ", ".join(map(str, unseen[:_SHOWN])) + (", ..." if len(unseen) > _SHOWN else "")
+    first = np.arange(min(num_classes, len(trained) + _SHOWN))  # holds that many unseen ones
+    listed = ", ".join(map(str, np.setdiff1d(first, trained)[:_SHOWN]))
+    more = ", ..." if num_unseen > _SHOWN else ""
     return num_classes, (
-        f"classes that no training image has: {len(unseen):,} of {num_classes:,} ({listed})",
+        f"classes that no training image has: {num_unseen:,} of {num_classes:,} ({listed}{more})",
     )

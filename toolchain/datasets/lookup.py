@@ -80,6 +80,21 @@ def data_record(dataset: Dataset, holder: Path) -> dict[str, Any]:
     return {"data": name, "data_sha256": dataset.test_sha256}
 
 
+def with_digest(record: Mapping[str, Any], holder: Path) -> dict[str, Any]:
+    """Complete a record that names a data set by hand, without its digest, if the data set can be read.
+
+    Args:
+        holder: the model file that is to keep the record.
+    """
+    if not isinstance(record.get("data"), str) or "data_sha256" in record:
+        return dict(record)
+    try:
+        dataset, _ = load_recorded(record, holder)
+    except DataError:
+        return dict(record)  # whoever needs the data set will say why it cannot be read
+    return {**record, **data_record(dataset, holder)}
+
+
 def load_recorded(record: Mapping[str, Any], holder: Path) -> tuple[Dataset, str | None]:
     """Load the data set that a record names, and return a warning if its test samples have changed.
 

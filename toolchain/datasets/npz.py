@@ -16,8 +16,9 @@ from toolchain.datasets.size_limit import check_size
 from toolchain.errors import DataError
 
 _FIELDS = ("train_images", "train_labels", "test_images", "test_labels")
-_OPTIONS = ("num_classes", "layout")
+_OPTIONS = ("num_classes", "max_value", "layout")
 _MAX_VALUES = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65_535}
+_LARGEST_INTEGER = 2**24
 _LONGEST_HEADER_BYTES = 10_000
 
 
@@ -25,8 +26,9 @@ def load_npz(path: Path, limit_bytes: int) -> Dataset:
     """Read ``train_images``, ``train_labels``, ``test_images`` and ``test_labels``.
 
     Images are uint8 or uint16 of shape ``(B, H, W)``, ``(B, C, H, W)`` or ``(B, H, W, C)``, labels integers
-    of shape ``(B,)`` or, with one class per pixel, ``(B, H, W)``. Two more arrays are optional:
-    ``num_classes``, if not all classes occur, and ``layout``, ``"NCHW"`` or ``"NHWC"``.
+    of shape ``(B,)`` or, with one class per pixel, ``(B, H, W)``. Three more arrays are optional:
+    ``num_classes``, if not all classes occur, ``max_value``, if pixels have fewer bits than their type, and
+    ``layout``, ``"NCHW"`` or ``"NHWC"``.
 
     Raises:
         DataError: naming the file and the field.
@@ -44,7 +46,7 @@ def load_npz(path: Path, limit_bytes: int) -> Dataset:
                 f"{_scaling(pixels)}"
             )
         native = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
-        images[part], note = channels_first(where, native, layout)
+        images[part], note = channels_first(where, native, layout, f"{part}_images")
         notes += [] if note is None else [note]
     types = {part: array.dtype for part, array in images.items()}
     if types["train"] != types["test"]:
@@ -55,11 +57,14 @@ def load_npz(path: Path, limit_bytes: int) -> Dataset:
     fields = ("train_labels", "test_labels")
     labels = {field: class_labels(f"{path}: {field}", arrays[field]) for field in fields}
     num_classes, gaps = implied_classes(
-        str(path), labels, _declared_classes(path, arrays), "add an array num_classes to the file"
+        str(path),
+        labels,
+        _integer(path, arrays, "num_classes"),
+        "add an array num_classes to the file",
     )
     return Dataset(
         name=str(path),
-        max_value=_MAX_VALUES[types["train"]],
+        max_value=_max_value(path, arrays, images),
         num_classes=num_classes,
         train_pixels=images["train"],
         train_labels=labels["train_labels"],
@@ -129,12 +134,30 @@ def _layout(path: Path, arrays: dict[str, np.ndarray]) -> str | None:
     return layout
 
 
-def _declared_classes(path: Path, arrays: dict[str, np.ndarray]) -> int | None:
-    if "num_classes" not in arrays:
+def _max_value(path: Path, arrays: dict[str, np.ndarray], images: dict[str, np.ndarray]) -> int:
+    largest = _MAX_VALUES[images["train"].dtype]
+    declared = _integer(path, arrays, "max_value")
+    if declared is None:
+        return largest
+    found = max(int(pixels.max(initial=0)) for pixels in images.values())
+    if not found <= declared <= largest:
+        raise DataError(
+            f"{path}: max_value is {declared:,}, but must be at least the largest pixel, {found:,}, and at "
+            f"most {largest:,}"
+        )
+    return declared
+
+
+def _integer(path: Path, arrays: dict[str, np.ndarray], field: str) -> int | None:
+    if field not in arrays:
         return None
-    declared = arrays["num_classes"]
-    if declared.ndim or not np.issubdtype(declared.dtype, np.integer) or declared < 1:
-        raise DataError(f"{path}: num_classes must be one positive integer")
+    declared = arrays[field]
+    if (
+        declared.ndim
+        or not np.issubdtype(declared.dtype, np.integer)
+        or not (1 <= declared <= _LARGEST_INTEGER)
+    ):
+        raise DataError(f"{path}: {field} must be one integer from 1 to {_LARGEST_INTEGER:,}")
     return int(declared)
 
 

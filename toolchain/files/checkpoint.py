@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from toolchain.datasets import with_digest
 from toolchain.errors import ModelFileError, UnsupportedNetworkError
 from toolchain.files.plain_torch_file import load_plain_zip, save_plain_zip
 from toolchain.files.whole_files import MODEL_FILE
@@ -33,7 +34,8 @@ class Checkpoint:
 
     Attributes:
         training: plain values, shown but not interpreted, except for ``data`` and ``data_sha256``: the
-            data set that ``compile`` and ``calibrate`` use (see ``toolchain.datasets.data_record``).
+            data set that ``compile`` and ``calibrate`` use (see ``toolchain.datasets.data_record``). A data
+            set that is named without its digest gets it when the file is written, if it can be read.
     """
 
     graph: LayerGraph
@@ -53,7 +55,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "populations": [write_population(p, tensors) for p in checkpoint.graph.populations],
         "synapses": [write_synapse(s, tensors) for s in checkpoint.graph.synapses],
         "tensors": {name: torch.tensor(array) for name, array in tensors.items()},
-        "training": checkpoint.training,
+        "training": with_digest(checkpoint.training, path),
     }
     document["digests"] = content_digests(document)
     save_plain_zip(path, document, MODEL_FILE)
