@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from deploy.backends.netx.merged_maps import merged_matrix
+from deploy.backends.merged_maps import merged_matrix
 from toolchain.datasets import load_dataset
 from toolchain.importers.torch_module import convert
 from toolchain.method.quantize_activations import balance_thresholds, quantize_activations

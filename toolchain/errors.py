@@ -29,6 +29,10 @@ class DataError(QacDeployError):
     """A data set is unknown, missing, or does not have the network's input shape."""
 
 
+class AccuracyError(QacDeployError):
+    """A user's own function for the accuracy cannot be found, fails, or returns no finite number."""
+
+
 class LavaError(QacDeployError):
     """No usable Lava interpreter was found, or a Lava run failed."""
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from deploy.cli.console import (
+    AccuracyOption,
     JsonOption,
     ModelArgument,
     bold,
@@ -85,6 +86,7 @@ def compile_command(
             "chips as that needs (default: the fewest ticks that the chips in use allow).",
         ),
     ] = None,
+    accuracy: AccuracyOption = None,
     accuracy_budget: Annotated[
         float,
         typer.Option(min=0, help="Percentage points of accuracy that --optimize may give up."),
@@ -105,6 +107,7 @@ def compile_command(
     """
     from deploy.build.load import load_report
     from deploy.compile.compile_model import compile_model
+    from deploy.design.accuracy import load_accuracy
     from deploy.design.compilation import CompileOptions
     from deploy.report.terminal import print_summary
     from toolchain.networks.layer_graph import ALIGNMENT_METHODS
@@ -135,8 +138,9 @@ def compile_command(
         data=data,
         samples=samples,
     )
+    measure = None if accuracy is None else load_accuracy(accuracy)
     with status("compiling", hidden=as_json) as on_stage:
-        compile_model(model, out, options, on_stage)
+        compile_model(model, out, options, on_stage, measure)
     if as_json:
         print_json(load_report(out))
         return

@@ -36,6 +36,14 @@ LavaPythonOption = Annotated[
     ),
 ]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")]
+AccuracyOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE.py:FUNCTION",
+        help="Your own accuracy: a Python function of logits (N, C, H, W) and labels, as NumPy arrays, that "
+        "returns a number (default: the share of right classes).",
+    ),
+]
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON document and nothing else.")
 ]

@@ -9,6 +9,7 @@ from pathlib import Path
 from deploy.backends.lava.emit_bundle import emit_bundle
 from deploy.build.folder import BUILD, require_replaceable_folder, whole_folder, write_json
 from deploy.build.load import ARRAY, LAVA, MODEL, REPORT, TARGET
+from deploy.design.accuracy import Accuracy, AccuracyFunction, as_accuracy
 from deploy.design.array_comparison import compare_on_array
 from deploy.design.compilation import Compilation, CompileOptions, DesignPoint
 from deploy.design.design import build_design, lowering
@@ -35,8 +36,13 @@ def compile_model(
     out: Path,
     options: CompileOptions,
     on_stage: Callable[[str], None] = lambda stage: None,
+    accuracy: Accuracy | AccuracyFunction | None = None,
 ) -> Compilation:
     """Compile a model file into a build folder, written whole or not at all.
+
+    Args:
+        accuracy: defines the accuracy of logits, of maps for example; None takes the share of right classes
+            if the network chooses one class per sample.
 
     Raises:
         QacDeployError: the model, a description or the data set cannot be used, or the network does not fit.
@@ -45,24 +51,28 @@ def compile_model(
     on_stage("reading the model")
     checkpoint = load_checkpoint(model)
     target, array = load_target(options.target), load_array(options.array)
-    dataset, data_note = _dataset(model, checkpoint, options)
+    measure = as_accuracy(accuracy)
+    dataset, data_note = _dataset(model, checkpoint, options, measure)
     design = build_design(checkpoint.graph, target, options, on_stage)
     points: list[DesignPoint] = []
     if options.optimize is not None:
-        design, points = optimize_design(design, checkpoint.graph, target, dataset, on_stage)
+        design, points = optimize_design(
+            design, checkpoint.graph, target, dataset, on_stage, measure
+        )
     network, mapping, pipeline = design.network, design.mapping, design.pipeline
     on_stage("scheduling the pipeline")
     schedule = schedule_pipeline(pipeline, options.samples)
     fidelity, trade, shown = None, [], None
     if dataset is not None:
         on_stage(f"measuring on {dataset.name}")
-        fidelity = measure_fidelity(design.graph, network, dataset)
+        fidelity = measure_fidelity(design.graph, network, dataset, measure)
         trade = compare_alignments(
             design.graph,
             lowering(target, options),
             design.provisioning,
             target.link_ticks,
             dataset,
+            measure,
         )
         shown = shown_samples(network, dataset)
     run = None if shown is None else steady_run(mapping, pipeline, shown)
@@ -97,7 +107,7 @@ def compile_model(
 
 
 def _dataset(
-    model: Path, checkpoint: Checkpoint, options: CompileOptions
+    model: Path, checkpoint: Checkpoint, options: CompileOptions, accuracy: Accuracy | None
 ) -> tuple[Dataset | None, str | None]:
     """The data set asked for, or else the model's own; and a note if that cannot be used or has changed.
 
@@ -106,11 +116,11 @@ def _dataset(
     """
     if options.data is not None:
         dataset = load_dataset(options.data)
-        check_fits(checkpoint.graph, dataset)
+        check_fits(checkpoint.graph, dataset, accuracy)
         return dataset, None
     try:
         dataset, changed = load_recorded(checkpoint.training, model)
-        check_fits(checkpoint.graph, dataset)
+        check_fits(checkpoint.graph, dataset, accuracy)
     except DataError as error:
         return None, f"accuracy, energy and time are not measured: {error}"
     return dataset, changed

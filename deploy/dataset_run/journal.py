@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO, TypedDict
 
@@ -44,14 +44,16 @@ class ChunkResult:
     """What is kept of consecutive samples.
 
     Attributes:
-        predictions: class of each sample.
+        predictions: index of the largest logit of each sample: its class, unless the logits are maps.
         spikes: sum of all counts of each population.
         logits_sha256: of the logits as little-endian int64, sample by sample.
+        logits: only in memory, and only if they are asked for.
     """
 
     predictions: list[int]
     spikes: dict[str, int]
     logits_sha256: str
+    logits: np.ndarray | None = None
 
 
 class Journal:
@@ -181,7 +183,9 @@ def _line(record: Mapping[str, object]) -> str:
 
 
 def _chunk_line(index: int, result: ChunkResult) -> str:
-    return _line({"chunk": index, **asdict(result)})
+    record = asdict(replace(result, logits=None))
+    del record["logits"]
+    return _line({"chunk": index, **record})
 
 
 def _read(path: Path, run: RunRecord) -> dict[int, ChunkResult]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from deploy.design.accuracy import AccuracyMeter
 from deploy.design.compilation import CompileOptions, Design
 from deploy.design.design import lower_model
 from deploy.optimize.measurements import Measurements
@@ -134,21 +135,23 @@ class _Realignment:
         packed: dict[str, list[np.ndarray]] = {
             p.name: [] for p in network.spiking if p.name not in kept
         }
-        correct = 0
+        meter = AccuracyMeter(network.readout, self.measurements.accuracy_measure)
         for start in range(0, len(pixels), SAMPLES_PER_BATCH):
             batch = slice(start, start + SAMPLES_PER_BATCH)
             trains = {name: _unpacked(network, name, bits[batch]) for name, bits in kept.items()}
             run = run_frame_by_frame(network, pixels[batch], known=trains, with_counts=False)
-            correct += int((run.predictions == labels[batch]).sum())
+            meter.add(run.logits, network.readout.unit)
             for name, parts in packed.items():
                 parts.append(np.packbits(run.trains[name].reshape(len(run.logits), -1), axis=1))
+        accuracy = meter.result(labels)
+        assert accuracy is not None  # the budget needs one
         new = {name: np.concatenate(parts) for name, parts in packed.items()}
         return _Trial(
             options=options,
             graph=graph,
             network=network,
             latency_ticks=self.latency(network),
-            accuracy=correct / len(pixels),
+            accuracy=accuracy,
             packed={**kept, **new},
         )
 

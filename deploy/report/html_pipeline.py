@@ -72,8 +72,8 @@ def designs(report: Report) -> Markup:
         measured(report),
         element(
             "p",
-            f"Objective: {report['options']['optimize']}. Accuracy is measured on the last training images, "
-            f'at most 1,000, so that the search never sees a test image. "uniform T" is this network with '
+            f"Objective: {report['options']['optimize']}. {_tuning(report)}"
+            f'"uniform T" is this network with '
             f"one T for all. Hops are counted for one spike of every neuron; a spike to another chip counts "
             f"as crossing the whole mesh. The replicas of a population take samples in turn, on cores of "
             f"their own. {profiles(report)}",
@@ -199,9 +199,24 @@ def alignments(report: Report) -> Markup:
         "alignment",
         "Temporal alignments compared",
         "exact",
-        f"steady state; accuracy on the first {samples} test samples",
+        f"steady state; accuracy on the first {samples} test samples"
+        if _has_accuracy(report)
+        else "steady state",
         element("p", "The whole network with each method and the same buffers.", class_="quiet"),
         alignments_table(report).for_page(),
+    )
+
+
+def _has_accuracy(report: Report) -> bool:
+    fidelity = report["fidelity"]
+    return fidelity is not None and fidelity["integer_accuracy"] is not None
+
+
+def _tuning(report: Report) -> str:
+    """Where the accuracy of a search is from."""
+    return (
+        "Accuracy is measured on the last training images, at most 1,000, so that the search never sees a "
+        "test image. " * _has_accuracy(report)
     )
 
 

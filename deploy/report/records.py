@@ -57,18 +57,29 @@ class SynapseRecord(TypedDict):
     exponent: int
 
 
+class OutputRecord(TypedDict):
+    name: str
+    channels: int
+    height: int
+    width: int
+    same_argmax_share: float | None
+    largest_difference: float
+
+
 class FidelityRecord(TypedDict):
     samples: int
-    float_accuracy: float
-    integer_accuracy: float
-    same_argmax: int
+    accuracy_function: str | None
+    float_accuracy: float | None
+    integer_accuracy: float | None
+    same_argmax: int | None
+    outputs: list[OutputRecord]
     count_difference: dict[str, float]
 
 
 class AlignmentRecord(TypedDict):
     method: AlignmentMethod
     samples: int
-    integer_accuracy: float
+    integer_accuracy: float | None
     first_latency_ticks: int
     interval_ticks: float
 

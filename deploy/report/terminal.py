@@ -17,6 +17,7 @@ from deploy.report.array_tables import (
     sweep_table,
     waits_table,
 )
+from deploy.report.outputs import NO_ACCURACY, accuracy_sentence, output_sentences
 from deploy.report.pipeline_tables import (
     IN_SUMMARY,
     comparison_table,
@@ -41,12 +42,12 @@ def print_summary(report: Report, console: Console) -> None:
         f"mean T {report['mean_timesteps']:.2f}, {_cores(report['mapping'])}"
     )
     if fidelity := report["fidelity"]:
-        drop = 100 * (fidelity["float_accuracy"] - fidelity["integer_accuracy"])
-        console.print(
-            f"accuracy on {fidelity['samples']} test samples of {escape(report['data'] or '')}: "
-            f"float {fidelity['float_accuracy']:.2%}, integer {fidelity['integer_accuracy']:.2%} "
-            f"(drop {drop:.2f} points; same class on {fidelity['same_argmax']})"
-        )
+        data = report["data"] or ""
+        sentence = accuracy_sentence(fidelity, data)
+        if sentence is None:
+            sentence = f"no accuracy on {fidelity['samples']} test samples of {data}: {NO_ACCURACY}"
+        for line in (sentence, *output_sentences(fidelity)):
+            console.print(escape(line))
     for line in report["data_contents"]:
         console.print(f"  [dim]data: {escape(line)}[/dim]")
     if note := report["data_note"]:

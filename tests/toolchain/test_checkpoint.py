@@ -248,7 +248,7 @@ def test_a_file_of_the_first_version_has_no_digests_and_is_read(model):
     [
         torch.zeros(1, 1, 1, requires_grad=True),
         torch.zeros(1, 1, 1, dtype=torch.bfloat16),
-        torch.zeros(1, 1, 1, dtype=torch.int64),
+        torch.zeros(1, 1, 1, dtype=torch.int32),
         torch.zeros(1, 1, 1, device="meta"),
         torch.zeros(1, 1, 1).to_sparse(),
         torch.eye(3, dtype=torch.float8_e4m3fn),

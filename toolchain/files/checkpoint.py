@@ -140,7 +140,8 @@ def _check_digests(root: RecordReader) -> None:
             )
 
 
-_FLOAT_TYPES = (torch.float16, torch.float32, torch.float64)
+# weights and thresholds are floats, the rows, columns and channels that maps choose int64
+_FLOAT_TYPES = (torch.float16, torch.float32, torch.float64, torch.int64)
 
 
 def _tensors(root: RecordReader) -> dict[str, np.ndarray]:

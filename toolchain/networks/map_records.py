@@ -12,6 +12,9 @@ from toolchain.networks.layer_graph.populations import ALIGNMENT_METHODS
 from toolchain.networks.linear_maps import MAP_KINDS, LinearMap, WeightedMap
 from toolchain.networks.record_reader import RecordReader
 
+MAP_ARRAYS = ("weight", "rows", "columns", "channels")
+"""Fields of a map that are tensors."""
+
 
 def store_tensor(array: np.ndarray, tensors: dict[str, np.ndarray]) -> str:
     """Add a tensor under the next number; return that name.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from toolchain.networks.integer_network.network import (
     IntegerSynapse,
 )
 from toolchain.networks.integer_network.verify import verify_integer_network
-from toolchain.networks.map_records import read_synapse, write_synapse
+from toolchain.networks.map_records import MAP_ARRAYS, read_synapse, write_synapse
 from toolchain.networks.population_records import ARRAYS, read_population, write_population
 from toolchain.networks.record_reader import RecordReader
 
@@ -50,9 +51,10 @@ def array_titles(document: dict[str, Any]) -> dict[str, str]:
     }
     for record in document["synapses"]:
         for index, linear_map in enumerate(record["maps"]):
-            if "weight" in linear_map:
-                ends = f"{record['source']} -> {record['target']}"
-                titles[linear_map["weight"]] = f"{ends}: weight of map {index}"
+            ends = f"{record['source']} -> {record['target']}"
+            for field in MAP_ARRAYS:
+                if field in linear_map:
+                    titles[linear_map[field]] = f"{ends}: {field} of map {index}"
     return titles
 
 
@@ -86,6 +88,20 @@ def load_integer_network(directory: Path) -> IntegerNetwork:
         raise ModelFileError(
             f"{directory / TENSORS}: damaged or truncated ({error}); compile the model again"
         ) from error
+    return network_of_document(path, document, arrays)
+
+
+def network_of_document(
+    path: Path, document: Any, arrays: MutableMapping[str, np.ndarray]
+) -> IntegerNetwork:
+    """The network of a document that ``describe_network`` made, removing its arrays from ``arrays``.
+
+    Args:
+        path: the file it was read from, for messages.
+
+    Raises:
+        ModelFileError: naming the file, the field and what it must be.
+    """
     root = RecordReader(path, "", document)
     root.choice("format", (FORMAT,))
     if root.integer("version", 1) != VERSION:

@@ -11,7 +11,11 @@ from toolchain.networks.layer_graph.populations import (
     SpikingPopulation,
     Synapse,
 )
-from toolchain.networks.layer_graph.readout_outputs import readout_outputs, split_outputs
+from toolchain.networks.layer_graph.readout_outputs import (
+    has_classes,
+    readout_outputs,
+    split_outputs,
+)
 from toolchain.networks.layer_graph.verify import verify_layer_graph
 
 __all__ = [
@@ -25,6 +29,7 @@ __all__ = [
     "ReadoutPopulation",
     "SpikingPopulation",
     "Synapse",
+    "has_classes",
     "readout_outputs",
     "split_outputs",
     "verify_layer_graph",

@@ -21,6 +21,12 @@ class Readout(Protocol):
     def outputs(self) -> tuple[ReadoutOutput, ...]: ...
 
 
+def has_classes(readout: Readout) -> bool:
+    """Whether the largest logit of a sample is its class: one output, with several channels of one pixel."""
+    channels, *size = readout.shape
+    return channels > 1 and size == [1, 1] and not readout.outputs
+
+
 def readout_outputs(readout: Readout) -> tuple[ReadoutOutput, ...]:
     """The outputs of a readout: those it names, or all of it as one with its own name."""
     channels, height, width = readout.shape
