@@ -83,7 +83,7 @@ class ActivationQuantizer(nn.Module, ABC):
         self.max_timesteps = max_timesteps
         for name, value in self._initial(timesteps, threshold).items():
             self.register_parameter(name, nn.Parameter(torch.tensor(float(value))))
-        if (note := self.cap_note()) is not None:
+        if (note := self._cap_note(math.floor(timesteps + 0.5))) is not None:
             warnings.warn(f"{type(self).__name__}: {note}", stacklevel=2)
 
     @abstractmethod
@@ -120,7 +120,9 @@ class ActivationQuantizer(nn.Module, ABC):
     def cap_note(self) -> str | None:
         """One line if the parameters ask for more timesteps than ``max_timesteps`` allows, else None."""
         with torch.no_grad():
-            wanted = float(round_half_up(self._levels()))
+            return self._cap_note(float(round_half_up(self._levels())))
+
+    def _cap_note(self, wanted: float) -> str | None:
         if self.max_timesteps is None or wanted <= self.max_timesteps:
             return None
         return (
