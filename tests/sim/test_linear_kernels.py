@@ -117,15 +117,20 @@ def test_what_onednn_computes_wrongly_is_not_left_to_it():
 
 def test_a_window_of_padding_alone_is_zero():
     """In bytes, oneDNN ends the process here on processors with AMX: a 1x1 kernel that reads two columns."""
-    weight = np.full((2, 4, 1, 1), 3, np.int8)
+    weight = np.full((1, 17, 1, 1), 3, np.int8)
     network = network_of(
-        connect("input", "logits", Convolution(weight=weight, stride=(3, 3), padding=(1, 1))),
-        image=(4, 3, 1),
+        connect(
+            "input",
+            "logits",
+            Convolution(weight=weight, stride=(1, 3), padding=(2, 1), dilation=(2, 4)),
+        ),
+        image=(17, 10, 2),
         max_value=255,
-        classes=(2, 2, 1),
+        classes=(1, 14, 2),
     )
-    engine = ExactEngine(network)
-    assert engine.run(np.full((1, 4, 3, 1), 5)).logits.tolist() == [[0] * 4]
+    logits = ExactEngine(network).run(np.full((1, 17, 10, 2), 5)).logits.reshape(14, 2)
+    assert not logits[:, 0].any()
+    assert logits[:, 1].tolist() == [0] * 14
 
 
 @pytest.mark.parametrize("samples", range(1, 10))
