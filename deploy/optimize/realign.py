@@ -24,7 +24,8 @@ from hw_models.multicore.pipeline.provisioning import Provisioning
 from sim.frame_by_frame import run_frame_by_frame
 from toolchain.errors import IntegerWidthError, MappingError
 from toolchain.networks.integer_network import IntegerNetwork
-from toolchain.networks.layer_graph import ALIGNMENT_METHODS, AlignmentMethod, LayerGraph
+from toolchain.networks.layer_graph import AlignmentMethod, LayerGraph
+from toolchain.networks.layer_graph.maximum import possible_alignments
 
 SAMPLES_PER_BATCH = 64
 
@@ -158,7 +159,7 @@ def _changes(design: Design) -> list[_Change]:
     for population in design.network.spiking:
         synapses = design.network.incoming(population.name)
         current = synapses[0].alignment
-        for method in ALIGNMENT_METHODS:
+        for method in possible_alignments(design.network, population.name):
             steps = {design.network[s.source].timesteps for s in synapses} | {population.timesteps}
             same = method == "truncate" and len(steps) == 1
             if method not in (current, "average") and not same:

@@ -295,6 +295,34 @@ def chain_output_shape(maps: Iterable[LinearMap], shape: Shape) -> Shape:
     return shape
 
 
+def chain_channel_sources(maps: Iterable[UnweightedMap], channels: int) -> np.ndarray:
+    """Source channel of each channel after maps without a weight, int64 ``(targets,)``; -1 for zeros.
+
+    Args:
+        channels: of the source.
+    """
+    sources = np.arange(channels)
+    for linear_map in maps:
+        chosen = linear_map.channel_sources(len(sources))
+        sources = np.where(chosen >= 0, sources[chosen], -1)
+    return sources
+
+
+def chain_axis_matrices(
+    maps: Iterable[UnweightedMap], shape: Shape
+) -> tuple[np.ndarray, np.ndarray]:
+    """``axis_matrix`` of a chain of maps without a weight, for rows and for columns.
+
+    Args:
+        shape: of the source.
+    """
+    rows, columns = (np.eye(size, dtype=np.int64) for size in shape[1:])
+    for linear_map in maps:
+        rows = linear_map.axis_matrix(0, len(rows)) @ rows
+        columns = linear_map.axis_matrix(1, len(columns)) @ columns
+    return rows, columns
+
+
 def as_grouped_convolution(
     linear_map: WeightedMap | SumPool | AveragePool, shape: Shape
 ) -> Convolution:

@@ -6,6 +6,7 @@ import numpy as np
 from typing_extensions import assert_never
 
 from toolchain.networks.layer_graph.graph import LayerGraph
+from toolchain.networks.layer_graph.maximum import verify_maxima
 from toolchain.networks.layer_graph.populations import (
     InputPopulation,
     ReadoutPopulation,
@@ -52,6 +53,7 @@ def verify_layer_graph(graph: LayerGraph) -> LayerGraph:
         for linear_map in synapse.maps:
             if isinstance(linear_map, WeightedMap):
                 _check_magnitude(f"{synapse}: weight", linear_map.weight)
+    verify_maxima(graph)
     return graph
 
 
