@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from builders import Maximum, max_pooled
@@ -61,7 +61,7 @@ def integer_networks(
         extended: also draw resampling, selection of channels, dilation, exact max pooling and readouts that
             are maps; without it, the maps are convolutions, dense maps, scales and sum pools.
         max_pools: whether the first population is pooled exactly and read by the next; by default one
-            population in six is.
+            population in six is, if ``average`` is among the alignments, which a maximum needs.
     """
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     max_value = draw(st.sampled_from([1, 16, 255]))
@@ -69,6 +69,7 @@ def integer_networks(
     populations = [IntegerInput(name="input", shape=shape, max_value=max_value, unit=1.0)]
     sources = [Source.of(populations[0])]
     synapses: list[IntegerSynapse] = []
+    may_pool = extended and "average" in alignments
     for index in range(draw(st.integers(2 if max_pools else 1, 5))):
         name = f"layer{index}"
         source = sources[-1] if max_pools and index == 1 else draw(st.sampled_from(sources))
@@ -82,12 +83,12 @@ def integer_networks(
         populations.append(draw(_spiking(rng, name, target_shape, any_potential)))
         sources.append(Source.of(populations[-1]))
         pools_it = (
-            index == 0 if max_pools else extended and not draw(st.integers(0, 5)) and index < 4
+            index == 0 if max_pools else may_pool and index < 4 and not draw(st.integers(0, 5))
         )
         if pools_it:
             maximum = draw(_maximum(rng, populations[-1]))
             populations += maximum.populations
-            synapses += [replace(s, alignment=alignment) for s in maximum.synapses]
+            synapses += maximum.synapses
             sources.append(Source(shape=maximum.shape, parts=maximum.parts))
     alignment = draw(st.sampled_from(alignments))
     steps = 1 if alignment == "average" else draw(st.integers(1, 4))

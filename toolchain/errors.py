@@ -49,5 +49,9 @@ class DeviceError(QacDeployError):
     """A device is not available, or computes with fewer bits than exact integers need."""
 
 
+class EngineError(QacDeployError):
+    """An engine of the table does not do what every engine must."""
+
+
 class ClusterError(QacDeployError):
     """Dask is not installed, or its scheduler or workers cannot be used."""

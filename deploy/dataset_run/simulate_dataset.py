@@ -21,6 +21,7 @@ from deploy.dataset_run.journal import ChunkResult, Journal
 from sim.engines import ENGINES, PreparedEngine, Request
 from sim.exact.linear_kernels import LARGEST_BYTE
 from toolchain.datasets import PixelSource
+from toolchain.errors import EngineError
 from toolchain.networks.integer_network import IntegerNetwork
 from toolchain.networks.layer_graph import has_classes
 
@@ -63,10 +64,20 @@ class ChunkSimulator:
         spikes: Counter[str] = Counter()
         most = {p.name: p.timesteps for p in self.network.spiking}
 
+        counted: Counter[str] = Counter()
+
         def add(name: str, counts: Tensor) -> None:
             spikes[name] += _total(counts, most[name])
+            counted[name] += len(counts)
 
         logits = _prepared(self)(pixels, add).logits
+        for name in most:
+            if counted[name] != len(pixels):
+                raise EngineError(
+                    f"engine '{self.engine}' gave the counts of '{name}' for {counted[name]} of "
+                    f"{len(pixels)} samples; it must call on_counts(name, counts) for every spiking "
+                    f"population and every batch (sim.engines.OnCounts)"
+                )
         return ChunkResult(
             predictions=logits.argmax(axis=1).tolist(),
             spikes=dict(spikes),

@@ -196,7 +196,7 @@ def channels_last_is_trusted(convolution: Convolution, shape: Shape) -> bool:
     Release 3.12 reads wrong rows if the stride is horizontal and the output one column wide: of bytes and
     float32 if a group has one input channel, for some numbers of samples; of bytes in any group on
     processors with AMX, for outputs of five rows or more. Its kernel for depthwise convolutions does not.
-    It crashes, in bytes on these processors, where all that a window reads is padding.
+    With dilation it crashes, in bytes on these processors, where all that a window reads is padding.
     """
     out, per_group = convolution.weight.shape[:2]
     is_depthwise = per_group == 1 and out == convolution.groups > 1

@@ -20,8 +20,9 @@ from deploy.dataset_run.simulate_dataset import (
     in_this_process,
     simulate_dataset,
 )
+from sim.engines import ENGINES
 from sim.stepped import run_stepped
-from toolchain.errors import ClusterError, ModelFileError
+from toolchain.errors import ClusterError, EngineError, ModelFileError
 from toolchain.networks.integer_network import IntegerNetwork
 from toolchain.networks.linear_maps import Convolution, Dense
 
@@ -307,3 +308,20 @@ def test_no_scheduler_at_the_address(network, pixels, monkeypatch):
     cluster = Cluster(processes=1, scheduler="tcp://127.0.0.1:1")
     with pytest.raises(ClusterError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:1"):
         simulate_dataset(ChunkSimulator(network=network), pixels, spread=cluster)
+
+
+def test_an_engine_that_reports_no_counts_is_named(network, pixels, monkeypatch):
+    exact = ENGINES["exact"]
+
+    def silent(network, request):
+        run = exact.prepare(network, request)
+        return lambda pixels, on_counts=None: run(pixels)
+
+    monkeypatch.setitem(ENGINES, "silent", replace(exact, name="silent", prepare=silent))
+    simulator = ChunkSimulator(network=network, engine="silent")
+    with pytest.raises(EngineError) as refusal:
+        simulate_dataset(simulator, pixels, num_samples=3)
+    assert str(refusal.value) == (
+        "engine 'silent' gave the counts of 'hidden' for 0 of 3 samples; it must call "
+        "on_counts(name, counts) for every spiking population and every batch (sim.engines.OnCounts)"
+    )

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
 import torch.nn.functional as F
 from builders import connect, dense, max_pooled, network_of, spiking
@@ -10,10 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import random_pixels
 
-from sim.exact.layer_sums import same_weights
+from sim.exact.count_differences import count_differences
+from sim.exact.engine import run_exact
+from sim.exact.layer_sums import LayerOptions, same_weights
+from sim.exact.layers import Form, prepare_layers
+from sim.exact.linear_kernels import exact_arithmetic, largest_factor
+from sim.results import first_divergence
 from sim.stepped import apply_maps, run_stepped
 from toolchain.networks.integer_network import IntegerNetwork, verify_integer_network
 from toolchain.networks.linear_maps import Convolution
+
+CPU = torch.device("cpu")
 
 
 def windows_of(shape, kernel, stride, padding):
@@ -97,3 +105,33 @@ def test_one_convolution_reads_all_parts_of_a_maximum():
     ]
     apart = IntegerNetwork.build(network.populations, changed)
     assert sorted(len(group) for group in same_weights(apart, "logits")) == [1, 4]
+
+
+@pytest.mark.skipif(not largest_factor(CPU), reason="no 8-bit arithmetic on this processor")
+def test_maxima_are_differences_of_counts_and_their_readers_one_product():
+    network, _ = windows_of((8, 5, 4), (3, 2), (2, 1), (1, 0))
+    options = LayerOptions(device=CPU, largest_factor=largest_factor(CPU), with_trains=False)
+    with exact_arithmetic():
+        source, *maxima, readout = prepare_layers(network, options)
+    assert source.form == Form.COUNTS
+    assert [layer.form for layer in maxima] == [Form.DIFFERENCES] * 3
+    assert len(readout.sums.edges) == 1
+    pixels = random_pixels(network, 0)
+    assert first_divergence(run_stepped(network, pixels), run_exact(network, pixels)) is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"threshold": np.full((2, 1, 1), 319)},
+        {"bias": np.full((2, 1, 1), 1)},
+        {"timesteps": 4},
+    ],
+    ids=["threshold", "bias", "timesteps"],
+)
+def test_what_is_nearly_a_difference_is_none(change):
+    network, _ = windows_of((2, 4, 4), (1, 2), (1, 2), (0, 0))
+    population = network.spiking[1]
+    assert count_differences(network, population, largest_byte=255) is not None
+    assert count_differences(network, population, largest_byte=4) is None  # T = 5 counts
+    assert count_differences(network, replace(population, **change), largest_byte=255) is None

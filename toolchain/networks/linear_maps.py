@@ -308,16 +308,19 @@ def chain_channel_sources(maps: Iterable[UnweightedMap], channels: int) -> np.nd
     return sources
 
 
-def chain_axis_matrix(maps: Iterable[UnweightedMap], axis: int, shape: Shape) -> np.ndarray:
-    """``axis_matrix`` of a chain of maps without a weight, divisors apart.
+def chain_axis_matrices(
+    maps: Iterable[UnweightedMap], shape: Shape
+) -> tuple[np.ndarray, np.ndarray]:
+    """``axis_matrix`` of a chain of maps without a weight, for rows and for columns.
 
     Args:
         shape: of the source.
     """
-    matrix = np.eye(shape[1 + axis], dtype=np.int64)
+    rows, columns = (np.eye(size, dtype=np.int64) for size in shape[1:])
     for linear_map in maps:
-        matrix = linear_map.axis_matrix(axis, len(matrix)) @ matrix
-    return matrix
+        rows = linear_map.axis_matrix(0, len(rows)) @ rows
+        columns = linear_map.axis_matrix(1, len(columns)) @ columns
+    return rows, columns
 
 
 def as_grouped_convolution(

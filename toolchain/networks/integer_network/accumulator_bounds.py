@@ -16,11 +16,15 @@ from toolchain.networks.integer_network.network import (
     largest_source_value,
 )
 from toolchain.networks.linear_maps import (
+    Convolution,
+    LinearMap,
     Shape,
+    UnweightedMap,
     WeightedMap,
     as_grouped_convolution,
-    chain_axis_matrix,
+    chain_axis_matrices,
     chain_channel_sources,
+    chain_output_shape,
     window_taps,
 )
 
@@ -73,42 +77,74 @@ def _unit_bounds(synapse: IntegerSynapse, source_shape: Shape) -> _UnitBounds:
 
 
 def _compute_unit_bounds(synapse: IntegerSynapse, source_shape: Shape) -> _UnitBounds:
-    """Sum the weights of one sign that a target reads through its window, the target with the most first.
-
-    Along each axis, ``reads[i, k]`` is the largest value of what tap k presents to target i, over the pools
-    before and behind the weight. It is less than the number of taps where a window overlaps the border, the
-    rows between others are zeros, or a target adds several.
-    """
+    before = chain_axis_matrices(synapse.pools_before, source_shape)
     convolution = as_grouped_convolution(
         synapse.weighted, synapse.weighted_input_shape(source_shape)
     )
-    reads, at_weight, pooled = [], [], 1
-    for axis in (0, 1):
-        before = chain_axis_matrix(synapse.pools_before, axis, source_shape).sum(axis=1)
-        taps = window_taps(
-            len(before),
-            convolution.kernel[axis],
-            convolution.stride[axis],
-            convolution.padding[axis],
-            convolution.dilation[axis],
-        )
-        values = (taps @ before).T  # (targets, taps)
-        behind = chain_axis_matrix(synapse.pools_after, axis, (1, len(values), len(values)))
-        at_weight.append(np.unique(values, axis=0))
-        reads.append(np.unique(behind @ values, axis=0))
-        pooled *= int(before.max())
+    at_weight = [_reads(convolution, axis, before[axis].sum(axis=1)) for axis in (0, 1)]
+    rows, columns = (int(matrix.sum(axis=1).max()) for matrix in before)
+    partial = max(int(_largest_sums(part, at_weight).max()) for part in _signed(convolution))
+    target = largest_sums(synapse.maps, source_shape)
+    return _UnitBounds(
+        target, max(rows * columns, partial, *(int(np.abs(t).max()) for t in target))
+    )
+
+
+def largest_sums(maps: Sequence[LinearMap], source_shape: Shape) -> tuple[np.ndarray, np.ndarray]:
+    """Lowest and highest sum of each target channel, for sources from 0 to 1; divisors are left out.
+
+    Args:
+        maps: with exactly one weight, of integers or reals.
+
+    Returns:
+        Arrays of shape ``(channels,)`` in the type of the sums.
+    """
+    ((at, weighted),) = ((i, m) for i, m in enumerate(maps) if isinstance(m, WeightedMap))
+    before = [m for m in maps[:at] if isinstance(m, UnweightedMap)]
+    behind = [m for m in maps[at + 1 :] if isinstance(m, UnweightedMap)]
+    shape = chain_output_shape(before, source_shape)
+    convolution = as_grouped_convolution(weighted, shape)
+    presented = chain_axis_matrices(before, source_shape)
+    added = chain_axis_matrices(behind, convolution.output_shape(shape))
+    reads = [
+        added[axis] @ _reads(convolution, axis, presented[axis].sum(axis=1)) for axis in (0, 1)
+    ]
+    rows = chain_channel_sources(behind, len(convolution.weight))
+    low, high = (
+        np.where(rows >= 0, _largest_sums(part, reads)[rows], 0) for part in _signed(convolution)
+    )
+    return -low, high
+
+
+def _reads(convolution: Convolution, axis: int, presented: np.ndarray) -> np.ndarray:
+    """Largest value that each tap presents to each target along one axis, ``(targets, taps)``.
+
+    It is less than that of a whole window at a border, and where rows between others are zeros.
+
+    Args:
+        presented: largest value of each source.
+    """
+    taps = window_taps(
+        len(presented),
+        convolution.kernel[axis],
+        convolution.stride[axis],
+        convolution.padding[axis],
+        convolution.dilation[axis],
+    )
+    return (taps @ presented).T
+
+
+def _signed(convolution: Convolution) -> tuple[np.ndarray, np.ndarray]:
+    """Magnitudes of the negative and of the positive weights, summed over the channels of each tap."""
     weight = convolution.weight
-    positive = np.maximum(weight, 0).sum(axis=1, dtype=np.int64)
-    signed = positive - weight.sum(axis=1, dtype=np.int64), positive
-    rows = chain_channel_sources(synapse.pools_after, len(weight))
-    low, high = (np.where(rows >= 0, _largest_sums(part, reads)[rows], 0) for part in signed)
-    partial = max(int(_largest_sums(part, at_weight).max()) for part in signed)
-    return _UnitBounds((-low, high), max(pooled, partial, int(low.max()), int(high.max())))
+    exact = np.int64 if np.issubdtype(weight.dtype, np.integer) else np.float64
+    positive = weight.sum(axis=1, dtype=exact, where=weight > 0)
+    return positive - weight.sum(axis=1, dtype=exact), positive
 
 
 def _largest_sums(weight: np.ndarray, reads: Sequence[np.ndarray]) -> np.ndarray:
     """Largest sum over the positions of a window, for weights ``(out, rows, columns)`` of at least 0."""
-    rows, columns = reads
+    rows, columns = (np.unique(values, axis=0) for values in reads)
     return (rows @ weight @ columns.T).max(axis=(1, 2))
 
 
