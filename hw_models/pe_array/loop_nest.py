@@ -96,6 +96,7 @@ class LoopNest:
         adds_sums: the kernel adds to the sums of an earlier kernel (residual join).
         ending: what becomes of the sums.
         unit_weights: every weight is 1 and none is read (sum pool).
+        takes_maximum: elements compare operands and keep the larger one instead of adding (max pool).
     """
 
     groups: int
@@ -115,6 +116,7 @@ class LoopNest:
     adds_sums: bool
     ending: Ending
     unit_weights: bool
+    takes_maximum: bool = False
 
     def __post_init__(self) -> None:
         assert self.sum_frames or not self.fires or self.node_steps == self.frames
