@@ -6,7 +6,9 @@ A kernel is one linear map of one synapse into the partial sums of its target. F
         for k_h: for k_w: for i in C_i/V: P_sum += W x I             one cycle each, M x N x S x V elements
         node unit
 
-With time outermost, the frame loop is around o, h and w. The schedule decides what the F *frames* are:
+A tap reads the map at ``h * stride + k_h * dilation - padding``, and that row from where the addresses say it
+is stored. With time outermost, the frame loop is around o, h and w. The schedule decides what the F *frames*
+are:
 
 - ``temporal``: the T_l timesteps, as in the paper. With averaging alignment, all frames are the same count.
 - ``bit_planes``: the bits of the count. Averaging makes the partial sum the same in every timestep, so it
