@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from math import ceil, prod
 from typing import Literal, TypeAlias
 
@@ -197,6 +198,7 @@ def tiling_of(nest: LoopNest, unrolling: Unrolling, dataflow: Dataflow) -> Tilin
     )
 
 
+@lru_cache(maxsize=1024)  # the same for every unrolling of a sweep
 def tap_positions(nest: LoopNest, axis: int) -> np.ndarray:
     """Position on the input map that each output reads through each tap of the kernel, see ``Addresses``.
 
@@ -213,7 +215,9 @@ def tap_positions(nest: LoopNest, axis: int) -> np.ndarray:
     is_read = (positions >= 0) & (positions < nest.input_size[axis])
     if (addresses := nest.addresses[axis]) is not None:
         is_read &= np.array(addresses)[np.where(is_read, positions, 0)] >= 0
-    return np.where(is_read, positions, -1)
+    result = np.where(is_read, positions, -1)
+    result.flags.writeable = False
+    return result
 
 
 def stored_positions(nest: LoopNest, axis: int) -> np.ndarray:
