@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from builders import connect, network_of, spiking
 from maximum_networks import max_pool_network
 from strategies import random_pixels
 
@@ -19,7 +20,7 @@ from hw_models.pe_array.operands import Activity, kernel_values
 from sim.results import Simulation, first_divergence
 from sim.stepped import run_stepped
 from toolchain.networks.integer_network import IntegerNetwork
-from toolchain.networks.linear_maps import Convolution, Dense, SumPool
+from toolchain.networks.linear_maps import Convolution, Dense, Resample, Scale, SumPool
 
 ARRAY = load_array("pe-array")
 WINDOWS = [
@@ -103,6 +104,42 @@ def test_pools_dense_layers_and_several_readers_of_a_maximum():
     run = run_on_array(network, ARRAY, pixels, SNN_BIT_PLANES)
     simulation = Simulation(logits=run.logits, counts=run.counts, trains=run.trains)
     assert first_divergence(run_stepped(network, pixels), simulation) is None
+
+
+def test_a_tournament_of_three_populations_is_one_pass():
+    """a + r1 + r3 of a 2x2 window, where r1 = b - a, r2 = d - c, r3 = c + r2 - a - r1, each clipped."""
+
+    def corner(row, column):
+        return Resample(rows=np.eye(6, dtype=int)[row::2], columns=np.eye(6, dtype=int)[column::2])
+
+    def taps(*weights):
+        weight = np.array(weights, np.int8).reshape(1, 1, 2, 2).repeat(2, axis=0)
+        return Convolution(weight=weight, stride=(2, 2), groups=2)
+
+    def clip(name):
+        return replace(spiking(name, (2, 3, 3), 3, 3 * 64, 96), role="maximum")
+
+    plus, minus, reader = (Scale(weight=np.full(2, w, np.int8)) for w in (64, -64, 5))
+    source = max_pool_network(("y", (2, 3, 3), (reader,), 0), shape=(2, 6, 6))
+    network = network_of(
+        source["x"], clip("r1"), clip("r2"), clip("r3"), source["y"],
+        next(s for s in source.synapses if s.target == "x"),
+        connect("x", "r1", taps(-64, 64, 0, 0)),
+        connect("x", "r2", taps(0, 0, -32, 32), exponent=1),
+        connect("x", "r3", taps(-64, 0, 64, 0)),
+        connect("r1", "r3", minus),
+        connect("r2", "r3", plus),
+        connect("x", "y", corner(0, 0), reader), connect("r1", "y", reader), connect("r3", "y", reader),
+        next(s for s in source.synapses if s.target == "logits"),
+        image=(1, 6, 6), classes=3,
+    )  # fmt: skip
+    pixels = random_pixels(network, 6)
+    activity = activity_of(network, pixels)
+    kernels = {
+        kernel.name: values for kernel, values in kernel_values(network, ANN_MULTIPLIER, activity)
+    }
+    assert list(kernels) == ["input -> x", "x -> y (max pool)", "x -> y", "y -> logits"]
+    np.testing.assert_array_equal(kernels["x -> y"][:, 0], pooled(activity.counts["x"]))
 
 
 def changed(network, name, **fields):
