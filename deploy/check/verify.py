@@ -222,6 +222,8 @@ def _rtl(build: JudgedBuild, limit: RtlLimit, on_stage: Callable[[str], None]) -
             f"; {num_left_out} longer ones over the limit of {limit.cycles:,} cycles left out "
             f"({cycles_left_out:,} cycles: --rtl-cycles {run.cycles + cycles_left_out})"
         )
+    if run.max_pools:
+        over += f"; without {', '.join(run.max_pools)}: the RTL has no comparators"
     if run.num_kernels == 0:
         return Rung(name=name, status="skipped", detail=f"no kernel{over}")
     compared = (

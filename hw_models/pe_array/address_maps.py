@@ -198,10 +198,10 @@ def _resampling(resample: Resample, reads: Selection) -> AddressedMap:
     """One tap for each time that a source counts; the taps of an output are next to each other."""
     rows = taken(reads.rows, _taps(resample.rows))
     columns = taken(reads.columns, _taps(resample.columns))
-    return _gathered(rows, columns, reads.channels)
+    return gathered(rows, columns, reads.channels)
 
 
-def _gathered(rows: np.ndarray, columns: np.ndarray, channels: np.ndarray) -> AddressedMap:
+def gathered(rows: np.ndarray, columns: np.ndarray, channels: np.ndarray) -> AddressedMap:
     """Sums over the stored rows and columns of each output, ``(outputs, taps)``, -1 for none."""
     kernel = rows.shape[1], columns.shape[1]
     return AddressedMap(
@@ -228,8 +228,8 @@ def _selected_positions(plain: AddressedMap, writes: Selection) -> AddressedMap:
         np.where(wanted[:, None] < 0, -1, stored[wanted])
         for stored, wanted in zip(taps, (writes.rows, writes.columns), strict=True)
     ]
-    gathered = _gathered(chosen[0], chosen[1], plain.channels)
-    return replace(gathered, weight=plain.weight, targets=plain.targets)
+    chosen_map = gathered(chosen[0], chosen[1], plain.channels)
+    return replace(chosen_map, weight=plain.weight, targets=plain.targets)
 
 
 def _stored_taps(plain: AddressedMap, axis: int) -> np.ndarray:

@@ -20,6 +20,7 @@ from typing_extensions import assert_never
 from hw_models.pe_array.address_maps import AddressedMap
 from hw_models.pe_array.kernel_stages import Stage, StagedSynapse, population_parts
 from hw_models.pe_array.loop_nest import Ending, LoopNest
+from hw_models.pe_array.maximum_pools import replaced_populations
 from hw_models.pe_array.modes import Frames, Mode
 from toolchain.errors import UnsupportedNetworkError
 from toolchain.networks.integer_network import (
@@ -93,7 +94,7 @@ class ArrayKernel:
     """One linear map of one synapse, as the array runs it.
 
     Attributes:
-        name: the synapse, followed by "(pool)" for sums without weights.
+        name: the synapse, followed by "(pool)" for sums without weights and "(max pool)" for comparators.
         stage_index: position among the synapse's kernels.
         stored: shape of the map in memory that it reads, flattened for a dense layer.
         source_channels: stored channel of each channel that it reads, -1 for zeros.
@@ -122,8 +123,14 @@ class ArrayKernel:
         return self.nest, self.reads, self.leaves, self.parameters
 
 
-def array_kernels(network: IntegerNetwork, mode: Mode) -> list[ArrayKernel]:
+def array_kernels(
+    network: IntegerNetwork, mode: Mode, *, with_replaced: bool = False
+) -> list[ArrayKernel]:
     """All kernels of a network in the order in which they run.
+
+    Args:
+        with_replaced: also the kernels into populations that the array does not run, because comparators
+            take the maxima that they are part of. Their counts are then known, too.
 
     Raises:
         UnsupportedNetworkError: the mode needs the same input in every step, and a synapse does not average.
@@ -133,10 +140,11 @@ def array_kernels(network: IntegerNetwork, mode: Mode) -> list[ArrayKernel]:
             f"the PE array's mode {mode} needs 'average' alignment on every synapse; compile with "
             "--alignment average, or use snn_temporal"
         )
+    replaced = set() if with_replaced else replaced_populations(network)
     return [
         kernel
         for population in network.populations
-        if not isinstance(population, IntegerInput)
+        if not isinstance(population, IntegerInput) and population.name not in replaced
         for part in population_parts(network, population.name)
         for position, synapse in enumerate(part)
         for kernel in _synapse_kernels(network, synapse, mode, position, len(part))
@@ -201,10 +209,11 @@ def _synapse_kernels(
         ending = Ending.MAPS
         if is_last:
             ending = _ending(target, mode) if position == num_synapses - 1 else Ending.JOINS
-        reads = _operand(mapped, values, selection, mode)
-        sums = _map_of_sums(stage, values)
+        # comparators take whole counts in every mode
+        frames = Frames.WHOLE_VALUE if stage.takes_maximum else mode.frames
+        reads = _operand(mapped, values, selection, frames)
+        sums = values if stage.takes_maximum else _map_of_sums(stage, values)
         weight = mapped.weight
-        pool = "" if stage.has_weights else " (pool)"
         nest = LoopNest(
             groups=weight.shape[0],
             output_channels=weight.shape[1],
@@ -218,14 +227,15 @@ def _synapse_kernels(
             input_size=mapped.input_size,
             addresses=mapped.addresses,
             frames=len(reads.selection),
-            sum_frames=mode.frames is Frames.BIT_PLANES,
+            sum_frames=frames is Frames.BIT_PLANES,
             node_steps=target.timesteps if mode.is_spiking else 1,
             adds_sums=is_last and position > 0,
             ending=ending,
             unit_weights=not stage.has_weights,
+            takes_maximum=stage.takes_maximum,
         )
         yield ArrayKernel(
-            name=f"{synapse.source} -> {synapse.target}{pool}",
+            name=f"{synapse.source} -> {synapse.target}{_label(stage)}",
             source=synapse.source,
             target=synapse.target,
             stage_index=index,
@@ -240,6 +250,12 @@ def _synapse_kernels(
             parameters=_parameters(target) if nest.ends_population else NodeParameters(),
         )
         values = sums
+
+
+def _label(stage: Stage) -> str:
+    if stage.takes_maximum:
+        return " (max pool)"
+    return "" if stage.has_weights else " (pool)"
 
 
 def _wanted_entries(
@@ -288,11 +304,11 @@ def _ending(target: IntegerSpiking | IntegerReadout, mode: Mode) -> Ending:
 
 
 def _operand(
-    mapped: AddressedMap, values: _Values, selection: tuple[int | None, ...], mode: Mode
+    mapped: AddressedMap, values: _Values, selection: tuple[int | None, ...], frames: Frames
 ) -> Operand:
-    """The operands of a map, as the frames of a mode."""
+    """The operands of a map, as frames."""
     bits, entry_bits = values.bits, values.entry_bits
-    match mode.frames:
+    match frames:
         case Frames.TIMESTEPS:
             pass
         case Frames.WHOLE_VALUE:
@@ -300,7 +316,7 @@ def _operand(
         case Frames.BIT_PLANES:
             selection, bits, entry_bits = tuple(range(bits)), 1, 1
         case _:
-            assert_never(mode.frames)
+            assert_never(frames)
     return Operand(
         shape=(len(mapped.channels), *mapped.input_size),
         selection=selection,

@@ -86,9 +86,10 @@ def estimate_kernels(kernels: Iterable[ArrayKernel], array: PeArray, mode: Mode)
     known: dict[Hashable, LayerEstimate] = {}
     layers = []
     for kernel in kernels:
-        if kernel.cost_key not in known:
-            known[kernel.cost_key] = estimate_kernel(kernel, array)
-        layers.append(replace(known[kernel.cost_key], kernel=kernel))
+        key = kernel.cost_key
+        if (layer := known.get(key)) is None:
+            layer = known[key] = estimate_kernel(kernel, array)
+        layers.append(layer if layer.kernel is kernel else replace(layer, kernel=kernel))
     return ArrayEstimate(mode=mode, array=array, layers=tuple(layers))
 
 

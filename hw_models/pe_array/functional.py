@@ -43,6 +43,8 @@ def run_on_array(
 ) -> ArrayRun:
     """Run a network in the array's loop order.
 
+    Populations that the array does not run, as comparators take their maxima, are computed besides.
+
     Args:
         pixels: integers of shape ``(B, C, H, W)``.
         mode: a spiking mode.
@@ -57,7 +59,7 @@ def run_on_array(
     logits = np.empty((len(pixels), *network.readout.shape), np.int64)
     sums: np.ndarray | None = None  # sums of the target so far
     maps: np.ndarray | None = None  # values that the next map of the synapse reads
-    for kernel in array_kernels(network, mode):
+    for kernel in array_kernels(network, mode, with_replaced=True):
         target = network[kernel.target]
         if kernel.stage_index == 0:
             maps = source_values(network, kernel, activity)
@@ -149,7 +151,10 @@ def _accumulate(
         ]
         columns = window[..., reads]  # (B, frames, C_i, K_h, K_w, columns)
         flat = columns.reshape(*columns.shape[:2], -1, len(tile.columns))
-        yield tile, weight[tile.group, _slice(tile.channels)] @ flat
+        if nest.takes_maximum:
+            yield tile, flat.max(axis=2, keepdims=True)
+        else:
+            yield tile, weight[tile.group, _slice(tile.channels)] @ flat
 
 
 class _NodeUnit:

@@ -20,9 +20,11 @@ from hw_models.pe_array.address_maps import (
     AddressedMap,
     Selection,
     addressed_map,
+    gathered,
     is_selection,
     taken,
 )
+from hw_models.pe_array.maximum_pools import MaximumPool, maximum_pools
 from toolchain.networks.integer_network import IntegerNetwork, IntegerSynapse
 from toolchain.networks.linear_maps import Dense, IntegerMap, Shape, SumPool, WeightedMap
 
@@ -36,11 +38,13 @@ class Stage:
     Attributes:
         stored: shape of the map in memory that it reads, flattened for a dense layer.
         has_weights: it multiplies by weights; otherwise every weight is 1 and none is read.
+        takes_maximum: it compares whole operands instead of adding them.
     """
 
     mapped: AddressedMap
     stored: Shape
     has_weights: bool
+    takes_maximum: bool = False
 
     @property
     def left(self) -> Shape:
@@ -50,7 +54,7 @@ class Stage:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class StagedSynapse:
-    """A synapse with its stages, in order."""
+    """A synapse with its stages; synapses that together read a maximum are the one from its source."""
 
     synapse: IntegerSynapse
     stages: tuple[Stage, ...]
@@ -66,15 +70,24 @@ class StagedSynapse:
         return replace(self, stages=(*self.stages[:-1], last))
 
 
-def staged_synapse(synapse: IntegerSynapse, source: Shape) -> StagedSynapse:
-    """The stages of a synapse.
+def _staged_pool(network: IntegerNetwork, pool: MaximumPool) -> StagedSynapse:
+    """A pass of comparators, and the maps that read the maximum."""
+    comparing = Stage(
+        mapped=gathered(pool.rows, pool.columns, pool.channels),
+        stored=network[pool.source].shape,
+        has_weights=False,
+        takes_maximum=True,
+    )
+    synapse = next(synapse for synapse in pool.members if synapse.source == pool.source)
+    stages = (comparing, *_stages(pool.following, comparing.left))
+    return StagedSynapse(synapse=synapse, stages=stages)
 
-    Args:
-        source: shape of the source population.
-    """
+
+def _stages(maps: Sequence[IntegerMap], source: Shape) -> tuple[Stage, ...]:
+    """The stages of a chain of maps on a feature map of that shape."""
     shape, reads = source, Selection.whole(source)
     sums: list[tuple[IntegerMap, Selection]] = []
-    for linear_map in synapse.maps:
+    for linear_map in maps:
         following = linear_map.output_shape(shape)
         if is_selection(linear_map, shape):
             assert not isinstance(linear_map, WeightedMap)
@@ -100,7 +113,7 @@ def staged_synapse(synapse: IntegerSynapse, source: Shape) -> StagedSynapse:
         if index < len(sums) - 1:
             num_channels = linear_map.output_shape(selected.shape)[0]
             stored, kept = stage.left, _positions(stage.mapped.targets, num_channels)
-    return StagedSynapse(synapse=synapse, stages=tuple(stages))
+    return tuple(stages)
 
 
 def _positions(targets: np.ndarray, num_channels: int) -> np.ndarray:
@@ -117,13 +130,18 @@ def population_parts(network: IntegerNetwork, name: str) -> list[list[StagedSyna
     the channels that it does not reach. The last part has the channels that no synapse reaches. A synapse
     that reaches no channel at all is not run, unless it is the only one.
     """
-    synapses = [
-        staged_synapse(synapse, network[synapse.source].shape) for synapse in network.incoming(name)
-    ]
+    pools = {synapse: pool for pool in maximum_pools(network, name) for synapse in pool.members}
+    synapses = []
+    for synapse in network.incoming(name):
+        if synapse not in pools:
+            stages = _stages(synapse.maps, network[synapse.source].shape)
+            synapses.append(StagedSynapse(synapse=synapse, stages=stages))
+        elif synapse.source == pools[synapse].source:
+            synapses.append(_staged_pool(network, pools[synapse]))
     synapses = [synapse for synapse in synapses if len(synapse.targets)] or synapses[:1]
     parts: dict[bytes, list[StagedSynapse]] = {}
-    for synapse in synapses:
-        parts.setdefault(synapse.targets.tobytes(), []).append(synapse)
+    for staged in synapses:
+        parts.setdefault(staged.targets.tobytes(), []).append(staged)
     reached = np.zeros(network[name].shape[0], np.int64)  # by how many parts
     for part in parts.values():
         reached[part[0].targets] += 1

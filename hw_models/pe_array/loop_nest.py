@@ -6,7 +6,9 @@ A kernel is one linear map of one synapse into the partial sums of its target. F
         for k_h: for k_w: for i in C_i/V: P_sum += W x I             one cycle each, M x N x S x V elements
         node unit
 
-With time outermost, the frame loop is around o, h and w. The schedule decides what the F *frames* are:
+A tap reads the map at ``h * stride + k_h * dilation - padding``, and that row from where the addresses say it
+is stored. With time outermost, the frame loop is around o, h and w. The schedule decides what the F *frames*
+are:
 
 - ``temporal``: the T_l timesteps, as in the paper. With averaging alignment, all frames are the same count.
 - ``bit_planes``: the bits of the count. Averaging makes the partial sum the same in every timestep, so it
@@ -18,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from math import ceil, prod
 from typing import Literal, TypeAlias
 
@@ -96,6 +99,7 @@ class LoopNest:
         adds_sums: the kernel adds to the sums of an earlier kernel (residual join).
         ending: what becomes of the sums.
         unit_weights: every weight is 1 and none is read (sum pool).
+        takes_maximum: elements compare operands and keep the larger one instead of adding (max pool).
     """
 
     groups: int
@@ -115,6 +119,7 @@ class LoopNest:
     adds_sums: bool
     ending: Ending
     unit_weights: bool
+    takes_maximum: bool = False
 
     def __post_init__(self) -> None:
         assert self.sum_frames or not self.fires or self.node_steps == self.frames
@@ -193,6 +198,7 @@ def tiling_of(nest: LoopNest, unrolling: Unrolling, dataflow: Dataflow) -> Tilin
     )
 
 
+@lru_cache(maxsize=1024)  # the same for every unrolling of a sweep
 def tap_positions(nest: LoopNest, axis: int) -> np.ndarray:
     """Position on the input map that each output reads through each tap of the kernel, see ``Addresses``.
 
@@ -209,7 +215,9 @@ def tap_positions(nest: LoopNest, axis: int) -> np.ndarray:
     is_read = (positions >= 0) & (positions < nest.input_size[axis])
     if (addresses := nest.addresses[axis]) is not None:
         is_read &= np.array(addresses)[np.where(is_read, positions, 0)] >= 0
-    return np.where(is_read, positions, -1)
+    result = np.where(is_read, positions, -1)
+    result.flags.writeable = False
+    return result
 
 
 def stored_positions(nest: LoopNest, axis: int) -> np.ndarray:

@@ -111,7 +111,9 @@ def sums_of_entries(kernel: ArrayKernel, values: np.ndarray) -> np.ndarray:
         rows = slice(first, first + (nest.rows - 1) * down + 1, down)
         columns = slice(left_most, left_most + (nest.columns - 1) * right + 1, right)
         window = padded[..., rows, columns]
-        if nest.unit_weights:
+        if nest.takes_maximum:
+            np.maximum(sums, window, out=sums)
+        elif nest.unit_weights:
             sums += window
         else:
             sums += np.einsum("goc,begchw->begohw", weight[..., k_h, k_w], window)

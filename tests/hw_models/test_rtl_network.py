@@ -9,6 +9,7 @@ import pytest
 from builders import connect, network_of, spiking
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from integer_maximum_networks import max_pool_network
 from random_selections import random_selection_network
 from strategies import integer_networks, random_pixels
 
@@ -145,6 +146,18 @@ def test_random_networks_kernel_by_kernel(compiled, network, time_loop, fold, se
     pixels = random_pixels(network, seed)[-1:]
     for mode in snn_schedules(network):
         hold_network(network, array, mode, pixels, compiled)
+
+
+def test_max_pools_are_left_out_by_name(rtl_cache):
+    maps = (Convolution(weight=np.ones((2, 2, 2, 2), np.int8)),)
+    network = max_pool_network(("y", (2, 1, 1), maps, 0), shape=(2, 4, 4))
+    pixels = random_pixels(network, 1, samples=1)
+    activity = activity_of(pixels, run_stepped(network, pixels))
+    result = verify_in_rtl(
+        network, ARRAY, activity, simulator="icarus", cycle_limit=10**6, cache=rtl_cache
+    )
+    assert (result.num_kernels, result.left_out, result.difference) == (6, {}, None)
+    assert result.max_pools == ("x -> y (max pool)",)
 
 
 def verify_residual(rtl_cache, *, cycle_limit, train_of_wide=None):

@@ -61,6 +61,7 @@ class RtlVerification:
     Attributes:
         cycles: cycles of all kernels that were simulated, each from start to done.
         left_out: kernels over the limit, with the cycles that each would take.
+        max_pools: names of the kernels that the RTL cannot run, as it has no comparators.
         difference: the first difference found, or None.
     """
 
@@ -68,6 +69,7 @@ class RtlVerification:
     num_kernels: int
     cycles: int
     left_out: Mapping[str, int]
+    max_pools: tuple[str, ...]
     difference: str | None
 
 
@@ -79,6 +81,8 @@ def network_kernels(
     wanted: Collection[int] | None = None,
 ) -> Iterator[KernelInNetwork]:
     """The kernels of a network with the integers of one sample.
+
+    Max pools are left out, as the RTL has no comparators.
 
     Args:
         mode: a spiking mode.
@@ -95,6 +99,8 @@ def network_kernels(
     for position, (kernel, values) in enumerate(kernel_values(network, mode, activity)):
         target = network[kernel.target]
         assert isinstance(target, IntegerSpiking | IntegerReadout)
+        if kernel.nest.takes_maximum:
+            continue
         if position not in wanted and not (
             kernel.nest.ending is Ending.JOINS and target.name in joining
         ):
@@ -163,8 +169,14 @@ def verify_in_rtl(
             array_cycles(one.kernel.nest, array.unrolling, array.dataflow) for one in kernels
         ),
         left_out=left_out,
+        max_pools=_max_pools(network),
         difference=difference,
     )
+
+
+def _max_pools(network: IntegerNetwork) -> tuple[str, ...]:
+    kernels = array_kernels(network, snn_schedules(network)[0])
+    return tuple(kernel.name for kernel in kernels if kernel.nest.takes_maximum)
 
 
 def _within_limit(
@@ -176,6 +188,7 @@ def _within_limit(
         (array_cycles(kernel.nest, array.unrolling, array.dataflow), mode, position, kernel.name)
         for mode in modes
         for position, kernel in enumerate(array_kernels(network, mode))
+        if not kernel.nest.takes_maximum
     ]
     wanted: dict[Mode, set[int]] = {mode: set() for mode in modes}
     left_out: dict[str, int] = {}
