@@ -16,6 +16,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 console = Console(highlight=False, soft_wrap=True)
 
+MOST_SHOWN = 10_000
+"""Most samples of a run that is shown, or checked neuron by neuron: its records grow with them."""
+
+MOST_OF_A_RESOURCE = 1_000_000
+"""Most slots of a buffer or replicas of a population that are counted: no target has as many."""
+
 Choice = TypeVar("Choice", bound=str)
 
 BuildArgument = Annotated[Path, typer.Argument(help="Build folder of `qac-deploy compile`.")]
