@@ -71,7 +71,7 @@ def read_yaml(path: Path) -> tuple[Any, str]:
         if root is None:
             return None, text
         _count("content", root, _parts_of_node, lambda where, node: None)
-        return loader.construct_document(root), text  # type: ignore[no-untyped-call]
+        return loader.construct_document(root), text
     except yaml.YAMLError as error:
         raise ValueError(str(error).splitlines()[0]) from error
     except RecursionError:

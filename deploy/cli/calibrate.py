@@ -28,7 +28,8 @@ def calibrate_command(
         typer.Option(help="Temporal alignment to calibrate for: average, replicate or truncate."),
     ] = "truncate",
     timesteps: Annotated[
-        int | None, typer.Option(min=1, help="T of every population (default: as trained).")
+        int | None,
+        typer.Option(min=1, max=1_024, help="T of every population (default: as trained)."),
     ] = None,
     data: Annotated[
         str | None, typer.Option(help="Data set (default: the one the network was trained on).")
@@ -40,7 +41,9 @@ def calibrate_command(
         str, typer.Option(help="What shares a calibrated value: layer or channel.")
     ] = "channel",
     epochs: Annotated[int, typer.Option(min=1, help="Calibration epochs.")] = 20,
-    learning_rate: Annotated[float, typer.Option(help="Initial learning rate of Adam.")] = 0.01,
+    learning_rate: Annotated[
+        float, typer.Option(min=1e-9, max=1e3, help="Initial learning rate of Adam.")
+    ] = 0.01,
     out: Annotated[Path, typer.Option(help="Model file to write.")] = Path("calibrated.pt"),
     as_json: JsonOption = False,
 ) -> None:

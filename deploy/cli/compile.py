@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from deploy.cli.console import (
+    MOST_OF_A_RESOURCE,
+    MOST_SHOWN,
     AccuracyOption,
     JsonOption,
     ModelArgument,
@@ -41,7 +43,9 @@ def compile_command(
     slots: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Slots of each alignment buffer, per replica (default: the target's)."
+            min=1,
+            max=MOST_OF_A_RESOURCE,
+            help="Slots of each alignment buffer, per replica (default: the target's).",
         ),
     ] = None,
     replicate: Annotated[
@@ -89,10 +93,15 @@ def compile_command(
     accuracy: AccuracyOption = None,
     accuracy_budget: Annotated[
         float,
-        typer.Option(min=0, help="Percentage points of accuracy that --optimize may give up."),
+        typer.Option(
+            min=0, max=100, help="Percentage points of accuracy that --optimize may give up."
+        ),
     ] = 0.0,
     samples: Annotated[
-        int, typer.Option(min=1, help="Samples in the pipeline run that the report shows.")
+        int,
+        typer.Option(
+            min=1, max=MOST_SHOWN, help="Samples in the pipeline run that the report shows."
+        ),
     ] = 16,
     as_json: JsonOption = False,
 ) -> None:
@@ -154,5 +163,10 @@ def _replicas(text: str) -> tuple[str, int]:
     if not name or not count.isdecimal():
         raise typer.BadParameter(
             f"must be NAME=COUNT, such as conv3=2, not '{text}'", param_hint="--replicate"
+        )
+    if len(count) > len(str(MOST_OF_A_RESOURCE)) or int(count) > MOST_OF_A_RESOURCE:
+        raise typer.BadParameter(
+            f"must be at most {MOST_OF_A_RESOURCE:,} replicas, not {count[:20]}",
+            param_hint="--replicate",
         )
     return name, int(count)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +24,15 @@ from rich.progress import (
 )
 
 console = Console(highlight=False, soft_wrap=True)
+
+MOST_SHOWN = 10_000
+"""Most samples of a run that is shown, or checked neuron by neuron: its records grow with them."""
+
+MOST_OF_A_RESOURCE = 1_000_000
+"""Most slots of a buffer or replicas of a population that are counted: no target has as many."""
+
+_NUMBER = re.compile(r"[\d,]+")
+_SECONDS_PER_LINE = 10.0
 
 Choice = TypeVar("Choice", bound=str)
 
@@ -79,12 +90,34 @@ def choice(value: str, choices: Iterable[Choice], option: str) -> Choice:
 
 @contextmanager
 def status(message: str, *, hidden: bool) -> Iterator[Callable[[str], None]]:
-    """Show a message while the block runs; the block gets a function that changes the message."""
+    """Show a message while the block runs; the block gets a function that changes the message.
+
+    It is shown on standard error; where that is no terminal, such as a log, as one line per stage.
+    """
+    shown_on = Console(stderr=True)
     if hidden:
         yield lambda words: None
-        return
-    with console.status(message) as shown:
-        yield lambda words: shown.update(escape(words))
+    elif shown_on.is_terminal:
+        with shown_on.status(escape(message)) as shown:
+            yield lambda words: shown.update(escape(words))
+    else:
+        show = _lines()
+        show(message)
+        yield show
+
+
+def _lines() -> Callable[[str], None]:
+    """A function that prints messages as lines, but not those that differ in numbers alone."""
+    last = ""
+
+    def show(words: str) -> None:
+        nonlocal last
+        stage = _NUMBER.sub("", words)
+        if stage != last:
+            print(words, file=sys.stderr, flush=True)
+            last = stage
+
+    return show
 
 
 @contextmanager
@@ -98,9 +131,28 @@ def resumable(progress: Progress) -> Iterator[None]:
         raise typer.Exit(130) from None
 
 
+class _Bar(Progress):
+    """A progress bar that is also readable in a log: a line per note, and every few seconds."""
+
+    _last_note = ""
+    _last_line = time.monotonic()
+
+    def update(self, task_id: TaskID, **changes: Any) -> None:
+        super().update(task_id, **changes)
+        if self.disable or self.console.is_terminal:
+            return
+        task, now = self.tasks[task_id], time.monotonic()
+        note = str(task.fields["note"])
+        if note == self._last_note and now < self._last_line + _SECONDS_PER_LINE:
+            return
+        self._last_note, self._last_line = note, now
+        done = "" if task.total is None else f" {task.completed:,.0f}/{task.total:,.0f}"
+        print(f"{task.description}{done} {note}".rstrip(), file=sys.stderr, flush=True)
+
+
 def progress_bar(*, hidden: bool) -> Progress:
     """A progress bar on standard error, so that output can be piped."""
-    return Progress(
+    return _Bar(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),

@@ -66,7 +66,10 @@ def simulate(
         int | None, typer.Option(min=1, help="Number of test samples (default: all; 16 for lava).")
     ] = None,
     workers: Annotated[
-        int, typer.Option(min=1, help="Processes on this machine; above 1 they are run by Dask.")
+        int,
+        typer.Option(
+            min=1, max=1_024, help="Processes on this machine; above 1 they are run by Dask."
+        ),
     ] = 1,
     scheduler: Annotated[
         str | None,

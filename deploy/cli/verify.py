@@ -9,6 +9,7 @@ import typer
 from rich.markup import escape
 
 from deploy.cli.console import (
+    MOST_SHOWN,
     BuildArgument,
     JsonOption,
     LavaPythonOption,
@@ -26,7 +27,7 @@ _MARKS = {
 
 def verify_command(
     build: BuildArgument,
-    samples: Annotated[int, typer.Option(min=1, help="Test samples per rung.")] = 4,
+    samples: Annotated[int, typer.Option(min=1, max=MOST_SHOWN, help="Test samples per rung.")] = 4,
     lava_python: LavaPythonOption = None,
     rtl: Annotated[
         bool,

@@ -188,6 +188,6 @@ def _key(options: CompileOptions) -> Hashable:
 
 
 def mean_timesteps(network: IntegerNetwork) -> float:
-    """Mean T of the spiking populations."""
+    """Mean T of the spiking populations; 0 without one."""
     spiking = network.spiking
-    return sum(p.timesteps for p in spiking) / len(spiking)
+    return sum(p.timesteps for p in spiking) / max(len(spiking), 1)

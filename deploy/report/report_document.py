@@ -53,9 +53,9 @@ def report_document(compilation: Compilation) -> Report:
         "data_sha256": None if c.data_record is None else c.data_record["data_sha256"],
         "data_contents": c.data_contents,
         "data_note": c.data_note,
-        "mean_timesteps": sum(timesteps.values()) / len(timesteps),
+        "mean_timesteps": sum(timesteps.values()) / max(len(timesteps), 1),
         "mean_timesteps_by_neurons": sum(t * neurons[n] for n, t in timesteps.items())
-        / sum(neurons.values()),
+        / max(sum(neurons.values()), 1),
         "populations": [_population(c, p) for p in c.design.network.populations],
         "synapses": [_synapse(c, s) for s in c.design.network.synapses],
         "fidelity": None if c.fidelity is None else plain(c.fidelity),

@@ -39,7 +39,7 @@ def print_summary(report: Report, console: Console) -> None:
     pipeline = report["pipeline"]
     console.print(
         f"[bold]{escape(report['model']['file'])}[/bold] on [bold]{escape(report['target']['name'])}[/bold]: "
-        f"mean T {report['mean_timesteps']:.2f}, {_cores(report['mapping'])}"
+        f"{_timesteps(report)}, {_cores(report['mapping'])}"
     )
     if fidelity := report["fidelity"]:
         data = report["data"] or ""
@@ -128,6 +128,12 @@ def _pace(profile: str, cost: CostRecord) -> str:
         f"{mesh / cost['interval_s']:.0%} for spikes in the mesh, barriers take "
         f"{cost['barrier_share']:.0%}; {escape(slowest)} sets the pace {pace:.0%} of the time"
     )
+
+
+def _timesteps(report: Report) -> str:
+    if not any(population["kind"] == "spiking" for population in report["populations"]):
+        return "no spiking population: the readout adds up the pixels' integers"
+    return f"mean T {report['mean_timesteps']:.2f}"
 
 
 def _cores(mapping: MappingRecord) -> str:

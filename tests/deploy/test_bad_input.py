@@ -11,12 +11,15 @@ import sys
 import zipfile
 from contextlib import suppress
 
+import numpy as np
 import pytest
 import torch
-from installed_command import COMMAND
+from builders import float_connect, float_dense, float_network_of
+from installed_command import COMMAND, from_message
 
+from deploy.build.load import load_report
 from deploy.cli import main as command_line
-from toolchain.files.checkpoint import content_digests
+from toolchain.files.checkpoint import Checkpoint, content_digests, save_checkpoint
 
 
 @pytest.fixture
@@ -339,7 +342,7 @@ def main(monkeypatch, capsys, tmp_path):
         monkeypatch.setattr(sys, "argv", ["qac-deploy", *map(str, arguments)])
         with pytest.raises(SystemExit) as ended:
             command_line.main()
-        return ended.value.code, capsys.readouterr().err
+        return ended.value.code, from_message(capsys.readouterr().err)
 
     return run
 
@@ -393,3 +396,33 @@ def test_an_output_that_is_full_and_one_without_all_characters(compiled):
     process = report(subprocess.PIPE, PYTHONIOENCODING="ascii")
     assert process.returncode == 0
     assert "\\xd7" in process.stdout  # the sign of a product in the heading of the array's tables
+
+
+@pytest.mark.parametrize(
+    ("arguments", "limit"),
+    [
+        (["compile", "x", "--samples", 10**9], "less than or equal to 10000"),
+        (["compile", "x", "--slots", 10**27], "less than or equal to 1000000"),
+        (["compile", "x", "--accuracy-budget", "inf"], "less than or equal to 100"),
+        (["compile", "x", "--replicate", f"stem={10**27}"], "at most 1,000,000 replicas"),
+        (["verify", "x", "--samples", 10**9], "less than or equal to 10000"),
+        (["cross-check", "x", "--samples", 10**9], "less than or equal to 10000"),
+        (["simulate", "x", "--workers", 10**9], "less than or equal to 1024"),
+        (["calibrate", "x", "--timesteps", 10**9], "less than or equal to 1024"),
+        (["calibrate", "x", "--learning-rate", -1], "greater than or equal to"),
+    ],
+)
+def test_a_number_beyond_any_use_is_refused_with_its_limit(main, arguments, limit):
+    status, said = main(*arguments)
+    assert status == 2
+    assert limit in " ".join(said.replace("│", "").split())
+
+
+def test_a_network_without_a_spiking_population_has_a_report(main, tmp_path):
+    network = float_network_of(
+        float_connect("input", "readout", float_dense(np.ones((3, 4)))),
+        image=(1, 2, 2), max_value=15, unit=1 / 15, readout="readout", classes=3, bias=np.zeros(3),
+    )  # fmt: skip
+    save_checkpoint(tmp_path / "linear.pt", Checkpoint(network, {}))
+    assert main("compile", "linear.pt")[0] == 0
+    assert load_report(tmp_path / "build")["mean_timesteps"] == 0

@@ -46,6 +46,15 @@ def test_train_says_when_it_missed_the_timestep_budget_and_what_is_capped(qac_de
     )
 
 
+def test_a_log_has_a_line_per_epoch_and_per_stage(trained, compiled):
+    """Where standard error is no terminal."""
+    epochs = [line for line in trained[0].stderr.splitlines() if "epoch" in line or "loss" in line]
+    assert len(epochs) >= 30
+    stages = compiled[0].stderr.splitlines()
+    assert stages[:3] == ["compiling", "reading the model", "lowering to integers"]
+    assert stages[-1] == "writing build"
+
+
 def test_compile_writes_a_full_build_and_a_summary(compiled):
     process, build = compiled
     assert process.returncode == 0, process.stderr
