@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from deploy.build.folder import BUILD, require_unchanged
+from deploy.report.records import VERSION
 from toolchain.errors import ModelFileError
 
 if TYPE_CHECKING:
@@ -113,4 +114,9 @@ def _read_report(folder: Path) -> Report:
         ) from error
     if not isinstance(report, dict) or report.get("format") != "qac-deploy report":
         raise ModelFileError(f"{path}: not a qac-deploy report; compile the model again")
+    if report.get("version") != VERSION:
+        raise ModelFileError(
+            f"{path}: is of another version of qac-deploy ({report.get('version')!r}, not {VERSION}); "
+            f"compile the model again"
+        )
     return cast("Report", report)

@@ -13,6 +13,7 @@ from deploy.build.load import read_build
 from deploy.check.report_figures import first_difference, report_difference
 from deploy.compile.compile_model import compile_model
 from deploy.design.compilation import CompileOptions
+from toolchain.errors import ModelFileError
 from toolchain.files.checkpoint import Checkpoint, save_checkpoint
 
 
@@ -110,3 +111,11 @@ def test_rounding_is_no_difference_but_a_type_or_a_field_is():
     assert far == "fidelity.same_argmax is 530, must be 540"
     exact = first_difference({"integer_accuracy": 0.5}, {"integer_accuracy": 0.502}, "fidelity")
     assert exact == "fidelity.integer_accuracy is 0.502, must be 0.5"
+
+
+def test_a_report_of_another_version_is_refused(folder):
+    change_report(folder / "build", "version", value=1)
+    with pytest.raises(
+        ModelFileError, match=r"report.json: is of another version .* compile the model"
+    ):
+        read_build(folder / "build")
