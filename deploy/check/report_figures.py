@@ -19,12 +19,11 @@ from toolchain.datasets import Dataset, load_recorded
 from toolchain.errors import DataError
 from toolchain.files.checkpoint import load_checkpoint
 
-_SEARCH = ("design_points", "sensitivity", "data_note")
-"""Fields that a search made, that take as long as all others, or that were true when it was compiled."""
+_OF_OTHER_DESIGNS = ("design_points", "sensitivity", "alignment_trade")
+"""Fields of a search and of comparisons, which take longer than all others."""
 
 _OF_DATA = (
     "fidelity",
-    "alignment_trade",
     "costs",
     "asynchronous",
     "cost_samples",
@@ -59,11 +58,11 @@ def report_difference(build: Build) -> tuple[str | None, str]:
         model=build.folder / MODEL,
         checkpoint=checkpoint,
         out=build.folder,
-        with_sensitivity=False,
+        with_other_designs=False,
     )
     expected = _plain(report_document(compilation))
-    left_out = [field for field in _SEARCH[:2] if found.get(field)]
-    _take(expected, found, _SEARCH)
+    left_out = [field for field in _OF_OTHER_DESIGNS if found.get(field)]
+    _take(expected, found, (*_OF_OTHER_DESIGNS, "data_note"))
     _take(expected["model"], found.get("model"), ("file",))
     if dataset is None and found.get("data") is not None:
         left_out.append("what needs its data set")
@@ -76,8 +75,6 @@ def report_difference(build: Build) -> tuple[str | None, str]:
         left_out.append(f"accuracies by {function}")
         accuracies = ("accuracy_function", "float_accuracy", "integer_accuracy")
         _take(expected["fidelity"], found["fidelity"], accuracies)
-        for ours, theirs in _pairs(expected, found, "alignment_trade"):
-            _take(ours, theirs, ("integer_accuracy",))
     difference = first_difference(expected, found, "")
     if difference is not None:
         return f"{REPORT}: {difference}", ""
