@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from deploy.build.folder import BUILD, require_unchanged
+from deploy.report.records import VERSION
 from toolchain.bounded_readers import read_json
 from toolchain.errors import ModelFileError
 from toolchain.files.whole_files import PREFIX
@@ -172,4 +173,9 @@ def _read_report(folder: Path) -> Report:
         ) from error
     if not isinstance(report, dict) or report.get("format") != "qac-deploy report":
         raise ModelFileError(f"{path}: not a qac-deploy report; compile the model again")
+    if report.get("version") != VERSION:
+        raise ModelFileError(
+            f"{path}: is of another version of qac-deploy ({report.get('version')!r}, not {VERSION}); "
+            f"compile the model again"
+        )
     return cast("Report", report)

@@ -15,6 +15,7 @@ from deploy.build.folder import BUILD, changes_of
 from deploy.build.load import LAVA, MODEL
 from deploy.check.engines import compare_array, compare_lava_run, run_build_in_lava
 from deploy.check.judged_build import JudgedBuild
+from deploy.check.report_figures import report_difference
 from deploy.design.design import lower_model
 from hw_models.multicore.pipeline.pipeline_ticks import schedule_pipeline
 from hw_models.pe_array.modes import snn_schedules
@@ -82,6 +83,8 @@ def verify(
     yield _lava(build, lava_python)
     on_stage("PE array")
     yield _pe_array(build)
+    on_stage("measuring again")
+    yield _report(build)
     if rtl is not None:
         yield _rtl(build, rtl, on_stage)
 
@@ -195,6 +198,14 @@ def _pe_array(build: JudgedBuild) -> Rung:
     schedules = len(snn_schedules(build.network))
     compared = f"counts, trains and logits of {build.samples.name}, {schedules} schedules"
     return _rung(name, difference, compared)
+
+
+def _report(build: JudgedBuild) -> Rung:
+    difference, left_out = report_difference(build)
+    compared = "every figure computed again, and the page, the array's file and the trace"
+    return _rung(
+        "build -> report", difference, compared + (f"; left out: {left_out}" if left_out else "")
+    )
 
 
 def _rtl(build: JudgedBuild, limit: RtlLimit, on_stage: Callable[[str], None]) -> Rung:

@@ -93,8 +93,9 @@ def calibrate_command(
         f"  mean squared error of the logits on held-out images: {result['held_out_error_before']:.4f} "
         f"-> {result['held_out_error_after']:.4f}"
     )
-    console.print(
-        f"  accuracy on {result['test_samples']:,} test images: {result['accuracy_before']:.2%} -> "
-        f"{result['accuracy_after']:.2%}"
-    )
+    before, after = result["accuracy_before"], result["accuracy_after"]
+    if before is not None and after is not None:
+        console.print(
+            f"  accuracy on {result['test_samples']:,} test images: {before:.2%} -> {after:.2%}"
+        )
     print_next(f"compile {out} --target loihi-sim")

@@ -50,7 +50,8 @@ def verify_command(
 
     The rungs: every file of the build is compared with its digest; the model is lowered again; every core
     computes from its own axons, synapse lists and buffer slots; the Lava bundle is read back and run; the
-    PE array computes in its own loop order, and with --rtl in SystemVerilog, cycle by cycle.
+    PE array computes in its own loop order, and with --rtl in SystemVerilog, cycle by cycle; the figures of
+    the report are computed again, but not those of other designs.
 
     If a rung differs, the first difference is printed (the file, or population, neuron, timestep and both
     values) and the exit code is 1.

@@ -4,28 +4,25 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from deploy.backends.lava.emit_bundle import emit_bundle
 from deploy.build.folder import BUILD, require_replaceable_folder, whole_folder, write_json
 from deploy.build.load import ARRAY, LAVA, MODEL, REPORT, TARGET
+from deploy.compile.measure_design import measure_design
 from deploy.design.accuracy import Accuracy, AccuracyFunction, as_accuracy
-from deploy.design.array_comparison import compare_on_array
 from deploy.design.compilation import Compilation, CompileOptions, DesignPoint
-from deploy.design.design import build_design, lowering
-from deploy.design.fidelity import check_fits, compare_alignments, measure_fidelity
-from deploy.design.sensitivity import sensitivity
-from deploy.design.steady_costs import shown_samples, steady_run
+from deploy.design.design import build_design
+from deploy.design.fidelity import check_fits
 from deploy.optimize.search import optimize_design
 from deploy.report.chrome_trace import chrome_trace
 from deploy.report.html import render_html
 from deploy.report.report_document import report_document
 from hw_models.multicore.mapping.mapping_file import MAPPING, mapping_document
-from hw_models.multicore.pipeline.initiation_interval import initiation_interval, single_changes
-from hw_models.multicore.pipeline.pipeline_ticks import schedule_pipeline
 from hw_models.pe_array.array_description import load_array
 from hw_models.target_description import load_target
-from toolchain.datasets import Dataset, data_record, load_dataset, load_recorded
+from toolchain.datasets import Dataset, load_dataset, load_recorded
 from toolchain.errors import DataError
 from toolchain.files.checkpoint import Checkpoint, load_checkpoint
 from toolchain.networks.integer_network.serialize import save_integer_network
@@ -59,48 +56,18 @@ def compile_model(
         design, points = optimize_design(
             design, checkpoint.graph, target, dataset, on_stage, measure
         )
-    network, mapping, pipeline = design.network, design.mapping, design.pipeline
-    on_stage("scheduling the pipeline")
-    schedule = schedule_pipeline(pipeline, options.samples)
-    fidelity, trade, shown = None, [], None
-    if dataset is not None:
-        on_stage(f"measuring on {dataset.name}")
-        fidelity = measure_fidelity(design.graph, network, dataset, measure)
-        trade = compare_alignments(
-            design.graph,
-            lowering(target, options),
-            design.provisioning,
-            target.link_ticks,
-            dataset,
-            measure,
-        )
-        shown = shown_samples(network, dataset)
-    run = None if shown is None else steady_run(mapping, pipeline, shown)
-    on_stage("counting the PE array's cycles")
-    on_array = compare_on_array(network, array, dataset)
-    on_stage("varying the assumed figures")
-    compilation = Compilation(
+    measured = measure_design(
+        design,
+        target,
+        array,
+        dataset,
         model=model,
-        design=design,
         checkpoint=checkpoint,
-        target=target,
-        array=array,
-        schedule=schedule,
-        interval=initiation_interval(pipeline),
-        changes=single_changes(pipeline),
-        data_name=None if dataset is None else dataset.name,
-        data_record=None if dataset is None else data_record(dataset, out),
-        data_contents=[] if dataset is None else dataset.contents,
-        data_note=data_note,
-        fidelity=fidelity,
-        alignment_trade=trade,
-        design_points=points,
-        costs={} if run is None else run.costs(target),
-        asynchronous={} if run is None else run.without_barrier(target),
-        cost_samples=0 if shown is None else len(shown.pixels),
-        sensitivity=sensitivity(design, target, dataset, run),
-        on_array=on_array,
+        out=out,
+        accuracy=measure,
+        on_stage=on_stage,
     )
+    compilation = replace(measured, data_note=data_note, design_points=points)
     on_stage(f"writing {out}")
     _write(compilation, out)
     return compilation

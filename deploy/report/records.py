@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from hw_models.pe_array.modes import ModeName
     from toolchain.networks.layer_graph import AlignmentMethod
 
+VERSION = 2  # 1 without outputs and contents of the data set
+
 
 def plain(value: Any) -> Any:
     """Turn a dataclass into plain containers: the record of its name."""

@@ -9,6 +9,7 @@ from deploy.design.compilation import Compilation
 from deploy.report.array_document import array_document
 from deploy.report.comparison import array_rows, pipeline_rows
 from deploy.report.records import (
+    VERSION,
     CoreRecord,
     PipelineRecord,
     PopulationRecord,
@@ -33,7 +34,6 @@ from toolchain.networks.integer_network.accumulator_bounds import potential_inte
 from toolchain.networks.linear_maps import describe
 
 FORMAT = "qac-deploy report"
-VERSION = 1
 
 
 def report_document(compilation: Compilation) -> Report:

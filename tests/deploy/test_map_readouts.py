@@ -22,6 +22,7 @@ from deploy.design.compilation import CompileOptions
 from deploy.design.fidelity import check_fits, measure_fidelity
 from deploy.optimize.measurements import Measurements
 from deploy.report.terminal import print_summary
+from deploy.train.calibrate_model import CalibrateOptions, calibrate_model
 from hw_models.target_description import load_target
 from sim.engines import ENGINES, Request
 from sim.results import first_divergence
@@ -158,8 +159,8 @@ def test_every_engine_and_rung_computes_the_same_maps(build):
         raise LavaError("not in this test")
 
     rungs = {rung.name: rung for rung in verify(loaded, no_lava)}
-    names = ("quantized ANN -> integer network", "integer network -> cores")
-    assert [rungs[name].status for name in names] == ["equal", "equal"]
+    names = ("quantized ANN -> integer network", "integer network -> cores", "build -> report")
+    assert [rungs[name].status for name in names] == ["equal"] * 3
 
 
 @pytest.mark.parametrize(
@@ -290,3 +291,13 @@ def test_masks_of_a_network_that_chooses_classes_need_an_accuracy():
         "its accuracy with --accuracy FILE.py:FUNCTION, or choose the data set it was trained on with --data"
     )
     check_fits(graph, dataset, Accuracy(name="any", function=lambda logits, labels: 1.0))
+
+
+def test_calibration_of_maps_has_no_accuracy(place):
+    options = CalibrateOptions(
+        alignment="truncate", timesteps=None, granularity="channel", samples=8, epochs=1,
+        learning_rate=0.1, data=None,
+    )  # fmt: skip
+    report = calibrate_model(place / "model.pt", place / "calibrated.pt", options)
+    assert (report["accuracy_before"], report["accuracy_after"]) == (None, None)
+    assert report["held_out_error_before"] > 0

@@ -23,6 +23,7 @@ RUNGS = [
     "integer network -> Lava bundle",
     "Lava bundle -> Lava on the CPU",
     "integer network -> PE array",
+    "build -> report",
 ]
 
 
