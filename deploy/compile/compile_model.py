@@ -20,11 +20,12 @@ from deploy.report.chrome_trace import chrome_trace
 from deploy.report.html import render_html
 from deploy.report.report_document import report_document
 from hw_models.multicore.mapping.mapping_file import MAPPING, mapping_document
+from hw_models.multicore.mapping.size_estimate import check_size
 from hw_models.pe_array.array_description import load_array
 from hw_models.target_description import load_target
 from toolchain.datasets import Dataset, load_dataset, load_recorded
 from toolchain.errors import DataError
-from toolchain.files.checkpoint import Checkpoint, load_checkpoint
+from toolchain.files.checkpoint import Checkpoint, load_checkpoint, load_structure
 from toolchain.networks.integer_network.serialize import save_integer_network
 
 
@@ -45,9 +46,15 @@ def compile_model(
         QacDeployError: the model, a description or the data set cannot be used, or the network does not fit.
     """
     require_replaceable_folder(out, BUILD)
+    target, array = load_target(options.target), load_array(options.array)
+    on_stage("estimating the size")
+    structure = load_structure(model)
+    if structure is not None:
+        slots = options.slots or target.default_buffer_slots
+        check_size(structure, target, slots, options.replicate)
+        del structure
     on_stage("reading the model")
     checkpoint = load_checkpoint(model)
-    target, array = load_target(options.target), load_array(options.array)
     measure = as_accuracy(accuracy)
     dataset, data_note = _dataset(model, checkpoint, options, measure)
     design = build_design(checkpoint.graph, target, options, on_stage)

@@ -103,7 +103,8 @@ def test_a_threshold_for_each_neuron_takes_many_cores_and_a_refusal_names_the_re
     assert str(refusal.value) == (
         "the network needs 10 cores, 6 more than the 4 of small, one chip (most: hidden 8, logits 1, "
         "source 1; hidden fills the threshold profiles of its cores); give its neurons fewer different "
-        "thresholds: at most one per channel, and `compile --thresholds` to share them between channels"
+        "thresholds: at most one per channel, and `compile --thresholds` to share them between channels, or "
+        "use 3 chips (chips.count in a copy of the target's file, given with --target), or fewer channels"
     )
 
 
@@ -253,8 +254,8 @@ def test_a_chip_that_is_too_small_says_by_how_much_and_what_would_fit():
 
     assert refusal(4) == (
         "the network needs 3 cores, 2 more than the 1 of small, one chip (most: logits 3; logits fills "
-        "the compartments of its cores); with one slot in every buffer (--slots 1) it still needs 2; use "
-        "fewer channels or a larger target"
+        "the compartments of its cores); use 3 chips (chips.count in a copy of the target's file, given "
+        "with --target), or fewer channels"
     )
     assert refusal(5).endswith("with one slot in every buffer (--slots 1) it needs 1 and fits")
     with pytest.raises(MappingError) as refused:
@@ -264,7 +265,8 @@ def test_a_chip_that_is_too_small_says_by_how_much_and_what_would_fit():
             uniform_provisioning(network, 2, {"logits": 2}),
         )
     assert str(refused.value).endswith(
-        "it still needs 2; use fewer replicas, fewer channels or a larger target"
+        "use 6 chips (chips.count in a copy of the target's file, given with --target), or fewer replicas "
+        "or fewer channels"
     )
 
 

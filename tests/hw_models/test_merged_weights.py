@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import chain
+
 import numpy as np
 import pytest
 from builders import connect, float_connect, float_network_of, float_spiking, network_of, spiking
@@ -13,6 +16,7 @@ from single_synapses import dense_synapses
 from small_networks import one_layer
 from small_targets import small_target
 
+from hw_models.multicore.cost.event_counts import count_events
 from hw_models.multicore.mapping.connectivity import connectivity
 from hw_models.multicore.mapping.core_program import core_programs
 from hw_models.multicore.mapping.mapping import map_network
@@ -23,7 +27,14 @@ from sim.core_by_core import frames_and_probes, verify_cores
 from sim.stepped import apply_maps, run_stepped
 from toolchain.errors import IntegerWidthError, MappingError
 from toolchain.networks.integer_network.merged_weights import kernel, largest_merged_weight
-from toolchain.networks.linear_maps import AveragePool, Convolution, Dense, Scale, SumPool
+from toolchain.networks.linear_maps import (
+    AveragePool,
+    Convolution,
+    Dense,
+    Scale,
+    SumPool,
+    with_weight,
+)
 from toolchain.passes import lower_to_integers
 
 LOIHI = load_target("loihi-sim")
@@ -138,3 +149,19 @@ def test_a_network_of_wider_merged_weights_is_not_mapped():
     )
     with pytest.raises(MappingError, match="add up to a weight of 270, which exceeds 8 bits"):
         map_network(network, LOIHI, uniform_provisioning(network, 2))
+
+
+def test_a_network_of_zeros_is_mapped_and_counted_without_a_single_synapse():
+    network = one_layer(Convolution(weight=np.zeros((2, 2, 3, 3), np.int8)), (2, 3, 3))
+    synapses = [
+        replace(s, weighted=with_weight(s.weighted, s.weighted.weight * 0))
+        for s in network.synapses
+    ]
+    network = type(network).build(network.populations, synapses)
+    mapping = map_network(network, LOIHI, uniform_provisioning(network, 2))
+    assert not list(chain(*(route.source for route in mapping.routes())))
+    pixels = np.ones((2, *network.input.shape), np.int64)
+    schedule = schedule_pipeline(mapping.pipeline, 2)
+    events = count_events(mapping, schedule, pixels, run_stepped(network, pixels).trains)
+    assert not any(e.any() for e in (events.convolution, events.synaptic, events.messages_out))
+    assert all(core.use.synapse_words == core.use.input_axons == 0 for core in mapping.cores)

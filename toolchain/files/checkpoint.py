@@ -15,10 +15,11 @@ import torch
 from toolchain.bounded_readers import require_plain
 from toolchain.datasets import with_digest
 from toolchain.errors import ModelFileError, UnsupportedNetworkError
-from toolchain.files.plain_torch_file import load_plain_zip, save_plain_zip
+from toolchain.files.plain_torch_file import load_mapped_zip, load_plain_zip, save_plain_zip
 from toolchain.files.whole_files import MODEL_FILE
 from toolchain.networks.layer_graph import LayerGraph, Synapse, verify_layer_graph
 from toolchain.networks.layer_graph.populations import POPULATION_KINDS
+from toolchain.networks.layer_graph.structure import verify_structure
 from toolchain.networks.map_records import read_synapse, write_synapse
 from toolchain.networks.population_records import read_population, write_population
 from toolchain.networks.record_reader import RecordReader
@@ -101,6 +102,29 @@ def load_checkpoint(path: Path) -> Checkpoint:
     except UnsupportedNetworkError as error:
         raise ModelFileError(f"{path}: {error}") from error
     return Checkpoint(graph, training)
+
+
+def load_structure(path: Path) -> LayerGraph | None:
+    """The layer graph of a model file whose weights are read only as they are used, and not checked.
+
+    Returns:
+        None if the file is damaged or no model; ``load_checkpoint`` says why.
+    """
+    root = RecordReader(path, "", load_mapped_zip(path))
+    try:
+        tensors = _tensors(root)
+        populations = [
+            read_population(r, POPULATION_KINDS, tensors, np.generic)
+            for r in root.record_list("populations")
+        ]
+        synapses = [
+            Synapse(**read_synapse(r, tensors, np.generic)) for r in root.record_list("synapses")
+        ]
+        graph = LayerGraph.build(populations, synapses)
+        verify_structure(graph)
+    except (ModelFileError, UnsupportedNetworkError):
+        return None
+    return graph
 
 
 def content_digests(document: Mapping[str, Any]) -> dict[str, str]:

@@ -82,6 +82,18 @@ class _TensorGate:
         return True
 
 
+def load_mapped_zip(path: Path) -> Any:
+    """The same containers with tensors that are read from the file as they are used, unchecked.
+
+    Returns:
+        None if the file cannot be read so; ``load_plain_zip`` says why.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception:
+        return None
+
+
 def _check_members(path: Path, remedy: str) -> None:
     """Check that each member is uncompressed, as torch writes it, and matches its CRC-32."""
     try:

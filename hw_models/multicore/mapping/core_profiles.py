@@ -8,6 +8,7 @@ nengo-loihi's ``hardware/builder.py``: ``cxCfg`` with ``bias``, ``vthProfile`` a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +26,8 @@ from toolchain.networks.integer_network.merged_weights import largest_merged_wei
 
 _WEIGHT_FORMATS = (2, 3, 4, 5, 6, 8)
 """Bits of a stored weight, sign included; there is no 7 (nengo-loihi, SynapseConfig.WEIGHT_BITS_MAP)."""
+
+FEWEST_WEIGHT_BITS = _WEIGHT_FORMATS[0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,13 +78,16 @@ def compartment_profiles(population: IntegerPopulation) -> int:
     return 1 if isinstance(population, IntegerReadout) else 2
 
 
-def synapse_formats(network: IntegerNetwork, name: str) -> int:
+def synapse_formats(network: IntegerNetwork, name: str, bits: Mapping[tuple[str, str], int]) -> int:
     """Different pairs of weight width and exponent on the cores of a population.
 
     Each bit plane of a pixel has an exponent of its own.
+
+    Args:
+        bits: weight width of each synapse, by source and target.
     """
     formats = {
-        (weight_bits(network, synapse), synapse.exponent + plane)
+        (bits[synapse.source, synapse.target], synapse.exponent + plane)
         for synapse in network.incoming(name)
         for plane in range(bit_planes(network[synapse.source]))
     }

@@ -80,30 +80,40 @@ class _BlockCounts:
 
 @dataclass(frozen=True, eq=False)
 class NetworkOnTarget:
-    """A network, a target, its provisioning there, and counts that all ways to cut it share."""
+    """A network, a target, its provisioning there, and counts that all ways to cut it share.
+
+    Attributes:
+        stored_bits: width of all weights on the cores; None takes the narrowest that holds each synapse's.
+    """
 
     network: IntegerNetwork
     target: TargetDescription
     provisioning: Provisioning
+    stored_bits: int | None = None
+    _links: dict[tuple[str, str], Connectivity] = field(default_factory=dict)
+    _channels: dict[tuple[str, str], np.ndarray] = field(default_factory=dict)
     _counts: dict[_BlocksOfAxis, _BlockCounts] = field(default_factory=dict)
     _reaching: dict[_BlocksOfAxis, np.ndarray] = field(default_factory=dict)
     _sent: dict[tuple[str, str, int, tuple[int, ...], tuple[int, ...]], np.ndarray] = field(
         default_factory=dict
     )
+    distinct: dict[tuple[str, int, tuple[int, ...], tuple[tuple[int, ...], ...]], np.ndarray] = (
+        field(default_factory=dict)
+    )
     _thresholds: dict[str, ThresholdCodes] = field(default_factory=dict)
 
-    @cached_property
-    def connections(self) -> dict[tuple[str, str], Connectivity]:
-        return {
-            (s.source, s.target): connectivity(s, self.network[s.source].shape)
-            for s in self.network.synapses
-        }
+    def links(self, synapse: IntegerSynapse) -> Connectivity:
+        """The connectivity of a synapse."""
+        edge = synapse.source, synapse.target
+        if edge not in self._links:
+            self._links[edge] = connectivity(synapse, self.network[synapse.source].shape)
+        return self._links[edge]
 
     def reaching(self, synapse: IntegerSynapse, axis: int, edges: tuple[int, ...]) -> np.ndarray:
         """Whether each source reaches each block along an axis, bool ``(blocks, sources)``."""
         key = synapse.source, synapse.target, axis, edges
         if key not in self._reaching:
-            matrix = self.connections[synapse.source, synapse.target].axes[axis]
+            matrix = self.links(synapse).axes[axis]
             self._reaching[key] = np.logical_or.reduceat(matrix, edges[:-1], axis=0)
         return self._reaching[key]
 
@@ -112,24 +122,20 @@ class NetworkOnTarget:
         key = synapse.source, synapse.target, axis, edges
         if key not in self._counts:
             self._counts[key] = (
-                _channel_counts(self._fan_in[synapse.source, synapse.target], edges)
+                _channel_counts(self._fan_in(synapse), edges)
                 if axis == 0
-                else _pixel_counts(
-                    self.connections[synapse.source, synapse.target].axes[axis], edges
-                )
+                else _pixel_counts(self.links(synapse).axes[axis], edges)
             )
         return self._counts[key]
 
-    @cached_property
-    def _fan_in(self) -> dict[tuple[str, str], np.ndarray]:
+    def _fan_in(self, synapse: IntegerSynapse) -> np.ndarray:
         """Channels of each block of atoms that reach each target channel, ``(targets, blocks)``."""
-        return {
-            edge: np.add.reduceat(
-                links.channels, np.arange(0, links.channels.shape[1], self.target.atoms), axis=1,
-                dtype=np.int64,
-            )
-            for edge, links in self.connections.items()
-        }  # fmt: skip
+        edge = synapse.source, synapse.target
+        if edge not in self._channels:
+            links = self.links(synapse).channels
+            starts = np.arange(0, links.shape[1], self.target.atoms)
+            self._channels[edge] = np.add.reduceat(links, starts, axis=1, dtype=np.int64)
+        return self._channels[edge]
 
     def sent(
         self, synapse: IntegerSynapse, axis: int, own: tuple[int, ...], consumer: tuple[int, ...]
@@ -157,7 +163,10 @@ class NetworkOnTarget:
 
     @cached_property
     def weight_bits(self) -> dict[tuple[str, str], int]:
-        return {(s.source, s.target): weight_bits(self.network, s) for s in self.network.synapses}
+        return {
+            (s.source, s.target): self.stored_bits or weight_bits(self.network, s)
+            for s in self.network.synapses
+        }
 
     @cached_property
     def frames_held(self) -> dict[tuple[str, str], int]:
@@ -167,7 +176,10 @@ class NetworkOnTarget:
 
     @cached_property
     def synapse_formats(self) -> dict[str, int]:
-        return {p.name: synapse_formats(self.network, p.name) for p in self.network.populations}
+        return {
+            p.name: synapse_formats(self.network, p.name, self.weight_bits)
+            for p in self.network.populations
+        }
 
     def available(self, limit: str) -> int:
         return int(getattr(self.target.core, limit))
@@ -225,22 +237,35 @@ def _distinct_blocks(
     codes = context.thresholds(population).codes
     if codes is not None and codes.shape[1:] != (1, 1):
         return [np.arange(size) for size in grid.shape]
-    blocks = []
-    for axis, edges in enumerate(grid.edges):
+    return [_distinct_along(axis, context, population, grid, consumers) for axis in range(3)]
+
+
+def _distinct_along(
+    axis: int,
+    context: NetworkOnTarget,
+    population: IntegerPopulation,
+    grid: TileGrid,
+    consumers: Mapping[str, TileGrid],
+) -> np.ndarray:
+    """Index of the first of each set of equal blocks along one axis."""
+    edges, name = grid.edges[axis], population.name
+    outgoing = context.network.outgoing(name)
+    ends = tuple(consumers[synapse.target].edges[axis] for synapse in outgoing)
+    key = name, axis, edges, ends
+    if key not in context.distinct:
         counts = [np.diff(edges)]
-        for synapse in context.network.incoming(population.name):
+        for synapse in context.network.incoming(name):
             own = context.counts(synapse, axis, edges)
             counts += [own.axons, own.kinds]
-        for synapse in context.network.outgoing(population.name):
-            counts.append(context.sent(synapse, axis, edges, consumers[synapse.target].edges[axis]))
-        if axis == 0 and codes is not None:
-            counts.append(threshold_profiles(context.thresholds(population), grid)[:, 0, 0])
-        rows = map(tuple, np.transpose(counts).tolist())
+        counts += [context.sent(s, axis, edges, end) for s, end in zip(outgoing, ends, strict=True)]
+        thresholds = context.thresholds(population)
+        if axis == 0 and thresholds.codes is not None:
+            counts.append(threshold_profiles(thresholds, grid)[:, 0, 0])
         first: dict[tuple[int, ...], int] = {}
-        for index, row in enumerate(rows):
+        for index, row in enumerate(zip(*(count.tolist() for count in counts), strict=True)):
             first.setdefault(row, index)
-        blocks.append(np.array(list(first.values())))
-    return blocks
+        context.distinct[key] = np.array(list(first.values()))
+    return context.distinct[key]
 
 
 def _counted_uses(

@@ -53,7 +53,7 @@ def partition(
     _check_bit_planes(network, target)
     _check_weights(network, target)
     context = NetworkOnTarget(network, target, provisioning)
-    grids = _all_grids(context)
+    grids = all_grids(context)
     if sum(context.num_cores(grids).values()) > target.num_cores:
         raise MappingError(_too_many_cores(context, grids))
     return [
@@ -63,7 +63,7 @@ def partition(
     ]
 
 
-def _all_grids(context: NetworkOnTarget) -> dict[str, TileGrid]:
+def all_grids(context: NetworkOnTarget) -> dict[str, TileGrid]:
     """The tiles of each population, from the readout back."""
     grids: dict[str, TileGrid] = {}
     for population in reversed(context.network.populations):
@@ -72,32 +72,53 @@ def _all_grids(context: NetworkOnTarget) -> dict[str, TileGrid]:
     return grids
 
 
+def total_cores(context: NetworkOnTarget, grids: Mapping[str, TileGrid]) -> int:
+    """Cores of all populations and replicas."""
+    return sum(context.num_cores(grids).values())
+
+
 def _too_many_cores(context: NetworkOnTarget, grids: Mapping[str, TileGrid]) -> str:
-    """A message: how many cores are missing, what takes most of them, and whether one slot would fit."""
+    """A message: how many cores are missing, what takes most of them, and what would fit."""
     target, num_cores = context.target, context.num_cores(grids)
-    needed = sum(num_cores.values())
+    needed = total_cores(context, grids)
     largest = sorted(grids, key=lambda name: -num_cores[name])[:3]
-    shares = ", ".join(f"{name} {num_cores[name]}" for name in largest)
+    shares = ", ".join(f"{name} {num_cores[name]:,}" for name in largest)
     use = highest_use(context, context.network[largest[0]], grids[largest[0]], grids)
     limit = fullest_limit(target, [use])
-    chips = f"{target.num_chips} chips" if target.num_chips > 1 else "one chip"
     message = (
-        f"the network needs {needed} cores, {needed - target.num_cores} more than the "
-        f"{target.num_cores} of {target.name}, {chips} (most: {shares}; "
+        f"the network needs {needed:,} cores, {missing_cores(target, needed)} (most: {shares}; "
         f"{largest[0]} fills the {CORE_LIMITS[limit].label} of its cores); "
     )
-    provisioning = context.provisioning
+    remedy = CORE_LIMITS[limit].remedy if limit == "threshold_profiles" else None
+    return message + what_would_fit(context, needed, remedy)
+
+
+def missing_cores(target: TargetDescription, needed: int) -> str:
+    """How many cores a target lacks."""
+    chips = f"{target.num_chips} chips" if target.num_chips > 1 else "one chip"
+    return f"{needed - target.num_cores:,} more than the {target.num_cores:,} of {target.name}, {chips}"
+
+
+def what_would_fit(context: NetworkOnTarget, needed: int, remedy: str | None = None) -> str:
+    """A remedy that was computed: fewer buffer slots, or else a number of chips.
+
+    Args:
+        remedy: another one, which comes first.
+    """
+    target, provisioning = context.target, context.provisioning
     single = uniform_provisioning(context.network, 1, provisioning.replicas).slots
     if provisioning.slots != single:
         shallow = replace(context, provisioning=replace(provisioning, slots=single))
-        fewest = sum(context.num_cores(_all_grids(shallow)).values())
+        fewest = total_cores(shallow, all_grids(shallow))
         if fewest <= target.num_cores:
-            return f"{message}with one slot in every buffer (--slots 1) it needs {fewest} and fits"
-        message += f"with one slot in every buffer (--slots 1) it still needs {fewest}; "
-    if limit == "threshold_profiles":
-        return message + CORE_LIMITS[limit].remedy
-    fewer = "fewer replicas, " if provisioning.replicas else ""
-    return message + f"use {fewer}fewer channels or a larger target"
+            return f"with one slot in every buffer (--slots 1) it needs {fewest:,} and fits"
+    chips = ceil(needed / target.mesh.num_cores)
+    before = f"{remedy}, or " if remedy else ""
+    fewer = "fewer replicas or " if provisioning.replicas else ""
+    return (
+        f"{before}use {chips:,} chips (chips.count in a copy of the target's file, given with --target), "
+        f"or {fewer}fewer channels"
+    )
 
 
 def _fewest_tiles(

@@ -58,8 +58,8 @@ def verify_layer_graph(graph: LayerGraph) -> LayerGraph:
 
 
 def _check_magnitude(what: str, values: np.ndarray) -> None:
-    require(bool(np.isfinite(values).all()), f"{what} must be finite, but holds NaN or infinity")
-    largest = float(np.abs(values).max())
+    largest = max(float(values.max()), -float(values.min()))  # NaN if one of them is
+    require(bool(np.isfinite(largest)), f"{what} must be finite, but holds NaN or infinity")
     require(
         largest <= LARGEST_VALUE,
         f"{what} must be at most {LARGEST_VALUE:g} in magnitude, not {largest:g}",
