@@ -145,3 +145,9 @@ def test_average_pooling_needs_windows_of_numbers():
         quantize_activations(network, TimestepQuantizer, max_pool="average")
     assert "max_pool2d (" in str(refusal.value)
     assert "window of this max pooling is computed from a shape; use" in str(refusal.value)
+
+
+def test_an_unknown_treatment_of_max_pooling_is_refused():
+    network = Pooled(nn.MaxPool2d(2))
+    with pytest.raises(ValueError, match=r"^max_pool must be one of exact, average, not 'mean'$"):
+        quantize_activations(network, TimestepQuantizer, max_pool="mean")

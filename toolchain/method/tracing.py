@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import traceback
 from pathlib import Path
 
 import torch
@@ -32,6 +33,14 @@ class _Tracer(fx.Tracer):
         return isinstance(m, ActivationQuantizer) or super().is_leaf_module(
             m, module_qualified_name
         )
+
+    def _filter_traceback_frames(
+        self, user_stack_summary: traceback.StackSummary
+    ) -> traceback.StackSummary:
+        """Keep the user's frames within the forward of the network, outermost first."""
+        names = [frame.name for frame in user_stack_summary]
+        inside = user_stack_summary[names.index("forward") :] if "forward" in names else []
+        return traceback.StackSummary.from_list([f for f in inside if _is_users(f.filename)])
 
 
 def trace(module: nn.Module) -> fx.Graph:
@@ -105,6 +114,10 @@ def described(node: fx.Node) -> str:
     return f"{name} ({place})" if place else name
 
 
+def _is_users(file: str) -> bool:
+    return not file.startswith((*_NOT_THE_USERS, "<eval_with_key>"))
+
+
 def source_location(stack_trace: str | None) -> str | None:
     """File and line of the innermost frame that is the user's own.
 
@@ -117,7 +130,7 @@ def source_location(stack_trace: str | None) -> str | None:
         as for a layer of an ``nn.Sequential``.
     """
     places = [(m["file"], m["line"]) for m in _FRAME.finditer(stack_trace or "")]
-    own = [p for p in places if not p[0].startswith((*_NOT_THE_USERS, "<eval_with_key>"))]
+    own = [place for place in places if _is_users(place[0])]
     if not own:
         return None
     file, line = own[-1]
