@@ -57,6 +57,13 @@ def test_calibrate_refuses_what_it_does_not_know(trained, qac_deploy, arguments,
     assert message in " ".join(process.stderr.replace("│", " ").split())
 
 
+def test_train_refuses_an_unknown_treatment_of_max_pooling(qac_deploy):
+    process = qac_deploy("train", "--arch", "lenet", "--max-pool", "mean")
+    assert process.returncode == 2
+    message = " ".join(process.stderr.replace("│", " ").split())
+    assert "must be one of exact, average, not 'mean'" in message
+
+
 def test_two_processes_train_one_network(qac_deploy, tmp_path):
     process = qac_deploy("train", "--epochs", 2, "--devices", 2, timeout=300)
     assert process.returncode == 0, process.stderr

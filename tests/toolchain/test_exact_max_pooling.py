@@ -145,3 +145,36 @@ def test_average_pooling_needs_windows_of_numbers():
         quantize_activations(network, TimestepQuantizer, max_pool="average")
     assert "max_pool2d (" in str(refusal.value)
     assert "window of this max pooling is computed from a shape; use" in str(refusal.value)
+
+
+def test_an_unknown_treatment_of_max_pooling_is_refused():
+    network = Pooled(nn.MaxPool2d(2))
+    with pytest.raises(ValueError, match=r"^max_pool must be one of exact, average, not 'mean'$"):
+        quantize_activations(network, TimestepQuantizer, max_pool="mean")
+
+
+def test_dropout_between_pooling_and_activation_is_passed_as_a_function_too():
+    class Functions(Pooled):
+        def forward(self, x):
+            x = F.dropout2d(F.max_pool2d(self.conv(x), 2), 0.5, self.training)
+            return self.head(F.relu(x).flatten(1))
+
+    torch.manual_seed(0)
+    network = Functions(nn.Identity()).eval()
+    x = torch.randn(4, *SHAPE)
+    network(x)
+    module = quantize_activations(network, TimestepQuantizer)
+    module(x)
+    order = [str(node.target) for node in module.graph.nodes if node.op == "call_module"]
+    assert order == ["conv", "relu", "dropout2d", "head"]
+
+
+def test_an_activation_of_pooled_spike_counts_stays_behind_the_pool():
+    """In front of it, a second population of the larger map would repeat the first."""
+    network = nn.Sequential(
+        nn.Conv2d(1, 3, 3), nn.ReLU(), nn.MaxPool2d(2), nn.ReLU(), nn.Flatten(), nn.Linear(27, 2)
+    )
+    module = quantize_activations(network, TimestepQuantizer)
+    module(torch.randn(4, *SHAPE))
+    order = [str(node.target) for node in module.graph.nodes if node.op == "call_module"]
+    assert order == ["0", "1", "2", "3", "4", "5"]

@@ -58,11 +58,12 @@ def reports_of(module, dataset, plan):
     return reports
 
 
-def test_a_network_that_views_its_maps_is_trained():
+def test_a_network_that_views_its_maps_is_trained(capsys):
     module = quantized(Viewing())
     before = module.get_parameter("conv.weight").detach().clone()
     assert len(reports_of(module, data(), TrainingPlan(epochs=1, batch_size=4))) == 1
     assert not torch.equal(before, module.get_parameter("conv.weight").detach())
+    assert capsys.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize(
@@ -82,11 +83,30 @@ def test_batch_norm_on_one_pixel_trains_whatever_the_number_of_images():
     assert np.isfinite(report.loss)
 
 
-def test_one_training_image_is_refused():
-    with pytest.raises(
-        DataError, match=r"^small: has 1 training images; training needs at least 2$"
-    ):
-        train(quantized(Viewing()), data(1), TrainingPlan(epochs=1))
+@pytest.mark.parametrize(
+    ("num_samples", "plan", "message"),
+    [
+        (
+            1,
+            TrainingPlan(),
+            "small: 1 training image(s) for 1 process(es), which need 2 or more; add images",
+        ),
+        (
+            6,
+            TrainingPlan(devices=2, nodes=2),
+            "small: 6 training image(s) for 4 process(es), which need 8 or more; add images",
+        ),
+        (
+            8,
+            TrainingPlan(devices=4, batch_size=7),
+            "a batch of 7 images is too small for 4 processes; use 8 or more",
+        ),
+    ],
+)
+def test_fewer_than_two_images_per_process_and_batch_are_refused(num_samples, plan, message):
+    with pytest.raises(DataError) as refusal:
+        train(quantized(Viewing()), data(num_samples), plan)
+    assert str(refusal.value) == message
 
 
 @pytest.mark.parametrize("layer", [nn.GroupNorm(2, 4), nn.LocalResponseNorm(2)])

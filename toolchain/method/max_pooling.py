@@ -12,6 +12,7 @@ from torch import fx, nn
 
 from toolchain.errors import UnsupportedNetworkError
 from toolchain.method.activations import operation
+from toolchain.method.quantizers import ActivationQuantizer
 from toolchain.method.tracing import described
 
 MaxPool = Literal["exact", "average"]
@@ -48,8 +49,7 @@ def max_pool_of(node: fx.Node, network: nn.Module) -> nn.Module | None:
         UnsupportedNetworkError: it returns indices.
     """
     name = operation(node, network)
-    if node.op == "call_module":
-        child = network.get_submodule(str(node.target))
+    if (child := _child(node, network)) is not None:
         pool: Any = child if isinstance(child, tuple(_POOLS.values())) else None
     elif name in _WITH_INDICES:
         raise UnsupportedNetworkError(f"{described(node)}: {_INDICES}")
@@ -102,7 +102,8 @@ def pools_before(node: fx.Node, network: nn.Module) -> list[fx.Node]:
     """Operations in front of an activation that it can change places with, from the first max pooling on.
 
     Besides max pooling these are operations that move values or drop them out. Nothing else may read what
-    they give. The list is empty if there is no max pooling among them.
+    they give. The list is empty if there is no max pooling among them, or if it pools what a quantizer gives,
+    which are spike counts where they are.
     """
     path: list[fx.Node] = []
     length = 0
@@ -113,7 +114,13 @@ def pools_before(node: fx.Node, network: nn.Module) -> list[fx.Node]:
         path.insert(0, current)
         length = len(path) if pools else length
         (current,) = current.all_input_nodes[:1]
+    if isinstance(_child(current, network), ActivationQuantizer):
+        return []
     return path[len(path) - length :]
+
+
+def _child(node: fx.Node, network: nn.Module) -> nn.Module | None:
+    return network.get_submodule(str(node.target)) if node.op == "call_module" else None
 
 
 def _takes_maxima(node: fx.Node, network: nn.Module) -> bool:

@@ -15,7 +15,13 @@ from torch import Tensor, fx, nn
 from toolchain.errors import UnsupportedNetworkError
 from toolchain.method.activations import Activation, activation_of
 from toolchain.method.guard import faithful_copy
-from toolchain.method.max_pooling import MaxPool, average_pool, max_pool_of, pools_before
+from toolchain.method.max_pooling import (
+    MAX_POOLS,
+    MaxPool,
+    average_pool,
+    max_pool_of,
+    pools_before,
+)
 from toolchain.method.original_comparison import OriginalComparison
 from toolchain.method.quantizers import ActivationQuantizer, quantizers
 from toolchain.method.tracing import described, require_plain_module, trace
@@ -50,7 +56,10 @@ def quantize_activations(
     Raises:
         UnsupportedNetworkError: it cannot be traced, depends on ``self.training`` other than by dropout
             and batch norm, has an activation other than a ReLU with or without a clip, or has none.
+        ValueError: ``max_pool`` is neither.
     """
+    if max_pool not in MAX_POOLS:
+        raise ValueError(f"max_pool must be one of {', '.join(MAX_POOLS)}, not {max_pool!r}")
     result = _rewritten(module, make_quantizer, max_pool)
     if not quantizers(result):
         raise UnsupportedNetworkError(
@@ -79,7 +88,7 @@ def _rewritten(
         if (activation := activation_of(node, evaluated)) is not None:
             if make_quantizer is None:
                 continue
-            path = pools_before(node, evaluated) if max_pool == "exact" else []
+            path = pools_before(node, result) if max_pool == "exact" else []
             name = _replace(result, node, _quantizer(make_quantizer, activation), replaced)
             replaced[name] = activation.module()
             if path:

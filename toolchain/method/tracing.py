@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import traceback
 from pathlib import Path
+from types import CodeType
+from typing import Any
 
 import torch
 from torch import fx, nn
@@ -26,12 +29,35 @@ _WRAPPERS = {
 
 
 class _Tracer(fx.Tracer):
-    record_stack_traces = True
+    """A tracer that records the user's frames of each node.
+
+    ``record_stack_traces`` does the same, but imports PyTorch's compiler, which takes seconds.
+    """
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return isinstance(m, ActivationQuantizer) or super().is_leaf_module(
             m, module_qualified_name
         )
+
+    def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:
+        node = super().create_node(*args, **kwargs)
+        node.stack_trace = _users_frames_in_trace()
+        return node
+
+
+def _users_frames_in_trace() -> str:
+    """The user's frames between ``trace`` and here, innermost last, as in Python's tracebacks."""
+    frames: list[str] = []
+    for frame, line in traceback.walk_stack(None):
+        if frame.f_code is trace.__code__:
+            break
+        if _is_users(frame.f_code.co_filename):
+            frames.insert(0, _frame_line(frame.f_code, line))
+    return "".join(frames)
+
+
+def _frame_line(code: CodeType, line: int) -> str:
+    return f'  File "{code.co_filename}", line {line}, in {code.co_name}\n'
 
 
 def trace(module: nn.Module) -> fx.Graph:
@@ -53,12 +79,8 @@ def trace(module: nn.Module) -> fx.Graph:
 
 
 def _frames_of(error: Exception) -> list[str]:
-    frames, frame = [], error.__traceback__
-    while frame is not None:
-        code = frame.tb_frame.f_code
-        frames.append(f'  File "{code.co_filename}", line {frame.tb_lineno}, in {code.co_name}\n')
-        frame = frame.tb_next
-    return frames
+    frames = traceback.walk_tb(error.__traceback__)
+    return [_frame_line(frame.f_code, line) for frame, line in frames]
 
 
 def require_plain_module(module: nn.Module) -> None:
@@ -105,6 +127,10 @@ def described(node: fx.Node) -> str:
     return f"{name} ({place})" if place else name
 
 
+def _is_users(file: str) -> bool:
+    return not file.startswith((*_NOT_THE_USERS, "<eval_with_key>"))
+
+
 def source_location(stack_trace: str | None) -> str | None:
     """File and line of the innermost frame that is the user's own.
 
@@ -117,7 +143,7 @@ def source_location(stack_trace: str | None) -> str | None:
         as for a layer of an ``nn.Sequential``.
     """
     places = [(m["file"], m["line"]) for m in _FRAME.finditer(stack_trace or "")]
-    own = [p for p in places if not p[0].startswith((*_NOT_THE_USERS, "<eval_with_key>"))]
+    own = [place for place in places if _is_users(place[0])]
     if not own:
         return None
     file, line = own[-1]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from contextlib import redirect_stderr
+from io import StringIO
 
 import torch
 from torch import Tensor, nn
@@ -31,15 +33,21 @@ def require_convertible(module: nn.Module, dataset: Dataset) -> None:
         graph = verify_layer_graph(run(graph))
 
 
-def require_trainable_data(dataset: Dataset) -> None:
-    """Require at least two training images, as batch norm does.
+def require_trainable_data(dataset: Dataset, batch_size: int, num_processes: int) -> None:
+    """Require two training images per process and batch, as batch norm on maps of one pixel does.
 
     Raises:
-        DataError: there are fewer.
+        DataError: there are too few images, or too few in a batch that several processes share.
     """
-    if len(dataset.train_labels) < 2:
+    least = 2 * num_processes
+    if len(dataset.train_labels) < least:
         raise DataError(
-            f"{dataset.name}: has {len(dataset.train_labels)} training images; training needs at least 2"
+            f"{dataset.name}: {len(dataset.train_labels)} training image(s) for {num_processes} process(es), "
+            f"which need {least} or more; add images"
+        )
+    if num_processes > 1 and batch_size < least:
+        raise DataError(
+            f"a batch of {batch_size} images is too small for {num_processes} processes; use {least} or more"
         )
 
 
@@ -72,7 +80,8 @@ def fastest_memory_format(module: nn.Module, images: Tensor) -> torch.memory_for
         images: some input of the network.
     """
     try:
-        module.eval()(images.contiguous(memory_format=torch.channels_last))
+        with redirect_stderr(StringIO()):  # a traced network prints where it fails
+            module.eval()(images.contiguous(memory_format=torch.channels_last))
     except RuntimeError:
         return torch.contiguous_format
     return torch.channels_last

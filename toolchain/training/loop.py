@@ -68,9 +68,10 @@ def train(
             settings.
         UnsupportedNetworkError: the network has quantizers and cannot be converted, or returns
             probabilities.
-        DataError: there are fewer than two training images.
+        DataError: there are fewer than two training images per process and batch.
     """
-    require_trainable_data(dataset)
+    num_processes = plan.devices * plan.nodes
+    require_trainable_data(dataset, plan.batch_size, num_processes)
     fabric = Fabric(accelerator="auto", devices=plan.devices, num_nodes=plan.nodes)
     fabric.launch()
     found = quantizers(module)
@@ -82,7 +83,7 @@ def train(
     memory_format = fastest_memory_format(module, first)
     module.to(memory_format=memory_format)  # type: ignore[call-overload]
     optimizer = _optimizer(module, found, plan)
-    batch_ends = _batch_ends(len(dataset.train_labels), plan.batch_size, 2 * fabric.world_size)
+    batch_ends = _batch_ends(len(dataset.train_labels), plan.batch_size, 2 * num_processes)
     steps_per_epoch = len(batch_ends)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
         optimizer, T_max=plan.epochs * steps_per_epoch
