@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
 from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from torch import Tensor, fx, nn
@@ -87,6 +88,21 @@ def _quantizers_as_operations(module: nn.Module) -> Iterator[None]:
 
 def _as_operation(quantizer: ActivationQuantizer, name: str, x: Tensor) -> Tensor:
     return quantize(x, quantizer.threshold, quantizer.timesteps, name)
+
+
+def runnable(program: ExportedProgram) -> nn.Module:
+    """The network of an exported program, whose quantizers know their names."""
+    module: Any = program.module(check_guards=False)
+    names: set[str] = set()
+    for node in module.graph.nodes:
+        if node.target is torch.ops.qac_deploy.quantize.default:
+            name = str(node.args[3] or module_path(node)[0] or node.name)
+            while name in names:
+                name += "_"
+            names.add(name)
+            node.args = (*node.args[:3], name)
+    module.recompile()
+    return cast(nn.Module, module)
 
 
 def functional(program: ExportedProgram) -> ExportedProgram:

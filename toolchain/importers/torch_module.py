@@ -13,14 +13,17 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.export import ExportedProgram
 
 from toolchain.datasets import PixelSource
 from toolchain.errors import UnsupportedNetworkError
-from toolchain.importers.exported_program import exported
+from toolchain.importers.exported_program import exported, runnable
 from toolchain.importers.linear_expressions import LinearExpression
 from toolchain.importers.network_reader import read_network
 from toolchain.method.graph_comparison import compare_with_module
 from toolchain.method.guard import TOLERANCE, evaluation_copy, execute
+from toolchain.method.quantizers import quantizers
+from toolchain.method.tracing import require_plain_module
 from toolchain.networks.layer_graph import InputPopulation, LayerGraph
 from toolchain.networks.linear_maps import Shape
 
@@ -34,7 +37,7 @@ class Normalization:
 
 
 def convert(
-    module: nn.Module,
+    module: nn.Module | ExportedProgram,
     input_shape: Shape,
     max_value: int,
     normalization: Normalization | None = None,
@@ -48,7 +51,8 @@ def convert(
 
     Args:
         module: takes ``pixels / max_value`` of shape ``(B, *input_shape)``, returns logits. It stays as
-            it is, including its mode.
+            it is, including its mode. A program that ``torch.export`` made of such a module, with a dynamic
+            batch axis, serves as well.
         max_value: largest pixel integer.
         normalization: applied to the input before the module; it becomes weights and biases.
         samples: some pixels of a data set to compare on, ``(B, C, H, W)``.
@@ -57,13 +61,26 @@ def convert(
         UnsupportedNetworkError: naming the module or operation that has no spiking form and its replacement,
             or the first population that differs from the module.
     """
-    judge = evaluation_copy(module)
+    if isinstance(module, ExportedProgram):
+        judge = runnable(module).to("cpu", torch.float64)
+    else:
+        require_plain_module(module)
+        judge = evaluation_copy(module)
+    _require_finite(judge)
+    for name, quantizer in quantizers(judge).items():
+        if (note := quantizer.cap_note()) is not None:
+            warnings.warn(f"{name}: {note}", stacklevel=2)
     as_input = _normalizing(normalization, input_shape[0])
     execute(judge, as_input(torch.zeros(1, *input_shape, dtype=torch.float64)))
     image = InputPopulation(
         name="input", shape=input_shape, max_value=max_value, unit=1 / max_value
     )
     read = read_network(exported(judge, input_shape), image, _first_values(image, normalization))
+    if not read.graph.spiking:
+        raise UnsupportedNetworkError(
+            "the network has no quantizer between its input and its output; replace its activations with "
+            "quantize_activations, and train it"
+        )
     if read.left_out:
         warnings.warn(
             f"the network ends in {read.left_out}, which was left out: it does not change the order of the "
@@ -98,6 +115,14 @@ def _normalizing(
             f"{normalization.mean} and {normalization.std}"
         )
     return lambda values: (values - mean) / std
+
+
+def _require_finite(module: nn.Module) -> None:
+    for name, tensor in module.state_dict().items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise UnsupportedNetworkError(
+                f"'{name}' holds NaN or infinity; convert an earlier state of the network"
+            )
 
 
 def _first_values(image: InputPopulation, normalization: Normalization | None) -> LinearExpression:

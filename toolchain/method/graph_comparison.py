@@ -20,6 +20,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from toolchain.datasets import PixelSource
 from toolchain.errors import DataError, UnsupportedNetworkError
@@ -169,7 +170,8 @@ class _Comparison:
             handles.append(found[name].register_forward_pre_hook(before, with_kwargs=True))
             handles.append(found[name].register_forward_hook(after))
         try:
-            yield
+            with _QuantizeOperations(self._hooks_of):
+                yield
         finally:
             for handle in handles:
                 handle.remove()
@@ -278,7 +280,7 @@ class _Comparison:
         counts = position.floor().clamp(0, steps)
         expected = output * steps / threshold
         if (found := difference_of(expected.round(), expected, float(steps))) is not None:
-            kind = type(self.judge.get_submodule(call.module)).__name__
+            kind = type(quantizers(self.judge).get(call.module)).__name__
             raise UnsupportedNetworkError(
                 f"{name}: {kind} gives values that are not multiples of alpha / T, as spike counts are: "
                 f"{found}; use a quantizer of toolchain.method.quantizers other than SlipRelu"
@@ -296,6 +298,29 @@ class _Comparison:
             )
         self.num_counts += counts.numel()
         self.num_ties += int(different.sum())
+
+
+class _QuantizeOperations(TorchDispatchMode):
+    """Hooks on the quantizers of an exported program, which are operations and no modules."""
+
+    def __init__(
+        self, hooks_of: Callable[[str], tuple[Callable[..., Any], Callable[..., None]]]
+    ) -> None:
+        super().__init__()
+        self._hooks_of = hooks_of
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if func is not torch.ops.qac_deploy.quantize.default:
+            return func(*args, **(kwargs or {}))
+        values, *rest = args
+        before, after = self._hooks_of(rest[-1])
+        changed = before(None, (values,), {})
+        given = values if changed is None else changed[0][0]
+        output = func(given, *rest)
+        after(None, (given,), output)
+        return output
 
 
 def _counts(population: SpikingPopulation, current: Tensor) -> Tensor:
