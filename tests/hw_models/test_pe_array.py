@@ -217,9 +217,12 @@ def test_bit_planes_take_the_array_cycles_of_the_bit_serial_ann(network):
         assert counters[0].node_updates == counters[1].node_updates * snn.nest.node_steps
 
 
-def test_networks_of_every_linear_map_compute_the_integers_of_the_stepped_engine():
+@pytest.mark.parametrize(
+    "seeds", [range(30), pytest.param(range(30, 2_000), marks=pytest.mark.slow)], ids=str
+)
+def test_networks_of_every_linear_map_compute_the_integers_of_the_stepped_engine(seeds):
     """Selections, sums, dilation and concatenations, in front of weights and behind them."""
-    for seed in range(150):
+    for seed in seeds:
         rng = random.Random(seed)
         alignments = ("average",) if seed % 3 else ("replicate", "truncate", "average")
         network = random_selection_network(seed, alignments)
