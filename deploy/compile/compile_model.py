@@ -24,9 +24,12 @@ from hw_models.multicore.mapping.size_estimate import check_size
 from hw_models.pe_array.array_description import load_array
 from hw_models.target_description import load_target
 from toolchain.datasets import Dataset, load_dataset, load_recorded
-from toolchain.errors import DataError
+from toolchain.errors import DataError, MappingError
 from toolchain.files.checkpoint import Checkpoint, load_checkpoint, load_structure
 from toolchain.networks.integer_network.serialize import save_integer_network
+
+MOST_WINDOWS = 200_000
+"""Most firing windows in the pipeline run that is shown; scheduling and writing them takes seconds."""
 
 
 def compile_model(
@@ -55,6 +58,7 @@ def compile_model(
         del structure
     on_stage("reading the model")
     checkpoint = load_checkpoint(model)
+    _check_samples(options.samples, len(checkpoint.graph.populations))
     measure = as_accuracy(accuracy)
     dataset, data_note = _dataset(model, checkpoint, options, measure)
     design = build_design(checkpoint.graph, target, options, on_stage)
@@ -78,6 +82,16 @@ def compile_model(
     on_stage(f"writing {out}")
     _write(compilation, out)
     return compilation
+
+
+def _check_samples(samples: int, num_populations: int) -> None:
+    windows = samples * num_populations
+    if windows > MOST_WINDOWS:
+        raise MappingError(
+            f"--samples {samples:,}: {windows:,} firing windows of {num_populations} populations are more "
+            f"than the {MOST_WINDOWS:,} that a report shows; use at most "
+            f"{MOST_WINDOWS // num_populations:,} samples: steady figures do not depend on them"
+        )
 
 
 def _dataset(

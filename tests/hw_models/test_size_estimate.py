@@ -104,6 +104,18 @@ def test_compile_refuses_before_it_reads_the_weights(tmp_path, monkeypatch):
     assert not (tmp_path / "build").exists()
 
 
+def test_a_run_of_too_many_samples_is_refused_with_the_most_that_can_be_shown(tmp_path):
+    model = tmp_path / "model.pt"
+    save_checkpoint(model, Checkpoint(residual_graph(1), {}))
+    message = (
+        "--samples 1,000,000,000: 4,000,000,000 firing windows of 4 populations are more than the 200,000 "
+        "that a report shows; use at most 50,000 samples: steady figures do not depend on them"
+    )
+    options = CompileOptions(samples=10**9)
+    with pytest.raises(MappingError, match=message):
+        compile_model(model, tmp_path / "build", options)
+
+
 def test_a_file_that_is_no_model_has_no_structure(tmp_path):
     (tmp_path / "model.pt").write_bytes(b"PK\x03\x04 nothing")
     assert load_structure(tmp_path / "model.pt") is None
