@@ -124,7 +124,7 @@ def resumable(progress: Progress) -> Iterator[None]:
 
 
 class _Bar(Progress):
-    """A progress bar that is also readable in a log: a line per epoch with a note, or else every few seconds."""
+    """A progress bar that a log shows as lines: one per epoch with a note, or one every few seconds."""
 
     _last_stage = ""
     _last_line = time.monotonic()
