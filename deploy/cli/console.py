@@ -132,9 +132,9 @@ def resumable(progress: Progress) -> Iterator[None]:
 
 
 class _Bar(Progress):
-    """A progress bar that is also readable in a log: a line per note, and every few seconds."""
+    """A progress bar that a log shows as lines: one per epoch with a note, or one every few seconds."""
 
-    _last_note = ""
+    _last_stage = ""
     _last_line = time.monotonic()
 
     def update(self, task_id: TaskID, **changes: Any) -> None:
@@ -143,9 +143,10 @@ class _Bar(Progress):
             return
         task, now = self.tasks[task_id], time.monotonic()
         note = str(task.fields["note"])
-        if note == self._last_note and now < self._last_line + _SECONDS_PER_LINE:
+        stage = f"{note} {task.completed}" if note else ""
+        if stage == self._last_stage and now < self._last_line + _SECONDS_PER_LINE:
             return
-        self._last_note, self._last_line = note, now
+        self._last_stage, self._last_line = stage, now
         done = "" if task.total is None else f" {task.completed:,.0f}/{task.total:,.0f}"
         print(f"{task.description}{done} {note}".rstrip(), file=sys.stderr, flush=True)
 
