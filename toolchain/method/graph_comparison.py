@@ -281,7 +281,8 @@ class _Comparison:
         levels = output * (steps / threshold)
         expected = levels.round()
         if (found := difference_of(expected, levels, float(steps))) is not None:
-            kind = type(quantizers(self.judge).get(call.module)).__name__
+            quantizer = quantizers(self.judge).get(call.module)
+            kind = "quantize" if quantizer is None else type(quantizer).__name__
             raise UnsupportedNetworkError(
                 f"{name}: {kind} gives values that are not multiples of alpha / T, as spike counts are: "
                 f"{found}; use a quantizer of toolchain.method.quantizers other than SlipRelu"
