@@ -79,7 +79,7 @@ def _rewritten(
         if (activation := activation_of(node, evaluated)) is not None:
             if make_quantizer is None:
                 continue
-            path = pools_before(node, evaluated) if max_pool == "exact" else []
+            path = pools_before(node, result) if max_pool == "exact" else []
             name = _replace(result, node, _quantizer(make_quantizer, activation), replaced)
             replaced[name] = activation.module()
             if path:
