@@ -115,12 +115,16 @@ def difference_of(expected: Tensor, found: Tensor, floor: float) -> str | None:
     if expected.numel() != found.numel():
         return f"shape {tuple(found.shape)} where {tuple(expected.shape)} was expected"
     found = found.reshape(expected.shape).to(torch.float64)
-    error = (expected - found).abs()
-    scale = max(float(expected.abs().max()), float(found.abs().max()), floor)
-    largest = float(error.max())
+    scale = max(_magnitude(expected), _magnitude(found), floor)
+    largest = _magnitude(expected - found)
     if largest <= TOLERANCE * scale:  # false for NaN
         return None
     return f"{largest:.3g} at most, in a range of {scale:.3g}"
+
+
+def _magnitude(values: Tensor) -> float:
+    low, high = torch.aminmax(values)
+    return max(-float(low), float(high))
 
 
 def _first_line(error: Exception) -> str:

@@ -23,7 +23,7 @@ from toolchain.importers.operations.arguments import (
 )
 from toolchain.importers.operations.linear_layers import matrix_product
 from toolchain.importers.tensor_views import TensorView
-from toolchain.networks.linear_maps import Resample
+from toolchain.networks.linear_maps import Resample, window_positions, window_taps
 
 MAX_DIVISOR = 2**12
 
@@ -40,11 +40,13 @@ def average_pool(network: NetworkBuilder, node: fx.Node, a: Arguments) -> Value:
         for size, k, s, p in zip(value.shape[1:], kernel, stride, padding, strict=True)
     ]
     divisor = a.get("divisor_override")
-    plain = [  # the same without what makes windows unequal
-        F.avg_pool1d(_unit_vectors(size), k, s, p)
-        for size, k, s, p in zip(value.shape[1:], kernel, stride, padding, strict=True)
-    ]
-    if all(m.shape == q.shape and torch.equal(m, q) for m, q in zip(matrices, plain, strict=True)):
+    if all(
+        window_positions(size, k, s, p) == m.shape[2]
+        and np.array_equal(m[:, 0].T, window_taps(size, k, s, p).sum(axis=0) / k)
+        for m, size, k, s, p in zip(
+            matrices, value.shape[1:], kernel, stride, padding, strict=True
+        )
+    ):
         value = value.pooled(kernel, stride, padding)
     elif divisor is None:
         value = _resampled(value, *matrices)
