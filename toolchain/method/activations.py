@@ -101,6 +101,14 @@ def activation_of(node: fx.Node, network: nn.Module) -> Activation | None:
     return None
 
 
+def works_in_place(node: fx.Node, network: nn.Module) -> bool:
+    """Whether an activation changes its input, so that later readers of the input read its output."""
+    if node.op == "call_module":
+        return bool(getattr(network.get_submodule(str(node.target)), "inplace", False))
+    name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
+    return name.endswith("_") or any(flag is True for flag in (*node.args, *node.kwargs.values()))
+
+
 def _refuse(node: fx.Node, kind: str | None) -> None:
     """Raise if a node is an activation of another kind, other than softmax over the classes at the end."""
     if kind is None:

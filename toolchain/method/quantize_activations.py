@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from toolchain.errors import UnsupportedNetworkError
-from toolchain.method.activations import Activation, activation_of
+from toolchain.method.activations import Activation, activation_of, works_in_place
 from toolchain.method.guard import faithful_copy
 from toolchain.method.max_pooling import (
     MAX_POOLS,
@@ -84,10 +84,13 @@ def _rewritten(
     result = copy.deepcopy(fx.GraphModule(evaluated, graph, type(module).__name__))
     replaced: dict[str, nn.Module] = {}
     moved: set[str] = set()
-    for node in list(result.graph.nodes):
+    for index, node in enumerate(nodes := list(result.graph.nodes)):
         if (activation := activation_of(node, evaluated)) is not None:
             if make_quantizer is None:
                 continue
+            if works_in_place(node, evaluated):
+                later = set(nodes[index + 1 :])
+                node.all_input_nodes[0].replace_all_uses_with(node, later.__contains__)
             path = pools_before(node, result) if max_pool == "exact" else []
             name = _replace(result, node, _quantizer(make_quantizer, activation), replaced)
             replaced[name] = activation.module()
