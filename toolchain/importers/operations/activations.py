@@ -43,7 +43,7 @@ def quantize(network: NetworkBuilder, node: fx.Node, a: Arguments) -> Value:
         )
     levels = Levels(threshold=float(constant_of(a["threshold"])), timesteps=int(timesteps))
     name = a["name"] or exported_program.module_path(node)[0] or node.name
-    return network.quantize(name, a["values"], levels)
+    return network.quantize(name, a["values"], levels, tuple(node.meta["val"].shape[1:]))
 
 
 def max_pool(network: NetworkBuilder, node: fx.Node, a: Arguments) -> Value:
