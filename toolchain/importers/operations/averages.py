@@ -43,9 +43,7 @@ def average_pool(network: NetworkBuilder, node: fx.Node, a: Arguments) -> Value:
     if all(
         window_positions(size, k, s, p) == m.shape[2]
         and np.array_equal(m[:, 0].T, window_taps(size, k, s, p).sum(axis=0) / k)
-        for m, size, k, s, p in zip(
-            matrices, value.shape[1:], kernel, stride, padding, strict=True
-        )
+        for m, size, k, s, p in zip(matrices, value.shape[1:], kernel, stride, padding, strict=True)
     ):
         value = value.pooled(kernel, stride, padding)
     elif divisor is None:
