@@ -74,7 +74,8 @@ def trace(module: nn.Module) -> fx.Graph:
         place = source_location("".join(_frames_of(error)))
         raise UnsupportedNetworkError(
             f"{type(module).__name__} cannot be traced{f' at {place}' if place else ''}: {error}; write its "
-            f"forward without branches on values"
+            f"forward without branches on values and assignments to parts of a tensor, or with quantizers in "
+            f"place of its activations"
         ) from error
 
 
