@@ -80,6 +80,8 @@ def _rewritten(
     require_plain_module(module)
     evaluated = faithful_copy(module).eval()
     graph = trace(evaluated)
+    for node in graph.nodes:
+        activation_of(node, evaluated)  # an activation without spiking form is named first
     dropping = _same_in_training(module, graph)
     result = copy.deepcopy(fx.GraphModule(evaluated, graph, type(module).__name__))
     replaced: dict[str, nn.Module] = {}
