@@ -113,6 +113,12 @@ def zeros_between(size):
     return Resample(rows=matrix, columns=matrix)
 
 
+def zeros_around(size):
+    """Every second row and column is zero, the first and the last too."""
+    matrix = np.eye(2 * size + 1, dtype=np.int64)[:, 1::2]
+    return Resample(rows=matrix, columns=matrix)
+
+
 def repeated(size):
     matrix = np.repeat(np.eye(size, dtype=np.int64), 2, axis=0)
     return Resample(rows=matrix, columns=matrix)
@@ -140,6 +146,12 @@ same = {"padding": (1, 1)}
         (
             [zeros_between(6), conv(2, 4, 2, **same), select(-1, 0, 1), conv(3, 3, 3, **same)],
             "resample 6x6 to 11x11 > conv 4x4",
+            192,
+        ),
+        # the same, as torch.nn.ConvTranspose2d(4, 2, 2, stride=2) is read: its zeros lie in the map
+        (
+            [zeros_around(6), conv(2, 4, 2), select(-1, 0, 1), conv(3, 3, 3, **same)],
+            "resample 6x6 to 13x13 > conv 4x4",
             192,
         ),
         ([conv(4, 4, 3, **same), conv(4, 4, 3, **same), dense(2, 144)], "dense", 288),
@@ -214,6 +226,13 @@ def test_a_chain_of_one_weight_is_left_as_it_is():
             lambda: merged_in_series([conv(4, 4, 3, **same)] * 2, (4, 6, 6)),
             "conv 3x3 > conv 3x3: the zeros with which the second map pads its input have no place in one "
             "map; put a quantizer between them",
+        ),
+        (
+            lambda: merged_in_series(
+                [zeros_around(6), conv(2, 4, 3), conv(3, 2, 3, **same)], (4, 6, 6)
+            ),
+            "resample 6x6 to 13x13 > conv 3x3 > conv 3x3: the zeros with which the second map pads its input "
+            "have no place in one map; put a quantizer between them",
         ),
         (
             lambda: merged_in_series(

@@ -71,6 +71,14 @@ class Side:
         return np.arange(self.shape[0]) if self.channels is None else self.channels
 
     @property
+    def occupied(self) -> tuple[np.ndarray, np.ndarray]:
+        """Rows and columns of the output, as booleans, that are not zeros between and around others."""
+        if self.spatial is None:
+            return np.ones(self.shape[1], bool), np.ones(self.shape[2], bool)
+        rows, columns = (self.spatial.axis_matrix(a, self.shape[1 + a]) for a in (0, 1))
+        return rows.any(axis=1), columns.any(axis=1)
+
+    @property
     def maps(self) -> tuple[UnweightedMap, ...]:
         """The channels are selected where fewer of them pass the other map."""
         spatial = () if self.spatial is None else (self.spatial,)
@@ -243,12 +251,12 @@ def _joined(chain: Chain, second: Convolution | Dense, most: int) -> Chain:
             moved = replace(moved, shape=second.output_shape(shape), spatial=spatial)
         elif isinstance(first, Convolution) and isinstance(second, Convolution):
             window = as_depthwise_convolution(spatial, shape)
-            first = convolution_product(first, window, before.output_shape, most)
+            first = convolution_product(first, window, before.output_shape, most, before.occupied)
         else:
             raise UnsupportedNetworkError(
                 f"{describe(spatial)} between them does not merge with both"
             )
-    merged = _product(first, second, before.output_shape, most)
+    merged = _product(first, second, before, most)
     return Chain.of(before, merged, moved)
 
 
@@ -294,8 +302,9 @@ def reading_selection(
     return replace(weighted, weight=chosen, groups=common)
 
 
-def _product(first: WeightedMap, second: WeightedMap, shape: Shape, most: int) -> WeightedMap:
-    """One map that equals two."""
+def _product(first: WeightedMap, second: WeightedMap, before: Side, most: int) -> WeightedMap:
+    """One map that equals two, which read what ``before`` gives."""
+    shape = before.output_shape
     match first, second:
         case Scale(weight=scale), Convolution(groups=groups):
             out, per_group = second.weight.shape[:2]
@@ -307,7 +316,7 @@ def _product(first: WeightedMap, second: WeightedMap, shape: Shape, most: int) -
             check_weights(len(second.weight) * prod(shape), most)
             return Dense(weight=dense_matrix((first, second), shape))
         case Convolution(), Convolution():
-            return convolution_product(first, second, shape, most)
+            return convolution_product(first, second, shape, most, before.occupied)
         case Dense(), Convolution() if ends_in_features((first, second), shape):
             check_weights(len(second.weight) * prod(shape), most)
             return Dense(weight=dense_matrix((first, second), shape))

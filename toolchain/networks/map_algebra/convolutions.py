@@ -111,13 +111,19 @@ def expanded(linear_map: Convolution, groups: int) -> np.ndarray:
 
 
 def convolution_product(
-    first: Convolution, second: Convolution, shape: Shape, most_weights: int
+    first: Convolution,
+    second: Convolution,
+    shape: Shape,
+    most_weights: int,
+    occupied: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> Convolution:
     """The convolution that equals ``first`` and then ``second``.
 
     Args:
         shape: of the feature map that ``first`` reads.
         most_weights: limit on the weights of the result.
+        occupied: rows and columns of that feature map, as booleans, that are not zeros between and around
+            others; None for all of them.
 
     Raises:
         UnsupportedNetworkError: ``second`` pads values of ``first`` that are not zero there, or there are
@@ -125,12 +131,14 @@ def convolution_product(
     """
     mid = first.output_shape(shape)
     groups = gcd(first.groups, second.groups)
+    if occupied is None:
+        occupied = np.ones(shape[1], bool), np.ones(shape[2], bool)
     axes = []
-    for one, two in zip(_axes(first, shape), _axes(second, mid), strict=True):
+    for one, two, holds in zip(_axes(first, shape), _axes(second, mid), occupied, strict=True):
         between = two.stride * np.arange(two.targets)[:, None, None] + two.offsets[:, None]
         reads = one.stride * between + one.offsets
         padded = (between < 0) | (between >= one.targets)
-        if (padded & (reads >= 0) & (reads < one.sources)).any():
+        if np.isin(reads[np.broadcast_to(padded, reads.shape)], np.flatnonzero(holds)).any():
             raise UnsupportedNetworkError(
                 "the zeros with which the second map pads its input have no place in one map"
             )
