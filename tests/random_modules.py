@@ -21,6 +21,8 @@ from torch import Tensor, nn
 
 from toolchain.method import quantizers
 
+_NAMES: dict[str, Any] = {"torch": torch, "nn": nn, "F": F, "quantizers": quantizers}
+
 _CONVOLUTIONS = (
     "y = [[nn.Conv2d($C, <2|3|4>, <1|2|3|(1, 3)>, <1|2|(2, 1)>, <0|1>, bias=<True|False>)]](x)",
     "y = [[nn.Conv2d($C, $C, 3, padding=1, groups=$G)]](x)",
@@ -61,17 +63,14 @@ _MAPS = (
     "y = torch.flatten(x, start_dim=<1|2|-2>)",
     "y = x.reshape(-1, $C * $H * $W)",
     "y = [[nn.Flatten()]](x)",
-    "y = x.reshape(x.shape[0], $H, $C, $W)",
-    "y = x.view(len(x), $C, -1, 1)",
     "y = x.permute(0, 2, 3, 1); y = [[nn.Linear($C, 3)]](y); y = y.permute(0, 3, 1, 2)",
-    "y = x.transpose(<1, 2|2, 3|-1, 1>)",
     "y = x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)",
     "y = [[nn.Linear($W, <1|3>)]](x)",
     "y = x[:, :<1|2|-1>]",
     "y = x[:, <1:|::2|[0, -1]|-1:|torch.tensor([1, 0])>]",
     "y = x[..., ::2, <::2|1:|:-1>]",
     "y = x[:, :, <1:-1|0:2>, 1:]",
-    "y = x.<narrow(1, 0, 1)|select(1, 0)|flip(2)|roll(1, 3)|squeeze()|squeeze(1)|unsqueeze(1).squeeze(1)>",
+    "y = x.<narrow(1, 0, 1)|flip(2)|roll(1, 3)|squeeze()|squeeze(1)|unsqueeze(1).squeeze(1)>",
     "y = x.<chunk(2, 1)|split(1, dim=1)|split([1, $C - 1], 1)|tensor_split(2, 1)|unbind(2)>[<0|-1>]",
     "y, w = x.chunk(2, dim=1); y = y - w",
     "y = x.mean(<(2, 3)|[-2, -1]|1|1, keepdim=True|3|dim=2, keepdim=True>)",
@@ -81,8 +80,6 @@ _MAPS = (
     "y = x * torch.linspace(<0|-1>, 1, $C).view(1, -1, 1, 1)",
     "y = x + torch.linspace(-1, 1, $C * $H * $W).view(1, $C, $H, $W)",
     "y = (x - 0.25) / torch.arange(1, $C + 1).view($C, 1, 1)",
-    "y = x * torch.linspace(0, 1, $W)",
-    "y = x.masked_fill(torch.eye($H, $W) > 0, 0)",
 )  # fmt: skip
 
 _SEQUENCES = (
@@ -129,7 +126,6 @@ _ANY_RANK = (
     "y = [[nn.<Dropout|Identity>()]](x)",
     "y = F.dropout(x, 0.5, <self.training|False>)",
     "y = F.dropout(x, p=0.25, training=self.training, inplace=<True|False>)",
-    "x[:, 0] = <0|1.5>; y = x",
     "x[:, :1] *= 2; y = x",
     "x[:, 1:].add_(0.5); y = x",
     "y = torch.empty_like(x); y[:] = x",
@@ -137,8 +133,20 @@ _ANY_RANK = (
     "y = x.detach()",
     "y = x.type_as(x).to(x.device)",
     "y = torch.mul(input=x, other=<0.5|torch.tensor(2.0)>)",
-    "y = torch.einsum('b...->b...', x)",
 )  # fmt: skip
+
+_UNUSUAL = (
+    "y = x.reshape(x.shape[0], $H, $C, $W)",
+    "y = x.view(len(x), $C, -1, 1)",
+    "y = x * torch.linspace(0, 1, $W)",
+    "y = x.masked_fill(torch.eye($H, $W) > 0, 0)",
+    "y = x.transpose(<1, 2|2, 3|-1, 1>)",
+    "y = x.<max(2)[0]|amax(1)|max(dim=-1, keepdim=True).values|max(3)[0].amax(2)>",
+    "y = <x.type_as(x)|torch.square(x)|x.swapaxes(1, 2)|x.expand_as(x)|x.view_as(x)|x.tile((1, 2, 1, 1))>",
+    "y = torch.einsum('b...->b...', x)",
+    "y = x.select(1, 0)",
+    "x[:, 0] = <0|1.5>; y = x",
+)
 
 _MAX_POOLS = (
     "y = [[nn.MaxPool2d(<2|3|(1, 2)>, <1|2|None>, <0|1>, <1|2>, ceil_mode=<True|False>)]](x)",
@@ -150,7 +158,6 @@ _MAX_POOLS = (
     "y = F.adaptive_max_pool2d(x, <1|2>)",
     "y = x.amax((2, 3)<|, keepdim=True>)",
     "y = [[nn.MaxPool1d(2, <1|2>, <0|1>)]](x)",
-    "y = x.<max(2)[0]|amax(1)|max(dim=-1, keepdim=True).values>",
     "y, w = F.max_pool2d(x, 2, return_indices=True)",
 )  # fmt: skip
 
@@ -163,7 +170,7 @@ _RELUS = (
     "y = [[nn.<ReLU6()|Hardtanh(0, 2)|Hardtanh(0., 1., inplace=True)|Threshold(0, 0)>]](x)",
     "y = <F.relu6(x)|F.hardtanh(x, 0.0, 1.0)|x.clamp(min=0)|x.clamp_min(0)|torch.clamp(x, 0, 1)>",
     "y = <x.clamp(0, 1.5)|x.clamp_(0, 6)|x.clip(0, 2)|F.threshold(x, 0, 0)|F.hardtanh_(x, 0, 3)>",
-    "y = <torch.maximum(x, torch.zeros_like(x))|torch.where(x > 0, x, 0.0)|(x > 0) * x>",
+    "y = <torch.maximum(x, torch.zeros_like(x))|torch.where(x.gt(0), x, 0.0)|x.gt(0) * x>",
 )  # fmt: skip
 
 _QUANTIZERS = (
@@ -184,13 +191,13 @@ _JOINS = (
     "y = torch.add(x, z).mul(0.5)",
     "y = x + z.mean(1, keepdim=True)",
     "y = x + z.flatten(1).mean(1).view(-1, 1<|, 1|, 1, 1>)",
-    "y = <x + z[:1]|x * z|torch.maximum(x, z)|x.addcmul(x, z)|x / z|torch.where(x > z, x, z)>",
+    "y = <x + z[:1]|x * z|torch.maximum(x, z)|x.addcmul(x, z)|x / z|torch.where(x.gt(z), x, z)>",
 )  # fmt: skip
 
 _REFUSED = (
     "y = [[nn.<GELU()|SiLU()|Sigmoid()|Tanh()|LeakyReLU()|PReLU()|Softmax(1)|Hardswish()|ELU()>]](x)",
     "y = <F.gelu(x)|torch.sigmoid(x)|x.tanh()|F.softmax(x, 1)|F.leaky_relu(x, 0.1)|x.exp()>",
-    "y = <x.sort(1)[0]|x.topk(1, dim=1)[0]|x[x > 0]|x.cumsum(1)|x.abs()|x ** 2|x.round()|x.std(1)>",
+    "y = <x.sort(1)[0]|x.topk(1, dim=1)[0]|x[x.gt(0)]|x.cumsum(1)|x.abs()|x ** 2|x.round()|x.std(1)>",
     "y = <x[x.argmax(1)[:1] * 0]|x.gather(1, x.argmax(1, keepdim=True))|x.index_select(0, x.long()[0])>",
     "y = <x + torch.rand_like(x)|x * torch.randn(1)|F.dropout(x, 0.5)|torch.bernoulli(x.clamp(0, 1))>",
     "y = <x.half().double()|x.to(torch.float16).to(x.dtype)|x.int().double()|x.float().double()>",
@@ -249,11 +256,14 @@ class _Writer:
 
     def write(self) -> None:
         self.step(_CONVOLUTIONS if self.random.random() < 0.8 else _MAPS)
-        for _ in range(self.random.randint(2, 8)):
+        self.step(self.activations)
+        for _ in range(self.random.randint(1, 7)):
             self.step(self._kind())
         for _ in range(20):
             rank = self.values[-1].sample.dim()
-            templates = _ANY_HEADS if self.random.random() < 0.15 else _HEADS.get(rank, ("return x",))
+            templates = (
+                _ANY_HEADS if self.random.random() < 0.15 else _HEADS.get(rank, ("return x",))
+            )
             if self.step(templates, tries=3):
                 return
         self.lines.append(f"return {self.values[-1].name}")
@@ -261,15 +271,14 @@ class _Writer:
     def _kind(self) -> tuple[str, ...]:
         by_rank = {2: _FEATURES, 3: _SEQUENCES, 4: _MAPS}
         linear = by_rank.get(self.values[-1].sample.dim(), _ANY_RANK)
-        kinds = {linear: 40, _ANY_RANK: 8, self.activations: 25, _MAX_POOLS: 7, _JOINS: 16, _REFUSED: 2}
+        kinds = {linear: 40, _ANY_RANK: 8, self.activations: 25, _MAX_POOLS: 7, _JOINS: 16}
+        kinds |= {_UNUSUAL: 3, _REFUSED: 2}
         return self.random.choices(list(kinds), list(kinds.values()))[0]
 
     def step(self, templates: tuple[str, ...], tries: int = 12) -> bool:
         """Add a line that PyTorch can execute; False if there was none among some."""
-        for _ in range(tries):
-            if self._try(self.random.choice(templates), templates is _REFUSED):
-                return True
-        return False
+        refused = templates is _REFUSED
+        return any(self._try(self.random.choice(templates), refused) for _ in range(tries))
 
     def _try(self, template: str, may_fail: bool) -> bool:
         x = self.values[-1] if self.random.random() < 0.85 else self.random.choice(self.values)
@@ -281,7 +290,7 @@ class _Writer:
         line = re.sub(r"\b[xyz]\b(?!\()", lambda m: renamed[m.group()], line)
         try:
             for name, constructor in parts.items():
-                self.parts[name] = eval(constructor, globals())
+                self.parts[name] = eval(constructor, _NAMES)
                 self.parts[name].eval().double()
             sample = self._executed(line, y)
         except Exception:
@@ -293,9 +302,7 @@ class _Writer:
         if line.startswith("return"):
             if not torch.utils._pytree.tree_all_only(Tensor, lambda t: t.dim() > 1, sample):
                 return False
-        elif not isinstance(sample, Tensor) or not 1 <= sample.dim() <= 5:
-            return False
-        elif not 0 < sample.numel() <= 4000:
+        elif not isinstance(sample, Tensor) or not (sample.dim() and 0 < sample.numel() <= 4000):
             return False
         self.constructors += [f"self.{name} = {text}" for name, text in parts.items()]
         self.lines.append(line)
@@ -337,8 +344,8 @@ class _Writer:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             if line.startswith("return "):
-                return eval(line.removeprefix("return "), globals(), local)
-            exec(line, globals(), local)
+                return eval(line.removeprefix("return "), dict(_NAMES), local)
+            exec(line, dict(_NAMES), local)
         for value in self.values:
             assert isinstance(local[value.name], Tensor)
         return local[y]
@@ -375,7 +382,7 @@ def module_of(source: str, seed: int = 0) -> nn.Module:
     """The module of a text that defines ``RandomModule``, with random weights and statistics."""
     file = f"<random module {seed}>"
     linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
-    names: dict[str, Any] = dict(globals()) | {"__name__": "random_module"}
+    names: dict[str, Any] = _NAMES | {"__name__": "random_module"}
     exec(compile(source, file, "exec"), names)
     torch.manual_seed(seed)
     module = names["RandomModule"]()
@@ -393,6 +400,3 @@ def module_of(source: str, seed: int = 0) -> nn.Module:
 def random_pixels(shape: tuple[int, int, int], seed: int, num: int = 4) -> np.ndarray:
     """Pixels from 0 to 255."""
     return np.random.default_rng(seed).integers(0, 256, (num, *shape))
-
-
-assert F is not None and quantizers is not None  # named in templates alone

@@ -15,6 +15,7 @@ from deploy.report.markup import (
     scrolling,
     section,
 )
+from deploy.report.max_pooling import max_pooling_sentence
 from deploy.report.pipeline_tables import (
     alignments_table,
     causes_table,
@@ -84,6 +85,7 @@ def designs(report: Report) -> Markup:
 
 
 def graph(report: Report) -> Markup:
+    cost = max_pooling_sentence(report)
     return section(
         "graph",
         "Layer graph",
@@ -96,6 +98,7 @@ def graph(report: Report) -> Markup:
             class_="quiet",
         ),
         scrolling(svg_figures.layer_graph(report)),
+        NOTHING if cost is None else element("p", f"{cost[0].upper()}{cost[1:]}."),
     )
 
 

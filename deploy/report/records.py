@@ -59,6 +59,16 @@ class SynapseRecord(TypedDict):
     exponent: int
 
 
+class MaxPoolingRecord(TypedDict):
+    """Populations of exact max pooling, and ticks of the pipeline without them, all else as it is."""
+
+    populations: list[str]
+    neurons: int
+    cores: int
+    first_latency_ticks_without: int
+    interval_ticks_without: float
+
+
 class OutputRecord(TypedDict):
     name: str
     channels: int
@@ -358,6 +368,7 @@ class Report(TypedDict):
     mean_timesteps_by_neurons: float
     populations: list[PopulationRecord]
     synapses: list[SynapseRecord]
+    max_pooling: MaxPoolingRecord | None
     fidelity: FidelityRecord | None
     alignment_trade: list[AlignmentRecord]
     design_points: list[DesignPointRecord]

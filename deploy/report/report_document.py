@@ -8,6 +8,7 @@ from typing import Any
 from deploy.design.compilation import Compilation
 from deploy.report.array_document import array_document
 from deploy.report.comparison import array_rows, pipeline_rows
+from deploy.report.max_pooling import max_pooling_record
 from deploy.report.records import (
     VERSION,
     CoreRecord,
@@ -58,6 +59,7 @@ def report_document(compilation: Compilation) -> Report:
         / max(sum(neurons.values()), 1),
         "populations": [_population(c, p) for p in c.design.network.populations],
         "synapses": [_synapse(c, s) for s in c.design.network.synapses],
+        "max_pooling": max_pooling_record(c),
         "fidelity": None if c.fidelity is None else plain(c.fidelity),
         "alignment_trade": [plain(trade) for trade in c.alignment_trade],
         "design_points": [plain(point) for point in c.design_points],

@@ -17,6 +17,7 @@ from deploy.report.array_tables import (
     sweep_table,
     waits_table,
 )
+from deploy.report.max_pooling import max_pooling_sentence
 from deploy.report.outputs import NO_ACCURACY, accuracy_sentence, output_sentences
 from deploy.report.pipeline_tables import (
     IN_SUMMARY,
@@ -57,6 +58,8 @@ def print_summary(report: Report, console: Console) -> None:
         f"[{colour}]{mark}[/{colour}] {name}" for name, (mark, colour) in MARKS.items()
     )
     console.print(f"run shown: {pipeline['samples']} samples; {legend}")
+    if max_pooling := max_pooling_sentence(report):
+        console.print(escape(max_pooling))
     console.print(
         f"\nfirst result after [bold]{pipeline['first_latency_ticks']}[/bold] ticks, then one every "
         f"[bold]{pipeline['interval_exact']}[/bold] ticks (longest firing window: "

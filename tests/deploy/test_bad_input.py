@@ -183,8 +183,8 @@ def test_max_pooling_is_explained(document, refused):
     synapse(document, "join", "wide")["maps"][0]["kind"] = "max_pool"
     message = refused(document)
     assert (
-        "maps[0].kind must be a linear map; max pooling has no spiking form, replace it by"
-        in message
+        "maps[0].kind must be a linear map; max pooling is no map but spiking populations of role "
+        "'maximum'" in message
     )
 
 

@@ -237,8 +237,8 @@ def test_a_forward_that_fails_is_refused_by_what_it_said():
 
     assert equal_or_refused(Failing()) == (
         f"Failing cannot be traced at {place(Failing.forward, 1)}: 'no such key'; write its forward without "
-        f"branches, loops and asserts on values or sizes and without assignments to slices, or put the "
-        f"quantizers into it yourself"
+        f"branches, loops and asserts on values or sizes and assignments to parts of a tensor, or with "
+        f"quantizers in place of its activations"
     )
 
 
@@ -369,28 +369,56 @@ def test_a_difference_is_found_by_the_first_input_and_by_each_after_it():
         )
 
 
+def relu_statement(x):
+    F.relu(x, inplace=True)
+    return x
+
+
 class InPlaceOnTheIdentity(nn.Module):
     """No biases: on an input of zeros, all that it computes is zero."""
 
-    def __init__(self):
+    def __init__(self, given):
         super().__init__()
+        self.given = given
         self.a = nn.Conv2d(1, 4, 3, padding=1, bias=False)
         self.b = nn.Conv2d(4, 4, 3, padding=1, bias=False)
         self.head = nn.Linear(256, 5, bias=False)
 
     def forward(self, x):
         x = self.a(x)
-        y = self.b(F.relu(x, inplace=True))
+        y = self.b(F.relu(self.given(x), inplace=True))
         return self.head(F.relu(y + x).flatten(1))
 
 
 def test_a_first_input_of_zeros_hides_no_difference():
     """Conversion executes a network on zeros first, and users try shapes with them."""
-    quantized = quantize_activations(InPlaceOnTheIdentity(), TimestepQuantizer)
+    network = InPlaceOnTheIdentity(lambda x: x[:])
+    quantized = quantize_activations(network, TimestepQuantizer)
     with pytest.raises(UnsupportedNetworkError, match="computes something else before or in"):
         convert(quantized, (1, 8, 8), 16)
     with pytest.raises(UnsupportedNetworkError, match="computes something else before or in"):
         quantized(torch.zeros(1, 1, 8, 8))
+
+
+@pytest.mark.parametrize(
+    "own", [nn.ReLU(inplace=True), nn.Hardtanh(0, 1, True), F.relu_, relu_statement]
+)
+def test_an_activation_in_place_changes_what_is_read_after_it_alone(own):
+    """As in a residual block whose first ReLU also changes the identity, which surprises many."""
+
+    class Block(Net):
+        def __init__(self):
+            super().__init__()
+            self.activation = own
+
+        def forward(self, x):
+            x = self.a(x)
+            before = x.mean((2, 3), keepdim=True)
+            y = self.activation(x)
+            return self.f(F.relu(self.b(y) + x + before).flatten(1))
+
+    torch.manual_seed(0)
+    assert equal_or_refused(Block()) is None
 
 
 def test_a_hook_that_replaces_values_on_rare_samples_alone_is_refused():

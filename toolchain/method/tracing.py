@@ -87,7 +87,7 @@ def trace(module: nn.Module) -> fx.Graph:
         raise UnsupportedNetworkError(
             f"{type(module).__name__} cannot be traced{f' at {place}' if place else ''}: "
             f"{_first_sentence(error)}; write its forward without branches, loops and asserts on values or "
-            f"sizes and without assignments to slices, or put the quantizers into it yourself"
+            f"sizes and assignments to parts of a tensor, or with quantizers in place of its activations"
         ) from error
 
 

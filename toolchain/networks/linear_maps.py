@@ -360,13 +360,17 @@ def num_accumulations(maps: Iterable[LinearMap], shape: Shape) -> int:
     return total
 
 
+def _pair_text(pair: Pair) -> str:
+    return f"{pair[0]}" if pair[0] == pair[1] else f"{pair[0]}x{pair[1]}"
+
+
 def describe(linear_map: LinearMap) -> str:
     """A short text for one map, for summaries and error messages."""
     match linear_map:
         case Convolution(weight=weight, stride=stride, dilation=dilation, groups=groups):
             text = f"conv {weight.shape[2]}x{weight.shape[3]}"
-            text += f" /{stride[0]}" if stride != (1, 1) else ""
-            text += f" dilation={dilation[0]}" if dilation != (1, 1) else ""
+            text += f" /{_pair_text(stride)}" if stride != (1, 1) else ""
+            text += f" dilation={_pair_text(dilation)}" if dilation != (1, 1) else ""
             return text + (f" groups={groups}" if groups > 1 else "")
         case Dense():
             return "dense"

@@ -83,8 +83,8 @@ def _read_map(
     if reader.value("kind") == "max_pool":
         raise reader.refuse(
             "kind",
-            "a linear map; max pooling has no spiking form, replace it by average pooling and train "
-            "again (Algorithm 1)",
+            "a linear map; max pooling is no map but spiking populations of role 'maximum', which "
+            "toolchain.importers.torch_module.convert adds",
             "max_pool",
         )
     if reader.value("kind") == "batch_norm":

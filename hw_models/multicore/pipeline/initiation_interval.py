@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import reduce
 from itertools import pairwise
 from math import ceil
 
@@ -111,10 +112,11 @@ def single_changes(pipeline: Pipeline) -> list[Change]:
         where = f"{buffer}" if count == 1 else f"{buffer} for each replica"
         description = f"one more slot on {where} (D = {wider.slots})"
         changed.append((description, replace(pipeline, buffers=buffers)))
-    for name in critical:
-        if pipeline.windows[name] > 1:
-            description = f"one timestep less in {name} (T = {pipeline.windows[name] - 1})"
-            changed.append((description, _one_step_less(pipeline, name)))
+    for group in dict.fromkeys(_equal_windows(pipeline, name) for name in critical):
+        if (steps := pipeline.windows[group[0]] - 1) > 0:
+            who = group[0] if len(group) == 1 else f"{group[0]} and its max pooling"
+            shorter = reduce(_one_step_less, group, pipeline)
+            changed.append((f"one timestep less in {who} (T = {steps})", shorter))
     for name in critical:
         if pipeline.incoming(name):
             description = f"one more replica of {name} (R = {pipeline.num_replicas(name) + 1})"
@@ -128,6 +130,11 @@ def single_changes(pipeline: Pipeline) -> list[Change]:
 
 def _share_of_window(pipeline: Pipeline, name: str) -> Fraction:
     return Fraction(pipeline.windows[name], pipeline.num_replicas(name))
+
+
+def _equal_windows(pipeline: Pipeline, name: str) -> tuple[str, ...]:
+    """The populations whose windows must be as long as that of one of them."""
+    return next((group for group in pipeline.equal_windows if name in group), (name,))
 
 
 def _one_replica_more(pipeline: Pipeline, name: str) -> Pipeline:

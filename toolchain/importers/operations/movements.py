@@ -87,10 +87,15 @@ def _check_movement(node: fx.Node, a: Mapping[str, Any]) -> None:
 def _lifted(constant: Tensor) -> TensorView:
     """A constant as a view; its first axis is the batch."""
     if constant.ndim == 0 or len(constant) not in (1, BATCH):
-        raise UnsupportedNetworkError("a constant that it joins with values must have a batch axis")
+        raise UnsupportedNetworkError(
+            "it joins values with a constant that has no batch axis; give it one, for example by "
+            "constant.unsqueeze(0)"
+        )
     sample = constant.to(torch.float64).expand(BATCH, *constant.shape[1:])
     if not torch.equal(sample[0], sample[1]):
-        raise UnsupportedNetworkError("it concatenates a constant that differs between samples")
+        raise UnsupportedNetworkError(
+            "it joins values with a constant that differs between samples; use one for all samples"
+        )
     values = sample[0].numpy()
     shape = (values.size, 1, 1) if values.ndim != 3 else values.shape
     return TensorView.of_expression(
