@@ -235,7 +235,7 @@ def _place_of_error(error: BaseException) -> str:
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
-        if not frame.filename.startswith(_LIBRARIES) and "site-packages" not in frame.filename
+        if not frame.filename.startswith((*_LIBRARIES, "<")) and "site-packages" not in frame.filename
     ]
     return f"{_shown(frames[-1].filename)}, line {frames[-1].lineno}" if frames else ""
 
