@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test slow netx peers benchmark lint environment lava simulators clean
+.PHONY: demo test slow exhaustive netx peers benchmark lint environment lava simulators clean
 
 demo: environment lava
 	$(BIN)/qac-deploy train --data digits --out model.pt
@@ -19,6 +19,9 @@ test: environment lava simulators
 
 slow: environment lava simulators  # the paper's networks at full width, in Lava too
 	$(BIN)/python -m pytest -m slow
+
+exhaustive: environment  # thousands of random networks and modules
+	$(BIN)/python -m pytest -n 2 -m exhaustive
 
 netx: environment  # exported NetX files, read and run by lava-dl itself (6 GB of packages)
 	$(BIN)/qac-deploy doctor --create-lava-dl-env
