@@ -47,6 +47,13 @@ RIGHT = {
     "multiplied in place": statement(lambda y, x: y.mul_(0.5)),
     "relu as a statement": statement(lambda y, x: F.relu_(y)),
     "relu by keyword": statement(lambda y, x: F.relu(y, inplace=True)),
+    "relu as a statement, of what is read before and after": lambda y, x: (
+        (
+            x + y,
+            F.relu_(y),
+        )[0]
+        - y
+    ),
     "divisor": lambda y, x: F.avg_pool2d(y + x, 3, 1, 1, divisor_override=2),
     "pool without its padding": lambda y, x: F.avg_pool2d(y + x, 3, 1, 1, count_include_pad=False),
     "pool of a keyword input": lambda y, x: F.avg_pool2d(input=y + x, kernel_size=1),
@@ -230,8 +237,45 @@ def test_a_forward_that_fails_is_refused_by_what_it_said():
 
     assert equal_or_refused(Failing()) == (
         f"Failing cannot be traced at {place(Failing.forward, 1)}: 'no such key'; write its forward without "
-        f"branches on values and assignments to parts of a tensor, or with quantizers in place of its "
-        f"activations"
+        f"branches, loops and asserts on values or sizes and assignments to parts of a tensor, or with "
+        f"quantizers in place of its activations"
+    )
+
+
+class FrozenBatchNorm(nn.Module):
+    """Batch norm computed from buffers in the forward, as in detection networks."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("variance", torch.tensor([0.3, 0.7, 1.1, 1.3])[:, None, None])
+
+    def forward(self, x):
+        return x * (self.variance + 1e-5).rsqrt()
+
+
+class Optional(Net):
+    """A network whose forward has arguments besides the image, which a plain call leaves out."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = FrozenBatchNorm()
+
+    def forward(self, x, mask=None, features=False):
+        x = F.relu(self.norm(self.a(x)))
+        if mask is not None:
+            x = x * mask
+        return (self.f(x.flatten(1)), x) if features else self.f(x.flatten(1))
+
+
+def test_arguments_with_defaults_and_computed_buffers_are_as_in_a_plain_call():
+    torch.manual_seed(0)
+    assert equal_or_refused(Optional()) is None
+
+
+def test_a_network_without_weights_yet_is_refused():
+    network = nn.Sequential(nn.Flatten(), nn.LazyLinear(5), nn.ReLU(), nn.Linear(5, 5))
+    assert equal_or_refused(network) == (
+        "1: LazyLinear has no weights yet; call the network once on an input"
     )
 
 

@@ -16,15 +16,15 @@ from toolchain.importers.operations.arguments import bound_arguments, operation_
 from toolchain.importers.tensor_views import BATCH, TensorView, concatenated
 
 IDENTITIES = frozenset({
-    "alias", "alpha_dropout", "clone", "contiguous", "detach", "dropout", "feature_dropout",
-    "lift_fresh_copy", "to", "_to_copy",
+    "alias", "alpha_dropout", "clone", "contiguous", "detach", "dropout", "feature_alpha_dropout",
+    "feature_dropout", "lift_fresh_copy", "to", "_to_copy",
 })  # fmt: skip
 
 
 _JOINS = frozenset({"cat", "copy", "select_scatter", "slice_scatter", "stack"})  # fmt: skip
 
 
-_DROPOUTS = frozenset({"dropout", "feature_dropout", "alpha_dropout"})  # fmt: skip
+_DROPOUTS = frozenset({"dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout"})  # fmt: skip
 
 
 MOVEMENTS = IDENTITIES | _JOINS | {
