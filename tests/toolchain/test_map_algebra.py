@@ -214,6 +214,11 @@ def test_two_chains_become_one_weight(first, second, merged, num_weights):
         check(got, [tuple(one), tuple(two)], (4, 6, 6), rng.normal(size=(2, 4, 6, 6)))
 
 
+def test_a_map_is_described_with_both_strides():
+    assert describe(conv(2, 2, 3, stride=(2, 1))) == "conv 3x3 /2x1"
+    assert describe(conv(2, 2, 3, dilation=(1, 2))) == "conv 3x3 dilation=1x2"
+
+
 def test_a_chain_of_one_weight_is_left_as_it_is():
     maps = (halved, conv(4, 4, 3, **same), blurred)
     assert merged_in_series(maps, (4, 6, 6)) == maps
