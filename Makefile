@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test slow exhaustive netx peers benchmark lint environment lava simulators clean
+.PHONY: demo test slow exhaustive netx peers benchmark torchvision lint environment lava simulators clean
 
 demo: environment lava
 	$(BIN)/qac-deploy train --data digits --out model.pt
@@ -44,6 +44,16 @@ benchmark: environment lava resnet-20.pt
 resnet-20.pt: $(VENV)/installed
 	$(BIN)/qac-deploy train --data fashion-mnist --arch resnet-20 --float-epochs 1 --epochs 3 --mean-timesteps 2.9 --out $@
 
+# docs/torchvision.md; about twenty minutes of one core
+torchvision: .venv-torchvision/installed
+	.venv-torchvision/bin/python benchmarks/torchvision_networks.py
+
+# torchvision needs a torch of its own version, which may bring several gigabytes of CUDA packages
+.venv-torchvision/installed: pyproject.toml
+	$(PYTHON) -m venv .venv-torchvision
+	.venv-torchvision/bin/python -m pip install --quiet "torch==2.14.1" "torchvision==0.29.1" -e . pytest
+	touch $@
+
 lint: environment
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -67,4 +77,4 @@ simulators:  # Verilator and Icarus, for the PE array's RTL; without root, only 
 	else echo "the tests of the PE array's RTL need: apt install verilator iverilog" >&2; exit 1; fi
 
 clean:
-	rm -rf $(VENV) .venv-peers build model.pt resnet-20.pt
+	rm -rf $(VENV) .venv-peers .venv-torchvision build model.pt resnet-20.pt
