@@ -210,9 +210,10 @@ def _measure(name: str, record: _Record) -> None:
     record["parameters"] = sum(parameter.numel() for parameter in module.parameters())
     with record.step("quantize"):
         quantized = quantized_network(module, example.size)
+    del module
     with record.step("convert"):
         graph = converted(quantized, example.size)
-    del module, quantized
+    del quantized
     record["populations"] = len(graph.spiking)
     record["maximum_populations"] = sum(p.role == "maximum" for p in graph.spiking)
     record["synapses"] = len(graph.synapses)

@@ -82,7 +82,7 @@ def test_random_chains_keep_their_values(seed):
     check_random_chains(seed)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @settings(max_examples=5_000)
 @seeds
 def test_many_random_chains_keep_their_values(seed):
@@ -212,6 +212,11 @@ def test_two_chains_become_one_weight(first, second, merged, num_weights):
         assert " > ".join(describe(m) for m in got) == merged
         assert sum(weights_of(got)) == num_weights
         check(got, [tuple(one), tuple(two)], (4, 6, 6), rng.normal(size=(2, 4, 6, 6)))
+
+
+def test_a_map_is_described_with_both_strides():
+    assert describe(conv(2, 2, 3, stride=(2, 1))) == "conv 3x3 /2x1"
+    assert describe(conv(2, 2, 3, dilation=(1, 2))) == "conv 3x3 dilation=1x2"
 
 
 def test_a_chain_of_one_weight_is_left_as_it_is():

@@ -113,7 +113,7 @@ def test_random_modules_are_converted_or_refused():
     assert found["lowered"] >= 3
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("start", range(0, 5000, 100))
 def test_many_random_modules_are_converted_or_refused(start):
     found = outcomes(range(start, start + 100))

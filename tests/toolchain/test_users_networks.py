@@ -427,6 +427,6 @@ def test_a_hook_that_replaces_values_on_rare_samples_alone_is_refused():
     network.c.register_forward_hook(lambda module, inputs, output: output.clamp(max=100.0))
     module = quantize_activations(network, TimestepQuantizer)
     with pytest.raises(
-        UnsupportedNetworkError, match=r"^c \(.*, line \d+\): 'clamp' has no spiking form"
+        UnsupportedNetworkError, match=r"^c \(.*:\d+\): 'clamp' has no spiking form"
     ):
         convert(module, SHAPE, 16)

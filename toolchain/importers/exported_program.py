@@ -10,12 +10,10 @@ import io
 import logging
 import operator
 import re
-import traceback
 import warnings
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, redirect_stderr
 from functools import partial
-from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -23,14 +21,12 @@ from torch import Tensor, fx, nn
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind
 
-import toolchain
 from toolchain.errors import UnsupportedNetworkError
 from toolchain.importers.tensor_views import BATCH
 from toolchain.method.quantize_operation import quantize
 from toolchain.method.quantizers import ActivationQuantizer, quantizers
+from toolchain.method.tracing import place_of_error, source_location
 from toolchain.networks.linear_maps import Shape
-
-_LIBRARIES = tuple(f"{Path(package.__path__[0])}/" for package in (torch, toolchain))
 
 
 def exported(module: nn.Module, input_shape: Shape, known: Collection[str]) -> ExportedProgram:
@@ -50,11 +46,16 @@ def exported(module: nn.Module, input_shape: Shape, known: Collection[str]) -> E
     except UnsupportedNetworkError:
         raise
     except Exception as error:  # a user's own code runs
-        reason = str(error).strip().splitlines() or [type(error).__name__]
         raise UnsupportedNetworkError(
-            f"{_place_of_error(error) or type(module).__name__}: torch.export cannot follow this forward: "
-            f"{reason[0][:300]}; write it without branches on values and without code outside PyTorch"
+            f"{place_of_error(error) or type(module).__name__}: torch.export cannot follow this forward: "
+            f"{_reason(error)}; write it without branches on values and without code outside PyTorch"
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    if type(error).__name__ == "GuardOnDataDependentSymNode":
+        return "a branch, a loop or a size depends on the values of a tensor"
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
 
 
 @contextmanager
@@ -225,24 +226,5 @@ def module_path(node: fx.Node) -> tuple[str, str]:
 def place(node: fx.Node) -> str:
     """Where an operation was written: module, file and line of the user's source, as far as known."""
     path, _ = module_path(node)
-    frames = re.findall(r'File "(.+?)", line (\d+)', node.meta.get("stack_trace") or "")
-    own = [(file, line) for file, line in frames if not file.startswith(_LIBRARIES)]
-    where = f"{_shown(own[-1][0])}, line {own[-1][1]}" if own else ""
+    where = source_location(node.meta.get("stack_trace"))
     return f"{path} ({where})" if path and where else path or where or node.name
-
-
-def _place_of_error(error: BaseException) -> str:
-    frames = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if not frame.filename.startswith((*_LIBRARIES, "<")) and "site-packages" not in frame.filename
-    ]
-    return f"{_shown(frames[-1].filename)}, line {frames[-1].lineno}" if frames else ""
-
-
-def _shown(file: str) -> str:
-    """A path as short as it is unambiguous: relative to the working directory if it lies below it."""
-    try:
-        return str(Path(file).relative_to(Path.cwd()))
-    except ValueError:
-        return file

@@ -83,7 +83,7 @@ def trace(module: nn.Module) -> fx.Graph:
     try:
         return _Tracer().trace(module)
     except Exception as error:  # a user's own code runs
-        place = source_location("".join(_frames_of(error)))
+        place = place_of_error(error)
         raise UnsupportedNetworkError(
             f"{type(module).__name__} cannot be traced{f' at {place}' if place else ''}: "
             f"{_first_sentence(error)}; write its forward without branches, loops and asserts on values or "
@@ -95,7 +95,7 @@ def _first_sentence(error: Exception) -> str:
     return str(error).strip().split("\n")[0].split(". ")[0] or type(error).__name__
 
 
-def _frames_of(error: Exception) -> list[str]:
+def _frames_of(error: BaseException) -> list[str]:
     frames = traceback.walk_tb(error.__traceback__)
     return [_frame_line(frame.f_code, line) for frame, line in frames]
 
@@ -160,8 +160,8 @@ def source_location(stack_trace: str | None) -> str | None:
             ``torch.export`` record them for each node.
 
     Returns:
-        ``file.py:12``, relative to the working directory if it is below it; None if no frame is the user's,
-        as for a layer of an ``nn.Sequential``.
+        ``file.py:12``, relative to the working directory or to the installed packages if it is below one;
+        None if no frame is the user's, as for a layer of an ``nn.Sequential``.
     """
     places = [(m["file"], m["line"]) for m in _FRAME.finditer(stack_trace or "")]
     own = [place for place in places if _is_users(place[0])]
@@ -169,6 +169,13 @@ def source_location(stack_trace: str | None) -> str | None:
         return None
     file, line = own[-1]
     path = Path(file)
-    if path.is_relative_to(Path.cwd()):
+    if "site-packages" in path.parts:
+        path = Path(*path.parts[path.parts.index("site-packages") + 1 :])
+    elif path.is_relative_to(Path.cwd()):
         path = path.relative_to(Path.cwd())
     return f"{path}:{line}"
+
+
+def place_of_error(error: BaseException) -> str | None:
+    """``source_location`` of where an error was raised."""
+    return source_location("".join(_frames_of(error)))

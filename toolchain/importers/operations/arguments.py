@@ -82,9 +82,10 @@ def unpooled() -> UnsupportedNetworkError:
     )
 
 
-def is_torchs_own(node: fx.Node) -> bool:
+def is_torchs_own(node: fx.Node, kind: str = "") -> bool:
+    """Whether an operation belongs to a module of ``torch.nn``, of a kind such as ``activation.``."""
     stack = list((node.meta.get("nn_module_stack") or {}).values())
-    return bool(stack) and str(stack[-1][1]).startswith("torch.nn.modules.")
+    return bool(stack) and str(stack[-1][1]).startswith(f"torch.nn.modules.{kind}")
 
 
 def extended(value: LinearExpression, after: list[int]) -> LinearExpression:

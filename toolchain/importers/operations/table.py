@@ -152,9 +152,13 @@ def _constant(node: fx.Node, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -
 
 
 def _refusal(node: fx.Node) -> UnsupportedNetworkError:
-    name = exported_program.written_name(node)
+    executed = operation_name(node)
+    is_activation = executed in _CLIPS | _OTHER_ACTIVATIONS
+    name = executed if is_activation else exported_program.written_name(node)
     _, of_class = exported_program.module_path(node)
-    called = of_class if is_torchs_own(node) else f"'{name}'"
+    # the operations of a hook belong to the module that it is on, which need not be an activation
+    own = is_torchs_own(node, "activation." if is_activation else "")
+    called = of_class if own else f"'{name}'"
     if name in _CLIPS:
         return UnsupportedNetworkError(
             f"{called} has no spiking form; replace it by a quantizer before training (Algorithm 1), for "
