@@ -226,7 +226,7 @@ def test_a_network_without_quantizers_is_refused_with_the_message_of_the_page():
 
 def test_exact_max_pooling_under_another_alignment_is_refused_as_the_page_says(segmented):
     folder, _ = segmented
-    message = "convert with --max-pool average"
+    message = "train with --max-pool average"
     assert f"| `{message}` |" in PAGE
     with pytest.raises(UnsupportedNetworkError, match=message):
         compile_model(folder / "model.pt", folder / "other", CompileOptions(alignment="truncate"))
@@ -235,6 +235,6 @@ def test_exact_max_pooling_under_another_alignment_is_refused_as_the_page_says(s
 def test_every_message_of_the_page_is_tested():
     table = PAGE.partition("## If it is refused")[2].partition("## Data sets")[0]
     tested = {
-        *REFUSED, "replace it by a quantizer before training", "convert with --max-pool average",
+        *REFUSED, "replace it by a quantizer before training", "train with --max-pool average",
     }  # fmt: skip
     assert set(re.findall(r"^\| `(.*?)` \|", table, flags=re.M)) == tested
