@@ -87,6 +87,8 @@ def test_the_report_says_what_exact_max_pooling_costs(segmented):
     assert sentence in terminal.file.getvalue()
     page = (folder / "build" / "report.html").read_text()
     assert f"<p>E{sentence[1:]}" in page
+    assert [row["method"] for row in report["alignment_trade"]] == ["average"]
+    assert "Left out: replicate and truncate, since exact max pooling compares counts" in page
     shorter = [c["description"] for c in report["pipeline"]["changes"]]
     assert not any(
         "less in pool." in change for change in shorter
