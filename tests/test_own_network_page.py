@@ -77,10 +77,12 @@ def test_the_report_says_what_exact_max_pooling_costs(segmented):
     latency = report["pipeline"]["first_latency_ticks"]
     assert cost["first_latency_ticks_without"] == latency - ticks
     assert cost["interval_ticks_without"] < report["pipeline"]["interval_ticks"]
+    interval = report["pipeline"]["interval_ticks"]
     sentence = (
         f"exact max pooling: 4 populations, 1,152 neurons on {cost['cores']} of "
-        f"{report['mapping']['num_cores']} cores; without them, the first result would come after "
-        f"{latency - ticks} ticks instead of {latency}, "
+        f"{report['mapping']['num_cores']} cores, the first result after {latency} ticks instead of "
+        f"{latency - ticks}, then one every {interval:g} instead of {cost['interval_ticks_without']:g} "
+        f"(--optimize stalls adds slots); train --max-pool average does without, but is another network"
     )
     terminal = Console(file=io.StringIO(), width=300)
     print_summary(report, terminal)
