@@ -41,7 +41,7 @@ def test_exact_equals_stepped(network, seed):
     assert_exact_equals_stepped(network, random_pixels(network, seed))
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @settings(max_examples=2_000)
 @given(integer_networks(), st.integers(0, 2**32 - 1))
 def test_exact_equals_stepped_on_many_networks(network, seed):
@@ -54,7 +54,7 @@ def test_exact_equals_stepped_with_exact_max_pooling(network, seed):
     assert_exact_equals_stepped(network, random_pixels(network, seed))
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @settings(max_examples=2_000)
 @given(integer_networks(max_pools=True), st.integers(0, 2**32 - 1))
 def test_exact_equals_stepped_on_many_networks_with_exact_max_pooling(network, seed):

@@ -147,6 +147,25 @@ def test_softmax_at_the_end_stays_for_the_users_own_loss(last):
     module(torch.randn(2, 3))
 
 
+class Dropping(Network):
+    """Drops whole samples in training, as the stochastic depth of EfficientNet does."""
+
+    def forward(self, x):
+        branch = self.act(self.first(x))
+        if self.training:
+            branch = branch * torch.rand_like(branch[:, :1]).round()
+        return self.last(branch)
+
+
+def test_an_activation_of_another_kind_is_named_before_a_branch_on_training():
+    with pytest.raises(
+        UnsupportedNetworkError, match=r"^act .*: SiLU has no integrate-and-fire form"
+    ):
+        quantize_activations(Dropping(nn.SiLU()), TimestepQuantizer)
+    with pytest.raises(UnsupportedNetworkError, match="something else in training"):
+        quantize_activations(Dropping(nn.ReLU()), TimestepQuantizer)
+
+
 def test_a_sigmoid_at_the_end_is_to_be_left_out():
     network = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2), nn.Sigmoid())
     with pytest.raises(UnsupportedNetworkError) as refusal:

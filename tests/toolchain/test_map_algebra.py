@@ -82,7 +82,7 @@ def test_random_chains_keep_their_values(seed):
     check_random_chains(seed)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @settings(max_examples=5_000)
 @seeds
 def test_many_random_chains_keep_their_values(seed):

@@ -47,6 +47,13 @@ RIGHT = {
     "multiplied in place": statement(lambda y, x: y.mul_(0.5)),
     "relu as a statement": statement(lambda y, x: F.relu_(y)),
     "relu by keyword": statement(lambda y, x: F.relu(y, inplace=True)),
+    "relu as a statement, of what is read before and after": lambda y, x: (
+        (
+            x + y,
+            F.relu_(y),
+        )[0]
+        - y
+    ),
     "divisor": lambda y, x: F.avg_pool2d(y + x, 3, 1, 1, divisor_override=2),
     "pool without its padding": lambda y, x: F.avg_pool2d(y + x, 3, 1, 1, count_include_pad=False),
     "pool of a keyword input": lambda y, x: F.avg_pool2d(input=y + x, kernel_size=1),
@@ -230,7 +237,45 @@ def test_a_forward_that_fails_is_refused_by_what_it_said():
 
     assert equal_or_refused(Failing()) == (
         f"Failing cannot be traced at {place(Failing.forward, 1)}: 'no such key'; write its forward without "
-        f"branches on values"
+        f"branches, loops and asserts on values or sizes and assignments to parts of a tensor, or with "
+        f"quantizers in place of its activations"
+    )
+
+
+class FrozenBatchNorm(nn.Module):
+    """Batch norm computed from buffers in the forward, as in detection networks."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("variance", torch.tensor([0.3, 0.7, 1.1, 1.3])[:, None, None])
+
+    def forward(self, x):
+        return x * (self.variance + 1e-5).rsqrt()
+
+
+class Optional(Net):
+    """A network whose forward has arguments besides the image, which a plain call leaves out."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = FrozenBatchNorm()
+
+    def forward(self, x, mask=None, features=False):
+        x = F.relu(self.norm(self.a(x)))
+        if mask is not None:
+            x = x * mask
+        return (self.f(x.flatten(1)), x) if features else self.f(x.flatten(1))
+
+
+def test_arguments_with_defaults_and_computed_buffers_are_as_in_a_plain_call():
+    torch.manual_seed(0)
+    assert equal_or_refused(Optional()) is None
+
+
+def test_a_network_without_weights_yet_is_refused():
+    network = nn.Sequential(nn.Flatten(), nn.LazyLinear(5), nn.ReLU(), nn.Linear(5, 5))
+    assert equal_or_refused(network) == (
+        "1: LazyLinear has no weights yet; call the network once on an input"
     )
 
 
@@ -324,28 +369,56 @@ def test_a_difference_is_found_by_the_first_input_and_by_each_after_it():
         )
 
 
+def relu_statement(x):
+    F.relu(x, inplace=True)
+    return x
+
+
 class InPlaceOnTheIdentity(nn.Module):
     """No biases: on an input of zeros, all that it computes is zero."""
 
-    def __init__(self):
+    def __init__(self, given):
         super().__init__()
+        self.given = given
         self.a = nn.Conv2d(1, 4, 3, padding=1, bias=False)
         self.b = nn.Conv2d(4, 4, 3, padding=1, bias=False)
         self.head = nn.Linear(256, 5, bias=False)
 
     def forward(self, x):
         x = self.a(x)
-        y = self.b(F.relu(x, inplace=True))
+        y = self.b(F.relu(self.given(x), inplace=True))
         return self.head(F.relu(y + x).flatten(1))
 
 
 def test_a_first_input_of_zeros_hides_no_difference():
     """Conversion executes a network on zeros first, and users try shapes with them."""
-    quantized = quantize_activations(InPlaceOnTheIdentity(), TimestepQuantizer)
+    network = InPlaceOnTheIdentity(lambda x: x[:])
+    quantized = quantize_activations(network, TimestepQuantizer)
     with pytest.raises(UnsupportedNetworkError, match="computes something else before or in"):
         convert(quantized, (1, 8, 8), 16)
     with pytest.raises(UnsupportedNetworkError, match="computes something else before or in"):
         quantized(torch.zeros(1, 1, 8, 8))
+
+
+@pytest.mark.parametrize(
+    "own", [nn.ReLU(inplace=True), nn.Hardtanh(0, 1, True), F.relu_, relu_statement]
+)
+def test_an_activation_in_place_changes_what_is_read_after_it_alone(own):
+    """As in a residual block whose first ReLU also changes the identity, which surprises many."""
+
+    class Block(Net):
+        def __init__(self):
+            super().__init__()
+            self.activation = own
+
+        def forward(self, x):
+            x = self.a(x)
+            before = x.mean((2, 3), keepdim=True)
+            y = self.activation(x)
+            return self.f(F.relu(self.b(y) + x + before).flatten(1))
+
+    torch.manual_seed(0)
+    assert equal_or_refused(Block()) is None
 
 
 def test_a_hook_that_replaces_values_on_rare_samples_alone_is_refused():
@@ -354,6 +427,6 @@ def test_a_hook_that_replaces_values_on_rare_samples_alone_is_refused():
     network.c.register_forward_hook(lambda module, inputs, output: output.clamp(max=100.0))
     module = quantize_activations(network, TimestepQuantizer)
     with pytest.raises(
-        UnsupportedNetworkError, match=r"^c \(.*, line \d+\): 'clamp' has no spiking form"
+        UnsupportedNetworkError, match=r"^c \(.*:\d+\): 'clamp' has no spiking form"
     ):
         convert(module, SHAPE, 16)

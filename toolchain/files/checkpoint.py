@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
@@ -58,12 +59,19 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "version": VERSION,
         "populations": [write_population(p, tensors) for p in checkpoint.graph.populations],
         "synapses": [write_synapse(s, tensors) for s in checkpoint.graph.synapses],
-        "tensors": {name: torch.tensor(array) for name, array in tensors.items()},
+        "tensors": {name: _shared(array) for name, array in tensors.items()},
         "training": with_digest(checkpoint.training, path),
     }
     _require_plain_fields(path, document)
     document["digests"] = content_digests(document)
     save_plain_zip(path, document, MODEL_FILE)
+
+
+def _shared(array: np.ndarray) -> torch.Tensor:
+    """A tensor in the memory of an array, for reading alone."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PyTorch warns that it could write into a read-only array
+        return torch.from_numpy(np.asarray(array, order="C"))
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

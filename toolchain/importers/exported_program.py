@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import io
 import logging
+import operator
 import re
-import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, redirect_stderr
 from functools import partial
-from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -22,18 +21,19 @@ from torch import Tensor, fx, nn
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind
 
-import toolchain
 from toolchain.errors import UnsupportedNetworkError
 from toolchain.importers.tensor_views import BATCH
 from toolchain.method.quantize_operation import quantize
 from toolchain.method.quantizers import ActivationQuantizer, quantizers
+from toolchain.method.tracing import place_of_error, source_location
 from toolchain.networks.linear_maps import Shape
 
-_LIBRARIES = tuple(str(Path(str(p.__file__)).parent) for p in (torch, toolchain))
 
-
-def exported(module: nn.Module, input_shape: Shape) -> ExportedProgram:
+def exported(module: nn.Module, input_shape: Shape, known: Collection[str]) -> ExportedProgram:
     """Export a network in float64 and evaluation mode, with in-place operations made functional.
+
+    Args:
+        known: names of operations that PyTorch need not replace by simpler ones.
 
     Raises:
         UnsupportedNetworkError: its forward depends on values, or torch cannot export it.
@@ -42,15 +42,20 @@ def exported(module: nn.Module, input_shape: Shape) -> ExportedProgram:
     try:
         with torch.no_grad(), _silence(), _quantizers_as_operations(module):
             program = torch.export.export(module, (images,), strict=False)
-            return functional(program)
+            return functional(program, known)
     except UnsupportedNetworkError:
         raise
     except Exception as error:  # a user's own code runs
-        reason = str(error).strip().splitlines() or [type(error).__name__]
         raise UnsupportedNetworkError(
-            f"{_place_of_error(error) or type(module).__name__}: torch.export cannot follow this forward: "
-            f"{reason[0][:300]}; write it without branches on values and without code outside PyTorch"
+            f"{place_of_error(error) or type(module).__name__}: torch.export cannot follow this forward: "
+            f"{_reason(error)}; write it without branches on values and without code outside PyTorch"
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    if type(error).__name__ == "GuardOnDataDependentSymNode":
+        return "a branch, a loop or a size depends on the values of a tensor"
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
 
 
 @contextmanager
@@ -105,13 +110,67 @@ def runnable(program: ExportedProgram) -> nn.Module:
     return cast(nn.Module, module)
 
 
-def functional(program: ExportedProgram) -> ExportedProgram:
-    """Replace in-place operations, if there are any; composite ones, such as a convolution, stay whole."""
-    changes_in_place = any(
-        isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable
-        for node in program.graph.nodes
+def functional(program: ExportedProgram, known: Collection[str]) -> ExportedProgram:
+    """Replace in-place operations, and those of other names as PyTorch defines them by simpler ones.
+
+    Args:
+        known: names of operations that stay whole, such as a convolution.
+    """
+    of_values, of_constants = _targets(program)
+    if all(_stays(target, known) for target in of_values) and not any(map(_mutates, of_constants)):
+        return program
+    definitions = torch.export.default_decompositions().items()
+    return program.run_decompositions(
+        {
+            target: simpler
+            for target, simpler in definitions
+            if operation_name(target) not in known
+            and target not in of_constants  # which are computed as they are, rounding included
+        }
     )
-    return program.run_decompositions({}) if changes_in_place else program
+
+
+def _targets(program: ExportedProgram) -> tuple[set[object], set[object]]:
+    """Operations on values that depend on the network's input, and operations on constants alone."""
+    stored = constants(program)
+    dependent = {n for n in program.graph.nodes if n.op == "placeholder" and stored[n.name] is None}
+    of_values, of_constants = set(), set()
+    for node in program.graph.nodes:
+        if node.op != "call_function":
+            continue
+        if any(source in dependent for source in node.all_input_nodes):
+            dependent.add(node)
+            of_values.add(node.target)
+        else:
+            of_constants.add(node.target)
+    return of_values, of_constants
+
+
+def _mutates(target: object) -> bool:
+    return isinstance(target, torch._ops.OpOverload) and target._schema.is_mutable
+
+
+def _stays(target: object, known: Collection[str]) -> bool:
+    if _mutates(target):
+        return False
+    return target is operator.getitem or operation_name(target) in known
+
+
+def operation_name(target: object) -> str:
+    """Name of an operation without its namespace and overload, such as ``conv2d``."""
+    if not isinstance(target, torch._ops.OpOverload):
+        return getattr(target, "__name__", str(target))
+    return target.name().split("::")[-1].split(".")[0]
+
+
+def written_name(node: fx.Node) -> str:
+    """Name of the operation that the user wrote, which PyTorch may have replaced by this one."""
+    sources = node.meta.get("from_node") or []
+    if not sources:
+        return operation_name(node.target).strip("_")
+    while sources[-1].from_node:
+        sources = sources[-1].from_node
+    return re.sub(r"_\d+$", "", sources[-1].name).strip("_")  # names of nodes are numbered
 
 
 def constants(program: ExportedProgram) -> dict[str, Tensor | None]:
@@ -167,24 +226,5 @@ def module_path(node: fx.Node) -> tuple[str, str]:
 def place(node: fx.Node) -> str:
     """Where an operation was written: module, file and line of the user's source, as far as known."""
     path, _ = module_path(node)
-    frames = re.findall(r'File "(.+?)", line (\d+)', node.meta.get("stack_trace") or "")
-    own = [(file, line) for file, line in frames if not file.startswith(_LIBRARIES)]
-    where = f"{_shown(own[-1][0])}, line {own[-1][1]}" if own else ""
+    where = source_location(node.meta.get("stack_trace"))
     return f"{path} ({where})" if path and where else path or where or node.name
-
-
-def _place_of_error(error: BaseException) -> str:
-    frames = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if not frame.filename.startswith(_LIBRARIES) and "site-packages" not in frame.filename
-    ]
-    return f"{_shown(frames[-1].filename)}, line {frames[-1].lineno}" if frames else ""
-
-
-def _shown(file: str) -> str:
-    """A path as short as it is unambiguous: relative to the working directory if it lies below it."""
-    try:
-        return str(Path(file).relative_to(Path.cwd()))
-    except ValueError:
-        return file

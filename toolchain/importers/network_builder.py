@@ -89,14 +89,21 @@ class NetworkBuilder:
             unique, repeat = f"{name}_{repeat}", repeat + 1
         return unique
 
-    def quantize(self, path: str, value: TensorView | PendingMaximum, levels: Levels) -> TensorView:
-        """Turn a quantizer into a population."""
+    def quantize(
+        self,
+        path: str,
+        value: TensorView | PendingMaximum,
+        levels: Levels,
+        shape: tuple[int, ...],
+    ) -> TensorView:
+        """Turn a quantizer, whose result has a shape without the batch axis, into a population."""
         repeat, self._used[path] = self._used[path], self._used[path] + 1
         window, order = None, None
         if isinstance(value, PendingMaximum):
             counts = self.fire(path, value.value, levels)
             window = value.window
-            result = TensorView.of_expression(self.max_pooled(counts, window, value.name))
+            pooled = self.max_pooled(counts, window, value.name)
+            result = TensorView.of_expression(pooled, shape)
         elif (whole := value.natural_order()) is not None:
             counts = self.fire(path, whole, levels)
             result = TensorView((counts,), value.numbers)
@@ -106,7 +113,7 @@ class NetworkBuilder:
             result = TensorView((counts,), value.numbers)
         else:
             counts = self.fire(path, value.feature_map(), levels)
-            result = TensorView.of_expression(counts, value.shape)
+            result = TensorView.of_expression(counts, shape)
         name = next(iter(counts.terms))
         self.calls.append(
             QuantizerCall(module=path, repeat=repeat, population=name, order=order, window=window)

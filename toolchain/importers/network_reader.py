@@ -124,7 +124,9 @@ class _Reader:
             raise UnsupportedNetworkError("the network must return a tensor of logits")
         expression, outputs = _on_one_canvas(views) if len(views) > 1 else (views[0][1], ())
         if not expression.terms:
-            raise UnsupportedNetworkError("the network's output does not depend on its input")
+            raise UnsupportedNetworkError(
+                "the network's output does not depend on its input; return logits that do"
+            )
         network = self.network
         network.populations.append(
             ReadoutPopulation(

@@ -20,6 +20,7 @@ from toolchain.errors import UnsupportedNetworkError
 from toolchain.importers.exported_program import exported, runnable
 from toolchain.importers.linear_expressions import LinearExpression
 from toolchain.importers.network_reader import read_network
+from toolchain.importers.operations.table import KNOWN
 from toolchain.method.graph_comparison import compare_with_module
 from toolchain.method.guard import TOLERANCE, evaluation_copy, execute
 from toolchain.method.quantizers import quantizers
@@ -75,7 +76,8 @@ def convert(
     image = InputPopulation(
         name="input", shape=input_shape, max_value=max_value, unit=1 / max_value
     )
-    read = read_network(exported(judge, input_shape), image, _first_values(image, normalization))
+    program = exported(judge, input_shape, KNOWN)
+    read = read_network(program, image, _first_values(image, normalization))
     if not read.graph.spiking:
         raise UnsupportedNetworkError(
             "the network has no quantizer between its input and its output; replace its activations with "

@@ -101,6 +101,19 @@ def activation_of(node: fx.Node, network: nn.Module) -> Activation | None:
     return None
 
 
+def is_in_place(node: fx.Node, network: nn.Module) -> bool:
+    """Whether an activation also changes the tensor that it is given."""
+    if node.op == "call_module":
+        return bool(getattr(network.get_submodule(str(node.target)), "inplace", False))
+    name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
+    # in every signature, a flag by position is the only bool
+    return name.endswith("_") or node.kwargs.get("inplace") is True or True in _flags(node)
+
+
+def _flags(node: fx.Node) -> list[bool]:
+    return [value for value in node.args if isinstance(value, bool)]
+
+
 def _refuse(node: fx.Node, kind: str | None) -> None:
     """Raise if a node is an activation of another kind, other than softmax over the classes at the end."""
     if kind is None:

@@ -42,7 +42,7 @@ from toolchain.networks.layer_graph import (
 )
 from toolchain.networks.linear_maps import Shape
 
-NUM_SAMPLES = 8
+NUM_SAMPLES = 6
 NUM_STIMULATED = 2  # samples whose quantizers get random values, in case a population is silent
 VALUES_PER_BATCH = 2**24  # of the largest population, 128 MiB in float64
 
@@ -276,27 +276,31 @@ class _Comparison:
             float(population.threshold.max()),
             float(population.initial_potential.max()),
         )
-        position = (start + steps * given) / threshold
-        counts = position.floor().clamp(0, steps)
-        expected = output * steps / threshold
-        if (found := difference_of(expected.round(), expected, float(steps))) is not None:
-            kind = type(quantizers(self.judge).get(call.module)).__name__
+        position = given.mul(steps).add_(start).div_(threshold)
+        counts = position.floor().clamp_(0, steps)
+        levels = output * (steps / threshold)
+        expected = levels.round()
+        if (found := difference_of(expected, levels, float(steps))) is not None:
+            quantizer = quantizers(self.judge).get(call.module)
+            kind = "quantize" if quantizer is None else type(quantizer).__name__
             raise UnsupportedNetworkError(
                 f"{name}: {kind} gives values that are not multiples of alpha / T, as spike counts are: "
                 f"{found}; use a quantizer of toolchain.method.quantizers other than SlipRelu"
             )
+        self.num_counts += counts.numel()
+        different = counts != expected
+        if not different.any():
+            return
         scale = float(given.abs().max()) + threshold
         slack = TOLERANCE * (1 + steps * scale / threshold)
         tied = (position - position.round()).abs() <= slack
-        different = counts != expected.round()
-        wrong = different & ~(tied & ((counts - expected.round()).abs() == 1))
+        wrong = different & ~(tied & ((counts - expected).abs() == 1))
         if wrong.any():
             at = tuple(int(i) for i in wrong.nonzero()[0])
             raise UnsupportedNetworkError(
                 f"{name}: the converted population fires {float(counts[at]):g} spikes where the network's "
                 f"quantizer gives {float(expected[at]):g}, at sample and neuron {at}; {REMEDY}"
             )
-        self.num_counts += counts.numel()
         self.num_ties += int(different.sum())
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import io
+from contextlib import AbstractContextManager, nullcontext, redirect_stderr
 
 import torch
 from torch import Tensor, fx, nn
@@ -63,14 +65,15 @@ def execute(judge: nn.Module, images: Tensor) -> Tensor:
     """
     name = type(judge).__name__
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        with torch.no_grad(), torch.random.fork_rng(devices=[]), _quiet(judge):
             logits = judge(images.clone())
     except QacDeployError:
         raise
     except Exception as error:  # a user's own code
         raise UnsupportedNetworkError(
             f"{name} fails on an input of shape {tuple(images.shape)} in float64 and evaluation mode: "
-            f"{_first_line(error)}; check input_shape, and store tensors as parameters or buffers"
+            f"{_first_line(error)}; check input_shape, store tensors as parameters or buffers, and leave out "
+            f"casts such as x.float()"
         ) from error
     leaves = pytree.tree_leaves(logits)
     if not leaves or not all(isinstance(leaf, Tensor) and leaf.ndim > 0 for leaf in leaves):
@@ -84,6 +87,11 @@ def execute(judge: nn.Module, images: Tensor) -> Tensor:
                 f"first axis, and samples apart"
             )
     return leaves[0] if len(leaves) == 1 else torch.cat([leaf.flatten(1) for leaf in leaves], dim=1)
+
+
+def _quiet(judge: nn.Module) -> AbstractContextManager[object]:
+    """Keep back the traceback that a traced module prints before it raises."""
+    return redirect_stderr(io.StringIO()) if isinstance(judge, fx.GraphModule) else nullcontext()
 
 
 REMEDY = (
@@ -115,12 +123,16 @@ def difference_of(expected: Tensor, found: Tensor, floor: float) -> str | None:
     if expected.numel() != found.numel():
         return f"shape {tuple(found.shape)} where {tuple(expected.shape)} was expected"
     found = found.reshape(expected.shape).to(torch.float64)
-    error = (expected - found).abs()
-    scale = max(float(expected.abs().max()), float(found.abs().max()), floor)
-    largest = float(error.max())
+    scale = max(_magnitude(expected), _magnitude(found), floor)
+    largest = _magnitude(expected - found)
     if largest <= TOLERANCE * scale:  # false for NaN
         return None
     return f"{largest:.3g} at most, in a range of {scale:.3g}"
+
+
+def _magnitude(values: Tensor) -> float:
+    low, high = torch.aminmax(values)
+    return max(-float(low), float(high))
 
 
 def _first_line(error: Exception) -> str:

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from toolchain.errors import UnsupportedNetworkError
-from toolchain.method.activations import Activation, activation_of
+from toolchain.method.activations import Activation, activation_of, is_in_place
 from toolchain.method.guard import faithful_copy
 from toolchain.method.max_pooling import (
     MAX_POOLS,
@@ -80,6 +80,8 @@ def _rewritten(
     require_plain_module(module)
     evaluated = faithful_copy(module).eval()
     graph = trace(evaluated)
+    for node in graph.nodes:
+        activation_of(node, evaluated)  # an activation without spiking form is named first
     dropping = _same_in_training(module, graph)
     result = copy.deepcopy(fx.GraphModule(evaluated, graph, type(module).__name__))
     replaced: dict[str, nn.Module] = {}
@@ -88,6 +90,8 @@ def _rewritten(
         if (activation := activation_of(node, evaluated)) is not None:
             if make_quantizer is None:
                 continue
+            if is_in_place(node, result):
+                _pass_on(node)
             path = pools_before(node, result) if max_pool == "exact" else []
             name = _replace(result, node, _quantizer(make_quantizer, activation), replaced)
             replaced[name] = activation.module()
@@ -121,6 +125,12 @@ def _quantizer(
         quantizer.clip = activation.clip
         quantizer.set_threshold(activation.clip)
     return quantizer
+
+
+def _pass_on(node: fx.Node) -> None:
+    """Let everything after an operation that works in place read its result, as it does in the user's own."""
+    (source,) = node.all_input_nodes[:1]
+    source.replace_all_uses_with(node, delete_user_cb=lambda reader: reader > node)
 
 
 def _move_before(node: fx.Node, path: list[fx.Node]) -> None:

@@ -31,13 +31,25 @@ _WRAPPERS = {
 class _Tracer(fx.Tracer):
     """A tracer that records the user's frames of each node.
 
-    ``record_stack_traces`` does the same, but imports PyTorch's compiler, which takes seconds.
+    ``record_stack_traces`` does the same, but imports PyTorch's compiler, which takes seconds. Buffers stay
+    buffers, as parameters do; what is computed from them is no constant of the type that they have now.
     """
+
+    proxy_buffer_attributes = True
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return isinstance(m, ActivationQuantizer) or super().is_leaf_module(
             m, module_qualified_name
         )
+
+    def create_args_for_root(self, *args: Any, **kwargs: Any) -> tuple[Any, list[Any]]:
+        """One input; other arguments of the forward take their defaults, as in a call without them."""
+        function, given = super().create_args_for_root(*args, **kwargs)
+        for index, value in enumerate(given[2:], start=2):
+            if isinstance(value, fx.Proxy) and value.node.args:
+                (given[index],) = value.node.args
+                self.graph.erase_node(value.node)
+        return function, given
 
     def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:
         node = super().create_node(*args, **kwargs)
@@ -71,14 +83,19 @@ def trace(module: nn.Module) -> fx.Graph:
     try:
         return _Tracer().trace(module)
     except Exception as error:  # a user's own code runs
-        place = source_location("".join(_frames_of(error)))
+        place = place_of_error(error)
         raise UnsupportedNetworkError(
-            f"{type(module).__name__} cannot be traced{f' at {place}' if place else ''}: {error}; write its "
-            f"forward without branches on values"
+            f"{type(module).__name__} cannot be traced{f' at {place}' if place else ''}: "
+            f"{_first_sentence(error)}; write its forward without branches, loops and asserts on values or "
+            f"sizes and assignments to parts of a tensor, or with quantizers in place of its activations"
         ) from error
 
 
-def _frames_of(error: Exception) -> list[str]:
+def _first_sentence(error: Exception) -> str:
+    return str(error).strip().split("\n")[0].split(". ")[0] or type(error).__name__
+
+
+def _frames_of(error: BaseException) -> list[str]:
     frames = traceback.walk_tb(error.__traceback__)
     return [_frame_line(frame.f_code, line) for frame, line in frames]
 
@@ -96,6 +113,10 @@ def require_plain_module(module: nn.Module) -> None:
         if kind in _WRAPPERS and type(part).__module__.startswith("torch."):
             raise UnsupportedNetworkError(
                 f"{where}the network is wrapped in {kind}; {_WRAPPERS[kind]}"
+            )
+        if any(nn.parameter.is_lazy(tensor) for tensor in vars(part)["_parameters"].values()):
+            raise UnsupportedNetworkError(
+                f"{path or kind}: {kind} has no weights yet; call the network once on an input"
             )
         if isinstance(part, torch.jit.ScriptModule):
             raise UnsupportedNetworkError(
@@ -139,8 +160,8 @@ def source_location(stack_trace: str | None) -> str | None:
             ``torch.export`` record them for each node.
 
     Returns:
-        ``file.py:12``, relative to the working directory if it is below it; None if no frame is the user's,
-        as for a layer of an ``nn.Sequential``.
+        ``file.py:12``, relative to the working directory or to the installed packages if it is below one;
+        None if no frame is the user's, as for a layer of an ``nn.Sequential``.
     """
     places = [(m["file"], m["line"]) for m in _FRAME.finditer(stack_trace or "")]
     own = [place for place in places if _is_users(place[0])]
@@ -148,6 +169,13 @@ def source_location(stack_trace: str | None) -> str | None:
         return None
     file, line = own[-1]
     path = Path(file)
-    if path.is_relative_to(Path.cwd()):
+    if "site-packages" in path.parts:
+        path = Path(*path.parts[path.parts.index("site-packages") + 1 :])
+    elif path.is_relative_to(Path.cwd()):
         path = path.relative_to(Path.cwd())
     return f"{path}:{line}"
+
+
+def place_of_error(error: BaseException) -> str | None:
+    """``source_location`` of where an error was raised."""
+    return source_location("".join(_frames_of(error)))

@@ -16,13 +16,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import pairwise
 from math import gcd
 from typing import TypeAlias
 
 import numpy as np
 
 from hw_models.core_limits import CORE_LIMITS, CoreAmounts
+from hw_models.multicore.mapping.block_counts import (
+    BlockCounts,
+    Histogram,
+    channel_counts,
+    pixel_counts,
+)
 from hw_models.multicore.mapping.connectivity import Connectivity, connectivity
 from hw_models.multicore.mapping.core_profiles import (
     ThresholdCodes,
@@ -54,28 +59,7 @@ class CoreUse(CoreAmounts):
     neurons: int
 
 
-_Histogram: TypeAlias = tuple[tuple[int, int], ...]
-"""Pairs of a number and how often it occurs."""
-
 _BlocksOfAxis: TypeAlias = tuple[str, str, int, tuple[int, ...]]  # source, target, axis, edges
-
-
-@dataclass(frozen=True, eq=False)
-class _BlockCounts:
-    """Counts of each block of a synapse's targets along one axis.
-
-    Attributes:
-        links: pairs of a source and a target that are connected, shape ``(blocks,)``.
-        axons: sources that reach the block; along channels, blocks of atoms.
-        lists: distinct lengths of its synapse lists, and how many of each length: along channels one list
-            per block of atoms, along rows and columns one per pattern of taps.
-        kinds: index in ``lists`` of each block's histogram.
-    """
-
-    links: np.ndarray
-    axons: np.ndarray
-    lists: list[_Histogram]
-    kinds: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +76,7 @@ class NetworkOnTarget:
     stored_bits: int | None = None
     _links: dict[tuple[str, str], Connectivity] = field(default_factory=dict)
     _channels: dict[tuple[str, str], np.ndarray] = field(default_factory=dict)
-    _counts: dict[_BlocksOfAxis, _BlockCounts] = field(default_factory=dict)
+    _counts: dict[_BlocksOfAxis, BlockCounts] = field(default_factory=dict)
     _reaching: dict[_BlocksOfAxis, np.ndarray] = field(default_factory=dict)
     _sent: dict[tuple[str, str, int, tuple[int, ...], tuple[int, ...]], np.ndarray] = field(
         default_factory=dict
@@ -117,14 +101,14 @@ class NetworkOnTarget:
             self._reaching[key] = np.logical_or.reduceat(matrix, edges[:-1], axis=0)
         return self._reaching[key]
 
-    def counts(self, synapse: IntegerSynapse, axis: int, edges: tuple[int, ...]) -> _BlockCounts:
+    def counts(self, synapse: IntegerSynapse, axis: int, edges: tuple[int, ...]) -> BlockCounts:
         """The counts of each block along an axis."""
         key = synapse.source, synapse.target, axis, edges
         if key not in self._counts:
             self._counts[key] = (
-                _channel_counts(self._fan_in(synapse), edges)
+                channel_counts(self._fan_in(synapse), edges)
                 if axis == 0
-                else _pixel_counts(self.links(synapse).axes[axis], edges)
+                else pixel_counts(self.links(synapse).axes[axis], edges)
             )
         return self._counts[key]
 
@@ -355,7 +339,7 @@ def fullest_limit(target: TargetDescription, uses: Sequence[CoreUse]) -> str:
 def _synapse_words(
     context: NetworkOnTarget,
     synapse: IntegerSynapse,
-    axes: Sequence[_BlockCounts],
+    axes: Sequence[BlockCounts],
     pick: Sequence[np.ndarray],
 ) -> np.ndarray:
     """Words of the synapse lists of some tiles: one list per pattern along rows and columns and atom block.
@@ -374,70 +358,9 @@ def _synapse_words(
     )
 
 
-def _as_arrays(histograms: Sequence[_Histogram]) -> tuple[np.ndarray, np.ndarray]:
+def _as_arrays(histograms: Sequence[Histogram]) -> tuple[np.ndarray, np.ndarray]:
     """Numbers and how often each occurs, both int64 ``(histograms, numbers)``, filled up with 0."""
     filled = np.zeros((len(histograms), max(map(len, histograms)), 2), np.int64)
     for row, histogram in zip(filled, histograms, strict=True):
         row[: len(histogram)] = np.reshape(histogram, (-1, 2))
     return filled[..., 0], filled[..., 1]
-
-
-def _channel_counts(fan_in: np.ndarray, edges: tuple[int, ...]) -> _BlockCounts:
-    """Counts of each block of target channels; a list has one block of atoms.
-
-    Args:
-        fan_in: source channels that reach each target channel, ``(targets, blocks of atoms)``.
-    """
-    lengths = np.add.reduceat(fan_in, edges[:-1], axis=0)
-    block, atom_block = np.nonzero(lengths)
-    lists, kinds = _histograms(len(lengths), block, lengths[block, atom_block])
-    return _BlockCounts(
-        links=lengths.sum(axis=1),
-        axons=(lengths > 0).sum(axis=1),
-        lists=lists,
-        kinds=kinds,
-    )
-
-
-def _pixel_counts(taps: np.ndarray, edges: tuple[int, ...]) -> _BlockCounts:
-    """Counts of each block of rows or columns; sources share a list if their taps in it are equal.
-
-    They are compared by a sum of random numbers, one per distance from the first target in the block.
-    """
-    num_blocks = len(edges) - 1
-    source, target = np.nonzero(taps.T)
-    block = np.searchsorted(edges, target, side="right") - 1
-    first = np.flatnonzero(
-        np.diff(source * num_blocks + block, prepend=-1)
-    )  # of each run of targets
-    lengths = np.diff(first, append=len(source))
-    numbers = np.random.default_rng(1).integers(1, 1 << 63, len(taps), dtype=np.uint64)
-    distance = target - np.repeat(target[first], lengths)
-    values = taps[target, source].astype(np.uint64) * numbers[distance]
-    patterns = np.add.reduceat(values, first) if len(first) else values
-    run_block = block[first]
-    order = np.lexsort((patterns, run_block))
-    new = np.flatnonzero(
-        np.diff(patterns[order], prepend=0).astype(bool)
-        | np.diff(run_block[order], prepend=-1).astype(bool)
-    )
-    distinct = order[new]
-    lists, kinds = _histograms(num_blocks, run_block[distinct], lengths[distinct])
-    return _BlockCounts(
-        links=np.bincount(block, minlength=num_blocks),
-        axons=np.bincount(run_block, minlength=num_blocks),
-        lists=lists,
-        kinds=kinds,
-    )
-
-
-def _histograms(
-    num_blocks: int, blocks: np.ndarray, numbers: np.ndarray
-) -> tuple[list[_Histogram], np.ndarray]:
-    """The distinct histograms of the numbers in each block, and the index of each block's own."""
-    pairs, often = np.unique(np.stack([blocks, numbers]), axis=1, return_counts=True)
-    edges = np.searchsorted(pairs[0], np.arange(num_blocks + 1)).tolist()
-    entries = list(zip(pairs[1].tolist(), often.tolist(), strict=True))
-    known: dict[_Histogram, int] = {}
-    kinds = [known.setdefault(tuple(entries[a:b]), len(known)) for a, b in pairwise(edges)]
-    return list(known), np.array(kinds)

@@ -27,6 +27,7 @@ from toolchain.importers.operations.arguments import (
     is_torchs_own,
     operation_name,
     pair_of,
+    unpooled,
     view_of,
 )
 from toolchain.importers.tensor_views import BATCH, TensorView, concatenated, feature_map_shape
@@ -43,7 +44,7 @@ def quantize(network: NetworkBuilder, node: fx.Node, a: Arguments) -> Value:
         )
     levels = Levels(threshold=float(constant_of(a["threshold"])), timesteps=int(timesteps))
     name = a["name"] or exported_program.module_path(node)[0] or node.name
-    return network.quantize(name, a["values"], levels)
+    return network.quantize(name, a["values"], levels, tuple(node.meta["val"].shape[1:]))
 
 
 def max_pool(network: NetworkBuilder, node: fx.Node, a: Arguments) -> Value:
@@ -54,7 +55,8 @@ def max_pool(network: NetworkBuilder, node: fx.Node, a: Arguments) -> Value:
         padding=pair_of(a["padding"], is_1d, 0),
         dilation=pair_of(a["dilation"], is_1d, 1),
     )
-    return first_of(node, _max_pooled(network, node, a["self"], window))
+    pooled = _max_pooled(network, node, a["self"], window, ceil_mode=a["ceil_mode"])
+    return first_of(node, pooled)
 
 
 def adaptive_max_pool(network: NetworkBuilder, node: fx.Node, a: Arguments) -> Value:
@@ -71,22 +73,28 @@ def adaptive_max_pool(network: NetworkBuilder, node: fx.Node, a: Arguments) -> V
 
 
 def largest_over_axes(network: NetworkBuilder, node: fx.Node, a: Arguments) -> Value:
-    """amax over height and width: one window."""
-    view = view_of(a["self"])
+    """amax and max over height, width or both: one window along them."""
+    view, given = view_of(a["self"]), a.get("dim", [])
     rank = view.numbers.ndim
-    if rank != 4 or {(d + rank) % rank for d in a["dim"]} != {2, 3}:
+    axes = {(d + rank) % rank for d in ([given] if isinstance(given, int) else given)}
+    if rank != 4 or not axes or not axes <= {2, 3}:
         raise UnsupportedNetworkError(
             "a maximum over other axes than height and width has no spiking form"
         )
-    size = view.shape[1], view.shape[2]
-    pooled = _max_pooled(network, node, view, MaxWindow(kernel=size, stride=size))
-    if a["keepdim"] or isinstance(pooled, PendingMaximum):
-        return pooled
-    return pooled.moved(pooled.numbers.reshape(BATCH, view.shape[0]))
+    size = [view.shape[d - 1] if d in axes else 1 for d in (2, 3)]
+    pooled = _max_pooled(network, node, view, MaxWindow(kernel=(size[0], size[1]), stride=(1, 1)))
+    if isinstance(pooled, PendingMaximum) and not a["keepdim"]:
+        raise unpooled()
+    return first_of(node, pooled)
 
 
 def _max_pooled(
-    network: NetworkBuilder, node: fx.Node, given: Any, window: MaxWindow
+    network: NetworkBuilder,
+    node: fx.Node,
+    given: Any,
+    window: MaxWindow,
+    *,
+    ceil_mode: bool = False,
 ) -> TensorView | PendingMaximum:
     if isinstance(given, PendingMaximum):
         raise UnsupportedNetworkError(
@@ -97,7 +105,10 @@ def _max_pooled(
     name = path if path and is_torchs_own(node) else node.name
     shape = tuple(pytree.tree_leaves(node.meta["val"])[0].shape[1:])
     rank = len(shape)
-    missing = _missing_at_the_end(feature_map_shape(view.shape), feature_map_shape(shape), window)
+    missing = [0, 0]
+    if ceil_mode:
+        ends = feature_map_shape(view.shape), feature_map_shape(shape)
+        missing = _missing_at_the_end(*ends, window)
     split = _by_levels(view)
     if split is None:
         if any(missing):

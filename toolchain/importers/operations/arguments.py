@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, fx
 
 from toolchain.errors import UnsupportedNetworkError
+from toolchain.importers import exported_program
 from toolchain.importers.linear_expressions import LinearExpression
 from toolchain.importers.network_builder import PendingMaximum, Value
 from toolchain.importers.tensor_views import TensorView
@@ -20,10 +21,8 @@ Arguments = Mapping[str, Any]
 
 
 def operation_name(node: fx.Node) -> str:
-    """Name of an operation without its namespace and overload, such as ``conv2d``."""
-    if not isinstance(node.target, torch._ops.OpOverload):
-        return getattr(node.target, "__name__", str(node.target))
-    return node.target.name().split("::")[-1].split(".")[0]
+    """Name of a node's operation, such as ``conv2d``."""
+    return exported_program.operation_name(node.target)
 
 
 def bound_arguments(
@@ -83,11 +82,10 @@ def unpooled() -> UnsupportedNetworkError:
     )
 
 
-def is_torchs_own(node: fx.Node) -> bool:
+def is_torchs_own(node: fx.Node, kind: str = "") -> bool:
+    """Whether an operation belongs to a module of ``torch.nn``, of a kind such as ``activation.``."""
     stack = list((node.meta.get("nn_module_stack") or {}).values())
-    return bool(stack) and str(stack[-1][1]).startswith(
-        ("torch.nn.modules.activation", "torch.nn.modules.pooling")
-    )
+    return bool(stack) and str(stack[-1][1]).startswith(f"torch.nn.modules.{kind}")
 
 
 def extended(value: LinearExpression, after: list[int]) -> LinearExpression:

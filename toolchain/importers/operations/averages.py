@@ -22,8 +22,8 @@ from toolchain.importers.operations.arguments import (
     view_of,
 )
 from toolchain.importers.operations.linear_layers import matrix_product
-from toolchain.importers.tensor_views import TensorView
-from toolchain.networks.linear_maps import Resample
+from toolchain.importers.tensor_views import BATCH, TensorView
+from toolchain.networks.linear_maps import Resample, window_positions, window_taps
 
 MAX_DIVISOR = 2**12
 
@@ -40,11 +40,11 @@ def average_pool(network: NetworkBuilder, node: fx.Node, a: Arguments) -> Value:
         for size, k, s, p in zip(value.shape[1:], kernel, stride, padding, strict=True)
     ]
     divisor = a.get("divisor_override")
-    plain = [  # the same without what makes windows unequal
-        F.avg_pool1d(_unit_vectors(size), k, s, p)
-        for size, k, s, p in zip(value.shape[1:], kernel, stride, padding, strict=True)
-    ]
-    if all(m.shape == q.shape and torch.equal(m, q) for m, q in zip(matrices, plain, strict=True)):
+    if all(
+        window_positions(size, k, s, p) == m.shape[2]
+        and np.array_equal(m[:, 0].T, window_taps(size, k, s, p).sum(axis=0) / k)
+        for m, size, k, s, p in zip(matrices, value.shape[1:], kernel, stride, padding, strict=True)
+    ):
         value = value.pooled(kernel, stride, padding)
     elif divisor is None:
         value = _resampled(value, *matrices)
@@ -81,14 +81,14 @@ def _pooled_to(value: LinearExpression, size: tuple[int, ...]) -> LinearExpressi
 
 
 def mean(network: NetworkBuilder, node: fx.Node, a: Arguments) -> Value:
-    return _reduced(node, view_of(a["self"]), a.get("dim"), a.get("keepdim", False), mean=True)
+    return _reduced(node, view_of(a["self"]), a.get("dim"), mean=True)
 
 
 def summed(network: NetworkBuilder, node: fx.Node, a: Arguments) -> Value:
-    return _reduced(node, view_of(a["self"]), a.get("dim"), a.get("keepdim", False), mean=False)
+    return _reduced(node, view_of(a["self"]), a.get("dim"), mean=False)
 
 
-def _reduced(node: fx.Node, view: TensorView, dim: Any, keepdim: bool, *, mean: bool) -> TensorView:
+def _reduced(node: fx.Node, view: TensorView, dim: Any, *, mean: bool) -> TensorView:
     """Mean or sum over axes, as a product with a row of equal weights along one axis that holds them all."""
     rank = view.numbers.ndim
     axes = sorted(
@@ -98,17 +98,22 @@ def _reduced(node: fx.Node, view: TensorView, dim: Any, keepdim: bool, *, mean: 
         raise UnsupportedNetworkError(
             f"'{operation_name(node)}' over the batch mixes samples; reduce over other axes"
         )
-    if rank == 4 and axes == [2, 3]:
+    shape = tuple(node.meta["val"].shape[1:])
+    if rank in (3, 4) and 1 not in axes:  # a pool along rows, columns, or both
         value = view.feature_map()
-        value = _pooled_to(value, (1, 1)).scaled(1.0 if mean else float(prod(value.shape[1:])))
-        return TensorView.of_expression(value, value.shape if keepdim else value.shape[:1])
+        size = [value.shape[1], value.shape[2]]
+        for axis in axes:
+            size[axis - rank + 2] = 1
+        count = prod(value.shape[1:]) // prod(size)
+        value = _pooled_to(value, tuple(size)).scaled(1.0 if mean else float(count))
+        return TensorView.of_expression(value, shape)
     kept = [d for d in range(rank) if d not in axes]
     count = prod(view.numbers.shape[d] for d in axes)
     numbers = view.numbers.permute(*kept, *axes)
     flat = view.moved(numbers.reshape(*numbers.shape[: len(kept)], count))
     weight = np.full((1, count), 1 / count if mean else 1.0)
     result = matrix_product(flat, weight, None)
-    return result.moved(result.numbers.reshape(node.meta["val"].shape))
+    return result.moved(result.numbers.reshape(BATCH, *shape))
 
 
 def upsample_linear(network: NetworkBuilder, node: fx.Node, a: Arguments) -> Value:

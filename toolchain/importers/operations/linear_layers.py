@@ -78,7 +78,7 @@ def transposed_convolution(network: NetworkBuilder, node: fx.Node, a: Arguments)
     by_group = weight.reshape(groups, inputs // groups, outputs, *weight.shape[2:])
     mirrored = by_group.swapaxes(1, 2).reshape(-1, inputs // groups, *weight.shape[2:])
     convolution = Convolution(
-        weight=np.ascontiguousarray(mirrored[:, :, ::-1, ::-1]), dilation=dilation, groups=groups
+        weight=mirrored[:, :, ::-1, ::-1].copy(), dilation=dilation, groups=groups
     )
     return _with_bias(spread_out.convolved(convolution), a["bias"], view)
 

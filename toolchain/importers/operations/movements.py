@@ -16,15 +16,15 @@ from toolchain.importers.operations.arguments import bound_arguments, operation_
 from toolchain.importers.tensor_views import BATCH, TensorView, concatenated
 
 IDENTITIES = frozenset({
-    "alias", "alpha_dropout", "clone", "contiguous", "detach", "dropout", "feature_dropout",
-    "lift_fresh_copy", "to", "_to_copy",
+    "alias", "alpha_dropout", "clone", "contiguous", "detach", "dropout", "feature_alpha_dropout",
+    "feature_dropout", "lift_fresh_copy", "to", "_to_copy",
 })  # fmt: skip
 
 
 _JOINS = frozenset({"cat", "copy", "select_scatter", "slice_scatter", "stack"})  # fmt: skip
 
 
-_DROPOUTS = frozenset({"dropout", "feature_dropout", "alpha_dropout"})  # fmt: skip
+_DROPOUTS = frozenset({"dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout"})  # fmt: skip
 
 
 MOVEMENTS = IDENTITIES | _JOINS | {
@@ -87,10 +87,15 @@ def _check_movement(node: fx.Node, a: Mapping[str, Any]) -> None:
 def _lifted(constant: Tensor) -> TensorView:
     """A constant as a view; its first axis is the batch."""
     if constant.ndim == 0 or len(constant) not in (1, BATCH):
-        raise UnsupportedNetworkError("a constant that it joins with values must have a batch axis")
+        raise UnsupportedNetworkError(
+            "it joins values with a constant that has no batch axis; give it one, for example by "
+            "constant.unsqueeze(0)"
+        )
     sample = constant.to(torch.float64).expand(BATCH, *constant.shape[1:])
     if not torch.equal(sample[0], sample[1]):
-        raise UnsupportedNetworkError("it concatenates a constant that differs between samples")
+        raise UnsupportedNetworkError(
+            "it joins values with a constant that differs between samples; use one for all samples"
+        )
     values = sample[0].numpy()
     shape = (values.size, 1, 1) if values.ndim != 3 else values.shape
     return TensorView.of_expression(

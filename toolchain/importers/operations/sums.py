@@ -62,6 +62,27 @@ def _sum_of(first: Any, second: Any, factor: float, other_factor: float) -> Tens
     return plus(first, second) if isinstance(first, TensorView) else plus(view_of(second), first)
 
 
+def where(network: NetworkBuilder, node: fx.Node, a: Arguments) -> Value:
+    """A choice by a constant mask: each value is zero where the other is chosen."""
+    mask = a["condition"]
+    if not isinstance(mask, Tensor):
+        raise UnsupportedNetworkError("a choice that depends on values is not linear; use ReLU")
+    chosen = [
+        value.moved(torch.where(own, value.numbers, 0.0))
+        if isinstance(value, TensorView)
+        else torch.where(own, value, 0.0)
+        for own, value in ((mask, _settled(a["self"])), (~mask, _settled(a["other"])))
+    ]
+    first, second = sorted(chosen, key=lambda value: isinstance(value, Tensor))
+    return plus(view_of(first), second)
+
+
+def _settled(value: Any) -> Any:
+    if isinstance(value, PendingMaximum):
+        raise unpooled()
+    return value
+
+
 def plus(view: TensorView, other: TensorView | Tensor | float) -> TensorView:
     """Sum with another value or a constant, broadcast as PyTorch does."""
     if isinstance(other, TensorView):

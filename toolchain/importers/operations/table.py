@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -54,6 +55,7 @@ from toolchain.importers.operations.sums import (
     negate,
     subtract,
     subtract_from,
+    where,
 )
 from toolchain.importers.tensor_views import TensorView
 
@@ -79,6 +81,8 @@ def apply(
     if node.target is operator.getitem:
         return args[0][args[1]]
     name = operation_name(node)
+    if name in _ASSERTIONS:
+        return None  # checked when the network was exported
     leaves = pytree.tree_leaves((args, dict(kwargs)))
     if not any(isinstance(v, TensorView | PendingMaximum | OutputFunction) for v in leaves):
         return _constant(node, args, kwargs)
@@ -98,8 +102,24 @@ def apply(
     if name in MOVEMENTS:
         return moved(node, args, kwargs)
     if name not in _OPERATIONS:
-        raise _refusal(node, name)
-    return _OPERATIONS[name](network, node, bound_arguments(node, args, kwargs))
+        raise _refusal(node)
+    arguments = bound_arguments(node, args, kwargs)
+    _check_axes(name, arguments)
+    return _OPERATIONS[name](network, node, arguments)
+
+
+def _check_axes(name: str, a: Arguments) -> None:
+    """Require a batch in front of the channels: without one, PyTorch takes all samples for channels."""
+    dimensions = re.search(r"([12])d(_|$)", name)
+    view = a.get("input", a.get("self"))
+    if dimensions is None or not isinstance(view, TensorView):
+        return
+    expected, axes = 2 + int(dimensions.group(1)), view.numbers.ndim
+    if axes != expected:
+        raise UnsupportedNetworkError(
+            f"'{name}' takes a tensor of {axes} axes for one sample without a batch; give it "
+            f"{expected} axes, for example by x.unsqueeze(1)"
+        )
 
 
 def _constant(node: fx.Node, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
@@ -120,13 +140,20 @@ def _constant(node: fx.Node, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -
             f"{MAX_CONSTANT:,}; make it smaller"
         )
     with torch.no_grad():
-        return target(*args, **kwargs)
+        result = target(*args, **kwargs)
+    # what was never written is not read either; zeros are the same at each call
+    return torch.zeros_like(result) if "empty" in operation_name(node) else result
 
 
-def _refusal(node: fx.Node, name: str) -> UnsupportedNetworkError:
+def _refusal(node: fx.Node) -> UnsupportedNetworkError:
+    executed = operation_name(node)
+    is_activation = executed in _CLIPS | _OTHER_ACTIVATIONS
+    name = executed if is_activation else exported_program.written_name(node)
     _, of_class = exported_program.module_path(node)
-    called = of_class if is_torchs_own(node) else f"'{name}'"
-    if name in ("relu", "hardtanh", "relu6", "clamp", "clamp_min"):
+    # the operations of a hook belong to the module that it is on, which need not be an activation
+    own = is_torchs_own(node, "activation." if is_activation else "")
+    called = of_class if own else f"'{name}'"
+    if name in _CLIPS:
         return UnsupportedNetworkError(
             f"{called} has no spiking form; replace it by a quantizer before training (Algorithm 1), for "
             f"example with quantize_activations"
@@ -141,8 +168,15 @@ def _refusal(node: fx.Node, name: str) -> UnsupportedNetworkError:
     )
 
 
+_ASSERTIONS = frozenset({"_assert_tensor_metadata"})
+
+
+_CLIPS = frozenset({"clamp", "clamp_min", "hardtanh", "relu", "relu6"})
+
+
 _CONSTANT_LIKE = frozenset({
-    "fill", "full_like", "new_full", "new_ones", "new_zeros", "ones_like", "zeros_like",
+    "empty_like", "empty_permuted", "fill", "full_like", "new_empty", "new_full", "new_ones", "new_zeros",
+    "ones_like", "zeros_like",
 })  # fmt: skip
 
 
@@ -187,8 +221,16 @@ _OPERATIONS: dict[str, Operation] = {
     "adaptive_max_pool1d": adaptive_max_pool,
     "adaptive_max_pool2d": adaptive_max_pool,
     "amax": largest_over_axes,
+    "max": largest_over_axes,
+    "where": where,
     "softmax": softmax,
     "_softmax": softmax,
     "log_softmax": softmax,
     "_log_softmax": softmax,
 }
+
+
+KNOWN = (
+    frozenset(_OPERATIONS) | MOVEMENTS | _CONSTANT_LIKE | _ASSERTIONS | _CLIPS | _OTHER_ACTIVATIONS
+)
+"""Operations that are read or refused by these names, so that PyTorch need not define them by others."""

@@ -76,7 +76,7 @@ class Side:
         if self.spatial is None:
             return np.ones(self.shape[1], bool), np.ones(self.shape[2], bool)
         rows, columns = (self.spatial.axis_matrix(a, self.shape[1 + a]) for a in (0, 1))
-        return rows.sum(axis=1) > 0, columns.sum(axis=1) > 0
+        return np.asarray(rows.any(axis=1)), np.asarray(columns.any(axis=1))
 
     @property
     def maps(self) -> tuple[UnweightedMap, ...]:
