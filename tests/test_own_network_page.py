@@ -189,7 +189,7 @@ REFUSED = {
     "a product of two values of the network is not linear": lambda: Network(
         lambda n, x: activated(n, x) * activated(n, x).mean((2, 3), keepdim=True)
     ),
-    "'layer_norm' has no spiking form": lambda: Network(
+    "LayerNorm has no spiking form": lambda: Network(
         lambda n, x: n.norm(activated(n, x)), norm=nn.LayerNorm((4, 8, 8))
     ),
     "have no place in one map; put a quantizer between them": lambda: Network(
