@@ -77,16 +77,20 @@ def test_the_report_says_what_exact_max_pooling_costs(segmented):
     latency = report["pipeline"]["first_latency_ticks"]
     assert cost["first_latency_ticks_without"] == latency - ticks
     assert cost["interval_ticks_without"] < report["pipeline"]["interval_ticks"]
+    interval = report["pipeline"]["interval_ticks"]
     sentence = (
         f"exact max pooling: 4 populations, 1,152 neurons on {cost['cores']} of "
-        f"{report['mapping']['num_cores']} cores; without them, the first result would come after "
-        f"{latency - ticks} ticks instead of {latency}, "
+        f"{report['mapping']['num_cores']} cores, the first result after {latency} ticks instead of "
+        f"{latency - ticks}, then one every {interval:g} instead of {cost['interval_ticks_without']:g} "
+        f"(--optimize stalls adds slots); train --max-pool average does without, but is another network"
     )
     terminal = Console(file=io.StringIO(), width=300)
     print_summary(report, terminal)
     assert sentence in terminal.file.getvalue()
     page = (folder / "build" / "report.html").read_text()
     assert f"<p>E{sentence[1:]}" in page
+    assert [row["method"] for row in report["alignment_trade"]] == ["average"]
+    assert "Left out: replicate and truncate, since exact max pooling compares counts" in page
     shorter = [c["description"] for c in report["pipeline"]["changes"]]
     assert not any(
         "less in pool." in change for change in shorter
@@ -185,7 +189,7 @@ REFUSED = {
     "a product of two values of the network is not linear": lambda: Network(
         lambda n, x: activated(n, x) * activated(n, x).mean((2, 3), keepdim=True)
     ),
-    "'layer_norm' has no spiking form": lambda: Network(
+    "LayerNorm has no spiking form": lambda: Network(
         lambda n, x: n.norm(activated(n, x)), norm=nn.LayerNorm((4, 8, 8))
     ),
     "have no place in one map; put a quantizer between them": lambda: Network(
@@ -226,7 +230,7 @@ def test_a_network_without_quantizers_is_refused_with_the_message_of_the_page():
 
 def test_exact_max_pooling_under_another_alignment_is_refused_as_the_page_says(segmented):
     folder, _ = segmented
-    message = "convert with --max-pool average"
+    message = "train with --max-pool average"
     assert f"| `{message}` |" in PAGE
     with pytest.raises(UnsupportedNetworkError, match=message):
         compile_model(folder / "model.pt", folder / "other", CompileOptions(alignment="truncate"))
@@ -235,6 +239,6 @@ def test_exact_max_pooling_under_another_alignment_is_refused_as_the_page_says(s
 def test_every_message_of_the_page_is_tested():
     table = PAGE.partition("## If it is refused")[2].partition("## Data sets")[0]
     tested = {
-        *REFUSED, "replace it by a quantizer before training", "convert with --max-pool average",
+        *REFUSED, "replace it by a quantizer before training", "train with --max-pool average",
     }  # fmt: skip
     assert set(re.findall(r"^\| `(.*?)` \|", table, flags=re.M)) == tested

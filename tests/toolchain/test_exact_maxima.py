@@ -104,19 +104,19 @@ per_neuron = np.arange(1.0, 33).reshape(2, 4, 4)
         (
             replaced(max_pool_network(), "counts", timesteps=5),
             "columns: an exact maximum compares counts of equally many timesteps, but counts has 5 and "
-            "columns 4; give them one T, or convert with --max-pool average",
+            "columns 4; give them one T, or train with --max-pool average",
         ),
         (
             replaced(max_pool_network(), "counts", threshold=np.full((2, 1, 1), 2.0)),
             "columns: an exact maximum compares counts of one scale, but thresholds of up to 2 reach it from "
-            "counts and its own is 1; give them one threshold, or convert with --max-pool average",
+            "counts and its own is 1; give them one threshold, or train with --max-pool average",
         ),
         (
             replaced(
                 max_pool_network(), "counts", threshold=per_neuron, initial_potential=per_neuron / 2
             ),
             "counts: thresholds that differ within a channel cannot be compared in an exact maximum; "
-            "calibrate with one threshold per channel or layer, or convert with --max-pool average",
+            "calibrate with one threshold per channel or layer, or train with --max-pool average",
         ),
         (
             max_pool_network(bias=np.full((2, 1, 1), 0.5)),
@@ -125,13 +125,13 @@ per_neuron = np.arange(1.0, 33).reshape(2, 4, 4)
         (
             aligned(max_pool_network(), "rows", "replicate"),
             "counts -> rows: rows is part of an exact maximum, which compares counts of whole windows, so "
-            "the alignment must be average, not replicate; use average, or convert with --max-pool "
+            "the alignment must be average, not replicate; use average, or train with --max-pool "
             "average",
         ),
         (
             aligned(max_pool_network(), "after", "truncate"),
             "columns -> after: columns is part of an exact maximum, which compares counts of whole windows, "
-            "so the alignment must be average, not truncate; use average, or convert with --max-pool average",
+            "so the alignment must be average, not truncate; use average, or train with --max-pool average",
         ),
     ],
 )
@@ -258,20 +258,20 @@ def test_the_alignments_that_a_report_compares_are_those_that_the_network_can_ha
             replace(LOIHI, threshold_mantissa_bits=4, threshold_shift=4),
             "columns: an exact maximum of 300 timesteps needs a threshold of 300 times a power of two, but "
             "the target has multiples of 16 up to 240; train the layers in front of it with fewer timesteps, "
-            "or convert with --max-pool average",
+            "or train with --max-pool average",
         ),
         (
             601,
             LOIHI,
             "columns: accumulator bound 23,116,864 exceeds the 24-bit state (8,388,607) in an exact maximum "
-            "of 601 timesteps; train the layers in front of it with fewer timesteps, or convert with "
+            "of 601 timesteps; train the layers in front of it with fewer timesteps, or train with "
             "--max-pool average",
         ),
         (
             3,
             replace(LOIHI, weight_bits=2, max_exponent=3),
             "columns: an exact maximum of 3 timesteps needs weights of 2^6, above the target's 1 * 2^3; "
-            "convert with --max-pool average",
+            "train with --max-pool average",
         ),
     ],
 )

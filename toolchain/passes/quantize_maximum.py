@@ -49,7 +49,7 @@ def quantize_maximum(
     if size > widths.max_weight:
         raise IntegerWidthError(
             f"{name}: an exact maximum of {steps} timesteps needs weights of 2^{shift}, above the target's "
-            f"{widths.max_weight} * 2^{widths.max_exponent}; convert with --max-pool average"
+            f"{widths.max_weight} * 2^{widths.max_exponent}; train with --max-pool average"
         )
     threshold = np.full((1, 1, 1), steps << shift)
     share = population.initial_potential / population.threshold
@@ -78,7 +78,7 @@ def quantize_maximum(
     except IntegerWidthError as error:
         raise IntegerWidthError(
             f"{str(error).split(';')[0]} in an exact maximum of {steps} timesteps; train the layers in front "
-            f"of it with fewer timesteps, or convert with --max-pool average"
+            f"of it with fewer timesteps, or train with --max-pool average"
         ) from None
     return lowered, edges
 
@@ -91,7 +91,7 @@ def _threshold_shift(name: str, steps: int, widths: IntegerWidths) -> int:
     raise IntegerWidthError(
         f"{name}: an exact maximum of {steps} timesteps needs a threshold of {steps} times a power of two, "
         f"but the target has multiples of {1 << widths.threshold_shift} up to {widths.max_threshold:,}; "
-        f"train the layers in front of it with fewer timesteps, or convert with --max-pool average"
+        f"train the layers in front of it with fewer timesteps, or train with --max-pool average"
     )
 
 
@@ -106,7 +106,7 @@ def _integer_maps(synapse: Synapse, population: SpikingPopulation, size: int) ->
     if np.abs(signs).max() > 1 or np.abs(counts - signs).max() > _TOLERANCE:
         raise UnsupportedNetworkError(
             f"{synapse}: weights of an exact maximum must be -1, 0 or 1, not up to "
-            f"{float(np.abs(counts).max()):g}; convert with --max-pool average"
+            f"{float(np.abs(counts).max()):g}; train with --max-pool average"
         )
     integers = (signs * size).astype(np.int8)
     return [with_weight(m, integers) if isinstance(m, WeightedMap) else m for m in synapse.maps]

@@ -27,7 +27,7 @@ from toolchain.networks.linear_maps import (
     SumPool,
 )
 
-REMEDY = "convert with --max-pool average"
+REMEDY = "train with --max-pool average"
 
 
 def is_maximum(population: Any) -> bool:
