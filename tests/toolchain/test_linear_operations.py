@@ -55,7 +55,10 @@ LINEAR = {
     "average over height and width": with_shape,
     "channels": lambda x, y: x[:, :2],
     "every second row": lambda x, y: x[:, :, ::2, ::2],
-    "Linear on the channels": (lambda x, y, m: m(x.permute(0, 2, 3, 1)), nn.Linear(4, 2)),
+    "Linear on the channels": (
+        lambda x, y, m: m(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2),
+        nn.Linear(4, 2),
+    ),
     "view of a computed size": lambda x, y: x.view(x.size(0), 4 * 4 * 6),
     "other by keyword": lambda x, y: torch.add(x, other=y),
     "residual of the convolution": lambda x, y: y + x,
@@ -170,8 +173,8 @@ class Unpooled(nn.Module):
         ),
         (
             network_of((lambda x, y, m: m(x), nn.Linear(6, 2))),
-            "elements of a (4, 4, 6) feature map are rearranged to (6, 4, 4) other than by channels, rows and "
-            "columns; move whole channels, rows or columns",
+            "elements of a (4, 4, 6) feature map are rearranged to (6, 4, 4) other than by channels, rows "
+            "and columns; move whole channels, rows or columns",
         ),
         (
             network_of(lambda x, y: torch.zeros_like(F.max_pool2d(y, 2)) + x[..., ::2, ::2]),
