@@ -84,9 +84,15 @@ def unpooled() -> UnsupportedNetworkError:
     )
 
 
+_ONE_OPERATION = tuple(
+    f"torch.nn.modules.{name}"
+    for name in ("activation", "instancenorm", "normalization", "pooling", "rnn")
+)
+
+
 def is_torchs_own(node: fx.Node) -> bool:
     stack = list((node.meta.get("nn_module_stack") or {}).values())
-    return bool(stack) and str(stack[-1][1]).startswith("torch.nn.modules.")
+    return bool(stack) and str(stack[-1][1]).startswith(_ONE_OPERATION)
 
 
 def extended(value: LinearExpression, after: list[int]) -> LinearExpression:
