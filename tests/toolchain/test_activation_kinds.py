@@ -158,7 +158,9 @@ class Dropping(Network):
 
 
 def test_an_activation_of_another_kind_is_named_before_a_branch_on_training():
-    with pytest.raises(UnsupportedNetworkError, match=r"^act .*: SiLU has no integrate-and-fire form"):
+    with pytest.raises(
+        UnsupportedNetworkError, match=r"^act .*: SiLU has no integrate-and-fire form"
+    ):
         quantize_activations(Dropping(nn.SiLU()), TimestepQuantizer)
     with pytest.raises(UnsupportedNetworkError, match="something else in training"):
         quantize_activations(Dropping(nn.ReLU()), TimestepQuantizer)
