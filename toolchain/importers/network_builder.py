@@ -12,7 +12,7 @@ from torch import Tensor
 from toolchain.errors import UnsupportedNetworkError
 from toolchain.importers.linear_expressions import Levels, LinearExpression
 from toolchain.importers.max_pooling import max_pooled
-from toolchain.importers.tensor_views import TensorView
+from toolchain.importers.tensor_views import NoFeatureMapError, TensorView
 from toolchain.method.quantizer_calls import MaxWindow, QuantizerCall
 from toolchain.networks.layer_graph import Population, SpikingPopulation, Synapse
 from toolchain.networks.layer_graph.populations import Role
@@ -130,13 +130,21 @@ class NetworkBuilder:
             order = value.indices.reshape(-1)
             result = TensorView((counts,), value.numbers)
         else:
-            counts = self.fire(path, value.feature_map(), levels)
+            counts = self.fire(path, _as_feature_map(value), levels)
             result = TensorView.of_expression(counts, shape)
         name = next(iter(counts.terms))
         self.calls.append(
             QuantizerCall(module=path, repeat=repeat, population=name, order=order, window=window)
         )
         return result
+
+
+def _as_feature_map(view: TensorView) -> LinearExpression:
+    """The feature map of a view, or a row of its elements if they are none."""
+    try:
+        return view.feature_map()
+    except NoFeatureMapError:
+        return view.moved(view.numbers.flatten(1)).feature_map()
 
 
 def _rearranged(view: TensorView) -> LinearExpression | None:

@@ -28,6 +28,10 @@ MAX_MATRIX = 2**22
 """Most entries of a matrix that stands for a rearrangement."""
 
 
+class NoFeatureMapError(UnsupportedNetworkError):
+    """Elements of a tensor are no channels, rows and columns of a feature map."""
+
+
 @dataclass(frozen=True, eq=False)
 class TensorView:
     """A tensor whose elements are those of feature maps, or zero.
@@ -105,7 +109,7 @@ class TensorView:
         ``(channels, 1, length)``.
 
         Raises:
-            UnsupportedNetworkError: it has more axes, or is no rearrangement of channels, rows and columns.
+            NoFeatureMapError: it has more axes, or is no rearrangement of channels, rows and columns.
         """
         shape = feature_map_shape(self.shape)
         if (whole := self.natural_order()) is not None and whole.shape == shape:
@@ -128,7 +132,7 @@ def feature_map_shape(shape: tuple[int, ...]) -> Shape:
             return channels, 1, length
         case (channels, height, width):
             return channels, height, width
-    raise UnsupportedNetworkError(
+    raise NoFeatureMapError(
         f"values of shape (batch, {', '.join(map(str, shape))}) are no feature map; compute with at most "
         f"channels, height and width"
     )
@@ -175,18 +179,16 @@ def _placed(part: LinearExpression, indices: np.ndarray) -> LinearExpression:
     is_read = (channels >= 0)[:, None, None] & (rows >= 0)[:, None] & (columns >= 0)
     if (np.where(is_read, grid, -1) == indices).all():
         return part.selected(channels, rows, columns)
-    if indices.size * prod(part.shape) > MAX_MATRIX:
-        raise UnsupportedNetworkError(
-            f"elements of a {part.shape} feature map are rearranged to {indices.shape} other than by "
-            f"channels, rows and columns, which would take a matrix of "
-            f"{indices.size * prod(part.shape):,} entries, above the limit of {MAX_MATRIX:,}; move whole "
-            f"channels, rows or columns"
+    rearranged = (
+        f"elements of a {part.shape} feature map are rearranged to {indices.shape} other than by channels, "
+        f"rows and columns"
+    )
+    if indices.shape[1:] != (1, 1):
+        raise NoFeatureMapError(f"{rearranged}; move whole channels, rows or columns")
+    if (entries := indices.size * prod(part.shape)) > MAX_MATRIX:
+        raise NoFeatureMapError(
+            f"{rearranged}, which would take a matrix of {entries:,} entries, above the limit of "
+            f"{MAX_MATRIX:,}; move whole channels, rows or columns"
         )
     matrix = (indices.reshape(-1, 1) == np.arange(prod(part.shape))).astype(float)
-    flat = part.dense(Dense(weight=matrix))
-    if indices.shape[1:] == (1, 1):
-        return replace(flat, levels=part.levels)
-    raise UnsupportedNetworkError(
-        f"elements of a {part.shape} feature map are rearranged to {indices.shape} other than by channels, "
-        f"rows and columns; move whole channels, rows or columns"
-    )
+    return replace(part.dense(Dense(weight=matrix)), levels=part.levels)

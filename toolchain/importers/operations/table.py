@@ -34,6 +34,7 @@ from toolchain.importers.operations.arguments import (
     operation_name,
     unpooled,
 )
+from toolchain.importers.operations.as_matrix import as_matrix
 from toolchain.importers.operations.averages import (
     adaptive_average_pool,
     average_pool,
@@ -59,7 +60,7 @@ from toolchain.importers.operations.sums import (
     subtract_from,
     where,
 )
-from toolchain.importers.tensor_views import TensorView
+from toolchain.importers.tensor_views import NoFeatureMapError, TensorView
 
 MAX_CONSTANT = 2**27
 """Most elements of a computed tensor that does not depend on the input."""
@@ -114,7 +115,12 @@ def apply(
         raise _refusal(node)
     arguments = bound_arguments(node, args, kwargs)
     _check_axes(name, arguments)
-    return _OPERATIONS[name](network, node, arguments)
+    try:
+        return _OPERATIONS[name](network, node, arguments)
+    except NoFeatureMapError as reason:
+        if name in _NONLINEAR:
+            raise
+        return as_matrix(node, args, kwargs, reason)
 
 
 def _check_axes(name: str, a: Arguments) -> None:
@@ -190,6 +196,12 @@ _CONSTANT_LIKE = frozenset({
 _OTHER_ACTIVATIONS = frozenset({
     "celu", "elu", "gelu", "glu", "hardsigmoid", "hardswish", "leaky_relu", "log_sigmoid", "mish", "prelu",
     "rrelu", "selu", "sigmoid", "silu", "softplus", "softsign", "tanh",
+})  # fmt: skip
+
+
+_NONLINEAR = frozenset({
+    "_log_softmax", "_softmax", "adaptive_max_pool1d", "adaptive_max_pool2d", "amax", "log_softmax", "max",
+    "max_pool1d", "max_pool2d", "max_pool2d_with_indices", "quantize", "softmax",
 })  # fmt: skip
 
 
