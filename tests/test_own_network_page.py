@@ -77,16 +77,20 @@ def test_the_report_says_what_exact_max_pooling_costs(segmented):
     latency = report["pipeline"]["first_latency_ticks"]
     assert cost["first_latency_ticks_without"] == latency - ticks
     assert cost["interval_ticks_without"] < report["pipeline"]["interval_ticks"]
+    interval = report["pipeline"]["interval_ticks"]
     sentence = (
         f"exact max pooling: 4 populations, 1,152 neurons on {cost['cores']} of "
-        f"{report['mapping']['num_cores']} cores; without them, the first result would come after "
-        f"{latency - ticks} ticks instead of {latency}, "
+        f"{report['mapping']['num_cores']} cores, the first result after {latency} ticks instead of "
+        f"{latency - ticks}, then one every {interval:g} instead of {cost['interval_ticks_without']:g} "
+        f"(--optimize stalls adds slots); train --max-pool average does without, but is another network"
     )
     terminal = Console(file=io.StringIO(), width=300)
     print_summary(report, terminal)
     assert sentence in terminal.file.getvalue()
     page = (folder / "build" / "report.html").read_text()
     assert f"<p>E{sentence[1:]}" in page
+    assert [row["method"] for row in report["alignment_trade"]] == ["average"]
+    assert "Left out: replicate and truncate, since exact max pooling compares counts" in page
     shorter = [c["description"] for c in report["pipeline"]["changes"]]
     assert not any(
         "less in pool." in change for change in shorter
@@ -185,7 +189,7 @@ REFUSED = {
     "a product of two values of the network is not linear": lambda: Network(
         lambda n, x: activated(n, x) * activated(n, x).mean((2, 3), keepdim=True)
     ),
-    "'layer_norm' has no spiking form": lambda: Network(
+    "LayerNorm has no spiking form": lambda: Network(
         lambda n, x: n.norm(activated(n, x)), norm=nn.LayerNorm((4, 8, 8))
     ),
     "have no place in one map; put a quantizer between them": lambda: Network(

@@ -37,7 +37,8 @@ def compile_command(
     alignment: Annotated[
         str | None,
         typer.Option(
-            help="Temporal alignment: average, replicate or truncate (default: the model's own)."
+            help="Temporal alignment: average, replicate or truncate (default: the model's own); exact max "
+            "pooling needs average."
         ),
     ] = None,
     slots: Annotated[

@@ -38,7 +38,10 @@ Choice = TypeVar("Choice", bound=str)
 
 BuildArgument = Annotated[Path, typer.Argument(help="Build folder of `qac-deploy compile`.")]
 ModelArgument = Annotated[
-    Path, typer.Argument(help="Model file of `qac-deploy train`, `convert` or `calibrate`.")
+    Path,
+    typer.Argument(
+        help="Model file of `qac-deploy train`, `convert` or `calibrate`, or of your own."
+    ),
 ]
 LavaPythonOption = Annotated[
     Path | None,

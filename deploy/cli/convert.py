@@ -39,14 +39,21 @@ def convert_command(
         str, typer.Option(help="Input normalization: cifar-10, cifar-100, imagenet or none.")
     ] = "cifar-10",
     data: Annotated[
-        str | None, typer.Option(help="Data set on which compile measures the network.")
+        str | None,
+        typer.Option(
+            help="Data set on which compile measures the network: cifar-10, cifar-100, an .npz file or a "
+            "folder."
+        ),
     ] = None,
     out: Annotated[Path, typer.Option(help="Model file to write.")] = Path("model.pt"),
     as_json: JsonOption = False,
 ) -> None:
     """Import a network that was trained with the public QCFS code; every population gets T = L.
 
-    Only plain tensors are read, and nothing in the file is executed.
+    Only plain tensors are read, and nothing in the file is executed. Max pooling stays exact, with
+    additional neurons. The network is compared with what it became; if they differ, nothing is written.
+
+    A network of your own comes in from Python: see "Bring your own network" in README.md.
 
     Example: qac-deploy convert qcfs.pth --arch resnet-20 --levels 4
     """

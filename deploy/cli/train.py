@@ -66,8 +66,8 @@ def train_command(
     max_pool: Annotated[
         str,
         typer.Option(
-            help="Max pooling: exact keeps it, with additional neurons; average replaces it by average "
-            "pooling, as the paper's Algorithm 1 does."
+            help="Max pooling of lenet, the VGGs and ResNets for 224x224 images: exact keeps it, with "
+            "additional neurons; average replaces it by average pooling, as the paper's Algorithm 1 does."
         ),
     ] = "average",
     epochs: Annotated[int, typer.Option(min=1, help="Training epochs.")] = 30,
@@ -103,6 +103,8 @@ def train_command(
 
     Fewer timesteps cost accuracy: lower --mean-timesteps and compare. The training state is saved next to
     the model file after each epoch, and --resume continues an interrupted run.
+
+    A network of your own is trained in Python: see "Bring your own network" in README.md.
 
     Example: qac-deploy train --data digits --out model.pt
     """

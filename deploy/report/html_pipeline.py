@@ -205,7 +205,13 @@ def alignments(report: Report) -> Markup:
         f"steady state; accuracy on the first {samples} test samples"
         if _has_accuracy(report)
         else "steady state",
-        element("p", "The whole network with each method and the same buffers.", class_="quiet"),
+        element(
+            "p",
+            "The whole network with each method and the same buffers."
+            + " Left out: replicate and truncate, since exact max pooling compares counts of whole windows."
+            * (report["max_pooling"] is not None),
+            class_="quiet",
+        ),
         alignments_table(report).for_page(),
     )
 

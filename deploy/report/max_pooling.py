@@ -35,14 +35,14 @@ def max_pooling_sentence(report: Report) -> str | None:
     if record is None:
         return None
     num = len(record["populations"])
+    slower = pipeline["interval_ticks"] > record["interval_ticks_without"]
+    advice = " (--optimize stalls adds slots)" * (slower and report["options"]["optimize"] is None)
     return (
         f"exact max pooling: {num} population{'s' * (num > 1)}, {record['neurons']:,} neurons on "
-        f"{record['cores']:,} of {report['mapping']['num_cores']:,} cores; without "
-        f"{'them' if num > 1 else 'it'}, the first result would come after "
-        f"{record['first_latency_ticks_without']:,} ticks instead of {pipeline['first_latency_ticks']:,}, "
-        f"then one every {record['interval_ticks_without']:g} instead of "
-        f"{pipeline['interval_ticks']:g} (average pooling, a network to train anew: train --max-pool "
-        f"average)"
+        f"{record['cores']:,} of {report['mapping']['num_cores']:,} cores, the first result after "
+        f"{pipeline['first_latency_ticks']:,} ticks instead of {record['first_latency_ticks_without']:,}, "
+        f"then one every {pipeline['interval_ticks']:g} instead of {record['interval_ticks_without']:g}"
+        f"{advice}; train --max-pool average does without, but is another network"
     )
 
 

@@ -9,6 +9,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+from converted_logits import MAX_VALUE, check_logits
 from random_modules import module_of, random_module, random_pixels
 
 from hw_models.target_description import load_target
@@ -16,15 +17,12 @@ from sim.exact.engine import run_exact
 from sim.stepped import run_stepped
 from toolchain.errors import IntegerWidthError, UnsupportedNetworkError
 from toolchain.importers.torch_module import convert
-from toolchain.method.float_snn import run_float_snn
-from toolchain.method.guard import evaluation_copy, execute
+from toolchain.method.guard import evaluation_copy
 from toolchain.method.quantize_activations import quantize_activations
 from toolchain.method.quantizers import TimestepQuantizer
-from toolchain.networks.layer_graph import LayerGraph, split_outputs
 from toolchain.passes import lower_to_integers
 
 LOIHI = load_target("loihi-sim").widths
-MAX_VALUE = 255
 
 
 def quantized(network, seed):
@@ -62,21 +60,6 @@ def outcome_of(network, shape, seed, *, own_quantizers, lowered):
     pixels = random_pixels(shape, seed)
     check_logits(evaluation_copy(module), graph, pixels, messages)
     return check_integers(graph, pixels) if lowered else "converted"
-
-
-def check_logits(judge, graph: LayerGraph, pixels, messages=""):
-    """The float SNN computes what the network does, but for a final softmax that was left out."""
-    expected = execute(judge, torch.from_numpy(pixels).to(torch.float64) / MAX_VALUE)
-    logits = run_float_snn(graph, pixels).logits
-    if graph.readout.outputs:
-        parts = split_outputs(graph.readout, logits).values()
-        logits = np.concatenate([part.reshape(len(pixels), -1) for part in parts], axis=1)
-    found = torch.from_numpy(logits).reshape(expected.shape)
-    for name in ("log_softmax", "softmax"):
-        if f"ends in {name}," in messages:
-            found = getattr(torch, name)(found, 1)
-    scale = max(1.0, float(expected.abs().max()))
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-9 * scale)
 
 
 def check_integers(graph, pixels):

@@ -35,8 +35,26 @@ class OutputFunction:
     name: str
 
 
+@dataclass(frozen=True)
+class NoValue:
+    """A result that populations do not have, such as the indices of a max pool.
+
+    Args:
+        operation: name of the operation that gives it.
+    """
+
+    operation: str
+
+
 Value: TypeAlias = (
-    TensorView | PendingMaximum | OutputFunction | Tensor | list[Any] | tuple[Any, ...] | None
+    NoValue
+    | TensorView
+    | PendingMaximum
+    | OutputFunction
+    | Tensor
+    | list[Any]
+    | tuple[Any, ...]
+    | None
 )
 
 

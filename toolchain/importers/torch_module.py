@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import index
 
 import numpy as np
 import torch
@@ -62,6 +63,8 @@ def convert(
         UnsupportedNetworkError: naming the module or operation that has no spiking form and its replacement,
             or the first population that differs from the module.
     """
+    image = _image(input_shape, max_value)
+    input_shape = image.shape
     if isinstance(module, ExportedProgram):
         judge = runnable(module).to("cpu", torch.float64)
     else:
@@ -73,9 +76,6 @@ def convert(
             warnings.warn(f"{name}: {note}", stacklevel=2)
     as_input = _normalizing(normalization, input_shape[0])
     execute(judge, as_input(torch.zeros(1, *input_shape, dtype=torch.float64)))
-    image = InputPopulation(
-        name="input", shape=input_shape, max_value=max_value, unit=1 / max_value
-    )
     program = exported(judge, input_shape, KNOWN)
     read = read_network(program, image, _first_values(image, normalization))
     if not read.graph.spiking:
@@ -99,6 +99,27 @@ def convert(
             stacklevel=2,
         )
     return read.graph
+
+
+def _image(input_shape: Shape, max_value: int) -> InputPopulation:
+    """The input population of some pixels.
+
+    Raises:
+        UnsupportedNetworkError: the shape or the largest pixel is not what it must be.
+    """
+    try:
+        channels, height, width = (index(size) for size in input_shape)
+        largest = index(max_value)
+    except (TypeError, ValueError):
+        channels = height = width = largest = 0
+    if min(channels, height, width, largest) < 1:
+        raise UnsupportedNetworkError(
+            f"input_shape must be (channels, height, width), and max_value the largest pixel, all positive "
+            f"integers, not {input_shape} and {max_value}; pass for example (3, 32, 32) and 255"
+        )
+    return InputPopulation(
+        name="input", shape=(channels, height, width), max_value=largest, unit=1 / largest
+    )
 
 
 def _normalizing(

@@ -20,9 +20,16 @@ def evaluation_copy(module: nn.Module) -> nn.Module:
     """Copy a module to the CPU, in float64 and evaluation mode.
 
     Raises:
-        UnsupportedNetworkError: it cannot be copied.
+        UnsupportedNetworkError: it cannot be copied, or has weights without values.
     """
-    return faithful_copy(module).eval().to("cpu", torch.float64)
+    copied = faithful_copy(module)
+    try:
+        return copied.eval().to("cpu", torch.float64)
+    except Exception as error:  # a user's own classes
+        raise UnsupportedNetworkError(
+            f"{type(module).__name__} cannot be brought to the CPU, float64 and evaluation mode "
+            f"({_first_line(error)}); load its weights first"
+        ) from error
 
 
 def faithful_copy(module: nn.Module) -> nn.Module:

@@ -8,7 +8,7 @@ few samples.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 import torch
@@ -63,39 +63,46 @@ def _random_images(shape: torch.Size) -> Tensor:
 def _compare(
     judge: nn.Module, transparent: nn.Module, images: Tensor, moved: Collection[str]
 ) -> None:
-    expected, found = (_outputs(network, images) for network in (judge, transparent))
-    require_repeatable(judge, images, expected["", 0])
-    for (name, call), output in found.items():
-        if name in moved or (name, call) not in expected:
-            continue  # not in the original's place, or a function there that became a module
-        if (difference := difference_of(expected[name, call], output, 0.0)) is not None:
+    expected: dict[tuple[str, int], Tensor] = {}
+    logits = _execute(judge, images, lambda key, output: expected.update({key: output.clone()}))
+    require_repeatable(judge, images, logits)
+
+    def compare(key: tuple[str, int], output: Tensor) -> None:
+        """Compare one output, which is not kept: those of both networks may take gigabytes."""
+        name, _ = key
+        if name in moved or key not in expected:
+            return  # not in the original's place, or a function there that became a module
+        if (difference := difference_of(expected.pop(key), output, 0.0)) is not None:
             where = f"before or in module '{name}'" if name else "after its last module"
             raise UnsupportedNetworkError(
                 f"{type(judge).__name__} computes something else {where} once its activations are modules, "
                 f"even if these compute the same ({difference}); {REMEDY}"
             )
 
+    found = _execute(transparent, images, compare)
+    expected["", 0] = logits
+    compare(("", 0), found)
 
-def _outputs(network: nn.Module, images: Tensor) -> dict[tuple[str, int], Tensor]:
-    """Outputs of leaf modules by name and number of the call, and of the network under the name ''."""
-    outputs: dict[tuple[str, int], Tensor] = {}
+
+def _execute(
+    network: nn.Module, images: Tensor, note: Callable[[tuple[str, int], Tensor], None]
+) -> Tensor:
+    """Logits of a network; ``note`` gets the outputs of its leaf modules by name and number of the call."""
     calls: dict[str, int] = defaultdict(int)
     handles = []
 
-    def note(name: str, output: object) -> None:
+    def after(name: str, output: object) -> None:
         if isinstance(output, Tensor):
-            outputs[name, calls[name]] = output.clone()
+            note((name, calls[name]), output)
             calls[name] += 1
 
     for name, child in network.named_modules():
         if name and not list(child.children()):
             handles.append(
-                child.register_forward_hook(lambda m, a, out, name=name: note(name, out))
+                child.register_forward_hook(lambda m, a, out, name=name: after(name, out))
             )
     try:
-        logits = execute(network, images)
+        return execute(network, images)
     finally:
         for handle in handles:
             handle.remove()
-    outputs["", 0] = logits
-    return outputs

@@ -107,6 +107,11 @@ def require_plain_module(module: nn.Module) -> None:
         UnsupportedNetworkError: it, or a part of it, is wrapped for several devices, compiled, scripted, or
             has weights that a hook recomputes; names the part and what to pass instead.
     """
+    if not isinstance(module, nn.Module):
+        raise UnsupportedNetworkError(
+            f"the network must be a torch.nn.Module, not {type(module).__name__}; build the module, and load "
+            f"a state_dict into it"
+        )
     for path, part in module.named_modules():
         kind = type(part).__name__
         where = f"{path}: " if path else ""

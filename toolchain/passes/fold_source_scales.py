@@ -54,7 +54,7 @@ def _fold(graph: LayerGraph, synapse: Synapse) -> tuple[LinearMap, ...]:
                 after = maps[at + 1 :]
                 assert all(isinstance(m, UnweightedMap) for m in after), f"{synapse}: two weights"
                 weight = _scaled_inputs(linear_map, scale, shape)
-                weight = weight / prod(m.divisor for m in after if isinstance(m, UnweightedMap))
+                weight /= prod(m.divisor for m in after if isinstance(m, UnweightedMap))
                 folded.append(with_weight(linear_map, weight))
                 scale = np.ones(linear_map.output_shape(shape)[0])
             case _:

@@ -366,8 +366,13 @@ def _lower_synapse(
     synapse: Synapse, unit: np.ndarray, exponent: int, max_weight: int
 ) -> IntegerSynapse:
     weighted, _ = weight_and_rows(synapse)
-    integers = np.floor(weighted.weight / value_of_each_row(synapse, unit) + 0.5)
-    integers = np.clip(integers, -max_weight, max_weight).astype(np.int8)
+    weight, unit = weighted.weight, value_of_each_row(synapse, unit)
+    integers = np.empty(weight.shape, np.int8)
+    rows = max(1, _VALUES_AT_ONCE * len(weight) // weight.size)
+    for start in range(0, len(weight), rows):
+        some = slice(start, start + rows)
+        rounded = np.floor(weight[some] / unit[some] + 0.5)
+        integers[some] = np.clip(rounded, -max_weight, max_weight)
     maps = tuple(with_weight(weighted, integers) if m is weighted else m for m in synapse.maps)
     return IntegerSynapse.of_maps(
         source=synapse.source,

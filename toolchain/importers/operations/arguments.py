@@ -12,7 +12,7 @@ from torch import Tensor, fx
 from toolchain.errors import UnsupportedNetworkError
 from toolchain.importers import exported_program
 from toolchain.importers.linear_expressions import LinearExpression
-from toolchain.importers.network_builder import PendingMaximum, Value
+from toolchain.importers.network_builder import NoValue, PendingMaximum, Value
 from toolchain.importers.tensor_views import TensorView
 from toolchain.networks.linear_maps import Pair
 
@@ -67,7 +67,9 @@ def pair_of(value: Any, is_1d: bool, neutral: int) -> Pair:
 def first_of(node: fx.Node, value: Value) -> Value:
     """A value as the first of several results, if the operation has several."""
     results = node.meta["val"]
-    return value if isinstance(results, Tensor) else [value, *[None] * (len(results) - 1)]
+    if isinstance(results, Tensor):
+        return value
+    return [value, *[NoValue(operation_name(node))] * (len(results) - 1)]
 
 
 def as_rank(value: LinearExpression, rank: int) -> TensorView:
@@ -82,10 +84,17 @@ def unpooled() -> UnsupportedNetworkError:
     )
 
 
-def is_torchs_own(node: fx.Node, kind: str = "") -> bool:
-    """Whether an operation belongs to a module of ``torch.nn``, of a kind such as ``activation.``."""
+# modules that are one operation; those of a hook on another module are not that module's
+_ONE_OPERATION = tuple(
+    f"torch.nn.modules.{name}"
+    for name in ("activation", "instancenorm", "normalization", "pooling", "rnn")
+)
+
+
+def is_torchs_own(node: fx.Node) -> bool:
+    """Whether an operation is what a module of ``torch.nn`` computes."""
     stack = list((node.meta.get("nn_module_stack") or {}).values())
-    return bool(stack) and str(stack[-1][1]).startswith(f"torch.nn.modules.{kind}")
+    return bool(stack) and str(stack[-1][1]).startswith(_ONE_OPERATION)
 
 
 def extended(value: LinearExpression, after: list[int]) -> LinearExpression:

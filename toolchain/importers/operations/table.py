@@ -15,6 +15,7 @@ from toolchain.errors import UnsupportedNetworkError
 from toolchain.importers import exported_program
 from toolchain.importers.network_builder import (
     NetworkBuilder,
+    NoValue,
     OutputFunction,
     PendingMaximum,
     Value,
@@ -31,6 +32,7 @@ from toolchain.importers.operations.arguments import (
     bound_arguments,
     is_torchs_own,
     operation_name,
+    unpooled,
 )
 from toolchain.importers.operations.as_matrix import as_matrix
 from toolchain.importers.operations.averages import (
@@ -85,6 +87,11 @@ def apply(
     if name in _ASSERTIONS:
         return None  # checked when the network was exported
     leaves = pytree.tree_leaves((args, dict(kwargs)))
+    if missing := next((v for v in leaves if isinstance(v, NoValue)), None):
+        raise UnsupportedNetworkError(
+            f"it reads another result of '{missing.operation}' than its values, such as indices, which has "
+            f"no spiking form; use the values alone"
+        )
     if not any(isinstance(v, TensorView | PendingMaximum | OutputFunction) for v in leaves):
         return _constant(node, args, kwargs)
     if any(isinstance(v, OutputFunction) for v in leaves):
@@ -96,6 +103,8 @@ def apply(
             f"follows"
         )
     if name in _CONSTANT_LIKE:  # only the shape of the value counts
+        if any(isinstance(v, PendingMaximum) for v in leaves):
+            raise unpooled()
         shaped = pytree.tree_map_only(
             TensorView, lambda view: torch.zeros_like(view.numbers), (args, dict(kwargs))
         )
@@ -156,9 +165,7 @@ def _refusal(node: fx.Node) -> UnsupportedNetworkError:
     is_activation = executed in _CLIPS | _OTHER_ACTIVATIONS
     name = executed if is_activation else exported_program.written_name(node)
     _, of_class = exported_program.module_path(node)
-    # the operations of a hook belong to the module that it is on, which need not be an activation
-    own = is_torchs_own(node, "activation." if is_activation else "")
-    called = of_class if own else f"'{name}'"
+    called = of_class if is_torchs_own(node) else f"'{name}'"
     if name in _CLIPS:
         return UnsupportedNetworkError(
             f"{called} has no spiking form; replace it by a quantizer before training (Algorithm 1), for "
