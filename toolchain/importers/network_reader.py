@@ -25,7 +25,7 @@ from toolchain.importers.network_builder import (
     Value,
 )
 from toolchain.importers.operations.table import apply
-from toolchain.importers.tensor_views import TensorView
+from toolchain.importers.tensor_views import BATCH, TensorView
 from toolchain.method.quantizer_calls import QuantizerCall
 from toolchain.networks.layer_graph import (
     InputPopulation,
@@ -105,11 +105,15 @@ class _Reader:
 
     def _read_out(self, named: list[tuple[str, Value]]) -> ReadNetwork:
         left_out = ""
-        views: list[tuple[str, LinearExpression]] = []
+        views: list[tuple[str, TensorView]] = []
         for path, value in named:
             what = f"output '{path}'" if path else "its output"
             if isinstance(value, OutputFunction):
                 left_out, value = value.name, value.view
+                if len(named) > 1:
+                    raise UnsupportedNetworkError(
+                        f"{what} ends in {left_out}; return logits where there are several outputs"
+                    )
             if isinstance(value, PendingMaximum):
                 raise UnsupportedNetworkError(
                     f"{what} is a max pool of values that are no spike counts; put a quantizer before it"
@@ -118,11 +122,10 @@ class _Reader:
                 raise UnsupportedNetworkError(
                     f"{what} does not depend on the network's input; return logits alone"
                 )
-            whole = value.natural_order()
-            views.append((path, whole if whole is not None else value.feature_map()))
+            views.append((path, value))
         if not views:
             raise UnsupportedNetworkError("the network must return a tensor of logits")
-        expression, outputs = _on_one_canvas(views) if len(views) > 1 else (views[0][1], ())
+        expression, outputs = _readout(views)
         if not expression.terms:
             raise UnsupportedNetworkError(
                 "the network's output does not depend on its input; return logits that do"
@@ -143,10 +146,31 @@ class _Reader:
         return ReadNetwork(graph=verify_layer_graph(graph), calls=calls, left_out=left_out)
 
 
+def _readout(
+    views: list[tuple[str, TensorView]],
+) -> tuple[LinearExpression, tuple[ReadoutOutput, ...]]:
+    """Outputs as one expression: maps where they are maps that fit together, else rows of elements."""
+    try:
+        return _on_one_canvas([(path, _map_of(view)) for path, view in views])
+    except UnsupportedNetworkError:
+        rows = [view.moved(view.numbers.reshape(BATCH, -1)) for _, view in views]
+        paths = (path for path, _ in views)
+        return _on_one_canvas(
+            [(path, row.feature_map()) for path, row in zip(paths, rows, strict=True)]
+        )
+
+
+def _map_of(view: TensorView) -> LinearExpression:
+    whole = view.natural_order()
+    return whole if whole is not None else view.feature_map()
+
+
 def _on_one_canvas(
     views: list[tuple[str, LinearExpression]],
 ) -> tuple[LinearExpression, tuple[ReadoutOutput, ...]]:
     """Several outputs as channels of one readout, each at the upper left of its channels."""
+    if len(views) == 1:
+        return views[0][1], ()
     height, width = (max(value.shape[axis] for _, value in views) for axis in (1, 2))
     channels = sum(value.shape[0] for _, value in views)
     outputs, placed, start = [], [], 0

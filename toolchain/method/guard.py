@@ -93,7 +93,11 @@ def execute(judge: nn.Module, images: Tensor) -> Tensor:
                 f"{name} returns {len(leaf)} results for a batch of {len(images)}; keep the batch as the "
                 f"first axis, and samples apart"
             )
-    return leaves[0] if len(leaves) == 1 else torch.cat([leaf.flatten(1) for leaf in leaves], dim=1)
+    return (
+        leaves[0]
+        if len(leaves) == 1
+        else torch.cat([leaf.reshape(len(leaf), -1) for leaf in leaves], dim=1)
+    )
 
 
 def _quiet(judge: nn.Module) -> AbstractContextManager[object]:
