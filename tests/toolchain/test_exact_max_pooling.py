@@ -7,6 +7,7 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
+from guarded_networks import equal_or_refused
 from torch import nn
 
 from toolchain.errors import UnsupportedNetworkError
@@ -178,3 +179,43 @@ def test_an_activation_of_pooled_spike_counts_stays_behind_the_pool():
     module(torch.randn(4, *SHAPE))
     order = [str(node.target) for node in module.graph.nodes if node.op == "call_module"]
     assert order == ["0", "1", "2", "3", "4", "5"]
+
+
+AFFINE = {
+    "batch norm": lambda x, norm: F.max_pool2d(norm(x), 2, 2, 1),
+    "pools and batch norms in turn": lambda x, norm: F.max_pool2d(
+        norm(F.max_pool2d(norm(x), 2)), 3
+    ),
+    "a scale, one axis": lambda x, norm: (3 * x - 1).amax(2),
+    "a scale, along time": lambda x, norm: torch.max(2 * x.flatten(2), 2)[0],
+}
+
+
+class NormBeforePool(nn.Module):
+    """Convolution, ReLU, batch norm and max pooling in this order, as many networks have them."""
+
+    def __init__(self, pooled):
+        super().__init__()
+        self.conv, self.norm, self.pooled = nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), pooled
+        self.norm.bias.data = torch.tensor([0.5, -0.5, 0.2])
+        self.norm.weight.data = torch.tensor([0.5, 2.0, 0.0])
+        self.f = nn.LazyLinear(5)
+
+    def forward(self, x):
+        return self.f(self.pooled(F.relu(self.conv(x)), self.norm).flatten(1))
+
+
+@pytest.mark.parametrize("pooled", AFFINE.values(), ids=AFFINE)
+def test_a_batch_norm_of_spike_counts_changes_places_with_the_pool(pooled):
+    torch.manual_seed(0)
+    network = NormBeforePool(pooled).eval()
+    network(torch.zeros(1, 1, 8, 8))
+    assert equal_or_refused(network) is None
+
+
+def test_a_batch_norm_of_spike_counts_that_mirrors_a_channel_is_refused():
+    torch.manual_seed(0)
+    network = NormBeforePool(AFFINE["batch norm"]).eval()
+    network(torch.zeros(1, 1, 8, 8))
+    network.norm.weight.data[1] = -1.0
+    assert "put the quantizer before the pool" in equal_or_refused(network)

@@ -187,10 +187,11 @@ def test_each_call_of_a_shared_quantizer_is_a_population_that_is_compared():
         ),
     ],
 )
-def test_another_input_shape_is_refused(shape, message):
+def test_another_input_shape_is_refused(shape, message, capsys):
     with pytest.raises(UnsupportedNetworkError) as refusal:
         convert(quantize_activations(Net(), TimestepQuantizer), shape, 16)
     assert message.removeprefix("GraphModule") in str(refusal.value)
+    assert capsys.readouterr().err == ""  # torch.fx prints a traceback
 
 
 def test_normalization_and_samples_are_part_of_the_comparison(judge, monkeypatch):

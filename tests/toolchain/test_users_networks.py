@@ -242,6 +242,16 @@ def test_a_forward_that_fails_is_refused_by_what_it_said():
     )
 
 
+def test_what_a_hook_computes_for_itself_is_not_read():
+    network = Net()
+    seen = []
+    network.c.register_forward_hook(
+        lambda module, inputs, output: seen.append(output.mean().item())
+    )
+    assert equal_or_refused(network) is None
+    assert seen
+
+
 class FrozenBatchNorm(nn.Module):
     """Batch norm computed from buffers in the forward, as in detection networks."""
 

@@ -42,6 +42,7 @@ def exported(module: nn.Module, input_shape: Shape, known: Collection[str]) -> E
     try:
         with torch.no_grad(), _silence(), _quantizers_as_operations(module):
             program = torch.export.export(module, (images,), strict=False)
+            program.graph.eliminate_dead_code()  # such as statistics that a hook logs
             return functional(program, known)
     except UnsupportedNetworkError:
         raise

@@ -47,6 +47,15 @@ class Term:
     maps: tuple[LinearMap, ...] = ()
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class AffineCounts:
+    """``scale * counts + shift`` with one scale and shift per channel: a batch norm of spike counts."""
+
+    counts: LinearExpression
+    scale: np.ndarray
+    shift: np.ndarray
+
+
 @dataclass(frozen=True, eq=False)
 class LinearExpression:
     """``sum of op_i(source_i) + bias``: a feature map before its quantizer.
@@ -56,12 +65,14 @@ class LinearExpression:
         bias: float64, shape ``(channels, 1, 1)``, or one value per neuron if zero padding changed it at the
             border.
         levels: set if all values are spike counts of one scale, as max pooling needs.
+        affine: set if the values are an affine function of such counts, per channel.
     """
 
     terms: dict[str, Term]
     shape: Shape
     bias: np.ndarray
     levels: Levels | None = None
+    affine: AffineCounts | None = None
 
     @classmethod
     def of_population(
@@ -97,12 +108,20 @@ class LinearExpression:
         if (factors == 1).all():
             return self
         terms = {s: replace(t, maps=_scaled(t.maps, factors)) for s, t in self.terms.items()}
-        return LinearExpression(terms, self.shape, self.bias * factors[:, None, None])
+        affine = self._as_affine()
+        if affine is not None:
+            affine = replace(affine, scale=affine.scale * factors, shift=affine.shift * factors)
+        bias = self.bias * factors[:, None, None]
+        return LinearExpression(terms, self.shape, bias, affine=affine)
 
     def shifted(self, shift: np.ndarray) -> LinearExpression:
         """Add a constant; ``shift`` has shape ``(channels,)`` or broadcasts to the feature map."""
         added = shift[:, None, None] if shift.ndim == 1 else shift
-        return replace(self, bias=self.bias + added, levels=None)
+        affine = self._as_affine()
+        if affine is not None:
+            per_channel = added.shape[1:] == (1, 1)
+            affine = replace(affine, shift=affine.shift + added[:, 0, 0]) if per_channel else None
+        return replace(self, bias=self.bias + added, levels=None, affine=affine)
 
     def convolved(self, convolution: Convolution) -> LinearExpression:
         """Apply a convolution."""
@@ -140,6 +159,12 @@ class LinearExpression:
     def synapses_into(self, target: str) -> list[Synapse]:
         """One synapse for each term."""
         return [Synapse(source=s, target=target, maps=t.maps) for s, t in self.terms.items()]
+
+    def _as_affine(self) -> AffineCounts | None:
+        if self.levels is None:
+            return self.affine
+        ones, zeros = np.ones(self.shape[0]), np.zeros(self.shape[0])
+        return AffineCounts(counts=self, scale=ones, shift=zeros)
 
     def _then(self, linear_map: LinearMap) -> LinearExpression:
         """With a map appended to each term; the bias is the caller's."""

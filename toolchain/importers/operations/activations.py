@@ -77,12 +77,13 @@ def largest_over_axes(network: NetworkBuilder, node: fx.Node, a: Arguments) -> V
     view, given = view_of(a["self"]), a.get("dim", [])
     rank = view.numbers.ndim
     axes = {(d + rank) % rank for d in ([given] if isinstance(given, int) else given)}
-    if rank != 4 or not axes or not axes <= {2, 3}:
+    if rank not in (3, 4) or not axes or not axes <= set(range(2, rank)):
         raise UnsupportedNetworkError(
             "a maximum over other axes than height and width has no spiking form"
         )
-    size = [view.shape[d - 1] if d in axes else 1 for d in (2, 3)]
-    pooled = _max_pooled(network, node, view, MaxWindow(kernel=(size[0], size[1]), stride=(1, 1)))
+    sizes = [1, *(view.shape[d - 1] if d in axes else 1 for d in range(2, rank))]
+    window = MaxWindow(kernel=(sizes[-2], sizes[-1]), stride=(1, 1))
+    pooled = _max_pooled(network, node, view, window)
     if isinstance(pooled, PendingMaximum) and not a["keepdim"]:
         raise unpooled()
     return first_of(node, pooled)
@@ -101,6 +102,16 @@ def _max_pooled(
             "two max pools in a row in front of a quantizer; put the quantizer before them"
         )
     view: TensorView = given
+    whole = view.natural_order()
+    affine = None if whole is None else whole.affine
+    if affine is not None and (affine.scale >= 0).all():  # changes places with the pool
+        counts = TensorView.of_expression(affine.counts, view.shape)
+        pooled = view_of(_max_pooled(network, node, counts, window, ceil_mode=ceil_mode))
+        (part,) = pooled.parts
+        return TensorView((part.scaled(affine.scale).shifted(affine.shift),), pooled.numbers)
+    if whole is not None and _covers(window, view, whole):  # in whatever shape the map is read
+        view = TensorView.of_expression(whole)
+        window = MaxWindow(kernel=whole.shape[1:], stride=whole.shape[1:])
     path, _ = exported_program.module_path(node)
     name = path if path and is_torchs_own(node) else node.name
     shape = tuple(pytree.tree_leaves(node.meta["val"])[0].shape[1:])
@@ -125,6 +136,13 @@ def _max_pooled(
         joined = torch.cat(numbers, 1)[:, torch.from_numpy(np.argsort(place))]
         pooled = TensorView(together, joined)
     return pooled.moved(pooled.numbers.reshape(BATCH, *shape)) if rank != 3 else pooled
+
+
+def _covers(window: MaxWindow, view: TensorView, whole: LinearExpression) -> bool:
+    """Whether one window takes all of a map of spike counts, channel by channel."""
+    channels, *size = feature_map_shape(view.shape)
+    same = whole.levels is not None and whole.shape[0] == channels
+    return same and window.kernel == tuple(size) and not any(window.padding)
 
 
 def _missing_at_the_end(
