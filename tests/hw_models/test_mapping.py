@@ -242,6 +242,33 @@ def test_a_layer_that_no_core_holds_names_limit_amount_and_remedy():
     )
 
 
+def test_targets_have_fewer_channel_blocks_where_a_neuron_could_not_reach_them_all():
+    """Cut into the fewest tiles, each target is 16 blocks of one channel, and a pixel sends to all 64."""
+    targets = ("a", "b", "c", "d")
+    each = Convolution(weight=np.full((16, 4, 1, 1), 3, np.int8))
+    network = network_of(
+        spiking("source", (4, 6, 6)),
+        *(spiking(name, (16, 6, 6)) for name in targets),
+        connect("input", "source", Convolution(weight=np.full((4, 1, 1, 1), 3, np.int8))),
+        *(connect("source", name, each) for name in targets),
+        *(connect(name, "logits", Dense(weight=np.full((1, 576), 3, np.int8))) for name in targets),
+        image=(1, 6, 6),
+    )
+
+    def blocks(output_axons):
+        target = small_target(core={"compartments": 108, "output_axons": output_axons})
+        mapping = map_network(network, target, uniform_provisioning(network, 2))
+        for name in mapping.grids:
+            assert mapping.highest_use(name)["output_axons"][0] <= output_axons
+        return [mapping.grids[name].shape[0] for name in targets]
+
+    assert blocks(2 * 64) == [16] * 4  # two entries each
+    assert max(blocks(2 * 64 - 1)) < 16
+    assert sum(blocks(2 * 24)) <= 24
+    with pytest.raises(MappingError, match=r"^source: one neuron needs \d+ output axons, "):
+        blocks(2)
+
+
 def test_a_chip_that_is_too_small_says_by_how_much_and_what_would_fit():
     one_core = {"mesh": {"width": 1, "height": 1, "cores_per_tile": 1}, "chips": {"count": 1}}
     network = integer_network_with_fan_in(3, classes=5)

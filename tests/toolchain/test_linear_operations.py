@@ -177,6 +177,10 @@ class Unpooled(nn.Module):
             "and columns; move whole channels, rows or columns",
         ),
         (
+            network_of(lambda x, y: x[..., ::2, ::2] - F.max_pool2d(y, 2)),
+            "it follows a max pool of values that are no spike counts",
+        ),
+        (
             network_of(lambda x, y: torch.zeros_like(F.max_pool2d(y, 2)) + x[..., ::2, ::2]),
             "it follows a max pool of values that are no spike counts",
         ),

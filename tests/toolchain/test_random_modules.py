@@ -46,18 +46,18 @@ def check_refusal(refusal):
 
 def outcome_of(network, shape, seed, *, own_quantizers, lowered):
     """What became of a module: 'refused', 'tied', 'converted' or 'lowered'; fails if it is wrong."""
+    pixels = random_pixels(shape, seed, num=2)  # compared by conversion too, which counts ties
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             module = network if own_quantizers else quantized(network, seed)
-            graph = convert(module, shape, MAX_VALUE)
+            graph = convert(module, shape, MAX_VALUE, samples=pixels)
     except UnsupportedNetworkError as refusal:
         check_refusal(refusal)
         return "refused"
     messages = " ".join(str(w.message) for w in caught)
     if "rounding boundary" in messages:
         return "tied"  # which counts differ depends on the order of additions
-    pixels = random_pixels(shape, seed)
     check_logits(evaluation_copy(module), graph, pixels, messages)
     return check_integers(graph, pixels) if lowered else "converted"
 

@@ -166,12 +166,12 @@ def operation_name(target: object) -> str:
 
 def written_name(node: fx.Node) -> str:
     """Name of the operation that the user wrote, which PyTorch may have replaced by this one."""
-    sources = node.meta.get("from_node") or []
-    if not sources:
-        return operation_name(node.target).strip("_")
-    while sources[-1].from_node:
+    name, sources = operation_name(node.target), node.meta.get("from_node")
+    while sources:
+        if sources[-1].pass_name == "ExportedProgram.module()":  # before it was decomposed
+            name = re.sub(r"_\d+$", "", sources[-1].name)  # names of nodes are numbered
         sources = sources[-1].from_node
-    return re.sub(r"_\d+$", "", sources[-1].name).strip("_")  # names of nodes are numbered
+    return name.strip("_")
 
 
 def constants(program: ExportedProgram) -> dict[str, Tensor | None]:

@@ -64,12 +64,64 @@ def partition(
 
 
 def all_grids(context: NetworkOnTarget) -> dict[str, TileGrid]:
-    """The tiles of each population, from the readout back."""
+    """The tiles of each population, from the readout back.
+
+    The fewest tiles may be so many channel blocks that a source cannot send to them all. Its targets are
+    then cut into fewer channel blocks, and finer along rows and columns.
+
+    Raises:
+        MappingError: a single neuron exceeds a core; the message names the limit, and by how much.
+    """
+    network = context.network
+    order = [p for p in reversed(network.populations) if not isinstance(p, IntegerInput)]
     grids: dict[str, TileGrid] = {}
-    for population in reversed(context.network.populations):
-        if not isinstance(population, IntegerInput):
-            grids[population.name] = _fewest_tiles(context, population, grids)
+    most_blocks: dict[str, int] = {}  # along channels
+    refusals: dict[str, str] = {}  # why there may be no more
+    at = 0
+    while at < len(order):
+        population = order[at]
+        name = population.name
+        grid = _fewest_tiles(context, population, grids, most_blocks.get(name))
+        if grid is not None:
+            grids[name] = grid
+            at += 1
+            continue
+        refusal = _too_large_neuron(context, population, grids)
+        fewer = _fewer_channel_blocks(context, population, grids)
+        if not fewer:
+            raise MappingError(refusals.get(name, refusal))
+        most_blocks |= fewer
+        refusals |= dict.fromkeys(fewer, refusal)
+        at = min(i for i, p in enumerate(order) if p.name in fewer)
+        grids = {p.name: grids[p.name] for p in order[:at]}
     return grids
+
+
+def _fewer_channel_blocks(
+    context: NetworkOnTarget, population: IntegerPopulation, consumers: Mapping[str, TileGrid]
+) -> dict[str, int]:
+    """Fewer channel blocks for the targets of a neuron that has too few output axons to reach all of them.
+
+    Returns:
+        Largest number of each target that has more than one; empty if other limits are exceeded.
+    """
+    over = _excess_of_one_neuron(context, population, consumers)
+    if set(over) != {"output_axons"}:
+        return {}
+    available = context.available("output_axons")
+    share = available / (available + over["output_axons"])
+    blocks = {
+        s.target: consumers[s.target].shape[0] for s in context.network.outgoing(population.name)
+    }
+    return {name: max(1, min(int(n * share), n - 1)) for name, n in blocks.items() if n > 1}
+
+
+def _excess_of_one_neuron(
+    context: NetworkOnTarget, population: IntegerPopulation, consumers: Mapping[str, TileGrid]
+) -> dict[str, int]:
+    """By how much tiles of one neuron exceed each limit that one of them exceeds."""
+    single = cut(population.name, population.shape, population.shape)
+    return excess(context, [highest_use(context, population, single, consumers)])
 
 
 def total_cores(context: NetworkOnTarget, grids: Mapping[str, TileGrid]) -> int:
@@ -122,9 +174,19 @@ def what_would_fit(context: NetworkOnTarget, needed: int, remedy: str | None = N
 
 
 def _fewest_tiles(
-    context: NetworkOnTarget, population: IntegerPopulation, consumers: Mapping[str, TileGrid]
-) -> TileGrid:
-    """Try every way to cut rows and columns, each with the fewest channel blocks that fit."""
+    context: NetworkOnTarget,
+    population: IntegerPopulation,
+    consumers: Mapping[str, TileGrid],
+    most_blocks: int | None,
+) -> TileGrid | None:
+    """Try every way to cut rows and columns, each with the fewest channel blocks that fit.
+
+    Args:
+        most_blocks: largest number of channel blocks; None for any.
+
+    Returns:
+        The grid with the fewest tiles, None if none fits.
+    """
     name, (channels, rows, columns) = population.name, population.shape
     most = context.available("compartments") // max(compartments_per_neuron(context, population), 1)
     bases = context.available("compartment_bases")
@@ -151,8 +213,8 @@ def _fewest_tiles(
             continue
         # Bisect. Fit is not strictly monotonic, as a block may straddle two atom blocks: the grid that is
         # found fits, but one with fewer blocks might, too.
-        grid = grid_of((channels, row_blocks, column_blocks))
-        low, high = fewest, channels
+        low, high = fewest, channels if most_blocks is None else min(channels, most_blocks)
+        grid = grid_of((high, row_blocks, column_blocks)) if low <= high else None
         while grid is not None and low < high:
             middle = (low + high) // 2
             if (smaller := grid_of((middle, row_blocks, column_blocks))) is not None:
@@ -161,8 +223,6 @@ def _fewest_tiles(
                 low = middle + 1
         if grid is not None and (best is None or len(grid) < len(best)):
             best = grid
-    if best is None:
-        raise MappingError(_too_large_neuron(context, population, consumers))
     return best
 
 
@@ -179,7 +239,7 @@ def _too_large_neuron(
                 f"{population.name}: one neuron alone receives {work:,} worst-case events, above the "
                 f"limit of {tile_limit:,} per tile"
             )
-    over = excess(context, core_uses(context, population, single, consumers))
+    over = _excess_of_one_neuron(context, population, consumers)
     limit, amount = max(over.items(), key=lambda item: item[1] / context.available(item[0]))
     return (
         f"{population.name}: one neuron needs {context.available(limit) + amount:,} "

@@ -102,9 +102,9 @@ def apply(
             f"{final.name} has no spiking form; at the end of a network it can be left out, but '{name}' "
             f"follows"
         )
+    if any(isinstance(v, PendingMaximum) for v in leaves) and name not in _OF_MAXIMA:
+        raise unpooled()
     if name in _CONSTANT_LIKE:  # only the shape of the value counts
-        if any(isinstance(v, PendingMaximum) for v in leaves):
-            raise unpooled()
         shaped = pytree.tree_map_only(
             TensorView, lambda view: torch.zeros_like(view.numbers), (args, dict(kwargs))
         )
@@ -181,6 +181,20 @@ def _refusal(node: fx.Node) -> UnsupportedNetworkError:
     )
 
 
+_OTHER_ACTIVATIONS = frozenset({
+    "celu", "elu", "gelu", "glu", "hardsigmoid", "hardswish", "leaky_relu", "log_sigmoid", "mish", "prelu",
+    "rrelu", "selu", "sigmoid", "silu", "softplus", "softsign", "tanh",
+})  # fmt: skip
+
+
+_OF_MAXIMA = IDENTITIES | {
+    "quantize", "max_pool1d", "max_pool2d", "max_pool2d_with_indices", "adaptive_max_pool1d",
+    "adaptive_max_pool2d", "amax", "batch_norm", "_native_batch_norm_legit",
+    "_native_batch_norm_legit_functional", "_native_batch_norm_legit_no_training", *_OTHER_ACTIVATIONS,
+}  # fmt: skip
+"""Operations that take a max pool in front of its quantizer, or have a refusal of their own."""
+
+
 _ASSERTIONS = frozenset({"_assert_tensor_metadata"})
 
 
@@ -190,12 +204,6 @@ _CLIPS = frozenset({"clamp", "clamp_min", "hardtanh", "relu", "relu6"})
 _CONSTANT_LIKE = frozenset({
     "empty_like", "empty_permuted", "fill", "full_like", "new_empty", "new_full", "new_ones", "new_zeros",
     "ones_like", "zeros_like",
-})  # fmt: skip
-
-
-_OTHER_ACTIVATIONS = frozenset({
-    "celu", "elu", "gelu", "glu", "hardsigmoid", "hardswish", "leaky_relu", "log_sigmoid", "mish", "prelu",
-    "rrelu", "selu", "sigmoid", "silu", "softplus", "softsign", "tanh",
 })  # fmt: skip
 
 
