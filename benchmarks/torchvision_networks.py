@@ -337,6 +337,8 @@ processor time.
   simulator, all of them equal, on one image of {small} pixels. The network is narrower for this where
   torchvision has a setting for its width.
 
+An empty cell was not measured.
+
 """
 _COLUMNS = (
     "network", "input", "parameters, M", "convert, s", "lower, s", "map, s", "memory, GB", "populations",
