@@ -234,6 +234,7 @@ def test_what_is_read_is_of_one_build(tmp_path):
     def replace_often():
         for number in range(30):
             write(number)
+            time.sleep(0.01)
 
     def read():
         require_unchanged(tmp_path / "build", BUILD)
