@@ -25,7 +25,7 @@ from hw_models.multicore.pipeline.provisioning import uniform_provisioning
 from hw_models.target_description import load_target
 from sim.core_by_core import frames_and_probes, verify_cores
 from sim.stepped import apply_maps, run_stepped
-from toolchain.errors import IntegerWidthError, MappingError
+from toolchain.errors import MappingError
 from toolchain.networks.integer_network.merged_weights import kernel, largest_merged_weight
 from toolchain.networks.linear_maps import (
     AveragePool,
@@ -128,15 +128,14 @@ def test_lowered_weights_fit_the_core_after_overlapping_pools_merge_them(sign):
     assert np.abs(plain.synapses[-1].weighted.weight).max() == 127
 
 
-def test_a_pool_with_more_paths_than_weights_have_values_is_refused():
+def test_a_pool_with_more_paths_than_weights_have_values_is_merged_before_it_is_lowered():
+    """400 paths per pixel: as a pool and a dense map no weight would fit, as one dense map they do."""
     weight = np.ones((2, 2 * 20 * 20))
     graph = overlapping(weight, kernel=(20, 20), stride=(1, 1), padding=(10, 10), image=(2, 19, 19))
-    message = (
-        r"hidden -> logits .*: the paths through its pools add up to a weight of \d+, which exceeds 8 bits "
-        r"\(127\); compile the model for this target, or use pools whose windows do not overlap"
-    )
-    with pytest.raises(IntegerWidthError, match=message):
-        lower_to_integers(graph, LOIHI.widths)
+    network = lower_to_integers(graph, LOIHI.widths)
+    *_, synapse = network.synapses
+    assert not synapse.pools_before
+    assert np.abs(weights_between_neurons(network, synapse)).max() <= 127
 
 
 def test_a_network_of_wider_merged_weights_is_not_mapped():

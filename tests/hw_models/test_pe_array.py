@@ -180,7 +180,7 @@ def test_other_modes_need_averaging(network):
 
 
 @NETWORKS
-@given(integer_networks(alignments=("replicate", "average")))
+@given(integer_networks(alignments=("replicate", "average"), extended=False))
 def test_kernels_fire_every_step_of_every_neuron_once(network):
     kernels = array_kernels(network, SNN_TEMPORAL)
     fired = [layer for layer in kernels if layer.nest.fires]
@@ -194,7 +194,7 @@ def test_kernels_fire_every_step_of_every_neuron_once(network):
 
 
 @NETWORKS
-@given(integer_networks())
+@given(integer_networks(extended=False))
 def test_ann_accumulations_are_those_of_the_network(network):
     """One frame, no tails: the multiplier ANN does each accumulation of the network once.
 

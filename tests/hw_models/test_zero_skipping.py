@@ -156,7 +156,10 @@ def test_a_silent_layer_takes_no_iterations_but_its_node_unit_fires():
 
 
 @NETWORKS
-@given(integer_networks(alignments=("average", "truncate", "replicate")), st.integers(0, 2**32 - 1))
+@given(
+    integer_networks(alignments=("average", "truncate", "replicate"), extended=False),
+    st.integers(0, 2**32 - 1),
+)
 def test_kernels_read_what_the_stepped_engine_sends(network, seed):
     """Operands after pools and maps are the stepped engine's; bit planes add up to them."""
     assume(not any(selects(network, synapse) for synapse in network.synapses))

@@ -119,14 +119,14 @@ def require_plain_module(module: nn.Module) -> None:
             raise UnsupportedNetworkError(
                 f"{where}the network is wrapped in {kind}; {_WRAPPERS[kind]}"
             )
-        if any(nn.parameter.is_lazy(tensor) for tensor in vars(part)["_parameters"].values()):
-            raise UnsupportedNetworkError(
-                f"{path or kind}: {kind} has no weights yet; call the network once on an input"
-            )
         if isinstance(part, torch.jit.ScriptModule):
             raise UnsupportedNetworkError(
                 f"{where}the network is a scripted module (torch.jit), whose Python is gone; pass the module "
                 f"that it was made from"
+            )
+        if any(nn.parameter.is_lazy(tensor) for tensor in vars(part)["_parameters"].values()):
+            raise UnsupportedNetworkError(
+                f"{path or kind}: {kind} has no weights yet; call the network once on an input"
             )
         for hook in part._forward_pre_hooks.values():
             if (remedy := _recomputed(hook)) is not None:

@@ -77,17 +77,16 @@ def _unit_bounds(synapse: IntegerSynapse, source_shape: Shape) -> _UnitBounds:
 
 
 def _compute_unit_bounds(synapse: IntegerSynapse, source_shape: Shape) -> _UnitBounds:
-    before = chain_axis_matrices(synapse.pools_before, source_shape)
-    convolution = as_grouped_convolution(
-        synapse.weighted, synapse.weighted_input_shape(source_shape)
-    )
-    at_weight = [_reads(convolution, axis, before[axis].sum(axis=1)) for axis in (0, 1)]
-    rows, columns = (int(matrix.sum(axis=1).max()) for matrix in before)
-    partial = max(int(_largest_sums(part, at_weight).max()) for part in _signed(convolution))
-    target = largest_sums(synapse.maps, source_shape)
-    return _UnitBounds(
-        target, max(rows * columns, partial, *(int(np.abs(t).max()) for t in target))
-    )
+    partial = 1
+    for end in range(1, len(synapse.pools_before) + 1):
+        matrices = chain_axis_matrices(synapse.pools_before[:end], source_shape)
+        rows, columns = (int(matrix.sum(axis=1).max()) for matrix in matrices)
+        partial = max(partial, rows * columns)
+    up_to_weight = (*synapse.pools_before, synapse.weighted)
+    for end in range(len(synapse.pools_after) + 1):
+        target = largest_sums((*up_to_weight, *synapse.pools_after[:end]), source_shape)
+        partial = max(partial, *(int(np.abs(bound).max()) for bound in target))
+    return _UnitBounds(target, partial)
 
 
 def largest_sums(maps: Sequence[LinearMap], source_shape: Shape) -> tuple[np.ndarray, np.ndarray]:
