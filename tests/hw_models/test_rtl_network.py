@@ -123,7 +123,7 @@ def test_a_residual_network_kernel_by_kernel(compiled, mode, time_loop):
 
 
 @pytest.mark.parametrize(
-    "seed", [3, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(100, 160))]
+    "seed", [3, *(pytest.param(seed, marks=pytest.mark.exhaustive) for seed in range(100, 160))]
 )
 def test_networks_of_every_linear_map_kernel_by_kernel(compiled, seed):
     """The input memory of a kernel holds what its addresses select, zeros included."""

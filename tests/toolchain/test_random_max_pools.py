@@ -89,7 +89,7 @@ def test_random_max_pools_are_exact():
     assert sum(check_pools(seed) for seed in range(10)) >= 5
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("start", range(0, 2000, 100))
 def test_many_random_max_pools_are_exact(start):
     assert sum(check_pools(seed) for seed in range(start, start + 100)) >= 50
