@@ -66,7 +66,7 @@ class BlockSums:
         if totals.dtype == np.int64 and taken.size and sums.size:
             largest = float(taken.sum(axis=2).max()) * float(sums.max())
             if largest >= 2**53:  # products of floating-point numbers would round
-                taken = taken.astype(np.int64)
+                taken, sums = taken.astype(np.int64), sums.astype(np.int64)
         for group, (start, stop) in enumerate(pairwise(edges)):
             own = chosen[start:stop]
             totals[:, group] = taken[:, group, own] @ sums[own]
