@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test slow netx peers benchmark lint environment lava simulators clean
+.PHONY: demo test slow exhaustive netx peers benchmark torchvision lint environment lava simulators clean
 
 demo: environment lava
 	$(BIN)/qac-deploy train --data digits --out model.pt
@@ -19,6 +19,9 @@ test: environment lava simulators
 
 slow: environment lava simulators  # the paper's networks at full width, in Lava too
 	$(BIN)/python -m pytest -m slow
+
+exhaustive: environment  # thousands of random networks and modules
+	$(BIN)/python -m pytest -n 2 -m exhaustive
 
 netx: environment  # exported NetX files, read and run by lava-dl itself (6 GB of packages)
 	$(BIN)/qac-deploy doctor --create-lava-dl-env
@@ -40,6 +43,16 @@ benchmark: environment lava resnet-20.pt
 
 resnet-20.pt: $(VENV)/installed
 	$(BIN)/qac-deploy train --data fashion-mnist --arch resnet-20 --float-epochs 1 --epochs 3 --mean-timesteps 2.9 --out $@
+
+# docs/torchvision.md; about twenty minutes of one core
+torchvision: .venv-torchvision/installed
+	.venv-torchvision/bin/python benchmarks/torchvision_networks.py
+
+# torchvision needs a torch of its own version, which may bring several gigabytes of CUDA packages
+.venv-torchvision/installed: pyproject.toml
+	$(PYTHON) -m venv .venv-torchvision
+	.venv-torchvision/bin/python -m pip install --quiet "torch==2.14.1" "torchvision==0.29.1" -e . pytest
+	touch $@
 
 lint: environment
 	$(BIN)/ruff format --check .
@@ -64,4 +77,4 @@ simulators:  # Verilator and Icarus, for the PE array's RTL; without root, only 
 	else echo "the tests of the PE array's RTL need: apt install verilator iverilog" >&2; exit 1; fi
 
 clean:
-	rm -rf $(VENV) .venv-peers build model.pt resnet-20.pt
+	rm -rf $(VENV) .venv-peers .venv-torchvision build model.pt resnet-20.pt

@@ -20,7 +20,8 @@ class CoreAmounts:
 
     Attributes:
         compartments: one per neuron (none for the readout, which only accumulates), and one per neuron
-            for each slot of each alignment buffer in front of it.
+            for each frame that each slot of each alignment buffer in front of it holds at once: one if it
+            averages, often more with ``replicate`` and ``truncate``.
         synapse_words: memory of the synapse lists; source pixels that see the same taps share one.
         input_axons: one for each source pixel, block of atoms and source replica; a pixel of the image
             counts once per bit plane.

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
-
+from toolchain.bounded_readers import read_yaml
 from toolchain.errors import TargetError
 
 KINDS = ("published", "fitted", "scaled", "assumed")
@@ -115,10 +114,9 @@ def load_figures(name_or_path: str) -> FigureFile:
             f"no hardware description '{name_or_path}'; choose one of {built_in}, or the path of a YAML file"
         )
     try:
-        text = path.read_text(encoding="utf-8")
-        document = yaml.safe_load(text)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise TargetError(f"{path}: not valid YAML ({str(error).splitlines()[0]})") from error
+        document, text = read_yaml(path)
+    except (OSError, ValueError) as error:
+        raise TargetError(f"{path}: not valid YAML ({error})") from error
     if not isinstance(document, dict) or not isinstance(document.get("figures"), dict):
         raise TargetError(f"{path}: must be a mapping with name, description and figures")
     for field in ("name", "description"):

@@ -224,7 +224,7 @@ def _events(
 
 
 class _AlignmentBuffer:
-    """D slots of accumulators: one for all frames of a sample if it averages, else one per frame.
+    """D slots of accumulators: one for all frames of a sample if it averages, else one per frame held.
 
     Args:
         currents: current of each frame into each compartment, int64 ``(K, T, neurons)``.
@@ -240,17 +240,19 @@ class _AlignmentBuffer:
     ) -> None:
         self.replica, self.num_replicas = program.core.replica, program.num_replicas
         self.edge, self.currents, self.selected = edge, currents, selected
-        kept = 1 if selected is None else currents.shape[1]
-        self.slots = np.zeros((len(edge.integrating), kept, currents.shape[2]), np.int64)
+        read = dict.fromkeys(frame for frame in selected or () if frame is not None)
+        self.place = {frame: n % edge.frames for n, frame in enumerate(read)}
+        self.slots = np.zeros((len(edge.integrating), edge.frames, currents.shape[2]), np.int64)
 
     def integrate(self, sample: int, frame: int) -> None:
         nth_sample, replica = divmod(sample, self.num_replicas)
         if replica != self.replica:
             return  # dropped
         slot = self.slots[self.edge.integrating[nth_sample % len(self.slots)]]
-        if frame == 0:
-            slot[:] = 0
-        slot[0 if self.selected is None else frame] += self.currents[sample, frame]
+        if self.selected is None:
+            slot[0] = self.currents[sample, frame] + (slot[0] if frame else 0)
+        elif frame in self.place:  # others are dropped
+            slot[self.place[frame]] = self.currents[sample, frame]
 
     def current(self, sample: int, step: int) -> np.ndarray:
         nth_sample = sample // self.num_replicas
@@ -258,7 +260,7 @@ class _AlignmentBuffer:
         if self.selected is None:
             return slot[0]
         frame = self.selected[step]
-        return np.zeros_like(slot[0]) if frame is None else slot[frame]
+        return np.zeros_like(slot[0]) if frame is None else slot[self.place[frame]]
 
 
 def _currents(edge: IncomingEdge, values: np.ndarray, neurons: int) -> np.ndarray:

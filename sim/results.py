@@ -17,7 +17,8 @@ class Simulation:
     """Integers of a run over B samples.
 
     Attributes:
-        logits: int64, shape ``(B, classes)``.
+        logits: int64, shape ``(B, classes)``; those of a readout that is a map are flattened in row-major
+            order, ``(B, C * H * W)``.
         counts: per spiking population, int64 spike counts of shape ``(B, C, H, W)``; empty if they were
             not asked for.
         trains: per spiking population, bool spikes of shape ``(B, T_l, C, H, W)``; empty if they were

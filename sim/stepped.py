@@ -135,7 +135,7 @@ def apply_maps(maps: Iterable[IntegerMap], values: np.ndarray) -> np.ndarray:
             case SumPool(kernel=kernel, stride=stride, padding=padding):
                 values = sum(window for _, _, window in _windows(values, kernel, stride, padding))
             case Resample(rows=rows, columns=columns):
-                values = np.einsum("Rr,bcrk,Kk->bcRK", rows, values, columns)
+                values = rows @ values @ columns.T
             case SelectChannels(channels=channels):
                 with_zeros = np.pad(values, ((0, 0), (0, 1), (0, 0), (0, 0)))
                 values = with_zeros[:, channels]  # channel -1 is the last one, of zeros

@@ -62,8 +62,8 @@ def _apply(linear_map: IntegerMap, values: Tensor) -> Tensor:
         case Scale():
             weight = torch.from_numpy(linear_map.weight).to(values.dtype)
             return values * weight[:, None, None]
-        case SumPool(kernel=kernel, stride=stride, padding=padding):
-            return F.avg_pool2d(values, kernel, stride, padding, divisor_override=1)
+        case SumPool():
+            return sum_pool(linear_map, values)
         case Resample(rows=rows, columns=columns):
             by_row, by_column = (torch.from_numpy(m).to(values.dtype) for m in (rows, columns))
             return by_row @ values @ by_column.T
@@ -72,3 +72,11 @@ def _apply(linear_map: IntegerMap, values: Tensor) -> Tensor:
             return values[:, chosen.clamp(min=0)] * (chosen >= 0)[:, None, None]
         case _:
             assert_never(linear_map)
+
+
+def sum_pool(pool: SumPool, values: Tensor) -> Tensor:
+    """Sums of the windows of floating-point values ``(B, C, H, W)``; torch pads half a kernel at most."""
+    (down, right), padding = pool.padding, pool.padding
+    if 2 * down > pool.kernel[0] or 2 * right > pool.kernel[1]:
+        values, padding = F.pad(values, (right, right, down, down)), (0, 0)
+    return F.avg_pool2d(values, pool.kernel, pool.stride, padding, divisor_override=1)

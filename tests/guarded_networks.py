@@ -35,7 +35,7 @@ class Net(nn.Module):
 
 def float_logits(network, pixels=PIXELS):
     """Logits of a network in float64 and evaluation mode."""
-    return ann_logits(network, pixels, 16)
+    return ann_logits(network, pixels, 16).reshape(len(pixels), -1)
 
 
 def equal_or_refused(network):

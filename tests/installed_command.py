@@ -11,8 +11,11 @@ COMMAND = Path(sys.executable).with_name("qac-deploy")
 
 
 def run_command(*arguments, cwd, timeout=300, **environment):
-    """Run a command from another folder; returns the finished process."""
-    return subprocess.run(
+    """Run a command from another folder; returns the finished process.
+
+    If it refuses its input, its standard error starts with the message: stages before it are left out.
+    """
+    process = subprocess.run(
         [COMMAND, *map(str, arguments)],
         cwd=cwd,
         timeout=timeout,
@@ -21,3 +24,11 @@ def run_command(*arguments, cwd, timeout=300, **environment):
         env={**os.environ, "COLUMNS": "140", "NO_COLOR": "1", **environment},
         check=False,
     )
+    if process.returncode == 2:
+        process.stderr = from_message(process.stderr)
+    return process
+
+
+def from_message(stderr):
+    """Standard error from the error message on."""
+    return stderr[max(stderr.find("error: "), 0) :] if "Traceback" not in stderr else stderr

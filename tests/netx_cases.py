@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from deploy.backends.netx.merged_maps import merged_matrix
+from deploy.backends.merged_maps import merged_matrix
 from toolchain.datasets import load_dataset
 from toolchain.importers.torch_module import convert
 from toolchain.method.quantize_activations import balance_thresholds, quantize_activations
@@ -19,7 +19,7 @@ def vgg(timesteps):
     dataset = load_dataset("digits")
     images = torch.from_numpy(np.asarray(dataset.train_pixels[:64])).float() / dataset.max_value
     module = quantize_activations(
-        build_model("vgg-9", dataset.input_shape, 10, 0.125), TimestepQuantizer
+        build_model("vgg-9", dataset.input_shape, 10, 0.125), TimestepQuantizer, max_pool="average"
     )
     for quantizer in quantizers(module).values():
         torch.nn.init.constant_(quantizer.t, timesteps)

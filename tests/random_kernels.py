@@ -27,20 +27,25 @@ def random_dataflow(rng: random.Random) -> Dataflow:
 
 
 def random_nest(rng: random.Random) -> LoopNest:
-    """A convolution, depthwise map, pool or dense kernel, anywhere in a network, in any mode."""
-    (height, width), (kernel, stride, padding) = _window(rng)
+    """A convolution, depthwise map, pool or dense kernel, anywhere in a network, in any mode.
+
+    A third read selected rows or columns: in order with repetitions and zeros, or in any order.
+    """
+    (height, width), (kernel, stride, padding, dilation) = _window(rng)
     fires, sum_frames = rng.random() < 0.7, rng.random() < 0.5
     frames = rng.randint(1, 6)
     return LoopNest(
         groups=rng.choice([1, 1, 1, 2, 3]),
         output_channels=rng.randint(1, 6),
         input_channels=rng.randint(1, 7),
-        rows=window_positions(height, kernel[0], stride[0], padding[0]),
-        columns=window_positions(width, kernel[1], stride[1], padding[1]),
+        rows=window_positions(height, kernel[0], stride[0], padding[0], dilation[0]),
+        columns=window_positions(width, kernel[1], stride[1], padding[1], dilation[1]),
         kernel_size=kernel,
         stride=stride,
         padding=padding,
+        dilation=dilation,
         input_size=(height, width),
+        addresses=(_addresses(rng, height), _addresses(rng, width)),
         frames=frames,
         sum_frames=sum_frames,
         node_steps=rng.randint(1, 8) if sum_frames or not fires else frames,
@@ -50,13 +55,23 @@ def random_nest(rng: random.Random) -> LoopNest:
     )
 
 
+def _addresses(rng, size):
+    if rng.random() < 0.8:
+        return None
+    stored = [rng.choice([-1, *range(size + 2)]) for _ in range(size)]
+    return tuple(stored if rng.random() < 0.5 else sorted(stored))
+
+
 def _window(rng):
-    """Map size, and a kernel, stride and padding along both axes that fit it."""
+    """Map size, and a kernel, stride, padding and dilation along both axes that fit it."""
     size = rng.randint(1, 5), rng.randint(1, 6)
     kernel = tuple(rng.randint(1, min(3, length)) for length in size)
-    padding = tuple(rng.randint(0, length - 1) for length in kernel)
+    dilation = tuple(rng.choice([1, 1, 2, 3]) if length > 1 else 1 for length in kernel)
+    extent = [step * (length - 1) + 1 for step, length in zip(dilation, kernel, strict=True)]
+    least = [max(0, -((length - e) // 2)) for length, e in zip(size, extent, strict=True)]
+    padding = tuple(rng.randint(low, max(low, e - 1)) for low, e in zip(least, extent, strict=True))
     stride = rng.randint(1, 3), rng.randint(1, 3)
-    return size, (kernel, stride, padding)
+    return size, (kernel, stride, padding, dilation)
 
 
 def random_kernel(rng: random.Random) -> ArrayKernel:
@@ -85,7 +100,10 @@ def random_kernel(rng: random.Random) -> ArrayKernel:
         name="source -> target",
         source="source",
         target="target",
-        map_index=0,
+        stage_index=0,
+        stored=(nest.groups * nest.input_channels, *map(_stored, nest.addresses, nest.input_size)),
+        source_channels=np.arange(nest.groups * nest.input_channels),
+        target_channels=np.arange(nest.groups * nest.output_channels),
         nest=nest,
         weight=np.broadcast_to(np.int8(1), weight_shape),
         exponent=0,
@@ -99,6 +117,10 @@ def random_kernel(rng: random.Random) -> ArrayKernel:
             per_channel=3 - per_neuron if nest.ends_population else 0, per_neuron=per_neuron
         ),
     )
+
+
+def _stored(addresses, size):
+    return size if addresses is None else max(0, *addresses) + 1
 
 
 def random_array(rng: random.Random, base: PeArray) -> PeArray:

@@ -52,6 +52,7 @@ def random_rtl_case(array: RtlArray, seed: int) -> tuple[LoopNest, Dataflow, Ker
     """A third are as short as a kernel can be, so that its groups follow each other at once."""
     rng = random.Random(seed)
     nest, dataflow = random_nest(rng), random_dataflow(rng)
+    nest = replace(nest, addresses=(None, None))  # the RTL gets the map that the kernel slides over
     if rng.random() < 0.33:
         nest = replace(
             nest,
@@ -61,6 +62,7 @@ def random_rtl_case(array: RtlArray, seed: int) -> tuple[LoopNest, Dataflow, Ker
             kernel_size=(1, 1),
             stride=(1, 1),
             padding=(0, 0),
+            dilation=(1, 1),
         )
         nest = replace(nest, output_channels=rng.randint(1, 4), input_size=(1, nest.columns))
     return nest, dataflow, random_data(nest, array, seed)
@@ -125,7 +127,10 @@ def currents(nest: LoopNest, data: KernelData) -> np.ndarray:
         nest.input_channels,
         *np.add(nest.input_size, np.multiply(2, nest.padding)),
     )
-    windows = np.lib.stride_tricks.sliding_window_view(padded, nest.kernel_size, axis=(3, 4))
+    taps = zip(nest.kernel_size, nest.dilation, strict=True)
+    extent = tuple(step * (size - 1) + 1 for size, step in taps)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, extent, axis=(3, 4))
+    windows = windows[..., :: nest.dilation[0], :: nest.dilation[1]]
     places = windows[:, :, :, :: nest.stride[0], :: nest.stride[1]]
     sums = np.einsum("goikl,fgirckl->fgorc", data.weight, places)
     sums = sums.reshape(nest.frames, -1, nest.rows, nest.columns)

@@ -15,7 +15,21 @@ from builders import (
 )
 
 from toolchain.networks.integer_network import verify_integer_network
-from toolchain.networks.linear_maps import Convolution, Dense, Scale, SumPool
+from toolchain.networks.layer_graph import (
+    InputPopulation,
+    LayerGraph,
+    ReadoutPopulation,
+    verify_layer_graph,
+)
+from toolchain.networks.linear_maps import (
+    AveragePool,
+    Convolution,
+    Dense,
+    Resample,
+    Scale,
+    SelectChannels,
+    SumPool,
+)
 
 
 def residual_network():
@@ -77,4 +91,52 @@ def two_neurons(weight=0.5, bias=0.25, alignment="average"):
         unit=0.1,
         readout="readout",
         bias=1.0,
+    )
+
+
+def float_unet(outputs=()):
+    """Float: an 8x8 image to 2 maps of its size, over a pool, nearest upsampling and a concatenation."""
+    random = np.random.default_rng(3)
+
+    def convolution(outputs, inputs, size):
+        weight = random.normal(size=(outputs, inputs, size, size)) / (size * np.sqrt(inputs))
+        return Convolution(weight=weight, padding=(size // 2, size // 2))
+
+    double = np.repeat(np.eye(4, dtype=np.int64), 2, axis=0)
+    merge = convolution(4, 10, 3)  # of 4 channels of the encoder and 6 from below
+    return verify_layer_graph(
+        LayerGraph.build(
+            [
+                InputPopulation(name="image", shape=(1, 8, 8), max_value=255, unit=1 / 255),
+                float_spiking("encoder", (4, 8, 8), 3, 0.6),
+                float_spiking("below", (6, 4, 4), 2, 0.5),
+                float_spiking("decoder", (4, 8, 8), 4, 0.6),
+                ReadoutPopulation(
+                    name="mask", shape=(2, 8, 8), bias=np.zeros((2, 1, 1)), outputs=outputs
+                ),
+            ],
+            [
+                float_connect("image", "encoder", convolution(4, 1, 3)),
+                float_connect(
+                    "encoder",
+                    "below",
+                    AveragePool(kernel=(2, 2), stride=(2, 2)),
+                    convolution(6, 4, 3),
+                ),
+                float_connect(
+                    "encoder",
+                    "decoder",
+                    SelectChannels(channels=np.array([0, 1, 2, 3, *[-1] * 6])),
+                    merge,
+                ),
+                float_connect(
+                    "below",
+                    "decoder",
+                    Resample(rows=double, columns=double),
+                    SelectChannels(channels=np.array([*[-1] * 4, 0, 1, 2, 3, 4, 5])),
+                    merge,
+                ),
+                float_connect("decoder", "mask", convolution(2, 4, 1)),
+            ],
+        )
     )

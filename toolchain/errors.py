@@ -29,6 +29,10 @@ class DataError(QacDeployError):
     """A data set is unknown, missing, or does not have the network's input shape."""
 
 
+class AccuracyError(QacDeployError):
+    """A user's own function for the accuracy cannot be found, fails, or returns no finite number."""
+
+
 class LavaError(QacDeployError):
     """No usable Lava interpreter was found, or a Lava run failed."""
 
@@ -43,6 +47,10 @@ class SanafeError(QacDeployError):
 
 class DeviceError(QacDeployError):
     """A device is not available, or computes with fewer bits than exact integers need."""
+
+
+class EngineError(QacDeployError):
+    """An engine of the table does not do what every engine must."""
 
 
 class ClusterError(QacDeployError):

@@ -65,7 +65,9 @@ def write_network(architecture: str, timesteps: Sequence[int], folder: Path) -> 
     Args:
         timesteps: T_l of the spiking populations in order, repeated as needed.
     """
-    module = quantize_activations(float_network(architecture), TimestepQuantizer)
+    module = quantize_activations(
+        float_network(architecture), TimestepQuantizer, max_pool="average"
+    )
     for quantizer, steps in zip(quantizers(module).values(), cycle(timesteps), strict=False):
         nn.init.constant_(quantizer.t, steps)
     balance_thresholds(module, torch.rand(4, *SHAPE))

@@ -19,6 +19,7 @@ from zipfile import ZipFile, ZipInfo
 
 import numpy as np
 
+from toolchain.bounded_readers import parse_json
 from toolchain.errors import ModelFileError
 from toolchain.files.whole_files import MANIFEST, clear_abandoned, require_outside_ours, staging
 
@@ -184,16 +185,16 @@ def changes_of(folder: Path, kind: FolderKind) -> Changes:
             raise ModelFileError(
                 f"{path}: is not a regular file; `{kind.made_by}` makes {kind.name}"
             )
-        text = path.read_text()
-        document = json.loads(text)
-        files = document["files"]
+        text = path.read_bytes()
+        document = parse_json(text)
+        files = dict(document["files"])
         found_format, version = document["format"], document["version"]
     except OSError as error:
         raise ModelFileError(
             f"{path}: cannot be read, so {folder} is not {kind.name} of this version; `{kind.made_by}` "
             f"makes one"
         ) from error
-    except (ValueError, RecursionError, LookupError, TypeError) as error:
+    except (ValueError, LookupError, TypeError) as error:
         raise ModelFileError(f"{path}: was changed ({error}); {_remedy(kind)}") from error
     if found_format != kind.format:
         raise ModelFileError(
@@ -203,7 +204,7 @@ def changes_of(folder: Path, kind: FolderKind) -> Changes:
         raise ModelFileError(
             f"{path}: has version {version!r}, this qac-deploy reads version {VERSION}; {_remedy(kind)}"
         )
-    if text != _manifest_text(kind, files):
+    if text != _manifest_text(kind, files).encode():
         raise ModelFileError(f"{path}: was changed; {_remedy(kind)}")
     found = _digests(folder)
     return Changes(

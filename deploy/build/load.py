@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import json
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from deploy.build.folder import BUILD, require_unchanged
+from deploy.report.records import VERSION
+from toolchain.bounded_readers import read_json
 from toolchain.errors import ModelFileError
+from toolchain.files.whole_files import PREFIX
 
 if TYPE_CHECKING:
     from deploy.design.compilation import CompileOptions
@@ -23,6 +27,11 @@ REPORT = "report.json"
 MODEL = "model.pt"
 TARGET, ARRAY = "target.yaml", "array.yaml"
 LAVA = "lava"
+
+_ATTEMPTS = 20
+_PAUSE_S = 0.02
+
+Content = TypeVar("Content")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -51,8 +60,12 @@ def load_build(folder: Path) -> Build:
     Raises:
         QacDeployError: the folder is not a build, or a file of it was changed; the message names it.
     """
-    require_unchanged(folder, BUILD)
-    return read_build(folder)
+
+    def read() -> Build:
+        require_unchanged(folder, BUILD)
+        return read_build(folder)
+
+    return of_one_build(folder, read)
 
 
 def load_report(folder: Path) -> Report:
@@ -61,8 +74,55 @@ def load_report(folder: Path) -> Report:
     Raises:
         QacDeployError: the folder is not a build, or a file of it was changed; the message names it.
     """
-    require_unchanged(folder, BUILD)
-    return _read_report(folder)
+
+    def read() -> Report:
+        require_unchanged(folder, BUILD)
+        return _read_report(folder)
+
+    return of_one_build(folder, read)
+
+
+def of_one_build(folder: Path, read: Callable[[], Content]) -> Content:
+    """Read a folder that ``compile`` may replace meanwhile; read again if it did.
+
+    Raises:
+        QacDeployError: that of ``read``, if the folder was not replaced during the last attempt.
+    """
+    for attempt in range(_ATTEMPTS):
+        before = _identity(folder)
+        try:
+            content = read()
+        except (ModelFileError, OSError):
+            if before is not None and _identity(folder) == before:
+                raise
+            if before is None and not _is_being_replaced(folder):
+                raise
+            if attempt == _ATTEMPTS - 1:
+                raise
+        else:
+            if before is not None and _identity(folder) == before:
+                return content
+        time.sleep(_PAUSE_S)
+    raise ModelFileError(
+        f"{folder}: was replaced {_ATTEMPTS} times while it was read; wait until `qac-deploy compile` ends"
+    )
+
+
+def _identity(folder: Path) -> tuple[int, ...] | None:
+    """What differs between a folder and its successor; None if there is no folder."""
+    try:
+        found = folder.stat()
+    except (OSError, ValueError):
+        return None
+    return found.st_dev, found.st_ino, found.st_mtime_ns
+
+
+def _is_being_replaced(folder: Path) -> bool:
+    """Whether a run is about to put another folder in its place."""
+    try:
+        return any(path.name.startswith(PREFIX) for path in folder.resolve().parent.iterdir())
+    except OSError:
+        return False
 
 
 def read_build(folder: Path) -> Build:
@@ -102,15 +162,20 @@ def read_build(folder: Path) -> Build:
 def _read_report(folder: Path) -> Report:
     path = folder / REPORT
     try:
-        report = json.loads(path.read_text())
+        report = read_json(path)
     except OSError as error:
         raise ModelFileError(
             f"{path}: cannot be read; `qac-deploy compile model.pt` makes a build folder"
         ) from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise ModelFileError(
             f"{path}: not valid JSON ({error}); compile the model again"
         ) from error
     if not isinstance(report, dict) or report.get("format") != "qac-deploy report":
         raise ModelFileError(f"{path}: not a qac-deploy report; compile the model again")
+    if report.get("version") != VERSION:
+        raise ModelFileError(
+            f"{path}: is of another version of qac-deploy ({report.get('version')!r}, not {VERSION}); "
+            f"compile the model again"
+        )
     return cast("Report", report)

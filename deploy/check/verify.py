@@ -15,6 +15,7 @@ from deploy.build.folder import BUILD, changes_of
 from deploy.build.load import LAVA, MODEL
 from deploy.check.engines import compare_array, compare_lava_run, run_build_in_lava
 from deploy.check.judged_build import JudgedBuild
+from deploy.check.report_figures import report_difference
 from deploy.design.design import lower_model
 from hw_models.multicore.pipeline.pipeline_ticks import schedule_pipeline
 from hw_models.pe_array.modes import snn_schedules
@@ -24,6 +25,7 @@ from hw_models.pe_array.rtl.driver.simulator import SimulatorName
 from sim.core_by_core import frames_and_probes, verify_cores
 from sim.exact.engine import run_exact
 from sim.results import first_divergence
+from toolchain.bounded_readers import read_json, read_npz
 from toolchain.errors import LavaError, ModelFileError, UnsupportedNetworkError
 from toolchain.files.checkpoint import load_checkpoint
 from toolchain.networks.integer_network.serialize import array_titles, describe_network
@@ -81,6 +83,8 @@ def verify(
     yield _lava(build, lava_python)
     on_stage("PE array")
     yield _pe_array(build)
+    on_stage("measuring again")
+    yield _report(build)
     if rtl is not None:
         yield _rtl(build, rtl, on_stage)
 
@@ -153,9 +157,8 @@ def _bundle(build: JudgedBuild) -> Rung:
         cores=build.mapping.cores_by_population(),
     )
     try:
-        found_document = json.loads((folder / "network.json").read_text())
-        with np.load(folder / "weights.npz", allow_pickle=False) as archive:
-            found = {name: archive[name] for name in archive.files}
+        found_document = read_json(folder / "network.json")
+        found = read_npz(folder / "weights.npz")
     except (OSError, ValueError) as error:
         raise ModelFileError(f"{folder}: cannot be read ({error}); compile again") from error
     difference = (
@@ -197,6 +200,14 @@ def _pe_array(build: JudgedBuild) -> Rung:
     return _rung(name, difference, compared)
 
 
+def _report(build: JudgedBuild) -> Rung:
+    difference, left_out = report_difference(build)
+    compared = "every figure computed again, and the page, the array's file and the trace"
+    return _rung(
+        "build -> report", difference, compared + (f"; left out: {left_out}" if left_out else "")
+    )
+
+
 def _rtl(build: JudgedBuild, limit: RtlLimit, on_stage: Callable[[str], None]) -> Rung:
     """The RTL on the first sample only, as the array's cycles do not depend on the values."""
     name = "PE array -> its RTL"
@@ -222,6 +233,8 @@ def _rtl(build: JudgedBuild, limit: RtlLimit, on_stage: Callable[[str], None]) -
             f"; {num_left_out} longer ones over the limit of {limit.cycles:,} cycles left out "
             f"({cycles_left_out:,} cycles: --rtl-cycles {run.cycles + cycles_left_out})"
         )
+    if run.max_pools:
+        over += f"; without {', '.join(run.max_pools)}: the RTL has no comparators"
     if run.num_kernels == 0:
         return Rung(name=name, status="skipped", detail=f"no kernel{over}")
     compared = (

@@ -17,6 +17,7 @@ from deploy.cli.console import (
     print_json,
     print_next,
     progress_bar,
+    report_progress,
 )
 
 
@@ -27,7 +28,8 @@ def calibrate_command(
         typer.Option(help="Temporal alignment to calibrate for: average, replicate or truncate."),
     ] = "truncate",
     timesteps: Annotated[
-        int | None, typer.Option(min=1, help="T of every population (default: as trained).")
+        int | None,
+        typer.Option(min=1, max=1_024, help="T of every population (default: as trained)."),
     ] = None,
     data: Annotated[
         str | None, typer.Option(help="Data set (default: the one the network was trained on).")
@@ -39,7 +41,9 @@ def calibrate_command(
         str, typer.Option(help="What shares a calibrated value: layer or channel.")
     ] = "channel",
     epochs: Annotated[int, typer.Option(min=1, help="Calibration epochs.")] = 20,
-    learning_rate: Annotated[float, typer.Option(help="Initial learning rate of Adam.")] = 0.01,
+    learning_rate: Annotated[
+        float, typer.Option(min=1e-9, max=1e3, help="Initial learning rate of Adam.")
+    ] = 0.01,
     out: Annotated[Path, typer.Option(help="Model file to write.")] = Path("calibrated.pt"),
     as_json: JsonOption = False,
 ) -> None:
@@ -68,12 +72,15 @@ def calibrate_command(
     with progress_bar(hidden=as_json) as progress:
         task = progress.add_task("calibrating", total=epochs, note="")
 
-        def show(report: CalibrationEpoch) -> None:
-            progress.update(
-                task, completed=report.epoch, note=f"held-out error {report.held_out_loss:.4f}"
-            )
+        def say(description: str) -> None:
+            if not as_json:
+                progress.console.print(escape(description), soft_wrap=True, highlight=False)
 
-        result = calibrate_model(model, out, options, show)
+        def show(report: CalibrationEpoch) -> None:
+            note = f"held-out error {report.held_out_loss:.4f}"
+            report_progress(progress, task, report.epoch, note)
+
+        result = calibrate_model(model, out, options, show, say)
     if as_json:
         print_json(result)
         return
@@ -86,8 +93,9 @@ def calibrate_command(
         f"  mean squared error of the logits on held-out images: {result['held_out_error_before']:.4f} "
         f"-> {result['held_out_error_after']:.4f}"
     )
-    console.print(
-        f"  accuracy on {result['test_samples']:,} test images: {result['accuracy_before']:.2%} -> "
-        f"{result['accuracy_after']:.2%}"
-    )
+    before, after = result["accuracy_before"], result["accuracy_after"]
+    if before is not None and after is not None:
+        console.print(
+            f"  accuracy on {result['test_samples']:,} test images: {before:.2%} -> {after:.2%}"
+        )
     print_next(f"compile {out} --target loihi-sim")

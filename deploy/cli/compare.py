@@ -62,7 +62,7 @@ def compare(
     if plot is not None and plot.suffix not in (".png", ".svg"):
         raise typer.BadParameter(f"must end in .png or .svg, not '{plot}'", param_hint="--plot")
     if plot is not None:
-        require_replaceable_file(plot, plot_kind(plot), option="--plot")
+        require_replaceable_file(plot, plot_kind(plot), remedy="choose another with --plot")
     loaded = load_build(build)
     network, report = loaded.network, loaded.report
     description = loaded.array if array is None else load_array(array)
@@ -120,13 +120,15 @@ def _sweeps(network: IntegerNetwork, array: PeArray, hidden: bool) -> list[Sweep
 
 
 def _verdict(report: Report, divergence: str | None) -> str:
+    from deploy.report.outputs import accuracy_text
+
     if divergence is not None:
         return (
             f"[red]DIFFERENT[/red]  PE array compared with the stepped engine: {escape(divergence)}"
         )
     accuracy = ""
-    if report["fidelity"]:
-        accuracy = f", so all have the same accuracy, {report['fidelity']['integer_accuracy']:.2%}"
+    if (fidelity := report["fidelity"]) and fidelity["integer_accuracy"] is not None:
+        accuracy = f", so all have the same accuracy, {accuracy_text(fidelity, 'integer_accuracy')}"
     return (
         f"[green]equal[/green]  PE array = stepped engine on every count, spike and logit of "
         f"{CHECKED_SAMPLES} random samples: every design computes the same integers{accuracy}"

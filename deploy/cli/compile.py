@@ -8,6 +8,9 @@ from typing import Annotated
 import typer
 
 from deploy.cli.console import (
+    MOST_OF_A_RESOURCE,
+    MOST_SHOWN,
+    AccuracyOption,
     JsonOption,
     ModelArgument,
     bold,
@@ -34,13 +37,16 @@ def compile_command(
     alignment: Annotated[
         str | None,
         typer.Option(
-            help="Temporal alignment: average, replicate or truncate (default: the model's own)."
+            help="Temporal alignment: average, replicate or truncate (default: the model's own); exact max "
+            "pooling needs average."
         ),
     ] = None,
     slots: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Slots of each alignment buffer, per replica (default: the target's)."
+            min=1,
+            max=MOST_OF_A_RESOURCE,
+            help="Slots of each alignment buffer, per replica (default: the target's).",
         ),
     ] = None,
     replicate: Annotated[
@@ -85,12 +91,18 @@ def compile_command(
             "chips as that needs (default: the fewest ticks that the chips in use allow).",
         ),
     ] = None,
+    accuracy: AccuracyOption = None,
     accuracy_budget: Annotated[
         float,
-        typer.Option(min=0, help="Percentage points of accuracy that --optimize may give up."),
+        typer.Option(
+            min=0, max=100, help="Percentage points of accuracy that --optimize may give up."
+        ),
     ] = 0.0,
     samples: Annotated[
-        int, typer.Option(min=1, help="Samples in the pipeline run that the report shows.")
+        int,
+        typer.Option(
+            min=1, max=MOST_SHOWN, help="Samples in the pipeline run that the report shows."
+        ),
     ] = 16,
     as_json: JsonOption = False,
 ) -> None:
@@ -105,6 +117,7 @@ def compile_command(
     """
     from deploy.build.load import load_report
     from deploy.compile.compile_model import compile_model
+    from deploy.design.accuracy import load_accuracy
     from deploy.design.compilation import CompileOptions
     from deploy.report.terminal import print_summary
     from toolchain.networks.layer_graph import ALIGNMENT_METHODS
@@ -135,8 +148,9 @@ def compile_command(
         data=data,
         samples=samples,
     )
+    measure = None if accuracy is None else load_accuracy(accuracy)
     with status("compiling", hidden=as_json) as on_stage:
-        compile_model(model, out, options, on_stage)
+        compile_model(model, out, options, on_stage, measure)
     if as_json:
         print_json(load_report(out))
         return
@@ -150,5 +164,10 @@ def _replicas(text: str) -> tuple[str, int]:
     if not name or not count.isdecimal():
         raise typer.BadParameter(
             f"must be NAME=COUNT, such as conv3=2, not '{text}'", param_hint="--replicate"
+        )
+    if len(count) > len(str(MOST_OF_A_RESOURCE)) or int(count) > MOST_OF_A_RESOURCE:
+        raise typer.BadParameter(
+            f"must be at most {MOST_OF_A_RESOURCE:,} replicas, not {count[:20]}",
+            param_hint="--replicate",
         )
     return name, int(count)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,15 +14,34 @@ from typing import Annotated, Any, TypeVar
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
 
 console = Console(highlight=False, soft_wrap=True)
+
+MOST_SHOWN = 10_000
+"""Most samples of a run that is shown, or checked neuron by neuron: its records grow with them."""
+
+MOST_OF_A_RESOURCE = 1_000_000
+"""Most slots of a buffer or replicas of a population that are counted: no target has as many."""
+
+_NUMBER = re.compile(r"[\d,]+")
+_SECONDS_PER_LINE = 10.0
 
 Choice = TypeVar("Choice", bound=str)
 
 BuildArgument = Annotated[Path, typer.Argument(help="Build folder of `qac-deploy compile`.")]
 ModelArgument = Annotated[
-    Path, typer.Argument(help="Model file of `qac-deploy train`, `convert` or `calibrate`.")
+    Path,
+    typer.Argument(
+        help="Model file of `qac-deploy train`, `convert` or `calibrate`, or of your own."
+    ),
 ]
 LavaPythonOption = Annotated[
     Path | None,
@@ -29,6 +50,14 @@ LavaPythonOption = Annotated[
     ),
 ]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")]
+AccuracyOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE.py:FUNCTION",
+        help="Your own accuracy: a Python function of logits (N, C, H, W) and labels, as NumPy arrays, that "
+        "returns a number (default: the share of right classes).",
+    ),
+]
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON document and nothing else.")
 ]
@@ -64,12 +93,34 @@ def choice(value: str, choices: Iterable[Choice], option: str) -> Choice:
 
 @contextmanager
 def status(message: str, *, hidden: bool) -> Iterator[Callable[[str], None]]:
-    """Show a message while the block runs; the block gets a function that changes the message."""
+    """Show a message while the block runs; the block gets a function that changes the message.
+
+    It is shown on standard error; where that is no terminal, such as a log, as one line per stage.
+    """
+    shown_on = Console(stderr=True)
     if hidden:
         yield lambda words: None
-        return
-    with console.status(message) as shown:
-        yield lambda words: shown.update(escape(words))
+    elif shown_on.is_terminal:
+        with shown_on.status(escape(message)) as shown:
+            yield lambda words: shown.update(escape(words))
+    else:
+        show = _lines()
+        show(message)
+        yield show
+
+
+def _lines() -> Callable[[str], None]:
+    """A function that prints messages as lines, but not those that differ in numbers alone."""
+    last = ""
+
+    def show(words: str) -> None:
+        nonlocal last
+        stage = _NUMBER.sub("", words)
+        if stage != last:
+            print(words, file=sys.stderr, flush=True)
+            last = stage
+
+    return show
 
 
 @contextmanager
@@ -83,9 +134,29 @@ def resumable(progress: Progress) -> Iterator[None]:
         raise typer.Exit(130) from None
 
 
+class _Bar(Progress):
+    """A progress bar that a log shows as lines: one per epoch with a note, or one every few seconds."""
+
+    _last_stage = ""
+    _last_line = time.monotonic()
+
+    def update(self, task_id: TaskID, **changes: Any) -> None:
+        super().update(task_id, **changes)
+        if self.disable or self.console.is_terminal:
+            return
+        task, now = self.tasks[task_id], time.monotonic()
+        note = str(task.fields["note"])
+        stage = f"{note} {task.completed}" if note else ""
+        if stage == self._last_stage and now < self._last_line + _SECONDS_PER_LINE:
+            return
+        self._last_stage, self._last_line = stage, now
+        done = "" if task.total is None else f" {task.completed:,.0f}/{task.total:,.0f}"
+        print(f"{task.description}{done} {note}".rstrip(), file=sys.stderr, flush=True)
+
+
 def progress_bar(*, hidden: bool) -> Progress:
     """A progress bar on standard error, so that output can be piped."""
-    return Progress(
+    return _Bar(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
@@ -94,3 +165,17 @@ def progress_bar(*, hidden: bool) -> Progress:
         console=Console(stderr=True),
         disable=hidden,
     )
+
+
+def report_progress(progress: Progress, task: TaskID, completed: float | None, note: str) -> None:
+    """Advance a task; where a bar cannot be shown, as in a log, print one line.
+
+    Args:
+        completed: steps done; None if the task does not count them.
+    """
+    progress.update(task, completed=completed, note=note)
+    if progress.disable or progress.console.is_terminal:
+        return
+    (shown,) = (t for t in progress.tasks if t.id == task)
+    count = "" if completed is None else f" {completed:g}/{shown.total:g}"
+    progress.console.print(f"{shown.description}{count}: {note}", markup=False)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from deploy.cli.console import BuildArgument, JsonOption, console, print_json, status
+from deploy.cli.console import MOST_SHOWN, BuildArgument, JsonOption, console, print_json, status
 from deploy.report.tables import Table, names, numbers, print_table, sentences, tabulate
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def cross_check_command(
     build: BuildArgument,
-    samples: Annotated[int, typer.Option(min=1, help="Test samples to run.")] = 4,
+    samples: Annotated[int, typer.Option(min=1, max=MOST_SHOWN, help="Test samples to run.")] = 4,
     as_json: JsonOption = False,
 ) -> None:
     """Run the mapped network in SANA-FE, an independent simulator, and compare all numbers.

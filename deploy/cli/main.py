@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import inspect
+import io
+import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
+from typing import NoReturn
 
 import typer
 from rich.markup import escape
@@ -60,13 +65,64 @@ for _name, _command in _COMMANDS.items():
 
 
 def main() -> None:
-    """Console entry point; bad input ends with an error message and exit code 2."""
+    """Console entry point; bad input ends with an error message and exit code 2, a bug with a traceback."""
     _end_as_at_interrupt()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(
+            stream, io.TextIOWrapper
+        ):  # characters that the terminal lacks are written as codes
+            stream.reconfigure(errors="backslashreplace")
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()  # a full disk or a closed pipe is noticed here, not as the interpreter ends
     except QacDeployError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        _end(str(error))
+    except MemoryError as error:
+        _end(f"not enough memory ({error}); use fewer samples or a smaller network")
+    except OSError as error:
+        if error.errno == errno.EPIPE:  # the reader, such as `head`, has seen enough
+            _drop_output()
+            sys.exit(1)
+        if error.errno not in _REMEDIES:
+            raise
+        names = [str(name) for name in (error.filename, error.filename2) if name is not None]
+        where = f"{' and '.join(names) or 'a file or the output'}: {error.strerror}"
+        _end(f"{where}; {_REMEDIES[error.errno]}")
+
+
+_REMEDIES = {
+    errno.ENOSPC: "make room on the disk",
+    errno.EDQUOT: "make room on the disk",
+    errno.EFBIG: "raise the limit on the size of a file",
+    errno.EROFS: "choose a place that can be written",
+    errno.EACCES: "choose another place, or change its permissions",
+    errno.EPERM: "choose another place, or change its permissions",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.ELOOP: "choose another place",
+    errno.ENOTDIR: "choose another place",
+    errno.EMFILE: "raise the limit on open files",
+    errno.ENFILE: "close other programs",
+    errno.ENOMEM: "close other programs",
+    errno.EIO: "check the disk",
+}
+"""What a user can do about errors of the system. All others, such as a missing file, are bugs here."""
+
+
+def _end(message: str) -> NoReturn:
+    print(f"error: {message}", file=sys.stderr)
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _drop_output()
+    sys.exit(2)
+
+
+def _drop_output() -> None:
+    """Send what standard output cannot take to nowhere, since the interpreter flushes it once more."""
+    with open(os.devnull, "w") as nowhere, suppress(OSError):
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 def _end_as_at_interrupt() -> None:

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from deploy.cli.console import JsonOption, bold, choice, console, print_json, progress_bar
+from deploy.cli.console import (
+    JsonOption,
+    bold,
+    choice,
+    console,
+    print_json,
+    progress_bar,
+    report_progress,
+)
 
 if TYPE_CHECKING:
     from deploy.reproduce.experiment import Experiment
@@ -74,7 +82,8 @@ def reproduce_command(
         task = progress.add_task(experiment, total=None, note="")
 
         def show(name: str, report: EpochReport) -> None:
-            progress.update(task, note=f"{name}, epoch {report.epoch}, loss {report.loss:.3f}")
+            note = f"{name}, epoch {report.epoch}, loss {report.loss:.3f}"
+            report_progress(progress, task, None, note)
 
         study = Study(
             architecture=architecture,

@@ -12,6 +12,7 @@ from rich.markup import escape
 from typing_extensions import NotRequired
 
 from deploy.cli.console import (
+    AccuracyOption,
     BuildArgument,
     JsonOption,
     LavaPythonOption,
@@ -23,6 +24,7 @@ from deploy.cli.console import (
     resumable,
     status,
 )
+from deploy.report.outputs import NO_ACCURACY
 from sim.engines import ENGINES
 
 if TYPE_CHECKING:
@@ -41,9 +43,11 @@ class _Record(TypedDict):
     engine: str
     data: str
     samples: int
-    accuracy: float
-    predictions: list[int]
+    accuracy: float | None
+    accuracy_function: str | None
+    predictions: list[int] | None
     mean_spikes_per_neuron: dict[str, float]
+    data_contents: list[str]
     data_note: str | None
     logits_sha256: NotRequired[str]
     num_ticks: NotRequired[int]
@@ -62,12 +66,16 @@ def simulate(
         int | None, typer.Option(min=1, help="Number of test samples (default: all; 16 for lava).")
     ] = None,
     workers: Annotated[
-        int, typer.Option(min=1, help="Processes on this machine; above 1 they are run by Dask.")
+        int,
+        typer.Option(
+            min=1, max=1_024, help="Processes on this machine; above 1 they are run by Dask."
+        ),
     ] = 1,
     scheduler: Annotated[
         str | None,
         typer.Option(help="Address of a Dask scheduler, to compute on its workers."),
     ] = None,
+    accuracy: AccuracyOption = None,
     device: Annotated[str, typer.Option(help="Device of the exact engine: cpu or cuda.")] = "cpu",
     resume: ResumeOption = False,
     lava_python: LavaPythonOption = None,
@@ -82,21 +90,33 @@ def simulate(
     build folder until the run ends, so that --resume can continue an interrupted run. All integers are
     independent of how the samples are spread over processes and machines: compare logits_sha256 of --json.
 
+    The accuracy is the share of right classes. A network whose logits are maps, or that has several outputs,
+    has one only with --accuracy, for which all logits are kept in memory.
+
     Example: qac-deploy simulate build/ --engine lava --samples 16
     """
     from deploy.build.load import load_build
+    from deploy.design.accuracy import load_accuracy, measure_accuracy
     from deploy.design.fidelity import check_fits
     from toolchain.datasets import load_dataset, load_recorded
     from toolchain.errors import DataError
+    from toolchain.networks.layer_graph import has_classes
 
     choice(engine, (*ENGINES, "lava"), "--engine")
+    if accuracy is not None and resume:
+        raise typer.BadParameter(
+            "cannot be used with --accuracy, as the logits of finished samples are not kept on disk; leave "
+            "out one of them",
+            param_hint="--resume",
+        )
+    measure = None if accuracy is None else load_accuracy(accuracy)
     loaded = load_build(build)
     network = loaded.network
     if data is not None:
         dataset, changed = load_dataset(data), None
     else:
         dataset, changed = load_recorded(loaded.report, build)
-    check_fits(network, dataset)
+    check_fits(network, dataset, measure)
     name = dataset.name
     count = samples or (16 if engine == "lava" else len(dataset.test_pixels))
     if count > len(dataset.test_pixels):
@@ -108,25 +128,33 @@ def simulate(
         "engine": engine,
         "data": name,
         "samples": count,
-        "accuracy": 0.0,
-        "predictions": [],
+        "accuracy": None,
+        "accuracy_function": accuracy,
+        "predictions": None,
         "mean_spikes_per_neuron": {},
+        "data_contents": dataset.contents,
         "data_note": changed,
     }
     if engine == "lava":
         run = _run_lava(loaded, dataset.test_pixels[:count], lava_python, record, hide=as_json)
-        predictions = run.predictions
+        predictions = run.predictions if has_classes(network.readout) else None
+        logits: np.ndarray | None = run.logits
         spikes = {name: int(counts.sum()) for name, counts in run.counts.items()}
     else:
         finished = _run_dataset(
             build, network, dataset.test_pixels, labels,
             engine=engine, workers=workers, scheduler=scheduler, device=device,
-            resume=resume, hide_progress=as_json,
+            resume=resume, hide_progress=as_json, keep_logits=measure is not None,
         )  # fmt: skip
-        predictions, spikes = finished.predictions, finished.spikes
+        predictions, logits, spikes = finished.predictions, finished.logits, finished.spikes
         record["logits_sha256"] = finished.logits_sha256
-    record["accuracy"] = float((predictions == labels).mean())
-    record["predictions"] = predictions.tolist()
+    if measure is not None:
+        assert logits is not None
+        readout = network.readout
+        record["accuracy"] = measure_accuracy(readout, logits, labels, measure, readout.unit)
+    elif predictions is not None:
+        record["accuracy"] = float((predictions == labels).mean())
+    record["predictions"] = None if predictions is None else predictions.tolist()
     record["mean_spikes_per_neuron"] = {
         p.name: spikes[p.name] / (count * prod(p.shape)) for p in network.spiking
     }
@@ -150,6 +178,7 @@ def _run_dataset(
     device: str,
     resume: bool,
     hide_progress: bool,
+    keep_logits: bool,
 ) -> DatasetRun:
     """Run one sample per label, with a progress bar; an interrupt ends with exit code 130."""
     from deploy.dataset_run.cluster import Cluster
@@ -182,7 +211,9 @@ def _run_dataset(
         task = progress.add_task("simulating", total=len(labels), note="")
         try:
             run = simulate_dataset(
-                ChunkSimulator(network=network, engine=engine, device=device),
+                ChunkSimulator(
+                    network=network, engine=engine, device=device, keep_logits=keep_logits
+                ),
                 pixels,
                 num_samples=len(labels),
                 spread=spread,
@@ -221,10 +252,21 @@ def _run_lava(
 
 
 def _show(record: _Record) -> None:
-    console.print(
-        f"{record['engine']} engine: [bold]{record['accuracy']:.2%}[/bold] on {record['samples']} "
-        f"test samples of {escape(record['data'])}"
-    )
+    samples = f"{record['samples']} test samples of {escape(record['data'])}"
+    if record["accuracy"] is None:
+        console.print(f"{record['engine']} engine: {samples}")
+        console.print(f"  no accuracy: {NO_ACCURACY}")
+    elif record["accuracy_function"] is None:
+        console.print(
+            f"{record['engine']} engine: [bold]{record['accuracy']:.2%}[/bold] on {samples}"
+        )
+    else:
+        console.print(
+            f"{record['engine']} engine: {escape(record['accuracy_function'])} is "
+            f"[bold]{record['accuracy']:.4f}[/bold] on {samples}"
+        )
+    for line in record["data_contents"]:
+        console.print(f"  [dim]data: {escape(line)}[/dim]")
     if record["data_note"]:
         console.print(f"  [yellow]{escape(record['data_note'])}[/yellow]")
     for claim, holds in record.get("equal", {}).items():

@@ -13,10 +13,12 @@ from deploy.cli.console import (
     JsonOption,
     ResumeOption,
     bold,
+    choice,
     console,
     print_json,
     print_next,
     progress_bar,
+    report_progress,
     resumable,
 )
 
@@ -31,7 +33,8 @@ def train_command(
     arch: Annotated[
         str,
         typer.Option(
-            help="Architecture: resnet-mini, resnet-18, resnet-19, resnet-20, resnet-34, vgg-9 or vgg-16."
+            help="Architecture: lenet, resnet-mini, resnet-18, resnet-19, resnet-20, resnet-34, vgg-9 or "
+            "vgg-16."
         ),
     ] = "resnet-mini",
     width: Annotated[
@@ -57,6 +60,16 @@ def train_command(
         int,
         typer.Option(min=1, max=4, help="Activation quantizer: case 1, 2, 3 or 4 of the paper."),
     ] = 4,
+    max_timesteps: Annotated[
+        int, typer.Option(min=1, help="Cap on the T of every population.")
+    ] = 16,
+    max_pool: Annotated[
+        str,
+        typer.Option(
+            help="Max pooling of lenet, the VGGs and ResNets for 224x224 images: exact keeps it, with "
+            "additional neurons; average replaces it by average pooling, as the paper's Algorithm 1 does."
+        ),
+    ] = "average",
     epochs: Annotated[int, typer.Option(min=1, help="Training epochs.")] = 30,
     float_epochs: Annotated[
         int,
@@ -91,10 +104,13 @@ def train_command(
     Fewer timesteps cost accuracy: lower --mean-timesteps and compare. The training state is saved next to
     the model file after each epoch, and --resume continues an interrupted run.
 
+    A network of your own is trained in Python: see "Bring your own network" in README.md.
+
     Example: qac-deploy train --data digits --out model.pt
     """
     from deploy.train.train_model import TrainOptions, train_model
     from toolchain.files.whole_files import MODEL_FILE, require_replaceable_file
+    from toolchain.method.max_pooling import MAX_POOLS
     from toolchain.training import EpochReport, TimestepBudget, TrainingPlan
 
     require_replaceable_file(out, MODEL_FILE)
@@ -120,7 +136,14 @@ def train_command(
         nodes=nodes,
     )
     options = TrainOptions(
-        data=data, architecture=arch, width=width, case=case, float_epochs=float_epochs, plan=plan
+        data=data,
+        architecture=arch,
+        width=width,
+        case=case,
+        float_epochs=float_epochs,
+        plan=plan,
+        max_timesteps=max_timesteps,
+        max_pool=choice(max_pool, MAX_POOLS, "--max-pool"),
     )
     is_worker = os.environ.get("LOCAL_RANK", "0") != "0"  # of a distributed run; it stays silent
     with progress_bar(hidden=as_json or is_worker) as progress:
@@ -132,10 +155,14 @@ def train_command(
             timesteps = " ".join(f"{t:g}" for t in report.timesteps.values())
             note = f"{phase}, loss {report.loss:.3f}" + (f", T {timesteps}" if timesteps else "")
             done = report.epoch + (float_epochs if phase == "quantized" else 0)
-            progress.update(task, completed=done, note=note)
+            report_progress(progress, task, done, note)
+
+        def say(description: str) -> None:
+            if not (as_json or is_worker):
+                progress.console.print(escape(description), soft_wrap=True, highlight=False)
 
         with resumable(progress):
-            result = train_model(out, options, show, resume=resume)
+            result = train_model(out, options, show, on_data=say, resume=resume)
     if result is None:
         return
     if as_json:
@@ -150,6 +177,11 @@ def train_command(
         console.print(
             f"  [yellow]above the budget by {result['budget_exceeded_by']:.2f}: train longer with "
             f"--epochs[/yellow]"
+        )
+    if result["at_the_cap"]:
+        console.print(
+            f"  [yellow]T = {max_timesteps} is the cap, which {escape(', '.join(result['at_the_cap']))} "
+            f"reached: raise it with --max-timesteps[/yellow]"
         )
     if "float_ann_accuracy" in training:
         console.print(f"  float ANN    {training['float_ann_accuracy']:.2%}")

@@ -9,6 +9,7 @@ import typer
 from rich.markup import escape
 
 from deploy.cli.console import (
+    MOST_SHOWN,
     BuildArgument,
     JsonOption,
     LavaPythonOption,
@@ -26,7 +27,7 @@ _MARKS = {
 
 def verify_command(
     build: BuildArgument,
-    samples: Annotated[int, typer.Option(min=1, help="Test samples per rung.")] = 4,
+    samples: Annotated[int, typer.Option(min=1, max=MOST_SHOWN, help="Test samples per rung.")] = 4,
     lava_python: LavaPythonOption = None,
     rtl: Annotated[
         bool,
@@ -49,7 +50,8 @@ def verify_command(
 
     The rungs: every file of the build is compared with its digest; the model is lowered again; every core
     computes from its own axons, synapse lists and buffer slots; the Lava bundle is read back and run; the
-    PE array computes in its own loop order, and with --rtl in SystemVerilog, cycle by cycle.
+    PE array computes in its own loop order, and with --rtl in SystemVerilog, cycle by cycle; the figures of
+    the report are computed again, but not those of other designs.
 
     If a rung differs, the first difference is printed (the file, or population, neuron, timestep and both
     values) and the exit code is 1.

@@ -4,30 +4,32 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from deploy.backends.lava.emit_bundle import emit_bundle
 from deploy.build.folder import BUILD, require_replaceable_folder, whole_folder, write_json
 from deploy.build.load import ARRAY, LAVA, MODEL, REPORT, TARGET
-from deploy.design.array_comparison import compare_on_array
+from deploy.compile.measure_design import measure_design
+from deploy.design.accuracy import Accuracy, AccuracyFunction, as_accuracy
 from deploy.design.compilation import Compilation, CompileOptions, DesignPoint
-from deploy.design.design import build_design, lowering
-from deploy.design.fidelity import check_fits, compare_alignments, measure_fidelity
-from deploy.design.sensitivity import sensitivity
-from deploy.design.steady_costs import shown_samples, steady_run
+from deploy.design.design import build_design
+from deploy.design.fidelity import check_fits
 from deploy.optimize.search import optimize_design
 from deploy.report.chrome_trace import chrome_trace
 from deploy.report.html import render_html
 from deploy.report.report_document import report_document
 from hw_models.multicore.mapping.mapping_file import MAPPING, mapping_document
-from hw_models.multicore.pipeline.initiation_interval import initiation_interval, single_changes
-from hw_models.multicore.pipeline.pipeline_ticks import schedule_pipeline
+from hw_models.multicore.mapping.size_estimate import check_size
 from hw_models.pe_array.array_description import load_array
 from hw_models.target_description import load_target
-from toolchain.datasets import Dataset, data_record, load_dataset, load_recorded
-from toolchain.errors import DataError
-from toolchain.files.checkpoint import Checkpoint, load_checkpoint
+from toolchain.datasets import Dataset, load_dataset, load_recorded
+from toolchain.errors import DataError, MappingError
+from toolchain.files.checkpoint import Checkpoint, load_checkpoint, load_structure
 from toolchain.networks.integer_network.serialize import save_integer_network
+
+MOST_WINDOWS = 200_000
+"""Most firing windows in the pipeline run that is shown; scheduling and writing them takes seconds."""
 
 
 def compile_model(
@@ -35,68 +37,65 @@ def compile_model(
     out: Path,
     options: CompileOptions,
     on_stage: Callable[[str], None] = lambda stage: None,
+    accuracy: Accuracy | AccuracyFunction | None = None,
 ) -> Compilation:
     """Compile a model file into a build folder, written whole or not at all.
+
+    Args:
+        accuracy: defines the accuracy of logits, of maps for example; None takes the share of right classes
+            if the network chooses one class per sample.
 
     Raises:
         QacDeployError: the model, a description or the data set cannot be used, or the network does not fit.
     """
     require_replaceable_folder(out, BUILD)
+    target, array = load_target(options.target), load_array(options.array)
+    on_stage("estimating the size")
+    structure = load_structure(model)
+    if structure is not None:
+        slots = options.slots or target.default_buffer_slots
+        check_size(structure, target, slots, options.replicate)
+        del structure
     on_stage("reading the model")
     checkpoint = load_checkpoint(model)
-    target, array = load_target(options.target), load_array(options.array)
-    dataset, data_note = _dataset(model, checkpoint, options)
+    _check_samples(options.samples, len(checkpoint.graph.populations))
+    measure = as_accuracy(accuracy)
+    dataset, data_note = _dataset(model, checkpoint, options, measure)
     design = build_design(checkpoint.graph, target, options, on_stage)
     points: list[DesignPoint] = []
     if options.optimize is not None:
-        design, points = optimize_design(design, checkpoint.graph, target, dataset, on_stage)
-    network, mapping, pipeline = design.network, design.mapping, design.pipeline
-    on_stage("scheduling the pipeline")
-    schedule = schedule_pipeline(pipeline, options.samples)
-    fidelity, trade, shown = None, [], None
-    if dataset is not None:
-        on_stage(f"measuring on {dataset.name}")
-        fidelity = measure_fidelity(design.graph, network, dataset)
-        trade = compare_alignments(
-            design.graph,
-            lowering(target, options),
-            design.provisioning,
-            target.link_ticks,
-            dataset,
+        design, points = optimize_design(
+            design, checkpoint.graph, target, dataset, on_stage, measure
         )
-        shown = shown_samples(network, dataset)
-    run = None if shown is None else steady_run(mapping, pipeline, shown)
-    on_stage("counting the PE array's cycles")
-    on_array = compare_on_array(network, array, dataset)
-    on_stage("varying the assumed figures")
-    compilation = Compilation(
+    measured = measure_design(
+        design,
+        target,
+        array,
+        dataset,
         model=model,
-        design=design,
         checkpoint=checkpoint,
-        target=target,
-        array=array,
-        schedule=schedule,
-        interval=initiation_interval(pipeline),
-        changes=single_changes(pipeline),
-        data_name=None if dataset is None else dataset.name,
-        data_record=None if dataset is None else data_record(dataset, out),
-        data_note=data_note,
-        fidelity=fidelity,
-        alignment_trade=trade,
-        design_points=points,
-        costs={} if run is None else run.costs(target),
-        asynchronous={} if run is None else run.without_barrier(target),
-        cost_samples=0 if shown is None else len(shown.pixels),
-        sensitivity=sensitivity(design, target, dataset, run),
-        on_array=on_array,
+        out=out,
+        accuracy=measure,
+        on_stage=on_stage,
     )
+    compilation = replace(measured, data_note=data_note, design_points=points)
     on_stage(f"writing {out}")
     _write(compilation, out)
     return compilation
 
 
+def _check_samples(samples: int, num_populations: int) -> None:
+    windows = samples * num_populations
+    if windows > MOST_WINDOWS:
+        raise MappingError(
+            f"--samples {samples:,}: {windows:,} firing windows of {num_populations} populations are more "
+            f"than the {MOST_WINDOWS:,} that a report shows; use at most "
+            f"{MOST_WINDOWS // num_populations:,} samples: steady figures do not depend on them"
+        )
+
+
 def _dataset(
-    model: Path, checkpoint: Checkpoint, options: CompileOptions
+    model: Path, checkpoint: Checkpoint, options: CompileOptions, accuracy: Accuracy | None
 ) -> tuple[Dataset | None, str | None]:
     """The data set asked for, or else the model's own; and a note if that cannot be used or has changed.
 
@@ -105,11 +104,11 @@ def _dataset(
     """
     if options.data is not None:
         dataset = load_dataset(options.data)
-        check_fits(checkpoint.graph, dataset)
+        check_fits(checkpoint.graph, dataset, accuracy)
         return dataset, None
     try:
         dataset, changed = load_recorded(checkpoint.training, model)
-        check_fits(checkpoint.graph, dataset)
+        check_fits(checkpoint.graph, dataset, accuracy)
     except DataError as error:
         return None, f"accuracy, energy and time are not measured: {error}"
     return dataset, changed

@@ -8,20 +8,25 @@ import json
 import os
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO, TypedDict
 
 import numpy as np
 
+from toolchain.bounded_readers import parse_json
 from toolchain.datasets import PixelSource, samples_sha256
 from toolchain.errors import ModelFileError
 from toolchain.files.whole_files import SIMULATION_JOURNAL, require_replaceable_file, whole_file
 from toolchain.networks.integer_network import IntegerNetwork
 from toolchain.networks.integer_network.serialize import describe_network
+from toolchain.networks.record_reader import RecordReader
 
 _FORMAT = "qac-deploy simulation, version 2"
-_OPTION = "another place for the build"
+_REMEDY = (
+    "finished samples are kept there for --resume: make room, or simulate a copy of the build in another "
+    "folder"
+)
 
 
 class RunRecord(TypedDict):
@@ -39,14 +44,16 @@ class ChunkResult:
     """What is kept of consecutive samples.
 
     Attributes:
-        predictions: class of each sample.
+        predictions: index of the largest logit of each sample: its class, unless the logits are maps.
         spikes: sum of all counts of each population.
         logits_sha256: of the logits as little-endian int64, sample by sample.
+        logits: only in memory, and only if they are asked for.
     """
 
     predictions: list[int]
     spikes: dict[str, int]
     logits_sha256: str
+    logits: np.ndarray | None = None
 
 
 class Journal:
@@ -67,7 +74,7 @@ class Journal:
             ModelFileError: the path cannot be written, another run is at work on it, or its file is of
                 another run or damaged.
         """
-        require_replaceable_file(path, SIMULATION_JOURNAL, option=_OPTION)
+        require_replaceable_file(path, SIMULATION_JOURNAL, remedy=_REMEDY)
         self._path, self._run = path, run
         self._file: IO[str] | None = None
         self._lock = _Lock(path)
@@ -84,7 +91,7 @@ class Journal:
             ModelFileError: the file cannot be written.
         """
         if self._file is None:
-            with whole_file(self._path, SIMULATION_JOURNAL, option=_OPTION) as part:
+            with whole_file(self._path, SIMULATION_JOURNAL, remedy=_REMEDY) as part:
                 chunks = [_chunk_line(*chunk) for chunk in self.finished.items()]
                 part.write_text(_line({"format": _FORMAT, **self._run}) + "".join(chunks))
         try:
@@ -142,10 +149,7 @@ class _Lock:
 
 
 def _unwritable(path: Path, error: OSError) -> ModelFileError:
-    return ModelFileError(
-        f"{path}: cannot be written: {error}; finished samples are kept there, so that an interrupted run "
-        f"can go on"
-    )
+    return ModelFileError(f"{path}: cannot be written ({error}); {_REMEDY}")
 
 
 def describe_run(
@@ -179,24 +183,40 @@ def _line(record: Mapping[str, object]) -> str:
 
 
 def _chunk_line(index: int, result: ChunkResult) -> str:
-    return _line({"chunk": index, **asdict(result)})
+    record = asdict(replace(result, logits=None))
+    del record["logits"]
+    return _line({"chunk": index, **record})
 
 
 def _read(path: Path, run: RunRecord) -> dict[int, ChunkResult]:
     try:
         # an interrupt may have cut off the line after the last line end
-        first, *lines = path.read_text().split("\n")[:-1]
-        found = json.loads(first)
-        records = [json.loads(line) for line in lines]
-        chunks = {int(record.pop("chunk")): ChunkResult(**record) for record in records}
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        lines = path.read_bytes().split(b"\n")[:-1]
+        found, *chunks = (
+            RecordReader(path, f"line {number}", parse_json(line))
+            for number, line in enumerate(lines, start=1)
+        )
+        for field, wanted in {"format": _FORMAT, **run}.items():
+            if found.value(field) != wanted:
+                raise ModelFileError(
+                    f"{path}: is of another run: its {field.replace('_', ' ')} differs; run without "
+                    f"--resume to start over"
+                )
+        return dict(_chunk(reader, run) for reader in chunks)
+    except (OSError, ValueError) as error:
         raise ModelFileError(
             f"{path}: not the state of a simulation ({error}); run without --resume to start over"
         ) from None
-    for field, wanted in {"format": _FORMAT, **run}.items():
-        if found.get(field) != wanted:
-            raise ModelFileError(
-                f"{path}: is of another run: its {field.replace('_', ' ')} differs; run without "
-                f"--resume to start over"
-            )
-    return chunks
+
+
+def _chunk(reader: RecordReader, run: RunRecord) -> tuple[int, ChunkResult]:
+    index = reader.integer("chunk", 0)
+    length = min(run["chunk_samples"], run["samples"] - index * run["chunk_samples"])
+    if length < 1:
+        raise reader.refuse("chunk", "the number of a chunk of this run", index)
+    spikes = RecordReader(reader.path, f"{reader.where}.spikes", reader.value("spikes"))
+    return index, ChunkResult(
+        predictions=list(reader.integers("predictions", length, 0)),
+        spikes={name: spikes.integer(name, 0) for name in spikes.names()},
+        logits_sha256=reader.text("logits_sha256"),
+    )

@@ -21,7 +21,9 @@ from deploy.dataset_run.journal import ChunkResult, Journal
 from sim.engines import ENGINES, PreparedEngine, Request
 from sim.exact.linear_kernels import LARGEST_BYTE
 from toolchain.datasets import PixelSource
+from toolchain.errors import EngineError
 from toolchain.networks.integer_network import IntegerNetwork
+from toolchain.networks.layer_graph import has_classes
 
 CHUNK_SAMPLES = 320
 """Samples per chunk, which is computed, sent and kept as a whole; the last chunk may be smaller."""
@@ -32,14 +34,16 @@ class DatasetRun:
     """The result of all samples.
 
     Attributes:
-        predictions: class of each sample, int64.
+        predictions: class of each sample, int64; None if the logits are not those of classes.
         spikes: sum of all counts of each population.
         logits_sha256: of the digests of all chunks; equal for equal logits.
+        logits: int64 ``(N, C * H * W)``; None if the simulator does not keep them.
     """
 
-    predictions: np.ndarray
+    predictions: np.ndarray | None
     spikes: dict[str, int]
     logits_sha256: str
+    logits: np.ndarray | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -48,24 +52,37 @@ class ChunkSimulator:
 
     Attributes:
         engine: one of ``sim.engines.ENGINES``.
+        keep_logits: of all samples, for a user's accuracy; memory then grows with the data set.
     """
 
     network: IntegerNetwork
     engine: str = "exact"
     device: str = "cpu"
+    keep_logits: bool = False
 
     def __call__(self, pixels: np.ndarray) -> ChunkResult:
         spikes: Counter[str] = Counter()
         most = {p.name: p.timesteps for p in self.network.spiking}
 
+        counted: Counter[str] = Counter()
+
         def add(name: str, counts: Tensor) -> None:
             spikes[name] += _total(counts, most[name])
+            counted[name] += len(counts)
 
         logits = _prepared(self)(pixels, add).logits
+        for name in most:
+            if counted[name] != len(pixels):
+                raise EngineError(
+                    f"engine '{self.engine}' gave the counts of '{name}' for {counted[name]} of "
+                    f"{len(pixels)} samples; it must call on_counts(name, counts) for every spiking "
+                    f"population and every batch (sim.engines.OnCounts)"
+                )
         return ChunkResult(
             predictions=logits.argmax(axis=1).tolist(),
             spikes=dict(spikes),
             logits_sha256=hashlib.sha256(np.ascontiguousarray(logits, "<i8").data).hexdigest(),
+            logits=logits if self.keep_logits else None,
         )
 
 
@@ -96,7 +113,7 @@ def simulate_dataset(
     Args:
         num_samples: how many, from the first on; None runs all.
         spread: computes the chunks.
-        journal: keeps finished chunks, and has those that an earlier run finished.
+        journal: keeps finished chunks without their logits, and has those that an earlier run finished.
         on_progress: called with the number of samples done.
 
     Raises:
@@ -117,18 +134,22 @@ def simulate_dataset(
         if journal is not None:
             journal.write(index, result)
         on_progress(sum(len(result.predictions) for result in finished.values()))
-    return _joined([finished[index] for index in range(len(starts))])
+    chunks = [finished[index] for index in range(len(starts))]
+    return _joined(chunks, has_classes(simulator.network.readout))
 
 
-def _joined(chunks: list[ChunkResult]) -> DatasetRun:
+def _joined(chunks: list[ChunkResult], with_classes: bool) -> DatasetRun:
     spikes: Counter[str] = Counter()
     for chunk in chunks:
         spikes.update(chunk.spikes)
     digests = "".join(chunk.logits_sha256 for chunk in chunks)
+    predictions = np.array([c for chunk in chunks for c in chunk.predictions], np.int64)
+    logits = [chunk.logits for chunk in chunks if chunk.logits is not None]
     return DatasetRun(
-        predictions=np.array([c for chunk in chunks for c in chunk.predictions], np.int64),
+        predictions=predictions if with_classes else None,
         spikes=dict(spikes),
         logits_sha256=hashlib.sha256(digests.encode()).hexdigest(),
+        logits=np.concatenate(logits) if len(logits) == len(chunks) else None,
     )
 
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from hw_models.pe_array.array_description import PeArray
 from hw_models.pe_array.array_kernels import array_kernels
-from hw_models.pe_array.estimate import ArrayEstimate, estimate_array
+from hw_models.pe_array.estimate import ArrayEstimate, estimate_kernels
 from hw_models.pe_array.modes import Mode, array_modes
 from hw_models.pe_array.operands import Activity
-from hw_models.pe_array.roofline import Roofline, roofline
+from hw_models.pe_array.roofline import Roofline, rooflines
 from hw_models.pe_array.skipping_estimate import SkippedKernel, estimate_skipping
 from hw_models.pe_array.zero_skipping import Skipping
 from sim.engines import simulate
@@ -77,11 +77,12 @@ def _activity(network: IntegerNetwork, dataset: Dataset) -> Activity:
 def _in_mode(
     network: IntegerNetwork, array: PeArray, mode: Mode, activity: Activity | None
 ) -> ModeOnArray:
+    kernels = array_kernels(network, mode)
     skipping: Mapping[Skipping, tuple[SkippedKernel, ...]] = {}
     if activity is not None:
         skipping = estimate_skipping(network, array, mode, activity)
     return ModeOnArray(
-        estimate=estimate_array(network, array, mode),
-        rooflines=tuple(roofline(kernel, array) for kernel in array_kernels(network, mode)),
+        estimate=estimate_kernels(kernels, array, mode),
+        rooflines=rooflines(kernels, array),
         skipping=skipping,
     )

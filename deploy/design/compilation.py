@@ -137,6 +137,7 @@ class Compilation:
     Attributes:
         data_name: the data set for all measurements, as it was opened; None without one.
         data_record: the record of it in the build; see ``toolchain.datasets.data_record``.
+        data_contents: what was read of the data set, one line each; empty without one.
         data_note: why there is no data set, or that it has changed since the model was trained.
         cost_samples: training images on which times and energies are measured; 0 without a data set.
     """
@@ -151,6 +152,7 @@ class Compilation:
     changes: list[Change]
     data_name: str | None
     data_record: Mapping[str, Any] | None
+    data_contents: list[str]
     data_note: str | None
     fidelity: Fidelity | None
     alignment_trade: list[AlignmentTrade]

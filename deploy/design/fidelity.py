@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from deploy.design.accuracy import OPTION, Accuracy, AccuracyMeter, measure_accuracy
 from hw_models.multicore.pipeline.initiation_interval import initiation_interval
 from hw_models.multicore.pipeline.pipeline import pipeline_of
 from hw_models.multicore.pipeline.pipeline_ticks import schedule_pipeline
@@ -23,8 +24,13 @@ from toolchain.networks.layer_graph import (
     ALIGNMENT_METHODS,
     AlignmentMethod,
     LayerGraph,
+    ReadoutOutput,
     Synapse,
+    has_classes,
+    readout_outputs,
+    split_outputs,
 )
+from toolchain.networks.layer_graph.maximum import possible_alignments
 from toolchain.networks.linear_maps import num_accumulations
 from toolchain.networks.temporal_alignment import selected_frames
 from toolchain.passes.align_edges import align_edges
@@ -43,18 +49,41 @@ BATCH_BYTES = 32 * 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
+class OutputFidelity:
+    """Logits of one output: those of the integer network compared with those of the float network.
+
+    Attributes:
+        same_argmax_share: share of pixels, of all samples, at which the same channel is the largest; None
+            for an output of one channel.
+        largest_difference: of two logits, relative to the largest magnitude of a float logit.
+    """
+
+    name: str
+    channels: int
+    height: int
+    width: int
+    same_argmax_share: float | None
+    largest_difference: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Fidelity:
     """The integer network compared with the float network in single precision, on test samples.
 
     Attributes:
-        same_argmax: samples on which both choose the same class.
+        accuracy_function: name of the user's function; None if the accuracy is the share of right classes.
+        float_accuracy, integer_accuracy: None if the logits are not those of classes, without a function.
+        same_argmax: samples on which both choose the same class; None if the logits are not those of
+            classes.
         count_difference: per population, the share of neurons whose spike count differs.
     """
 
     samples: int
-    float_accuracy: float
-    integer_accuracy: float
-    same_argmax: int
+    accuracy_function: str | None
+    float_accuracy: float | None
+    integer_accuracy: float | None
+    same_argmax: int | None
+    outputs: list[OutputFidelity]
     count_difference: Mapping[str, float]
 
 
@@ -64,13 +93,18 @@ class AlignmentTrade:
 
     method: AlignmentMethod
     samples: int
-    integer_accuracy: float
+    integer_accuracy: float | None
     first_latency_ticks: int
     interval_ticks: float
 
 
-def check_fits(graph: LayerGraph | IntegerNetwork, dataset: Dataset) -> None:
-    """Check that a network takes the samples of a data set and has its classes.
+def check_fits(
+    graph: LayerGraph | IntegerNetwork, dataset: Dataset, accuracy: Accuracy | None = None
+) -> None:
+    """Check that a network takes the samples of a data set and, if it chooses a class, has its classes.
+
+    Args:
+        accuracy: a user's own; labels may then be anything.
 
     Raises:
         DataError: shape, range or number of classes differ.
@@ -88,6 +122,14 @@ def check_fits(graph: LayerGraph | IntegerNetwork, dataset: Dataset) -> None:
             f"population '{source.name}' takes 0..{source.max_value}; choose the data set it was "
             f"trained on with --data"
         )
+    if accuracy is not None or not has_classes(graph.readout):
+        return
+    if dataset.test_labels.ndim != 1:
+        raise DataError(
+            f"data set '{dataset.name}': a label has shape {dataset.test_labels.shape[1:]}, but the network "
+            f"chooses one class per sample; define its accuracy with {OPTION}, or choose the data set it was "
+            f"trained on with --data"
+        )
     if classes != dataset.num_classes:
         raise DataError(
             f"the network has {classes} classes, but data set '{dataset.name}' has "
@@ -95,15 +137,23 @@ def check_fits(graph: LayerGraph | IntegerNetwork, dataset: Dataset) -> None:
         )
 
 
-def measure_fidelity(graph: LayerGraph, network: IntegerNetwork, dataset: Dataset) -> Fidelity:
+def measure_fidelity(
+    graph: LayerGraph,
+    network: IntegerNetwork,
+    dataset: Dataset,
+    accuracy: Accuracy | None = None,
+) -> Fidelity:
     """Run both networks on the same test samples.
 
     Raises:
         DataError: the network cannot take the data set's samples.
+        AccuracyError: the user's function fails.
     """
     pixels, labels = _samples(dataset, affordable_samples(graph, MEASURED_SAMPLES))
-    check_fits(graph, dataset)
-    float_classes, integer_classes = [], []
+    check_fits(graph, dataset, accuracy)
+    readout = network.readout
+    by_float, by_integer = (AccuracyMeter(readout, accuracy) for _ in range(2))
+    outputs = {output.name: _Agreement() for output in readout_outputs(readout)}
     differing: Counter[str] = Counter()
     run = fastest_engine(network).prepare(network, Request())
     size = _samples_per_batch(graph)
@@ -111,21 +161,55 @@ def measure_fidelity(graph: LayerGraph, network: IntegerNetwork, dataset: Datase
         batch = pixels[start : start + size]
         integers = run(batch)
         floats = run_float_snn(graph, batch, with_counts=True, dtype=torch.float32)
-        float_classes.append(floats.logits.argmax(1))
-        integer_classes.append(integers.predictions)
+        by_float.add(floats.logits)
+        by_integer.add(integers.logits, readout.unit)
+        parts = split_outputs(readout, integers.logits)
+        for name, expected in split_outputs(readout, floats.logits).items():
+            outputs[name].add(expected, parts[name], readout.unit)
         for name, counts in integers.counts.items():
             differing[name] += int((counts != floats.counts[name]).sum())
-    by_float, by_integer = np.concatenate(float_classes), np.concatenate(integer_classes)
+    of_outputs = [outputs[o.name].result(o) for o in readout_outputs(readout)]
     return Fidelity(
         samples=len(pixels),
-        float_accuracy=float((by_float == labels).mean()),
-        integer_accuracy=float((by_integer == labels).mean()),
-        same_argmax=int((by_float == by_integer).sum()),
+        accuracy_function=None if accuracy is None else accuracy.name,
+        float_accuracy=by_float.result(labels),
+        integer_accuracy=by_integer.result(labels),
+        same_argmax=outputs[readout.name].same if has_classes(readout) else None,
+        outputs=of_outputs,
         count_difference={
             name: different / (len(pixels) * math.prod(network[name].shape))
             for name, different in differing.items()
         },
     )
+
+
+@dataclass(eq=False)
+class _Agreement:
+    """Sums over batches of one output."""
+
+    pixels: int = 0
+    same: int = 0
+    difference: float = 0.0
+    magnitude: float = 0.0
+
+    def add(self, floats: np.ndarray, integers: np.ndarray, unit: float) -> None:
+        """Compare logits ``(B, C, H, W)``."""
+        same = floats.argmax(axis=1) == integers.argmax(axis=1)
+        self.pixels += same.size
+        self.same += int(same.sum())
+        self.difference = max(self.difference, float(np.abs(floats - unit * integers).max()))
+        self.magnitude = max(self.magnitude, float(np.abs(floats).max()))
+
+    def result(self, output: ReadoutOutput) -> OutputFidelity:
+        channels = output.stop - output.start
+        return OutputFidelity(
+            name=output.name,
+            channels=channels,
+            height=output.height,
+            width=output.width,
+            same_argmax_share=self.same / self.pixels if channels > 1 else None,
+            largest_difference=self.difference / self.magnitude if self.magnitude else 0.0,
+        )
 
 
 def compare_alignments(
@@ -134,12 +218,18 @@ def compare_alignments(
     provisioning: Provisioning,
     link_ticks: int,
     dataset: Dataset,
+    accuracy: Accuracy | None = None,
 ) -> list[AlignmentTrade]:
-    """Accuracy and ticks with each alignment, at the same buffers, replicas and links."""
-    most_work = align_edges(graph, "replicate")
+    """Accuracy and ticks with each alignment, at the same buffers, replicas and links.
+
+    A network with exact maxima of counts runs with averaging alone.
+    """
+    possible = [possible_alignments(graph, p.name) for p in graph.populations]
+    methods = [m for m in ALIGNMENT_METHODS if all(m in methods for methods in possible)]
+    most_work = align_edges(graph, "replicate" if "replicate" in methods else "average")
     pixels, labels = _samples(dataset, affordable_samples(most_work, ALIGNMENT_SAMPLES))
     trades = []
-    for method in ALIGNMENT_METHODS:
+    for method in methods:
         aligned = align_edges(graph, method)
         try:
             network = lower(aligned)
@@ -151,7 +241,9 @@ def compare_alignments(
             AlignmentTrade(
                 method=method,
                 samples=len(pixels),
-                integer_accuracy=float((run.predictions == labels).mean()),
+                integer_accuracy=measure_accuracy(
+                    network.readout, run.logits, labels, accuracy, network.readout.unit
+                ),
                 first_latency_ticks=schedule_pipeline(timed, 1).first_latency_ticks,
                 interval_ticks=float(initiation_interval(timed).ticks),
             )

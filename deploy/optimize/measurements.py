@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from deploy.design.accuracy import Accuracy, AccuracyMeter
 from deploy.design.compilation import CompileOptions, Design, DesignPoint
 from deploy.design.design import lower_model
 from deploy.design.steady_costs import ShownSamples, shown_samples, steady_run
@@ -40,6 +41,7 @@ class Measurements:
     Networks and designs are compared by identity, so they serve as keys.
 
     Attributes:
+        accuracy_measure: a user's own; None takes the share of right classes.
         accuracies: on tuning images; a step that has measured one adds it.
     """
 
@@ -47,7 +49,8 @@ class Measurements:
     target: TargetDescription
     dataset: Dataset | None
     on_stage: Callable[[str], None]
-    accuracies: dict[IntegerNetwork, float] = field(default_factory=dict)
+    accuracy_measure: Accuracy | None = None
+    accuracies: dict[IntegerNetwork, float | None] = field(default_factory=dict)
     _lowered: dict[Hashable, tuple[LayerGraph, IntegerNetwork]] = field(default_factory=dict)
     _mapped: dict[tuple[IntegerNetwork, Provisioning], Design] = field(default_factory=dict)
     _exchanged: dict[Design, Design] = field(default_factory=dict)
@@ -117,15 +120,17 @@ class Measurements:
         return replace(_once(self._points, design, measured), change=change, verdict=verdict)
 
     def accuracy(self, network: IntegerNetwork) -> float | None:
-        """On tuning images, 0..1; None without a data set."""
+        """On tuning images, usually 0..1; None without a data set, or if none is defined."""
         if self.dataset is None:
             return None
 
-        def measured() -> float:
+        def measured() -> float | None:
+            meter = AccuracyMeter(network.readout, self.accuracy_measure)
+            if not meter.is_defined:
+                return None
             pixels, labels = self.tuning_images
-            return float(
-                (simulate(network, pixels, with_counts=False).predictions == labels).mean()
-            )
+            meter.add(simulate(network, pixels, with_counts=False).logits, network.readout.unit)
+            return meter.result(labels)
 
         return _once(self.accuracies, network, measured)
 
@@ -144,7 +149,7 @@ class Measurements:
 
     @cached_property
     def tuning_images(self) -> tuple[np.ndarray, np.ndarray]:
-        """Pixels ``(B, C, H, W)`` and their classes; needs a data set."""
+        """Pixels ``(B, C, H, W)`` and their labels; needs a data set."""
         assert self.dataset is not None
         last = slice(-TUNING_SAMPLES, None)
         return np.asarray(self.dataset.train_pixels[last]), self.dataset.train_labels[last]
@@ -183,6 +188,6 @@ def _key(options: CompileOptions) -> Hashable:
 
 
 def mean_timesteps(network: IntegerNetwork) -> float:
-    """Mean T of the spiking populations."""
+    """Mean T of the spiking populations; 0 without one."""
     spiking = network.spiking
-    return sum(p.timesteps for p in spiking) / len(spiking)
+    return sum(p.timesteps for p in spiking) / max(len(spiking), 1)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from deploy.design.accuracy import AccuracyMeter
 from deploy.design.compilation import CompileOptions, Design
 from deploy.design.design import lower_model
 from deploy.optimize.measurements import Measurements
@@ -24,7 +25,8 @@ from hw_models.multicore.pipeline.provisioning import Provisioning
 from sim.frame_by_frame import run_frame_by_frame
 from toolchain.errors import IntegerWidthError, MappingError
 from toolchain.networks.integer_network import IntegerNetwork
-from toolchain.networks.layer_graph import ALIGNMENT_METHODS, AlignmentMethod, LayerGraph
+from toolchain.networks.layer_graph import AlignmentMethod, LayerGraph
+from toolchain.networks.layer_graph.maximum import possible_alignments
 
 SAMPLES_PER_BATCH = 64
 
@@ -133,21 +135,23 @@ class _Realignment:
         packed: dict[str, list[np.ndarray]] = {
             p.name: [] for p in network.spiking if p.name not in kept
         }
-        correct = 0
+        meter = AccuracyMeter(network.readout, self.measurements.accuracy_measure)
         for start in range(0, len(pixels), SAMPLES_PER_BATCH):
             batch = slice(start, start + SAMPLES_PER_BATCH)
             trains = {name: _unpacked(network, name, bits[batch]) for name, bits in kept.items()}
             run = run_frame_by_frame(network, pixels[batch], known=trains, with_counts=False)
-            correct += int((run.predictions == labels[batch]).sum())
+            meter.add(run.logits, network.readout.unit)
             for name, parts in packed.items():
                 parts.append(np.packbits(run.trains[name].reshape(len(run.logits), -1), axis=1))
+        accuracy = meter.result(labels)
+        assert accuracy is not None  # the budget needs one
         new = {name: np.concatenate(parts) for name, parts in packed.items()}
         return _Trial(
             options=options,
             graph=graph,
             network=network,
             latency_ticks=self.latency(network),
-            accuracy=correct / len(pixels),
+            accuracy=accuracy,
             packed={**kept, **new},
         )
 
@@ -158,7 +162,7 @@ def _changes(design: Design) -> list[_Change]:
     for population in design.network.spiking:
         synapses = design.network.incoming(population.name)
         current = synapses[0].alignment
-        for method in ALIGNMENT_METHODS:
+        for method in possible_alignments(design.network, population.name):
             steps = {design.network[s.source].timesteps for s in synapses} | {population.timesteps}
             same = method == "truncate" and len(steps) == 1
             if method not in (current, "average") and not same:

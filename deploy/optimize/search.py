@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 
+from deploy.design.accuracy import OPTION, Accuracy
 from deploy.design.compilation import CompileOptions, Design, DesignPoint
 from deploy.design.design import lowering
 from deploy.optimize.measurements import Measurements, mean_timesteps
@@ -14,8 +15,8 @@ from deploy.optimize.steps import STEP_RULES, Candidate, Search, StepRule, with_
 from hw_models.multicore.pipeline.initiation_interval import ideal_interval_ticks
 from hw_models.target_description import TargetDescription
 from toolchain.datasets import Dataset
-from toolchain.errors import DataError
-from toolchain.networks.layer_graph import LayerGraph
+from toolchain.errors import AccuracyError, DataError
+from toolchain.networks.layer_graph import LayerGraph, has_classes
 from toolchain.passes.change_timesteps import use_uniform_timesteps
 
 KEPT = "kept"
@@ -30,8 +31,12 @@ def optimize_design(
     target: TargetDescription,
     dataset: Dataset | None,
     on_stage: Callable[[str], None] = lambda stage: None,
+    accuracy_measure: Accuracy | None = None,
 ) -> tuple[Design, list[DesignPoint]]:
     """Find a better design for ``first.options.optimize``.
+
+    Args:
+        accuracy_measure: a user's own; None takes the share of right classes.
 
     Returns:
         The best design, and the measures of all designs that were tried. Each is compared with the last
@@ -40,11 +45,23 @@ def optimize_design(
     Raises:
         MappingError: the replicas for the interval asked for do not fit the target.
         DataError: the search needs real samples, and there is no data set.
+        AccuracyError: there is an accuracy budget, but no accuracy is defined.
     """
     options = first.options
     objective = _objective(options, dataset)
-    measurements = Measurements(model=model, target=target, dataset=dataset, on_stage=on_stage)
+    measurements = Measurements(
+        model=model,
+        target=target,
+        dataset=dataset,
+        on_stage=on_stage,
+        accuracy_measure=accuracy_measure,
+    )
     measurements.remember(first)
+    if options.accuracy_budget > 0 and accuracy_measure is None and not has_classes(model.readout):
+        raise AccuracyError(
+            f"--accuracy-budget needs an accuracy, but the logits of {model.readout.name} are not those of "
+            f"classes; define it with {OPTION}"
+        )
     accuracy = measurements.accuracy(first.network) if options.accuracy_budget > 0 else None
     search = Search(
         objective=objective,

@@ -71,7 +71,7 @@ def draw_comparison(report: Report, sweeps: Sequence[SweepRecord], path: Path) -
         _settle(figure)
         metadata = {"Date": None} if path.suffix == ".svg" else {"Software": None}
         try:
-            with whole_file(path, plot_kind(path), option="--plot") as part:
+            with whole_file(path, plot_kind(path), remedy="choose another with --plot") as part:
                 figure.savefig(part, dpi=130, metadata=metadata)
         finally:
             pyplot.close(figure)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from deploy.report import html_array, html_hardware, html_pipeline
 from deploy.report.markup import Markup, element, join
-from deploy.report.records import Report
+from deploy.report.outputs import NO_ACCURACY, accuracy_text, output_sentences
+from deploy.report.records import FidelityRecord, Report
 
 _STYLE = Path(__file__).with_name("report.css")
 
@@ -33,7 +34,7 @@ def render_html(report: Report) -> str:
 
 def _header(report: Report) -> Markup:
     pipeline, mapping, fidelity = report["pipeline"], report["mapping"], report["fidelity"]
-    cards = [
+    cards: list[tuple[object, str]] = [
         (f"{report['mean_timesteps']:.2f}", "mean timesteps T"),
         (pipeline["first_latency_ticks"], "ticks to first result"),
         (
@@ -44,14 +45,8 @@ def _header(report: Report) -> Markup:
     ]
     measured = ""
     if fidelity:
-        both = (fidelity["float_accuracy"], fidelity["integer_accuracy"])
-        shares = " → ".join(f"{100 * share:.2f}" for share in both)
-        cards.append((shares, f"% correct of {fidelity['samples']:,}, float → integer"))
-        measured = (
-            f" Accuracy is measured on the first {fidelity['samples']:,} test samples of {report['data']}, "
-            f"with the float network in single precision; both networks choose the same class on "
-            f"{fidelity['same_argmax']:,}."
-        )
+        cards += _accuracy_card(fidelity)
+        measured = f" {_measured(report, fidelity)}"
     if report["data_note"]:
         measured += f" {report['data_note']}."
     return join(
@@ -68,3 +63,41 @@ def _header(report: Report) -> Markup:
             ),
         ]
     )
+
+
+def _accuracy_card(fidelity: FidelityRecord) -> list[tuple[str, str]]:
+    """The accuracies, or the agreement of an output whose logits are not those of classes."""
+    samples = f"{fidelity['samples']:,}"
+    if fidelity["float_accuracy"] is not None:
+        both = " → ".join(
+            accuracy_text(fidelity, field) for field in ("float_accuracy", "integer_accuracy")
+        )
+        function = fidelity["accuracy_function"]
+        if function is None:
+            return [(both.replace("%", ""), f"% correct of {samples}, float → integer")]
+        return [(both, f"{function} of {samples} samples, float → integer")]
+    return [
+        (
+            f"{output['same_argmax_share']:.2%}",
+            f"pixels of {output['name']} with the same largest channel",
+        )
+        for output in fidelity["outputs"]
+        if output["same_argmax_share"] is not None
+    ]
+
+
+def _measured(report: Report, fidelity: FidelityRecord) -> str:
+    """What was compared, on which samples."""
+    on = (
+        f"measured on the first {fidelity['samples']:,} test samples of {report['data']}, with the float "
+        f"network in single precision"
+    )
+    outputs = " ".join(
+        f"{sentence[0].upper()}{sentence[1:]}." for sentence in output_sentences(fidelity)
+    )
+    if fidelity["same_argmax"] is not None:
+        both = f"both networks choose the same class on {fidelity['same_argmax']:,}"
+        return f"Accuracy is {on}; {both}."
+    if fidelity["float_accuracy"] is not None:
+        return f"{fidelity['accuracy_function']} is {on}. {outputs}"
+    return f"Logits are {on}. {outputs} No accuracy is defined: {NO_ACCURACY}."

@@ -29,7 +29,7 @@ def comparison(report: Report) -> Markup:
         f"pipeline: {measured(report)}; array: one sample at a time",
         element(
             "p",
-            "Both compute the same integers, so their accuracy is the same. Cycles, stalls and traffic of "
+            "Both compute the same integers, logits included. Cycles, stalls and traffic of "
             "the array are exact counts. Seconds and joules are these counts times coefficients of different "
             "processes and scopes: the array's leave out control and leakage.",
             class_="quiet",

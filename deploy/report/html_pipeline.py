@@ -15,6 +15,7 @@ from deploy.report.markup import (
     scrolling,
     section,
 )
+from deploy.report.max_pooling import max_pooling_sentence
 from deploy.report.pipeline_tables import (
     alignments_table,
     causes_table,
@@ -72,8 +73,8 @@ def designs(report: Report) -> Markup:
         measured(report),
         element(
             "p",
-            f"Objective: {report['options']['optimize']}. Accuracy is measured on the last training images, "
-            f'at most 1,000, so that the search never sees a test image. "uniform T" is this network with '
+            f"Objective: {report['options']['optimize']}. {_tuning(report)}"
+            f'"uniform T" is this network with '
             f"one T for all. Hops are counted for one spike of every neuron; a spike to another chip counts "
             f"as crossing the whole mesh. The replicas of a population take samples in turn, on cores of "
             f"their own. {profiles(report)}",
@@ -84,6 +85,7 @@ def designs(report: Report) -> Markup:
 
 
 def graph(report: Report) -> Markup:
+    cost = max_pooling_sentence(report)
     return section(
         "graph",
         "Layer graph",
@@ -96,6 +98,7 @@ def graph(report: Report) -> Markup:
             class_="quiet",
         ),
         scrolling(svg_figures.layer_graph(report)),
+        NOTHING if cost is None else element("p", f"{cost[0].upper()}{cost[1:]}."),
     )
 
 
@@ -199,9 +202,30 @@ def alignments(report: Report) -> Markup:
         "alignment",
         "Temporal alignments compared",
         "exact",
-        f"steady state; accuracy on the first {samples} test samples",
-        element("p", "The whole network with each method and the same buffers.", class_="quiet"),
+        f"steady state; accuracy on the first {samples} test samples"
+        if _has_accuracy(report)
+        else "steady state",
+        element(
+            "p",
+            "The whole network with each method and the same buffers."
+            + " Left out: replicate and truncate, since exact max pooling compares counts of whole windows."
+            * (report["max_pooling"] is not None),
+            class_="quiet",
+        ),
         alignments_table(report).for_page(),
+    )
+
+
+def _has_accuracy(report: Report) -> bool:
+    fidelity = report["fidelity"]
+    return fidelity is not None and fidelity["integer_accuracy"] is not None
+
+
+def _tuning(report: Report) -> str:
+    """Where the accuracy of a search is from."""
+    return (
+        "Accuracy is measured on the last training images, at most 1,000, so that the search never sees a "
+        "test image. " * _has_accuracy(report)
     )
 
 

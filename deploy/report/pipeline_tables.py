@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 from deploy.report.markup import per_cent, shape_text
 from deploy.report.records import (
@@ -19,6 +19,7 @@ from deploy.report.records import (
 )
 from deploy.report.tables import (
     Activities,
+    Column,
     Emphasis,
     Lines,
     Metered,
@@ -97,7 +98,7 @@ def designs_table(report: Report) -> Table:
         numbers("chips", None, lambda p: p["num_chips"]),
         numbers("slots", "slots", lambda p: p["num_slots"]),
         numbers("hops", None, lambda p: p["traffic_hops"]),
-        numbers("correct, %", "correct", lambda p: _hundredths(p["accuracy"])),
+        *_accuracy_column(report, "correct, %", lambda p: p["accuracy"]),
         numbers("µs between results", "us", lambda p: Lines(list(p["interval_us"].values()))),
         numbers(
             "nJ per sample",
@@ -224,14 +225,28 @@ def alignments_table(report: Report) -> Table:
         "temporal alignments",
         report["alignment_trade"],
         names("Alignment", "alignment", lambda r: r["method"]),
-        numbers("accuracy, %", "correct", lambda r: _hundredths(r["integer_accuracy"])),
+        *_accuracy_column(report, "accuracy, %", lambda r: r["integer_accuracy"]),
         numbers("first result, ticks", "first", lambda r: r["first_latency_ticks"]),
         numbers("between results, ticks", "ticks", lambda r: r["interval_ticks"]),
     )
 
 
-def _hundredths(share: float | None) -> str | None:
-    return None if share is None else f"{100 * share:.2f}"
+def _accuracy_column(
+    report: Report, heading: str, accuracy: Callable[[Any], float | None]
+) -> list[Column[Any]]:
+    """The share of right classes, or what the user's function gives; no column if there is no accuracy."""
+    fidelity = report["fidelity"]
+    if fidelity is None or fidelity["integer_accuracy"] is None:
+        return []
+    function = fidelity["accuracy_function"]
+    if function is None:
+        return [numbers(heading, "correct", lambda r: _rounded(accuracy(r), 100, 2))]
+    name = function.rpartition(":")[2]
+    return [numbers(function, name, lambda r: _rounded(accuracy(r), 1, 4))]
+
+
+def _rounded(value: float | None, factor: int, digits: int) -> str | None:
+    return None if value is None else f"{factor * value:.{digits}f}"
 
 
 def cores_table(report: Report) -> Table:

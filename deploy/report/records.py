@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from hw_models.pe_array.modes import ModeName
     from toolchain.networks.layer_graph import AlignmentMethod
 
+VERSION = 2  # 1 without outputs and contents of the data set
+
 
 def plain(value: Any) -> Any:
     """Turn a dataclass into plain containers: the record of its name."""
@@ -57,18 +59,39 @@ class SynapseRecord(TypedDict):
     exponent: int
 
 
+class MaxPoolingRecord(TypedDict):
+    """Populations of exact max pooling, and ticks of the pipeline without them, all else as it is."""
+
+    populations: list[str]
+    neurons: int
+    cores: int
+    first_latency_ticks_without: int
+    interval_ticks_without: float
+
+
+class OutputRecord(TypedDict):
+    name: str
+    channels: int
+    height: int
+    width: int
+    same_argmax_share: float | None
+    largest_difference: float
+
+
 class FidelityRecord(TypedDict):
     samples: int
-    float_accuracy: float
-    integer_accuracy: float
-    same_argmax: int
+    accuracy_function: str | None
+    float_accuracy: float | None
+    integer_accuracy: float | None
+    same_argmax: int | None
+    outputs: list[OutputRecord]
     count_difference: dict[str, float]
 
 
 class AlignmentRecord(TypedDict):
     method: AlignmentMethod
     samples: int
-    integer_accuracy: float
+    integer_accuracy: float | None
     first_latency_ticks: int
     interval_ticks: float
 
@@ -339,11 +362,13 @@ class Report(TypedDict):
     options: OptionsRecord
     data: str | None
     data_sha256: str | None
+    data_contents: list[str]
     data_note: str | None
     mean_timesteps: float
     mean_timesteps_by_neurons: float
     populations: list[PopulationRecord]
     synapses: list[SynapseRecord]
+    max_pooling: MaxPoolingRecord | None
     fidelity: FidelityRecord | None
     alignment_trade: list[AlignmentRecord]
     design_points: list[DesignPointRecord]

@@ -8,7 +8,9 @@ from typing import Any
 from deploy.design.compilation import Compilation
 from deploy.report.array_document import array_document
 from deploy.report.comparison import array_rows, pipeline_rows
+from deploy.report.max_pooling import max_pooling_record
 from deploy.report.records import (
+    VERSION,
     CoreRecord,
     PipelineRecord,
     PopulationRecord,
@@ -33,7 +35,6 @@ from toolchain.networks.integer_network.accumulator_bounds import potential_inte
 from toolchain.networks.linear_maps import describe
 
 FORMAT = "qac-deploy report"
-VERSION = 1
 
 
 def report_document(compilation: Compilation) -> Report:
@@ -51,12 +52,14 @@ def report_document(compilation: Compilation) -> Report:
         "options": plain(c.design.options),
         "data": None if c.data_record is None else c.data_record["data"],
         "data_sha256": None if c.data_record is None else c.data_record["data_sha256"],
+        "data_contents": c.data_contents,
         "data_note": c.data_note,
-        "mean_timesteps": sum(timesteps.values()) / len(timesteps),
+        "mean_timesteps": sum(timesteps.values()) / max(len(timesteps), 1),
         "mean_timesteps_by_neurons": sum(t * neurons[n] for n, t in timesteps.items())
-        / sum(neurons.values()),
+        / max(sum(neurons.values()), 1),
         "populations": [_population(c, p) for p in c.design.network.populations],
         "synapses": [_synapse(c, s) for s in c.design.network.synapses],
+        "max_pooling": max_pooling_record(c),
         "fidelity": None if c.fidelity is None else plain(c.fidelity),
         "alignment_trade": [plain(trade) for trade in c.alignment_trade],
         "design_points": [plain(point) for point in c.design_points],

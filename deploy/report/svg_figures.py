@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from textwrap import wrap
 from typing import Any, cast
 
 from deploy.report.array_document import STALLS
@@ -29,6 +30,7 @@ from hw_models.multicore.pipeline.pipeline_ticks import ACTIVITIES
 SAMPLE_COLOURS = 8
 _BOX = (152, 76)
 _COLUMN, _ROW = 222, 104
+_EDGE_CHARACTERS = 10  # that fit between two boxes
 _LABEL_WIDTH, _BAR_WIDTH = 130, 700
 
 
@@ -117,6 +119,7 @@ def _edge(
         middle = (start[0] + stop[0]) / 2
         path = f"M{start[0]},{start[1]} C{middle},{start[1]} {middle},{stop[1]} {stop[0]},{stop[1]}"
         level = (start[1] + stop[1]) / 2
+        maps = [line for m in maps for line in wrap(m, _EDGE_CHARACTERS, break_long_words=False)]
         lines = [(level - 8 - 14 * (len(maps) - 1 - i), m) for i, m in enumerate(maps)]
         words = join(
             element("text", line, x=middle, y=y, class_="edge-label")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
@@ -29,6 +29,7 @@ Record = TypeVar("Record")
 
 _BAR_CHARACTERS, _BAR_PIXELS, _METER_PIXELS = 20, 120, 60
 _PIPE_WIDTH = 140
+_UNLIMITED_WIDTH = 100_000
 
 
 class Emphasis(Enum):
@@ -154,6 +155,17 @@ class Table:
             table.add_row(*cells, style=_TERMINAL_STYLE[row.emphasis])
         return table
 
+    def in_lines(self) -> Iterator[str]:
+        """Markup of one line per cell; the first cell of a row stands out, the others follow below it."""
+        shown = self._keeping([column.short is not None for column in self.columns])
+        for row in shown.rows:
+            for index, (column, cell) in enumerate(zip(shown.columns, row.cells, strict=True)):
+                text = ", ".join(_in_terminal(cell).split("\n"))
+                if index == 0:
+                    yield f"[bold]{text}[/bold]"
+                elif text:
+                    yield f"  {column.short}: {text}" if column.short else f"  {text}"
+
     def for_page(self) -> Markup:
         classes = [column.holds.value for column in self.columns]
         head = (
@@ -196,11 +208,20 @@ def tabulate(
 
 
 def print_table(table: Table, console: Console) -> None:
-    """Print a table under its title; if the output is no terminal, as wide as the table needs to be."""
+    """Print a table under its title; if the output is no terminal, as wide as the table needs to be.
+
+    Where the terminal is too narrow for a column, each row is a list of its cells, so that no figure is cut.
+    """
     console.print(f"\n[italic]{escape(table.title)}[/italic]")
     if not console.is_terminal:
         console = Console(file=console.file, width=max(console.width, _PIPE_WIDTH))
-    console.print(table.for_terminal())
+    in_columns = table.for_terminal()
+    unlimited = console.options.update_width(_UNLIMITED_WIDTH)
+    if console.measure(in_columns, options=unlimited).minimum <= console.width:
+        console.print(in_columns)
+    else:
+        for line in table.in_lines():
+            console.print(line, soft_wrap=True)
 
 
 def _in_terminal(cell: Cell) -> str:

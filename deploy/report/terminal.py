@@ -17,6 +17,8 @@ from deploy.report.array_tables import (
     sweep_table,
     waits_table,
 )
+from deploy.report.max_pooling import max_pooling_sentence
+from deploy.report.outputs import NO_ACCURACY, accuracy_sentence, output_sentences
 from deploy.report.pipeline_tables import (
     IN_SUMMARY,
     comparison_table,
@@ -38,15 +40,17 @@ def print_summary(report: Report, console: Console) -> None:
     pipeline = report["pipeline"]
     console.print(
         f"[bold]{escape(report['model']['file'])}[/bold] on [bold]{escape(report['target']['name'])}[/bold]: "
-        f"mean T {report['mean_timesteps']:.2f}, {_cores(report['mapping'])}"
+        f"{_timesteps(report)}, {_cores(report['mapping'])}"
     )
     if fidelity := report["fidelity"]:
-        drop = 100 * (fidelity["float_accuracy"] - fidelity["integer_accuracy"])
-        console.print(
-            f"accuracy on {fidelity['samples']} test samples of {escape(report['data'] or '')}: "
-            f"float {fidelity['float_accuracy']:.2%}, integer {fidelity['integer_accuracy']:.2%} "
-            f"(drop {drop:.2f} points; same class on {fidelity['same_argmax']})"
-        )
+        data = report["data"] or ""
+        sentence = accuracy_sentence(fidelity, data)
+        if sentence is None:
+            sentence = f"no accuracy on {fidelity['samples']} test samples of {data}: {NO_ACCURACY}"
+        for line in (sentence, *output_sentences(fidelity)):
+            console.print(escape(line))
+    for line in report["data_contents"]:
+        console.print(f"  [dim]data: {escape(line)}[/dim]")
     if note := report["data_note"]:
         console.print(f"[yellow]{escape(note)}[/yellow]")
     print_table(stages_table(report), console)
@@ -54,6 +58,8 @@ def print_summary(report: Report, console: Console) -> None:
         f"[{colour}]{mark}[/{colour}] {name}" for name, (mark, colour) in MARKS.items()
     )
     console.print(f"run shown: {pipeline['samples']} samples; {legend}")
+    if max_pooling := max_pooling_sentence(report):
+        console.print(escape(max_pooling))
     console.print(
         f"\nfirst result after [bold]{pipeline['first_latency_ticks']}[/bold] ticks, then one every "
         f"[bold]{pipeline['interval_exact']}[/bold] ticks (longest firing window: "
@@ -125,6 +131,12 @@ def _pace(profile: str, cost: CostRecord) -> str:
         f"{mesh / cost['interval_s']:.0%} for spikes in the mesh, barriers take "
         f"{cost['barrier_share']:.0%}; {escape(slowest)} sets the pace {pace:.0%} of the time"
     )
+
+
+def _timesteps(report: Report) -> str:
+    if not any(population["kind"] == "spiking" for population in report["populations"]):
+        return "no spiking population: the readout adds up the pixels' integers"
+    return f"mean T {report['mean_timesteps']:.2f}"
 
 
 def _cores(mapping: MappingRecord) -> str:

@@ -70,7 +70,9 @@ def baselines(study: Study, samples: int) -> Experiment:
     longest = max(timesteps)
     qcfs = study.converted(study.qcfs_network(LEVELS))
     slip = study.converted(_steps_alone(study.sliprelu_network(LEVELS)))
-    opened = quantize_activations(study.continued_ann(), lambda: FixedTimestepQuantizer(LEVELS))
+    opened = quantize_activations(
+        study.continued_ann(), lambda: FixedTimestepQuantizer(LEVELS), max_pool="average"
+    )
     held_out = study.dataset.train_pixels[:256]
     balance_thresholds(opened, as_input(held_out, study.dataset.max_value))
     balanced = study.converted(opened)

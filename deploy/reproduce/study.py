@@ -142,7 +142,7 @@ class Study:
 
     def with_activations(self, make_quantizer: Callable[[], ActivationQuantizer]) -> nn.Module:
         """The float ANN with other activations, whose clipping levels are balanced on training images."""
-        module = quantize_activations(self.float_ann(), make_quantizer)
+        module = quantize_activations(self.float_ann(), make_quantizer, max_pool="average")
         images = self.dataset.train_pixels[:512]
         balance_thresholds(module, as_input(images, self.dataset.max_value))
         return module

@@ -15,7 +15,7 @@ from toolchain.datasets import data_record, load_dataset, load_recorded
 from toolchain.files.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from toolchain.method.calibration import CalibrationEpoch, CalibrationPlan, Granularity, calibrate
 from toolchain.method.float_snn import run_float_snn
-from toolchain.networks.layer_graph import AlignmentMethod
+from toolchain.networks.layer_graph import AlignmentMethod, has_classes
 from toolchain.passes.align_edges import align_edges
 from toolchain.passes.change_timesteps import use_uniform_timesteps
 from toolchain.training import accuracy
@@ -41,7 +41,7 @@ class CalibrateOptions:
 
 
 class CalibrationReport(TypedDict):
-    """What was calibrated and measured; accuracies are of the test samples."""
+    """What was calibrated and measured; accuracies are of the test samples, None if there are no classes."""
 
     model: str
     alignment: AlignmentMethod
@@ -53,8 +53,8 @@ class CalibrationReport(TypedDict):
     held_out_error_before: float
     held_out_error_after: float
     test_samples: int
-    accuracy_before: float
-    accuracy_after: float
+    accuracy_before: float | None
+    accuracy_after: float | None
 
 
 def calibrate_model(
@@ -62,6 +62,7 @@ def calibrate_model(
     out: Path,
     options: CalibrateOptions,
     on_epoch: Callable[[CalibrationEpoch], None] = lambda report: None,
+    on_data: Callable[[str], None] = lambda description: None,
 ) -> CalibrationReport:
     """Calibrate a network to the logits of the quantized ANN, which equals the network with averaging.
 
@@ -74,6 +75,7 @@ def calibrate_model(
     else:
         dataset, changed = load_recorded(checkpoint.training, model)
     check_fits(checkpoint.graph, dataset)
+    on_data(dataset.description)
     ann = align_edges(checkpoint.graph, "average")
     graph = checkpoint.graph
     if options.timesteps is not None:
@@ -87,12 +89,15 @@ def calibrate_model(
         granularity=options.granularity,
     )
     result = calibrate(graph, pixels, targets, plan, on_epoch)
-    before, after = (
-        accuracy(
-            run_float_snn(g, dataset.test_pixels, dtype=torch.float32).logits, dataset.test_labels
+    before = after = None
+    if has_classes(graph.readout):
+        before, after = (
+            accuracy(
+                run_float_snn(g, dataset.test_pixels, dtype=torch.float32).logits,
+                dataset.test_labels,
+            )
+            for g in (graph, result.graph)
         )
-        for g in (graph, result.graph)
-    )
     report: CalibrationReport = {
         "model": str(out),
         "alignment": options.alignment,

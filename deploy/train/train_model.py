@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TypedDict
 
 import torch
 
-from toolchain.datasets import data_record, load_dataset
+from toolchain.datasets import Dataset, data_record, load_dataset
+from toolchain.errors import DataError
 from toolchain.files.checkpoint import Checkpoint, save_checkpoint
 from toolchain.files.whole_files import TRAINING_STATE, require_replaceable_file
 from toolchain.importers.torch_module import convert
 from toolchain.method.float_snn import run_float_snn
+from toolchain.method.max_pooling import MaxPool
 from toolchain.method.quantize_activations import (
     average_pooled,
     balance_thresholds,
@@ -29,6 +32,7 @@ from toolchain.training import (
     is_main_process,
     train,
 )
+from toolchain.training.checks import require_convertible
 from toolchain.training.evaluate import as_input
 
 
@@ -38,6 +42,8 @@ class TrainOptions:
 
     Attributes:
         case: quantizer of the paper, 1 to 4.
+        max_timesteps: upper bound of every T.
+        max_pool: whether max pooling stays, or becomes average pooling as in Algorithm 1.
         float_epochs: epochs of the float ANN whose weights quantized training starts from; 0 starts with
             random weights.
         plan: of quantized training.
@@ -49,6 +55,8 @@ class TrainOptions:
     case: int
     float_epochs: int
     plan: TrainingPlan
+    max_timesteps: int = 16
+    max_pool: MaxPool = "average"
 
 
 class TrainReport(TypedDict):
@@ -56,6 +64,7 @@ class TrainReport(TypedDict):
 
     Attributes:
         budget_exceeded_by: use of the timestep budget above its limit; 0 within it or without one.
+        at_the_cap: populations whose T is ``max_timesteps``, and might be larger without it.
         training: the record in the model file.
     """
 
@@ -63,6 +72,7 @@ class TrainReport(TypedDict):
     timesteps: dict[str, int]
     mean_timesteps: float
     budget_exceeded_by: float
+    at_the_cap: list[str]
     training: dict[str, object]
 
 
@@ -71,6 +81,7 @@ def train_model(
     options: TrainOptions,
     on_epoch: Callable[[str, EpochReport], None] = lambda phase, report: None,
     *,
+    on_data: Callable[[str], None] = lambda description: None,
     resume: bool = False,
 ) -> TrainReport | None:
     """Train, convert, compare the float SNN with the quantized ANN on every test image, and save.
@@ -82,25 +93,31 @@ def train_model(
         QacDeployError: the data set or architecture is unknown, or a state file is of another run.
     """
     dataset = load_dataset(options.data)
+    _require_one_class_per_image(dataset)
+    on_data(dataset.description)
     states = {phase: out.with_name(f"{out.name}.{phase}.training") for phase in ("float", "qac")}
     for state in states.values():
         require_replaceable_file(state, TRAINING_STATE)
     torch.manual_seed(options.plan.seed)
     ann = build_model(options.architecture, dataset.input_shape, dataset.num_classes, options.width)
-    module = quantize_activations(ann, QUANTIZER_CASES[options.case])
-    convert(
-        module, dataset.input_shape, dataset.max_value
-    )  # refuse before training what cannot be converted
+    most = options.max_timesteps
+    make_quantizer = partial(
+        QUANTIZER_CASES[options.case], timesteps=min(4, most), max_timesteps=most
+    )
+    module = quantize_activations(ann, make_quantizer, max_pool=options.max_pool)
     accuracies, teacher = {}, None
     settings = {
         "architecture": options.architecture,
         "width": options.width,
         "case": options.case,
         "float_epochs": options.float_epochs,
+        "max_timesteps": options.max_timesteps,
+        "max_pool": options.max_pool,
     }
     if options.float_epochs:
+        require_convertible(module, dataset)
         teacher = train(
-            average_pooled(ann),
+            average_pooled(ann) if options.max_pool == "average" else ann,
             dataset,
             replace(options.plan, epochs=options.float_epochs, budget=None, distillation=0.0),
             lambda report: on_epoch("float", report),
@@ -110,7 +127,7 @@ def train_model(
         )
         logits = ann_logits(teacher, dataset.test_pixels, dataset.max_value)
         accuracies["float_ann_accuracy"] = accuracy(logits, dataset.test_labels)
-        module = quantize_activations(teacher, QUANTIZER_CASES[options.case])
+        module = quantize_activations(teacher, make_quantizer, max_pool=options.max_pool)
         balance_thresholds(module, as_input(dataset.train_pixels[:512], dataset.max_value))
     train(
         module,
@@ -135,6 +152,8 @@ def train_model(
         "architecture": options.architecture,
         "width": options.width,
         "quantizer_case": options.case,
+        "max_timesteps": options.max_timesteps,
+        "max_pool": options.max_pool,
         "float_epochs": options.float_epochs,
         "epochs": options.plan.epochs,
         "seed": options.plan.seed,
@@ -154,5 +173,14 @@ def train_model(
         "timesteps": timesteps,
         "mean_timesteps": sum(timesteps.values()) / len(timesteps),
         "budget_exceeded_by": 0.0 if budget is None else max(0.0, used - budget.limit),
+        "at_the_cap": [n for n, t in timesteps.items() if t == options.max_timesteps],
         "training": training,
     }
+
+
+def _require_one_class_per_image(dataset: Dataset) -> None:
+    if dataset.train_labels.ndim != 1:
+        raise DataError(
+            f"data set '{dataset.name}': its labels are maps of {dataset.train_labels.shape[1:]}, but the "
+            f"built-in networks choose one class per image; train a network of your own on it (README.md)"
+        )

@@ -1,23 +1,26 @@
-"""An integer network as kernels of the array: one kernel for each map of each synapse.
+"""An integer network as kernels of the array: one kernel for each map of each synapse that adds up.
 
 A kernel is a convolution. A dense layer is a 1x1 convolution over the flattened map; an identity and a sum
-pool are depthwise. The synapses of a residual join are kernels that add to the same partial sums one after
-another, and the node unit fires after the last one. In a synapse with several maps (a pool, then a
-convolution), every map but the last leaves a map of sums, which the next one reads as operands.
+pool are depthwise. Maps that only select values are addresses of a kernel, see ``address_maps.py``. The
+synapses of a residual join are kernels that add to the same partial sums one after another, and the node
+unit fires after the last one. In a synapse with several maps (a pool, then a convolution), every map but
+the last leaves a map of sums, which the next one reads as operands.
 
 Only shapes are read from the network, so weights may be arrays that take no memory (``np.broadcast_to``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
-from math import prod
 
 import numpy as np
 from typing_extensions import assert_never
 
+from hw_models.pe_array.address_maps import AddressedMap
+from hw_models.pe_array.kernel_stages import Stage, StagedSynapse, population_parts
 from hw_models.pe_array.loop_nest import Ending, LoopNest
+from hw_models.pe_array.maximum_pools import replaced_populations
 from hw_models.pe_array.modes import Frames, Mode
 from toolchain.errors import UnsupportedNetworkError
 from toolchain.networks.integer_network import (
@@ -28,17 +31,7 @@ from toolchain.networks.integer_network import (
     IntegerSynapse,
 )
 from toolchain.networks.integer_network.network import largest_source_value, step_frames
-from toolchain.networks.linear_maps import (
-    Dense,
-    LinearMap,
-    Pair,
-    Resample,
-    SelectChannels,
-    Shape,
-    WeightedMap,
-    as_grouped_convolution,
-    describe,
-)
+from toolchain.networks.linear_maps import Shape
 
 LARGEST_WEIGHT = 128  # int8
 
@@ -48,7 +41,7 @@ class Operand:
     """The operands of a kernel.
 
     Attributes:
-        shape: feature map ``(C, H, W)``; a dense layer reads the flattened map.
+        shape: the map that the kernel slides over, ``(C, H, W)``; a dense layer reads a flattened map.
         selection: the entry of the map that each frame reads, or None if the frame reads zeros. Entries
             are the source's frames, the bits of a value, or the single count.
         bits: width of one operand.
@@ -101,8 +94,11 @@ class ArrayKernel:
     """One linear map of one synapse, as the array runs it.
 
     Attributes:
-        name: the synapse, followed by "(pool)" for a pool.
-        map_index: position among the synapse's maps.
+        name: the synapse, followed by "(pool)" for sums without weights and "(max pool)" for comparators.
+        stage_index: position among the synapse's kernels.
+        stored: shape of the map in memory that it reads, flattened for a dense layer.
+        source_channels: stored channel of each channel that it reads, -1 for zeros.
+        target_channels: channel of the target, or of the map between, of each channel that it computes.
         weight: shape ``(groups, C_o, C_i, K_h, K_w)``, channels per group.
         exponent: number of bits that sums are shifted left.
     """
@@ -110,7 +106,10 @@ class ArrayKernel:
     name: str
     source: str
     target: str
-    map_index: int
+    stage_index: int
+    stored: Shape
+    source_channels: np.ndarray
+    target_channels: np.ndarray
     nest: LoopNest
     weight: np.ndarray
     exponent: int
@@ -118,9 +117,20 @@ class ArrayKernel:
     leaves: Result
     parameters: NodeParameters
 
+    @property
+    def cost_key(self) -> Hashable:
+        """All that cycles, traffic and energy depend on: kernels with the same key cost the same."""
+        return self.nest, self.reads, self.leaves, self.parameters
 
-def array_kernels(network: IntegerNetwork, mode: Mode) -> list[ArrayKernel]:
+
+def array_kernels(
+    network: IntegerNetwork, mode: Mode, *, with_replaced: bool = False
+) -> list[ArrayKernel]:
     """All kernels of a network in the order in which they run.
+
+    Args:
+        with_replaced: also the kernels into populations that the array does not run, because comparators
+            take the maxima that they are part of. Their counts are then known, too.
 
     Raises:
         UnsupportedNetworkError: the mode needs the same input in every step, and a synapse does not average.
@@ -130,11 +140,14 @@ def array_kernels(network: IntegerNetwork, mode: Mode) -> list[ArrayKernel]:
             f"the PE array's mode {mode} needs 'average' alignment on every synapse; compile with "
             "--alignment average, or use snn_temporal"
         )
+    replaced = set() if with_replaced else replaced_populations(network)
     return [
         kernel
         for population in network.populations
-        for index, synapse in enumerate(network.incoming(population.name))
-        for kernel in _synapse_kernels(network, synapse, index, mode)
+        if not isinstance(population, IntegerInput) and population.name not in replaced
+        for part in population_parts(network, population.name)
+        for position, synapse in enumerate(part)
+        for kernel in _synapse_kernels(network, synapse, mode, position, len(part))
     ]
 
 
@@ -155,7 +168,7 @@ def stores_frames(network: IntegerNetwork, name: str) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class _Values:
-    """The feature map between two maps of a synapse.
+    """The values of a feature map between two maps of a synapse.
 
     Attributes:
         num_entries: values per neuron: one for each frame of the source that is used, or the single count.
@@ -163,7 +176,6 @@ class _Values:
         entry_bits: bits that an entry takes in memory.
     """
 
-    shape: Shape
     num_entries: int
     largest: int
     is_signed: bool
@@ -175,50 +187,61 @@ class _Values:
 
 
 def _synapse_kernels(
-    network: IntegerNetwork, synapse: IntegerSynapse, position: int, mode: Mode
+    network: IntegerNetwork, staged: StagedSynapse, mode: Mode, position: int, num_synapses: int
 ) -> Iterator[ArrayKernel]:
     """The kernels of one synapse.
 
     Args:
-        position: position of the synapse among those into its target.
+        position: position of the synapse among those of its part of the target.
+        num_synapses: number of synapses of that part.
     """
+    synapse, stages = staged.synapse, staged.stages
     target = network[synapse.target]
     assert isinstance(target, IntegerSpiking | IntegerReadout)
     wanted = _wanted_entries(network, synapse, target.timesteps)
     distinct = sorted({entry for entry in wanted if entry is not None})
     values = _source_values(network, synapse, len(distinct))
-    for index, linear_map in enumerate(synapse.maps):
-        is_last = index == len(synapse.maps) - 1
+    for index, stage in enumerate(stages):
+        is_last, mapped = index == len(stages) - 1, stage.mapped
         selection = tuple(wanted) if is_last else tuple(distinct)
         if index > 0:  # the previous map has left one entry for each distinct one, in order
             selection = tuple(None if e is None else distinct.index(e) for e in selection)
-        ending = _ending(network, target, position, mode) if is_last else Ending.MAPS
-        reads = _operand(linear_map, values, selection, mode)
-        weight, stride, padding = _as_convolution(linear_map, reads.shape)
-        sums = _map_of_sums(linear_map, weight, values)
-        pool = "" if isinstance(linear_map, WeightedMap) else " (pool)"
+        ending = Ending.MAPS
+        if is_last:
+            ending = _ending(target, mode) if position == num_synapses - 1 else Ending.JOINS
+        # comparators take whole counts in every mode
+        frames = Frames.WHOLE_VALUE if stage.takes_maximum else mode.frames
+        reads = _operand(mapped, values, selection, frames)
+        sums = values if stage.takes_maximum else _map_of_sums(stage, values)
+        weight = mapped.weight
         nest = LoopNest(
             groups=weight.shape[0],
             output_channels=weight.shape[1],
             input_channels=weight.shape[2],
-            rows=sums.shape[1],
-            columns=sums.shape[2],
+            rows=mapped.size[0],
+            columns=mapped.size[1],
             kernel_size=(weight.shape[3], weight.shape[4]),
-            stride=stride,
-            padding=padding,
-            input_size=reads.shape[1:],
+            stride=mapped.stride,
+            padding=mapped.padding,
+            dilation=mapped.dilation,
+            input_size=mapped.input_size,
+            addresses=mapped.addresses,
             frames=len(reads.selection),
-            sum_frames=mode.frames is Frames.BIT_PLANES,
+            sum_frames=frames is Frames.BIT_PLANES,
             node_steps=target.timesteps if mode.is_spiking else 1,
             adds_sums=is_last and position > 0,
             ending=ending,
-            unit_weights=not isinstance(linear_map, WeightedMap),
+            unit_weights=not stage.has_weights,
+            takes_maximum=stage.takes_maximum,
         )
         yield ArrayKernel(
-            name=f"{synapse.source} -> {synapse.target}{pool}",
+            name=f"{synapse.source} -> {synapse.target}{_label(stage)}",
             source=synapse.source,
             target=synapse.target,
-            map_index=index,
+            stage_index=index,
+            stored=stage.stored,
+            source_channels=mapped.channels,
+            target_channels=mapped.targets,
             nest=nest,
             weight=weight,
             exponent=synapse.exponent if is_last else 0,
@@ -227,6 +250,12 @@ def _synapse_kernels(
             parameters=_parameters(target) if nest.ends_population else NodeParameters(),
         )
         values = sums
+
+
+def _label(stage: Stage) -> str:
+    if stage.takes_maximum:
+        return " (max pool)"
+    return "" if stage.has_weights else " (pool)"
 
 
 def _wanted_entries(
@@ -243,7 +272,6 @@ def _source_values(network: IntegerNetwork, synapse: IntegerSynapse, num_entries
     largest = largest_source_value(network, synapse)
     averages = synapse.alignment == "average"
     return _Values(
-        shape=network[synapse.source].shape,
         num_entries=num_entries,
         largest=largest,
         is_signed=False,
@@ -251,13 +279,12 @@ def _source_values(network: IntegerNetwork, synapse: IntegerSynapse, num_entries
     )
 
 
-def _map_of_sums(linear_map: LinearMap, weight: np.ndarray, values: _Values) -> _Values:
+def _map_of_sums(stage: Stage, values: _Values) -> _Values:
     """The sums that a map leaves, as the next map reads them; sums of weights are signed."""
-    largest, is_signed = values.largest * prod(weight.shape[2:]), values.is_signed
-    if isinstance(linear_map, WeightedMap):
+    largest, is_signed = values.largest * stage.mapped.fan_in, values.is_signed
+    if stage.has_weights:
         largest, is_signed = largest * LARGEST_WEIGHT, True
     return _Values(
-        shape=linear_map.output_shape(values.shape),
         num_entries=values.num_entries,
         largest=largest,
         is_signed=is_signed,
@@ -265,12 +292,8 @@ def _map_of_sums(linear_map: LinearMap, weight: np.ndarray, values: _Values) -> 
     )
 
 
-def _ending(
-    network: IntegerNetwork, target: IntegerSpiking | IntegerReadout, position: int, mode: Mode
-) -> Ending:
-    """What the sums of a synapse's last map become."""
-    if position < len(network.incoming(target.name)) - 1:
-        return Ending.JOINS
+def _ending(target: IntegerSpiking | IntegerReadout, mode: Mode) -> Ending:
+    """What the sums of all synapses become."""
     match target:
         case IntegerSpiking():
             return Ending.FIRES if mode.is_spiking else Ending.QUANTIZES
@@ -281,11 +304,11 @@ def _ending(
 
 
 def _operand(
-    linear_map: LinearMap, values: _Values, selection: tuple[int | None, ...], mode: Mode
+    mapped: AddressedMap, values: _Values, selection: tuple[int | None, ...], frames: Frames
 ) -> Operand:
-    """The operands of a map, as the frames of a mode."""
+    """The operands of a map, as frames."""
     bits, entry_bits = values.bits, values.entry_bits
-    match mode.frames:
+    match frames:
         case Frames.TIMESTEPS:
             pass
         case Frames.WHOLE_VALUE:
@@ -293,10 +316,9 @@ def _operand(
         case Frames.BIT_PLANES:
             selection, bits, entry_bits = tuple(range(bits)), 1, 1
         case _:
-            assert_never(mode.frames)
-    is_dense = isinstance(linear_map, Dense)
+            assert_never(frames)
     return Operand(
-        shape=(prod(values.shape), 1, 1) if is_dense else values.shape,
+        shape=(len(mapped.channels), *mapped.input_size),
         selection=selection,
         bits=bits,
         entry_bits=entry_bits,
@@ -334,12 +356,3 @@ def _parameters(population: IntegerSpiking | IntegerReadout) -> NodeParameters:
         values += [population.threshold, population.initial_potential]
     per_neuron = sum(value.size > population.shape[0] for value in values)
     return NodeParameters(per_channel=len(values) - per_neuron, per_neuron=per_neuron)
-
-
-def _as_convolution(linear_map: LinearMap, shape: Shape) -> tuple[np.ndarray, Pair, Pair]:
-    """Weight ``(groups, C_o, C_i, K_h, K_w)``, stride and padding."""
-    if isinstance(linear_map, Resample | SelectChannels):
-        raise UnsupportedNetworkError(f"the PE array has no {describe(linear_map)}")
-    convolution = as_grouped_convolution(linear_map, shape)
-    weight, groups = convolution.weight, convolution.groups
-    return weight.reshape(groups, -1, *weight.shape[1:]), convolution.stride, convolution.padding

@@ -5,9 +5,10 @@ Each buffer holds the first of these that fits:
 - *weights*: ``kept``, the weights of a group of channels for all its frame tiles; ``tile``, those of one
   tile of output channels, for every row of the map; ``streamed``, fetched for each tile of columns and
   frames.
-- *input*: ``map``, fetched once for all tiles of output channels; ``rows``, the K_h rows under the kernel,
-  so that a row is fetched once per tile of output channels; ``window``, fetched for each tile of columns;
-  ``streamed``, fetched for each iteration of the innermost loop.
+- *input*: ``map``, fetched once for all tiles of output channels; ``rows``, the rows from the first to the
+  last under the kernel (dilation * (K_h - 1) + 1), so that a row is fetched once per tile of output channels;
+  ``window``, likewise of rows and columns, fetched for each tile of columns; ``streamed``, what the taps
+  read, fetched for each iteration of the innermost loop.
 - *partial sums* of a join and *membrane potentials* between frame tiles: ``kept`` for the whole map;
   ``spilled`` off chip, one row at a time.
 
@@ -21,11 +22,20 @@ from dataclasses import dataclass
 from math import ceil, prod
 from typing import Literal, TypeAlias
 
+import numpy as np
 from typing_extensions import assert_never
 
 from hw_models.pe_array.array_description import BufferName, PeArray, require_room
 from hw_models.pe_array.array_kernels import ArrayKernel
-from hw_models.pe_array.loop_nest import Ending, Tiling, tiles, tiling_of
+from hw_models.pe_array.loop_nest import (
+    Ending,
+    Tiling,
+    spans,
+    stored_positions,
+    stored_size,
+    tiles,
+    tiling_of,
+)
 
 WeightPlan: TypeAlias = Literal["none", "kept", "tile", "streamed"]
 InputPlan: TypeAlias = Literal["map", "rows", "window", "streamed"]
@@ -106,15 +116,15 @@ def _weights(kernel: ArrayKernel, array: PeArray) -> WeightPlan:
 
 def _input(kernel: ArrayKernel, array: PeArray, tiling: Tiling) -> InputPlan:
     nest = kernel.nest
-    (height, width), copies = nest.input_size, array.buffers["input"].copies
+    (height, width), copies = stored_size(nest), array.buffers["input"].copies
+    rows = int(np.subtract(*spans(stored_positions(nest, axis=0))[::-1]).max())
     all_bits = nest.input_channels * kernel.reads.loaded_bits(range(nest.frames))
     if _holds(array, "input", (copies if nest.groups > 1 else 1) * height * width * all_bits):
         return "map"
     value_bits = nest.input_channels * most_loaded_bits(kernel, array, tiling)
-    if _holds(array, "input", copies * min(height, nest.kernel_size[0]) * width * value_bits):
+    if _holds(array, "input", copies * rows * width * value_bits):
         return "rows"
-    columns = min(width, (tiling.columns - 1) * nest.stride[1] + nest.kernel_size[1])
-    rows = min(height, nest.kernel_size[0])
+    columns = int(column_spans(tiling).max())
     if _holds(array, "input", copies * rows * columns * value_bits):
         return "window"
     n, s = min(tiling.columns, nest.columns), min(tiling.frames, nest.frames)
@@ -122,6 +132,15 @@ def _input(kernel: ArrayKernel, array: PeArray, tiling: Tiling) -> InputPlan:
     contents = f"{n} x {s} x {v} operands of {kernel.reads.bits} bits"
     require_room(array, "input", ceil(n * s * v * kernel.reads.bits / 8), contents, kernel.name)
     return "streamed"
+
+
+def column_spans(tiling: Tiling) -> np.ndarray:
+    """Columns of the stored map, from the first to the last that is read, under each tile of columns."""
+    first, stop = spans(stored_positions(tiling.nest, axis=1))
+    starts = np.arange(0, tiling.nest.columns, tiling.columns)
+    first = np.where(stop == 0, stop.max(), first)  # outputs that read nothing
+    last_stop = np.maximum.reduceat(stop, starts)
+    return np.maximum(0, last_stop - np.minimum.reduceat(first, starts))
 
 
 def most_loaded_bits(kernel: ArrayKernel, array: PeArray, tiling: Tiling) -> int:

@@ -5,7 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
-from hw_models.pe_array.loop_nest import Dataflow, LoopNest, Unrolling, tiling_of
+from hw_models.pe_array.loop_nest import (
+    Dataflow,
+    LoopNest,
+    Unrolling,
+    tap_positions,
+    tiling_of,
+)
 
 PIPELINE_CYCLES = 2
 """Cycles from the last iteration until its partial sums are complete: operands arrive, sums are combined.
@@ -87,15 +93,8 @@ def array_cycles(nest: LoopNest, unrolling: Unrolling, dataflow: Dataflow) -> in
 
 
 def in_range_pairs(nest: LoopNest, axis: int) -> int:
-    """Number of pairs (output position, kernel offset) along an axis that read the map, not its padding."""
-    positions = (nest.rows, nest.columns)[axis]
-    size, stride, padding = nest.input_size[axis], nest.stride[axis], nest.padding[axis]
-    total = 0
-    for offset in range(nest.kernel_size[axis]):
-        first = max(0, -((offset - padding) // stride))  # ceil((padding - offset) / stride)
-        last = min(positions - 1, (size - 1 + padding - offset) // stride)
-        total += max(0, last - first + 1)
-    return total
+    """Number of pairs (output position, kernel tap) along an axis that read the map, not its padding."""
+    return int((tap_positions(nest, axis) >= 0).sum())
 
 
 def _node_stalls(nest: LoopNest, unrolling: Unrolling, dataflow: Dataflow) -> int:

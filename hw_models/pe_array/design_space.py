@@ -9,7 +9,7 @@ from math import ceil
 from hw_models.pe_array.array_description import BufferName, PeArray
 from hw_models.pe_array.array_kernels import ArrayKernel, array_kernels
 from hw_models.pe_array.buffer_plan import potential_word_bits
-from hw_models.pe_array.estimate import ArrayEstimate, estimate_array
+from hw_models.pe_array.estimate import ArrayEstimate, estimate_kernels
 from hw_models.pe_array.loop_nest import Unrolling
 from hw_models.pe_array.modes import Mode
 from toolchain.errors import TargetError
@@ -52,7 +52,7 @@ def sweep_unrollings(
     for unrolling in unrollings(array.unrolling.num_elements):
         try:
             wide = with_wide_ports(array, unrolling, kernels)
-            designs.append(estimate_array(network, wide, mode))
+            designs.append(estimate_kernels(kernels, wide, mode))
         except TargetError:
             continue
         finally:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from hw_models.pe_array.array_description import PeArray
@@ -74,8 +74,23 @@ def estimate_array(network: IntegerNetwork, array: PeArray, mode: Mode) -> Array
         UnsupportedNetworkError: the mode needs averaging, and a synapse does not average.
         TargetError: a buffer cannot hold a row of a layer.
     """
-    layers = tuple(estimate_kernel(kernel, array) for kernel in array_kernels(network, mode))
-    return ArrayEstimate(mode=mode, array=array, layers=layers)
+    return estimate_kernels(array_kernels(network, mode), array, mode)
+
+
+def estimate_kernels(kernels: Iterable[ArrayKernel], array: PeArray, mode: Mode) -> ArrayEstimate:
+    """Cycles, traffic and energy of the kernels of a network, each different one computed once.
+
+    Raises:
+        TargetError: a buffer cannot hold a row of a layer.
+    """
+    known: dict[Hashable, LayerEstimate] = {}
+    layers = []
+    for kernel in kernels:
+        key = kernel.cost_key
+        if (layer := known.get(key)) is None:
+            layer = known[key] = estimate_kernel(kernel, array)
+        layers.append(layer if layer.kernel is kernel else replace(layer, kernel=kernel))
+    return ArrayEstimate(mode=mode, array=array, layers=tuple(layers))
 
 
 def estimate_kernel(

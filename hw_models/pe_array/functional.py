@@ -19,7 +19,7 @@ from hw_models.pe_array.loop_nest import (
     tiling_of,
 )
 from hw_models.pe_array.modes import SNN_TEMPORAL, Mode
-from hw_models.pe_array.operands import Activity, frame_operand, source_values
+from hw_models.pe_array.operands import Activity, frame_operand, selected_values, source_values
 from toolchain.networks.integer_network import IntegerNetwork, IntegerReadout, IntegerSpiking
 
 
@@ -43,6 +43,8 @@ def run_on_array(
 ) -> ArrayRun:
     """Run a network in the array's loop order.
 
+    Populations that the array does not run, as comparators take their maxima, are computed besides.
+
     Args:
         pixels: integers of shape ``(B, C, H, W)``.
         mode: a spiking mode.
@@ -54,17 +56,18 @@ def run_on_array(
     trains: dict[str, np.ndarray] = {}
     counts: dict[str, np.ndarray] = {}
     activity = Activity(pixels=pixels, counts=counts, trains=trains)
-    logits = np.empty(0)
+    logits = np.empty((len(pixels), *network.readout.shape), np.int64)
     sums: np.ndarray | None = None  # sums of the target so far
     maps: np.ndarray | None = None  # values that the next map of the synapse reads
-    for kernel in array_kernels(network, mode):
+    for kernel in array_kernels(network, mode, with_replaced=True):
         target = network[kernel.target]
-        if kernel.map_index == 0:
+        if kernel.stage_index == 0:
             maps = source_values(network, kernel, activity)
         assert maps is not None
-        node = None
+        maps = selected_values(kernel, maps)
+        channels, node = kernel.target_channels, None
         if isinstance(target, IntegerSpiking) and kernel.nest.fires:
-            node = _NodeUnit(target, len(pixels))
+            node = _NodeUnit(target, channels, len(pixels))
         left = sums if kernel.nest.adds_sums else None
         result = _run_kernel(kernel, array.unrolling, array.dataflow, maps, left, node)
         if kernel.nest.ending is Ending.MAPS:
@@ -72,18 +75,16 @@ def run_on_array(
         else:
             sums = result
         if node is not None:
-            trains[kernel.target], counts[kernel.target] = node.spikes, node.spikes.sum(1)
+            shape = (*node.spikes.shape[:2], *target.shape)
+            fired = trains.setdefault(kernel.target, np.empty(shape, bool))
+            fired[:, :, channels] = node.spikes
+            counts[kernel.target] = fired.sum(1)
         if isinstance(target, IntegerReadout) and kernel.nest.ending is Ending.READS_OUT:
             steps = target.timesteps if kernel.nest.sum_frames else 1
             # the bias is a current of every step
-            logits = (result.sum(1) * steps + target.bias * target.timesteps).reshape(
-                len(pixels), -1
-            )
-    return ArrayRun(
-        counts=counts,
-        trains={name: train.astype(bool) for name, train in trains.items()},
-        logits=logits,
-    )
+            bias = np.broadcast_to(target.bias, target.shape) * target.timesteps
+            logits[:, channels] = result.sum(1) * steps + bias[channels]
+    return ArrayRun(counts=counts, trains=trains, logits=logits.reshape(len(pixels), -1))
 
 
 def _frames(kernel: ArrayKernel, values: np.ndarray) -> np.ndarray:
@@ -135,28 +136,38 @@ def _accumulate(
     """Partial sums of each iteration of the outer loops, ``(B, frames, channels, columns)``."""
     nest = kernel.nest
     (top, left), (down, right) = nest.padding, nest.stride
+    next_row, next_column = nest.dilation
     kernel_rows, kernel_columns = nest.kernel_size
     padded = np.pad(operands, ((0, 0), (0, 0), (0, 0), (top, top), (left, left)))
     by_group = padded.reshape(*padded.shape[:2], nest.groups, -1, *padded.shape[3:])
     weight = kernel.weight.reshape(nest.groups, nest.output_channels, -1).astype(np.int64)
     for tile in outer_loops(tiling, dataflow):
-        rows = slice(tile.row * down, tile.row * down + kernel_rows)
+        first = tile.row * down
+        rows = slice(first, first + (kernel_rows - 1) * next_row + 1, next_row)
         window = by_group[:, _slice(tile.frames), tile.group, :, rows]
-        reads = [[column * right + k_w for column in tile.columns] for k_w in range(kernel_columns)]
+        reads = [
+            [column * right + k_w * next_column for column in tile.columns]
+            for k_w in range(kernel_columns)
+        ]
         columns = window[..., reads]  # (B, frames, C_i, K_h, K_w, columns)
         flat = columns.reshape(*columns.shape[:2], -1, len(tile.columns))
-        yield tile, weight[tile.group, _slice(tile.channels)] @ flat
+        if nest.takes_maximum:
+            yield tile, flat.max(axis=2, keepdims=True)
+        else:
+            yield tile, weight[tile.group, _slice(tile.channels)] @ flat
 
 
 class _NodeUnit:
-    """Membrane potentials and spikes of one population."""
+    """Membrane potentials and spikes of some channels of a population."""
 
-    def __init__(self, population: IntegerSpiking, batch: int) -> None:
-        shape = (batch, *population.shape)
-        self.potential = np.broadcast_to(population.initial_potential, shape).copy()
-        self.threshold = np.broadcast_to(population.threshold, population.shape)
-        self.bias = np.broadcast_to(population.bias, population.shape)
-        self.spikes = np.zeros((batch, population.timesteps, *population.shape), np.int64)
+    def __init__(self, population: IntegerSpiking, channels: np.ndarray, batch: int) -> None:
+        def of_channels(parameter: np.ndarray) -> np.ndarray:
+            return np.broadcast_to(parameter, population.shape)[channels]
+
+        self.threshold, self.bias = of_channels(population.threshold), of_channels(population.bias)
+        start = of_channels(population.initial_potential)
+        self.potential = np.broadcast_to(start, (batch, *start.shape)).copy()
+        self.spikes = np.zeros((batch, population.timesteps, *start.shape), np.int64)
 
     def fire(self, sums: np.ndarray, steps: range, here: tuple[slice, int, slice]) -> None:
         """Fire some timesteps of the neurons at ``here``, each step on its own sum or all on the same one."""

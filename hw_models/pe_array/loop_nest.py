@@ -6,7 +6,9 @@ A kernel is one linear map of one synapse into the partial sums of its target. F
         for k_h: for k_w: for i in C_i/V: P_sum += W x I             one cycle each, M x N x S x V elements
         node unit
 
-With time outermost, the frame loop is around o, h and w. The schedule decides what the F *frames* are:
+A tap reads the map at ``h * stride + k_h * dilation - padding``, and that row from where the addresses say it
+is stored. With time outermost, the frame loop is around o, h and w. The schedule decides what the F *frames*
+are:
 
 - ``temporal``: the T_l timesteps, as in the paper. With averaging alignment, all frames are the same count.
 - ``bit_planes``: the bits of the count. Averaging makes the partial sum the same in every timestep, so it
@@ -18,10 +20,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from math import ceil, prod
 from typing import Literal, TypeAlias
 
+import numpy as np
+
 from toolchain.networks.linear_maps import Pair
+
+Addresses: TypeAlias = tuple[int, ...] | None
+"""Stored position of each row, or column, of an input map; -1 for zeros, None if each is at its own place."""
 
 
 class Ending(Enum):
@@ -82,12 +90,16 @@ class LoopNest:
     """Loop bounds of one kernel; channels are per group.
 
     Attributes:
+        dilation: rows and columns of the map from one tap of the kernel to the next.
+        input_size: the map that the kernel slides over.
+        addresses: where the rows and the columns of that map are stored.
         frames: F.
         sum_frames: frames are bit planes, shifted and added up to one sum; otherwise each frame has a sum.
         node_steps: firing steps of the node unit: T_l, or 1 for the quantizer of an ANN.
         adds_sums: the kernel adds to the sums of an earlier kernel (residual join).
         ending: what becomes of the sums.
         unit_weights: every weight is 1 and none is read (sum pool).
+        takes_maximum: elements compare operands and keep the larger one instead of adding (max pool).
     """
 
     groups: int
@@ -98,13 +110,16 @@ class LoopNest:
     kernel_size: Pair  # K_h, K_w
     stride: Pair
     padding: Pair
+    dilation: Pair = (1, 1)
     input_size: Pair  # H_i, W_i
+    addresses: tuple[Addresses, Addresses] = (None, None)
     frames: int
     sum_frames: bool
     node_steps: int
     adds_sums: bool
     ending: Ending
     unit_weights: bool
+    takes_maximum: bool = False
 
     def __post_init__(self) -> None:
         assert self.sum_frames or not self.fires or self.node_steps == self.frames
@@ -181,6 +196,57 @@ def tiling_of(nest: LoopNest, unrolling: Unrolling, dataflow: Dataflow) -> Tilin
         frames=unrolling.timesteps if column_groups == 1 else nest.frames,
         input_channels=unrolling.input_channels,
     )
+
+
+@lru_cache(maxsize=1024)  # the same for every unrolling of a sweep
+def tap_positions(nest: LoopNest, axis: int) -> np.ndarray:
+    """Position on the input map that each output reads through each tap of the kernel, see ``Addresses``.
+
+    Args:
+        axis: 0 for rows, 1 for columns.
+
+    Returns:
+        int64 ``(outputs, taps)``; -1 where the tap meets a zero of the padding or of the addresses, which
+        is not read.
+    """
+    outputs = np.arange((nest.rows, nest.columns)[axis])[:, None] * nest.stride[axis]
+    taps = np.arange(nest.kernel_size[axis]) * nest.dilation[axis]
+    positions = outputs + taps - nest.padding[axis]
+    is_read = (positions >= 0) & (positions < nest.input_size[axis])
+    if (addresses := nest.addresses[axis]) is not None:
+        is_read &= np.array(addresses)[np.where(is_read, positions, 0)] >= 0
+    result = np.where(is_read, positions, -1)
+    result.flags.writeable = False
+    return result
+
+
+def stored_positions(nest: LoopNest, axis: int) -> np.ndarray:
+    """Stored position of each tap of each output, int64 ``(outputs, taps)``; -1 where nothing is read."""
+    positions, addresses = tap_positions(nest, axis), nest.addresses[axis]
+    return (
+        positions
+        if addresses is None
+        else np.where(positions < 0, -1, np.array(addresses)[positions])
+    )
+
+
+def stored_size(nest: LoopNest) -> Pair:
+    """Rows and columns of the stored map from the first to the last that the input map has."""
+
+    def length(axis: int) -> int:
+        if (addresses := nest.addresses[axis]) is None:
+            return nest.input_size[axis]
+        stored = [address for address in addresses if address >= 0]
+        return max(stored) + 1 - min(stored) if stored else 0
+
+    return length(0), length(1)
+
+
+def spans(positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """First position of each row of ``positions``, and the one after the last; both 0 if all are -1."""
+    stop = positions.max(axis=1) + 1
+    first = np.where(positions < 0, stop[:, None], positions).min(axis=1)
+    return first, stop
 
 
 def tiles(size: int, tile: int) -> Iterator[range]:

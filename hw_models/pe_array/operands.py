@@ -31,11 +31,12 @@ class Activity:
 def kernel_values(
     network: IntegerNetwork, mode: Mode, activity: Activity
 ) -> Iterator[tuple[ArrayKernel, np.ndarray]]:
-    """Each kernel with the values it reads, int64 ``(B, entries, C, H, W)``."""
+    """Each kernel with the values it reads, int64 ``(B, entries, C, H, W)``, see ``selected_values``."""
     values = np.empty(0)
     for kernel in array_kernels(network, mode):
-        if kernel.map_index == 0:
+        if kernel.stage_index == 0:
             values = source_values(network, kernel, activity)
+        values = selected_values(kernel, values)
         yield kernel, values
         if kernel.nest.ending is Ending.MAPS:
             values = _map_of_sums(kernel, values)
@@ -52,6 +53,23 @@ def source_values(network: IntegerNetwork, kernel: ArrayKernel, activity: Activi
     if synapse.alignment == "average":
         return activity.counts[kernel.source].astype(np.int64)[:, None]
     return activity.trains[kernel.source].astype(np.int64)
+
+
+def selected_values(kernel: ArrayKernel, stored: np.ndarray) -> np.ndarray:
+    """The map that a kernel slides over, int64 ``(B, entries, C, H, W)``.
+
+    Args:
+        stored: the map in memory, ``(B, entries, ...)``.
+    """
+    values = stored.reshape(*stored.shape[:2], *kernel.stored)
+    rows, columns = kernel.nest.addresses
+    for axis, addresses in ((2, kernel.source_channels), (3, rows), (4, columns)):
+        if addresses is not None:
+            at = np.array(addresses)
+            is_zero = (at < 0).reshape(-1, *[1] * (4 - axis))
+            values = np.where(is_zero, 0, values.take(np.maximum(at, 0), axis))
+    height, width = kernel.nest.input_size
+    return values[..., :height, :width]
 
 
 def frame_operand(kernel: ArrayKernel, values: np.ndarray, entry: int | None) -> np.ndarray:
@@ -80,6 +98,7 @@ def sums_of_entries(kernel: ArrayKernel, values: np.ndarray) -> np.ndarray:
     """Apply a kernel's map to every entry at once, without tiles: int64 ``(B, entries, C_o, H_o, W_o)``."""
     nest = kernel.nest
     (top, left), (down, right) = nest.padding, nest.stride
+    next_row, next_column = nest.dilation
     shape = (*values.shape[:2], nest.groups, nest.input_channels, *nest.input_size)
     padded = np.pad(
         values.reshape(shape), ((0, 0), (0, 0), (0, 0), (0, 0), (top, top), (left, left))
@@ -88,10 +107,13 @@ def sums_of_entries(kernel: ArrayKernel, values: np.ndarray) -> np.ndarray:
     sums = np.zeros(outputs, np.int64)
     weight = kernel.weight.astype(np.int64)
     for k_h, k_w in np.ndindex(nest.kernel_size):
-        rows = slice(k_h, k_h + (nest.rows - 1) * down + 1, down)
-        columns = slice(k_w, k_w + (nest.columns - 1) * right + 1, right)
+        first, left_most = k_h * next_row, k_w * next_column
+        rows = slice(first, first + (nest.rows - 1) * down + 1, down)
+        columns = slice(left_most, left_most + (nest.columns - 1) * right + 1, right)
         window = padded[..., rows, columns]
-        if nest.unit_weights:
+        if nest.takes_maximum:
+            np.maximum(sums, window, out=sums)
+        elif nest.unit_weights:
             sums += window
         else:
             sums += np.einsum("goc,begchw->begohw", weight[..., k_h, k_w], window)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass, replace
 
 from hw_models.pe_array.array_description import PeArray
 from hw_models.pe_array.array_kernels import ArrayKernel
@@ -29,6 +30,17 @@ class Roofline:
     bandwidth_roof: float
     attained: float
     stall_free_bytes_per_cycle: int | None
+
+
+def rooflines(kernels: Iterable[ArrayKernel], array: PeArray) -> tuple[Roofline, ...]:
+    """The roofline of each kernel, each different one computed once."""
+    known: dict[Hashable, Roofline] = {}
+    roofs = []
+    for kernel in kernels:
+        if kernel.cost_key not in known:
+            known[kernel.cost_key] = roofline(kernel, array)
+        roofs.append(replace(known[kernel.cost_key], name=kernel.name))
+    return tuple(roofs)
 
 
 def roofline(kernel: ArrayKernel, array: PeArray) -> Roofline:

@@ -22,10 +22,19 @@ from hw_models.pe_array.buffer_plan import (
     OperandName,
     carries_membranes,
     carries_sums,
+    column_spans,
     potential_word_bits,
 )
 from hw_models.pe_array.closed_form import in_range_pairs
-from hw_models.pe_array.loop_nest import Ending, Tiling, tiles, tiling_of
+from hw_models.pe_array.loop_nest import (
+    Ending,
+    Tiling,
+    spans,
+    stored_positions,
+    stored_size,
+    tiles,
+    tiling_of,
+)
 
 OPERANDS: tuple[OperandName, ...] = (
     "output", "psum", "membrane", "parameter", "weight", "input"
@@ -133,21 +142,15 @@ def _input_bits(
 ) -> np.ndarray:
     """Bits of the input that each row tile fetches."""
     nest = kernel.nest
-    tops = np.arange(nest.rows) * nest.stride[0] - nest.padding[0]
-    first = np.clip(tops, 0, nest.input_size[0])
-    stop = np.maximum(first, np.clip(tops + nest.kernel_size[0], 0, nest.input_size[0]))
+    positions = stored_positions(nest, axis=0)
+    first, stop = spans(positions)
     entries = [{kernel.reads.selection[frame] for frame in tile} - {None} for tile in frame_tiles]
     by_frame = [len(e) for e in entries]
     match plan.input:
         case "window":
-            lefts = np.arange(0, nest.columns, tiling.columns)
-            rights = np.minimum(lefts + tiling.columns, nest.columns) - 1
-            left = np.clip(lefts * nest.stride[1] - nest.padding[1], 0, nest.input_size[1])
-            right = rights * nest.stride[1] - nest.padding[1] + nest.kernel_size[1]
-            columns = np.maximum(0, np.clip(right, 0, nest.input_size[1]) - left).sum()
-            rows = stop - first
+            columns, rows = column_spans(tiling).sum(), stop - first
         case "streamed":
-            columns, rows = in_range_pairs(nest, axis=1), stop - first
+            columns, rows = in_range_pairs(nest, axis=1), (positions >= 0).sum(axis=1)
             by_frame = [
                 sum(
                     kernel.reads.loaded_bits(outer[tile.start : tile.stop])
@@ -157,9 +160,8 @@ def _input_bits(
                 for outer in frame_tiles
             ]
         case "map" | "rows":
-            columns = nest.input_size[1]
-            held = np.concatenate([[0], stop[:-1]])  # rows up to here are in the buffer
-            rows = np.maximum(0, stop - np.maximum(first, held))
+            columns = stored_size(nest)[1]
+            rows = _fetched_rows(first, stop, keeps_map=plan.input == "map")
         case _:
             assert_never(plan.input)
     if plan.input == "map":
@@ -169,6 +171,19 @@ def _input_bits(
         is_first_channel_tile = np.arange(tiling.num_channel_tiles) == 0
         bits = bits * is_first_channel_tile[:, None]
     return bits
+
+
+def _fetched_rows(first: np.ndarray, stop: np.ndarray, *, keeps_map: bool) -> np.ndarray:
+    """How many rows of the map each output row fetches.
+
+    Args:
+        first, stop: rows that each output row needs in the buffer.
+        keeps_map: the buffer keeps all rows; otherwise those of the previous output row.
+    """
+    rows = np.arange(stop.max(initial=0))
+    needed = (rows >= first[:, None]) & (rows < stop[:, None])
+    held = np.logical_or.accumulate(needed, axis=0) if keeps_map else needed
+    return (needed & ~np.pad(held, ((1, 0), (0, 0)))[:-1]).sum(axis=1)
 
 
 def _by_frame_tile(values: list) -> np.ndarray:

@@ -30,7 +30,7 @@ from typing_extensions import assert_never
 from hw_models.pe_array.array_description import PeArray
 from hw_models.pe_array.array_kernels import ArrayKernel
 from hw_models.pe_array.group_times import Axis, Iterations, axis_of_frames, on_axes
-from hw_models.pe_array.loop_nest import Tiling, tiles, tiling_of
+from hw_models.pe_array.loop_nest import Tiling, tap_positions, tiles, tiling_of
 from hw_models.pe_array.operands import frame_operand
 from hw_models.pe_array.tile_transfers import tile_sizes
 
@@ -132,8 +132,8 @@ def _common_iterations(
     iterations = np.zeros((*blocks.shape[:3], len(starts)), np.int32)
     columns_read = np.zeros_like(iterations)
     for k_w in range(nest.kernel_size[1]):
-        reads = np.arange(nest.columns) * nest.stride[1] + k_w - nest.padding[1]
-        in_range = (reads >= 0) & (reads < nest.input_size[1])
+        reads = tap_positions(nest, axis=1)[:, k_w]
+        in_range = reads >= 0
         lanes = np.zeros((*blocks.shape[:3], nest.columns), bool)
         lanes[..., in_range] = blocks[..., reads[in_range]]
         left = np.logical_or.reduceat(lanes, starts, axis=3)
@@ -214,8 +214,8 @@ def _window_sums(kernel: ArrayKernel, values: np.ndarray) -> np.ndarray:
     nest = kernel.nest
     sums = np.zeros((*values.shape[:2], nest.columns), np.int64)
     for k_w in range(nest.kernel_size[1]):
-        reads = np.arange(nest.columns) * nest.stride[1] + k_w - nest.padding[1]
-        in_range = (reads >= 0) & (reads < nest.input_size[1])
+        reads = tap_positions(nest, axis=1)[:, k_w]
+        in_range = reads >= 0
         sums[..., in_range] += values[..., reads[in_range]]
     return _kernel_rows(kernel, sums[:, None])[:, 0]
 
@@ -225,7 +225,7 @@ def _kernel_rows(kernel: ArrayKernel, by_row: np.ndarray) -> np.ndarray:
     nest = kernel.nest
     sums = np.zeros((*by_row.shape[:2], nest.rows, by_row.shape[3]), np.int64)
     for k_h in range(nest.kernel_size[0]):
-        reads = np.arange(nest.rows) * nest.stride[0] + k_h - nest.padding[0]
-        in_range = (reads >= 0) & (reads < nest.input_size[0])
+        reads = tap_positions(nest, axis=0)[:, k_h]
+        in_range = reads >= 0
         sums[:, :, in_range] += by_row[:, :, reads[in_range]]
     return sums

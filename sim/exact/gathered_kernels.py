@@ -45,10 +45,11 @@ def scaled_convolution(
         convolve = gathered_convolution(convolution, factors, scales.device)
     else:
         weight = torch.from_numpy(np.ascontiguousarray(convolution.weight)).to(per_channel)
-        stride, padding, groups = convolution.stride, convolution.padding, convolution.groups
+        stride, padding, dilation = convolution.stride, convolution.padding, convolution.dilation
+        groups = convolution.groups
 
         def convolve(values: Tensor) -> Tensor:
-            return F.conv2d(values.to(weight), weight, None, stride, padding, groups=groups)
+            return F.conv2d(values.to(weight), weight, None, stride, padding, dilation, groups)
 
     def kernel(values: Tensor) -> Tensor:
         result = convolve(values) * per_channel
@@ -112,14 +113,15 @@ def _windows(values: Tensor, convolution: Convolution) -> Tensor:
     """The window of each output pixel: ``(B * rows * columns, kernel height * kernel width * C)``."""
     frames = values.permute(0, 2, 3, 1)
     (down, right), (height, width) = convolution.padding, convolution.kernel
+    between_rows, between_columns = convolution.dilation
     if down or right:
         frames = F.pad(frames, (0, 0, right, right, down, down))
     dtype, shape = frames.dtype, frames.shape
     if frames.element_size() == 1 and shape[3] % 8 == 0:
         # eight channels are copied as one number; flat, since an axis of one may have any stride
         frames = frames.contiguous().flatten().view(torch.int64).view(*shape[:3], -1)
-    windows = frames.unfold(1, height, convolution.stride[0]).unfold(
-        2, width, convolution.stride[1]
-    )
+    windows = frames.unfold(1, between_rows * (height - 1) + 1, convolution.stride[0]).unfold(
+        2, between_columns * (width - 1) + 1, convolution.stride[1]
+    )[..., ::between_rows, ::between_columns]
     rows = windows.permute(0, 1, 2, 4, 5, 3).flatten(3).flatten(0, 2)
     return rows.view(dtype)

@@ -20,6 +20,7 @@ from sim.exact.closed_form import (
     spikes_after,
     trains_of_currents,
 )
+from sim.exact.count_differences import CountDifferences, count_differences
 from sim.exact.layer_sums import LayerOptions, Sums, fused_sums, integer_sums, travels_in_bytes
 from sim.exact.linear_kernels import LARGEST_BYTE
 from sim.torch_maps import exact_type
@@ -38,6 +39,7 @@ PROBE_SAMPLES = 8
 class Form(Enum):
     """The meaning of a layer's sums; tests see by it which arithmetic is in use."""
 
+    DIFFERENCES = "the counts themselves, in bytes, without a product"
     COUNTS = "the counts themselves, in bytes"
     SMALL_LEVELS = "levels that fit a signed byte; cut off, they are the counts"
     LEVELS = "levels; cut off, they are the counts"
@@ -55,7 +57,7 @@ class CountLayer:
     """
 
     population: IntegerSpiking
-    sums: Sums
+    sums: Sums | CountDifferences
     finish: Callable[[Tensor], Tensor]
     form: Form
 
@@ -168,7 +170,8 @@ def _prepare(
                 return _train_layer(network, population, options)
             if not _is_usual(population):
                 return _layer_of_currents(network, population, options)
-            fused = _fused_layer(network, population, options)
+            subtracted = _layer_of_differences(network, population, options)
+            fused = subtracted or _fused_layer(network, population, options)
             return fused or _layer_of_window_sums(network, population, options)
         case _:
             assert_never(population)
@@ -178,6 +181,24 @@ def _is_usual(population: IntegerSpiking) -> bool:
     """``0 <= V0 < Theta`` for every neuron, so the floating-point forms hold."""
     start = population.initial_potential
     return bool(((start >= 0) & (start < population.threshold)).all())
+
+
+def _layer_of_differences(
+    network: IntegerNetwork, population: IntegerSpiking, options: LayerOptions
+) -> CountLayer | None:
+    """Counts that are the difference of others, as those of a maximum, in bytes; else None."""
+    incoming = network.incoming(population.name)
+    if options.largest_factor == 0 or not all(
+        travels_in_bytes(largest, options)
+        for largest in (population.timesteps, *(largest_source_value(network, s) for s in incoming))
+    ):
+        return None
+    differences = count_differences(network, population, largest_byte=LARGEST_BYTE)
+    if differences is None:
+        return None
+    return CountLayer(
+        population=population, sums=differences, finish=lambda counts: counts, form=Form.DIFFERENCES
+    )
 
 
 def _fused_layer(

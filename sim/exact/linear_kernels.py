@@ -30,7 +30,8 @@ from torch import Tensor
 from typing_extensions import assert_never
 
 from sim.exact.gathered_kernels import LARGEST_SIGNED_BYTE, matrix_product, scaled_convolution
-from sim.torch_maps import EXACT_INTEGERS
+from sim.exact.selection_kernels import resampling_kernel, selection_kernel
+from sim.torch_maps import EXACT_INTEGERS, sum_pool
 from toolchain.errors import DeviceError
 from toolchain.networks.linear_maps import (
     Convolution,
@@ -43,6 +44,7 @@ from toolchain.networks.linear_maps import (
     Shape,
     SumPool,
     as_grouped_convolution,
+    window_taps,
 )
 
 LARGEST_BYTE = 255
@@ -138,7 +140,8 @@ def convolution_kernel(
         factors = _tensor(scales, dtype, device)
         return scaled_convolution(convolution, factors, offset, dtype=dtype, factors=dtype)
     weight = _tensor(convolution.weight, dtype, device) * factor
-    stride, padding, groups = convolution.stride, convolution.padding, convolution.groups
+    stride, padding, dilation = convolution.stride, convolution.padding, convolution.dilation
+    groups = convolution.groups
     is_trusted = channels_last_is_trusted(convolution, shape)
     if is_trusted:
         weight = weight.contiguous(memory_format=torch.channels_last)
@@ -147,7 +150,7 @@ def convolution_kernel(
         values = values.to(dtype)
         if not is_trusted:  # channels first by its strides, too: a single channel suits both orders
             values = values.contiguous().flatten(1).view(values.shape)
-        return F.conv2d(values, weight, offset, stride, padding, groups=groups)
+        return F.conv2d(values, weight, offset, stride, padding, dilation, groups)
 
     return kernel
 
@@ -174,15 +177,15 @@ def scaling_kernel(
             convolution, factors, constants, dtype=dtype, factors=torch.int8, limits=limits
         )
     stride, padding = list(convolution.stride), list(convolution.padding)
-    groups = convolution.groups
+    dilation, groups = list(convolution.dilation), convolution.groups
     packed = torch.ops.onednn.qconv_prepack(
-        _tensor(convolution.weight, torch.int8), factors, 1.0, 0, stride, padding, [1, 1], groups,
+        _tensor(convolution.weight, torch.int8), factors, 1.0, 0, stride, padding, dilation, groups,
         None,
     )  # fmt: skip
     zeros = torch.zeros(len(scales), dtype=torch.int64)
     attribute, ends = ("none", []) if limits is None else ("hardtanh", [float(x) for x in limits])
     return lambda values: torch.ops.onednn.qconv2d_pointwise(
-        values, 1.0, 0, packed, factors, zeros, constants, stride, padding, [1, 1], groups,
+        values, 1.0, 0, packed, factors, zeros, constants, stride, padding, dilation, groups,
         1.0, 0, dtype, attribute, ends, "",
     )  # fmt: skip
 
@@ -193,18 +196,32 @@ def channels_last_is_trusted(convolution: Convolution, shape: Shape) -> bool:
     Release 3.12 reads wrong rows if the stride is horizontal and the output one column wide: of bytes and
     float32 if a group has one input channel, for some numbers of samples; of bytes in any group on
     processors with AMX, for outputs of five rows or more. Its kernel for depthwise convolutions does not.
+    With dilation it crashes, in bytes on these processors, where all that a window reads is padding.
     """
     out, per_group = convolution.weight.shape[:2]
     is_depthwise = per_group == 1 and out == convolution.groups > 1
     one_column = convolution.output_shape(shape)[2] == 1
-    return is_depthwise or not (convolution.stride[1] > 1 and one_column)
+    reads_padding_alone = any(
+        not window_taps(size, *window).any(axis=(0, 2)).all()
+        for size, *window in zip(
+            shape[1:],
+            convolution.kernel,
+            convolution.stride,
+            convolution.padding,
+            convolution.dilation,
+            strict=True,
+        )
+    )
+    return not reads_padding_alone and (
+        is_depthwise or not (convolution.stride[1] > 1 and one_column)
+    )
 
 
 def reads_bytes_exactly(linear_map: IntegerMap, shape: Shape) -> bool:
     """Whether the kernel of a map may read a feature map of this shape in bytes."""
     match linear_map:
         case Resample() | SelectChannels():
-            return False
+            return True  # they are copied, or added up in floating point
         case Convolution() | Scale() | SumPool():
             return channels_last_is_trusted(as_grouped_convolution(linear_map, shape), shape)
         case Dense():
@@ -247,23 +264,20 @@ def pool_kernel(
 ) -> Kernel:
     """A map without a weight; with ``int8``, unsigned bytes in and out."""
     match pool:
-        case SumPool(kernel=kernel, stride=stride, padding=padding):
+        case SumPool():
             if int8 and is_processor(device):
                 convolution = as_grouped_convolution(pool, (channels, 1, 1))
                 ones = np.ones(channels)
                 return scaling_kernel(convolution, ones, None, None, torch.uint8, device=device)
 
             def sums(values: Tensor) -> Tensor:
-                return F.avg_pool2d(values.to(dtype), kernel, stride, padding, divisor_override=1)
+                return sum_pool(pool, values.to(dtype))
 
             return (lambda values: sums(values).to(torch.uint8)) if int8 else sums
         case Resample():
-            rows, columns = (_tensor(m, dtype, device) for m in (pool.rows, pool.columns))
-            return lambda values: rows @ values.to(dtype) @ columns.T
+            return resampling_kernel(pool, int8=int8, dtype=dtype, device=device)
         case SelectChannels():
-            chosen = torch.from_numpy(pool.channels).to(device)
-            is_read = (chosen >= 0)[:, None, None]
-            return lambda values: values[:, chosen.clamp(min=0)] * is_read
+            return selection_kernel(pool, channels, device=device)
         case _:
             assert_never(pool)
 
@@ -353,7 +367,8 @@ def check_float_arithmetic(device: torch.device) -> None:
             weight[:, :, 1, 2] = factors[1]
             sums = F.conv2d(values, weight, padding=1)[:, :, 1, 1]
             products = F.linear(values.flatten(1), weight.flatten(1))
-            if (sums != limit).any() or (products != limit).any():
+            batches = values.flatten(1) @ weight.view(2, 9, 1)
+            if any((results != limit).any() for results in (sums, products, batches)):
                 raise DeviceError(
                     f"{dtype} sums on {device} are not exact: something shortens the operands; unset "
                     f"ONEDNN_DEFAULT_FPMATH_MODE and NVIDIA_TF32_OVERRIDE"

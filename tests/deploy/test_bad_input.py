@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import pickle
 import shutil
+import subprocess
+import sys
 import zipfile
 from contextlib import suppress
 
+import numpy as np
 import pytest
 import torch
+from builders import float_connect, float_dense, float_network_of
+from installed_command import COMMAND, from_message
 
-from toolchain.files.checkpoint import content_digests
+from deploy.build.load import load_report
+from deploy.cli import main as command_line
+from toolchain.files.checkpoint import Checkpoint, content_digests, save_checkpoint
 
 
 @pytest.fixture
@@ -175,8 +183,8 @@ def test_max_pooling_is_explained(document, refused):
     synapse(document, "join", "wide")["maps"][0]["kind"] = "max_pool"
     message = refused(document)
     assert (
-        "maps[0].kind must be a linear map; max pooling has no spiking form, replace it by"
-        in message
+        "maps[0].kind must be a linear map; max pooling is no map but spiking populations of role "
+        "'maximum'" in message
     )
 
 
@@ -210,11 +218,11 @@ def test_a_population_without_input(document, refused):
 
 
 def test_weights_too_wide_for_the_target(document, refused):
-    """A bias of many thresholds: no exponent brings the membrane potential into 24 bits."""
-    tensor(document, population(document, "stem"), "bias").add_(1e6)
+    """So many steps that no exponent keeps a membrane potential that falls in 24 bits."""
+    population(document, "stem")["timesteps"] = 60_000
     message = refused(document)
     assert message.startswith("error: stem: ")
-    assert "exceeds the 24-bit state" in message or "mantissa" in message
+    assert "exceeds the 24-bit state" in message
 
 
 @pytest.mark.parametrize(
@@ -300,3 +308,121 @@ def test_lava_without_an_interpreter(compiled, qac_deploy, tmp_path):
     )
     assert process.returncode == 2
     assert "nothing" in process.stderr
+
+
+NAME = "n" * 300
+
+
+@pytest.mark.parametrize(
+    ("arguments", "where"),
+    [
+        (["compile", NAME], NAME),
+        (["compile", "{model}", "--out", NAME], NAME),
+        (["compile", "{model}", "--data", NAME], NAME),
+        (["compile", "{model}", "--target", NAME], f"{NAME}.yaml"),
+        (["compile", "{model}", "--out", ""], ". is the current folder"),
+        (["report", NAME], f"{NAME}/manifest.json"),
+        (["convert", NAME, "--arch", "resnet-20"], NAME),
+        (["reproduce", "page", "--out", NAME], NAME),
+    ],
+)
+def test_names_that_no_file_can_have(trained, main, arguments, where):
+    status, said = main(*(part.format(model=trained[1]) for part in arguments))
+    assert status == 2
+    assert said.startswith("error: ")
+    assert where.rpartition("/")[2] in said.replace(".:", ".")
+
+
+@pytest.fixture
+def main(monkeypatch, capsys, tmp_path):
+    """Run a command in this process, as the installed one does; returns its exit code and error message."""
+
+    def run(*arguments):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["qac-deploy", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            command_line.main()
+        return ended.value.code, from_message(capsys.readouterr().err)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (OSError(errno.ENOSPC, "No space left", "x"), "x: No space left; make room on the disk"),
+        (OSError(errno.EROFS, "Read-only"), "a file or the output: Read-only; choose a place that"),
+        (
+            PermissionError(errno.EACCES, "Denied", "a", None, "b"),
+            "a and b: Denied; choose another",
+        ),
+        (MemoryError("8 GiB"), "not enough memory (8 GiB); use fewer samples or a smaller network"),
+    ],
+)
+def test_an_error_of_the_system_is_a_message(main, monkeypatch, error, message):
+    monkeypatch.setattr(command_line, "app", raising(error))
+    status, said = main()
+    assert status == 2
+    assert said.startswith(f"error: {message}")
+
+
+@pytest.mark.parametrize("error", [KeyError("x"), FileNotFoundError(errno.ENOENT, "No such", "x")])
+def test_a_bug_keeps_its_traceback(monkeypatch, error):
+    monkeypatch.setattr(command_line, "app", raising(error))
+    with pytest.raises(type(error)):
+        command_line.main()
+
+
+def raising(error):
+    def fail():
+        raise error
+
+    return fail
+
+
+def test_an_output_that_is_full_and_one_without_all_characters(compiled):
+    def report(stdout, **environment):
+        return subprocess.run(
+            [COMMAND, "report", compiled[1]],
+            stdout=stdout, stderr=subprocess.PIPE, text=True, check=False, env=environment,
+        )  # fmt: skip
+
+    with open("/dev/full", "w") as full:
+        process = report(full)
+    assert process.returncode == 2
+    assert process.stderr == (
+        "error: a file or the output: No space left on device; make room on the disk\n"
+    )
+    process = report(subprocess.PIPE, PYTHONIOENCODING="ascii")
+    assert process.returncode == 0
+    assert "\\xd7" in process.stdout  # the sign of a product in the heading of the array's tables
+
+
+@pytest.mark.parametrize(
+    ("arguments", "limit"),
+    [
+        (["compile", "x", "--samples", 10**9], "less than or equal to 10000"),
+        (["compile", "x", "--slots", 10**27], "less than or equal to 1000000"),
+        (["compile", "x", "--accuracy-budget", "inf"], "less than or equal to 100"),
+        (["compile", "x", "--replicate", f"stem={10**27}"], "at most 1,000,000 replicas"),
+        (["verify", "x", "--samples", 10**9], "less than or equal to 10000"),
+        (["cross-check", "x", "--samples", 10**9], "less than or equal to 10000"),
+        (["simulate", "x", "--workers", 10**9], "less than or equal to 1024"),
+        (["calibrate", "x", "--timesteps", 10**9], "less than or equal to 1024"),
+        (["calibrate", "x", "--learning-rate", -1], "greater than or equal to"),
+    ],
+)
+def test_a_number_beyond_any_use_is_refused_with_its_limit(main, arguments, limit):
+    status, said = main(*arguments)
+    assert status == 2
+    assert limit in " ".join(said.replace("│", "").split())
+
+
+def test_a_network_without_a_spiking_population_has_a_report(main, tmp_path):
+    network = float_network_of(
+        float_connect("input", "readout", float_dense(np.ones((3, 4)))),
+        image=(1, 2, 2), max_value=15, unit=1 / 15, readout="readout", classes=3, bias=np.zeros(3),
+    )  # fmt: skip
+    save_checkpoint(tmp_path / "linear.pt", Checkpoint(network, {}))
+    assert main("compile", "linear.pt")[0] == 0
+    assert load_report(tmp_path / "build")["mean_timesteps"] == 0

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import threading
+import time
 
 import pytest
 from installed_command import run_command
 from typer.testing import CliRunner
 
-from deploy.build.folder import BUILD, SANAFE_EXPORT, changes_of, whole_folder
-from deploy.build.load import load_build
+from deploy.build.folder import BUILD, SANAFE_EXPORT, changes_of, require_unchanged, whole_folder
+from deploy.build.load import load_build, of_one_build
 from deploy.check.verify import compare_files
 from deploy.cli.main import app
 from toolchain.errors import ModelFileError
@@ -219,3 +221,49 @@ def test_the_report_of_a_changed_build_is_refused(qac_deploy, build):
         "error: build: is not as it was written: lava/run.py is missing; `qac-deploy compile model.pt` makes "
         "another; if the changes are yours, choose another folder with --out\n"
     )
+
+
+def test_what_is_read_is_of_one_build(tmp_path):
+    """A folder is replaced again and again while it is read, file by file."""
+
+    def write(number):
+        with whole_folder(tmp_path / "build", BUILD) as folder:
+            (folder / "a").write_text(str(number))
+            (folder / "b").write_text(str(number))
+
+    def replace_often():
+        for number in range(30):
+            write(number)
+            time.sleep(0.01)
+
+    def read():
+        require_unchanged(tmp_path / "build", BUILD)
+        try:
+            first = (tmp_path / "build" / "a").read_text()
+            time.sleep(0.001)
+            return first, (tmp_path / "build" / "b").read_text()
+        except OSError as error:
+            raise ModelFileError(str(error)) from error
+
+    write(-1)
+    writer = threading.Thread(target=replace_often)
+    writer.start()
+    pairs = set()
+    while writer.is_alive():
+        pairs.add(of_one_build(tmp_path / "build", read))
+    writer.join()
+    assert len(pairs) > 1
+    assert all(a == b for a, b in pairs)
+
+
+def test_a_build_replaced_without_end_is_said(tmp_path):
+    write_folder(tmp_path / "build", a="1")
+
+    def read():
+        with whole_folder(tmp_path / "build", BUILD) as folder:
+            (folder / "a").write_text("2")
+
+    with pytest.raises(
+        ModelFileError, match="build: was replaced 20 times while it was read; wait"
+    ):
+        of_one_build(tmp_path / "build", read)

@@ -31,12 +31,30 @@ def test_train_reports_accuracy_and_no_gap(trained):
     assert model.is_file()
     assert "same class on 540 of 540" in process.stdout
     assert "next: qac-deploy compile model.pt --target loihi-sim" in process.stdout
+    epochs = [line for line in process.stderr.splitlines() if ": quantized, loss " in line]
+    assert len(epochs) == 30  # one line per epoch where no bar can be shown
+    assert epochs[-1].startswith("training resnet-mini on digits 30/30: quantized, loss 0.")
 
 
-def test_train_says_when_it_missed_the_timestep_budget(qac_deploy):
-    process = qac_deploy("train", "--epochs", "1", "--mean-timesteps", "1")
+def test_train_says_when_it_missed_the_timestep_budget_and_what_is_capped(qac_deploy):
+    process = qac_deploy("train", "--epochs", "1", "--mean-timesteps", "1", "--max-timesteps", "3")
     assert process.returncode == 0, process.stderr
-    assert "above the budget by 3.00: train longer with --epochs" in process.stdout
+    assert "above the budget by 2.00: train longer with --epochs" in process.stdout
+    assert (
+        "T = 3 is the cap, which stem, inner, join, wide reached: raise it with --max-timesteps"
+        in process.stdout
+    )
+
+
+def test_a_log_has_a_line_per_epoch_and_per_stage(trained, compiled):
+    """Where standard error is no terminal."""
+    epochs = [line for line in trained[0].stderr.splitlines() if "epoch" in line or "loss" in line]
+    assert len(epochs) >= 30
+    stages = compiled[0].stderr.splitlines()
+    assert stages[:4] == [
+        "compiling", "estimating the size", "reading the model", "lowering to integers",
+    ]  # fmt: skip
+    assert stages[-1] == "writing build"
 
 
 def test_compile_writes_a_full_build_and_a_summary(compiled):

@@ -19,7 +19,7 @@ from deploy.cli.main import app
 from deploy.report.array_findings import findings
 from deploy.report.array_plot import COLOURS, MODE_COLOURS, UNROLLING_COLOUR
 from hw_models.figures import BUILT_IN
-from hw_models.pe_array import array_kernels
+from hw_models.pe_array import address_maps
 from toolchain.errors import LavaError, UnsupportedNetworkError
 
 MODES = ["snn_temporal", "snn_bit_planes", "ann_multiplier", "ann_bit_serial"]
@@ -221,7 +221,7 @@ def test_a_map_without_a_kernel_is_a_reason_and_not_a_failure(trained, tmp_path,
     def refuse(linear_map, shape):
         raise UnsupportedNetworkError(reason)
 
-    monkeypatch.setattr(array_kernels, "as_grouped_convolution", refuse)
+    monkeypatch.setattr(address_maps, "as_grouped_convolution", refuse)
     build = tmp_path / "build"
     result = CliRunner().invoke(app, ["compile", str(trained[1]), "--out", str(build)])
     assert result.exit_code == 0, result.output

@@ -143,7 +143,12 @@ def test_every_rung_reports_a_difference(compiled, monkeypatch):
     good = {rung.name: rung.status for rung in verify(build, no_lava)}
     assert set(good.values()) == {"equal", "skipped"}
     rtl = SimpleNamespace(
-        left_out={}, num_kernels=1, cycles=10, simulator="icarus", difference="stem: in the RTL"
+        left_out={},
+        max_pools=(),
+        num_kernels=1,
+        cycles=10,
+        simulator="icarus",
+        difference="stem: in the RTL",
     )
     monkeypatch.setattr(ladder, "verify_cores", lambda *_, **__: "stem: on a core")
     monkeypatch.setattr(ladder, "verify_in_rtl", lambda *_, **__: rtl)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import json
 import shutil
 import subprocess
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from builders import connect, dense, network_of, spiking
+from builders import connect, dense, max_pooled, network_of, spiking
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_networks import residual_network
@@ -27,10 +28,11 @@ from hw_models.multicore.pipeline.pipeline_ticks import schedule_pipeline
 from hw_models.multicore.pipeline.provisioning import Provisioning, uniform_provisioning
 from sim.results import first_divergence
 from sim.runners.lava import run_lava
-from sim.stepped import run_stepped
+from sim.stepped import apply_maps, run_stepped
 from toolchain.errors import LavaError
-from toolchain.networks.integer_network import IntegerNetwork
-from toolchain.networks.linear_maps import Convolution
+from toolchain.networks.integer_network import IntegerNetwork, verify_integer_network
+from toolchain.networks.integer_network.serialize import describe_network
+from toolchain.networks.linear_maps import Convolution, Resample, Scale, SelectChannels
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +70,79 @@ def shared_memory():
     return {path.name for path in Path("/dev/shm").glob("psm_*")}
 
 
+def network_with_every_map():
+    """Exact max pooling, dilation, resampling and selections of channels, and a readout that is a map."""
+    random = np.random.default_rng(3)
+
+    def weights(*size):
+        return random.integers(-60, 100, size, dtype=np.int8)
+
+    stem = spiking("stem", (2, 4, 4), timesteps=3, threshold=900, initial=450)
+    maximum = max_pooled(stem, (2, 2), (1, 2), weight=4)
+    repeat = Resample(rows=np.eye(3, dtype=np.int64), columns=np.eye(2, dtype=np.int64)[[0, 0, 1]])
+    averages = Resample(rows=np.array([[1, 1, 0], [0, 1, 1]]), columns=np.eye(3, dtype=np.int64))
+    dilated = Convolution(weight=weights(2, 1, 2, 2), padding=(1, 1), dilation=(3, 2))
+    return verify_integer_network(
+        network_of(
+            stem,
+            *maximum.populations,
+            spiking("mixed", (4, 3, 3), timesteps=2, threshold=300, initial=150),
+            connect("input", "stem", dilated),
+            *maximum.synapses,
+            *maximum.connect(
+                "mixed",
+                repeat,
+                Convolution(weight=weights(3, 2, 1, 1)),
+                SelectChannels(channels=np.array([2, -1, 0, 2])),
+            ),
+            connect(
+                "mixed",
+                "logits",
+                SelectChannels(channels=np.array([-1, 3])),
+                averages,
+                Scale(weight=weights(2)),
+            ),
+            image=(1, 5, 4),
+            max_value=15,
+            classes=(2, 2, 3),
+            bias=[5, -5],
+        )
+    )
+
+
+@pytest.mark.lava
+def test_every_map_and_a_readout_that_is_a_map_in_lava(lava_python, tmp_path):
+    network = network_with_every_map()
+    pixels = random_pixels(network, 0)
+    run = run_lava(emit(network, tmp_path), pixels, num_ticks=60, python=lava_python, timeout_s=60)
+    reference = run_stepped(network, pixels)
+    assert all(counts.any() for counts in reference.counts.values())
+    assert reference.logits.shape == (3, 12)
+    assert first_divergence(reference, run.simulation) is None
+
+
+@pytest.fixture(scope="module")
+def bundled_maps():
+    """The bundle's own arithmetic, which needs no Lava."""
+    spec = importlib.util.spec_from_file_location("bundled_maps", SOURCES / "linear_maps.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@settings(max_examples=40)
+@given(integer_networks(), st.integers(0, 2**32 - 1))
+def test_the_bundles_maps_are_those_of_the_stepped_engine(bundled_maps, network, seed):
+    document, arrays = describe_network(network)
+    random = np.random.default_rng(seed)
+    for record, synapse in zip(document["synapses"], network.synapses, strict=True):
+        values = random.integers(0, 256, network[synapse.source].shape, np.int32)
+        maps = bundled_maps.with_matrices(record["maps"], arrays)
+        currents = bundled_maps.apply_maps(maps, synapse.weighted.weight, values)
+        assert currents.dtype == np.int64
+        assert np.array_equal(currents, apply_maps(synapse.maps, values[None].astype(np.int64))[0])
+
+
 @pytest.mark.lava
 def test_names_of_populations_never_meet_in_a_result(lava_python, tmp_path):
     """NumPy takes the name 'counts/stem.npy' for the archive's member of 'counts/stem'."""
@@ -90,18 +165,35 @@ def test_names_of_populations_never_meet_in_a_result(lava_python, tmp_path):
     assert first_divergence(reference, run.simulation) is None
 
 
-@pytest.mark.lava
-@settings(max_examples=40)
-@given(
+MIXED = given(
     integer_networks(alignments=("average", "replicate", "truncate"), any_potential=True),
     st.data(),
     st.integers(0, 2),
     st.integers(0, 3),
     st.integers(3, 7),
 )
+
+
+@pytest.mark.lava
+@settings(max_examples=10)
+@MIXED
 def test_equals_the_stepped_engine_and_the_tick_model(
     lava_python, network, data, link_ticks, spare_ticks, samples
 ):
+    assert_equals_both(lava_python, network, data, link_ticks, spare_ticks, samples)
+
+
+@pytest.mark.lava
+@pytest.mark.slow
+@settings(max_examples=60)
+@MIXED
+def test_many_equal_the_stepped_engine_and_the_tick_model(
+    lava_python, network, data, link_ticks, spare_ticks, samples
+):
+    assert_equals_both(lava_python, network, data, link_ticks, spare_ticks, samples)
+
+
+def assert_equals_both(lava_python, network, data, link_ticks, spare_ticks, samples):
     pixels = random_pixels(network, seed=data.draw(st.integers(0, 99)), samples=samples)
     replicas = {p.name: data.draw(st.sampled_from([1, 1, 2, 3])) for p in network.populations[1:]}
     slots = {

@@ -10,9 +10,11 @@ import pytest
 import torch
 from builders import WIDTHS
 
+from deploy.cli.convert import convert_command
 from sim.exact.engine import run_exact
 from sim.results import first_divergence
 from sim.stepped import run_stepped
+from toolchain.errors import DataError
 from toolchain.files.checkpoint import load_checkpoint
 from toolchain.model_zoo import build_model
 from toolchain.passes import lower_to_integers
@@ -55,6 +57,13 @@ def test_calibrate_refuses_what_it_does_not_know(trained, qac_deploy, arguments,
     assert message in " ".join(process.stderr.replace("│", " ").split())
 
 
+def test_train_refuses_an_unknown_treatment_of_max_pooling(qac_deploy):
+    process = qac_deploy("train", "--arch", "lenet", "--max-pool", "mean")
+    assert process.returncode == 2
+    message = " ".join(process.stderr.replace("│", " ").split())
+    assert "must be one of exact, average, not 'mean'" in message
+
+
 def test_two_processes_train_one_network(qac_deploy, tmp_path):
     process = qac_deploy("train", "--epochs", 2, "--devices", 2, timeout=300)
     assert process.returncode == 0, process.stderr
@@ -88,10 +97,17 @@ def test_an_imported_qcfs_network_is_exact_in_integers(qac_deploy, tmp_path):
     torch.manual_seed(0)
     state = build_model("resnet-20", (3, 32, 32), 10).state_dict()
     torch.save(public_names(state), tmp_path / "qcfs.pth")
-    process = qac_deploy("convert", "qcfs.pth", "--arch", "resnet-20", "--levels", 3)
+    images = np.zeros((10, 32, 32, 3), np.uint8)
+    parts = {f"{p}_images": images for p in ("train", "test")}
+    np.savez(tmp_path / "own.npz", **parts, train_labels=np.arange(10), test_labels=np.arange(10))
+    convert = ("convert", "qcfs.pth", "--arch", "resnet-20", "--levels", 3, "--data", "own.npz")
+    process = qac_deploy(*convert)
     assert process.returncode == 0, process.stderr
     assert "19 spiking populations, T = 3" in process.stdout
-    network = lower_to_integers(load_checkpoint(tmp_path / "model.pt").graph, WIDTHS)
+    checkpoint = load_checkpoint(tmp_path / "model.pt")
+    assert checkpoint.training["data"] == "own.npz"
+    assert len(checkpoint.training["data_sha256"]) == 64
+    network = lower_to_integers(checkpoint.graph, WIDTHS)
     pixels = np.random.default_rng(0).integers(0, 256, (2, 3, 32, 32))
     exact = run_exact(network, pixels, with_trains=True)
     assert first_divergence(run_stepped(network, pixels), exact) is None
@@ -101,7 +117,22 @@ def test_convert_refuses_another_file(qac_deploy, tmp_path):
     torch.save({"weight": torch.zeros(3)}, tmp_path / "other.pth")
     process = qac_deploy("convert", "other.pth", "--arch", "resnet-20")
     assert process.returncode == 2
-    assert "other.pth: tensor 'weight' is not part of this architecture" in process.stderr
+    assert "other.pth: tensor 'weight' is not part of resnet-20; check --arch" in process.stderr
+
+
+def test_convert_records_a_named_data_set_that_is_elsewhere(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("QAC_DEPLOY_DATA", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    torch.save(public_names(build_model("resnet-20", (3, 8, 8), 10).state_dict()), tmp_path / "a")
+    out = tmp_path / "model.pt"
+    convert_command(tmp_path / "a", "resnet-20", 4, 10, 8, data="cifar-10", out=out, as_json=True)
+    record = json.loads(capsys.readouterr().out)
+    assert record["data_note"].startswith(
+        "cifar-10 is recorded without a digest of its samples: data set 'cifar-10' is not on this machine"
+    )
+    assert load_checkpoint(out).training["data"] == "cifar-10"
+    with pytest.raises(DataError, match="no data set is named 'gone'"):
+        convert_command(tmp_path / "no weights", "resnet-20", data="gone", out=out)
 
 
 def test_reproduce_shares_its_networks_and_writes_table_plot_and_page(qac_deploy, tmp_path):

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from netx_cases import assert_same_decisions, vgg
 from strategies import _maps, integer_networks
 
-from deploy.backends.netx.merged_maps import merged_convolution, merged_matrix
+from deploy.backends.merged_maps import merged_convolution, merged_matrix, square_convolution
 from deploy.backends.netx.netx_file import to_netx, write_netx
 from sim.stepped import transmit
 from toolchain.errors import UnsupportedNetworkError
@@ -25,7 +25,15 @@ from toolchain.networks.integer_network import (
     IntegerSynapse,
     verify_integer_network,
 )
-from toolchain.networks.linear_maps import Convolution, Dense, SumPool, chain_output_shape
+from toolchain.networks.linear_maps import (
+    Convolution,
+    Dense,
+    Resample,
+    Scale,
+    SelectChannels,
+    SumPool,
+    chain_output_shape,
+)
 
 
 def chain(
@@ -127,16 +135,16 @@ def test_an_input_that_could_wrap_around_is_named():
         (
             {"maps": (Convolution(weight=np.full((2, 1, 1, 3), 100, np.int8), padding=(0, 1)),
                       SumPool(kernel=(1, 3), stride=(1, 1)))},
-            "input -> hidden (conv 1x3 > pool 1x3, average): weights from 100 to 300 once its pools are "
+            "input -> hidden (conv 1x3 > pool 1x3, average): weights from 200 to 300 once its pools are "
             "merged into them, beyond NetX's -256 to 254; use pools whose windows do not overlap, before the "
             "weights",
         ),
         (
-            {"maps": (SumPool(kernel=(1, 2), stride=(1, 2)),
+            {"maps": (SumPool(kernel=(1, 3), stride=(1, 1), padding=(0, 1)),
                       Convolution(weight=np.ones((2, 1, 1, 3), np.int8), padding=(0, 1)))},
-            "input -> hidden (pool 1x2 > conv 1x3, average): at the borders no single convolution equals "
-            "its pool followed by its weights; use a feature map that the pool divides, or no padding "
-            "between them",
+            "input -> hidden (pool 1x3 > conv 1x3, average): no single convolution equals these maps, "
+            "because they differ at the borders or resample; use a feature map that the pool divides, no "
+            "padding between them, and no upsampling",
         ),
         (
             {"maps": (Dense(weight=np.zeros((2, 6), np.int8)),)},
@@ -152,12 +160,58 @@ def test_what_netx_cannot_say_is_refused(options, message):
     assert str(refusal.value) == message
 
 
+def random_selection(rng, shape):
+    """Resampling to the same shape, and a selection of as many channels."""
+    channels, height, width = shape
+    yield Resample(
+        rows=rng.integers(0, 2, (height, height)),
+        columns=np.eye(width, dtype=np.int64)[::-1].copy(),
+    )
+    yield SelectChannels(channels=rng.integers(-1, channels, channels))
+
+
+@settings(max_examples=150)
+@given(st.integers(0, 2**32 - 1))
+def test_a_square_kernel_without_groups_computes_what_a_map_does(seed):
+    rng = np.random.default_rng(seed)
+    shape = (2 * int(rng.integers(1, 3)), int(rng.integers(3, 8)), int(rng.integers(3, 8)))
+    groups, size = int(rng.integers(1, 3)), rng.integers(1, 3, 2)
+    convolution = Convolution(
+        weight=rng.integers(-9, 10, (4, shape[0] // groups, *size), dtype=np.int8),
+        stride=tuple(rng.integers(1, 3, 2)),
+        padding=tuple(rng.integers(0, 3, 2)),
+        dilation=tuple(rng.integers(1, 3, 2)),
+        groups=groups,
+    )
+    for linear_map in (convolution, *random_selection(rng, shape)):
+        square = square_convolution(linear_map, shape, 10**6)
+        assert square.groups == 1
+        assert square.kernel[0] == square.kernel[1]
+        values = rng.integers(0, 4, (2, *shape))
+        expected, found = (
+            transmit(
+                connect("a", "b", m)
+                if isinstance(m, Convolution)
+                else connect("a", "b", m, Scale(weight=np.ones(shape[0], np.int8))),
+                values,
+            )
+            for m in (linear_map, square)
+        )
+        assert np.array_equal(found, expected)
+    assert square_convolution(convolution, shape, 7) is None
+
+
 @settings(max_examples=150)
 @given(st.data(), st.integers(0, 2**32 - 1))
 def test_merged_maps_compute_what_the_chain_does(data, seed):
     rng = np.random.default_rng(seed)
     shape = (int(rng.integers(1, 4)), int(rng.integers(1, 8)), int(rng.integers(1, 8)))
-    maps = data.draw(_maps(rng, shape))
+    maps = data.draw(_maps(rng, shape, False))
+    if data.draw(st.booleans()):
+        maps = (*random_selection(rng, shape), *maps)
+    maps += tuple(random_selection(rng, chain_output_shape(maps, shape))) * data.draw(
+        st.integers(0, 1)
+    )
     synapse = IntegerSynapse.of_maps(source="a", target="b", maps=maps, exponent=0)
     values = rng.integers(0, 4, (2, *shape))
     expected = transmit(synapse, values)
@@ -168,7 +222,7 @@ def test_merged_maps_compute_what_the_chain_does(data, seed):
     try:
         convolution = merged_convolution(synapse, shape)
     except UnsupportedNetworkError:
-        assert len(maps) > 1  # the borders of a pool and a convolution
+        assert len(maps) > 1  # the borders of a pool and a convolution, or resampling
         return
     alone = replace(synapse, pools_before=(), weighted=convolution, pools_after=())
     assert np.array_equal(transmit(alone, values), expected)

@@ -12,7 +12,7 @@ import pytest
 from netx_cases import assert_same_decisions, vgg
 
 from deploy.backends.lava.environment import LAVA_DL, find_lava_python
-from deploy.backends.netx.merged_maps import merged_convolution, merged_matrix
+from deploy.backends.merged_maps import merged_convolution, merged_matrix
 from deploy.backends.netx.netx_file import to_netx, write_netx
 from hw_models.target_description import load_target
 from sim.stepped import run_stepped

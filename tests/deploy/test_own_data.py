@@ -19,6 +19,13 @@ from toolchain.files.checkpoint import Checkpoint, load_checkpoint, save_checkpo
 from toolchain.networks.integer_network.serialize import load_integer_network
 from toolchain.networks.layer_graph import LayerGraph
 
+CONTENTS = (
+    "80 training and 40 test images of 1 x 8 x 8, pixels 0..255, 4 classes; SHA-256 of the test"
+)
+CHANNELS_LAST = (
+    "train_images of shape (80, 8, 8, 1) is read as 8 x 8 pixels with 1 channel(s), the last axis"
+)
+
 
 @pytest.fixture(scope="session")
 def workplace(tmp_path_factory):
@@ -30,13 +37,16 @@ def workplace(tmp_path_factory):
         "train", "--data", "own.npz", "--epochs", 1, "--out", "models/model.pt", cwd=folder
     )
     assert process.returncode == 0, process.stderr
+    (said,) = [line for line in process.stderr.splitlines() if line.startswith("data set")]
+    assert said.startswith(f"data set own.npz: {CONTENTS} ")
+    assert f"\n  {CHANNELS_LAST}" in process.stderr
     return folder
 
 
 def write_data(path, seed, classes=4):
     rng = np.random.default_rng(seed)
     labels = np.arange(120) % classes
-    images = rng.integers(0, 60, (120, 8, 8)) + 45 * labels[:, None, None]
+    images = rng.integers(0, 60, (120, 8, 8, 1)) + 45 * labels[:, None, None, None]
     arrays = {"images": images.astype(np.uint8), "labels": labels}
     parts = {"train": slice(80), "test": slice(80, None)}
     np.savez(path, **{f"{p}_{a}": arrays[a][s] for p, s in parts.items() for a in arrays})
@@ -77,6 +87,8 @@ def test_the_command_that_compile_suggests_works(place):
     process = run_command("compile", "models/model.pt", "--out", "builds/first", cwd=place)
     assert process.returncode == 0, process.stderr
     assert "accuracy on 40 test samples of ../own.npz" in process.stdout
+    assert f"  data: {CONTENTS} " in process.stdout
+    assert f"  data: {CHANNELS_LAST}" in process.stdout
     suggested = process.stdout.split("next: qac-deploy ")[1].split()
     assert suggested[:2] == ["simulate", "builds/first"]
     suggested[suggested.index("lava")] = "stepped"

@@ -15,6 +15,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from installed_command import run_command
+from resampled_networks import resampled_networks
 from single_synapses import dense_synapses, within_exponents
 from small_networks import residual_network
 from small_targets import small_target
@@ -55,7 +56,7 @@ def exported(compiled, tmp_path_factory):
 
 
 @settings(max_examples=60)
-@given(integer_networks())
+@given(st.one_of(integer_networks(), resampled_networks()))
 def test_every_synapse_is_listed_once_with_its_weight(network):
     for synapse in network.synapses:
         table = explicit_synapses(network, synapse)

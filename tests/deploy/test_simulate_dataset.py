@@ -20,8 +20,9 @@ from deploy.dataset_run.simulate_dataset import (
     in_this_process,
     simulate_dataset,
 )
+from sim.engines import ENGINES
 from sim.stepped import run_stepped
-from toolchain.errors import ClusterError, ModelFileError
+from toolchain.errors import ClusterError, EngineError, ModelFileError
 from toolchain.networks.integer_network import IntegerNetwork
 from toolchain.networks.linear_maps import Convolution, Dense
 
@@ -198,9 +199,39 @@ def test_the_state_of_another_run_is_refused(interrupted, network, change, field
         Journal(interrupted, change(network), resume=True)
 
 
-def test_a_damaged_state_is_refused(interrupted, network):
-    interrupted.write_text(json.dumps({"format": 1}) + "\nnot json\n")
-    with pytest.raises(ModelFileError, match="not the state of a simulation"):
+FORMAT = "qac-deploy simulation, version 2"
+NOT_A_STATE = "not the state of a simulation"
+
+
+@pytest.mark.parametrize(
+    ("line", "content", "message"),
+    [
+        (1, "not json", NOT_A_STATE),
+        (1, "[" * 100_000, NOT_A_STATE + r" \(more than 64 levels deep\)"),
+        (0, "[]", "exists and is not the state of a simulation, so it is not replaced"),
+        (0, f'["{FORMAT}"]', r"line 1 must be a record with named fields, not \["),
+        (1, "[]", r"line 2 must be a record with named fields, not \[\]"),
+        (0, f'{{"x": "{FORMAT}"}}', "line 1.format is missing"),
+        (1, {"chunk": 3}, "line 2.chunk must be the number of a chunk of this run, not 3"),
+        (1, {"predictions": [0]}, f"line 2.predictions must be {CHUNK_SAMPLES} integers"),
+        (1, {"spikes": [1]}, r"line 2.spikes must be a record with named fields, not \[1\]"),
+        (1, {"spikes": {"stem": 0.5}}, "line 2.spikes.stem must be an integer of at least 0"),
+        (1, {"logits_sha256": None}, "line 2.logits_sha256 must be a non-empty text, not None"),
+    ],
+)
+def test_a_damaged_state_is_refused(interrupted, network, line, content, message):
+    lines = interrupted.read_text().splitlines()
+    if isinstance(content, dict):
+        content = json.dumps(json.loads(lines[line]) | content)
+    lines[line] = content
+    interrupted.write_text("\n".join(lines) + "\n")
+    with pytest.raises(ModelFileError, match=message):
+        Journal(interrupted, run_of(network), resume=True)
+
+
+def test_bytes_that_are_no_text_are_no_state(interrupted, network):
+    interrupted.write_bytes(interrupted.read_bytes() + b"\xff\n")
+    with pytest.raises(ModelFileError, match=NOT_A_STATE):
         Journal(interrupted, run_of(network), resume=True)
 
 
@@ -215,7 +246,7 @@ def test_where_nothing_can_be_written(network, pixels, tmp_path, monkeypatch):
     def fail(_):
         raise OSError("no space left")
 
-    kept = "cannot be written: .*finished samples are kept"
+    kept = "cannot be written .*; finished samples are kept there for --resume: make room, or"
     with monkeypatch.context() as full:
         full.setattr(journal, "_file", SimpleNamespace(write=fail))
         with pytest.raises(ModelFileError, match=kept):
@@ -277,3 +308,20 @@ def test_no_scheduler_at_the_address(network, pixels, monkeypatch):
     cluster = Cluster(processes=1, scheduler="tcp://127.0.0.1:1")
     with pytest.raises(ClusterError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:1"):
         simulate_dataset(ChunkSimulator(network=network), pixels, spread=cluster)
+
+
+def test_an_engine_that_reports_no_counts_is_named(network, pixels, monkeypatch):
+    exact = ENGINES["exact"]
+
+    def silent(network, request):
+        run = exact.prepare(network, request)
+        return lambda pixels, on_counts=None: run(pixels)
+
+    monkeypatch.setitem(ENGINES, "silent", replace(exact, name="silent", prepare=silent))
+    simulator = ChunkSimulator(network=network, engine="silent")
+    with pytest.raises(EngineError) as refusal:
+        simulate_dataset(simulator, pixels, num_samples=3)
+    assert str(refusal.value) == (
+        "engine 'silent' gave the counts of 'hidden' for 0 of 3 samples; it must call "
+        "on_counts(name, counts) for every spiking population and every batch (sim.engines.OnCounts)"
+    )

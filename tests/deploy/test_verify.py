@@ -23,6 +23,7 @@ RUNGS = [
     "integer network -> Lava bundle",
     "Lava bundle -> Lava on the CPU",
     "integer network -> PE array",
+    "build -> report",
 ]
 
 
@@ -89,10 +90,16 @@ def test_a_flipped_bit_of_the_network_is_found_against_the_model(qac_deploy, bui
     )
 
 
-def test_an_off_by_one_threshold_of_the_bundle_is_named(qac_deploy, build):
+def test_an_off_by_one_threshold_of_the_bundle_and_a_figure_of_the_report_are_named(
+    qac_deploy, build
+):
     change_bundle_array(build, "wide: threshold", 3, 1)
+    change_json(build / "report.json", lambda report: report.update(mean_timesteps=1.5))
     process = qac_deploy("verify", build, "--samples", 1, "--lava-python", "no", "--json")
     assert process.returncode == 1
+    rung = rungs_of(process)["build -> report"]
+    assert rung["status"] == "different"
+    assert rung["detail"].startswith("report.json: mean_timesteps is 1.5, must be ")
     rung = rungs_of(process)["integer network -> Lava bundle"]
     assert rung["status"] == "different"
     assert rung["detail"].startswith("wide: threshold at (3, 0, 0) is ")

@@ -81,3 +81,13 @@ def test_a_bool_train_with_samples_left_out():
     weights = [np.eye(3, dtype=bool), np.ones((1, 4), bool), np.ones((1, 4), bool)]
     (sums,) = frame_sums(train[1::3], [weights])
     assert np.array_equal(sums.of_combinations(), train[1::3].sum(axis=(3, 4)).transpose(2, 0, 1))
+
+
+def test_totals_that_no_double_holds_are_exact():
+    frames = np.full((1, 1, 9, 9, 9), 2**23, np.int64)
+    weights = [np.full((1, 9), 100) for _ in range(3)]
+    weights[0][0, 0] = 99
+    (sums,) = frame_sums(frames, [weights])
+    total = 2**23 * 899 * 900 * 900
+    groups, factors = np.zeros(1, np.int64), np.full((1, 1), 3)
+    assert sums.of_groups(groups, 1, factors).item() == 3 * total > 2**53

@@ -94,7 +94,8 @@ def one_by_one(output_channels) -> ArrayKernel:
         sum_frames=False, node_steps=1, adds_sums=False, ending=Ending.FIRES, unit_weights=False,
     )  # fmt: skip
     return ArrayKernel(
-        name="a -> b", source="a", target="b", map_index=0, nest=nest,
+        name="a -> b", source="a", target="b", stage_index=0, nest=nest, stored=(4, 3, 2),
+        source_channels=np.arange(4), target_channels=np.arange(output_channels),
         weight=np.ones((1, output_channels, 4, 1, 1), np.int8), exponent=0,
         reads=Operand(shape=(4, 3, 2), selection=(0,), bits=8, entry_bits=8, is_signed=False),
         leaves=Result(stored_bits=8, stores_frames=False, written_bits=1),

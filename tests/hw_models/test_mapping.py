@@ -103,7 +103,8 @@ def test_a_threshold_for_each_neuron_takes_many_cores_and_a_refusal_names_the_re
     assert str(refusal.value) == (
         "the network needs 10 cores, 6 more than the 4 of small, one chip (most: hidden 8, logits 1, "
         "source 1; hidden fills the threshold profiles of its cores); give its neurons fewer different "
-        "thresholds: at most one per channel, and `compile --thresholds` to share them between channels"
+        "thresholds: at most one per channel, and `compile --thresholds` to share them between channels, or "
+        "use 3 chips (chips.count in a copy of the target's file, given with --target), or fewer channels"
     )
 
 
@@ -143,7 +144,7 @@ def test_finer_tiles_are_no_more_work_than_asked(network, data):
     most = max(events_of(network, core) for core in before.cores_of(name))
     context = NetworkOnTarget(network, LOIHI, provisioning)
     assert worst_tile_work(context, name, before.grids[name]) == most
-    asked = data.draw(st.integers(1, int(most)))
+    asked = data.draw(st.integers(1, max(int(most), 1)))
     finer = replace(provisioning, tile_limits={name: asked})
     single = cut(name, network[name].shape, network[name].shape)
     if worst_tile_work(context, name, single) > asked:
@@ -184,7 +185,7 @@ def test_the_networks_of_the_paper_map(architecture):
     """At a quarter of their width here; at full width in the slow tests."""
     torch.manual_seed(0)
     network = build_model(architecture, (3, 32, 32), 10, width=0.25)
-    module = quantize_activations(network, TimestepQuantizer)
+    module = quantize_activations(network, TimestepQuantizer, max_pool="average")
     balance_thresholds(module, torch.rand(4, 3, 32, 32))
     integers = lower_to_integers(convert(module, (3, 32, 32), 255), LOIHI.widths)
     mapping = map_network(integers, LOIHI, uniform_provisioning(integers, 2))
@@ -241,6 +242,33 @@ def test_a_layer_that_no_core_holds_names_limit_amount_and_remedy():
     )
 
 
+def test_targets_have_fewer_channel_blocks_where_a_neuron_could_not_reach_them_all():
+    """Cut into the fewest tiles, each target is 16 blocks of one channel, and a pixel sends to all 64."""
+    targets = ("a", "b", "c", "d")
+    each = Convolution(weight=np.full((16, 4, 1, 1), 3, np.int8))
+    network = network_of(
+        spiking("source", (4, 6, 6)),
+        *(spiking(name, (16, 6, 6)) for name in targets),
+        connect("input", "source", Convolution(weight=np.full((4, 1, 1, 1), 3, np.int8))),
+        *(connect("source", name, each) for name in targets),
+        *(connect(name, "logits", Dense(weight=np.full((1, 576), 3, np.int8))) for name in targets),
+        image=(1, 6, 6),
+    )
+
+    def blocks(output_axons):
+        target = small_target(core={"compartments": 108, "output_axons": output_axons})
+        mapping = map_network(network, target, uniform_provisioning(network, 2))
+        for name in mapping.grids:
+            assert mapping.highest_use(name)["output_axons"][0] <= output_axons
+        return [mapping.grids[name].shape[0] for name in targets]
+
+    assert blocks(2 * 64) == [16] * 4  # two entries each
+    assert max(blocks(2 * 64 - 1)) < 16
+    assert sum(blocks(2 * 24)) <= 24
+    with pytest.raises(MappingError, match=r"^source: one neuron needs \d+ output axons, "):
+        blocks(2)
+
+
 def test_a_chip_that_is_too_small_says_by_how_much_and_what_would_fit():
     one_core = {"mesh": {"width": 1, "height": 1, "cores_per_tile": 1}, "chips": {"count": 1}}
     network = integer_network_with_fan_in(3, classes=5)
@@ -253,8 +281,8 @@ def test_a_chip_that_is_too_small_says_by_how_much_and_what_would_fit():
 
     assert refusal(4) == (
         "the network needs 3 cores, 2 more than the 1 of small, one chip (most: logits 3; logits fills "
-        "the compartments of its cores); with one slot in every buffer (--slots 1) it still needs 2; use "
-        "fewer channels or a larger target"
+        "the compartments of its cores); use 3 chips (chips.count in a copy of the target's file, given "
+        "with --target), or fewer channels"
     )
     assert refusal(5).endswith("with one slot in every buffer (--slots 1) it needs 1 and fits")
     with pytest.raises(MappingError) as refused:
@@ -264,7 +292,8 @@ def test_a_chip_that_is_too_small_says_by_how_much_and_what_would_fit():
             uniform_provisioning(network, 2, {"logits": 2}),
         )
     assert str(refused.value).endswith(
-        "it still needs 2; use fewer replicas, fewer channels or a larger target"
+        "use 6 chips (chips.count in a copy of the target's file, given with --target), or fewer replicas "
+        "or fewer channels"
     )
 
 

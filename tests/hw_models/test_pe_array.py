@@ -6,10 +6,11 @@ import random
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from oracles.loop_trace import trace_loops
 from random_kernels import random_dataflow, random_nest, random_unrolling
+from random_selections import random_selection_network, selects
 from strategies import integer_networks, random_pixels
 
 from benchmarks.imagenet_vgg import imagenet_vgg16
@@ -179,7 +180,7 @@ def test_other_modes_need_averaging(network):
 
 
 @NETWORKS
-@given(integer_networks(alignments=("replicate", "average")))
+@given(integer_networks(alignments=("replicate", "average"), extended=False))
 def test_kernels_fire_every_step_of_every_neuron_once(network):
     kernels = array_kernels(network, SNN_TEMPORAL)
     fired = [layer for layer in kernels if layer.nest.fires]
@@ -193,9 +194,13 @@ def test_kernels_fire_every_step_of_every_neuron_once(network):
 
 
 @NETWORKS
-@given(integer_networks())
+@given(integer_networks(extended=False))
 def test_ann_accumulations_are_those_of_the_network(network):
-    """One frame, no tails: the multiplier ANN does each accumulation of the network once."""
+    """One frame, no tails: the multiplier ANN does each accumulation of the network once.
+
+    Maps that only select values are left out: they change what is computed at all, and cost nothing.
+    """
+    assume(not any(selects(network, synapse) for synapse in network.synapses))
     expected = sum(num_accumulations(s.maps, network[s.source].shape) for s in network.synapses)
     estimate = estimate_array(network, ARRAY, ANN_MULTIPLIER)
     assert sum(layer.counters.accumulations for layer in estimate.layers) == expected
@@ -210,6 +215,22 @@ def test_bit_planes_take_the_array_cycles_of_the_bit_serial_ann(network):
         counters = [count_loops(p.nest, ARRAY.unrolling, ARRAY.dataflow) for p in (snn, ann)]
         assert counters[0].cycles == counters[1].cycles
         assert counters[0].node_updates == counters[1].node_updates * snn.nest.node_steps
+
+
+@pytest.mark.parametrize(
+    "seeds", [range(30), pytest.param(range(30, 2_000), marks=pytest.mark.slow)], ids=str
+)
+def test_networks_of_every_linear_map_compute_the_integers_of_the_stepped_engine(seeds):
+    """Selections, sums, dilation and concatenations, in front of weights and behind them."""
+    for seed in seeds:
+        rng = random.Random(seed)
+        alignments = ("average",) if seed % 3 else ("replicate", "truncate", "average")
+        network = random_selection_network(seed, alignments)
+        mode = SNN_BIT_PLANES if network.has_constant_current and seed % 2 else SNN_TEMPORAL
+        pixels = random_pixels(network, seed, samples=2)
+        array, dataflow = random_unrolling(rng), random_dataflow(rng)
+        simulation = on_array(network, pixels, array, dataflow, mode)
+        assert first_divergence(run_stepped(network, pixels), simulation) is None, seed
 
 
 def test_vgg16_at_imagenet_size_needs_no_weights():

@@ -45,6 +45,7 @@ def test_the_random_layers_have_every_feature(name):
         "folded lanes": any(t.columns > array.unrolling.output_columns for t in tilings),
         "node stalls": any(stalls),
         "padding": any(any(nest.padding) for nest in nests),
+        "dilation": any(max(nest.dilation) > 1 for nest in nests),
         "strides": any(max(nest.stride) > 1 for nest in nests),
         "groups": any(nest.groups > 1 for nest in nests),
         "joins": any(nest.adds_sums and nest.fires for nest in nests),
@@ -118,6 +119,7 @@ FAULTS = {
     "sign plane positive": ("processing_element.sv", "negative ? carried", "1'b0 ? carried"),
     "planes of equal weight": ("processing_element.sv", "accumulator <<< S", "accumulator"),
     "sum not cleared": ("processing_element.sv", "if (clear) carried = 0;", "if (0) carried = 0;"),
+    "dilation forgotten": ("loop_controller.sv", "address_t'(pass.row_dilation)", "address_t'(1)"),
     "padding read": ("loop_controller.sv", "&& row_inside", ""),
     "tail of C_i": ("loop_controller.sv", "i_index + index_t'(v) < pass.input_channels", "1'b1"),
     "tail of C_o": ("loop_controller.sv", "o_index + index_t'(m) < pass.output_channels", "1'b1"),
@@ -154,4 +156,4 @@ def test_a_fault_in_the_rtl_is_caught(compiled, tmp_path, fault):
     array = ARRAYS["counts"]
     simulator = compile_rtl(array, "icarus", cache=tmp_path / "cache", sources=tmp_path / "rtl")
     with pytest.raises((AssertionError, RtlError)):
-        hold_random_kernels(simulator, range(NUM_LAYERS))
+        hold_random_kernels(simulator, range(2 * NUM_LAYERS))  # up to the first that shows it

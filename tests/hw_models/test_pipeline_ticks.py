@@ -223,6 +223,14 @@ def test_interval_counts_the_links_of_a_short_buffer():
     ]
 
 
+def test_windows_of_exact_max_pooling_shorten_together():
+    """Its populations have the T of their source: no change names one of them alone."""
+    pipeline = replace(chain({"a": 3, "m": 3, "b": 2}, slots=2), equal_windows=(("a", "m"),))
+    assert [(c.description, c.ticks) for c in single_changes(pipeline)] == [
+        ("one timestep less in a and its max pooling (T = 2)", Fraction(2)),
+    ]
+
+
 def test_a_replica_halves_its_window_in_the_bound():
     limit = initiation_interval(chain({"a": 1, "b": 3, "c": 1}, slots=4, b=2))
     assert (limit.ticks, limit.populations, limit.buffers) == (Fraction(3, 2), ("b",), ())

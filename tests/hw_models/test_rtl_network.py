@@ -9,9 +9,12 @@ import pytest
 from builders import connect, network_of, spiking
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from integer_maximum_networks import max_pool_network
+from random_selections import random_selection_network
 from strategies import integer_networks, random_pixels
 
 from hw_models.pe_array.array_description import load_array
+from hw_models.pe_array.array_kernels import array_kernels
 from hw_models.pe_array.loop_nest import TIME_LOOPS, Dataflow, Ending, Unrolling
 from hw_models.pe_array.modes import SNN_BIT_PLANES, SNN_TEMPORAL, snn_schedules
 from hw_models.pe_array.operands import Activity
@@ -86,23 +89,25 @@ def hold_network(network, array, mode, pixels, compiled):
     reference = run_stepped(network, pixels)
     expected = list(network_kernels(network, array, mode, activity_of(pixels, reference)))
     simulator = compiled(rtl_array_for(expected, array), "icarus")
-    counts, trains, logits, steps = {}, {}, None, 0
+    counts, trains, logits, steps = {}, {}, np.empty((1, *network.readout.shape), np.int64), 0
     so_far = Activity(pixels=pixels, counts=counts, trains=trains)
     for one in network_kernels(network, array, mode, so_far):
         run = run_kernel(simulator, one.kernel.nest, array.dataflow, one.data)
         assert kernel_difference(expected[steps], run, array) is None
         steps += 1
+        name, channels = one.kernel.target, one.kernel.target_channels
         if run.spikes is not None:
-            trains[one.kernel.target] = run.spikes[None]
-            counts[one.kernel.target] = run.spikes[None].sum(1)
+            shape = (1, network[name].timesteps, *network[name].shape)
+            trains.setdefault(name, np.empty(shape, bool))[:, :, channels] = run.spikes
+            counts[name] = trains[name].sum(1)
         elif one.kernel.nest.ending is Ending.READS_OUT:
-            frames = network[one.kernel.target].timesteps if one.kernel.nest.sum_frames else 1
-            logits = run.sums.sum(0).reshape(1, -1) * frames
+            frames = network[name].timesteps if one.kernel.nest.sum_frames else 1
+            logits[:, channels] = run.sums.sum(0) * frames
     assert steps == len(expected)
     for name, train in reference.trains.items():
         np.testing.assert_array_equal(trains[name], train)
         np.testing.assert_array_equal(counts[name], reference.counts[name])
-    np.testing.assert_array_equal(logits, reference.logits)
+    np.testing.assert_array_equal(logits.reshape(1, -1), reference.logits)
 
 
 @pytest.mark.parametrize("mode", [SNN_TEMPORAL, SNN_BIT_PLANES], ids=str)
@@ -115,6 +120,17 @@ def test_a_residual_network_kernel_by_kernel(compiled, mode, time_loop):
     for name, count in counts.items():  # every kernel has something to do
         assert 0 < count.sum() < count.size * network[name].timesteps
     hold_network(network, array, mode, pixels, compiled)
+
+
+@pytest.mark.parametrize(
+    "seed", [3, *(pytest.param(seed, marks=pytest.mark.exhaustive) for seed in range(100, 160))]
+)
+def test_networks_of_every_linear_map_kernel_by_kernel(compiled, seed):
+    """The input memory of a kernel holds what its addresses select, zeros included."""
+    network = random_selection_network(seed)
+    selected = [kernel.nest.addresses for kernel in array_kernels(network, SNN_TEMPORAL)]
+    assert seed != 3 or any(addresses != (None, None) for addresses in selected)
+    hold_network(network, ARRAY, SNN_BIT_PLANES, random_pixels(network, seed)[-1:], compiled)
 
 
 @pytest.mark.slow
@@ -130,6 +146,18 @@ def test_random_networks_kernel_by_kernel(compiled, network, time_loop, fold, se
     pixels = random_pixels(network, seed)[-1:]
     for mode in snn_schedules(network):
         hold_network(network, array, mode, pixels, compiled)
+
+
+def test_max_pools_are_left_out_by_name(rtl_cache):
+    maps = (Convolution(weight=np.ones((2, 2, 2, 2), np.int8)),)
+    network = max_pool_network(("y", (2, 1, 1), maps, 0), shape=(2, 4, 4))
+    pixels = random_pixels(network, 1, samples=1)
+    activity = activity_of(pixels, run_stepped(network, pixels))
+    result = verify_in_rtl(
+        network, ARRAY, activity, simulator="icarus", cycle_limit=10**6, cache=rtl_cache
+    )
+    assert (result.num_kernels, result.left_out, result.difference) == (6, {}, None)
+    assert result.max_pools == ("x -> y (max pool)",)
 
 
 def verify_residual(rtl_cache, *, cycle_limit, train_of_wide=None):

@@ -57,7 +57,11 @@ def trace_loops(nest: LoopNest, unrolling: Unrolling, dataflow: Dataflow) -> Loo
 
 
 def _reads(nest: LoopNest, row: int, column: int, k_h: int, k_w: int) -> bool:
-    """The kernel offset meets the map, not its zero padding."""
-    input_row = row * nest.stride[0] + k_h - nest.padding[0]
-    input_column = column * nest.stride[1] + k_w - nest.padding[1]
-    return 0 <= input_row < nest.input_size[0] and 0 <= input_column < nest.input_size[1]
+    """The kernel offset meets a value of the map, not a zero of the padding or of the addresses."""
+    input_row = row * nest.stride[0] + k_h * nest.dilation[0] - nest.padding[0]
+    input_column = column * nest.stride[1] + k_w * nest.dilation[1] - nest.padding[1]
+    inside = 0 <= input_row < nest.input_size[0] and 0 <= input_column < nest.input_size[1]
+    return inside and not any(
+        addresses is not None and addresses[position] == -1
+        for addresses, position in zip(nest.addresses, (input_row, input_column), strict=True)
+    )

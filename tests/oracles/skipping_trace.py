@@ -105,11 +105,14 @@ class SkippingTrace:
     def _read(
         self, tile: TileIndices, frame: int, column: int, k_h: int, k_w: int, inputs: range
     ) -> list[int]:
-        """Operands of one lane in one iteration; none in the zero padding."""
+        """Operands of one lane in one iteration; none in zeros of the padding or of the addresses."""
         nest = self.kernel.nest
-        row = tile.row * nest.stride[0] + k_h - nest.padding[0]
-        position = column * nest.stride[1] + k_w - nest.padding[1]
+        row = tile.row * nest.stride[0] + k_h * nest.dilation[0] - nest.padding[0]
+        position = column * nest.stride[1] + k_w * nest.dilation[1] - nest.padding[1]
         if not (0 <= row < nest.input_size[0] and 0 <= position < nest.input_size[1]):
+            return []
+        rows, columns = nest.addresses
+        if (rows and rows[row] == -1) or (columns and columns[position] == -1):
             return []
         operands = self._operands[self.kernel.reads.selection[frame]]
         first = tile.group * nest.input_channels

@@ -25,7 +25,14 @@ from hw_models.pe_array.buffer_plan import (
 from hw_models.pe_array.closed_form import PIPELINE_CYCLES
 from hw_models.pe_array.group_times import OUTPUT_STAGE, PORTS
 from hw_models.pe_array.kernel_timing import KernelTiming
-from hw_models.pe_array.loop_nest import Ending, TileIndices, outer_loops, tiles, tiling_of
+from hw_models.pe_array.loop_nest import (
+    Ending,
+    LoopNest,
+    TileIndices,
+    outer_loops,
+    tiles,
+    tiling_of,
+)
 from hw_models.pe_array.tile_transfers import OPERANDS
 
 Iteration = tuple[int, int]  # frames, input channels
@@ -301,28 +308,25 @@ class _Memory:
     def _input(self, row: _RowTile) -> int:
         """Input values of the row tile that the buffer does not hold, entry by entry and row by row."""
         nest, kernel = self.kernel.nest, self.kernel
-        top = row.row * nest.stride[0] - nest.padding[0]
-        rows = [r for r in range(top, top + nest.kernel_size[0]) if 0 <= r < nest.input_size[0]]
+        read_rows = _read(nest, row.row, axis=0)
+        rows = _between(read_rows)
         entries = {kernel.reads.selection[frame] for frame in row.frames} - {None}
         values = 0
         if self.plan.input == "streamed":
             for tile in (tile for group in row.groups for tile in group):
                 read = {kernel.reads.selection[frame] for frame in tile.frames} - {None}
                 for column in tile.columns:
-                    left = column * nest.stride[1] - nest.padding[1]
-                    under = range(left, left + nest.kernel_size[1])
-                    needed = [c for c in under if 0 <= c < nest.input_size[1]]
-                    values += len(read) * len(rows) * len(needed)
+                    values += len(read) * len(read_rows) * len(_read(nest, column, axis=1))
         elif self.plan.input == "window":
             for columns in tiles(nest.columns, len(row.groups[0][0].columns)):
-                left = columns.start * nest.stride[1] - nest.padding[1]
-                right = (columns.stop - 1) * nest.stride[1] - nest.padding[1] + nest.kernel_size[1]
-                needed = [c for c in range(left, right) if 0 <= c < nest.input_size[1]]
-                values += len(entries) * len(rows) * len(needed)
+                under = [c for column in columns for c in _read(nest, column, axis=1)]
+                values += len(entries) * len(rows) * len(_between(under))
         else:
             needed_rows = {(entry, r) for entry in entries for r in rows}
-            values = len(needed_rows - self.held_rows) * nest.input_size[1]
-            self.held_rows |= needed_rows
+            stored = nest.addresses[1] or tuple(range(nest.input_size[1]))
+            width = len(_between([column for column in stored if column >= 0]))
+            values = len(needed_rows - self.held_rows) * width
+            self.held_rows = needed_rows | (self.held_rows if self.plan.input == "map" else set())
         return _bytes(values * nest.input_channels * kernel.reads.entry_bits)
 
     def _output(self, row: _RowTile, completes: bool, ends: bool) -> int:
@@ -338,6 +342,20 @@ class _Memory:
         if kernel.nest.ending is Ending.READS_OUT:
             return _bytes(neurons * sums * self.array.sum_bits)
         return _bytes(neurons * sums * kernel.leaves.stored_bits // nest.sums_per_neuron)
+
+
+def _read(nest: LoopNest, output: int, axis: int) -> list[int]:
+    """Stored rows or columns that an output reads through the taps of the kernel."""
+    first = output * nest.stride[axis] - nest.padding[axis]
+    taps = [first + k * nest.dilation[axis] for k in range(nest.kernel_size[axis])]
+    stored = nest.addresses[axis] or tuple(range(nest.input_size[axis]))
+    read = [stored[tap] for tap in taps if 0 <= tap < nest.input_size[axis]]
+    return [position for position in read if position >= 0]
+
+
+def _between(positions: list[int]) -> range:
+    """All positions from the first to the last."""
+    return range(min(positions), max(positions) + 1) if positions else range(0)
 
 
 def _bytes(bits: int) -> int:

@@ -35,13 +35,33 @@ def assert_exact_equals_stepped(network, pixels):
             assert first_divergence(expected, ExactEngine(network, **options).run(pixels)) is None
 
 
-@settings(max_examples=2_000)
+@settings(max_examples=200)
 @given(integer_networks(), st.integers(0, 2**32 - 1))
 def test_exact_equals_stepped(network, seed):
     assert_exact_equals_stepped(network, random_pixels(network, seed))
 
 
-@settings(max_examples=500)
+@pytest.mark.exhaustive
+@settings(max_examples=2_000)
+@given(integer_networks(), st.integers(0, 2**32 - 1))
+def test_exact_equals_stepped_on_many_networks(network, seed):
+    assert_exact_equals_stepped(network, random_pixels(network, seed))
+
+
+@settings(max_examples=20)
+@given(integer_networks(max_pools=True, any_potential=True), st.integers(0, 2**32 - 1))
+def test_exact_equals_stepped_with_exact_max_pooling(network, seed):
+    assert_exact_equals_stepped(network, random_pixels(network, seed))
+
+
+@pytest.mark.exhaustive
+@settings(max_examples=2_000)
+@given(integer_networks(max_pools=True), st.integers(0, 2**32 - 1))
+def test_exact_equals_stepped_on_many_networks_with_exact_max_pooling(network, seed):
+    assert_exact_equals_stepped(network, random_pixels(network, seed))
+
+
+@settings(max_examples=60)
 @given(integer_networks(), st.integers(0, 2**32 - 1))
 def test_exact_equals_stepped_in_an_accelerators_kernels(network, seed):
     """Products of gathered windows, which a processor computes, too, if it is asked to."""
@@ -52,13 +72,13 @@ def test_exact_equals_stepped_in_an_accelerators_kernels(network, seed):
     linear_kernels.largest_factor.cache_clear()
 
 
-@settings(max_examples=500)
+@settings(max_examples=60)
 @given(integer_networks(any_potential=True), st.integers(0, 2**32 - 1))
 def test_exact_equals_stepped_for_any_initial_potential(network, seed):
     assert_exact_equals_stepped(network, random_pixels(network, seed))
 
 
-@settings(max_examples=500)
+@settings(max_examples=100)
 @given(
     integer_networks(alignments=("average", "replicate", "truncate"), any_potential=True),
     st.integers(0, 2**32 - 1),
@@ -112,7 +132,7 @@ def test_exact_refuses_what_has_no_closed_form(network, seed):
         run_exact(network, random_pixels(network, seed))
 
 
-@settings(max_examples=200)
+@settings(max_examples=50)
 @given(
     integer_networks(alignments=("average", "replicate", "truncate"), any_potential=True),
     st.integers(0, 2**32 - 1),
@@ -148,7 +168,7 @@ def test_an_engine_that_computes_on_the_processor_says_so(name):
 
 
 @settings(max_examples=50)
-@given(integer_networks(), st.integers(0, 2**32 - 1))
+@given(integer_networks(extended=False), st.integers(0, 2**32 - 1))
 def test_a_changed_weight_is_noticed_where_it_matters(network, seed):
     """A weight into the readout that is one off: the first sample whose source neuron fires differs."""
     pixels = random_pixels(network, seed)

@@ -35,16 +35,22 @@ def geometries(draw):
     out = groups * draw(st.sampled_from([1, 2, 3, 8, 17]))
     rows, columns = draw(st.integers(1, 9)), draw(st.integers(1, 9))
     kernel = draw(st.integers(1, min(4, rows))), draw(st.integers(1, min(4, columns)))
-    padding = tuple(draw(st.integers(0, size // 2)) for size in kernel)
+    padding = tuple(draw(st.integers(0, size)) for size in kernel)
     stride = draw(st.integers(1, 3)), draw(st.integers(1, 3))
+    dilation = tuple(
+        draw(st.integers(1, max(1, min(3, (size + 2 * margin - 1) // max(1, taps - 1)))))
+        for size, margin, taps in zip((rows, columns), padding, kernel, strict=True)
+    )
     weight = rng.integers(-127, 128, (out, per_group, *kernel), dtype=np.int8)
-    convolution = Convolution(weight=weight, stride=stride, padding=padding, groups=groups)
+    convolution = Convolution(
+        weight=weight, stride=stride, padding=padding, dilation=dilation, groups=groups
+    )
     shape = (draw(st.integers(1, 9)), groups * per_group, rows, columns)
     return convolution, rng.integers(0, 256, shape, np.uint8)
 
 
 @pytest.mark.skipif(not largest_factor(CPU), reason="no 8-bit arithmetic on this processor")
-@settings(max_examples=1_000)
+@settings(max_examples=400)
 @given(geometries(), st.sampled_from([1, 3, 64]))
 def test_bytes_and_floats_give_the_sums_of_doubles(geometry, factor):
     convolution, values = geometry
@@ -80,7 +86,7 @@ def test_gathered_windows_give_the_sums_of_doubles(geometry):
     tensor = torch.from_numpy(values.transpose(0, 2, 3, 1).copy()).permute(0, 3, 1, 2)
     weight = torch.from_numpy(convolution.weight).double()
     expected = F.conv2d(
-        tensor.double(), weight, stride=convolution.stride, padding=convolution.padding
+        tensor.double(), weight, None, convolution.stride, convolution.padding, convolution.dilation
     )
     for dtype in (torch.int8, torch.float32, torch.float64):
         sums = gathered_convolution(convolution, dtype, CPU)(tensor)
@@ -89,11 +95,11 @@ def test_gathered_windows_give_the_sums_of_doubles(geometry):
 
 
 def test_what_onednn_computes_wrongly_is_not_left_to_it():
-    """A horizontal stride and one output column; not if it is depthwise."""
+    """A horizontal stride and one output column, if it is not depthwise; windows that read padding alone."""
 
-    def trusted(out, per_group, groups, stride, columns):
+    def trusted(out, per_group, groups, stride, columns, **geometry):
         weight = np.zeros((out, per_group, 1, 3), np.int8)
-        convolution = Convolution(weight=weight, stride=stride, groups=groups)
+        convolution = Convolution(weight=weight, stride=stride, groups=groups, **geometry)
         return channels_last_is_trusted(convolution, (per_group * groups, 3, columns))
 
     assert not trusted(6, 1, 3, (1, 2), 4)
@@ -102,6 +108,29 @@ def test_what_onednn_computes_wrongly_is_not_left_to_it():
     assert not trusted(6, 2, 3, (1, 2), 4)
     assert trusted(6, 1, 3, (2, 1), 3)
     assert trusted(6, 1, 3, (1, 2), 5)
+    assert trusted(3, 1, 3, (1, 1), 5, padding=(0, 2))
+    assert not trusted(3, 1, 3, (1, 1), 5, padding=(0, 3))
+    assert not trusted(3, 1, 3, (1, 1), 5, padding=(1, 0))
+    assert trusted(6, 2, 3, (1, 1), 3, padding=(0, 2), dilation=(1, 2))
+    assert not trusted(6, 2, 3, (1, 1), 1, padding=(0, 3), dilation=(1, 2))
+
+
+def test_a_window_of_padding_alone_is_zero():
+    """In bytes, oneDNN ends the process here on processors with AMX: a 1x1 kernel that reads two columns."""
+    weight = np.full((1, 17, 1, 1), 3, np.int8)
+    network = network_of(
+        connect(
+            "input",
+            "logits",
+            Convolution(weight=weight, stride=(1, 3), padding=(2, 1), dilation=(2, 4)),
+        ),
+        image=(17, 10, 2),
+        max_value=255,
+        classes=(1, 14, 2),
+    )
+    logits = ExactEngine(network).run(np.full((1, 17, 10, 2), 5)).logits.reshape(14, 2)
+    assert not logits[:, 0].any()
+    assert logits[:, 1].tolist() == [0] * 14
 
 
 @pytest.mark.parametrize("samples", range(1, 10))

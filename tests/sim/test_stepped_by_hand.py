@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from builders import connect, dense, network_of, spiking
 
-from sim.stepped import run_stepped
+from sim.engines import ENGINES, Request
+from sim.stepped import apply_maps, run_stepped
 from toolchain.errors import DataError
 from toolchain.networks.integer_network import IntegerInput, IntegerNetwork, IntegerReadout
-from toolchain.networks.linear_maps import Convolution, Scale, SumPool
+from toolchain.networks.linear_maps import Convolution, Resample, Scale, SelectChannels, SumPool
 
 
 def test_soft_reset_keeps_the_remainder_and_fires_at_equality():
@@ -107,6 +108,54 @@ def test_a_sum_pool_adds_its_window():
         max_value=4,
     )
     assert run_stepped(net, np.array([[[[1, 2], [3, 4]]]])).logits.tolist() == [[10]]
+
+
+@pytest.mark.parametrize(
+    ("linear_map", "expected"),
+    [
+        # taps two rows and three columns apart; one column of zeros on each side
+        (
+            Convolution(
+                weight=np.array([[[[1, 10], [100, 0]]], [[[0, 1], [0, 0]]]], np.int8),
+                padding=(0, 1),
+                dilation=(2, 3),
+                groups=2,
+            ),
+            [[[30 + 0, 0 + 100 * 7 + 1]], [[0 + 12, 0]]],
+        ),
+        # the middle row twice; the sum of all columns, and the last one
+        (
+            Resample(rows=np.array([[0, 1, 0]] * 2), columns=np.array([[1, 2, 1], [0, 0, 1]])),
+            [[[20, 6]] * 2, [[56, 15]] * 2],
+        ),
+        (
+            SelectChannels(channels=np.array([1, -1, 0])),
+            [
+                [[10, 11, 12], [13, 14, 15], [16, 17, 18]],
+                [[0, 0, 0]] * 3,
+                [[1, 2, 3], [4, 5, 6], [7, 8, 9]],
+            ],
+        ),
+    ],
+    ids=["dilation", "resampling", "selection of channels"],
+)
+def test_maps_of_two_channels_of_three_by_three(linear_map, expected):
+    values = np.arange(1, 19).reshape(1, 2, 3, 3)
+    assert apply_maps([linear_map], values)[0].tolist() == expected
+
+
+def test_the_logits_of_a_readout_that_is_a_map_are_flattened_by_rows():
+    net = network_of(
+        connect("input", "logits", Scale(weight=np.array([1, 2], np.int8))),
+        image=(2, 2, 3),
+        max_value=99,
+        classes=(2, 2, 3),
+        bias=[0, 100],
+    )
+    pixels = np.arange(12).reshape(1, 2, 2, 3)
+    expected = [[0, 1, 2, 3, 4, 5, 112, 114, 116, 118, 120, 122]]
+    for engine in ENGINES.values():
+        assert engine.prepare(net, Request())(pixels).logits.tolist() == expected
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 import torch
 from builders import float_connect, float_dense, float_network_of, float_spiking
 from small_networks import residual_network
+from torch import nn
 
 from toolchain.errors import ModelFileError, UnsupportedNetworkError
 from toolchain.files.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -247,9 +248,12 @@ def test_a_file_of_the_first_version_has_no_digests_and_is_read(model):
     [
         torch.zeros(1, 1, 1, requires_grad=True),
         torch.zeros(1, 1, 1, dtype=torch.bfloat16),
-        torch.zeros(1, 1, 1, dtype=torch.int64),
+        torch.zeros(1, 1, 1, dtype=torch.int32),
         torch.zeros(1, 1, 1, device="meta"),
         torch.zeros(1, 1, 1).to_sparse(),
+        torch.eye(3, dtype=torch.float8_e4m3fn),
+        torch.zeros(1, 1, 1, dtype=torch.complex64).conj().imag,
+        nn.Parameter(torch.zeros(1, 1, 1)),
         [1.0],
     ],
 )
@@ -258,6 +262,57 @@ def test_what_is_no_plain_tensor_is_refused(model, tensor):
     document["tensors"]["1"] = tensor
     torch.save(document, model)
     with pytest.raises(ModelFileError, match=r"tensors\.1 must be a plain dense tensor of float"):
+        load_checkpoint(model)
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_a_nested_tensor_is_refused(model):
+    nested = torch.nested.nested_tensor([torch.ones(2), torch.ones(3)])
+    test_what_is_no_plain_tensor_is_refused(model, nested)
+
+
+def test_a_tensor_larger_than_its_file_is_refused(model):
+    document = torch.load(model, weights_only=True)
+    document["tensors"]["1"] = torch.zeros(1).expand(1 << 20, 1 << 20, 1)
+    torch.save(document, model)
+    with pytest.raises(ModelFileError, match=r"tensors\.1 takes more bytes than the file has"):
+        load_checkpoint(model)
+
+
+def cyclic():
+    values = []
+    values.append(values)
+    return values
+
+
+def doubled(levels):
+    values = [1]
+    for _ in range(levels):
+        values = [values, values]
+    return values
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (float("nan"), r"training\.x must be finite, not nan"),
+        ({1}, r"training\.x must be a record, .*, not of type set"),
+        (torch.ones(2), r"training\.x must be a record, .*, not of type Tensor"),
+        (2**64, r"training\.x must be an integer of at most 64 bits"),
+        ({1.5: 2}, r"training\.x must have texts as names, not 1\.5"),
+        (cyclic(), r"training\.x\[0\].* is more than 64 levels deep"),
+        (doubled(40), "more than 100,000 values, each written out where it is named"),
+    ],
+)
+def test_what_is_not_plain_is_neither_written_nor_read(model, tmp_path, value, message):
+    checkpoint = load_checkpoint(model)
+    with pytest.raises(ModelFileError, match=message):
+        save_checkpoint(tmp_path / "new.pt", Checkpoint(checkpoint.graph, {"x": value}))
+    assert not (tmp_path / "new.pt").exists()
+    document = torch.load(model, weights_only=True)
+    document["training"]["x"] = value
+    torch.save(document, model)
+    with pytest.raises(ModelFileError, match=message):
         load_checkpoint(model)
 
 

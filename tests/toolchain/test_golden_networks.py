@@ -14,7 +14,14 @@ from toolchain.networks.layer_graph import (
     ReadoutPopulation,
     Synapse,
 )
-from toolchain.networks.linear_maps import AveragePool, Convolution, Dense, Scale
+from toolchain.networks.linear_maps import (
+    AveragePool,
+    Convolution,
+    Dense,
+    Resample,
+    Scale,
+    SelectChannels,
+)
 from toolchain.passes import lower_to_integers
 from toolchain.passes.align_edges import align_edges
 
@@ -95,6 +102,31 @@ def calibrated():
     return LayerGraph.build(populations, graph.synapses)
 
 
+def merged():
+    """A bottleneck without activation, a shuffled slice, a part of a concatenation, an upsampling."""
+    twice = np.repeat(np.eye(2, dtype=np.int64), 2, axis=0)
+    return network(
+        neurons("stem", (4, 4, 4), 3, np.array([1, 2, 4, 8]).reshape(-1, 1, 1)),
+        neurons("joined", (5, 4, 4), 4, 2.0),
+        float_connect(
+            "image",
+            "stem",
+            Convolution(weight=weights(1, 2, 1, 1)),
+            Convolution(weight=weights(4, 1, 1, 1)),
+        ),
+        float_connect(
+            "stem",
+            "joined",
+            SelectChannels(channels=np.array([3, 1])),
+            AveragePool(kernel=(2, 2), stride=(2, 2)),
+            Resample(rows=twice, columns=twice),
+            SelectChannels(channels=np.array([-1, 1, -1, 0, 1])),
+            Scale(weight=np.arange(1.0, 6)),
+        ),
+        float_connect("joined", "classes", Dense(weight=weights(3, 80))),
+    )
+
+
 CASES = {
     "chain": (chain, WIDTHS),
     "residual_join": (residual_join, WIDTHS),
@@ -103,6 +135,7 @@ CASES = {
     "four_bits": (chain, replace(WIDTHS, weight_bits=4)),
     "calibrated": (calibrated, WIDTHS),
     "replicate": (lambda: align_edges(chain(), "replicate"), WIDTHS),
+    "merged": (merged, WIDTHS),
     "truncate": (lambda: align_edges(residual_join(), "truncate"), WIDTHS),
 }
 

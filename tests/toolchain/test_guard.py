@@ -13,8 +13,10 @@ from torch import nn
 from toolchain.errors import DataError, UnsupportedNetworkError
 from toolchain.importers import torch_module
 from toolchain.importers.torch_module import Normalization, convert
-from toolchain.method.guard import compare_with_module, evaluation_copy
+from toolchain.method.graph_comparison import compare_with_module
+from toolchain.method.guard import evaluation_copy
 from toolchain.method.quantize_activations import quantize_activations
+from toolchain.method.quantizer_calls import QuantizerCall
 from toolchain.method.quantizers import SlipRelu, TimestepQuantizer
 from toolchain.networks.layer_graph import LayerGraph
 from toolchain.networks.linear_maps import AveragePool, Convolution, with_weight
@@ -80,13 +82,30 @@ def scale_a_weight(graph):
     ],
 )
 def test_a_wrong_conversion_is_refused_at_its_first_population(judge, monkeypatch, change, message):
-    right = torch_module._Converter.convert
-    monkeypatch.setattr(
-        torch_module._Converter, "convert", lambda self, traced: change(right(self, traced))
-    )
+    wrongly_read(monkeypatch, change)
     with pytest.raises(UnsupportedNetworkError) as refusal:
         convert(judge, SHAPE, 16)
     assert str(refusal.value).startswith(message)
+
+
+def wrongly_read(monkeypatch, change):
+    """Make the reader return a changed layer graph."""
+    right = torch_module.read_network
+
+    def wrong(*args):
+        read = right(*args)
+        return replace(read, graph=change(read.graph))
+
+    monkeypatch.setattr(torch_module, "read_network", wrong)
+
+
+def calls_of(graph):
+    """The calls of a network whose quantizers are called once each and named as their populations."""
+    return [
+        QuantizerCall(module=p.name, repeat=0, population=p.name)
+        for p in graph.spiking
+        if p.role == "activation"
+    ]
 
 
 def test_a_count_that_is_off_by_one_is_no_tie(judge):
@@ -104,7 +123,7 @@ def test_a_count_that_is_off_by_one_is_no_tie(judge):
     with pytest.raises(
         UnsupportedNetworkError, match=r"^relu_1: the converted population fires \d"
     ):
-        compare_with_module(judge, graph)
+        compare_with_module(judge, graph, calls_of(graph))
 
 
 def test_a_quantizer_that_rounds_ties_down_differs_at_ties_alone_and_they_are_counted():
@@ -118,11 +137,11 @@ def test_a_quantizer_that_rounds_ties_down_differs_at_ties_alone_and_they_are_co
     )
     network.append(nn.Linear(64, 2))
     nn.init.constant_(network[0].weight, 2.0)  # pixel 1 of 16 is 1/8, half a step
-    with pytest.warns(UserWarning, match=r"^\d+ of 640 spike counts lie on a rounding boundary"):
+    with pytest.warns(UserWarning, match=r"^\d+ of 512 spike counts lie on a rounding boundary"):
         graph = convert(network, SHAPE, 16)
-    agreement = compare_with_module(evaluation_copy(network), graph)
+    agreement = compare_with_module(evaluation_copy(network), graph, calls_of(graph))
     at_ties = (agreement.num_samples, agreement.num_counts, agreement.num_ties > 0)
-    assert at_ties == (8, 640, True)
+    assert at_ties == (6, 512, True)
 
 
 def test_an_activation_between_its_levels_is_refused():
@@ -134,7 +153,7 @@ def test_an_activation_between_its_levels_is_refused():
         convert(network, SHAPE, 16)
 
 
-def test_a_quantizer_that_is_used_twice_is_refused():
+def test_each_call_of_a_shared_quantizer_is_a_population_that_is_compared():
     class Twice(Net):
         def __init__(self):
             super().__init__()
@@ -143,8 +162,16 @@ def test_a_quantizer_that_is_used_twice_is_refused():
         def forward(self, x):
             return self.f(self.q(self.b(self.q(self.a(x)))).flatten(1))
 
-    with pytest.raises(UnsupportedNetworkError, match="two populations are named 'q'"):
-        convert(Twice(), SHAPE, 16)
+    network = Twice()
+    graph = convert(network, SHAPE, 16)
+    assert [p.name for p in graph.spiking] == ["q", "q_1"]
+    calls = [QuantizerCall(module="q", repeat=i, population=f"q{'_1' * i}") for i in range(2)]
+    judge = evaluation_copy(network)
+    compare_with_module(judge, graph, calls)
+    with pytest.raises(
+        UnsupportedNetworkError, match=r"^q_1: the converted network has another input"
+    ):
+        compare_with_module(judge, changed(graph, "q_1", bias=lambda b: b + 1), calls)
 
 
 @pytest.mark.parametrize(
@@ -160,10 +187,11 @@ def test_a_quantizer_that_is_used_twice_is_refused():
         ),
     ],
 )
-def test_another_input_shape_is_refused(shape, message):
+def test_another_input_shape_is_refused(shape, message, capsys):
     with pytest.raises(UnsupportedNetworkError) as refusal:
         convert(quantize_activations(Net(), TimestepQuantizer), shape, 16)
     assert message.removeprefix("GraphModule") in str(refusal.value)
+    assert capsys.readouterr().err == ""  # torch.fx prints a traceback
 
 
 def test_normalization_and_samples_are_part_of_the_comparison(judge, monkeypatch):
@@ -173,16 +201,16 @@ def test_normalization_and_samples_are_part_of_the_comparison(judge, monkeypatch
         DataError, match=r"^samples have shape \(3, 8, 8\), but the network's input is"
     ):
         convert(judge, SHAPE, 16, samples=np.zeros((4, 3, 8, 8), int))
-    monkeypatch.setattr(torch_module._Converter, "_input", _without_mean)
+    monkeypatch.setattr(torch_module, "_first_values", _without_mean)
     with pytest.raises(
         UnsupportedNetworkError, match=r"^relu: the converted network has another input"
     ):
         convert(judge, SHAPE, 16, normalization)
 
 
-def _without_mean(converter):
-    value = torch_module.LinearExpression.of_population("input", SHAPE)
-    return value.scaled(1 / np.array(converter.normalization.std))
+def _without_mean(image, normalization):
+    value = torch_module.LinearExpression.of_population(image.name, image.shape)
+    return value.scaled(1 / np.array(normalization.std))
 
 
 def test_the_module_and_the_random_state_stay_as_they_are():

@@ -1,21 +1,35 @@
 """Bounds of every integer hold at the limit of a target's widths, and not one past it."""
 
 from dataclasses import replace
+from math import prod
 
 import numpy as np
 import pytest
 from builders import ONE, WIDTHS, connect, dense, network_of, spiking
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from random_chains import random_chain
 from small_networks import two_neurons
 from strategies import integer_networks, random_pixels
 
-from sim.stepped import run_stepped
+from sim.stepped import apply_maps, run_stepped
 from toolchain.errors import IntegerWidthError
 from toolchain.networks.integer_network import (
     verify_integer_widths,
 )
-from toolchain.networks.integer_network.accumulator_bounds import potential_interval
+from toolchain.networks.integer_network.accumulator_bounds import (
+    potential_interval,
+    synapse_interval,
+    window_sum_bound,
+)
+from toolchain.networks.linear_maps import (
+    Convolution,
+    Resample,
+    SelectChannels,
+    WeightedMap,
+    chain_output_shape,
+    with_weight,
+)
 from toolchain.passes import lower_to_integers
 
 
@@ -27,16 +41,17 @@ def one_neuron(threshold, bias, weight=1, exponent=0, timesteps=1, start=0):
     )
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(integer_networks(alignments=("average", "replicate", "truncate")), st.integers(0, 2**32 - 1))
 def test_no_logit_leaves_its_bound(network, seed):
     run = run_stepped(network, random_pixels(network, seed))
     bound = potential_interval(network, "logits")
-    assert (run.logits >= bound.low).all()
-    assert (run.logits <= bound.high).all()
+    logits = run.logits.reshape(len(run.logits), len(bound.low), -1)
+    assert (logits >= bound.low[:, None]).all()
+    assert (logits <= bound.high[:, None]).all()
 
 
-@settings(max_examples=500)
+@settings(max_examples=200)
 @given(
     st.integers(1, 50),
     st.integers(-60, 60),
@@ -53,6 +68,85 @@ def test_no_potential_leaves_its_bound(threshold, bias, weight, timesteps, start
             potential += weight * pixel + bias
             assert bound.low <= potential <= bound.high
             potential -= threshold * (potential >= threshold)
+
+
+def largest_reachable(maps, shape):
+    """Largest and smallest sum of each channel for sources from 0 to 1, from the matrix of all maps."""
+    sources = prod(shape)
+    columns = apply_maps(maps, np.eye(sources, dtype=np.int64).reshape(sources, *shape))
+    highest, lowest = (
+        part.sum(axis=0) for part in (np.maximum(columns, 0), np.minimum(columns, 0))
+    )
+    return lowest.min(axis=(1, 2)), highest.max(axis=(1, 2))
+
+
+def one_synapse(maps, shape):
+    target = chain_output_shape(maps, shape)
+    network = network_of(
+        spiking("hidden", target),
+        connect("input", "hidden", *maps),
+        connect("hidden", "logits", dense(np.zeros((1, prod(target))))),
+        image=shape,
+    )
+    return network, network.incoming("hidden")[0]
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 2**32 - 1))
+def test_no_sum_of_a_synapse_leaves_the_bound_of_its_channel(seed):
+    rng = np.random.default_rng(seed)
+    shape = tuple(int(n) for n in rng.integers(1, 6, 3))
+    maps = next(
+        chain
+        for chain in (random_chain(rng, shape, int(rng.integers(1, 5))) for _ in iter(int, 1))
+        if sum(isinstance(m, WeightedMap) for m in chain) == 1
+    )
+    maps = [
+        with_weight(m, rng.integers(-127, 128, m.weight.shape, dtype=np.int8))
+        if isinstance(m, WeightedMap)
+        else m.without_divisor()
+        for m in maps
+    ]
+    network, synapse = one_synapse(maps, shape)
+    bound, (low, high) = synapse_interval(network, synapse), largest_reachable(maps, shape)
+    assert (bound.low <= low).all()
+    assert (bound.high >= high).all()
+    if len(maps) == 1:
+        assert bound.low.tolist() == low.tolist()
+        assert bound.high.tolist() == high.tolist()
+    for end in range(1, len(maps) + 1):  # what engines hold on the way
+        assert window_sum_bound(network, "hidden") >= largest_reachable(maps[:end], shape)[1].max()
+
+
+@pytest.mark.parametrize(
+    "maps",
+    [
+        # rows of zeros between others, as of a transposed convolution: a 2x2 window reads one of them
+        (
+            Resample(
+                rows=np.eye(5, dtype=np.int64)[:, ::2], columns=np.eye(5, dtype=np.int64)[:, ::2]
+            ),
+            Convolution(weight=np.arange(-6, 6, dtype=np.int8).reshape(3, 1, 2, 2), padding=(1, 1)),
+        ),
+        # a dilated window of which the border leaves one tap
+        (
+            Convolution(
+                weight=np.arange(-9, 9, dtype=np.int8).reshape(2, 1, 3, 3),
+                dilation=(3, 3),
+                padding=(3, 3),
+            ),
+        ),
+        (
+            Convolution(weight=np.array([3, -5], np.int8).reshape(2, 1, 1, 1)),
+            SelectChannels(channels=np.array([-1, 1])),
+        ),
+    ],
+)
+def test_the_bound_of_a_channel_is_reached(maps):
+    network, synapse = one_synapse(maps, (1, 3, 3))
+    bound, (low, high) = synapse_interval(network, synapse), largest_reachable(maps, (1, 3, 3))
+    assert bound.low.tolist() == low.tolist()
+    assert bound.high.tolist() == high.tolist()
 
 
 def test_the_state_bound_holds_at_the_limit_and_not_one_past_it():

@@ -5,14 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from builders import WIDTHS, float_connect, float_dense, float_network_of
+from builders import WIDTHS, float_connect, float_dense, float_network_of, float_spiking
 from small_networks import two_neurons
 
 from sim.exact.engine import run_exact
 from sim.stepped import run_stepped
 from toolchain.errors import UnsupportedNetworkError
 from toolchain.importers.torch_module import convert
-from toolchain.method.float_snn import run_float_snn
+from toolchain.method.float_snn import run_float_snn, transmit
 from toolchain.method.quantize_activations import quantize_activations
 from toolchain.method.quantizers import TimestepQuantizer, quantizers
 from toolchain.model_zoo import build_model
@@ -20,9 +20,18 @@ from toolchain.networks.layer_graph import (
     LayerGraph,
     SpikingPopulation,
 )
-from toolchain.networks.linear_maps import AveragePool, Convolution
+from toolchain.networks.linear_maps import (
+    AveragePool,
+    Convolution,
+    Dense,
+    Resample,
+    Scale,
+    SelectChannels,
+    WeightedMap,
+)
 from toolchain.passes import PassOptions, chosen_graph, lower_to_integers, pipeline
 from toolchain.passes.fold_source_scales import fold_source_scales
+from toolchain.passes.merge_linear_maps import merge_linear_maps
 
 
 def test_scales_fold_into_weights_by_hand():
@@ -89,12 +98,91 @@ def test_integer_network_follows_the_float_network(alignment, weight_bits):
     assert np.abs(logits - reference.logits).mean() < tolerance / 3 * np.ptp(reference.logits)
 
 
-def test_two_weighted_maps_in_one_synapse_are_refused():
-    graph = two_neurons()
-    double = replace(graph.synapses[0], maps=(float_dense(np.eye(1)),) * 2)
-    graph = LayerGraph.build(graph.populations, [double, *graph.synapses[1:]])
-    with pytest.raises(UnsupportedNetworkError, match="two weighted maps follow each other"):
+def maps_of_all_kinds():
+    """A network whose synapses hold several weights, or none between selections of channels."""
+    rng = np.random.default_rng(0)
+
+    def conv(out, channels, kernel=1, **geometry):
+        return Convolution(weight=rng.normal(size=(out, channels, kernel, kernel)), **geometry)
+
+    def select(*channels):
+        return SelectChannels(channels=np.array(channels))
+
+    twice = np.repeat(np.eye(2, dtype=np.int64), 2, axis=0)
+    return float_network_of(
+        float_spiking("stem", (4, 4, 4), 3, np.array([0.5, 1, 2, 4])),
+        float_spiking("slice", (3, 4, 4), 2),
+        float_spiking("joined", (6, 4, 4), 5),
+        float_connect("input", "stem", conv(2, 1, 3, padding=(1, 1)), conv(4, 2)),
+        float_connect("stem", "slice", select(2, -1, 2), Scale(weight=np.array([1.0, 2, -1]))),
+        float_connect(
+            "stem",
+            "joined",
+            AveragePool(kernel=(2, 2), stride=(2, 2)),
+            conv(2, 4),
+            select(-1, 1, 0, 1, -1, -1),
+            Resample(rows=twice, columns=twice),
+            Scale(weight=np.arange(1.0, 7)),
+        ),
+        float_connect("slice", "joined", select(0, -1, -1, -1, 2, 1)),
+        float_connect(
+            "joined", "logits", Dense(weight=rng.normal(size=(3, 96))), Scale(weight=np.ones(3))
+        ),
+        image=(1, 4, 4),
+        max_value=15,
+        unit=1 / 8,
+        classes=3,
+    )
+
+
+def test_merging_and_folding_keep_every_count():
+    graph = maps_of_all_kinds()
+    merged = merge_linear_maps(graph)
+    pixels = np.random.default_rng(1).integers(0, 16, (8, 1, 4, 4))
+    expected = run_float_snn(graph, pixels, with_counts=True)
+    got = run_float_snn(merged, pixels, with_counts=True)
+    np.testing.assert_allclose(got.logits, expected.logits, rtol=1e-12)
+    for name, counts in expected.counts.items():
+        np.testing.assert_array_equal(got.counts[name], counts)
+        assert 0 < counts.mean() < graph[name].timesteps  # not all silent or saturated
+    assert all(sum(isinstance(m, WeightedMap) for m in s.maps) <= 1 for s in merged.synapses)
+    counts = {"input": pixels, **expected.counts}
+    for before, folded in zip(graph.synapses, fold_source_scales(merged).synapses, strict=True):
+        source = graph[before.source]
+        unit = source.unit if before.source == "input" else source.threshold / source.timesteps
+        number = torch.from_numpy(counts[before.source].astype(float))
+        real = transmit(before.maps, number * torch.as_tensor(unit))
+        np.testing.assert_allclose(transmit(folded.maps, number), real, rtol=1e-12, atol=1e-12)
+
+
+def test_each_target_channel_gets_the_integers_of_its_own_row():
+    """Rows that selections behind a weight move: the integer network still follows the float network."""
+    graph = maps_of_all_kinds()
+    network = lower_to_integers(graph, WIDTHS)
+    pixels = np.random.default_rng(1).integers(0, 16, (8, 1, 4, 4))
+    reference = run_float_snn(graph, pixels, with_counts=True)
+    run = run_exact(network, pixels)
+    for name, counts in run.counts.items():
+        assert np.abs(counts - reference.counts[name]).max() <= 1
+        assert (counts != reference.counts[name]).mean() < 0.03
+    logits = run.logits * network["logits"].unit
+    assert np.abs(logits - reference.logits).max() < 0.1 * np.ptp(reference.logits)
+
+
+def test_maps_that_no_weight_replaces_are_refused_by_name():
+    padded = Convolution(weight=np.ones((1, 1, 3, 3)), padding=(1, 1))
+    graph = float_network_of(
+        float_spiking("hidden", (1, 3, 3)),
+        float_connect("input", "hidden", padded, padded),
+        float_connect("hidden", "logits", float_dense(np.ones((1, 9)))),
+        image=(1, 3, 3),
+    )
+    with pytest.raises(UnsupportedNetworkError) as refusal:
         lower_to_integers(graph, WIDTHS)
+    assert str(refusal.value) == (
+        "input -> hidden: conv 3x3 > conv 3x3: the zeros with which the second map pads its input have no "
+        "place in one map; put a quantizer between them"
+    )
 
 
 def test_pool_divisors_fold_into_the_weight_on_either_side():

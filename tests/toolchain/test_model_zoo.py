@@ -14,4 +14,4 @@ def test_the_width_scales_every_layer_except_the_head(architecture):
     *quarter, head = sizes(0.25)
     *whole, head_of_whole = sizes(1.0)
     assert head == head_of_whole == 10
-    assert quarter == [size / 4 for size in whole]
+    assert quarter == [round(size / 4) for size in whole]

@@ -39,7 +39,7 @@ class AsPeopleWriteIt(nn.Module):
 
 def test_every_use_of_an_activation_becomes_a_population():
     torch.manual_seed(0)
-    module = quantize_activations(AsPeopleWriteIt(), TimestepQuantizer)
+    module = quantize_activations(AsPeopleWriteIt(), TimestepQuantizer, max_pool="average")
     assert list(quantizers(module)) == ["relu", "relu_1", "relu_2", "relu_3"]
     assert not any(isinstance(m, nn.MaxPool2d | nn.ReLU) for m in module.modules())
     graph = convert(module, (1, 8, 8), max_value=16)
@@ -69,7 +69,9 @@ def test_with_many_levels_quantization_is_the_averaging_ann():
     original = AsPeopleWriteIt().eval()
     ann = average_pooled(original).eval()
     fine = quantize_activations(
-        original, lambda: TimestepQuantizer(100_000, max_timesteps=100_000, threshold=20.0)
+        original,
+        lambda: TimestepQuantizer(100_000, max_timesteps=100_000, threshold=20.0),
+        max_pool="average",
     ).eval()
     x = torch.rand(5, 1, 8, 8)
     assert torch.allclose(ann(x), fine(x), atol=1e-3)
@@ -94,15 +96,20 @@ def test_thresholds_are_balanced_on_the_unquantized_activations():
     [
         (nn.GELU(), "1: GELU has no integrate-and-fire form; replace it by ReLU and train again"),
         (
-            nn.MaxPool2d(2, ceil_mode=True),
-            "1: max pooling with ceil_mode, dilation or indices cannot become average pooling; switch these "
-            "off and use padding, or use nn.AvgPool2d",
+            nn.MaxPool2d(2, dilation=2),
+            "1: max pooling with dilation cannot become average pooling; keep it (max_pool='exact'), or use "
+            "nn.AvgPool2d",
+        ),
+        (
+            nn.MaxPool2d(2, return_indices=True),
+            "1: max pooling with indices has no spiking form; use return_indices=False",
         ),
     ],
 )
 def test_what_has_no_spiking_form_is_refused(layer, message):
+    network = nn.Sequential(nn.Conv2d(1, 2, 3), layer)
     with pytest.raises(UnsupportedNetworkError) as refusal:
-        quantize_activations(nn.Sequential(nn.Conv2d(1, 2, 3), layer), TimestepQuantizer)
+        quantize_activations(network, TimestepQuantizer, max_pool="average")
     assert str(refusal.value) == message
 
 
@@ -114,5 +121,7 @@ def test_a_reshape_that_joins_samples_is_refused(reshape):
         def forward(self, x):
             return reshape(x)
 
-    with pytest.raises(UnsupportedNetworkError, match="must keep the batch and flatten the rest"):
+    with pytest.raises(
+        UnsupportedNetworkError, match=r"keep the batch first|results for a batch of"
+    ):
         convert(Joining(), (1, 8, 8), max_value=16)

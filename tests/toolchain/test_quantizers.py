@@ -52,6 +52,7 @@ def test_values_round_half_up_and_clip(case):
 
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize(("t", "timesteps"), [(1.49, 1), (2.5, 3), (2.4, 2), (99.0, 32)])
+@pytest.mark.filterwarnings("ignore:.*is capped at max_timesteps = 32")
 def test_timesteps_are_an_integer_of_at_least_one(case, t, timesteps):
     module = quantizer(case, t, 1.0)
     assert float(module.timesteps.detach()) == timesteps

@@ -1,5 +1,6 @@
 """Training on real digits: accuracy, mixed timesteps, and no gap between ANN and SNN."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -83,7 +84,7 @@ def test_unknown_names_list_what_there_is(digits):
         DataError, match="no data set is named 'cifar'; choose one of digits, mnist5k"
     ):
         load_dataset("cifar")
-    message = "no architecture is named 'vgg'; choose one of resnet-mini, vgg-9"
+    message = "no architecture is named 'vgg'; choose one of lenet, resnet-mini, vgg-9"
     with pytest.raises(UnsupportedNetworkError, match=message):
         build_model("vgg", digits.input_shape, 10)
 
@@ -140,6 +141,20 @@ def test_an_interrupted_run_resumes_to_the_same_network(digits, tmp_path):
     )
 
 
+def changing(**fields):
+    def change(path):
+        torch.save({**torch.load(path, weights_only=True), **fields}, path)
+
+    return change
+
+
+@pytest.fixture(scope="module")
+def training_state(digits, tmp_path_factory):
+    state = tmp_path_factory.mktemp("training") / "state"
+    train(mini(digits), digits, TrainingPlan(epochs=1), state_file=state)
+    return state
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -152,15 +167,22 @@ def test_an_interrupted_run_resumes_to_the_same_network(digits, tmp_path):
             lambda path: torch.save({**torch.load(path, weights_only=True), "run": []}, path),
             "not a training state of this version",
         ),
+        (changing(epoch="1"), "epoch must be an integer of at least 0, not '1'"),
+        (changing(price=None), "price must be a number of at least 0, not None"),
+        (changing(seconds=float("nan")), "seconds must be finite, not nan"),
+        (changing(module=[]), "belongs to another network"),
+        (changing(module={}), "belongs to another network"),
+        (changing(optimizer={}), "belongs to another network"),
+        (changing(schedule=3), "belongs to another network"),
+        (changing(run={"epochs": torch.ones(2)}), "belongs to a run with another epochs, "),
     ],
 )
-def test_a_damaged_training_state_is_refused(digits, tmp_path, damage, message):
+def test_a_damaged_training_state_is_refused(digits, training_state, tmp_path, damage, message):
     state = tmp_path / "state"
-    plan = TrainingPlan(epochs=1)
-    train(mini(digits), digits, plan, state_file=state)
+    shutil.copyfile(training_state, state)
     damage(state)
     with pytest.raises(ModelFileError, match=message):
-        train(mini(digits), digits, plan, state_file=state, resume=True)
+        train(mini(digits), digits, TrainingPlan(epochs=1), state_file=state, resume=True)
 
 
 def one_pixel(digits):

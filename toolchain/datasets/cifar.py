@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from toolchain.datasets.dataset import Dataset, data_folder
+from toolchain.datasets.size_limit import check_size
 from toolchain.errors import DataError
 
 _PIXELS = 3 * 32 * 32
@@ -19,23 +20,31 @@ _SOURCE = (
 )
 
 
-def load_cifar10() -> Dataset:
+def load_cifar10(limit_bytes: int) -> Dataset:
     """Read CIFAR-10, whose records are one label byte and 3,072 pixel bytes."""
     train = [f"data_batch_{n}.bin" for n in range(1, 6)]
-    return _load("cifar-10", 10, train, "test_batch.bin", 1, "cifar-10-binary.tar.gz")
+    return _load("cifar-10", 10, train, "test_batch.bin", 1, "cifar-10-binary.tar.gz", limit_bytes)
 
 
-def load_cifar100() -> Dataset:
+def load_cifar100(limit_bytes: int) -> Dataset:
     """Read CIFAR-100, whose records are a coarse label, a fine label (the one used) and the pixels."""
-    return _load("cifar-100", 100, ["train.bin"], "test.bin", 2, "cifar-100-binary.tar.gz")
+    return _load(
+        "cifar-100", 100, ["train.bin"], "test.bin", 2, "cifar-100-binary.tar.gz", limit_bytes
+    )
 
 
 def _load(
-    name: str, num_classes: int, train: Sequence[str], test: str, label_bytes: int, archive: str
+    name: str,
+    num_classes: int,
+    train: Sequence[str],
+    test: str,
+    label_bytes: int,
+    archive: str,
+    limit_bytes: int,
 ) -> Dataset:
     folder = data_folder(name, test, _SOURCE.format(archive=archive))
-    parts = [_read_records(folder / file, label_bytes) for file in train]
-    test_pixels, test_labels = _read_records(folder / test, label_bytes)
+    parts = [_read_records(folder / file, label_bytes, limit_bytes) for file in train]
+    test_pixels, test_labels = _read_records(folder / test, label_bytes, limit_bytes)
     return Dataset(
         name=name,
         max_value=255,
@@ -44,11 +53,13 @@ def _load(
         train_labels=np.concatenate([labels for _, labels in parts]),
         test_pixels=test_pixels,
         test_labels=test_labels,
+        source=str(folder),
     )
 
 
-def _read_records(path: Path, label_bytes: int) -> tuple[np.ndarray, np.ndarray]:
+def _read_records(path: Path, label_bytes: int, limit_bytes: int) -> tuple[np.ndarray, np.ndarray]:
     try:
+        check_size(path, "its records", path.stat().st_size, limit_bytes)
         content = np.fromfile(path, np.uint8)
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error}; unpack the archive again") from None

@@ -4,33 +4,27 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
+from toolchain.datasets.digest import samples_sha256
+from toolchain.datasets.pixel_source import PixelSource
 from toolchain.errors import DataError
 from toolchain.networks.linear_maps import Shape
 
 
-class PixelSource(Protocol):
-    """Images by index: an array, or files that are decoded when they are read."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """``(B, C, H, W)``."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, samples: slice | np.ndarray, /) -> np.ndarray:
-        """Pixel integers ``0..max_value`` of the chosen samples, shape ``(n, C, H, W)``."""
-
-
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Dataset:
-    """Pixel integers ``0..max_value`` of shape ``(B, C, H, W)`` and class labels of shape ``(B,)``.
+    """Pixel integers ``0..max_value`` of shape ``(B, C, H, W)`` and class labels.
 
-    The split into training and test samples is always the same.
+    Labels have shape ``(B,)``, or ``(B, H, W)`` for networks whose readout is a map, with one class per
+    pixel. The split into training and test samples is always the same.
+
+    Attributes:
+        source: where the samples are from, if the name does not say it.
+        notes: what was changed or noticed while reading, one line each.
     """
 
     name: str
@@ -40,6 +34,8 @@ class Dataset:
     train_labels: np.ndarray
     test_pixels: PixelSource
     test_labels: np.ndarray
+    source: str | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for part, pixels, labels in (
@@ -52,6 +48,11 @@ class Dataset:
                 )
             if not len(labels):
                 raise DataError(f"{self.name}: there is no {part} image")
+            if labels.ndim not in (1, 3):
+                raise DataError(
+                    f"{self.name}: {part} labels must have shape (B,), or (B, H, W) for one class per "
+                    f"pixel, not {labels.shape}"
+                )
             if labels.min() < 0 or labels.max() >= self.num_classes:
                 raise DataError(
                     f"{self.name}: {part} labels must be 0 to {self.num_classes - 1}, "
@@ -62,11 +63,43 @@ class Dataset:
                 f"{self.name}: training images are {self.train_pixels.shape[1:]}, "
                 f"test images {self.test_pixels.shape[1:]}"
             )
+        if self.train_labels.shape[1:] != self.test_labels.shape[1:]:
+            raise DataError(
+                f"{self.name}: labels of a training image have shape {self.train_labels.shape[1:]}, "
+                f"of a test image {self.test_labels.shape[1:]}"
+            )
 
     @property
     def input_shape(self) -> Shape:
         channels, height, width = self.train_pixels.shape[1:]
         return channels, height, width
+
+    @cached_property
+    def test_sha256(self) -> str:
+        """SHA-256 of the test images and labels."""
+        return samples_sha256(self.test_pixels, self.test_labels)
+
+    @property
+    def contents(self) -> list[str]:
+        """What was read, in one line, and one more line for each note; the same wherever the files lie."""
+        image = " x ".join(map(str, self.input_shape))
+        maps = " x ".join(map(str, self.test_labels.shape[1:]))
+        per_pixel = f" in label maps of {maps}" if maps else ""
+        line = (
+            f"{len(self.train_labels):,} training and {len(self.test_labels):,} test images of {image}, "
+            f"pixels 0..{self.max_value}, {self.num_classes:,} classes{per_pixel}; SHA-256 of the test "
+            f"samples {self.test_sha256[:12]}"
+        )
+        return [line, *self.notes]
+
+    @property
+    def description(self) -> str:
+        """What was read, and where from; one more line for each note."""
+        source = f", from {self.source}" if self.source else ""
+        line, *notes = self.contents
+        return "\n".join(
+            [f"data set {self.name}{source}: {line}", *(f"  {note}" for note in notes)]
+        )
 
 
 def data_folder(name: str, first_file: str, how_to_get: str, *elsewhere: Path) -> Path:

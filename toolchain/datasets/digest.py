@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from toolchain.datasets.dataset import PixelSource
-from toolchain.datasets.image_folder import ImageFiles
+from toolchain.datasets.image_files import ImageFiles
+from toolchain.datasets.pixel_source import PixelSource
 from toolchain.errors import DataError
 
 _BATCH = 1_024

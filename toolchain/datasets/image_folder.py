@@ -2,43 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from toolchain.datasets.dataset import Dataset
+from toolchain.datasets.image_files import FORMATS, ImageFiles, read_header
 from toolchain.errors import DataError
 
-RESIZED, CROPPED = 256, 224  # shorter side and centre crop, as is usual for evaluation on ImageNet
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
-_FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
-"""Formats that are read, whatever the suffix. Pillow has others, such as EPS, which starts Ghostscript."""
 
 
-@dataclass(frozen=True, eq=False)
-class ImageFiles:
-    """Image files as a source of ``(3, 224, 224)`` pixels."""
-
-    paths: tuple[Path, ...]
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return len(self.paths), 3, CROPPED, CROPPED
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, samples: slice | np.ndarray, /) -> np.ndarray:
-        indices = np.arange(len(self.paths))[samples]
-        return np.stack([_decode(self.paths[index]) for index in indices])
-
-
-def load_image_folder(folder: Path) -> Dataset:
+def load_image_folder(folder: Path, limit_bytes: int) -> Dataset:
     """Read ``train/<class>/*`` and ``test/<class>/*`` or ``val/<class>/*``.
 
     Raises:
-        DataError: a folder is missing or empty, or the two do not hold the same classes.
+        DataError: a folder is missing or empty, the two do not hold the same classes, or an image cannot be
+            used or is of another depth than the others.
     """
     train_folder = folder / "train"
     test_folder = folder / "test" if (folder / "test").is_dir() else folder / "val"
@@ -48,60 +29,77 @@ def load_image_folder(folder: Path) -> Dataset:
                 f"{folder}: has no folder {part.name}/; make it, with one folder of images per class"
             )
     classes = [p.name for p in sorted(train_folder.iterdir()) if p.is_dir()]
-    train_files, train_labels = _list_images(train_folder, classes)
-    test_files, test_labels = _list_images(test_folder, classes)
+    skipped: list[Path] = []
+    train_paths, train_labels = _list_images(train_folder, classes, skipped)
+    test_paths, test_labels = _list_images(test_folder, classes, skipped)
+    max_value, num_transparent = _read_headers(folder, train_paths + test_paths, limit_bytes)
+    notes = []
+    if skipped:
+        notes.append(
+            f"skipped, not named as images: {len(skipped):,}, such as {skipped[0].relative_to(folder)}"
+        )
+    if num_transparent:
+        notes.append(f"images with transparency, drawn on black: {num_transparent:,}")
     return Dataset(
         name=str(folder),
-        max_value=255,
+        max_value=max_value,
         num_classes=len(classes),
-        train_pixels=train_files,
+        train_pixels=ImageFiles(tuple(train_paths), max_value, limit_bytes),
         train_labels=train_labels,
-        test_pixels=test_files,
+        test_pixels=ImageFiles(tuple(test_paths), max_value, limit_bytes),
         test_labels=test_labels,
+        notes=tuple(notes),
     )
 
 
-def _list_images(folder: Path, classes: list[str]) -> tuple[ImageFiles, np.ndarray]:
-    found = {p.name for p in folder.iterdir() if p.is_dir()}
+def _list_images(
+    folder: Path, classes: list[str], skipped: list[Path]
+) -> tuple[list[Path], np.ndarray]:
+    entries = sorted(folder.iterdir())
+    found = {p.name for p in entries if p.is_dir()}
     if found != set(classes):
         odd = sorted(found ^ set(classes))
         raise DataError(
             f"{folder}: must have the same classes as the training images, but differs in {odd[:5]}; add or "
             f"remove these folders"
         )
+    others = [p for p in entries if not p.is_dir()]
     paths: list[Path] = []
     labels: list[int] = []
     for label, name in enumerate(classes):
-        images = [p for p in sorted((folder / name).iterdir()) if p.suffix.lower() in _SUFFIXES]
-        paths += images
-        labels += [label] * len(images)
-    return ImageFiles(tuple(paths)), np.array(labels, dtype=np.int64)
+        for path in sorted((folder / name).iterdir()):
+            if path.suffix.lower() in _SUFFIXES and path.is_file():
+                paths.append(path)
+                labels.append(label)
+            else:
+                others.append(path)
+    others = [p for p in others if not p.name.startswith(".")]
+    if not paths:
+        beside = f", but other files, such as {others[0]}" if others else ""
+        raise DataError(
+            f"{folder}: there is no image in its class folders{beside}; give images in one of the formats "
+            f"{', '.join(FORMATS)}, named {', '.join(sorted(_SUFFIXES))}"
+        )
+    skipped += others
+    return paths, np.array(labels, dtype=np.int64)
 
 
-def _decode(path: Path) -> np.ndarray:
-    """Decode a file, resize its shorter side and crop the centre; uint8, shape ``(3, 224, 224)``."""
-    try:
-        from PIL import Image, UnidentifiedImageError
-    except ImportError:
-        raise DataError(
-            "image folders need the package pillow; install it with pip install 'qac-deploy[images]'"
-        ) from None
-    try:
-        with Image.open(path, formats=_FORMATS) as opened:
-            if opened.mode.startswith(("I", "F")):  # conversion to RGB would clip them to 255
-                raise DataError(
-                    f"{path}: has more than 8 bits per channel; save it with 8 (Pillow: mode L or RGB)"
-                )
-            image = opened.convert("RGB")
-    except UnidentifiedImageError:
-        raise DataError(
-            f"{path}: not an image in one of the formats {', '.join(_FORMATS)}; remove or replace it"
-        ) from None
-    except (OSError, Image.DecompressionBombError, SyntaxError) as error:
-        raise DataError(f"{path}: cannot be decoded: {error}; remove or replace it") from None
-    scale = RESIZED / min(image.size)
-    width, height = (max(CROPPED, round(side * scale)) for side in image.size)
-    resized = image.resize((width, height), Image.Resampling.BILINEAR)
-    left, top = (width - CROPPED) // 2, (height - CROPPED) // 2
-    cropped = resized.crop((left, top, left + CROPPED, top + CROPPED))
-    return np.asarray(cropped, dtype=np.uint8).transpose(2, 0, 1)
+def _read_headers(folder: Path, paths: Sequence[Path], limit_bytes: int) -> tuple[int, int]:
+    """Largest pixel that all files can hold, and how many have transparency.
+
+    Raises:
+        DataError: two files are of different depth, or a file cannot be used.
+    """
+    example: dict[int, Path] = {}
+    num_transparent = 0
+    for path in paths:
+        header = read_header(path, limit_bytes)
+        num_transparent += header.transparent
+        example.setdefault(header.max_value, path)
+        if len(example) > 1:
+            deep, shallow = (example[value].relative_to(folder) for value in sorted(example)[::-1])
+            raise DataError(
+                f"{folder}: {deep} has 16 bits per channel, but {shallow} has 8; save all images with one "
+                f"depth"
+            )
+    return next(iter(example)), num_transparent

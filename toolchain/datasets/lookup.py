@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from toolchain.datasets.built_in import load_digits, load_mnist5k
 from toolchain.datasets.cifar import load_cifar10, load_cifar100
 from toolchain.datasets.dataset import Dataset
-from toolchain.datasets.digest import samples_sha256
 from toolchain.datasets.fashion_mnist import load_fashion_mnist
+from toolchain.datasets.idx import FIRST_FILE, find_idx, load_idx_folder
 from toolchain.datasets.image_folder import load_image_folder
 from toolchain.datasets.npz import load_npz
+from toolchain.datasets.size_limit import size_limit
 from toolchain.errors import DataError
 
-_READERS: dict[str, Callable[[], Dataset]] = {
+_READERS: dict[str, Callable[[int], Dataset]] = {
     "digits": load_digits,
     "mnist5k": load_mnist5k,
     "fashion-mnist": load_fashion_mnist,
@@ -26,23 +28,39 @@ _READERS: dict[str, Callable[[], Dataset]] = {
 DATASETS = tuple(_READERS)
 
 
-def load_dataset(name_or_path: str) -> Dataset:
-    """Load a data set by name, an ``.npz`` file, or a folder of images.
+def load_dataset(name_or_path: str, limit_bytes: int | None = None) -> Dataset:
+    """Load a data set by name, an ``.npz`` file, or a folder of images or IDX files.
+
+    Args:
+        limit_bytes: the most memory that one file may take; None takes that of the environment variable
+            ``QAC_DEPLOY_LIMIT_BYTES``, or else 4 GiB.
 
     Raises:
         DataError: there is no such data set, its files are missing (the message says where to get them and
             where to put them), or one is malformed (the message names the file and the field).
     """
+    limit = size_limit(limit_bytes)
+    try:
+        return _reader(name_or_path)(limit)
+    except MemoryError:
+        raise DataError(
+            f"data set '{name_or_path}' does not fit in memory; use fewer images, or a folder of images"
+        ) from None
+
+
+def _reader(name_or_path: str) -> Callable[[int], Dataset]:
     if name_or_path in _READERS:
-        return _READERS[name_or_path]()
+        return _READERS[name_or_path]
     path = Path(name_or_path)
     if path.suffix == ".npz":
-        return load_npz(path)
+        return partial(load_npz, path)
     if path.is_dir():
-        return load_image_folder(path)
+        is_idx = find_idx(path, FIRST_FILE).is_file()
+        return partial(load_idx_folder if is_idx else load_image_folder, path)
     raise DataError(
-        f"no data set is named '{name_or_path}'; choose one of {', '.join(_READERS)}, an .npz file, or "
-        f"a folder with train/ and test/ (or val/) that have one folder of images per class"
+        f"no data set is named '{name_or_path}'; choose one of {', '.join(_READERS)}, an .npz file, a "
+        f"folder with train/ and test/ (or val/) that have one folder of images per class, or a folder of "
+        f"IDX files with MNIST's names"
     )
 
 
@@ -59,7 +77,22 @@ def data_record(dataset: Dataset, holder: Path) -> dict[str, Any]:
     name = dataset.name
     if name not in DATASETS and not Path(name).is_absolute():
         name = os.path.relpath(name, _folder(holder))
-    return {"data": name, "data_sha256": samples_sha256(dataset.test_pixels, dataset.test_labels)}
+    return {"data": name, "data_sha256": dataset.test_sha256}
+
+
+def with_digest(record: Mapping[str, Any], holder: Path) -> dict[str, Any]:
+    """Complete a record that names a data set by hand, without its digest, if the data set can be read.
+
+    Args:
+        holder: the model file that is to keep the record.
+    """
+    if not isinstance(record.get("data"), str) or "data_sha256" in record:
+        return dict(record)
+    try:
+        dataset, _ = load_recorded(record, holder)
+    except DataError:
+        return dict(record)  # whoever needs the data set will say why it cannot be read
+    return {**record, **data_record(dataset, holder)}
 
 
 def load_recorded(record: Mapping[str, Any], holder: Path) -> tuple[Dataset, str | None]:
@@ -82,7 +115,7 @@ def load_recorded(record: Mapping[str, Any], holder: Path) -> tuple[Dataset, str
     expected = record.get("data_sha256")
     if expected is None:
         return dataset, None
-    found = samples_sha256(dataset.test_pixels, dataset.test_labels)
+    found = dataset.test_sha256
     if found == expected:
         return dataset, None
     return dataset, (

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from toolchain.bounded_readers import require_plain
 from toolchain.errors import ModelFileError
 from toolchain.files.whole_files import FileKind, whole_file
 
@@ -17,7 +18,9 @@ def load_plain_zip(path: Path, remedy: str) -> Any:
 
     It is opened with ``weights_only=True``. The older, non-zip formats are refused, since CVE-2025-32434
     exploits them in torch before 2.6. The checksum of every member is checked first, because ``torch.load``
-    does not: a flipped bit would give another weight.
+    does not: a flipped bit would give another weight. All tensors must be dense, without a gradient,
+    of a number type that NumPy has, and together no larger than the file. Whether they are finite is left to
+    the caller, who knows what they are.
 
     Args:
         remedy: end of every error message.
@@ -31,12 +34,64 @@ def load_plain_zip(path: Path, remedy: str) -> Any:
         raise ModelFileError(f"{path}: not a file in torch's zip format, or truncated; {remedy}")
     _check_members(path, remedy)
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        document = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the unpickler raises many types on hostile or damaged content
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise ModelFileError(
             f"{path}: cannot be read safely as plain tensors and containers ({reason[0][:160]}); {remedy}"
         ) from error
+    try:
+        require_plain(document, _TensorGate(path.stat().st_size))
+    except ValueError as error:
+        raise ModelFileError(f"{path}: {error}; {remedy}") from None
+    return document
+
+
+_TENSOR_TYPES = (
+    torch.float16, torch.float32, torch.float64,
+    torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool,
+)  # fmt: skip
+
+
+class _TensorGate:
+    """Lets tensors pass that are what they seem, and together take no more bytes than their file."""
+
+    def __init__(self, file_bytes: int) -> None:
+        self._bytes_left = file_bytes
+
+    def __call__(self, where: str, value: object) -> bool:
+        if not isinstance(value, torch.Tensor):
+            return False
+        if (
+            type(value) is not torch.Tensor
+            or value.layout != torch.strided
+            or value.is_nested
+            or value.is_meta
+            or value.requires_grad
+            or value.is_neg()
+            or value.dtype not in _TENSOR_TYPES
+        ):
+            described = f"{type(value).__name__} of {value.dtype}"
+            raise ValueError(
+                f"{where} must be a plain dense tensor of float numbers or integers without a gradient, not "
+                f"{described}"
+            )
+        self._bytes_left -= value.numel() * value.element_size()
+        if self._bytes_left < 0:
+            raise ValueError(f"{where} takes more bytes than the file has")
+        return True
+
+
+def load_mapped_zip(path: Path) -> Any:
+    """The same containers with tensors that are read from the file as they are used, unchecked.
+
+    Returns:
+        None if the file cannot be read so; ``load_plain_zip`` says why.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception:
+        return None
 
 
 def _check_members(path: Path, remedy: str) -> None:

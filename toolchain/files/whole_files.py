@@ -22,6 +22,7 @@ PREFIX = ".qac-deploy-"
 MANIFEST = "manifest.json"
 """Digests of all files of a folder that is written as a whole, such as a build."""
 
+_OTHER_OUT = "choose another with --out"
 _LOCK, _UNLOCKED, _NEW, _OLD = "lock", "lock.new", "new", "old"  # names in a staging folder
 _HEAD_BYTES = 512  # enough to recognise a kind of file
 _TORCH_MARKS = (b"PK\x03\x04", b"/data.pkl")
@@ -63,19 +64,19 @@ class Staging:
 
 
 @contextmanager
-def whole_file(path: Path, kind: FileKind, *, option: str = "--out") -> Iterator[Path]:
+def whole_file(path: Path, kind: FileKind, *, remedy: str = _OTHER_OUT) -> Iterator[Path]:
     """Give a temporary path of the same name to write to, and move the file to ``path`` at the end.
 
     On any error or interrupt the new file is removed and ``path`` stays as it was. If ``path`` is a symbolic
     link, the file that it names is replaced.
 
     Args:
-        option: command-line option that chooses the path, for messages.
+        remedy: end of every error message.
 
     Raises:
         ModelFileError: another kind of file is at ``path``, or it cannot be written.
     """
-    require_replaceable_file(path, kind, option=option)
+    require_replaceable_file(path, kind, remedy=remedy)
     try:
         real = path.resolve()
         with staging(real) as prepared:
@@ -85,11 +86,11 @@ def whole_file(path: Path, kind: FileKind, *, option: str = "--out") -> Iterator
             os.replace(part, real)
     except OSError as error:
         raise ModelFileError(
-            f"{path}: cannot be written ({error}); nothing was changed; choose another with {option}"
+            f"{path}: cannot be written ({error}); nothing was changed; {remedy}"
         ) from error
 
 
-def require_replaceable_file(path: Path, kind: FileKind, *, option: str = "--out") -> None:
+def require_replaceable_file(path: Path, kind: FileKind, *, remedy: str = _OTHER_OUT) -> None:
     """Check, before a long run, that a path is free or holds a file of the same kind.
 
     Raises:
@@ -98,27 +99,23 @@ def require_replaceable_file(path: Path, kind: FileKind, *, option: str = "--out
     try:
         if not path.resolve().parent.is_dir():
             raise ModelFileError(f"{path}: there is no folder {path.parent}; make it first")
-        require_outside_ours(path, option=option)
+        require_outside_ours(path, remedy=remedy)
         found = path.stat()
         if not stat.S_ISREG(found.st_mode):
-            raise ModelFileError(
-                f"{path}: is not a regular file, so it is not replaced; choose another with {option}"
-            )
+            raise ModelFileError(f"{path}: is not a regular file, so it is not replaced; {remedy}")
         with path.open("rb") as file:
             head = file.read(_HEAD_BYTES)
     except FileNotFoundError:
         return
     except (OSError, RuntimeError, ValueError) as error:
-        raise ModelFileError(
-            f"{path}: cannot be written ({error}); choose another with {option}"
-        ) from error
+        raise ModelFileError(f"{path}: cannot be written ({error}); {remedy}") from error
     if head and not all(mark in head for mark in kind.marks):
         raise ModelFileError(
-            f"{path}: exists and is not {kind.name}, so it is not replaced; choose another with {option}"
+            f"{path}: exists and is not {kind.name}, so it is not replaced; {remedy}"
         )
 
 
-def require_outside_ours(path: Path, *, option: str = "--out") -> None:
+def require_outside_ours(path: Path, *, remedy: str = _OTHER_OUT) -> None:
     """Check that a path is in no folder that qac-deploy wrote, whose digests a new file would break.
 
     Raises:
@@ -128,8 +125,7 @@ def require_outside_ours(path: Path, *, option: str = "--out") -> None:
         with suppress(OSError, ValueError), (folder / MANIFEST).open() as file:
             if '"format": "qac-deploy ' in file.read(_HEAD_BYTES):
                 raise ModelFileError(
-                    f"{path}: is in {folder}, which stays as qac-deploy wrote it; choose another with "
-                    f"{option}"
+                    f"{path}: is in {folder}, which stays as qac-deploy wrote it; {remedy}"
                 )
 
 
@@ -153,8 +149,18 @@ def staging(destination: Path) -> Iterator[Staging]:
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """Make a temporary folder, and clear away those of killed runs."""
-    with staging(Path(tempfile.gettempdir()) / "scratch") as prepared:
+    """Make a temporary folder, and clear away those of killed runs.
+
+    Raises:
+        ModelFileError: no folder for temporary files can be written.
+    """
+    try:
+        parent = Path(tempfile.gettempdir())
+    except FileNotFoundError as error:
+        raise ModelFileError(
+            f"{error.strerror or error}; make room in one, or set TMPDIR to a folder that can be written"
+        ) from error
+    with staging(parent / "scratch") as prepared:
         prepared.new.mkdir()
         yield prepared.new
 

@@ -1,25 +1,26 @@
 """Import networks trained with QCFS (Bu et al., 2022) as QAC networks: Case 4 with T = L in every layer.
 
-Reads a ``state_dict`` of the public implementation (repository putshua/ANN_SNN_QCFS): its VGG-16,
-ResNet-18, ResNet-34 and ResNet-20. Each ``IF`` module has one parameter, the clipping level, named
-``thresh`` (``up`` in older files).
+Reads a ``state_dict`` of the public implementation, alone or beside other things in a training checkpoint.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from toolchain.errors import ModelFileError, UnsupportedNetworkError
+from toolchain.errors import ModelFileError
 from toolchain.files.plain_torch_file import load_plain_zip
+from toolchain.importers.qcfs_networks import (
+    ARCHITECTURES,
+    build_qcfs_network,
+    qcfs_architecture,
+)
 from toolchain.importers.torch_module import Normalization
-from toolchain.method.quantize_activations import quantize_activations
 from toolchain.method.quantizers import FixedTimestepQuantizer
-from toolchain.model_zoo import build_model
 from toolchain.networks.linear_maps import Shape
 
 NORMALIZATIONS = {
@@ -31,120 +32,154 @@ NORMALIZATIONS = {
 }
 """Input normalization of the public implementation, by data set."""
 
-_VGG16_CONVOLUTIONS = (2, 2, 3, 3, 3)  # per stage
+_WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "ann", "module")
+"""Fields of a training checkpoint that hold the network, the most explicit first."""
+
+_UNREAD = (".num_batches_tracked", ".t")
+"""Names of tensors that the network has, but that are not read from the file."""
+
+_DEEPEST_WRAPPER = 3
 
 
 def load_qcfs_network(
-    path: Path, architecture: str, input_shape: Shape, num_classes: int, levels: int
+    path: Path,
+    architecture: str,
+    input_shape: Shape,
+    num_classes: int,
+    levels: int,
+    width: float = 1.0,
 ) -> nn.Module:
     """Build the network of a QCFS checkpoint.
 
+    Its modules are named as in the checkpoint.
+
     Args:
-        architecture: vgg-16, resnet-18, resnet-20 or resnet-34.
+        architecture: one of ``qcfs_networks.ARCHITECTURES``, or its name in the public code.
         levels: L of the training; each population runs T = L timesteps.
+        width: factor on the number of channels, for thinner networks than the public ones.
 
     Raises:
         ModelFileError: the file holds no plain state_dict, or one of another architecture (the message names
-            the first tensor that is missing, unknown or of another shape).
+            the first tensor that is unknown, missing or of another shape).
         UnsupportedNetworkError: QCFS has no such architecture.
     """
-    if architecture not in _RENAMINGS:
-        raise UnsupportedNetworkError(
-            f"'{architecture}' is not a QCFS architecture; choose one of {', '.join(_RENAMINGS)}"
-        )
-    state = load_plain_zip(path, "save the state_dict again with a current torch")
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+    name = qcfs_architecture(architecture)
+    module = build_qcfs_network(
+        name, input_shape, num_classes, lambda: FixedTimestepQuantizer(levels), width
+    )
+    state = _without_prefix(_state_dict(path))
+    own = module.state_dict()
+    stored = {_own_name(stored): stored for stored in state}  # own name -> name in the file
+    if len(stored) < len(state):
+        twice = next(given for given in state if stored[_own_name(given)] != given)
         raise ModelFileError(
-            f"{path}: must be a state_dict, a flat record of tensors; save network.state_dict()"
+            f"{path}: tensors '{twice}' and '{stored[_own_name(twice)]}' are the same one under its old and "
+            f"new name; leave one out"
         )
-    network = build_model(architecture, input_shape, num_classes)
-    module = quantize_activations(network, lambda: FixedTimestepQuantizer(levels))
-    _fill(path, module, _renamed(path, state, _RENAMINGS[architecture]))
+    for read, given in stored.items():
+        if read not in own:
+            raise ModelFileError(
+                f"{path}: tensor '{given}' is not part of {name}; {_advice(stored, input_shape)}"
+            )
+    for read, tensor in own.items():
+        if read.endswith(_UNREAD):
+            continue
+        if read not in stored:
+            raise ModelFileError(
+                f"{path}: has no tensor '{_public_name(read)}' of {name}; {_advice(stored, input_shape)}"
+            )
+        own[read] = _checked(path, stored[read], state[stored[read]], tensor, read)
+    module.load_state_dict(own)
     return module.eval()
 
 
-def _renamed(
-    path: Path, state: Mapping[str, Tensor], rename: Callable[[str], str | None]
-) -> dict[str, Tensor]:
-    renamed = {}
-    for name, tensor in state.items():
-        own = rename(name.removeprefix("module."))  # DataParallel's prefix
-        if own is None:
-            raise ModelFileError(
-                f"{path}: tensor '{name}' is not part of this architecture; check --arch"
+def _state_dict(path: Path) -> Mapping[str, Tensor]:
+    """The one record of tensors in a file, whatever else a training checkpoint holds."""
+    document = load_plain_zip(path, "save the state_dict again with a current torch")
+    found = dict(_tensor_records(document, ()))
+    if not found:
+        raise ModelFileError(
+            f"{path}: holds no state_dict, a record of tensors by name; save network.state_dict()"
+        )
+    if len(found) > 1:
+        named = {where: state for where, state in found.items() if where and where[-1] in _WRAPPERS}
+        first = min((_WRAPPERS.index(where[-1]) for where in named), default=None)
+        found = {w: s for w, s in named.items() if _WRAPPERS.index(w[-1]) == first} or found
+    if len(found) > 1:
+        names = ", ".join(".".join(where) for where in found)
+        raise ModelFileError(
+            f"{path}: holds several state_dicts ({names}); save only the one to import"
+        )
+    return next(iter(found.values()))
+
+
+def _tensor_records(
+    value: Any, where: tuple[str, ...]
+) -> list[tuple[tuple[str, ...], Mapping[str, Tensor]]]:
+    """All records, down to some depth, that are not empty and hold tensors alone."""
+    if not isinstance(value, Mapping) or not value or len(where) > _DEEPEST_WRAPPER:
+        return []
+    if all(isinstance(name, str) and isinstance(t, Tensor) for name, t in value.items()):
+        return [(where, value)]
+    inner = ((name, part) for name, part in value.items() if isinstance(name, str))
+    return [found for name, part in inner for found in _tensor_records(part, (*where, name))]
+
+
+def _without_prefix(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors without the first parts of their names that all have in common, such as ``module``.
+
+    DataParallel, compiled networks and wrappers add such parts; the networks themselves have several parts.
+    """
+    names = {name: name.split(".") for name in state}
+    while len({s[0] for s in names.values()}) == 1 and all(len(s) > 1 for s in names.values()):
+        names = {name: split[1:] for name, split in names.items()}
+    return {".".join(split): state[name] for name, split in names.items()}
+
+
+def _own_name(name: str) -> str:
+    """``thresh`` was ``up`` in older files, and the last activation of a block, ``act``, was ``relu``."""
+    *module, field = name.split(".")
+    if field not in ("thresh", "up"):
+        return name
+    if module[-1:] == ["relu"]:
+        module[-1] = "act"
+    return ".".join([*module, "alpha"])
+
+
+def _public_name(name: str) -> str:
+    return f"{name.removesuffix('alpha')}thresh" if name.endswith(".alpha") else name
+
+
+def _checked(path: Path, name: str, given: Tensor, tensor: Tensor, own_name: str) -> Tensor:
+    if given.numel() != tensor.numel() or (tensor.ndim and given.shape != tensor.shape):
+        raise ModelFileError(
+            f"{path}: tensor '{name}' has shape {tuple(given.shape)}, but the architecture needs "
+            f"{tuple(tensor.shape)}; check --arch, --classes and --image"
+        )
+    if not given.is_floating_point() or not bool(torch.isfinite(given).all()):
+        raise ModelFileError(
+            f"{path}: tensor '{name}' holds NaN, infinity or no real numbers; import an earlier checkpoint"
+        )
+    if own_name.endswith((".alpha", ".running_var")) and float(given.min()) < 0:
+        raise ModelFileError(
+            f"{path}: tensor '{name}' is {float(given.min()):g}, but a clipping level or variance is "
+            f"positive; import an earlier checkpoint"
+        )
+    return given.reshape(tensor.shape).to(tensor.dtype)
+
+
+def _advice(stored: Mapping[str, str], input_shape: Shape) -> str:
+    """The architectures that have tensors of just these names."""
+    found = {name for name in stored if not name.endswith(_UNREAD)}
+    fitting = []
+    for name in ARCHITECTURES:
+        with torch.device("meta"):
+            size = max(32, *input_shape[1:])
+            network = build_qcfs_network(
+                name, (3, size, size), 2, lambda: FixedTimestepQuantizer(1)
             )
-        renamed[own] = tensor
-    return renamed
-
-
-def _fill(path: Path, module: nn.Module, state: Mapping[str, Tensor]) -> None:
-    own = module.state_dict()
-    for name, tensor in own.items():
-        if name.endswith((".t", "num_batches_tracked")):
-            continue
-        if name not in state:
-            raise ModelFileError(
-                f"{path}: has no tensor for {name} of this architecture; check --arch"
-            )
-        given = state[name]
-        if given.numel() != tensor.numel() or (tensor.ndim and given.shape != tensor.shape):
-            raise ModelFileError(
-                f"{path}: the tensor for {name} has shape {tuple(given.shape)}, but the architecture "
-                f"needs {tuple(tensor.shape)}; check --arch, --classes and --image"
-            )
-        if not bool(torch.isfinite(given).all()):
-            raise ModelFileError(
-                f"{path}: the tensor for {name} holds NaN or infinity; import an earlier checkpoint"
-            )
-        own[name] = given.reshape(tensor.shape).to(tensor.dtype)
-    module.load_state_dict(own)
-
-
-def _rename_vgg16(name: str) -> str | None:
-    """``layer2.4.weight`` is the second convolution of the second stage: four modules each."""
-    if match := re.fullmatch(r"layer([1-5])\.(\d+)\.(.+)", name):
-        stage, index, field = int(match[1]), int(match[2]), match[3]
-        number = sum(_VGG16_CONVOLUTIONS[: stage - 1]) + index // 4 + 1
-        kind = {0: "_conv", 1: "_norm", 2: ""}.get(index % 4)
-        if kind is not None:
-            return f"features.conv{number}{kind}.{_field(field)}"
-    dense = {"1": "dense1_linear", "2": "dense1", "4": "dense2_linear", "5": "dense2", "7": "head"}
-    if (match := re.fullmatch(r"classifier\.(\d)\.(.+)", name)) and match[1] in dense:
-        return f"classifier.{dense[match[1]]}.{_field(match[2])}"
-    return None
-
-
-def _rename_resnet(name: str) -> str | None:
-    """``conv3_x.0.residual_function.1.bias`` is a batch norm in the second stage's first block."""
-    stem = {"0": "stem_conv", "1": "stem_norm", "2": "stem"}
-    residual = {
-        "0": "inner_conv",
-        "1": "inner_norm",
-        "2": "inner",
-        "3": "join_conv",
-        "4": "join_norm",
-    }
-    if match := re.fullmatch(r"conv1\.([012])\.(.+)", name):
-        return f"{stem[match[1]]}.{_field(match[2])}"
-    if match := re.fullmatch(r"conv([2-5])_x\.(\d+)\.residual_function\.([0-4])\.(.+)", name):
-        block = f"stages.{int(match[1]) - 2}.{match[2]}"
-        return f"{block}.{residual[match[3]]}.{_field(match[4])}"
-    if match := re.fullmatch(r"conv([2-5])_x\.(\d+)\.shortcut\.([01])\.(.+)", name):
-        return f"stages.{int(match[1]) - 2}.{match[2]}.shortcut.{match[3]}.{match[4]}"
-    if match := re.fullmatch(r"conv([2-5])_x\.(\d+)\.act\.(.+)", name):
-        return f"stages.{int(match[1]) - 2}.{match[2]}.join.{_field(match[3])}"
-    if match := re.fullmatch(r"fc\.(.+)", name):
-        return f"head.{match[1]}"
-    return None
-
-
-def _field(name: str) -> str:
-    return "alpha" if name in ("thresh", "up") else name
-
-
-_RENAMINGS: dict[str, Callable[[str], str | None]] = {
-    "vgg-16": _rename_vgg16,
-    "resnet-18": _rename_resnet,
-    "resnet-20": _rename_resnet,
-    "resnet-34": _rename_resnet,
-}
+        own = {n for n in network.state_dict() if not n.endswith(_UNREAD)}
+        fitting += [name] if own == found else []
+    if not fitting:
+        return "check --arch"
+    return f"its tensors are those of --arch {' or '.join(fitting)}"

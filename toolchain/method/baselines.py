@@ -3,7 +3,8 @@
 All run on the float SNN. They share soft reset (RMP, Han et al., 2020) and differ in the source of the
 threshold, in v(0), in the alignment, and in later corrections. All but the averaged one run every population
 for the same T, frame by frame. The first t steps of a run are then the run of t steps, so
-``logits_by_timestep`` gets the logits for all T from one simulation.
+``logits_by_timestep`` gets the logits for all T from one simulation. Exact maxima compare counts of whole
+windows, so networks with exact max pooling run averaged only; frame by frame they are refused.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from toolchain.method.float_snn import (
     transmit,
 )
 from toolchain.networks.layer_graph import LayerGraph, SpikingPopulation
+from toolchain.networks.layer_graph.maximum import is_maximum
 from toolchain.passes.align_edges import align_edges
 from toolchain.passes.change_timesteps import use_uniform_timesteps
 
@@ -65,9 +67,11 @@ def calibrate_biases(graph: LayerGraph, pixels: np.ndarray) -> LayerGraph:
     images = input_current(graph, pixels, torch.float32)
     activations = _float_activations(graph, images)
     for name, activation in activations.items():
-        rate = _firing_rates(graph, images)[name]
         population = graph[name]
         assert isinstance(population, SpikingPopulation)
+        if is_maximum(population):  # it follows its sources
+            continue
+        rate = _firing_rates(graph, images)[name]
         spiking = rate * torch.from_numpy(population.threshold).float()
         shift = (activation - spiking).mean(dim=(0, 2, 3)).double().numpy()[:, None, None]
         shifted = replace(population, bias=population.bias + shift)

@@ -21,6 +21,11 @@ from typing_extensions import assert_never
 from toolchain.errors import DataError
 from toolchain.method.float_snn import NeuronState, heaviside, input_current, propagate
 from toolchain.networks.layer_graph import LayerGraph, SpikingPopulation
+from toolchain.networks.layer_graph.maximum import (
+    compared_populations,
+    is_maximum,
+    keep_their_channels,
+)
 from toolchain.networks.linear_maps import Shape
 
 Granularity: TypeAlias = Literal["layer", "channel"]
@@ -143,12 +148,24 @@ def surrogate_spike(potential: Tensor, threshold: Tensor) -> Tensor:
 
 
 class _Neurons(nn.Module):
-    """Parameters of all populations: v_th as a factor on its trained value, v(0) as a share of v_th."""
+    """Parameters of all populations: v_th as a factor on its trained value, v(0) as a share of v_th.
+
+    Populations whose counts are compared share one factor, per channel if channels are compared with their
+    own index; those that compute the maximum keep their v(0), which changes no count.
+    """
 
     def __init__(self, graph: LayerGraph, granularity: Granularity) -> None:
         super().__init__()
         self.names = [p.name for p in graph.spiking]
-        self.thresholds, shares, factors = [], [], []
+        self.thresholds, shares = [], []
+        factors: list[nn.Parameter] = []
+        self.factor_of: dict[str, int] = {}
+        first_of: dict[str, str] = {}
+        across_channels: set[str] = set()
+        for group in compared_populations(graph):
+            first_of.update({p.name: group[0].name for p in group})
+            if not keep_their_channels(graph, group):
+                across_channels.add(group[0].name)
         for population in graph.spiking:
             one_each = _parameter_shape(population, granularity)
             shape = np.broadcast_shapes(population.threshold.shape, one_each)
@@ -156,22 +173,28 @@ class _Neurons(nn.Module):
             share = population.initial_potential / population.threshold
             self.thresholds.append(threshold.float())
             shape = torch.Size(np.broadcast_shapes(share.shape, one_each))
-            shares.append(nn.Parameter(torch.from_numpy(share).float().expand(shape).clone()))
-            factors.append(nn.Parameter(torch.ones_like(threshold, dtype=torch.float32)))
+            start = torch.from_numpy(share).float().expand(shape).clone()
+            shares.append(nn.Parameter(start, requires_grad=not is_maximum(population)))
+            first = first_of.get(population.name, population.name)
+            if first == population.name:
+                self.factor_of[first] = len(factors)
+                size = (1, 1, 1) if first in across_channels else threshold.shape
+                factors.append(nn.Parameter(torch.ones(size)))
+            self.factor_of[population.name] = self.factor_of[first]
         self.shares, self.factors = nn.ParameterList(shares), nn.ParameterList(factors)
 
     def states(self) -> dict[str, NeuronState]:
-        return {
-            name: NeuronState(threshold * factor, threshold * factor * share)
-            for name, threshold, factor, share in zip(
-                self.names, self.thresholds, self.factors, self.shares, strict=True
-            )
-        }
+        states = {}
+        for name, trained, share in zip(self.names, self.thresholds, self.shares, strict=True):
+            threshold = trained * self.factors[self.factor_of[name]]
+            states[name] = NeuronState(threshold, threshold * share)
+        return states
 
     @torch.no_grad()
     def clamp_parameters(self) -> None:
-        for factor, share in zip(self.factors, self.shares, strict=True):
+        for factor in self.factors:
             factor.clamp_(min=0.1)
+        for share in self.shares:
             share.clamp_(0, 1 - 1e-4)
 
     @torch.no_grad()

@@ -233,10 +233,8 @@ def transmit(maps: tuple[LinearMap, ...], values: Tensor) -> Tensor:
             case Scale():
                 weight = torch.from_numpy(linear_map.weight).to(values.dtype)
                 values = values * weight[:, None, None]
-            case AveragePool(kernel=kernel, stride=stride, padding=padding):
-                values = F.avg_pool2d(values, kernel, stride, padding)
-            case SumPool(kernel=kernel, stride=stride, padding=padding):
-                values = F.avg_pool2d(values, kernel, stride, padding, divisor_override=1)
+            case AveragePool() | SumPool():
+                values = _pooled(linear_map, values)
             case Resample(divisor=divisor):
                 rows, columns = (
                     torch.from_numpy(m).to(values.dtype)
@@ -249,3 +247,11 @@ def transmit(maps: tuple[LinearMap, ...], values: Tensor) -> Tensor:
             case _:
                 assert_never(linear_map)
     return values
+
+
+def _pooled(pool: AveragePool | SumPool, values: Tensor) -> Tensor:
+    """Sums or means over windows; torch pads half a kernel at most."""
+    (down, right), padding = pool.padding, pool.padding
+    if 2 * down > pool.kernel[0] or 2 * right > pool.kernel[1]:
+        values, padding = F.pad(values, (right, right, down, down)), (0, 0)
+    return F.avg_pool2d(values, pool.kernel, pool.stride, padding, divisor_override=pool.divisor)

@@ -8,6 +8,7 @@ few samples.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable, Collection
 from typing import Any
 
 import torch
@@ -27,11 +28,16 @@ class OriginalComparison:
 
     Args:
         original: the user's network.
-        transparent: the new network with ReLU and max pooling in place of quantizers and average pooling.
+        transparent: the new network with its own activations and max pooling in place of quantizers and
+            average pooling.
+        moved: names of modules that changed places, so that each gives something else in the new network.
     """
 
-    def __init__(self, original: nn.Module, transparent: nn.Module) -> None:
+    def __init__(
+        self, original: nn.Module, transparent: nn.Module, moved: Collection[str] = ()
+    ) -> None:
         self._networks: tuple[nn.Module, nn.Module] | None = (original, transparent)
+        self._moved = moved
 
     def __call__(self, network: nn.Module, args: tuple[Any, ...]) -> None:
         """Compare; raises UnsupportedNetworkError naming the first module that differs."""
@@ -40,12 +46,12 @@ class OriginalComparison:
         images = args[0][:NUM_SAMPLES].detach().to("cpu", torch.float64)
         original, transparent = (n.eval().to("cpu", torch.float64) for n in self._networks)
         for some in (images, _random_images(images.shape[1:])):
-            _compare(original, transparent, some)
+            _compare(original, transparent, some, self._moved)
         self._networks = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave both networks out of files: a network that was saved is not compared any more."""
-        return {"_networks": None}
+        return {"_networks": None, "_moved": ()}
 
 
 def _random_images(shape: torch.Size) -> Tensor:
@@ -54,40 +60,49 @@ def _random_images(shape: torch.Size) -> Tensor:
     return torch.rand((NUM_SAMPLES, *shape), generator=random, dtype=torch.float64)
 
 
-def _compare(judge: nn.Module, transparent: nn.Module, images: Tensor) -> None:
-    expected, found = (_outputs(network, images) for network in (judge, transparent))
-    require_repeatable(judge, images, expected["", 0])
-    for (name, call), output in found.items():
-        if (name, call) not in expected:
-            continue  # a function of the original that became a module
-        if (difference := difference_of(expected[name, call], output, 0.0)) is not None:
+def _compare(
+    judge: nn.Module, transparent: nn.Module, images: Tensor, moved: Collection[str]
+) -> None:
+    expected: dict[tuple[str, int], Tensor] = {}
+    logits = _execute(judge, images, lambda key, output: expected.update({key: output.clone()}))
+    require_repeatable(judge, images, logits)
+
+    def compare(key: tuple[str, int], output: Tensor) -> None:
+        """Compare one output, which is not kept: those of both networks may take gigabytes."""
+        name, _ = key
+        if name in moved or key not in expected:
+            return  # not in the original's place, or a function there that became a module
+        if (difference := difference_of(expected.pop(key), output, 0.0)) is not None:
             where = f"before or in module '{name}'" if name else "after its last module"
             raise UnsupportedNetworkError(
                 f"{type(judge).__name__} computes something else {where} once its activations are modules, "
                 f"even if these compute the same ({difference}); {REMEDY}"
             )
 
+    found = _execute(transparent, images, compare)
+    expected["", 0] = logits
+    compare(("", 0), found)
 
-def _outputs(network: nn.Module, images: Tensor) -> dict[tuple[str, int], Tensor]:
-    """Outputs of leaf modules by name and number of the call, and of the network under the name ''."""
-    outputs: dict[tuple[str, int], Tensor] = {}
+
+def _execute(
+    network: nn.Module, images: Tensor, note: Callable[[tuple[str, int], Tensor], None]
+) -> Tensor:
+    """Logits of a network; ``note`` gets the outputs of its leaf modules by name and number of the call."""
     calls: dict[str, int] = defaultdict(int)
     handles = []
 
-    def note(name: str, output: object) -> None:
+    def after(name: str, output: object) -> None:
         if isinstance(output, Tensor):
-            outputs[name, calls[name]] = output.clone()
+            note((name, calls[name]), output)
             calls[name] += 1
 
     for name, child in network.named_modules():
         if name and not list(child.children()):
             handles.append(
-                child.register_forward_hook(lambda m, a, out, name=name: note(name, out))
+                child.register_forward_hook(lambda m, a, out, name=name: after(name, out))
             )
     try:
-        logits = execute(network, images)
+        return execute(network, images)
     finally:
         for handle in handles:
             handle.remove()
-    outputs["", 0] = logits
-    return outputs

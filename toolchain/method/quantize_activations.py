@@ -1,4 +1,4 @@
-"""Replace each ReLU by a quantizer and each max pooling by average pooling (Algorithm 1, lines 1 to 8)."""
+"""Replace each ReLU, clipped or not, by a quantizer (Algorithm 1, lines 1 to 8), and treat max pooling."""
 
 from __future__ import annotations
 
@@ -13,70 +13,94 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from toolchain.errors import UnsupportedNetworkError
+from toolchain.method.activations import Activation, activation_of, is_in_place
 from toolchain.method.guard import faithful_copy
+from toolchain.method.max_pooling import (
+    MAX_POOLS,
+    MaxPool,
+    average_pool,
+    max_pool_of,
+    pools_before,
+)
 from toolchain.method.original_comparison import OriginalComparison
 from toolchain.method.quantizers import ActivationQuantizer, quantizers
-from toolchain.method.tracing import trace
+from toolchain.method.tracing import described, require_plain_module, trace
 
-_RELUS = (F.relu, F.relu_, torch.relu, torch.relu_, "relu", "relu_")
-_MAX_POOLS = (F.max_pool2d, torch.max_pool2d)
 _DROPOUTS: dict[object, Callable[[float], nn.Module]] = {
-    F.dropout: nn.Dropout, F.dropout2d: nn.Dropout2d,
+    F.dropout: nn.Dropout, F.dropout1d: nn.Dropout1d, F.dropout2d: nn.Dropout2d,
+    F.dropout3d: nn.Dropout3d, F.alpha_dropout: nn.AlphaDropout, torch.dropout: nn.Dropout,
 }  # fmt: skip
-_OTHER_ACTIVATIONS = (
-    nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Sigmoid, nn.Tanh, nn.Hardswish,
-    nn.Hardtanh, nn.Softplus, nn.Mish,
-)  # fmt: skip
 
 
 def quantize_activations(
-    module: nn.Module, make_quantizer: Callable[[], ActivationQuantizer]
+    module: nn.Module,
+    make_quantizer: Callable[[], ActivationQuantizer],
+    *,
+    max_pool: MaxPool = "exact",
 ) -> nn.Module:
-    """Copy a network with quantizers for its activations and average pooling for its max pooling.
+    """Copy a network with quantizers for its activations.
 
-    Both modules and functions (``F.relu``) are replaced, and each *use* of a shared ReLU gets a quantizer of
-    its own. The weights are copied under the same names. The first call of the new network compares it with
-    ``module``, with ReLU and max pooling still in place: if they compute something else in evaluation mode,
-    that call raises UnsupportedNetworkError.
+    Both modules and functions are replaced, and each *use* of a shared ReLU gets a quantizer of its own. The
+    clipping level of a ReLU6, ``Hardtanh(0, c)`` or ``clamp(0, c)`` starts at its clip. The weights are
+    copied under the same names. The first call of the new network compares it with ``module``, with its own
+    activations and max pooling in place: if they compute something else in evaluation mode, that call raises
+    UnsupportedNetworkError.
 
     Args:
         module: any traceable network; quantizers in it are kept.
         make_quantizer: called once per activation.
+        max_pool: ``exact`` keeps max pooling, behind the quantizer if it was in front of its activation.
+            ``average`` replaces it by average pooling (Algorithm 1), which computes something else but needs
+            no additional neurons.
 
     Raises:
         UnsupportedNetworkError: it cannot be traced, depends on ``self.training`` other than by dropout
-            and batch norm, or has an activation other than ReLU.
+            and batch norm, has an activation other than a ReLU with or without a clip, or has none.
+        ValueError: ``max_pool`` is neither.
     """
-    return _rewritten(module, make_quantizer)
+    if max_pool not in MAX_POOLS:
+        raise ValueError(f"max_pool must be one of {', '.join(MAX_POOLS)}, not {max_pool!r}")
+    result = _rewritten(module, make_quantizer, max_pool)
+    if not quantizers(result):
+        raise UnsupportedNetworkError(
+            f"{type(module).__name__} has no activation (ReLU, or a clip from 0 to c), so that no population "
+            f"would spike; add ReLUs between its layers"
+        )
+    return result
 
 
 def average_pooled(module: nn.Module) -> nn.Module:
     """Copy a network with average pooling for its max pooling: the float ANN of a quantized network."""
-    return _rewritten(module, None)
+    return _rewritten(module, None, "average")
 
 
 def _rewritten(
-    module: nn.Module, make_quantizer: Callable[[], ActivationQuantizer] | None
+    module: nn.Module, make_quantizer: Callable[[], ActivationQuantizer] | None, max_pool: MaxPool
 ) -> nn.Module:
+    require_plain_module(module)
     evaluated = faithful_copy(module).eval()
     graph = trace(evaluated)
+    for node in graph.nodes:
+        activation_of(node, evaluated)  # an activation without spiking form is named first
     dropping = _same_in_training(module, graph)
     result = copy.deepcopy(fx.GraphModule(evaluated, graph, type(module).__name__))
     replaced: dict[str, nn.Module] = {}
+    moved: set[str] = set()
     for node in list(result.graph.nodes):
-        child = evaluated.get_submodule(node.target) if node.op == "call_module" else None
-        if isinstance(child, _OTHER_ACTIVATIONS):
-            raise UnsupportedNetworkError(
-                f"{node.target}: {type(child).__name__} has no integrate-and-fire form; replace it by ReLU "
-                f"and train again"
-            )
-        if make_quantizer and (isinstance(child, nn.ReLU) or _calls(node, _RELUS)):
-            replaced[_replace(result, node, make_quantizer(), replaced)] = nn.ReLU()
-        elif isinstance(child, nn.MaxPool2d) or _calls(node, _MAX_POOLS):
-            name, pool = str(node.target), child
-            if not isinstance(pool, nn.MaxPool2d):
-                name, pool = node.name, nn.MaxPool2d(*node.args[1:], **node.kwargs)
-            replaced[_replace(result, node, _average_pool(name, pool), replaced)] = pool
+        if (activation := activation_of(node, evaluated)) is not None:
+            if make_quantizer is None:
+                continue
+            if is_in_place(node, result):
+                _pass_on(node)
+            path = pools_before(node, result) if max_pool == "exact" else []
+            name = _replace(result, node, _quantizer(make_quantizer, activation), replaced)
+            replaced[name] = activation.module()
+            if path:
+                moved |= {name, *(str(n.target) for n in path if n.op == "call_module")}
+                _move_before(node, path)
+        elif (pool := max_pool_of(node, evaluated)) is not None:
+            if max_pool == "average":
+                replaced[_replace(result, node, average_pool(node, pool), replaced)] = pool
         elif node.name in dropping:
             dropout = dropping[node.name]
             replaced[_replace(result, node, dropout, replaced)] = dropout
@@ -87,8 +111,36 @@ def _rewritten(
     transparent = copy.deepcopy(result)
     for name, operation in replaced.items():
         transparent.add_submodule(name, copy.deepcopy(operation))
-    result.register_forward_pre_hook(OriginalComparison(faithful_copy(module), transparent))
+    comparison = OriginalComparison(faithful_copy(module), transparent, moved)
+    result.register_forward_pre_hook(comparison)
     return result
+
+
+def _quantizer(
+    make_quantizer: Callable[[], ActivationQuantizer], activation: Activation
+) -> ActivationQuantizer:
+    """A quantizer for an activation; it clips first where the activation does."""
+    quantizer = make_quantizer()
+    if activation.clip is not None:
+        quantizer.clip = activation.clip
+        quantizer.set_threshold(activation.clip)
+    return quantizer
+
+
+def _pass_on(node: fx.Node) -> None:
+    """Let everything after an operation that works in place read its result, as it does in the user's own."""
+    (source,) = node.all_input_nodes[:1]
+    source.replace_all_uses_with(node, delete_user_cb=lambda reader: reader > node)
+
+
+def _move_before(node: fx.Node, path: list[fx.Node]) -> None:
+    """Move an operation in front of the path of operations that ends at it."""
+    first, last = path[0], path[-1]
+    (source,) = first.all_input_nodes[:1]
+    node.replace_all_uses_with(last)
+    first.prepend(node)
+    node.args = (source,)
+    first.replace_input_with(source, node)
 
 
 def _mode(module: nn.Module, name: str) -> bool:
@@ -112,12 +164,17 @@ def _same_in_training(module: nn.Module, evaluated: fx.Graph) -> dict[str, nn.Mo
         if pair[0] != pair[1]:
             raise UnsupportedNetworkError(
                 f"{type(module).__name__} computes something else in training than in evaluation, from "
-                f"'{(ours or theirs).name}' on; remove the branch on self.training from its forward "
+                f"'{described(ours or theirs)}' on; remove the branch on self.training from its forward "
                 f"(nn.Dropout and batch norm are allowed)"
             )
         if _calls(ours, tuple(_DROPOUTS)):
             (p, drops), (_, drops_in_training) = _dropout_settings(ours), _dropout_settings(theirs)
-            if drops_in_training and not drops:
+            if drops:
+                raise UnsupportedNetworkError(
+                    f"{described(ours)}: this dropout is active in evaluation mode as well; pass "
+                    f"training=self.training, or use nn.Dropout"
+                )
+            if drops_in_training:
                 dropouts[ours.name] = _DROPOUTS[ours.target](p)
     return dropouts
 
@@ -139,7 +196,8 @@ def balance_thresholds(module: nn.Module, images: Tensor, quantile: float = 0.99
     """Set each clipping level to a quantile of its layer's positive inputs, in one forward pass.
 
     With ``quantile=1`` this is data-based threshold balancing (Diehl et al., 2015); a lower quantile is
-    robust to outliers (Rueckauer et al., 2017). Each layer reads unquantized activations.
+    robust to outliers (Rueckauer et al., 2017). Each layer reads unquantized activations. The clip of a
+    ReLU6 or ``clamp(0, c)`` that a quantizer replaced bounds its clipping level.
 
     Args:
         images: float ``(B, C, H, W)``, as the network takes them.
@@ -160,9 +218,10 @@ def _balance(
         positive = inputs[0][inputs[0] > 0]
         if len(positive):
             rank = max(1, round(quantile * len(positive)))
-            quantizer.set_threshold(float(positive.kthvalue(rank).values))
+            level = float(positive.kthvalue(rank).values)
+            quantizer.set_threshold(level if quantizer.clip is None else min(level, quantizer.clip))
             quantizer.clamp_parameters()
-        return torch.relu(inputs[0])
+        return inputs[0].clamp(0, quantizer.clip)
 
     return hook
 
@@ -181,7 +240,8 @@ def _replace(
     while unique in used or (unique != node.target and _has(graph_module, unique)):
         unique, repeat = f"{name}_{repeat}", repeat + 1
     graph_module.add_submodule(unique, module)
-    node.op, node.target, node.args, node.kwargs = "call_module", unique, node.args[:1], {}
+    (given,) = node.all_input_nodes[:1]
+    node.op, node.target, node.args, node.kwargs = "call_module", unique, (given,), {}
     return unique
 
 
@@ -192,12 +252,3 @@ def _has(module: nn.Module, path: str) -> bool:
     except AttributeError:
         return False
     return True
-
-
-def _average_pool(name: str, pool: nn.MaxPool2d) -> nn.AvgPool2d:
-    if pool.ceil_mode or pool.dilation not in (1, (1, 1)) or pool.return_indices:
-        raise UnsupportedNetworkError(
-            f"{name}: max pooling with ceil_mode, dilation or indices cannot become average pooling; "
-            f"switch these off and use padding, or use nn.AvgPool2d"
-        )
-    return nn.AvgPool2d(pool.kernel_size, pool.stride, pool.padding)

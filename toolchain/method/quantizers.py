@@ -13,12 +13,15 @@ nothing: the population fires T steps with threshold ``d T``.
 from __future__ import annotations
 
 import math
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+
+from toolchain.method.quantize_operation import quantize
 
 MIN_THRESHOLD = 1e-3
 
@@ -70,6 +73,9 @@ class ActivationQuantizer(nn.Module, ABC):
     timestep_parameter: ClassVar[str]
     """Name of the parameter that sets T."""
 
+    clip: float | None = None
+    """Upper clip of the activation that the quantizer replaced, which bounds balanced thresholds."""
+
     def __init__(
         self, timesteps: float = 4.0, max_timesteps: int | None = 16, threshold: float = 2.0
     ) -> None:
@@ -77,10 +83,16 @@ class ActivationQuantizer(nn.Module, ABC):
         self.max_timesteps = max_timesteps
         for name, value in self._initial(timesteps, threshold).items():
             self.register_parameter(name, nn.Parameter(torch.tensor(float(value))))
+        if (note := self._cap_note(math.floor(timesteps + 0.5))) is not None:
+            warnings.warn(f"{type(self).__name__}: {note}", stacklevel=2)
 
     @abstractmethod
     def _initial(self, timesteps: float, threshold: float) -> dict[str, float]:
         """Initial value of each parameter."""
+
+    @abstractmethod
+    def _levels(self) -> Tensor:
+        """T as a real number, before rounding and capping."""
 
     @abstractmethod
     def step_and_levels(self) -> tuple[Tensor, Tensor]:
@@ -105,12 +117,27 @@ class ActivationQuantizer(nn.Module, ABC):
         step, levels = self.step_and_levels()
         return step * levels
 
+    def cap_note(self) -> str | None:
+        """One line if the parameters ask for more timesteps than ``max_timesteps`` allows, else None."""
+        with torch.no_grad():
+            return self._cap_note(float(round_half_up(self._levels())))
+
+    def _cap_note(self, wanted: float) -> str | None:
+        if self.max_timesteps is None or wanted <= self.max_timesteps:
+            return None
+        return (
+            f"T = {wanted:g} is capped at max_timesteps = {self.max_timesteps}; pass a larger max_timesteps "
+            f"to keep it"
+        )
+
     def timestep_parameters(self) -> list[nn.Parameter]:
         """Learned parameters that set T, which have a learning rate of their own."""
         parameter = self.get_parameter(self.timestep_parameter)
         return [parameter] if parameter.requires_grad else []
 
     def forward(self, x: Tensor) -> Tensor:
+        if torch.compiler.is_exporting():
+            return quantize(x, self.threshold, self.timesteps, "")
         return _Quantize.apply(x, *self.step_and_levels())
 
     def _bounded(self, levels: Tensor) -> Tensor:
@@ -130,8 +157,11 @@ class BitWidthStepQuantizer(ActivationQuantizer):
     def _initial(self, timesteps: float, threshold: float) -> dict[str, float]:
         return {"n": math.log2(timesteps), "d": threshold / timesteps}
 
+    def _levels(self) -> Tensor:
+        return 2**self.n
+
     def step_and_levels(self) -> tuple[Tensor, Tensor]:
-        return self.d, self._bounded(2**self.n)
+        return self.d, self._bounded(self._levels())
 
     @torch.no_grad()
     def clamp_parameters(self) -> None:
@@ -155,10 +185,6 @@ class _ThresholdQuantizer(ActivationQuantizer):
     @property
     def threshold(self) -> Tensor:
         return self.alpha
-
-    @abstractmethod
-    def _levels(self) -> Tensor:
-        """T as a real number, before rounding."""
 
     def step_and_levels(self) -> tuple[Tensor, Tensor]:
         levels = self._bounded(self._levels())
@@ -203,8 +229,11 @@ class StepThresholdQuantizer(ActivationQuantizer):
     def _initial(self, timesteps: float, threshold: float) -> dict[str, float]:
         return {"d": threshold / timesteps, "alpha": threshold}
 
+    def _levels(self) -> Tensor:
+        return self.alpha / self.d
+
     def step_and_levels(self) -> tuple[Tensor, Tensor]:
-        return self.d, self._bounded(self.alpha / self.d)
+        return self.d, self._bounded(self._levels())
 
     @torch.no_grad()
     def clamp_parameters(self) -> None:
@@ -256,7 +285,7 @@ class SlipRelu(FixedTimestepQuantizer):
         return self.slope * clipped + (1 - self.slope) * super().forward(x)
 
 
-QUANTIZER_CASES: dict[int, Callable[[], ActivationQuantizer]] = {
+QUANTIZER_CASES: dict[int, Callable[..., ActivationQuantizer]] = {
     1: BitWidthStepQuantizer,
     2: BitWidthThresholdQuantizer,
     3: StepThresholdQuantizer,

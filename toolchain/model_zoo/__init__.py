@@ -8,6 +8,7 @@ from functools import partial
 from torch import nn
 
 from toolchain.errors import UnsupportedNetworkError
+from toolchain.model_zoo.lenet import LeNet
 from toolchain.model_zoo.resnet import ResNet
 from toolchain.model_zoo.resnet_mini import ResNetMini
 from toolchain.model_zoo.vgg import VGG
@@ -16,6 +17,7 @@ from toolchain.networks.linear_maps import Shape
 _Builder = Callable[[Shape, int, float], nn.Module]
 
 ARCHITECTURES: dict[str, _Builder] = {
+    "lenet": LeNet,
     "resnet-mini": ResNetMini,
     "vgg-9": partial(VGG, stages=((64, 64), (128, 128), (256, 256, 256)), dense=(1024,)),
     "vgg-16": partial(

@@ -295,6 +295,34 @@ def chain_output_shape(maps: Iterable[LinearMap], shape: Shape) -> Shape:
     return shape
 
 
+def chain_channel_sources(maps: Iterable[UnweightedMap], channels: int) -> np.ndarray:
+    """Source channel of each channel after maps without a weight, int64 ``(targets,)``; -1 for zeros.
+
+    Args:
+        channels: of the source.
+    """
+    sources = np.arange(channels)
+    for linear_map in maps:
+        chosen = linear_map.channel_sources(len(sources))
+        sources = np.where(chosen >= 0, sources[chosen], -1)
+    return sources
+
+
+def chain_axis_matrices(
+    maps: Iterable[UnweightedMap], shape: Shape
+) -> tuple[np.ndarray, np.ndarray]:
+    """``axis_matrix`` of a chain of maps without a weight, for rows and for columns.
+
+    Args:
+        shape: of the source.
+    """
+    rows, columns = (np.eye(size, dtype=np.int64) for size in shape[1:])
+    for linear_map in maps:
+        rows = linear_map.axis_matrix(0, len(rows)) @ rows
+        columns = linear_map.axis_matrix(1, len(columns)) @ columns
+    return rows, columns
+
+
 def as_grouped_convolution(
     linear_map: WeightedMap | SumPool | AveragePool, shape: Shape
 ) -> Convolution:
@@ -332,13 +360,17 @@ def num_accumulations(maps: Iterable[LinearMap], shape: Shape) -> int:
     return total
 
 
+def _pair_text(pair: Pair) -> str:
+    return f"{pair[0]}" if pair[0] == pair[1] else f"{pair[0]}x{pair[1]}"
+
+
 def describe(linear_map: LinearMap) -> str:
     """A short text for one map, for summaries and error messages."""
     match linear_map:
         case Convolution(weight=weight, stride=stride, dilation=dilation, groups=groups):
             text = f"conv {weight.shape[2]}x{weight.shape[3]}"
-            text += f" /{stride[0]}" if stride != (1, 1) else ""
-            text += f" dilation={dilation[0]}" if dilation != (1, 1) else ""
+            text += f" /{_pair_text(stride)}" if stride != (1, 1) else ""
+            text += f" dilation={_pair_text(dilation)}" if dilation != (1, 1) else ""
             return text + (f" groups={groups}" if groups > 1 else "")
         case Dense():
             return "dense"

@@ -12,6 +12,9 @@ from toolchain.networks.layer_graph.populations import ALIGNMENT_METHODS
 from toolchain.networks.linear_maps import MAP_KINDS, LinearMap, WeightedMap
 from toolchain.networks.record_reader import RecordReader
 
+MAP_ARRAYS = ("weight", "rows", "columns", "channels")
+"""Fields of a map that are tensors."""
+
 
 def store_tensor(array: np.ndarray, tensors: dict[str, np.ndarray]) -> str:
     """Add a tensor under the next number; return that name.
@@ -80,8 +83,8 @@ def _read_map(
     if reader.value("kind") == "max_pool":
         raise reader.refuse(
             "kind",
-            "a linear map; max pooling has no spiking form, replace it by average pooling and train "
-            "again (Algorithm 1)",
+            "a linear map; max pooling is no map but spiking populations of role 'maximum', which "
+            "toolchain.importers.torch_module.convert adds",
             "max_pool",
         )
     if reader.value("kind") == "batch_norm":

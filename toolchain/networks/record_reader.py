@@ -36,10 +36,17 @@ class RecordReader:
     def _path_of(self, field: str) -> str:
         return f"{self.where}.{field}" if self.where and field else self.where or field or "content"
 
-    def value(self, field: str) -> Any:
+    def names(self) -> list[str]:
+        """Names of all fields."""
+        return list(self._fields())
+
+    def _fields(self) -> Mapping[str, Any]:
         if not isinstance(self.record, Mapping):
             raise self.refuse("", "a record with named fields", self.record)
-        if field not in self.record:
+        return self.record
+
+    def value(self, field: str) -> Any:
+        if field not in self._fields():
             raise ModelFileError(f"{self.path}: {self._path_of(field)} is missing")
         return self.record[field]
 
@@ -48,6 +55,12 @@ class RecordReader:
         if type(value) is not int or value < minimum:
             raise self.refuse(field, f"an integer of at least {minimum}", value)
         return value
+
+    def number(self, field: str, minimum: float) -> float:
+        value = self.value(field)
+        if type(value) not in (int, float) or not minimum <= value <= sys.float_info.max:
+            raise self.refuse(field, f"a number of at least {minimum:g}", value)
+        return float(value)
 
     def positive_number(self, field: str) -> float:
         value = self.value(field)

@@ -43,12 +43,15 @@ def _array_text(values: np.ndarray) -> str:
 def _population_lines(population: Any, incoming: tuple[Any, ...]) -> Iterator[str]:
     values = {field.name: getattr(population, field.name) for field in fields(population)}
     name, shape = values.pop("name"), values.pop("shape")
+    outputs = values.pop("outputs", ())
     arrays = {key: value for key, value in values.items() if isinstance(value, np.ndarray)}
     scalars = [f"{key} {_value(value)}" for key, value in values.items() if key not in arrays]
     yield ""
     yield f"{name}: " + ", ".join([type(population).__name__, _sizes(shape), *scalars])
     for key, value in arrays.items():
         yield f"  {key}: {_array_text(value)}"
+    for output in outputs:
+        yield f"  output {output}"
     for synapse in incoming:
         scalars = [
             f"{field.name} {value}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from toolchain.networks.layer_graph import AlignmentMethod, LayerGraph, ReadoutPopulation, Synapse
+from toolchain.networks.layer_graph.maximum import verify_maxima
 
 
 def align_edges(graph: LayerGraph, method: AlignmentMethod) -> LayerGraph:
@@ -13,6 +14,7 @@ def align_edges(graph: LayerGraph, method: AlignmentMethod) -> LayerGraph:
     Requires: a verified layer graph.
     Ensures: the readout reads every frame. It has one step with ``average``, else as many steps as its
         longest source; their mean is the logit (Eq. 15).
+    Refuses: another method than ``average`` in a network with exact maxima of counts.
     """
     return align_by_direction(graph, expansion=method, reduction=method)
 
@@ -22,10 +24,11 @@ def align_population(graph: LayerGraph, name: str, method: AlignmentMethod) -> L
 
     Requires: a verified layer graph, and a population other than the readout. Another alignment of the
         readout would change its logits and save no time, since it needs the last frame anyway.
+    Refuses: another method than ``average`` into a part of an exact maximum or what reads it.
     """
     assert not isinstance(graph[name], ReadoutPopulation)
     synapses = [replace(s, alignment=method) if s.target == name else s for s in graph.synapses]
-    return LayerGraph.build(graph.populations, synapses)
+    return _verified(LayerGraph.build(graph.populations, synapses))
 
 
 def align_by_direction(
@@ -48,4 +51,10 @@ def align_by_direction(
         return expansion if expands else reduction
 
     synapses = [replace(s, alignment=method_of(s)) for s in graph.synapses]
-    return LayerGraph.build(populations, synapses)
+    return _verified(LayerGraph.build(populations, synapses))
+
+
+def _verified(graph: LayerGraph) -> LayerGraph:
+    """The graph, unless a part of an exact maximum would get single frames and not counts."""
+    verify_maxima(graph)
+    return graph

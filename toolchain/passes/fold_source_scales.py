@@ -20,6 +20,9 @@ from toolchain.networks.linear_maps import (
     SelectChannels,
     Shape,
     SumPool,
+    UnweightedMap,
+    WeightedMap,
+    chain_output_shape,
     with_weight,
 )
 
@@ -27,44 +30,57 @@ from toolchain.networks.linear_maps import (
 def fold_source_scales(graph: LayerGraph) -> LayerGraph:
     """Rewrite weights as real current per source count, so that synapses read plain integers.
 
-    Requires: a verified layer graph.
-    Ensures: every synapse holds exactly one weighted map and otherwise sum pools; its weight contains
-        alpha_src, the 1/T_src of averaging (Eq. 12), the input's unit, and all pool divisors.
-    Refuses: two weighted maps in one synapse; source thresholds that differ within a channel.
+    Requires: the result of ``merge_linear_maps``.
+    Ensures: every synapse holds one weighted map among maps of integers; its weight contains alpha_src,
+        the 1/T_src of averaging (Eq. 12), the input's unit, and all divisors.
+    Refuses: source thresholds that differ within a channel.
     """
     folded = [replace(s, maps=_fold(graph, s)) for s in graph.synapses]
     return LayerGraph.build(graph.populations, folded)
 
 
 def _fold(graph: LayerGraph, synapse: Synapse) -> tuple[LinearMap, ...]:
-    scale = _value_of_one_count(graph, synapse)  # per channel, not yet in a weight
-    weighted: Convolution | Dense | None = None
-    before: list[LinearMap] = []
-    after: list[LinearMap] = []
-    shape = graph[synapse.source].shape
-    for linear_map in synapse.maps:
+    maps = _with_weight(synapse.maps, graph[synapse.source].shape[0])
+    scale = _value_of_one_count(graph, synapse)  # of each channel that the next map reads
+    folded: list[LinearMap] = []
+    for at, linear_map in enumerate(maps):
         match linear_map:
             case AveragePool() | SumPool() | Resample() | SelectChannels():
-                scale = scale[linear_map.channel_sources(len(scale))] / linear_map.divisor
-                pools = before if weighted is None else after
-                pools.append(linear_map.without_divisor())
-            case Scale(weight=weight):
-                scale = scale * weight
-            case Convolution() | Dense():
-                if weighted is not None:
-                    raise UnsupportedNetworkError(
-                        f"{synapse}: two weighted maps follow each other with no spiking population "
-                        f"between; merge them into one, or put a quantizer between them"
-                    )
-                weighted = _scale_input(linear_map, scale, shape)
+                sources = linear_map.channel_sources(len(scale))
+                scale = np.where(sources >= 0, scale[sources], 0) / linear_map.divisor
+                folded.append(linear_map.without_divisor())
+            case Convolution() | Dense() | Scale():
+                shape = chain_output_shape(folded, graph[synapse.source].shape)
+                after = maps[at + 1 :]
+                assert all(isinstance(m, UnweightedMap) for m in after), f"{synapse}: two weights"
+                weight = _scaled_inputs(linear_map, scale, shape)
+                weight /= prod(m.divisor for m in after if isinstance(m, UnweightedMap))
+                folded.append(with_weight(linear_map, weight))
                 scale = np.ones(linear_map.output_shape(shape)[0])
             case _:
                 assert_never(linear_map)
-        shape = linear_map.output_shape(shape)
-    if weighted is None:
-        return (*before, Scale(weight=scale), *after)
-    per_output = scale.reshape(-1, *[1] * (weighted.weight.ndim - 1))
-    return (*before, with_weight(weighted, weighted.weight * per_output), *after)
+    return tuple(folded)
+
+
+def _with_weight(maps: tuple[LinearMap, ...], channels: int) -> tuple[LinearMap, ...]:
+    """A chain with a scale of ones if it holds no weight.
+
+    The scale is last, or in front of a selection that adds channels of zeros and repeats none.
+
+    Args:
+        channels: of the source.
+    """
+    if any(isinstance(m, WeightedMap) for m in maps):
+        return maps
+    sizes = [channels]
+    for linear_map in maps:
+        assert isinstance(linear_map, UnweightedMap)
+        sizes.append(len(linear_map.channel_sources(sizes[-1])))
+    at = len(maps)
+    if maps and isinstance(maps[-1], SelectChannels):
+        read = maps[-1].channels[maps[-1].channels >= 0]
+        at -= len(np.unique(read)) == len(read) < len(maps[-1].channels)
+    return (*maps[:at], Scale(weight=np.ones(sizes[at])), *maps[at:])
 
 
 def _value_of_one_count(graph: LayerGraph, synapse: Synapse) -> np.ndarray:
@@ -84,12 +100,22 @@ def _value_of_one_count(graph: LayerGraph, synapse: Synapse) -> np.ndarray:
     return np.broadcast_to(threshold.reshape(-1), channels) / steps
 
 
-def _scale_input(
-    linear_map: Convolution | Dense, scale: np.ndarray, shape: Shape
-) -> Convolution | Dense:
-    if isinstance(linear_map, Dense):
-        return with_weight(linear_map, linear_map.weight * np.repeat(scale, prod(shape[1:])))
-    out, per_group = linear_map.weight.shape[:2]
-    group = np.arange(out) // (out // linear_map.groups)
-    inputs = group[:, None] * per_group + np.arange(per_group)
-    return with_weight(linear_map, linear_map.weight * scale[inputs][..., None, None])
+def _scaled_inputs(linear_map: WeightedMap, scale: np.ndarray, shape: Shape) -> np.ndarray:
+    """The weight with one factor per channel that it reads.
+
+    Args:
+        shape: of the feature map that it reads.
+    """
+    weight = linear_map.weight
+    match linear_map:
+        case Scale():
+            return weight * scale
+        case Dense():
+            return weight * np.repeat(scale, prod(shape[1:]))
+        case Convolution(groups=groups):
+            out, per_group = weight.shape[:2]
+            group = np.arange(out) // (out // groups)
+            inputs = group[:, None] * per_group + np.arange(per_group)
+            return weight * scale[inputs][..., None, None]
+        case _:
+            assert_never(linear_map)

@@ -21,6 +21,7 @@ from toolchain.networks.layer_graph import AlignmentMethod, LayerGraph, verify_l
 from toolchain.passes.align_edges import align_edges, align_population
 from toolchain.passes.change_timesteps import cap_timesteps
 from toolchain.passes.fold_source_scales import fold_source_scales
+from toolchain.passes.merge_linear_maps import merge_linear_maps
 from toolchain.passes.quantize_to_integers import quantize_to_integers
 
 FloatPass: TypeAlias = Callable[[LayerGraph], LayerGraph]
@@ -52,7 +53,8 @@ def float_passes(options: PassOptions) -> Iterator[FloatPass]:
 
 
 def lowering_passes() -> Iterator[FloatPass]:
-    """The passes that rewrite a float network for lowering without changing what it computes, in order."""
+    """The passes that rewrite a float network for lowering at the same values, in order."""
+    yield merge_linear_maps
     yield fold_source_scales
 
 

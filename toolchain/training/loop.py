@@ -17,8 +17,14 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from toolchain.datasets import Dataset, samples_sha256
-from toolchain.method.quantizers import ActivationQuantizer, quantizers
+from toolchain.method.quantizers import ActivationQuantizer, SlipRelu, quantizers
 from toolchain.training.augmentation import shift_and_mirror
+from toolchain.training.checks import (
+    fastest_memory_format,
+    require_convertible,
+    require_logits,
+    require_trainable_data,
+)
 from toolchain.training.evaluate import as_input
 from toolchain.training.plan import TrainingPlan
 from toolchain.training.resume import TrainingProgress, load_training_state, save_training_state
@@ -46,8 +52,9 @@ def train(
 ) -> nn.Module:
     """Train a network in place and return it in evaluation mode, reproducibly from the plan's seed.
 
-    Weights have weight decay, clipping levels have none. Lightning Fabric distributes the training over
-    devices and machines; each takes its share of every batch.
+    A quantized network is converted before the first epoch, so that it is not trained in vain. Weights have
+    weight decay, clipping levels have none. Lightning Fabric distributes the training over devices and
+    machines; each takes its share of every batch.
 
     Args:
         teacher: a network whose logits are approached, weighted by ``plan.distillation``.
@@ -59,13 +66,25 @@ def train(
     Raises:
         ModelFileError: the state file is damaged, or belongs to another plan, network, data set or other
             settings.
+        UnsupportedNetworkError: the network has quantizers and cannot be converted, or returns
+            probabilities.
+        DataError: there are fewer than two training images per process and batch.
     """
+    num_processes = plan.devices * plan.nodes
+    require_trainable_data(dataset, plan.batch_size, num_processes)
     fabric = Fabric(accelerator="auto", devices=plan.devices, num_nodes=plan.nodes)
     fabric.launch()
     found = quantizers(module)
+    if found and not any(isinstance(q, SlipRelu) for q in found.values()):
+        require_convertible(module, dataset)
+    first = as_input(dataset.train_pixels[:2], dataset.max_value)
+    require_logits(module, first)
     module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    memory_format = fastest_memory_format(module, first)
+    module.to(memory_format=memory_format)  # type: ignore[call-overload]
     optimizer = _optimizer(module, found, plan)
-    steps_per_epoch = -(-len(dataset.train_labels) // plan.batch_size)
+    batch_ends = _batch_ends(len(dataset.train_labels), plan.batch_size, 2 * num_processes)
+    steps_per_epoch = len(batch_ends)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
         optimizer, T_max=plan.epochs * steps_per_epoch
     )
@@ -85,7 +104,9 @@ def train(
         torch.manual_seed(plan.seed + epoch)
         order = np.random.default_rng((plan.seed, epoch)).permutation(len(dataset.train_labels))
         total = 0.0
-        for images, labels in _batches(dataset, order, plan, fabric):
+        for images, labels in _batches(
+            dataset, np.split(order, batch_ends[:-1]), plan, fabric, memory_format
+        ):
             fabric_optimizer.zero_grad()
             logits = parallel(images)
             loss = F.cross_entropy(logits, labels)
@@ -166,13 +187,28 @@ class _Samples(TorchDataset):
         return images, torch.from_numpy(self.dataset.train_labels[samples])
 
 
+def _batch_ends(num_samples: int, batch_size: int, least: int) -> list[int]:
+    """Where each batch ends; a last batch of fewer than ``least`` samples joins the one before it.
+
+    Batch norm cannot take a single sample of a map of one pixel.
+    """
+    ends = [*range(batch_size, num_samples, batch_size), num_samples]
+    if len(ends) > 1 and ends[-1] - ends[-2] < least:
+        del ends[-2]
+    return ends
+
+
 def _batches(
-    dataset: Dataset, order: np.ndarray, plan: TrainingPlan, fabric: Fabric
+    dataset: Dataset,
+    batches: list[np.ndarray],
+    plan: TrainingPlan,
+    fabric: Fabric,
+    memory_format: torch.memory_format,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """The part of each batch that belongs to this process."""
     own = [
         part
-        for batch in np.split(order, range(plan.batch_size, len(order), plan.batch_size))
+        for batch in batches
         if len(part := np.array_split(batch, fabric.world_size)[fabric.global_rank])
     ]
     decodes = not isinstance(dataset.train_pixels, np.ndarray)
@@ -182,5 +218,5 @@ def _batches(
     ):
         if plan.augment:
             images = shift_and_mirror(images)
-        images = images.contiguous(memory_format=torch.channels_last)
+        images = images.contiguous(memory_format=memory_format)
         yield fabric.to_device(images), fabric.to_device(labels)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import nn
 from toolchain.errors import ModelFileError
 from toolchain.files.plain_torch_file import load_plain_zip, save_plain_zip
 from toolchain.files.whole_files import TRAINING_STATE
+from toolchain.networks.record_reader import RecordReader
 
 _FORMAT = "qac-deploy training state, version 2"
 
@@ -65,7 +66,7 @@ def load_training_state(
         ModelFileError: the file is damaged, or belongs to another run or network.
     """
     state = _read(path)
-    changed = [name for name in run if state["run"].get(name) != run[name]]
+    changed = [name for name in run if _differ(state["run"].get(name), run[name])]
     if changed:
         raise ModelFileError(
             f"{path}: belongs to a run with another {', '.join(changed)}; use the same, or remove the file "
@@ -74,12 +75,17 @@ def load_training_state(
     try:
         module.load_state_dict(state["module"])
         optimizer.load_state_dict(state["optimizer"])
-    except (RuntimeError, ValueError):
+        schedule.load_state_dict(state["schedule"])
+    except (RuntimeError, ValueError, LookupError, TypeError, AttributeError):
         raise ModelFileError(
             f"{path}: belongs to another network; remove it to start anew"
         ) from None
-    schedule.load_state_dict(state["schedule"])
-    return _progress(state)
+    return _progress(path, state)
+
+
+def _differ(found: Any, wanted: Any) -> bool:
+    """Whether two settings differ; a tensor, which compares element by element, is none."""
+    return isinstance(found, torch.Tensor) or found != wanted
 
 
 def read_progress(path: Path) -> TrainingProgress:
@@ -88,11 +94,16 @@ def read_progress(path: Path) -> TrainingProgress:
     Raises:
         ModelFileError: the file is damaged.
     """
-    return _progress(_read(path))
+    return _progress(path, _read(path))
 
 
-def _progress(state: dict[str, Any]) -> TrainingProgress:
-    return TrainingProgress(**{f.name: state[f.name] for f in fields(TrainingProgress)})
+def _progress(path: Path, state: dict[str, Any]) -> TrainingProgress:
+    reader = RecordReader(path, "", state)
+    return TrainingProgress(
+        epoch=reader.integer("epoch", 0),
+        price=reader.number("price", 0),
+        seconds=reader.number("seconds", 0),
+    )
 
 
 def _read(path: Path) -> dict[str, Any]:

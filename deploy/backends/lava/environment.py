@@ -121,7 +121,7 @@ def create_lava_environment(environment: LavaEnvironment = LAVA_NC) -> Path:
     if marker.exists() and _refusal(environment, python) is None:
         return python
     _clear(environment, folder)
-    _make_venv(folder)
+    _make_venv(environment, folder)
     requirement = f"{environment.package}=={environment.version}"
     failure = _run(python, "-I", "-m", "pip", "install", "--disable-pip-version-check", requirement)
     if failure is not None:
@@ -185,8 +185,14 @@ def _clear(environment: LavaEnvironment, folder: Path) -> None:
     shutil.rmtree(folder)
 
 
-def _make_venv(folder: Path) -> None:
-    folder.parent.mkdir(parents=True, exist_ok=True)
+def _make_venv(environment: LavaEnvironment, folder: Path) -> None:
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LavaError(
+            f"{folder}: cannot be made ({error}); set {environment.folder_variable} to a folder that can be "
+            f"written"
+        ) from error
     failures = []
     if uv := shutil.which("uv"):
         failure = _run(Path(uv), "venv", "--seed", "--python", PYTHON_VERSION, str(folder))

@@ -22,7 +22,7 @@ import h5py
 import numpy as np
 from typing_extensions import assert_never
 
-from deploy.backends.netx.merged_maps import merged_convolution, merged_matrix
+from deploy.backends.merged_maps import merged_convolution, merged_matrix
 from toolchain.errors import UnsupportedNetworkError
 from toolchain.networks.integer_network import (
     IntegerInput,

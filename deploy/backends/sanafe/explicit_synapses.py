@@ -9,9 +9,10 @@ from math import prod
 
 import numpy as np
 
-from hw_models.multicore.mapping.connectivity import connectivity, kernel
+from hw_models.multicore.mapping.connectivity import connectivity
 from hw_models.multicore.mapping.mapping import CoreAssignment
 from toolchain.networks.integer_network import IntegerNetwork, IntegerSynapse, bit_planes
+from toolchain.networks.integer_network.merged_weights import kernel
 
 
 @dataclass(frozen=True, eq=False)

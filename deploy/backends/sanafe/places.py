@@ -126,7 +126,7 @@ class Places:
 
     def most(self, soma: str) -> int:
         """Most neurons on one core."""
-        return max(n for (kind, _), n in self.occupied.items() if kind == soma)
+        return max((n for (kind, _), n in self.occupied.items() if kind == soma), default=0)
 
 
 def population_places(

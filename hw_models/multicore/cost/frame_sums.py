@@ -63,6 +63,10 @@ class BlockSums:
         totals = np.empty(
             (len(factors), count, prod(steps)), np.result_type(factors.dtype, np.int64)
         )
+        if totals.dtype == np.int64 and taken.size and sums.size:
+            largest = float(taken.sum(axis=2).max()) * float(sums.max())
+            if largest >= 2**53:  # products of floating-point numbers would round
+                taken, sums = taken.astype(np.int64), sums.astype(np.int64)
         for group, (start, stop) in enumerate(pairwise(edges)):
             own = chosen[start:stop]
             totals[:, group] = taken[:, group, own] @ sums[own]

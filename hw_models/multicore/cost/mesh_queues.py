@@ -90,7 +90,7 @@ def longest_queues(mapping: CoreMapping, link_loads: np.ndarray) -> np.ndarray:
     Args:
         link_loads: messages on each link in each tick, shape ``(num_links, ticks)``.
     """
-    pairs = [(route.source, route.target) for route in mapping.routes()]
+    pairs = [(route.source, route.target) for route in mapping.routes() if len(route.source)]
     queues = np.zeros((len(mapping.cores), link_loads.shape[1]))
     if not pairs:
         return queues

@@ -26,13 +26,11 @@ from hw_models.multicore.pipeline.pipeline_ticks import (
     Schedule,
     schedule_pipeline,
 )
+from hw_models.multicore.pipeline.repetition import repeats_from
 from hw_models.target_description import CostProfile
 
 MOST_SAMPLES = 1_024
 """Longest window, in samples. If the period is longer, figures are right to one tick per window."""
-
-_MOST_SCHEDULED = 4_096
-"""Samples after which we assume that a schedule has settled."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -82,7 +80,7 @@ class SteadyCost(Cost):
 
 def steady_state(pipeline: Pipeline, num_shown: int) -> SteadyState:
     """The steady state in which ``num_shown`` samples are shown in turn, each equally often."""
-    first, period = _repeats_from(pipeline)
+    first, period, _ = repeats_from(pipeline)
     replicas = [pipeline.num_replicas(name) for name in pipeline.windows]
     num_samples = _window(num_shown, period, lcm(*replicas))
     settled = max(first + period, *replicas)  # each replica has had a sample
@@ -106,29 +104,6 @@ def steady_cost(
     )
     latency_ns = tick_durations_ns(mapping, profile, events[:first]).sum()
     return SteadyCost(**vars(cost), first_latency_s=float(latency_ns) * 1e-9)
-
-
-def _repeats_from(pipeline: Pipeline) -> tuple[int, int]:
-    """(first sample, period in samples): from that sample on, the schedule repeats itself.
-
-    Each step looks back by at most as many samples as a buffer has slots, or a population replicas. A
-    schedule that has repeated itself for that many samples continues to do so.
-    """
-    ticks = initiation_interval(pipeline).ticks
-    replicas = [pipeline.num_replicas(name) for name in pipeline.windows]
-    looks_back = max([*replicas, *(b.slots for b in pipeline.buffers)])
-    count = 2 * (looks_back + ticks.denominator)
-    while True:
-        schedule = schedule_pipeline(pipeline, count)
-        steps = np.concatenate(list(schedule.step_ticks.values()), axis=1)
-        for period in range(ticks.denominator, count - looks_back + 1, ticks.denominator):
-            repeats = (steps[period:] - steps[:-period] == int(period * ticks)).all(axis=1)
-            first = 0 if repeats.all() else len(repeats) - int(np.argmin(repeats[::-1]))
-            if len(repeats) - first >= looks_back:
-                return first, period
-        if count >= _MOST_SCHEDULED:
-            return count, ticks.denominator
-        count *= 2
 
 
 def _window(num_shown: int, period: int, replica_period: int) -> int:

@@ -14,7 +14,7 @@ from itertools import pairwise
 import numpy as np
 from typing_extensions import assert_never
 
-from hw_models.multicore.mapping.connectivity import Connectivity, connectivity, kernel
+from hw_models.multicore.mapping.connectivity import Connectivity, connectivity
 from hw_models.multicore.mapping.mapping import CoreAssignment, CoreMapping
 from hw_models.multicore.mapping.tile_grid import Tile
 from toolchain.networks.integer_network import (
@@ -23,6 +23,7 @@ from toolchain.networks.integer_network import (
     IntegerSpiking,
     IntegerSynapse,
 )
+from toolchain.networks.integer_network.merged_weights import kernel
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -50,6 +51,7 @@ class IncomingEdge:
         lists, bases: list number and compartment base of each axon, shape ``(A,)``.
         integrating, firing: slot in which the core's n-th sample is integrated, and from which it is
             read, at index ``n mod D``; D is the number of slots of one replica.
+        frames: places of a slot; the n-th frame of those that steps read is in place ``n mod frames``.
     """
 
     source: str
@@ -60,6 +62,7 @@ class IncomingEdge:
     synapse_lists: tuple[SynapseList, ...]
     integrating: np.ndarray
     firing: np.ndarray
+    frames: int
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -124,6 +127,7 @@ def core_programs(mapping: CoreMapping, population: str) -> Iterator[CoreProgram
                     core.tile,
                     num_senders=len(_heard(mapping, s, core.replica)),
                     slots=mapping.provisioning.slots_per_replica(s.source, s.target),
+                    frames=mapping.frames_held[s.source, s.target],
                 )
                 for s in synapses
             ),
@@ -196,6 +200,7 @@ def _incoming_edge(
     *,
     num_senders: int,
     slots: int,
+    frames: int,
 ) -> IncomingEdge:
     """Axons of all source pixels that reach a tile, and one synapse list for each pattern of taps."""
     row_patterns = _Patterns.of(links.row_taps[:, slice(*tile.rows)])
@@ -227,6 +232,7 @@ def _incoming_edge(
         synapse_lists=tuple(synapse_lists),
         integrating=np.arange(slots),
         firing=np.arange(slots),
+        frames=frames,
     )
 
 

@@ -13,25 +13,34 @@ synapse lists. The host sends an image only to the replica that works on it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import pairwise, product
 from math import gcd
 from typing import TypeAlias
 
 import numpy as np
 
 from hw_models.core_limits import CORE_LIMITS, CoreAmounts
+from hw_models.multicore.mapping.block_counts import (
+    BlockCounts,
+    Histogram,
+    channel_counts,
+    pixel_counts,
+)
 from hw_models.multicore.mapping.connectivity import Connectivity, connectivity
 from hw_models.multicore.mapping.core_profiles import (
+    ThresholdCodes,
     compartment_profiles,
     synapse_formats,
+    threshold_codes,
     threshold_profiles,
     weight_bits,
 )
-from hw_models.multicore.mapping.tile_grid import TileGrid, block_sums, combinations
+from hw_models.multicore.mapping.tile_grid import TileGrid, combinations
+from hw_models.multicore.pipeline.pipeline import pipeline_of
 from hw_models.multicore.pipeline.provisioning import Provisioning
+from hw_models.multicore.pipeline.repetition import frames_held
 from hw_models.target_description import TargetDescription
 from toolchain.networks.integer_network import (
     IntegerInput,
@@ -50,50 +59,111 @@ class CoreUse(CoreAmounts):
     neurons: int
 
 
-_Patterns: TypeAlias = list[tuple[int, ...]]
 _BlocksOfAxis: TypeAlias = tuple[str, str, int, tuple[int, ...]]  # source, target, axis, edges
 
 
 @dataclass(frozen=True, eq=False)
 class NetworkOnTarget:
-    """A network, a target, its provisioning there, and counts that all ways to cut it share."""
+    """A network, a target, its provisioning there, and counts that all ways to cut it share.
+
+    Attributes:
+        stored_bits: width of all weights on the cores; None takes the narrowest that holds each synapse's.
+    """
 
     network: IntegerNetwork
     target: TargetDescription
     provisioning: Provisioning
-    _known: dict[_BlocksOfAxis, np.ndarray] = field(default_factory=dict)
-    _known_patterns: dict[_BlocksOfAxis, _Patterns] = field(default_factory=dict)
+    stored_bits: int | None = None
+    _links: dict[tuple[str, str], Connectivity] = field(default_factory=dict)
+    _channels: dict[tuple[str, str], np.ndarray] = field(default_factory=dict)
+    _counts: dict[_BlocksOfAxis, BlockCounts] = field(default_factory=dict)
+    _reaching: dict[_BlocksOfAxis, np.ndarray] = field(default_factory=dict)
+    _sent: dict[tuple[str, str, int, tuple[int, ...], tuple[int, ...]], np.ndarray] = field(
+        default_factory=dict
+    )
+    distinct: dict[tuple[str, int, tuple[int, ...], tuple[tuple[int, ...], ...]], np.ndarray] = (
+        field(default_factory=dict)
+    )
+    _thresholds: dict[str, ThresholdCodes] = field(default_factory=dict)
 
-    @cached_property
-    def connections(self) -> dict[tuple[str, str], Connectivity]:
-        return {
-            (s.source, s.target): connectivity(s, self.network[s.source].shape)
-            for s in self.network.synapses
-        }
+    def links(self, synapse: IntegerSynapse) -> Connectivity:
+        """The connectivity of a synapse."""
+        edge = synapse.source, synapse.target
+        if edge not in self._links:
+            self._links[edge] = connectivity(synapse, self.network[synapse.source].shape)
+        return self._links[edge]
 
-    def reached(self, synapse: IntegerSynapse, axis: int, edges: tuple[int, ...]) -> np.ndarray:
-        """Connected targets of each source in each block along an axis, int64 ``(blocks, sources)``."""
+    def reaching(self, synapse: IntegerSynapse, axis: int, edges: tuple[int, ...]) -> np.ndarray:
+        """Whether each source reaches each block along an axis, bool ``(blocks, sources)``."""
         key = synapse.source, synapse.target, axis, edges
-        if key not in self._known:
-            matrix = self.connections[synapse.source, synapse.target].axes[axis]
-            self._known[key] = block_sums((matrix != 0).astype(np.int64), edges)
-        return self._known[key]
+        if key not in self._reaching:
+            matrix = self.links(synapse).axes[axis]
+            self._reaching[key] = np.logical_or.reduceat(matrix, edges[:-1], axis=0)
+        return self._reaching[key]
 
-    def patterns(self, synapse: IntegerSynapse, axis: int, edges: tuple[int, ...]) -> _Patterns:
-        """``_patterns`` of each block along rows (axis 1) or columns (2)."""
+    def counts(self, synapse: IntegerSynapse, axis: int, edges: tuple[int, ...]) -> BlockCounts:
+        """The counts of each block along an axis."""
         key = synapse.source, synapse.target, axis, edges
-        if key not in self._known_patterns:
-            taps = self.connections[synapse.source, synapse.target].axes[axis]
-            self._known_patterns[key] = [_patterns(taps[a:b]) for a, b in pairwise(edges)]
-        return self._known_patterns[key]
+        if key not in self._counts:
+            self._counts[key] = (
+                channel_counts(self._fan_in(synapse), edges)
+                if axis == 0
+                else pixel_counts(self.links(synapse).axes[axis], edges)
+            )
+        return self._counts[key]
+
+    def _fan_in(self, synapse: IntegerSynapse) -> np.ndarray:
+        """Channels of each block of atoms that reach each target channel, ``(targets, blocks)``."""
+        edge = synapse.source, synapse.target
+        if edge not in self._channels:
+            links = self.links(synapse).channels
+            starts = np.arange(0, links.shape[1], self.target.atoms)
+            self._channels[edge] = np.add.reduceat(links, starts, axis=1, dtype=np.int64)
+        return self._channels[edge]
+
+    def sent(
+        self, synapse: IntegerSynapse, axis: int, own: tuple[int, ...], consumer: tuple[int, ...]
+    ) -> np.ndarray:
+        """Pairs of a source in each own block and a consumer's block that it reaches; ``(own blocks,)``.
+
+        Along channels, all sources of one block of atoms are one, as an axon serves all of them.
+        """
+        key = synapse.source, synapse.target, axis, own, consumer
+        if key not in self._sent:
+            reached = self.reaching(synapse, axis, consumer)
+            starts = np.array(own[:-1])
+            if axis == 0:
+                parts = np.union1d(starts, np.arange(0, reached.shape[1], self.target.atoms))
+                reached = np.logical_or.reduceat(reached, parts, axis=1)
+                starts = np.searchsorted(parts, starts)
+            self._sent[key] = np.add.reduceat(reached.sum(axis=0), starts)
+        return self._sent[key]
+
+    def thresholds(self, population: IntegerPopulation) -> ThresholdCodes:
+        """Which neurons of a population have the same threshold."""
+        if population.name not in self._thresholds:
+            self._thresholds[population.name] = threshold_codes(population)
+        return self._thresholds[population.name]
 
     @cached_property
     def weight_bits(self) -> dict[tuple[str, str], int]:
-        return {(s.source, s.target): weight_bits(s) for s in self.network.synapses}
+        return {
+            (s.source, s.target): self.stored_bits or weight_bits(self.network, s)
+            for s in self.network.synapses
+        }
+
+    @cached_property
+    def frames_held(self) -> dict[tuple[str, str], int]:
+        """Frames that a slot of each alignment buffer holds at once."""
+        pipeline = pipeline_of(self.network, self.provisioning, self.target.link_ticks)
+        return frames_held(pipeline)
 
     @cached_property
     def synapse_formats(self) -> dict[str, int]:
-        return {p.name: synapse_formats(self.network, p.name) for p in self.network.populations}
+        return {
+            p.name: synapse_formats(self.network, p.name, self.weight_bits)
+            for p in self.network.populations
+        }
 
     def available(self, limit: str) -> int:
         return int(getattr(self.target.core, limit))
@@ -123,7 +193,8 @@ def core_uses(
     consumers: Mapping[str, TileGrid],
 ) -> list[CoreUse]:
     """Use of each tile."""
-    counts = _counted_uses(context, population, grid, consumers)
+    blocks = [np.arange(size) for size in grid.shape]
+    counts = _counted_uses(context, population, grid, consumers, blocks)
     columns = (np.broadcast_to(count, grid.shape).reshape(-1).tolist() for count in counts.values())
     return [CoreUse(**dict(zip(counts, tile, strict=True))) for tile in zip(*columns, strict=True)]
 
@@ -135,8 +206,50 @@ def highest_use(
     consumers: Mapping[str, TileGrid],
 ) -> CoreUse:
     """The most that any tile uses of each limit: this has to fit."""
-    counts = _counted_uses(context, population, grid, consumers)
+    blocks = _distinct_blocks(context, population, grid, consumers)
+    counts = _counted_uses(context, population, grid, consumers, blocks)
     return CoreUse(**{name: int(np.max(count)) for name, count in counts.items()})
+
+
+def _distinct_blocks(
+    context: NetworkOnTarget,
+    population: IntegerPopulation,
+    grid: TileGrid,
+    consumers: Mapping[str, TileGrid],
+) -> list[np.ndarray]:
+    """One of all equal blocks along each axis: most of the many blocks of a feature map are alike."""
+    codes = context.thresholds(population).codes
+    if codes is not None and codes.shape[1:] != (1, 1):
+        return [np.arange(size) for size in grid.shape]
+    return [_distinct_along(axis, context, population, grid, consumers) for axis in range(3)]
+
+
+def _distinct_along(
+    axis: int,
+    context: NetworkOnTarget,
+    population: IntegerPopulation,
+    grid: TileGrid,
+    consumers: Mapping[str, TileGrid],
+) -> np.ndarray:
+    """Index of the first of each set of equal blocks along one axis."""
+    edges, name = grid.edges[axis], population.name
+    outgoing = context.network.outgoing(name)
+    ends = tuple(consumers[synapse.target].edges[axis] for synapse in outgoing)
+    key = name, axis, edges, ends
+    if key not in context.distinct:
+        counts = [np.diff(edges)]
+        for synapse in context.network.incoming(name):
+            own = context.counts(synapse, axis, edges)
+            counts += [own.axons, own.kinds]
+        counts += [context.sent(s, axis, edges, end) for s, end in zip(outgoing, ends, strict=True)]
+        thresholds = context.thresholds(population)
+        if axis == 0 and thresholds.codes is not None:
+            counts.append(threshold_profiles(thresholds, grid)[:, 0, 0])
+        first: dict[tuple[int, ...], int] = {}
+        for index, row in enumerate(zip(*(count.tolist() for count in counts), strict=True)):
+            first.setdefault(row, index)
+        context.distinct[key] = np.array(list(first.values()))
+    return context.distinct[key]
 
 
 def _counted_uses(
@@ -144,41 +257,44 @@ def _counted_uses(
     population: IntegerPopulation,
     grid: TileGrid,
     consumers: Mapping[str, TileGrid],
+    blocks: Sequence[np.ndarray],
 ) -> dict[str, np.ndarray | int]:
-    """Neurons and each of ``CORE_LIMITS``, by name: int64 ``grid.shape``, or one number for all tiles.
+    """Neurons and each of ``CORE_LIMITS``, by name: int64 over some tiles, or one number for all.
 
     All counts are products of one count along each axis, so they are computed per block and combined.
+
+    Args:
+        blocks: indices of the blocks along channels, rows and columns whose combinations are counted.
     """
     network, name = context.network, population.name
-    words = np.zeros(grid.shape, np.int64)
-    input_axons = np.zeros(grid.shape, np.int64)
+
+    def combined(counts: Iterable[np.ndarray]) -> np.ndarray:
+        return combinations(*(count[b] for count, b in zip(counts, blocks, strict=True)))
+
+    words, input_axons, output_axons = np.zeros((3, *map(len, blocks)), np.int64)
     for synapse in network.incoming(name):
         planes = bit_planes(network[synapse.source])
-        words += planes * _synapse_words(context, synapse, grid)
-        blocks, rows, columns = (context.reached(synapse, a, grid.edges[a]) for a in range(3))
-        blocks = _reached_atom_blocks(blocks, context.target.atoms)
-        rows, columns = (rows > 0).sum(axis=1), (columns > 0).sum(axis=1)
-        input_axons += (
-            planes * context.source_replicas(synapse) * combinations(blocks, rows, columns)
-        )
-    output_axons = np.zeros(grid.shape, np.int64)
+        axes = [context.counts(synapse, axis, grid.edges[axis]) for axis in range(3)]
+        words += planes * _synapse_words(context, synapse, axes, blocks)
+        axons = combined(counts.axons for counts in axes)
+        input_axons += planes * context.source_replicas(synapse) * axons
     for synapse in network.outgoing(name):
+        edges = zip(grid.edges, consumers[synapse.target].edges, strict=True)
+        sent = [context.sent(synapse, axis, *pair) for axis, pair in enumerate(edges)]
         output_axons += (
-            context.target.slots_per_axon
-            * context.target_replicas(synapse)
-            * _output_axons(context, synapse, grid, consumers[synapse.target])
+            context.target.slots_per_axon * context.target_replicas(synapse) * combined(sent)
         )
     channels, rows, columns = (np.diff(axis) for axis in grid.edges)
-    positions = combinations(np.ones_like(channels), rows, columns)
-    neurons = combinations(channels, rows, columns)
+    neurons = combined((channels, rows, columns))
+    thresholds = threshold_profiles(context.thresholds(population), grid)
     return {
         "neurons": neurons,
         "compartments": neurons * compartments_per_neuron(context, population),
         "synapse_words": words,
         "input_axons": input_axons,
         "output_axons": output_axons,
-        "compartment_bases": positions,
-        "threshold_profiles": threshold_profiles(population, grid),
+        "compartment_bases": combined((np.ones_like(channels), rows, columns)),
+        "threshold_profiles": thresholds[np.ix_(*blocks)],
         "compartment_profiles": compartment_profiles(population),
         "synapse_formats": context.synapse_formats[name],
     }
@@ -188,16 +304,21 @@ def worst_tile_work(context: NetworkOnTarget, name: str, grid: TileGrid) -> int:
     """Events of a population's busiest tile if every source neuron spiked once: arrivals and synapses."""
     total = np.zeros(grid.shape, np.int64)
     for synapse in context.network.incoming(name):
-        reached = [context.reached(synapse, axis, grid.edges[axis]) for axis in range(3)]
-        for counts in (reached, [matrix > 0 for matrix in reached]):
-            total += combinations(*(matrix.sum(axis=1) for matrix in counts))
+        axes = [context.counts(synapse, axis, grid.edges[axis]) for axis in range(3)]
+        total += combinations(*(counts.links for counts in axes))
+        total += combinations(
+            *(context.reaching(synapse, axis, grid.edges[axis]).sum(axis=1) for axis in range(3))
+        )
     return int(total.max())
 
 
 def compartments_per_neuron(context: NetworkOnTarget, population: IntegerPopulation) -> int:
-    """Compartments of each neuron: its own, unless it is of a readout, and its buffer slots."""
-    incoming = context.network.incoming(population.name)
-    buffers = sum(context.provisioning.slots_per_replica(s.source, s.target) for s in incoming)
+    """Compartments of each neuron: its own, unless it is of a readout, and those of its buffer slots."""
+    buffers = sum(
+        context.provisioning.slots_per_replica(s.source, s.target)
+        * context.frames_held[s.source, s.target]
+        for s in context.network.incoming(population.name)
+    )
     return buffers + (0 if isinstance(population, IntegerReadout) else 1)
 
 
@@ -215,61 +336,31 @@ def fullest_limit(target: TargetDescription, uses: Sequence[CoreUse]) -> str:
     )
 
 
-def _synapse_words(context: NetworkOnTarget, synapse: IntegerSynapse, grid: TileGrid) -> np.ndarray:
-    """Words of the synapse lists of each tile, ``grid.shape``: one list per pattern and atom block."""
-    bits = context.weight_bits[synapse.source, synapse.target]
-    fan_out = context.reached(synapse, 0, grid.edges[0])
-    starts = np.arange(0, fan_out.shape[1], context.target.atoms)
-    per_atom_block = np.add.reduceat(fan_out, starts, axis=1)  # synapses per target pixel
-    synapses, channel_kinds = _kinds([tuple(row) for row in per_atom_block.tolist()])
-    rows, row_kinds = _kinds(context.patterns(synapse, 1, grid.edges[1]))
-    columns, column_kinds = _kinds(context.patterns(synapse, 2, grid.edges[2]))
-    words = np.empty((len(synapses), len(rows), len(columns)), np.int64)
-    for (c, r, k), (block, row, column) in zip(
-        np.ndindex(words.shape), product(synapses, rows, columns), strict=True
-    ):
-        pixels = np.multiply.outer(np.array(row), np.array(column)).reshape(-1)
-        lengths = np.multiply.outer(np.array(block), pixels)
-        words[c, r, k] = context.target.synapse_memory.words(lengths, bits).sum()
-    return words[np.ix_(channel_kinds, row_kinds, column_kinds)]
-
-
-def _kinds(blocks: list[tuple[int, ...]]) -> tuple[list[tuple[int, ...]], list[int]]:
-    """The distinct ones among blocks, and for each block its index among them."""
-    numbers = {block: number for number, block in enumerate(dict.fromkeys(blocks))}
-    return list(numbers), [numbers[block] for block in blocks]
-
-
-def _patterns(taps: np.ndarray) -> tuple[int, ...]:
-    """Number of targets of each distinct pattern of taps, over all sources that reach a block.
-
-    Two sources have the same pattern if their taps are equal after a shift of the target.
-    """
-    patterns = set()
-    for source in taps.T:
-        reached = np.flatnonzero(source)
-        if len(reached):
-            patterns.add(tuple(source[reached[0] : reached[-1] + 1].tolist()))
-    return tuple(sorted(sum(tap != 0 for tap in pattern) for pattern in patterns))
-
-
-def _reached_atom_blocks(fan_out: np.ndarray, atoms: int) -> np.ndarray:
-    """Number of blocks of source channels that reach each target block."""
-    starts = np.arange(0, fan_out.shape[1], atoms)
-    return (np.add.reduceat(fan_out > 0, starts, axis=1) > 0).sum(axis=1)
-
-
-def _output_axons(
-    context: NetworkOnTarget, synapse: IntegerSynapse, grid: TileGrid, consumer: TileGrid
+def _synapse_words(
+    context: NetworkOnTarget,
+    synapse: IntegerSynapse,
+    axes: Sequence[BlockCounts],
+    pick: Sequence[np.ndarray],
 ) -> np.ndarray:
-    """Axons of each tile to all tiles of a consumer: atom blocks times rows times columns."""
-    counts = []
-    for axis in range(3):
-        reached = context.reached(synapse, axis, consumer.edges[axis]) > 0
-        own = np.array(grid.edges[axis][:-1])
-        if axis == 0:  # an axon serves all channels of one atom block
-            parts = np.union1d(own, np.arange(0, reached.shape[1], context.target.atoms))
-            reached = np.add.reduceat(reached, parts, axis=1) > 0
-            own = np.searchsorted(parts, own)
-        counts.append(np.add.reduceat(reached.sum(axis=0), own))
-    return combinations(*counts)
+    """Words of the synapse lists of some tiles: one list per pattern along rows and columns and atom block.
+
+    The length of a list is the product of one length along each axis.
+    """
+    bits = context.weight_bits[synapse.source, synapse.target]
+    (c, num_c), (r, num_r), (k, num_k) = (_as_arrays(counts.lists) for counts in axes)
+    lengths = np.multiply.outer(np.multiply.outer(c, r), k)  # (kinds, numbers) along each axis
+    words = context.target.synapse_memory.words(lengths, bits)
+    words = (words * num_k).sum(axis=5)
+    words = (words * num_r[:, :, None]).sum(axis=3)
+    words = (words * num_c[:, :, None, None]).sum(axis=1)
+    return np.asarray(
+        words[np.ix_(*(counts.kinds[p] for counts, p in zip(axes, pick, strict=True)))]
+    )
+
+
+def _as_arrays(histograms: Sequence[Histogram]) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers and how often each occurs, both int64 ``(histograms, numbers)``, filled up with 0."""
+    filled = np.zeros((len(histograms), max(map(len, histograms)), 2), np.int64)
+    for row, histogram in zip(filled, histograms, strict=True):
+        row[: len(histogram)] = np.reshape(histogram, (-1, 2))
+    return filled[..., 0], filled[..., 1]

@@ -24,6 +24,7 @@ from hw_models.multicore.mapping.tile_grid import (
 )
 from hw_models.multicore.pipeline.pipeline import Pipeline, pipeline_of, replica_pairs
 from hw_models.multicore.pipeline.provisioning import Provisioning, check_provisioning
+from hw_models.multicore.pipeline.repetition import frames_held
 from hw_models.target_description import Mesh, TargetDescription
 from toolchain.networks.integer_network import IntegerNetwork, IntegerSynapse
 
@@ -91,6 +92,11 @@ class CoreMapping:
     @cached_property
     def pipeline(self) -> Pipeline:
         return pipeline_of(self.network, self.provisioning, self.target.link_ticks)
+
+    @cached_property
+    def frames_held(self) -> dict[tuple[str, str], int]:
+        """Frames that a slot of each alignment buffer holds at once; see ``repetition.frames_held``."""
+        return frames_held(self.pipeline)
 
     @cached_property
     def first_core(self) -> dict[str, int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from hw_models.multicore.mapping.mapping import CoreAssignment, CoreMapping
 from hw_models.multicore.mapping.tile_grid import Tile, TileGrid
 from hw_models.multicore.pipeline.provisioning import Provisioning
 from hw_models.target_description import TargetDescription
+from toolchain.bounded_readers import read_json
 from toolchain.errors import ModelFileError
 from toolchain.networks.integer_network import IntegerInput, IntegerNetwork
 from toolchain.networks.record_reader import RecordReader
@@ -55,8 +55,8 @@ def load_mapping(build: Path, network: IntegerNetwork, target: TargetDescription
     """
     path = build / MAPPING
     try:
-        root = RecordReader(path, "", json.loads(path.read_text()))
-    except (OSError, json.JSONDecodeError) as error:
+        root = RecordReader(path, "", read_json(path))
+    except (OSError, ValueError) as error:
         raise ModelFileError(
             f"{path}: cannot be read ({error}); compile the model again"
         ) from error

@@ -7,7 +7,7 @@ are cut alike.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from math import ceil
 
@@ -33,6 +33,7 @@ from toolchain.networks.integer_network import (
     bit_planes,
     highest_exponent,
 )
+from toolchain.networks.integer_network.merged_weights import largest_merged_weight
 
 
 def partition(
@@ -50,58 +51,142 @@ def partition(
             names the limit, by how much, and what would fit.
     """
     _check_bit_planes(network, target)
+    _check_weights(network, target)
     context = NetworkOnTarget(network, target, provisioning)
-    grids, uses = _all_grids(context)
+    grids = all_grids(context)
     if sum(context.num_cores(grids).values()) > target.num_cores:
-        raise MappingError(_too_many_cores(context, grids, uses))
-    return [(grids[p.name], uses[p.name]) for p in network.populations if p.name in grids]
+        raise MappingError(_too_many_cores(context, grids))
+    return [
+        (grids[p.name], core_uses(context, p, grids[p.name], grids))
+        for p in network.populations
+        if p.name in grids
+    ]
 
 
-def _all_grids(context: NetworkOnTarget) -> tuple[dict[str, TileGrid], dict[str, list[CoreUse]]]:
-    """The tiles of each population and how much each uses, from the readout back."""
+def all_grids(context: NetworkOnTarget) -> dict[str, TileGrid]:
+    """The tiles of each population, from the readout back.
+
+    The fewest tiles may be so many channel blocks that a source cannot send to them all. Its targets are
+    then cut into fewer channel blocks, and finer along rows and columns.
+
+    Raises:
+        MappingError: a single neuron exceeds a core; the message names the limit, and by how much.
+    """
+    network = context.network
+    order = [p for p in reversed(network.populations) if not isinstance(p, IntegerInput)]
     grids: dict[str, TileGrid] = {}
-    uses: dict[str, list[CoreUse]] = {}
-    for population in reversed(context.network.populations):
-        if not isinstance(population, IntegerInput):
-            grid = _fewest_tiles(context, population, grids)
-            grids[population.name] = grid
-            uses[population.name] = core_uses(context, population, grid, grids)
-    return grids, uses
+    most_blocks: dict[str, int] = {}  # along channels
+    refusals: dict[str, str] = {}  # why there may be no more
+    at = 0
+    while at < len(order):
+        population = order[at]
+        name = population.name
+        grid = _fewest_tiles(context, population, grids, most_blocks.get(name))
+        if grid is not None:
+            grids[name] = grid
+            at += 1
+            continue
+        refusal = _too_large_neuron(context, population, grids)
+        fewer = _fewer_channel_blocks(context, population, grids)
+        if not fewer:
+            raise MappingError(refusals.get(name, refusal))
+        most_blocks |= fewer
+        refusals |= dict.fromkeys(fewer, refusal)
+        at = min(i for i, p in enumerate(order) if p.name in fewer)
+        grids = {p.name: grids[p.name] for p in order[:at]}
+    return grids
 
 
-def _too_many_cores(
-    context: NetworkOnTarget, grids: Mapping[str, TileGrid], uses: Mapping[str, Sequence[CoreUse]]
-) -> str:
-    """A message: how many cores are missing, what takes most of them, and whether one slot would fit."""
+def _fewer_channel_blocks(
+    context: NetworkOnTarget, population: IntegerPopulation, consumers: Mapping[str, TileGrid]
+) -> dict[str, int]:
+    """Fewer channel blocks for the targets of a neuron that has too few output axons to reach all of them.
+
+    Returns:
+        Largest number of each target that has more than one; empty if other limits are exceeded.
+    """
+    over = _excess_of_one_neuron(context, population, consumers)
+    if set(over) != {"output_axons"}:
+        return {}
+    available = context.available("output_axons")
+    share = available / (available + over["output_axons"])
+    blocks = {
+        s.target: consumers[s.target].shape[0] for s in context.network.outgoing(population.name)
+    }
+    return {name: max(1, min(int(n * share), n - 1)) for name, n in blocks.items() if n > 1}
+
+
+def _excess_of_one_neuron(
+    context: NetworkOnTarget, population: IntegerPopulation, consumers: Mapping[str, TileGrid]
+) -> dict[str, int]:
+    """By how much tiles of one neuron exceed each limit that one of them exceeds."""
+    single = cut(population.name, population.shape, population.shape)
+    return excess(context, [highest_use(context, population, single, consumers)])
+
+
+def total_cores(context: NetworkOnTarget, grids: Mapping[str, TileGrid]) -> int:
+    """Cores of all populations and replicas."""
+    return sum(context.num_cores(grids).values())
+
+
+def _too_many_cores(context: NetworkOnTarget, grids: Mapping[str, TileGrid]) -> str:
+    """A message: how many cores are missing, what takes most of them, and what would fit."""
     target, num_cores = context.target, context.num_cores(grids)
-    needed = sum(num_cores.values())
+    needed = total_cores(context, grids)
     largest = sorted(grids, key=lambda name: -num_cores[name])[:3]
-    shares = ", ".join(f"{name} {num_cores[name]}" for name in largest)
-    limit = fullest_limit(target, uses[largest[0]])
-    chips = f"{target.num_chips} chips" if target.num_chips > 1 else "one chip"
+    shares = ", ".join(f"{name} {num_cores[name]:,}" for name in largest)
+    use = highest_use(context, context.network[largest[0]], grids[largest[0]], grids)
+    limit = fullest_limit(target, [use])
     message = (
-        f"the network needs {needed} cores, {needed - target.num_cores} more than the "
-        f"{target.num_cores} of {target.name}, {chips} (most: {shares}; "
+        f"the network needs {needed:,} cores, {missing_cores(target, needed)} (most: {shares}; "
         f"{largest[0]} fills the {CORE_LIMITS[limit].label} of its cores); "
     )
-    provisioning = context.provisioning
+    remedy = CORE_LIMITS[limit].remedy if limit == "threshold_profiles" else None
+    return message + what_would_fit(context, needed, remedy)
+
+
+def missing_cores(target: TargetDescription, needed: int) -> str:
+    """How many cores a target lacks."""
+    chips = f"{target.num_chips} chips" if target.num_chips > 1 else "one chip"
+    return f"{needed - target.num_cores:,} more than the {target.num_cores:,} of {target.name}, {chips}"
+
+
+def what_would_fit(context: NetworkOnTarget, needed: int, remedy: str | None = None) -> str:
+    """A remedy that was computed: fewer buffer slots, or else a number of chips.
+
+    Args:
+        remedy: another one, which comes first.
+    """
+    target, provisioning = context.target, context.provisioning
     single = uniform_provisioning(context.network, 1, provisioning.replicas).slots
     if provisioning.slots != single:
         shallow = replace(context, provisioning=replace(provisioning, slots=single))
-        fewest = sum(context.num_cores(_all_grids(shallow)[0]).values())
+        fewest = total_cores(shallow, all_grids(shallow))
         if fewest <= target.num_cores:
-            return f"{message}with one slot in every buffer (--slots 1) it needs {fewest} and fits"
-        message += f"with one slot in every buffer (--slots 1) it still needs {fewest}; "
-    if limit == "threshold_profiles":
-        return message + CORE_LIMITS[limit].remedy
-    fewer = "fewer replicas, " if provisioning.replicas else ""
-    return message + f"use {fewer}fewer channels or a larger target"
+            return f"with one slot in every buffer (--slots 1) it needs {fewest:,} and fits"
+    chips = ceil(needed / target.mesh.num_cores)
+    before = f"{remedy}, or " if remedy else ""
+    fewer = "fewer replicas or " if provisioning.replicas else ""
+    return (
+        f"{before}use {chips:,} chips (chips.count in a copy of the target's file, given with --target), "
+        f"or {fewer}fewer channels"
+    )
 
 
 def _fewest_tiles(
-    context: NetworkOnTarget, population: IntegerPopulation, consumers: Mapping[str, TileGrid]
-) -> TileGrid:
-    """Try every way to cut rows and columns, each with the fewest channel blocks that fit."""
+    context: NetworkOnTarget,
+    population: IntegerPopulation,
+    consumers: Mapping[str, TileGrid],
+    most_blocks: int | None,
+) -> TileGrid | None:
+    """Try every way to cut rows and columns, each with the fewest channel blocks that fit.
+
+    Args:
+        most_blocks: largest number of channel blocks; None for any.
+
+    Returns:
+        The grid with the fewest tiles, None if none fits.
+    """
     name, (channels, rows, columns) = population.name, population.shape
     most = context.available("compartments") // max(compartments_per_neuron(context, population), 1)
     bases = context.available("compartment_bases")
@@ -128,8 +213,8 @@ def _fewest_tiles(
             continue
         # Bisect. Fit is not strictly monotonic, as a block may straddle two atom blocks: the grid that is
         # found fits, but one with fewer blocks might, too.
-        grid = grid_of((channels, row_blocks, column_blocks))
-        low, high = fewest, channels
+        low, high = fewest, channels if most_blocks is None else min(channels, most_blocks)
+        grid = grid_of((high, row_blocks, column_blocks)) if low <= high else None
         while grid is not None and low < high:
             middle = (low + high) // 2
             if (smaller := grid_of((middle, row_blocks, column_blocks))) is not None:
@@ -138,8 +223,6 @@ def _fewest_tiles(
                 low = middle + 1
         if grid is not None and (best is None or len(grid) < len(best)):
             best = grid
-    if best is None:
-        raise MappingError(_too_large_neuron(context, population, consumers))
     return best
 
 
@@ -156,7 +239,7 @@ def _too_large_neuron(
                 f"{population.name}: one neuron alone receives {work:,} worst-case events, above the "
                 f"limit of {tile_limit:,} per tile"
             )
-    over = excess(context, core_uses(context, population, single, consumers))
+    over = _excess_of_one_neuron(context, population, consumers)
     limit, amount = max(over.items(), key=lambda item: item[1] / context.available(item[0]))
     return (
         f"{population.name}: one neuron needs {context.available(limit) + amount:,} "
@@ -179,4 +262,15 @@ def _check_bit_planes(network: IntegerNetwork, target: TargetDescription) -> Non
             raise MappingError(
                 f"{synapse}: the highest of {bit_planes(source)} bit planes needs weight exponent "
                 f"{highest}, but {target.name} has {target.widths.max_exponent}; compile the model again"
+            )
+
+
+def _check_weights(network: IntegerNetwork, target: TargetDescription) -> None:
+    """A core holds one weight between two neurons, over all paths through the pools between them."""
+    for synapse in network.synapses:
+        largest = largest_merged_weight(synapse, network[synapse.source].shape)
+        if largest > target.widths.max_weight:
+            raise MappingError(
+                f"{synapse}: the paths through its pools add up to a weight of {largest}, which exceeds "
+                f"{target.widths.weight_bits} bits ({target.widths.max_weight}); compile the model again"
             )

@@ -12,12 +12,17 @@ a cycle of (T_p + T_q + 2 link_ticks) / D. Joins and forks make longer ones.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import reduce
+from itertools import pairwise
 from math import ceil
 
 from hw_models.multicore.pipeline.pipeline import AlignmentBuffer, Pipeline
+
+_LOOKS = frozenset(2**power for power in range(6, 24))
+"""Passes over all dependencies after which a cycle is looked for; at the end there must be one."""
 
 
 @dataclass(frozen=True)
@@ -107,10 +112,11 @@ def single_changes(pipeline: Pipeline) -> list[Change]:
         where = f"{buffer}" if count == 1 else f"{buffer} for each replica"
         description = f"one more slot on {where} (D = {wider.slots})"
         changed.append((description, replace(pipeline, buffers=buffers)))
-    for name in critical:
-        if pipeline.windows[name] > 1:
-            description = f"one timestep less in {name} (T = {pipeline.windows[name] - 1})"
-            changed.append((description, _one_step_less(pipeline, name)))
+    for group in dict.fromkeys(_equal_windows(pipeline, name) for name in critical):
+        if (steps := pipeline.windows[group[0]] - 1) > 0:
+            who = group[0] if len(group) == 1 else f"{group[0]} and its max pooling"
+            shorter = reduce(_one_step_less, group, pipeline)
+            changed.append((f"one timestep less in {who} (T = {steps})", shorter))
     for name in critical:
         if pipeline.incoming(name):
             description = f"one more replica of {name} (R = {pipeline.num_replicas(name) + 1})"
@@ -124,6 +130,11 @@ def single_changes(pipeline: Pipeline) -> list[Change]:
 
 def _share_of_window(pipeline: Pipeline, name: str) -> Fraction:
     return Fraction(pipeline.windows[name], pipeline.num_replicas(name))
+
+
+def _equal_windows(pipeline: Pipeline, name: str) -> tuple[str, ...]:
+    """The populations whose windows must be as long as that of one of them."""
+    return next((group for group in pipeline.equal_windows if name in group), (name,))
 
 
 def _one_replica_more(pipeline: Pipeline, name: str) -> Pipeline:
@@ -150,11 +161,15 @@ def _one_step_less(pipeline: Pipeline, name: str) -> Pipeline:
 
 
 def _dependencies(pipeline: Pipeline) -> list[_Dependency]:
-    """All rules as dependencies between steps; a step is (population, index)."""
+    """All rules as dependencies between steps; a step is (population, index).
+
+    Steps to which no frame or credit goes are left out: they follow one tick after the step before.
+    """
     hop = 1 + pipeline.link_ticks
     found = []
-    for name, window in pipeline.windows.items():
-        found += [_Dependency((name, t), (name, t + 1), 1, 0) for t in range(window - 1)]
+    for name, steps in _steps_with_links(pipeline).items():
+        window = pipeline.windows[name]
+        found += [_Dependency((name, a), (name, b), b - a, 0) for a, b in pairwise(steps)]
         replicas = pipeline.num_replicas(name)
         found.append(_Dependency((name, window - 1), (name, 0), 1, replicas))
     for buffer in pipeline.buffers:
@@ -172,13 +187,24 @@ def _dependencies(pipeline: Pipeline) -> list[_Dependency]:
     return found
 
 
+def _steps_with_links(pipeline: Pipeline) -> dict[str, list[int]]:
+    """The first and the last step of each population, and those that send or read a selected frame."""
+    steps = {name: {0, window - 1} for name, window in pipeline.windows.items()}
+    for buffer in pipeline.buffers:
+        for step, frame in enumerate(buffer.frames or ()):
+            if frame is not None:
+                steps[buffer.source].add(frame)
+                steps[buffer.target].add(step)
+    return {name: sorted(linked) for name, linked in steps.items()}
+
+
 def _cycle_above(dependencies: Sequence[_Dependency], ratio: Fraction) -> list[_Dependency] | None:
     """A cycle whose delays exceed ``ratio`` ticks per sample, or None (Bellman-Ford)."""
     weights = [ratio.denominator * d.delay - ratio.numerator * d.tokens for d in dependencies]
     steps = dict.fromkeys(step for d in dependencies for step in (d.source, d.target))
     distance = dict.fromkeys(steps, 0)
     reached_by: dict[tuple[str, int], _Dependency] = {}
-    for _ in range(len(steps) + 1):
+    for number in range(len(steps) + 1):
         last = None
         for dependency, weight in zip(dependencies, weights, strict=True):
             candidate = distance[dependency.source] + weight
@@ -188,10 +214,25 @@ def _cycle_above(dependencies: Sequence[_Dependency], ratio: Fraction) -> list[_
                 last = dependency.target
         if last is None:
             return None
+        if number in _LOOKS and (cycle := _cycle_behind(last, reached_by)):
+            return cycle
     assert last is not None
-    for _ in steps:  # after as many steps back, it lies on the cycle
-        last = reached_by[last].source
-    cycle = [reached_by[last]]
-    while cycle[-1].source != last:
+    cycle = _cycle_behind(last, reached_by)
+    assert cycle is not None, "a step that is still reached later lies behind a cycle"
+    return cycle
+
+
+def _cycle_behind(
+    step: tuple[str, int], reached_by: Mapping[tuple[str, int], _Dependency]
+) -> list[_Dependency] | None:
+    """The cycle that a walk back from a step runs into, if it does."""
+    seen = set()
+    while step not in seen:
+        seen.add(step)
+        if step not in reached_by:
+            return None
+        step = reached_by[step].source
+    cycle = [reached_by[step]]
+    while cycle[-1].source != step:
         cycle.append(reached_by[cycle[-1].source])
     return cycle[::-1]

@@ -56,12 +56,15 @@ class Pipeline:
         windows: T_l in ticks, by population name.
         link_ticks: delay of a frame forward, and of a credit backward.
         replicas: R of the replicated populations.
+        equal_windows: groups of populations whose windows must be equally long, because exact max pooling
+            compares their counts; in topological order.
     """
 
     windows: Mapping[str, int]
     buffers: tuple[AlignmentBuffer, ...]
     link_ticks: int
     replicas: Replicas = field(default_factory=dict)
+    equal_windows: tuple[tuple[str, ...], ...] = ()
 
     @property
     def readout(self) -> str:
@@ -119,5 +122,23 @@ def pipeline_of(network: IntegerNetwork, provisioning: Provisioning, link_ticks:
     )
     windows = {p.name: p.timesteps for p in network.populations}
     return Pipeline(
-        windows=windows, buffers=buffers, link_ticks=link_ticks, replicas=provisioning.replicas
+        windows=windows,
+        buffers=buffers,
+        link_ticks=link_ticks,
+        replicas=provisioning.replicas,
+        equal_windows=_equal_windows(network),
     )
+
+
+def _equal_windows(network: IntegerNetwork) -> tuple[tuple[str, ...], ...]:
+    """Each population of role ``maximum`` together with its sources; groups that overlap are one."""
+    groups: list[set[str]] = []
+    for population in network.spiking:
+        if population.role == "maximum":
+            sources = {s.source for s in network.incoming(population.name)}
+            group = {population.name} | sources
+            groups = [
+                *(other for other in groups if not other & group),
+                group.union(*(other for other in groups if other & group)),
+            ]
+    return tuple(tuple(p.name for p in network.populations if p.name in g) for g in groups)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from math import prod
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -15,7 +15,18 @@ from toolchain.networks.integer_network.network import (
     IntegerSynapse,
     largest_source_value,
 )
-from toolchain.networks.linear_maps import WeightedMap
+from toolchain.networks.linear_maps import (
+    Convolution,
+    LinearMap,
+    Shape,
+    UnweightedMap,
+    WeightedMap,
+    as_grouped_convolution,
+    chain_axis_matrices,
+    chain_channel_sources,
+    chain_output_shape,
+    window_taps,
+)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -31,26 +42,109 @@ class Interval:
 
 
 def synapse_interval(network: IntegerNetwork, synapse: IntegerSynapse) -> Interval:
-    """Bounds of ``op(W, N)`` before the exponent, for any N the source can present."""
+    """Bounds of ``op(W, N)`` per target channel, before the exponent, for any N the source can present."""
     most = largest_source_value(network, synapse)
-    most *= prod(pool.fan_in for pool in (*synapse.pools_before, *synapse.pools_after))
-    low, high = _signed_sums(synapse.weighted)
+    low, high = _unit_bounds(synapse, network[synapse.source].shape).target
     return Interval(low=low * most, high=high * most)
 
 
-_known_sums: WeakKeyDictionary[WeightedMap, tuple[np.ndarray, np.ndarray]] = WeakKeyDictionary()
+@dataclass(frozen=True, eq=False)
+class _UnitBounds:
+    """Bounds of a synapse's sums for sources from 0 to 1.
 
-
-def _signed_sums(weighted: WeightedMap) -> tuple[np.ndarray, np.ndarray]:
-    """Sum of the negative and of the positive weights of each output channel, int64 ``(channels,)``.
-
-    They are kept: bounds are computed for each exponent tried and in each engine, from the same weights.
+    Attributes:
+        target: lowest and highest sum of each target channel, int64 ``(channels,)``.
+        partial: bound of the magnitude of all values on the way.
     """
-    if weighted not in _known_sums:
-        rows = weighted.weight.reshape(len(weighted.weight), -1)
-        positive = np.maximum(rows, 0).sum(axis=1, dtype=np.int64)
-        _known_sums[weighted] = rows.sum(axis=1, dtype=np.int64) - positive, positive
-    return _known_sums[weighted]
+
+    target: tuple[np.ndarray, np.ndarray]
+    partial: int
+
+
+_known_bounds: WeakKeyDictionary[WeightedMap, tuple[tuple[object, ...], _UnitBounds]] = (
+    WeakKeyDictionary()
+)
+
+
+def _unit_bounds(synapse: IntegerSynapse, source_shape: Shape) -> _UnitBounds:
+    """They are kept: bounds are computed for each exponent tried and in each engine, from the same maps."""
+    maps = (source_shape, synapse.pools_before, synapse.pools_after)
+    known = _known_bounds.get(synapse.weighted)
+    if known is None or known[0] != maps:
+        known = maps, _compute_unit_bounds(synapse, source_shape)
+        _known_bounds[synapse.weighted] = known
+    return known[1]
+
+
+def _compute_unit_bounds(synapse: IntegerSynapse, source_shape: Shape) -> _UnitBounds:
+    partial = 1
+    for end in range(1, len(synapse.pools_before) + 1):
+        matrices = chain_axis_matrices(synapse.pools_before[:end], source_shape)
+        rows, columns = (int(matrix.sum(axis=1).max()) for matrix in matrices)
+        partial = max(partial, rows * columns)
+    up_to_weight = (*synapse.pools_before, synapse.weighted)
+    for end in range(len(synapse.pools_after) + 1):
+        target = largest_sums((*up_to_weight, *synapse.pools_after[:end]), source_shape)
+        partial = max(partial, *(int(np.abs(bound).max()) for bound in target))
+    return _UnitBounds(target, partial)
+
+
+def largest_sums(maps: Sequence[LinearMap], source_shape: Shape) -> tuple[np.ndarray, np.ndarray]:
+    """Lowest and highest sum of each target channel, for sources from 0 to 1; divisors are left out.
+
+    Args:
+        maps: with exactly one weight, of integers or reals.
+
+    Returns:
+        Arrays of shape ``(channels,)`` in the type of the sums.
+    """
+    ((at, weighted),) = ((i, m) for i, m in enumerate(maps) if isinstance(m, WeightedMap))
+    before = [m for m in maps[:at] if isinstance(m, UnweightedMap)]
+    behind = [m for m in maps[at + 1 :] if isinstance(m, UnweightedMap)]
+    shape = chain_output_shape(before, source_shape)
+    convolution = as_grouped_convolution(weighted, shape)
+    presented = chain_axis_matrices(before, source_shape)
+    added = chain_axis_matrices(behind, convolution.output_shape(shape))
+    reads = [
+        added[axis] @ _reads(convolution, axis, presented[axis].sum(axis=1)) for axis in (0, 1)
+    ]
+    rows = chain_channel_sources(behind, len(convolution.weight))
+    low, high = (
+        np.where(rows >= 0, _largest_sums(part, reads)[rows], 0) for part in _signed(convolution)
+    )
+    return -low, high
+
+
+def _reads(convolution: Convolution, axis: int, presented: np.ndarray) -> np.ndarray:
+    """Largest value that each tap presents to each target along one axis, ``(targets, taps)``.
+
+    It is less than that of a whole window at a border, and where rows between others are zeros.
+
+    Args:
+        presented: largest value of each source.
+    """
+    taps = window_taps(
+        len(presented),
+        convolution.kernel[axis],
+        convolution.stride[axis],
+        convolution.padding[axis],
+        convolution.dilation[axis],
+    )
+    return (taps @ presented).T
+
+
+def _signed(convolution: Convolution) -> tuple[np.ndarray, np.ndarray]:
+    """Magnitudes of the negative and of the positive weights, summed over the channels of each tap."""
+    weight = convolution.weight
+    exact = np.int64 if np.issubdtype(weight.dtype, np.integer) else np.float64
+    positive = weight.sum(axis=1, dtype=exact, where=weight > 0)
+    return positive - weight.sum(axis=1, dtype=exact), positive
+
+
+def _largest_sums(weight: np.ndarray, reads: Sequence[np.ndarray]) -> np.ndarray:
+    """Largest sum over the positions of a window, for weights ``(out, rows, columns)`` of at least 0."""
+    rows, columns = (np.unique(values, axis=0) for values in reads)
+    return (rows @ weight @ columns.T).max(axis=(1, 2))
 
 
 def accumulator_interval(network: IntegerNetwork, name: str) -> Interval:
@@ -100,13 +194,16 @@ def window_sum_bound(network: IntegerNetwork, name: str) -> int:
     """Bound of ``|V0 + T * A|`` and of every partial sum in it; decides which float type is exact."""
     population, current = network[name], accumulator_interval(network, name)
     assert isinstance(population, IntegerSpiking | IntegerReadout)
-    partial = np.abs(_per_channel(population.bias, population.shape[0])).max(1)
+    partial, on_the_way = np.abs(_per_channel(population.bias, population.shape[0])).max(1), 0
     for synapse in network.incoming(name):
         interval = synapse_interval(network, synapse)
+        most = largest_source_value(network, synapse)
+        bounds = _unit_bounds(synapse, network[synapse.source].shape)
+        on_the_way = max(on_the_way, (bounds.partial * most) << synapse.exponent)
         partial = partial + (
             np.maximum(np.abs(interval.low), np.abs(interval.high)) << synapse.exponent
         )
-    bound = population.timesteps * int(max(current.magnitude, partial.max()))
+    bound = population.timesteps * max(current.magnitude, int(partial.max()), on_the_way)
     if isinstance(population, IntegerSpiking):
         bound += int(np.abs(population.initial_potential).max()) + int(population.threshold.max())
     return bound

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+_LARGEST_VALUE = 2.0**53  # beyond every target, and an integer that int64 and doubles hold
+
 
 @dataclass(frozen=True, kw_only=True)
 class IntegerWidths:
@@ -55,10 +57,12 @@ class IntegerWidths:
     def nearest_threshold(self, values: np.ndarray) -> np.ndarray:
         """Nearest positive thresholds of that form, int64; they may exceed ``max_threshold``."""
         step = 1 << self.threshold_shift
+        values = np.minimum(values, _LARGEST_VALUE)
         return np.maximum(np.floor(values / step + 0.5), 1).astype(np.int64) * step
 
     def nearest_bias(self, values: np.ndarray) -> np.ndarray:
         """Nearest biases of that form, int64; they may exceed ``max_bias``."""
+        values = np.clip(values, -_LARGEST_VALUE, _LARGEST_VALUE)
         magnitude = np.floor(np.abs(values) + 0.5)
         exponent = np.ceil(np.log2(np.maximum(magnitude / self._max_bias_mantissa, 1)))
         step = 2.0**exponent

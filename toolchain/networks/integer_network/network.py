@@ -22,7 +22,7 @@ from typing_extensions import assert_never
 
 from toolchain.errors import UnsupportedNetworkError
 from toolchain.networks.layer_graph.graph import PopulationGraph
-from toolchain.networks.layer_graph.populations import AlignmentMethod, Role
+from toolchain.networks.layer_graph.populations import AlignmentMethod, ReadoutOutput, Role
 from toolchain.networks.linear_maps import (
     IntegerMap,
     IntegerPool,
@@ -71,7 +71,11 @@ class IntegerSpiking:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class IntegerReadout:
-    """The logit accumulator; ``unit`` is the real value of one integer step, the same for all logits."""
+    """The logit accumulator; ``unit`` is the real value of one integer step, the same for all logits.
+
+    Args:
+        outputs: see ``ReadoutPopulation``.
+    """
 
     kind: ClassVar[str] = "readout"
     name: str
@@ -79,6 +83,7 @@ class IntegerReadout:
     bias: np.ndarray
     unit: float
     timesteps: int = 1
+    outputs: tuple[ReadoutOutput, ...] = ()
 
 
 IntegerPopulation: TypeAlias = IntegerInput | IntegerSpiking | IntegerReadout

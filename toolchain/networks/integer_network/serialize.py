@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
+from toolchain.bounded_readers import read_json
 from toolchain.errors import ModelFileError, UnsupportedNetworkError
 from toolchain.networks.integer_network.network import (
     INTEGER_POPULATION_KINDS,
@@ -17,7 +19,7 @@ from toolchain.networks.integer_network.network import (
     IntegerSynapse,
 )
 from toolchain.networks.integer_network.verify import verify_integer_network
-from toolchain.networks.map_records import read_synapse, write_synapse
+from toolchain.networks.map_records import MAP_ARRAYS, read_synapse, write_synapse
 from toolchain.networks.population_records import ARRAYS, read_population, write_population
 from toolchain.networks.record_reader import RecordReader
 
@@ -49,9 +51,10 @@ def array_titles(document: dict[str, Any]) -> dict[str, str]:
     }
     for record in document["synapses"]:
         for index, linear_map in enumerate(record["maps"]):
-            if "weight" in linear_map:
-                ends = f"{record['source']} -> {record['target']}"
-                titles[linear_map["weight"]] = f"{ends}: weight of map {index}"
+            ends = f"{record['source']} -> {record['target']}"
+            for field in MAP_ARRAYS:
+                if field in linear_map:
+                    titles[linear_map[field]] = f"{ends}: {field} of map {index}"
     return titles
 
 
@@ -71,13 +74,13 @@ def load_integer_network(directory: Path) -> IntegerNetwork:
     """
     path = directory / DOCUMENT
     try:
-        document = json.loads(path.read_text())
+        document = read_json(path)
         arrays = load_file(directory / TENSORS)
     except OSError as error:
         raise ModelFileError(
             f"{error.filename or directory}: cannot be read; `qac-deploy compile` makes a build folder"
         ) from error
-    except json.JSONDecodeError as error:
+    except ValueError as error:
         raise ModelFileError(
             f"{path}: not valid JSON ({error}); compile the model again"
         ) from error
@@ -85,6 +88,20 @@ def load_integer_network(directory: Path) -> IntegerNetwork:
         raise ModelFileError(
             f"{directory / TENSORS}: damaged or truncated ({error}); compile the model again"
         ) from error
+    return network_of_document(path, document, arrays)
+
+
+def network_of_document(
+    path: Path, document: Any, arrays: MutableMapping[str, np.ndarray]
+) -> IntegerNetwork:
+    """The network of a document that ``describe_network`` made, removing its arrays from ``arrays``.
+
+    Args:
+        path: the file it was read from, for messages.
+
+    Raises:
+        ModelFileError: naming the file, the field and what it must be.
+    """
     root = RecordReader(path, "", document)
     root.choice("format", (FORMAT,))
     if root.integer("version", 1) != VERSION:

@@ -12,6 +12,7 @@ from toolchain.networks.integer_network.accumulator_bounds import (
 )
 from toolchain.networks.integer_network.bit_planes import highest_exponent
 from toolchain.networks.integer_network.integer_widths import IntegerWidths
+from toolchain.networks.integer_network.merged_weights import largest_merged_weight
 from toolchain.networks.integer_network.network import (
     IntegerInput,
     IntegerNetwork,
@@ -64,7 +65,40 @@ def verify_integer_network(network: IntegerNetwork) -> IntegerNetwork:
                 values.dtype == np.int64,
                 f"{population.name}: {field} must be int64, not {values.dtype}",
             )
+        if isinstance(population, IntegerSpiking) and population.role == "maximum":
+            _verify_maximum(network, population)
     return network
+
+
+def _verify_maximum(network: IntegerNetwork, population: IntegerSpiking) -> None:
+    """Check that a population gives ``clip(N_b - N_a, 0, T)``: weights of one size w, and Theta = T * w."""
+    name, steps, threshold = population.name, population.timesteps, population.threshold
+    require(not population.bias.any(), f"{name}: an exact maximum must have no bias")
+    require(
+        bool(
+            ((population.initial_potential >= 0) & (population.initial_potential < threshold)).all()
+        ),
+        f"{name}: an exact maximum must start from 0 to below its threshold",
+    )
+    for synapse in network.incoming(name):
+        source = network[synapse.source]
+        require(
+            isinstance(source, IntegerSpiking) and source.timesteps == steps,
+            f"{name}: an exact maximum must read counts of {steps} timesteps, not of {source.name} with "
+            f"{source.timesteps}",
+        )
+        require(
+            synapse.alignment == "average",
+            f"{synapse}: the alignment of an exact maximum must be average",
+        )
+        sizes = np.abs(synapse.weighted.weight.astype(np.int64)) << synapse.exponent
+        require(
+            bool(((sizes == 0) | (sizes * steps == threshold.max())).all())
+            and threshold.max() == threshold.min(),
+            f"{name}: the threshold of an exact maximum must be {steps} times each weight other than 0, "
+            f"but it is {int(threshold.min()):,} and weights from {synapse.source} are up to "
+            f"{int(sizes.max()):,}",
+        )
 
 
 def verify_integer_widths(network: IntegerNetwork, widths: IntegerWidths) -> IntegerNetwork:
@@ -80,6 +114,13 @@ def verify_integer_widths(network: IntegerNetwork, widths: IntegerWidths) -> Int
             raise IntegerWidthError(
                 f"{synapse}: weight {largest} exceeds {widths.weight_bits} bits "
                 f"({widths.max_weight}); compile the model for this target"
+            )
+        merged = largest_merged_weight(synapse, network[synapse.source].shape)
+        if merged > widths.max_weight:
+            raise IntegerWidthError(
+                f"{synapse}: the paths through its pools add up to a weight of {merged}, which exceeds "
+                f"{widths.weight_bits} bits ({widths.max_weight}); compile the model for this target, or "
+                f"use pools whose windows do not overlap"
             )
         exponent = highest_exponent(network, synapse)
         if exponent > widths.max_exponent:

@@ -6,9 +6,15 @@ from toolchain.networks.layer_graph.populations import (
     AlignmentMethod,
     InputPopulation,
     Population,
+    ReadoutOutput,
     ReadoutPopulation,
     SpikingPopulation,
     Synapse,
+)
+from toolchain.networks.layer_graph.readout_outputs import (
+    has_classes,
+    readout_outputs,
+    split_outputs,
 )
 from toolchain.networks.layer_graph.verify import verify_layer_graph
 
@@ -19,8 +25,12 @@ __all__ = [
     "LayerGraph",
     "Population",
     "PopulationGraph",
+    "ReadoutOutput",
     "ReadoutPopulation",
     "SpikingPopulation",
     "Synapse",
+    "has_classes",
+    "readout_outputs",
+    "split_outputs",
     "verify_layer_graph",
 ]

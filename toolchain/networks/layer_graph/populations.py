@@ -54,15 +54,43 @@ class SpikingPopulation:
     role: Role = "activation"
 
 
+@dataclass(frozen=True, kw_only=True)
+class ReadoutOutput:
+    """One output of a network that has several: some channels of the readout.
+
+    Outputs follow each other along the channels. A smaller one lies at the upper left of its channels;
+    the logits around it are those of no output.
+
+    Args:
+        name: unique within the readout.
+        start, stop: channels ``start <= c < stop``.
+        height, width: size of its maps.
+    """
+
+    name: str
+    start: int
+    stop: int
+    height: int
+    width: int
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.start}:{self.stop} {self.height}x{self.width}"
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ReadoutPopulation:
-    """Accumulates current, never spikes, and holds the logits at the end: one per class, or maps of them."""
+    """Accumulates current, never spikes, and holds the logits at the end: one per class, or maps of them.
+
+    Args:
+        outputs: empty unless the network has several outputs.
+    """
 
     kind: ClassVar[str] = "readout"
     name: str
     shape: Shape
     bias: np.ndarray
     timesteps: int = 1
+    outputs: tuple[ReadoutOutput, ...] = ()
 
 
 Population: TypeAlias = InputPopulation | SpikingPopulation | ReadoutPopulation

@@ -64,12 +64,40 @@ def verify_structure(network: PopulationGraph[Any, Any, Any, Any]) -> None:
             f"{name}: all synapses into one population must use the same alignment, "
             f"not {', '.join(f'{s.source}: {s.alignment}' for s in incoming)}",
         )
+    _verify_outputs(readout)
     require(
         not network.outgoing(readout.name),
         f"{readout.name}: the readout population must have no outgoing synapse",
     )
     for synapse in network.synapses:
         _verify_synapse(network, synapse)
+
+
+def _verify_outputs(readout: Any) -> None:
+    """Check that several outputs of the readout have unique names and share its channels."""
+    channels, height, width = readout.shape
+    names = [output.name for output in readout.outputs]
+    require(
+        len(set(names)) == len(names),
+        f"{readout.name}: each output must have its own name, not {', '.join(names)}",
+    )
+    start = 0
+    for output in readout.outputs:
+        require(
+            output.start == start < output.stop,
+            f"{readout.name}: output {output.name} must have at least one channel and start at channel "
+            f"{start}, where the output before it stops; it has channels {output.start}:{output.stop}",
+        )
+        require(
+            1 <= output.height <= height and 1 <= output.width <= width,
+            f"{readout.name}: output {output.name} of {output.height}x{output.width} does not fit the "
+            f"readout's maps of {height}x{width}",
+        )
+        start = output.stop
+    require(
+        not names or start == channels,
+        f"{readout.name}: the outputs have {start} channels, but the readout has {channels}",
+    )
 
 
 def _verify_synapse(network: PopulationGraph[Any, Any, Any, Any], synapse: Any) -> None:

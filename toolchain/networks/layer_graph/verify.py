@@ -6,6 +6,7 @@ import numpy as np
 from typing_extensions import assert_never
 
 from toolchain.networks.layer_graph.graph import LayerGraph
+from toolchain.networks.layer_graph.maximum import verify_maxima
 from toolchain.networks.layer_graph.populations import (
     InputPopulation,
     ReadoutPopulation,
@@ -52,12 +53,13 @@ def verify_layer_graph(graph: LayerGraph) -> LayerGraph:
         for linear_map in synapse.maps:
             if isinstance(linear_map, WeightedMap):
                 _check_magnitude(f"{synapse}: weight", linear_map.weight)
+    verify_maxima(graph)
     return graph
 
 
 def _check_magnitude(what: str, values: np.ndarray) -> None:
-    require(bool(np.isfinite(values).all()), f"{what} must be finite, but holds NaN or infinity")
-    largest = float(np.abs(values).max())
+    largest = max(float(values.max()), -float(values.min()))  # NaN if one of them is
+    require(bool(np.isfinite(largest)), f"{what} must be finite, but holds NaN or infinity")
     require(
         largest <= LARGEST_VALUE,
         f"{what} must be at most {LARGEST_VALUE:g} in magnitude, not {largest:g}",

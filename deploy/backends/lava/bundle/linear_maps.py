@@ -1,4 +1,4 @@
-"""The linear maps of a synapse on NumPy arrays: convolution, dense, scale, sum pool.
+"""The linear maps of a synapse on NumPy arrays: convolution, dense, scale, and those without a weight.
 
 Values are feature maps of shape (channels, height, width). Matrix products run in float64, which holds
 every integer below 2^53: the sums here stay far below, so results are exact, and BLAS computes them.
@@ -7,11 +7,20 @@ every integer below 2^53: the sums here stay far below, so results are exact, an
 import numpy as np
 
 
+def with_matrices(maps, arrays):
+    """The records of a synapse's maps with the matrices and indices that they name, but for the weight."""
+    named = ("rows", "columns", "channels")
+    return [
+        {field: arrays[value] if field in named else value for field, value in record.items()}
+        for record in maps
+    ]
+
+
 def apply_maps(maps, weight, values):
     """All maps of a synapse, one after the other.
 
     Args:
-        maps: records of ``network.json``; exactly one of them carries the weight.
+        maps: records of ``with_matrices``; exactly one of them carries the weight.
         weight: int8.
         values: integers of shape (channels, height, width).
 
@@ -28,8 +37,11 @@ def apply_maps(maps, weight, values):
             values = values * weight.astype(np.int64)[:, None, None]
         elif kind == "sum_pool":
             values = windows(values, linear_map["kernel"], linear_map).sum(axis=(3, 4))
-        elif kind in ("resample", "select_channels"):
-            raise NotImplementedError(kind)
+        elif kind == "resample":
+            values = linear_map["rows"] @ values @ linear_map["columns"].T
+        elif kind == "select_channels":
+            with_zeros = np.concatenate([values, np.zeros_like(values[:1])])
+            values = with_zeros[linear_map["channels"]]  # channel -1 is the last one, of zeros
         else:
             raise ValueError(f"unknown linear map '{kind}'")
     return values.astype(np.int64)
@@ -48,6 +60,8 @@ def convolve(values, weight, geometry):
 def windows(values, kernel, geometry):
     """Every window of a zero-padded feature map, shape (channels, rows, columns, *kernel)."""
     (top, left), (down, right) = geometry["padding"], geometry["stride"]
+    between_rows, between_columns = geometry.get("dilation", (1, 1))  # of neighbouring taps
+    reach = between_rows * (kernel[0] - 1) + 1, between_columns * (kernel[1] - 1) + 1
     padded = np.pad(values, ((0, 0), (top, top), (left, left)))
-    every = np.lib.stride_tricks.sliding_window_view(padded, tuple(kernel), axis=(1, 2))
-    return every[:, ::down, ::right]
+    every = np.lib.stride_tricks.sliding_window_view(padded, reach, axis=(1, 2))
+    return every[:, ::down, ::right, ::between_rows, ::between_columns]

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+from linear_maps import with_matrices
 from processes import InputPopulation, ReadoutPopulation, SpikingPopulation, Synapse
 
 
@@ -92,7 +93,7 @@ def build_synapse(record, populations, arrays, **params):
     return Synapse(
         name=f"{record['source']} -> {record['target']}",
         weight=weights[0],
-        maps=record["maps"],
+        maps=with_matrices(record["maps"], arrays),
         exponent=record["exponent"],
         frames=record["frames"],
         slots=record["slots"],

@@ -3,9 +3,10 @@
     python -I run.py --samples samples.npz --ticks 200 --out result.npz
 
 ``samples.npz`` holds ``pixels``: integers of shape (samples, channels, height, width). The result holds
-``logits`` (samples, classes), and for each population NAME its ``NAME/step_ticks`` (samples, T) and
-``NAME/stalls`` (replicas; ticks busy, starved, blocked, drained); for spiking ones also ``NAME/counts``
-(samples, channels, height, width) and ``NAME/trains`` (samples, T, channels, height, width).
+``logits`` (samples, classes), or the readout's feature maps flattened, channels first. For each population
+NAME it holds ``NAME/step_ticks`` (samples, T) and ``NAME/stalls`` (replicas; ticks busy, starved, blocked,
+drained); for spiking ones also ``NAME/counts`` (samples, channels, height, width) and ``NAME/trains``
+(samples, T, channels, height, width).
 Needs Python 3.10 with lava-nc 0.10.0.
 """
 

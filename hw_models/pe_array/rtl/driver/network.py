@@ -2,12 +2,15 @@
 
 Every kernel gets its inputs from a run of the network that is known to be right. So each kernel is checked
 on its own, also if others are left out because the network is too large to simulate whole.
+
+The RTL has no table of addresses. Where a kernel selects rows, columns or channels, its input memory holds
+the selected map, and the RTL reads the zeros of that map that the model does not count as reads.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +18,7 @@ import numpy as np
 from hw_models.pe_array.array_description import PeArray
 from hw_models.pe_array.array_kernels import ArrayKernel, array_kernels
 from hw_models.pe_array.closed_form import LoopCounters, array_cycles, count_loops
-from hw_models.pe_array.loop_nest import Ending, tiling_of
+from hw_models.pe_array.loop_nest import Ending, LoopNest, tiling_of
 from hw_models.pe_array.modes import Mode, snn_schedules
 from hw_models.pe_array.operands import Activity, frame_operand, kernel_values, sums_of_entries
 from hw_models.pe_array.rtl.driver.registers import KernelData, NeuronParameters
@@ -37,7 +40,7 @@ class KernelInNetwork:
         sums: expected sums, earlier sums and bias included, int64 ``(frames or 1, C_o, H_o, W_o)``.
         spikes: expected spikes, bool ``(T_l, C_o, H_o, W_o)``; None if the kernel does not fire, or if the
             spikes are not known.
-        counters: counters of the Python model.
+        counters: counters of the Python model, for an input map in memory as the kernel reads it.
     """
 
     mode: Mode
@@ -58,6 +61,7 @@ class RtlVerification:
     Attributes:
         cycles: cycles of all kernels that were simulated, each from start to done.
         left_out: kernels over the limit, with the cycles that each would take.
+        max_pools: names of the kernels that the RTL cannot run, as it has no comparators.
         difference: the first difference found, or None.
     """
 
@@ -65,6 +69,7 @@ class RtlVerification:
     num_kernels: int
     cycles: int
     left_out: Mapping[str, int]
+    max_pools: tuple[str, ...]
     difference: str | None
 
 
@@ -76,6 +81,8 @@ def network_kernels(
     wanted: Collection[int] | None = None,
 ) -> Iterator[KernelInNetwork]:
     """The kernels of a network with the integers of one sample.
+
+    Max pools are left out, as the RTL has no comparators.
 
     Args:
         mode: a spiking mode.
@@ -92,6 +99,8 @@ def network_kernels(
     for position, (kernel, values) in enumerate(kernel_values(network, mode, activity)):
         target = network[kernel.target]
         assert isinstance(target, IntegerSpiking | IntegerReadout)
+        if kernel.nest.takes_maximum:
+            continue
         if position not in wanted and not (
             kernel.nest.ending is Ending.JOINS and target.name in joining
         ):
@@ -101,7 +110,7 @@ def network_kernels(
         joined = sums if earlier is None else sums + earlier
         if position not in wanted:
             continue
-        ends_population = kernel.nest.ends_population
+        parameters = _parameters(target, kernel) if kernel.nest.ends_population else None
         spikes = activity.trains.get(target.name) if kernel.nest.fires else None
         yield KernelInNetwork(
             mode=mode,
@@ -112,12 +121,17 @@ def network_kernels(
                 exponent=kernel.exponent,
                 signed=kernel.reads.is_signed,
                 earlier_sums=earlier,
-                parameters=_parameters(target) if ends_population else None,
+                parameters=parameters,
             ),
-            sums=joined + np.broadcast_to(target.bias, target.shape) if ends_population else joined,
-            spikes=None if spikes is None else spikes[0].astype(bool),
-            counters=count_loops(kernel.nest, array.unrolling, array.dataflow),
+            sums=joined if parameters is None else joined + parameters.bias,
+            spikes=None if spikes is None else spikes[0][:, kernel.target_channels].astype(bool),
+            counters=count_loops(_as_read(kernel.nest), array.unrolling, array.dataflow),
         )
+
+
+def _as_read(nest: LoopNest) -> LoopNest:
+    """The loops over the map that a kernel slides over; the RTL has it in memory, with its zeros."""
+    return replace(nest, addresses=(None, None))
 
 
 def verify_in_rtl(
@@ -155,8 +169,14 @@ def verify_in_rtl(
             array_cycles(one.kernel.nest, array.unrolling, array.dataflow) for one in kernels
         ),
         left_out=left_out,
+        max_pools=_max_pools(network),
         difference=difference,
     )
+
+
+def _max_pools(network: IntegerNetwork) -> tuple[str, ...]:
+    kernels = array_kernels(network, snn_schedules(network)[0])
+    return tuple(kernel.name for kernel in kernels if kernel.nest.takes_maximum)
 
 
 def _within_limit(
@@ -168,6 +188,7 @@ def _within_limit(
         (array_cycles(kernel.nest, array.unrolling, array.dataflow), mode, position, kernel.name)
         for mode in modes
         for position, kernel in enumerate(array_kernels(network, mode))
+        if not kernel.nest.takes_maximum
     ]
     wanted: dict[Mode, set[int]] = {mode: set() for mode in modes}
     left_out: dict[str, int] = {}
@@ -281,13 +302,19 @@ def _operand_bits(operands: np.ndarray, signed: bool) -> int:
     return max(high.bit_length(), (-low - 1).bit_length() if low < 0 else 0) + signed
 
 
-def _parameters(target: IntegerSpiking | IntegerReadout) -> NeuronParameters:
-    channels = (target.shape[0], 1, 1)
+def _parameters(target: IntegerSpiking | IntegerReadout, kernel: ArrayKernel) -> NeuronParameters:
+    """Parameters of the channels that a kernel computes; a readout has a bias alone."""
+
+    def of_channels(parameter: np.ndarray) -> np.ndarray:
+        shape = (target.shape[0], *parameter.shape[1:])
+        return np.broadcast_to(parameter, shape)[kernel.target_channels]
+
+    bias = of_channels(target.bias)
     if isinstance(target, IntegerReadout):
-        zeros = np.zeros(channels, np.int64)
-        return NeuronParameters(bias=target.bias, threshold=zeros, initial_potential=zeros)
+        zeros = np.zeros((len(bias), 1, 1), np.int64)
+        return NeuronParameters(bias=bias, threshold=zeros, initial_potential=zeros)
     return NeuronParameters(
-        bias=target.bias,
-        threshold=target.threshold,
-        initial_potential=target.initial_potential,
+        bias=bias,
+        threshold=of_channels(target.threshold),
+        initial_potential=of_channels(target.initial_potential),
     )

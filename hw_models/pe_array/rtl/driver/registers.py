@@ -126,6 +126,8 @@ def _input_map(tiling: Tiling) -> dict[str, int]:
     return {
         "input_rows": nest.input_size[0],
         "input_columns": nest.input_size[1],
+        "row_dilation": nest.dilation[0],
+        "column_dilation": nest.dilation[1],
         "row_stride": nest.stride[0],
         "column_stride": nest.stride[1],
         "row_padding": nest.padding[0],
@@ -147,9 +149,9 @@ def _input_addresses(tiling: Tiling, *, same_frames: bool) -> dict[str, int]:
         "input_frame": frame,
         "input_frame_tile": order["frame_tile"] * frame,
         "input_group": group,
-        "input_row": row,
+        "input_kernel_row": nest.dilation[0] * row,
         "input_row_step": nest.stride[0] * row,
-        "input_column": column,
+        "input_kernel_column": nest.dilation[1] * column,
         "input_column_step": nest.stride[1] * column,
         "input_column_tile": tiling.columns * nest.stride[1] * column,
     }

@@ -45,6 +45,8 @@ package array_pkg;
     // input feature map; rows and columns outside it are zeros that are not read
     index_t   input_rows;
     index_t   input_columns;
+    index_t   row_dilation;           // step in input rows from one kernel row to the next
+    index_t   column_dilation;
     index_t   row_stride;
     index_t   column_stride;
     index_t   row_padding;
@@ -56,9 +58,9 @@ package array_pkg;
     address_t input_frame;
     address_t input_frame_tile;
     address_t input_group;
-    address_t input_row;              // one row of the map
+    address_t input_kernel_row;       // one row of the kernel: row_dilation rows of the map
     address_t input_row_step;         // one output row
-    address_t input_column;           // one column of the map
+    address_t input_kernel_column;    // one column of the kernel
     address_t input_column_step;      // one output column
     address_t input_column_tile;
 

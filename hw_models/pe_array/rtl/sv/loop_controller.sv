@@ -77,14 +77,16 @@ module loop_controller
   loop_counter #(.POINTERS(3)) kernel_column_loop (
       .clock, .restart, .advance(k_w_advance),
       .bound(pass.kernel_columns), .step(index_t'(1)),
-      .pointer_step({address_t'(1), pass.input_column, pass.weight_kernel_column}),
+      .pointer_step({address_t'(pass.column_dilation), pass.input_kernel_column,
+                     pass.weight_kernel_column}),
       .index(k_w_index), .first(k_w_first), .last(k_w_last),
       .pointer({k_w_x, k_w_input, k_w_weight})
   );
   loop_counter #(.POINTERS(3)) kernel_row_loop (
       .clock, .restart, .advance(k_h_advance),
       .bound(pass.kernel_rows), .step(index_t'(1)),
-      .pointer_step({address_t'(1), pass.input_row, pass.weight_kernel_row}),
+      .pointer_step({address_t'(pass.row_dilation), pass.input_kernel_row,
+                     pass.weight_kernel_row}),
       .index(k_h_index), .first(k_h_first), .last(k_h_last),
       .pointer({k_h_y, k_h_input, k_h_weight})
   );

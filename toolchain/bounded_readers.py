@@ -1,0 +1,196 @@
+"""Read JSON, YAML and NumPy archives from anyone, within bounds of size and depth.
+
+A parser alone is no gate: short files can nest deeper than Python recurses, or name one list a billion times
+through aliases. What passes here is plain, finite and small enough to walk through.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+from zipfile import ZIP_STORED, ZipFile, is_zipfile
+
+import numpy as np
+import yaml
+
+MAX_DEPTH = 64
+"""Most levels of records and lists in a document."""
+
+MAX_VALUES = 100_000
+"""Most values of a document that can name one list more than once."""
+
+MAX_JSON_BYTES = 256 << 20
+MAX_YAML_BYTES = 128 << 10  # PyYAML reads about 50 kB per second
+_MAX_INTEGER = 2**63 - 1
+
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_DEPTH_STEP = np.zeros(256, np.int32)
+_DEPTH_STEP[list(b"[{")] = 1
+_DEPTH_STEP[list(b"]}")] = -1
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: saying what is wrong: its size, encoding, syntax or depth, or NaN or infinity in it.
+    """
+    return parse_json(_read(path, MAX_JSON_BYTES))
+
+
+def parse_json(content: bytes) -> Any:
+    """Read a JSON document.
+
+    Raises:
+        ValueError: as ``read_json``.
+    """
+    content.decode()
+    brackets = np.frombuffer(_STRING.sub(b"", content), np.uint8)
+    if _DEPTH_STEP[brackets].cumsum(dtype=np.int64).max(initial=0) > MAX_DEPTH:
+        raise ValueError(f"more than {MAX_DEPTH} levels deep")
+    return json.loads(content, parse_constant=_refuse_constant)
+
+
+def read_yaml(path: Path) -> tuple[Any, str]:
+    """Read a YAML file of plain values; returns its content and its text.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: saying what is wrong: its size, encoding, syntax or depth, its values with all aliases
+            written out, or a value that is not of the type that its tag names.
+    """
+    text = _read(path, MAX_YAML_BYTES).decode()
+    try:
+        loader = yaml.SafeLoader(text)
+        root = loader.get_single_node()
+        if root is None:
+            return None, text
+        _count("content", root, _parts_of_node, lambda where, node: None)
+        return loader.construct_document(root), text
+    except yaml.YAMLError as error:
+        raise ValueError(str(error).splitlines()[0]) from error
+    except RecursionError:
+        raise ValueError(f"more than {MAX_DEPTH} levels deep") from None
+    except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
+        # PyYAML's answers to a text that does not fit its tag, such as `!!bool abc`
+        raise ValueError(f"a value does not fit its tag ({error!r})") from error
+
+
+def read_npz(path: Path) -> dict[str, np.ndarray]:
+    """Read all arrays of an uncompressed ``.npz`` file, after checking the checksum of each.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is damaged, or holds something else.
+    """
+    with path.open("rb") as file:
+        if not is_zipfile(file):
+            raise ValueError("not an .npz file, or truncated")
+        try:
+            with ZipFile(file) as archive:
+                if any(member.compress_type != ZIP_STORED for member in archive.infolist()):
+                    raise ValueError("its arrays must not be compressed")
+                if (damaged := archive.testzip()) is not None:
+                    raise ValueError(f"{damaged} does not match its checksum")
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as arrays:
+                return {name: arrays[name] for name in arrays.files}
+        except (OSError, ValueError):
+            raise
+        except Exception as error:  # zipfile and NumPy raise many types on damaged content
+            raise ValueError(f"damaged ({str(error) or type(error).__name__})") from error
+
+
+def require_plain(
+    document: Any, accepts: Callable[[str, Any], bool] = lambda where, value: False
+) -> None:
+    """Check that a value consists of records, lists and plain finite values, and is small enough to walk.
+
+    Args:
+        accepts: whether a value of another type may be in it; takes its place, such as ``a.b[2]``.
+
+    Raises:
+        ValueError: naming the place and what must be there.
+    """
+
+    def check(where: str, value: Any) -> None:
+        match value:
+            case None | bool() | str() | list() | tuple() | Mapping():
+                return
+            case int():
+                if abs(value) > _MAX_INTEGER:
+                    raise ValueError(f"{where} must be an integer of at most 64 bits")
+            case float():
+                if not math.isfinite(value):
+                    raise ValueError(f"{where} must be finite, not {value}")
+            case _ if not accepts(where, value):
+                raise ValueError(
+                    f"{where} must be a record, a list, a text, a number or none, not of type "
+                    f"{type(value).__name__}"
+                )
+
+    _count("", document, _parts_of_value, check)
+
+
+def _count(
+    where: str,
+    root: Any,
+    parts_of: Callable[[str, Any], Iterable[tuple[str, Any]]],
+    check: Callable[[str, Any], None],
+) -> None:
+    """Walk through a value as if all that it shares or repeats were written out."""
+    level, num_values = [(where, root)], 0
+    for _ in range(MAX_DEPTH + 1):
+        below: list[tuple[str, Any]] = []
+        for place, value in level:
+            check(place, value)
+            below.extend(parts_of(place, value))
+            if num_values + len(below) > MAX_VALUES:
+                raise ValueError(
+                    f"more than {MAX_VALUES:,} values, each written out where it is named"
+                )
+        if not below:
+            return
+        num_values += len(below)
+        level = below
+    raise ValueError(f"{level[0][0][:60]} is more than {MAX_DEPTH} levels deep")
+
+
+def _parts_of_value(where: str, value: Any) -> Iterable[tuple[str, Any]]:
+    match value:
+        case Mapping():
+            for key in value:
+                if type(key) not in (str, int):
+                    raise ValueError(f"{where or 'content'} must have texts as names, not {key!r}")
+            return ((f"{where}.{key}" if where else str(key), part) for key, part in value.items())
+        case list() | tuple():
+            return ((f"{where}[{index}]", part) for index, part in enumerate(value))
+        case _:
+            return ()
+
+
+def _parts_of_node(where: str, node: yaml.Node) -> Iterable[tuple[str, yaml.Node]]:
+    match node:
+        case yaml.MappingNode():
+            return ((where, part) for pair in node.value for part in pair)
+        case yaml.SequenceNode():
+            return ((where, part) for part in node.value)
+        case _:
+            return ()
+
+
+def _read(path: Path, max_bytes: int) -> bytes:
+    with path.open("rb") as file:
+        content = file.read(max_bytes + 1)
+    if len(content) > max_bytes:
+        raise ValueError(f"larger than {max_bytes:,} bytes")
+    return content
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number of JSON")

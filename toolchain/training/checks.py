@@ -1,0 +1,87 @@
+"""What is checked before the first epoch, so that nothing is trained in vain."""
+
+from __future__ import annotations
+
+import warnings
+from contextlib import redirect_stderr
+from io import StringIO
+
+import torch
+from torch import Tensor, nn
+
+from toolchain.datasets import Dataset
+from toolchain.errors import DataError, UnsupportedNetworkError
+from toolchain.importers.torch_module import convert
+from toolchain.networks.layer_graph import verify_layer_graph
+from toolchain.passes.pipeline import lowering_passes
+
+_PROBABILITY_TOLERANCE = 1e-3
+
+
+def require_convertible(module: nn.Module, dataset: Dataset) -> None:
+    """Convert an untrained quantized network for a data set, and prepare it for lowering as ``compile`` does.
+
+    Integer widths are not checked, since they depend on the trained weights.
+
+    Raises:
+        UnsupportedNetworkError: conversion or a pass refuses the network.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the conversion of the trained network gives them
+        graph = convert(module, dataset.input_shape, dataset.max_value)
+    for run in lowering_passes():
+        graph = verify_layer_graph(run(graph))
+
+
+def require_trainable_data(dataset: Dataset, batch_size: int, num_processes: int) -> None:
+    """Require two training images per process and batch, as batch norm on maps of one pixel does.
+
+    Raises:
+        DataError: there are too few images, or too few in a batch that several processes share.
+    """
+    least = 2 * num_processes
+    if len(dataset.train_labels) < least:
+        raise DataError(
+            f"{dataset.name}: {len(dataset.train_labels)} training image(s) for {num_processes} process(es), "
+            f"which need {least} or more; add images"
+        )
+    if num_processes > 1 and batch_size < least:
+        raise DataError(
+            f"a batch of {batch_size} images is too small for {num_processes} processes; use {least} or more"
+        )
+
+
+@torch.no_grad()
+def require_logits(module: nn.Module, images: Tensor) -> None:
+    """Require that a network returns logits, which the cross entropy takes.
+
+    Args:
+        images: float ``(B, C, H, W)``.
+
+    Raises:
+        UnsupportedNetworkError: it returns probabilities.
+    """
+    outputs = module.eval()(images)
+    if outputs.dim() < 2 or outputs.shape[1] < 2:
+        return
+    sums = outputs.sum(1)
+    if bool((outputs >= 0).all()) and bool(((sums - 1).abs() < _PROBABILITY_TOLERANCE).all()):
+        raise UnsupportedNetworkError(
+            f"{type(module).__name__} returns probabilities, but the loss takes logits; leave the softmax at "
+            f"its end out (the largest logit is the same)"
+        )
+
+
+@torch.no_grad()
+def fastest_memory_format(module: nn.Module, images: Tensor) -> torch.memory_format:
+    """Channels last, unless the network depends on the order in memory, as ``x.view(-1, n)`` does.
+
+    Args:
+        images: some input of the network.
+    """
+    try:
+        with redirect_stderr(StringIO()):  # a traced network prints where it fails
+            module.eval()(images.contiguous(memory_format=torch.channels_last))
+    except RuntimeError:
+        return torch.contiguous_format
+    return torch.channels_last
