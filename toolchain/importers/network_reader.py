@@ -124,7 +124,7 @@ class _Reader:
                 )
             views.append((path, value))
         if not views:
-            raise UnsupportedNetworkError("the network must return a tensor of logits")
+            raise UnsupportedNetworkError("the network returns no tensor; return its logits")
         expression, outputs = _readout(views)
         if not expression.terms:
             raise UnsupportedNetworkError(

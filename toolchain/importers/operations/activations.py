@@ -79,7 +79,7 @@ def largest_over_axes(network: NetworkBuilder, node: fx.Node, a: Arguments) -> V
     axes = {(d + rank) % rank for d in ([given] if isinstance(given, int) else given)}
     if rank not in (3, 4) or not axes or not axes <= set(range(2, rank)):
         raise UnsupportedNetworkError(
-            "a maximum over other axes than height and width has no spiking form"
+            "a maximum over these axes has no spiking form; take it over height and width"
         )
     sizes = [1, *(view.shape[d - 1] if d in axes else 1 for d in range(2, rank))]
     window = MaxWindow(kernel=(sizes[-2], sizes[-1]), stride=(1, 1))
@@ -123,7 +123,9 @@ def _max_pooled(
     split = _by_levels(view)
     if split is None:
         if any(missing):
-            raise UnsupportedNetworkError("a max pool with ceil_mode must follow its quantizer")
+            raise UnsupportedNetworkError(
+                "a max pool with ceil_mode must follow its quantizer; put it there, or pad in place of it"
+            )
         return PendingMaximum(view.feature_map(), window, name)
     parts = [
         (channels, network.max_pooled(extended(part, missing), window, name))

@@ -39,7 +39,7 @@ def view_of(value: Any) -> TensorView:
         raise unpooled()
     if not isinstance(value, TensorView):
         raise UnsupportedNetworkError(
-            "the network's values must be its input, and constants its weights, not the other way round"
+            "a constant is where a value of the network must be; give it the value first, then the constant"
         )
     return value
 

@@ -101,7 +101,9 @@ def linear(network: NetworkBuilder, node: fx.Node, a: Arguments) -> Value:
 
 def addmm(network: NetworkBuilder, node: fx.Node, a: Arguments) -> Value:
     if a["beta"] != 1 or a["alpha"] != 1 or isinstance(a["self"], TensorView):
-        raise UnsupportedNetworkError("write this matrix product as Linear")
+        raise UnsupportedNetworkError(
+            "a matrix product that is scaled or added to a value is not read; write it as Linear"
+        )
     weight = array_of(constant_of(a["mat2"]))
     return plus(matrix_product(view_of(a["mat1"]), weight.T, None), a["self"])
 

@@ -44,7 +44,7 @@ def multiply(network: NetworkBuilder, node: fx.Node, a: Arguments) -> Value:
 
 def divide(network: NetworkBuilder, node: fx.Node, a: Arguments) -> Value:
     if a.get("rounding_mode") is not None or not isinstance(a["other"], Tensor | float | int):
-        raise UnsupportedNetworkError("only division by a constant is linear")
+        raise UnsupportedNetworkError("only division by a constant is linear; leave out this one")
     if isinstance(a["other"], Tensor):
         return _times(view_of(a["self"]), 1 / a["other"].to(torch.float64))
     return _times(view_of(a["self"]), 1 / a["other"])
@@ -136,7 +136,9 @@ def _broadcast(view: TensorView, constant: Tensor | float) -> tuple[TensorView, 
     values = torch.as_tensor(constant, dtype=torch.float64)
     numbers, values = torch.broadcast_tensors(view.numbers, values)
     if len(values) > 1 and not torch.equal(values[0], values[1]):
-        raise UnsupportedNetworkError("the constant differs between the samples of a batch")
+        raise UnsupportedNetworkError(
+            "the constant differs between the samples of a batch; use one for all"
+        )
     return view.moved(numbers), values[0].numpy()
 
 
