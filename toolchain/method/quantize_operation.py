@@ -7,10 +7,10 @@ exported, saved and loaded again still says where its quantizers are, and it run
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, library
 
 
-@torch.library.custom_op("qac_deploy::quantize", mutates_args=())
+@library.custom_op("qac_deploy::quantize", mutates_args=())
 def quantize(values: Tensor, threshold: Tensor, levels: Tensor, name: str) -> Tensor:
     """``d * floor(clip(values / d, 0, T) + 1/2)`` with ``d = alpha / T``, in all four cases (Eq. 7-10).
 
