@@ -107,7 +107,9 @@ def network_kernels(
             continue
         earlier = joined if kernel.nest.adds_sums else None
         sums = _frame_sums(kernel, values) << kernel.exponent
-        joined = sums if earlier is None else sums + earlier
+        total = sums if earlier is None else sums + earlier
+        if kernel.nest.ending is Ending.JOINS:  # a map of the next source may come before its sums
+            joined = total
         if position not in wanted:
             continue
         parameters = _parameters(target, kernel) if kernel.nest.ends_population else None
@@ -123,7 +125,7 @@ def network_kernels(
                 earlier_sums=earlier,
                 parameters=parameters,
             ),
-            sums=joined if parameters is None else joined + parameters.bias,
+            sums=total if parameters is None else total + parameters.bias,
             spikes=None if spikes is None else spikes[0][:, kernel.target_channels].astype(bool),
             counters=count_loops(_as_read(kernel.nest), array.unrolling, array.dataflow),
         )
