@@ -191,3 +191,25 @@ def test_a_network_of_one_dimension_converts_without_a_gap():
     pixels = np.random.default_rng(0).integers(0, 256, (5, 3, 1, 16))
     ann = ann_logits(network, pixels, max_value=255)
     assert np.allclose(ann, run_float_snn(graph, pixels).logits, rtol=0, atol=1e-10)
+
+
+class Assigning(nn.Module):
+    """A constant without axes of its own is written to one element of each sample."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.q, self.head = nn.Conv2d(1, 2, 3), TimestepQuantizer(), nn.Linear(72, 3)
+
+    def forward(self, x):
+        x = self.q(self.conv(x)).flatten(1)
+        x[:, 0] = 0
+        return self.head(x)
+
+
+def test_a_constant_that_is_assigned_to_an_element_converts_without_a_gap():
+    torch.manual_seed(0)
+    network = Assigning()
+    graph = convert(network, (1, 8, 8), 16)
+    pixels = np.random.default_rng(0).integers(0, 17, (5, 1, 8, 8))
+    ann = ann_logits(network, pixels, max_value=16)
+    assert np.allclose(ann, run_float_snn(graph, pixels).logits, rtol=0, atol=1e-10)

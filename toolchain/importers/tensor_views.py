@@ -46,10 +46,12 @@ class TensorView:
     numbers: Tensor
 
     @classmethod
-    def of_expression(cls, value: LinearExpression, shape: Sequence[int] = ()) -> TensorView:
+    def of_expression(
+        cls, value: LinearExpression, shape: Sequence[int] | None = None
+    ) -> TensorView:
         """A feature map as a tensor of its own shape, or of another one in row-major order."""
         numbers = torch.arange(1, 1 + BATCH * prod(value.shape), dtype=torch.float64)
-        return cls((value,), numbers.reshape(BATCH, *(shape or value.shape)))
+        return cls((value,), numbers.reshape(BATCH, *(value.shape if shape is None else shape)))
 
     def moved(self, numbers: Tensor) -> TensorView:
         """The same elements in other places."""
