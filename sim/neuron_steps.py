@@ -48,6 +48,16 @@ class NeuronSteps:
         """Potential that is compared with the threshold, ``(B, T, n)``."""
         return self.before + self.currents
 
+    def of_samples(self, samples: Sequence[int]) -> NeuronSteps:
+        """The steps of some of the samples, by position."""
+        at = list(samples)
+        return replace(
+            self,
+            inputs={source: values[at] for source, values in self.inputs.items()},
+            potentials=self.potentials[at],
+            spikes=self.spikes[at],
+        )
+
     def only(self, neurons: Sequence[int]) -> NeuronSteps:
         """The steps of some of the neurons, by position."""
         at = list(neurons)
@@ -60,6 +70,19 @@ class NeuronSteps:
             potentials=self.potentials[..., at],
             spikes=self.spikes[..., at],
         )
+
+
+def joined_steps(parts: Sequence[NeuronSteps]) -> NeuronSteps:
+    """The steps of the same neurons over all samples, from those of consecutive batches; at least one."""
+    return replace(
+        parts[0],
+        inputs={
+            source: np.concatenate([part.inputs[source] for part in parts])
+            for source in parts[0].inputs
+        },
+        potentials=np.concatenate([part.potentials for part in parts]),
+        spikes=np.concatenate([part.spikes for part in parts]),
+    )
 
 
 def neuron_steps(

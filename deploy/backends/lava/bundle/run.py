@@ -143,7 +143,9 @@ def find_probes(requests, document):
         try:
             probes[name] = [int(number) for number in text.split(",")]
         except ValueError as error:
-            raise RunError(f"--probe {request}: the neurons must be numbers such as 0,2,5") from error
+            raise RunError(
+                f"--probe {request}: the neurons must be numbers such as 0,2,5"
+            ) from error
         if not all(0 <= number < neurons_of[name] for number in probes[name]):
             raise RunError(f"--probe {request}: the neurons must be 0 to {neurons_of[name] - 1}")
     return probes

@@ -1,0 +1,137 @@
+"""Membrane potentials of one population in the RTL, after each timestep."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from typing_extensions import assert_never
+
+from hw_models.pe_array.array_description import PeArray
+from hw_models.pe_array.array_kernels import ArrayKernel, array_kernels
+from hw_models.pe_array.closed_form import array_cycles
+from hw_models.pe_array.loop_nest import Ending
+from hw_models.pe_array.modes import SNN_TEMPORAL
+from hw_models.pe_array.operands import Activity
+from hw_models.pe_array.rtl.driver.network import (
+    KernelInNetwork,
+    kernel_difference,
+    network_kernels,
+    rtl_array_for,
+)
+from hw_models.pe_array.rtl.driver.run import RtlKernelRun, run_kernel
+from hw_models.pe_array.rtl.driver.simulator import SimulatorName, compile_rtl
+from toolchain.errors import RtlError
+from toolchain.networks.integer_network import IntegerNetwork, IntegerReadout, IntegerSpiking
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RtlProbe:
+    """A population in one sample.
+
+    Attributes:
+        potentials: after each timestep, int64 ``(T_l, C, H, W)``; of a readout the sums so far.
+        spikes: bool ``(T_l, C, H, W)``.
+        cycles: of all kernels into the population.
+        difference: the first sum that the last kernel adds to and that differs from the model, or None.
+    """
+
+    potentials: np.ndarray
+    spikes: np.ndarray
+    cycles: int
+    difference: str | None
+
+
+def probe_in_rtl(
+    network: IntegerNetwork,
+    array: PeArray,
+    population: str,
+    activities: Sequence[Activity],
+    *,
+    simulator: SimulatorName,
+    cycle_limit: int,
+    cache: Path | None = None,
+    progress: Callable[[str], None] = lambda stage: None,
+) -> list[RtlProbe]:
+    """Simulate every kernel into a population, timestep by timestep, for each sample.
+
+    Args:
+        activities: one sample each, from a run that is known to be right; the kernels read its spikes.
+        cycle_limit: most cycles to simulate, of all samples together.
+
+    Raises:
+        RtlError: the array does not run the population, the cycles are too many, or the simulator is
+            missing or fails.
+        UnsupportedNetworkError: the array has no kernel for a map of the network.
+    """
+    kernels = array_kernels(network, SNN_TEMPORAL)
+    wanted = [at for at, kernel in enumerate(kernels) if kernel.target == population]
+    _require_in_rtl(population, [kernels[at] for at in wanted])
+    cycles = sum(array_cycles(kernels[at].nest, array.unrolling, array.dataflow) for at in wanted)
+    if cycles * len(activities) > cycle_limit:
+        raise RtlError(
+            f"{population}: {cycles * len(activities):,} cycles in {len(activities)} samples are above the "
+            f"limit of {cycle_limit:,} for {simulator}; trace one --sample, or raise --rtl-cycles"
+        )
+    in_network = [
+        list(network_kernels(network, array, SNN_TEMPORAL, activity, wanted))
+        for activity in activities
+    ]
+    every = [kernel for sample in in_network for kernel in sample]
+    progress(f"RTL: compiling with {simulator}")
+    compiled = compile_rtl(rtl_array_for(every, array), simulator, cache=cache)
+    probes = []
+    for number, sample in enumerate(in_network):
+        runs = []
+        for one in sample:
+            progress(f"RTL: {one} (sample {number + 1} of {len(in_network)})")
+            runs.append((one, run_kernel(compiled, one.kernel.nest, array.dataflow, one.data)))
+        probes.append(_probe(network, population, runs, array))
+    return probes
+
+
+def _require_in_rtl(population: str, kernels: Sequence[ArrayKernel]) -> None:
+    if not kernels:
+        raise RtlError(
+            f"{population}: the PE array does not run it: comparators take the maximum that it is part of"
+        )
+    if all(kernel.nest.takes_maximum for kernel in kernels):
+        raise RtlError(f"{population}: is a max pool, for which the RTL has no comparators")
+
+
+def _probe(
+    network: IntegerNetwork,
+    name: str,
+    runs: Sequence[tuple[KernelInNetwork, RtlKernelRun]],
+    array: PeArray,
+) -> RtlProbe:
+    population = network[name]
+    assert isinstance(population, IntegerSpiking | IntegerReadout)
+    window = (population.timesteps, *population.shape)
+    potentials, spikes = np.zeros(window, np.int64), np.zeros(window, bool)
+    differences = []
+    for one, run in runs:
+        channels = one.kernel.target_channels
+        match one.kernel.nest.ending:
+            case Ending.FIRES:
+                assert run.potentials is not None
+                assert run.spikes is not None
+                potentials[:, channels], spikes[:, channels] = run.potentials, run.spikes
+            case Ending.READS_OUT:
+                assert run.sums is not None
+                potentials[:, channels] = np.cumsum(run.sums, axis=0)
+            case Ending.MAPS | Ending.JOINS:
+                if (difference := kernel_difference(one, run, array)) is not None:
+                    differences.append(f"{one}: {difference}")
+            case Ending.QUANTIZES:
+                raise AssertionError(f"{one}: a spiking mode does not quantize")
+            case ending:
+                assert_never(ending)
+    return RtlProbe(
+        potentials=potentials,
+        spikes=spikes,
+        cycles=sum(run.counters.total_cycles for _, run in runs),
+        difference=differences[0] if differences else None,
+    )
