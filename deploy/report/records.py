@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from hw_models.pe_array.modes import ModeName
     from toolchain.networks.layer_graph import AlignmentMethod
 
-VERSION = 2  # 1 without outputs and contents of the data set
+VERSION = (
+    3  # 2 without suggestions, fit and activity; 1 without outputs and contents of the data set
+)
 
 
 def plain(value: Any) -> Any:
@@ -21,7 +23,10 @@ def plain(value: Any) -> Any:
 
 
 class ModelRecord(TypedDict):
+    """The model file: its name, and its path as it was typed."""
+
     file: str
+    path: str
     training: dict[str, object]
 
 
@@ -96,9 +101,56 @@ class AlignmentRecord(TypedDict):
     interval_ticks: float
 
 
+class MeasuresRecord(TypedDict):
+    """Measures of a design, which those of other designs are compared with.
+
+    Accuracy is on the test samples of ``fidelity``; None without a data set, or if none is defined.
+    Times and energies are by cost profile: empty without a data set, or where they were not computed.
+    """
+
+    interval_ticks: float
+    first_latency_ticks: int
+    stall_share: float
+    num_cores: int
+    num_chips: int
+    num_slots: int
+    accuracy: float | None
+    interval_us: dict[str, float]
+    first_latency_us: dict[str, float]
+    energy_nj: dict[str, float]
+
+
+class SuggestionRecord(TypedDict):
+    """A change to the design, the command that compiles it, and the measures of the result."""
+
+    change: str
+    command: str
+    keeps_integers: bool
+    gives: MeasuresRecord
+
+
+class TightestRecord(TypedDict):
+    """The limit of a core that a design comes closest to."""
+
+    population: str
+    limit: str
+    used: int
+    available: int
+
+
+class FitRecord(TypedDict):
+    num_cores: int
+    available_cores: int
+    num_chips: int
+    available_chips: int
+    cores_per_chip: int
+    tightest: TightestRecord
+
+
 class DesignPointRecord(TypedDict):
     change: str
     verdict: str
+    command: str
     mean_timesteps: float
     replicas: dict[str, int]
     interval_ticks: float
@@ -360,6 +412,10 @@ class Report(TypedDict):
     model: ModelRecord
     target: TargetRecord
     options: OptionsRecord
+    command: str
+    fit: FitRecord
+    measures: MeasuresRecord
+    suggestions: list[SuggestionRecord]
     data: str | None
     data_sha256: str | None
     data_contents: list[str]
