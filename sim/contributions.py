@@ -1,4 +1,4 @@
-"""Which source neurons add most to the input of one neuron: a synapse is linear, so its gradient is the weight."""
+"""What each source neuron adds to one neuron: a synapse is linear, so its gradient is the weight."""
 
 from __future__ import annotations
 

@@ -100,6 +100,7 @@ def neuron_steps(
         synapse.source: np.broadcast_to(synapse_currents(network, synapse, frames), window)
         for synapse in network.incoming(population.name)
     }
+    threshold: np.ndarray | None = None
     currents = population.bias + sum(inputs.values(), np.zeros(window, np.int64))
     match population:
         case IntegerSpiking():
@@ -107,7 +108,7 @@ def neuron_steps(
             threshold, initial = population.threshold, population.initial_potential
         case IntegerReadout():
             spikes, potentials = np.zeros_like(currents), np.cumsum(currents, axis=1)
-            threshold, initial = None, np.zeros(1, np.int64)
+            initial = np.zeros(1, np.int64)
         case _:
             assert_never(population)
 

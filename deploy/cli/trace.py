@@ -293,4 +293,5 @@ def _never(conditions: Mapping[str, Condition], run: TracedRun) -> str:
     if len(run.samples) < run.schedule.num_samples:
         where = f"sample {run.samples[0]}"
     texts = " or ".join(f"'{escape(text)}'" for text in conditions)
-    return f"{texts} never happens in {where} ({run.schedule.num_ticks} ticks); --samples makes the run longer"
+    ticks = f"{run.schedule.num_ticks} ticks"
+    return f"{texts} never happens in {where} ({ticks}); --samples makes the run longer"

@@ -1,4 +1,4 @@
-"""The traced neurons in Lava and in the RTL of the PE array, compared with the stepped engine step by step."""
+"""The traced neurons in Lava and in the RTL of the PE array, compared with the stepped engine."""
 
 from __future__ import annotations
 
@@ -62,7 +62,8 @@ def compare_with(trace: Trace, engine: str, shown: str, found: Found) -> EngineT
         shown: the quantities that the engine shows, for the message if they are equal.
     """
     difference = first_difference(trace, found)
-    compared = f"{shown} of {counted(len(trace.neurons), 'neuron')} in {counted(int(trace.is_done.sum()), 'step')}"
+    num_neurons = counted(len(trace.neurons), "neuron")
+    compared = f"{shown} of {num_neurons} in {counted(int(trace.is_done.sum()), 'step')}"
     return EngineTrace(
         engine=engine,
         status="equal" if difference is None else "different",
@@ -77,7 +78,7 @@ def counted(number: int, what: str) -> str:
 
 
 def first_difference(trace: Trace, found: Found) -> str | None:
-    """The difference in the earliest tick, as "... is 3, not 4", or None; steps after the stop do not count."""
+    """The difference in the earliest tick, as "... is 3, not 4,", or None if all steps up to the stop agree."""
     steps = trace.steps
     window = trace.is_done[..., None]
     pairs: list[tuple[str, np.ndarray, np.ndarray]] = []
@@ -151,7 +152,7 @@ def trace_in_rtl(
     cycle_limit: Callable[[SimulatorName], int],
     on_stage: Callable[[str], None],
 ) -> EngineTrace:
-    """The same neurons in the RTL of the PE array, which gets the spikes of the sources from the stepped engine."""
+    """The same neurons in the RTL of the PE array; the spikes of their sources are the stepped engine's."""
     if not trace.samples:
         return _skipped("rtl", _nothing_fired(trace))
     try:

@@ -54,10 +54,8 @@ def draw_trace(trace: Trace, engines: Sequence[EngineTrace], path: Path) -> None
 
     style: Any = {"svg.hashsalt": "qac-deploy", "font.size": 9, "axes.titlesize": 9}
     with matplotlib.rc_context(style):
-        if trace.steps.threshold is None:
-            figure = _logits(trace, engines)
-        else:
-            figure = _neurons(trace, engines)
+        draw = _logits if trace.steps.threshold is None else _neurons
+        figure = draw(trace, engines)
         metadata = {"Date": None} if path.suffix == ".svg" else {"Software": None}
         try:
             with whole_file(path, plot_kind(path), remedy="choose another with --plot") as part:

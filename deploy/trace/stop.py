@@ -12,8 +12,8 @@ from typing_extensions import assert_never
 from deploy.trace.conditions import (
     AtTick,
     AtWindow,
-    Comparison,
     Compares,
+    Comparison,
     Condition,
     Fires,
     IsIn,

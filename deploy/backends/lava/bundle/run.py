@@ -9,8 +9,8 @@ drained); for spiking ones also ``NAME/counts`` (samples, channels, height, widt
 (samples, T, channels, height, width).
 
 With ``--probe=POPULATION:0,2,5`` it also holds, for these neurons of a spiking population or of the readout,
-numbered in the order of its feature map, ``POPULATION/currents`` (samples, T, neurons), the input of each step
-with the bias, and ``POPULATION/potentials``, the membrane potential after each step.
+numbered in the order of its feature map, ``POPULATION/currents`` (samples, T, neurons), the input of each
+step with the bias, and ``POPULATION/potentials``, the membrane potential after each step.
 
 Needs Python 3.10 with lava-nc 0.10.0.
 """
