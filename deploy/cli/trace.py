@@ -168,10 +168,10 @@ def trace_command(
             console.print(_never(conditions, run))
         else:
             print_trace(trace, console, title=f"{build}, {source}", labels=labels, engines=engines)
-        if named is None and stop is not None and trace.neurons == (stop.neuron,):
-            console.print("\nno --neuron was given: this one met the condition first")
-        elif named is None and trace.steps.threshold is not None:
-            console.print("\nno --neuron was given: these neurons spike most")
+            if named is None and trace.steps.threshold is not None:
+                is_met = stop is not None and trace.neurons == (stop.neuron,)
+                why = "this one met the condition first" if is_met else "these neurons spike most"
+                console.print(f"\nno --neuron was given: {why}")
         if shares:
             print_shares(trace, trace.samples[-1], shares, console)
         if engines:

@@ -19,10 +19,15 @@ Quantity: TypeAlias = Literal["potential", "reached", "input"]
 Comparison: TypeAlias = Literal[">=", "<=", "==", "!=", ">", "<"]
 End: TypeAlias = Literal["starts", "ends"]
 
-GRAMMAR = (
-    "'join fires', 'join[5] fires', 'join[0:0:5] potential > 100' (or input, reached; >=, <, <=, ==, !=), "
-    "'join blocked' (or busy, starved, drained), 'join starts sample 2' (or ends)"
-)
+
+def _examples(name: str) -> str:
+    """Every kind of condition, of one population."""
+    return (
+        f"'{name} fires', '{name}[5] fires', '{name}[0:0:5] potential > 100' (or input, reached; "
+        f"{', '.join(get_args(Comparison))}), '{name} blocked' (or busy, starved, drained), "
+        f"'{name} starts sample 2' (or ends)"
+    )
+
 
 _NUMBER = r"(-?\d{1,18})"
 _NEURON = re.compile(r"\[([^\]]*)\]")
@@ -81,7 +86,7 @@ Condition: TypeAlias = Fires | Compares | IsIn | AtWindow | AtTick
 
 
 def parse_break(text: str, network: IntegerNetwork, pipeline: Pipeline) -> Condition:
-    """A condition of ``--break``; see ``GRAMMAR``.
+    """A condition of ``--break``; see ``_examples``.
 
     Populations may have any name: the longest name with which the text begins is meant.
 
@@ -93,7 +98,8 @@ def parse_break(text: str, network: IntegerNetwork, pipeline: Pipeline) -> Condi
     name = max((n for n in every if text.strip().startswith(n)), key=len, default=None)
     if name is None:
         raise TraceError(
-            f"--break '{text}': must begin with a population: {', '.join(stages)}; such as {GRAMMAR}"
+            f"--break '{text}': must begin with a population: {', '.join(stages)}; such as "
+            f"{_examples(next(iter(stages)))}"
         )
     rest = text.strip()[len(name) :]
     neuron_given = _NEURON.match(rest)
@@ -109,7 +115,9 @@ def parse_break(text: str, network: IntegerNetwork, pipeline: Pipeline) -> Condi
         return AtWindow(population=name, end=cast(End, found[1]), sample=sample)
     compares = _COMPARES.fullmatch(event)
     if name not in stages or (event != "fires" and not compares):
-        raise TraceError(f"--break '{text}': '{rest.strip()}' is no condition; such are {GRAMMAR}")
+        raise TraceError(
+            f"--break '{text}': '{rest.strip()}' is no condition; such are {_examples(name)}"
+        )
     population = traceable(network, name)
     neuron = parse_neuron(neuron_given[1], name, population.shape) if neuron_given else None
     if compares:

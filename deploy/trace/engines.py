@@ -78,7 +78,7 @@ def counted(number: int, what: str) -> str:
 
 
 def first_difference(trace: Trace, found: Found) -> str | None:
-    """The difference in the earliest tick, as "... is 3, not 4,", or None if all steps up to the stop agree."""
+    """The difference in the earliest tick, as "... is 3, not 4,", or None if all steps agree."""
     steps = trace.steps
     window = trace.is_done[..., None]
     pairs: list[tuple[str, np.ndarray, np.ndarray]] = []

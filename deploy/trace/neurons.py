@@ -45,11 +45,15 @@ def parse_neurons(texts: Sequence[str], name: str, shape: Shape) -> tuple[int, .
         first, dots, last = item.partition("..")
         start = parse_neuron(first, name, shape)
         stop = parse_neuron(last, name, shape) if dots else start
-        found |= dict.fromkeys(range(start, min(stop, start + MOST_NEURONS) + 1))
-        if stop < start or len(found) > MOST_NEURONS:
+        if stop < start:
             raise TraceError(
-                f"{name}: a trace has 1 to {MOST_NEURONS} neurons, in rising order in a range, which "
-                f"'{','.join(texts)}' does not have; name fewer with --neuron"
+                f"{name}: neurons {item} must be a rising range, such as {stop}..{start}"
+            )
+        found |= dict.fromkeys(range(start, min(stop, start + MOST_NEURONS) + 1))
+        if len(found) > MOST_NEURONS:
+            raise TraceError(
+                f"{name}: a trace has at most {MOST_NEURONS} neurons, '{','.join(texts)}' are more; name "
+                f"fewer with --neuron"
             )
     return tuple(found)
 

@@ -165,8 +165,8 @@ def _source_lines(trace: Trace) -> list[str]:
         elif buffer.frames is None:
             what = "its spike counts, the same in every step (average)"
         else:
-            frames = " ".join("-" if frame is None else str(frame) for frame in buffer.frames)
-            what = f"the spikes of its step {frames}, one per step"
+            frames = ", ".join("none" if frame is None else str(frame) for frame in buffer.frames)
+            what = f"step by step the spikes of its step {frames}"
         bias = "; and the bias" if letter == "input" else ""
         lines.append(f"{letter} = from {buffer.source}: {what}{bias}")
     letters = " + ".join(_letters(trace))
