@@ -151,6 +151,7 @@ def trace_in_rtl(
     *,
     cycle_limit: Callable[[SimulatorName], int],
     on_stage: Callable[[str], None],
+    cache: Path | None = None,
 ) -> EngineTrace:
     """The same neurons in the RTL of the PE array; the spikes of their sources are the stepped engine's."""
     if not trace.samples:
@@ -165,6 +166,7 @@ def trace_in_rtl(
             simulator=name,
             cycle_limit=cycle_limit(name),
             progress=on_stage,
+            cache=cache,
         )
     except (RtlError, UnsupportedNetworkError) as error:
         return _skipped("rtl", str(error))

@@ -62,9 +62,9 @@ def print_trace(
         console.print(f"{escape(trace.name)} has fired no step yet")
         return
     for line in _sample_lines(trace, labels):
-        console.print(escape(line))
+        console.print(escape(line), soft_wrap=False)
     for line in _source_lines(trace):
-        console.print(f"[dim]{escape(line)}[/dim]")
+        console.print(f"[dim]{escape(line)}[/dim]", soft_wrap=False)
     shown = [engine for engine in engines if engine.found is not None]
     if trace.is_done.sum() > 1 and len(trace.neurons) > 1:
         console.print()
@@ -74,7 +74,7 @@ def print_trace(
         _print_grid(_fitting(trace, range(len(trace.neurons)), shown, console.width), console)
         return
     for neuron in range(len(trace.neurons)):
-        console.print(f"\n{_heading(trace, neuron)}")
+        console.print(f"\n{_heading(trace, neuron)}", soft_wrap=False)
         _print_grid(_fitting(trace, [neuron], shown, console.width), console)
     if trace.is_done.sum() > _MOST_ROWS:
         console.print(f"the last {_MOST_ROWS} of {trace.is_done.sum()} steps; --json has all")
@@ -94,7 +94,9 @@ def print_stop(trace: Trace, state: Sequence[StageState], console: Console) -> N
     assert stop is not None
     first = max(0, stop.tick - RECENT_TICKS + 1)
     legend = ", ".join(f"{mark} {activity}" for activity, (mark, _) in MARKS.items())
-    console.print(f"\n[bold]stopped in tick {stop.tick}[/bold]: {escape(stop.reason)}")
+    console.print(
+        f"\n[bold]stopped in tick {stop.tick}[/bold]: {escape(stop.reason)}", soft_wrap=False
+    )
     table = Table(box=None, padding=(0, 1, 0, 0), caption_justify="left")
     table.add_column("stage", no_wrap=True)
     table.add_column(f"ticks {first} to {stop.tick}", no_wrap=True)
@@ -119,7 +121,8 @@ def print_shares(
         steps = trace.population.timesteps
         in_steps = f"{steps} steps" if steps > 1 else "step"
         console.print(
-            f"\nwhat adds most to the input of neuron {who} in the {in_steps} of sample {sample}"
+            f"\nwhat adds most to the input of neuron {who} in the {in_steps} of sample {sample}",
+            soft_wrap=False,
         )
         if not own:
             console.print("no spike of a source reaches it with a weight: the input is its bias")

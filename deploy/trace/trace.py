@@ -72,7 +72,10 @@ def trace_neurons(
     """
     traced = traceable(run.network, population)
     shown = shown_samples(run, population, stop)
-    batches = [batch for batch in run.batches() if not set(shown).isdisjoint(batch)] or [()]
+    batches = [batch for batch in run.batches() if not set(shown).isdisjoint(batch)]
+    batches = batches or [
+        next(run.batches())
+    ]  # arrays have their shapes also if no sample is shown
     whole = [run.steps(population, batch) for batch in batches]
     if neurons is None:
         neurons = _default_neurons(traced, whole, stop)

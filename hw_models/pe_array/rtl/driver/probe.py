@@ -71,9 +71,11 @@ def probe_in_rtl(
     _require_in_rtl(population, [kernels[at] for at in wanted])
     cycles = sum(array_cycles(kernels[at].nest, array.unrolling, array.dataflow) for at in wanted)
     if cycles * len(activities) > cycle_limit:
+        several = len(activities) > 1
         raise RtlError(
-            f"{population}: {cycles * len(activities):,} cycles in {len(activities)} samples are above the "
-            f"limit of {cycle_limit:,} for {simulator}; trace one --sample, or raise --rtl-cycles"
+            f"{population}: {cycles * len(activities):,} cycles in {len(activities)} "
+            f"{'samples' if several else 'sample'} are above the limit of {cycle_limit:,} for {simulator}; "
+            f"{'trace one --sample, or ' if several else ''}raise --rtl-cycles"
         )
     in_network = [
         list(network_kernels(network, array, SNN_TEMPORAL, activity, wanted))
