@@ -197,7 +197,8 @@ def _draw_activity(axes: Axes, trace: Trace, first: int, last: int) -> None:
         for sample in trace.samples:
             ticks = trace.run.schedule.step_ticks[trace.name][sample]
             if trace.stage(sample) == stage and first <= ticks[0] and ticks[-1] <= last:
-                text = f"sample {sample}" if last - first < 60 else str(sample)
+                room = len(ticks) / (last - first + 1)  # of the width
+                text = f"sample {sample}" if room > 0.06 else str(sample) if room > 0.02 else ""
                 axes.text(
                     ticks.mean(), row, text, color="white", fontsize=7, ha="center", va="center"
                 )
