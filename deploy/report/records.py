@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from hw_models.pe_array.modes import ModeName
     from toolchain.networks.layer_graph import AlignmentMethod
 
-VERSION = 3  # 2 without suggestions, fit and activity; 1 without outputs and contents of the data set
+VERSION = (
+    3  # 2 without suggestions, fit and activity; 1 without outputs and contents of the data set
+)
 
 
 def plain(value: Any) -> Any:
