@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import html
 import json
+import re
 from collections.abc import Iterable
 
-VOID = frozenset({"br", "col", "hr", "link", "meta"})
+VOID = frozenset({"br", "col", "hr", "link", "meta", "wbr"})
 
 
 class Markup(str):
@@ -121,6 +122,11 @@ def shape_text(shape: Iterable[int]) -> str:
 def shortened(name: str, most: int) -> str:
     """A text cut to a number of characters; callers put the whole text in a title."""
     return name if len(name) <= most else f"{name[: most - 1]}…"
+
+
+def breakable(name: str) -> Markup:
+    """A name that may go on in the next line after each dot, underscore and slash."""
+    return Markup(re.sub(r"([._/])(?=[^._/])", r"\1<wbr>", text(name)))
 
 
 def scrolling(*children: object) -> Markup:

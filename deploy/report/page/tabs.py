@@ -5,10 +5,10 @@ from __future__ import annotations
 from deploy.report.page.array_views import COMPARISON
 from deploy.report.page.first_screen import OVERVIEW
 from deploy.report.page.hardware_views import CORES, SENSITIVITY, SOURCES
+from deploy.report.page.layer_graph import GRAPH
 from deploy.report.page.pipeline_views import (
     ALIGNMENTS,
     DESIGNS,
-    GRAPH,
     LIMIT,
     PATHS,
     STALLS,
