@@ -107,7 +107,7 @@ class AlignmentRecord(TypedDict):
 class MeasuresRecord(TypedDict):
     """Measures of a design, which those of other designs are compared with.
 
-    Accuracy is on the last training images, at most 1,000; None without a data set, or if none is defined.
+    Accuracy is on the test samples of ``fidelity``; None without a data set, or if none is defined.
     Times and energies are by cost profile: empty without a data set, or where they were not computed.
     """
 
