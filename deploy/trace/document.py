@@ -71,6 +71,7 @@ def trace_document(
             }
             for position, neuron in enumerate(trace.neurons)
         ],
+        "contributions_sample": trace.samples[-1] if shares else None,
         "stop": None if trace.stop is None else asdict(trace.stop),
         "state": [asdict(stage) for stage in state],
         "engines": [

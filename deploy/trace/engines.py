@@ -16,7 +16,7 @@ from deploy.trace.trace import Trace
 from hw_models.multicore.pipeline.pipeline_ticks import schedule_pipeline
 from hw_models.pe_array.array_description import PeArray
 from hw_models.pe_array.operands import Activity
-from hw_models.pe_array.rtl.driver.probe import probe_in_rtl
+from hw_models.pe_array.rtl.driver.probe import probe_in_rtl, require_probe
 from hw_models.pe_array.rtl.driver.simulator import SimulatorName
 from sim.runners.lava import LavaRun
 from toolchain.errors import LavaError, RtlError, UnsupportedNetworkError
@@ -45,8 +45,8 @@ class EngineTrace:
     """An engine next to the stepped engine.
 
     Attributes:
-        detail: what was compared, or the first difference, or why the engine was skipped.
-        found: None if it was skipped.
+        detail: what was compared, or the first difference, or why the engine was skipped or failed.
+        found: None if it was skipped or failed.
     """
 
     engine: str
@@ -112,8 +112,11 @@ def trace_in_lava(build: Build, trace: Trace, find_python: Callable[[], Path]) -
         return _skipped("lava", _nothing_fired(trace))
     try:
         python = find_python()
-        count = trace.samples[-1] + 1
-        schedule = schedule_pipeline(trace.run.schedule.pipeline, count)
+    except LavaError as error:
+        return _skipped("lava", str(error))
+    count = trace.samples[-1] + 1
+    schedule = schedule_pipeline(trace.run.schedule.pipeline, count)
+    try:
         run = run_build_in_lava(
             build,
             np.asarray(trace.run.pixels[:count]),
@@ -122,7 +125,7 @@ def trace_in_lava(build: Build, trace: Trace, find_python: Callable[[], Path]) -
             probes={trace.name: trace.neurons},
         )
     except LavaError as error:
-        return _skipped("lava", str(error))
+        return _failed("lava", str(error))
     return compare_with(
         trace, "lava", "ticks, inputs, spikes and potentials", lava_found(trace, run)
     )
@@ -156,20 +159,24 @@ def trace_in_rtl(
     """The same neurons in the RTL of the PE array; the spikes of their sources are the stepped engine's."""
     if not trace.samples:
         return _skipped("rtl", _nothing_fired(trace))
+    network, num_samples = trace.run.network, len(trace.samples)
     try:
         name = simulator()
+        require_probe(network, array, trace.name, num_samples, name, cycle_limit(name))
+    except (RtlError, UnsupportedNetworkError) as error:
+        return _skipped("rtl", str(error))
+    try:
         runs = probe_in_rtl(
-            trace.run.network,
+            network,
             array,
             trace.name,
             [_activity(trace, sample) for sample in trace.samples],
             simulator=name,
-            cycle_limit=cycle_limit(name),
             progress=on_stage,
             cache=cache,
         )
-    except (RtlError, UnsupportedNetworkError) as error:
-        return _skipped("rtl", str(error))
+    except RtlError as error:
+        return _failed("rtl", str(error))
     neurons = list(trace.neurons)
     found = Found(
         potentials=np.stack([run.potentials.reshape(len(run.potentials), -1) for run in runs])[
@@ -199,6 +206,10 @@ def _activity(trace: Trace, sample: int) -> Activity:
 
 def _skipped(engine: str, reason: str) -> EngineTrace:
     return EngineTrace(engine=engine, status="skipped", detail=reason, found=None)
+
+
+def _failed(engine: str, reason: str) -> EngineTrace:
+    return EngineTrace(engine=engine, status="different", detail=reason, found=None)
 
 
 def _nothing_fired(trace: Trace) -> str:

@@ -42,9 +42,11 @@ class TracedRun:
     _simulated: dict[tuple[int, ...], Simulation] = field(default_factory=dict, repr=False)
 
     def batches(self) -> Iterator[tuple[int, ...]]:
-        """The samples that are looked into, as many at once as the stepped engine computes."""
-        for start in range(0, len(self.samples), STEPPED_BATCH_SAMPLES):
-            yield tuple(self.samples[start : start + STEPPED_BATCH_SAMPLES])
+        """The samples that are looked into: one first, as a search often ends there, then more at once."""
+        start, size = 0, 1
+        while start < len(self.samples):
+            yield tuple(self.samples[start : start + size])
+            start, size = start + size, min(2 * size, STEPPED_BATCH_SAMPLES)
 
     def simulation(self, batch: tuple[int, ...]) -> Simulation:
         """Counts, trains and logits of a batch of ``batches``, computed once."""

@@ -14,6 +14,7 @@ from small_networks import residual_network
 from strategies import random_pixels
 from typer.testing import CliRunner
 
+from deploy.backends.lava.environment import find_lava_python
 from deploy.build.load import load_build
 from deploy.cli.main import app
 from deploy.trace import engines
@@ -31,9 +32,10 @@ from hw_models.multicore.pipeline.provisioning import Provisioning, uniform_prov
 from hw_models.pe_array.array_description import load_array
 from hw_models.pe_array.loop_nest import Unrolling
 from sim.exact.engine import run_exact
+from sim.runners.lava import run_lava
 from sim.stepped import run_stepped
 from toolchain.datasets import load_dataset
-from toolchain.errors import QacDeployError, TraceError
+from toolchain.errors import LavaError, QacDeployError, TraceError
 from toolchain.networks.linear_maps import Convolution
 
 SMALL = replace(
@@ -363,9 +365,9 @@ def test_a_trace_fits_80_columns_and_ends_with_the_state_at_the_stop(compiled, q
     (stopped,) = (line for line in lines if line.startswith("stopped in tick "))
     assert " fires" in stopped
     state = lines[lines.index(stopped) + 1 :]
-    assert [line.split()[0] for line in state[1:-1] if not line.startswith(" ")] == [
-        *("input", "stem", "inner", "join", "wide", "readout")
-    ]
+    (head,) = (number for number, line in enumerate(state) if line.startswith("stage "))
+    named = [line.split()[0] for line in state[head + 1 : -1] if not line.startswith(" ")]
+    assert named == ["input", "stem", "inner", "join", "wide", "readout"]
     assert state[-1].startswith(
         "# busy, s starved, b blocked, . drained; the last character is tick "
     )
@@ -417,6 +419,26 @@ def test_random_pixels_and_a_missing_simulator_are_said(compiled, monkeypatch, t
         "skipped    rtl: no simulator of hardware descriptions was found",
     ):
         assert words in result.output
+
+
+@pytest.mark.lava
+def test_a_probe_of_what_is_not_in_the_network_is_refused(compiled, tmp_path):
+    _, build = compiled
+    pixels = load_dataset("digits").test_pixels[:1]
+    for probes, message in {
+        "jion:0": "--probe jion:0: must be POPULATION:0,2,5 with one of stem, inner, join, wide, readout",
+        "join:1024": "--probe join:1024: the neurons must be 0 to 1023",
+    }.items():
+        name, _, neuron = probes.partition(":")
+        with pytest.raises(LavaError) as refusal:
+            run_lava(
+                build / "lava",
+                pixels,
+                num_ticks=1,
+                python=find_lava_python(),
+                probes={name: [int(neuron)]},
+            )
+        assert str(refusal.value).endswith(message)
 
 
 @pytest.mark.lava
@@ -503,3 +525,11 @@ def test_a_difference_is_named_and_ends_with_exit_code_1(compiled, monkeypatch, 
         f"DIFFERENT  lava: join[{RANDOM_NEURONS[4]}] ({trace.place(RANDOM_NEURONS[4])}), sample 3, step 1, "
         f"tick {trace.ticks[0, 1]}: potential is {expected + 1:,}, not {expected:,}, in lava"
     ) in result.output
+
+    def fail(*_, **__):
+        raise LavaError("no tick for 120 s")
+
+    monkeypatch.setattr(engines, "run_build_in_lava", fail)
+    result = invoke(*arguments_of(compiled[1]), "--engine", "lava")
+    assert result.exit_code == 1
+    assert "DIFFERENT  lava: no tick for 120 s" in result.output

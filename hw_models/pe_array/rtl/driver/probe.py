@@ -10,7 +10,7 @@ import numpy as np
 from typing_extensions import assert_never
 
 from hw_models.pe_array.array_description import PeArray
-from hw_models.pe_array.array_kernels import ArrayKernel, array_kernels
+from hw_models.pe_array.array_kernels import array_kernels
 from hw_models.pe_array.closed_form import array_cycles
 from hw_models.pe_array.loop_nest import Ending
 from hw_models.pe_array.modes import SNN_TEMPORAL
@@ -44,6 +44,42 @@ class RtlProbe:
     difference: str | None
 
 
+def require_probe(
+    network: IntegerNetwork,
+    array: PeArray,
+    population: str,
+    num_samples: int,
+    simulator: SimulatorName,
+    cycle_limit: int,
+) -> None:
+    """Check that the RTL runs a population, and in how many cycles, before anything is simulated.
+
+    Args:
+        cycle_limit: most cycles to simulate, of all samples together.
+
+    Raises:
+        RtlError: the array does not run the population, or the cycles are too many.
+        UnsupportedNetworkError: the array has no kernel for a map of the network.
+    """
+    kernels = [k for k in array_kernels(network, SNN_TEMPORAL) if k.target == population]
+    if not kernels:
+        raise RtlError(
+            f"{population}: the PE array does not run it: comparators take the maximum that it is part of"
+        )
+    each = sum(
+        array_cycles(kernel.nest, array.unrolling, array.dataflow)
+        for kernel in kernels
+        if not kernel.nest.takes_maximum
+    )
+    if each * num_samples > cycle_limit:
+        several = num_samples > 1
+        raise RtlError(
+            f"{population}: {each * num_samples:,} cycles in {num_samples} "
+            f"{'samples' if several else 'sample'} are above the limit of {cycle_limit:,} for {simulator}; "
+            f"{'trace one --sample, or ' if several else ''}raise --rtl-cycles"
+        )
+
+
 def probe_in_rtl(
     network: IntegerNetwork,
     array: PeArray,
@@ -51,32 +87,19 @@ def probe_in_rtl(
     activities: Sequence[Activity],
     *,
     simulator: SimulatorName,
-    cycle_limit: int,
     cache: Path | None = None,
     progress: Callable[[str], None] = lambda stage: None,
 ) -> list[RtlProbe]:
-    """Simulate every kernel into a population, timestep by timestep, for each sample.
+    """Simulate every kernel into a population that ``require_probe`` accepts, for each sample.
 
     Args:
         activities: one sample each, from a run that is known to be right; the kernels read its spikes.
-        cycle_limit: most cycles to simulate, of all samples together.
 
     Raises:
-        RtlError: the array does not run the population, the cycles are too many, or the simulator is
-            missing or fails.
-        UnsupportedNetworkError: the array has no kernel for a map of the network.
+        RtlError: the simulator is missing or fails.
     """
     kernels = array_kernels(network, SNN_TEMPORAL)
     wanted = [at for at, kernel in enumerate(kernels) if kernel.target == population]
-    _require_in_rtl(population, [kernels[at] for at in wanted])
-    cycles = sum(array_cycles(kernels[at].nest, array.unrolling, array.dataflow) for at in wanted)
-    if cycles * len(activities) > cycle_limit:
-        several = len(activities) > 1
-        raise RtlError(
-            f"{population}: {cycles * len(activities):,} cycles in {len(activities)} "
-            f"{'samples' if several else 'sample'} are above the limit of {cycle_limit:,} for {simulator}; "
-            f"{'trace one --sample, or ' if several else ''}raise --rtl-cycles"
-        )
     in_network = [
         list(network_kernels(network, array, SNN_TEMPORAL, activity, wanted))
         for activity in activities
@@ -92,15 +115,6 @@ def probe_in_rtl(
             runs.append((one, run_kernel(compiled, one.kernel.nest, array.dataflow, one.data)))
         probes.append(_probe(network, population, runs, array))
     return probes
-
-
-def _require_in_rtl(population: str, kernels: Sequence[ArrayKernel]) -> None:
-    if not kernels:
-        raise RtlError(
-            f"{population}: the PE array does not run it: comparators take the maximum that it is part of"
-        )
-    if all(kernel.nest.takes_maximum for kernel in kernels):
-        raise RtlError(f"{population}: is a max pool, for which the RTL has no comparators")
 
 
 def _probe(
