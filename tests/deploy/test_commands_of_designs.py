@@ -7,6 +7,7 @@ import shlex
 from dataclasses import asdict
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from installed_command import COMMAND, run_command
@@ -24,9 +25,13 @@ from deploy.optimize.objectives import OBJECTIVES
 from deploy.optimize.search import optimize_design
 from deploy.report.designs import measures_record
 from hw_models.target_description import load_target
-from toolchain.datasets import load_dataset
+from toolchain.datasets import data_record, load_dataset
 from toolchain.errors import QacDeployError
-from toolchain.files.checkpoint import load_checkpoint
+from toolchain.files.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from toolchain.importers.torch_module import convert
+from toolchain.method.quantize_activations import balance_thresholds, quantize_activations
+from toolchain.method.quantizers import TimestepQuantizer, quantizers
+from toolchain.model_zoo import build_model
 from toolchain.passes import PassOptions, chosen_graph
 
 
@@ -170,6 +175,29 @@ def test_all_suggestions_for_digits_as_printed(trained, report):
     _, model = trained
     for suggestion in report["suggestions"]:
         as_printed(suggestion, model.parent)
+
+
+@pytest.mark.slow
+def test_all_suggestions_for_resnet_20_as_printed(tmp_path):
+    """Random weights, a quarter of the width, MNIST digits; balanced thresholds, so that neurons fire."""
+    dataset = load_dataset("mnist5k")
+    torch.manual_seed(0)
+    module = quantize_activations(
+        build_model("resnet-20", dataset.input_shape, 10, 0.25), TimestepQuantizer
+    )
+    for index, quantizer in enumerate(quantizers(module).values()):
+        torch.nn.init.constant_(quantizer.t, 2 + index % 3)
+    images = torch.from_numpy(dataset.train_pixels[:32] / dataset.max_value).float()
+    balance_thresholds(module, images)
+    model = tmp_path / "resnet-20.pt"
+    graph = convert(module, dataset.input_shape, dataset.max_value)
+    save_checkpoint(model, Checkpoint(graph, data_record(dataset, model)))
+    process = run_command("compile", model.name, cwd=tmp_path)
+    assert process.returncode == 0, process.stderr
+    suggestions = json.loads((tmp_path / "build" / "report.json").read_text())["suggestions"]
+    assert len(suggestions) > 4
+    for suggestion in suggestions:
+        as_printed(suggestion, tmp_path)
 
 
 def test_suggestions_improve_a_measure_and_those_that_keep_the_integers_come_first(report):
