@@ -64,7 +64,9 @@ class Opened:
             if tabs.count():
                 label = tabs.nth(index).inner_text()
                 tabs.nth(index).click()
-            self.page.evaluate("for (const d of document.querySelectorAll('details')) d.open = true")
+            self.page.evaluate(
+                "for (const d of document.querySelectorAll('details')) d.open = true"
+            )
             yield label
 
     def faults_of_parts(self, check: str) -> list[str]:
@@ -89,8 +91,12 @@ class Opened:
                 self.page.keyboard.press("Tab")
                 if self.faults("noteFocus()"):
                     break
-                faults += [f"{part}: no mark on {found}" for found in self.faults("unmarkedFocus()")]
-            faults += [f"{part}: Tab does not reach {found}" for found in self.faults("unreached()")]
+                faults += [
+                    f"{part}: no mark on {found}" for found in self.faults("unmarkedFocus()")
+                ]
+            faults += [
+                f"{part}: Tab does not reach {found}" for found in self.faults("unreached()")
+            ]
         return faults
 
     def dead_controls(self) -> list[str]:
@@ -131,9 +137,11 @@ def opened(
         page.on("pageerror", lambda error: shown.complaints.append(str(error)))
         page.on(
             "console",
-            lambda message: shown.complaints.append(message.text)
-            if message.type in ("error", "warning")
-            else None,
+            lambda message: (
+                shown.complaints.append(message.text)
+                if message.type in ("error", "warning")
+                else None
+            ),
         )
         page.goto(path.resolve().as_uri(), wait_until="load")
         yield shown

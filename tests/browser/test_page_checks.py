@@ -70,7 +70,10 @@ def test_controls_out_of_reach_or_without_effect_are_told(shown):
     assert shown.keyboard_faults() == []
     assert shown.dead_controls() == []
     trap = "<script>document.querySelector('#t').onkeydown = e => e.preventDefault()</script>"
-    show(shown, f'{SOUND}<button id="t" style="outline: none">nothing</button>{trap}<a href="#x">end</a>')
+    show(
+        shown,
+        f'{SOUND}<button id="t" style="outline: none">nothing</button>{trap}<a href="#x">end</a>',
+    )
     first, second = shown.keyboard_faults()
     assert first.startswith('page: no mark on <button> "nothing"')
     assert second.startswith('page: Tab does not reach <a> "end"')
