@@ -13,7 +13,7 @@ from rich.table import Table as TerminalTable
 from rich.text import Text
 from typing_extensions import assert_never
 
-from deploy.report.markup import Markup, element, join, number
+from deploy.report.markup import Markup, breakable, command_box, element, join, number
 
 if TYPE_CHECKING:
     from hw_models.multicore.pipeline.pipeline_ticks import Activity
@@ -98,7 +98,14 @@ class Judged:
     verdict: str
 
 
-Cell: TypeAlias = "str | float | Metered | Activities | Lines | Tag | Judged | None"
+@dataclass(frozen=True)
+class Command:
+    """A command to type, which the page can copy."""
+
+    line: str
+
+
+Cell: TypeAlias = "str | float | Metered | Activities | Lines | Tag | Judged | Command | None"
 """Of a table; None if there is nothing to say."""
 
 
@@ -185,15 +192,15 @@ class Table:
     def for_page(self) -> Markup:
         classes = [column.holds.value for column in self.columns]
         head = (
-            element("th", column.heading, class_=c)
+            element("th", column.heading, class_=c, scope="col")
             for column, c in zip(self.columns, classes, strict=True)
         )
         body = (
             element(
                 "tr",
                 *(
-                    element("td", _on_page(cell), class_=c)
-                    for cell, c in zip(row.cells, classes, strict=True)
+                    element("td", _on_page(cell), class_=c, data_label=column.heading)
+                    for cell, c, column in zip(row.cells, classes, self.columns, strict=True)
                 ),
                 class_=row.emphasis.value,
             )
@@ -241,7 +248,7 @@ def print_table(table: Table, console: Console) -> None:
 
 
 def _widest_line(cells: Iterable[str]) -> int:
-    """Characters of the widest line, markup left out: Rich takes a cell to be as narrow as its longest word."""
+    """Characters of the widest line without markup: Rich takes a cell to be as narrow as its longest word."""
     lines = (line for cell in cells for line in Text.from_markup(cell).split())
     return max((line.cell_len for line in lines), default=0)
 
@@ -264,6 +271,8 @@ def _in_terminal(cell: Cell) -> str:
             colour = _VERDICT_COLOURS.get(cell.verdict)
             words = escape(_judged(cell))
             return words if colour is None else f"[{colour}]{words}[/{colour}]"
+        case Command():
+            return escape(cell.line)
         case _:
             assert_never(cell)
 
@@ -287,28 +296,34 @@ def _on_page(cell: Cell) -> str:
     match cell:
         case None:
             return ""
-        case str() | float() | int():
+        case str():
+            return breakable(cell)
+        case float() | int():
             return number(cell)
         case Judged():
             is_judged = cell.verdict in _VERDICT_COLOURS
             return element("span", _judged(cell), class_=cell.verdict if is_judged else None)
         case Tag():
             return element("span", cell.word, class_=f"kind {cell.word}")
+        case Command():
+            return command_box(cell.line)
         case Metered():
-            filled = cell.share * _METER_PIXELS
-            rest = _meter(None, _METER_PIXELS - filled)  # so that the numbers stand in line
-            return join([number(cell.value), _meter("busy", filled), rest])
+            bar = ("busy", cell.share * _METER_PIXELS)
+            return join([number(cell.value), _bar_picture([bar], _METER_PIXELS)])
         case Lines():
             return join(map(_on_page, cell.values), element("br"))
         case Activities():
             total = sum(cell.ticks.values())
-            return join(
-                _meter(activity, cell.ticks[activity] / total * _BAR_PIXELS) for activity in MARKS
-            )
+            parts = [(a, cell.ticks[a] / total * _BAR_PIXELS) for a in MARKS]
+            return _bar_picture(parts, _BAR_PIXELS)
         case _:
             assert_never(cell)
 
 
-def _meter(kind: str | None, pixels: float) -> Markup:
-    name = "meter" if kind is None else f"meter {kind}"
-    return element("span", class_=name, style=f"width:{pixels:.1f}px")
+def _bar_picture(parts: Sequence[tuple[str, float]], width: int) -> Markup:
+    """Boxes from left to right, each of a kind and so many pixels wide."""
+    drawn, x = [], 0.0
+    for kind, pixels in parts:
+        drawn.append(element("rect", x=x, width=pixels, height=10, class_=kind))
+        x += pixels
+    return element("svg", *drawn, width=width, height=10, class_="bar", aria_hidden="true")

@@ -1,8 +1,8 @@
 """The figures of a build that a comparison shows: one table with units and directions.
 
-Not in it, since each follows from figures that are: the run shown tick by tick, the paths and cores of it, the
-times of single cores, and the layers of the PE array. What a search or the report tried besides (design points,
-suggestions, alignments, sensitivities) is of other designs.
+Not in it, since each follows from figures that are: the run shown tick by tick, its paths and cores, the times
+of single cores, and the layers of the PE array. Design points, suggestions, alignments and sensitivities are of
+other designs.
 """
 
 from __future__ import annotations

@@ -18,17 +18,13 @@ _ROUNDED_DIGITS = 12
 _LONGEST_VALUE = 14
 
 
-def part_tables(document: Difference) -> list[Table]:
-    """The figures that differ: per part of the build a table of values, and one of longer texts."""
-    parts = dict.fromkeys(found["part"] for found in document["differing"])
-    tables = []
-    for part in parts:
-        found = [f for f in document["differing"] if f["part"] == part]
-        values = [f for f in found if not _is_long(f)]
-        texts = [f for f in found if _is_long(f)]
-        tables += [_values_table(part, values)] if values else []
-        tables += [_texts_table(f"{part}: what is said", texts)] if texts else []
-    return tables
+def part_tables(document: Difference, part: str) -> list[Table]:
+    """The figures of a part that differ: a table of values, and one of longer texts, if there are any."""
+    found = [f for f in document["differing"] if f["part"] == part]
+    values = [f for f in found if not _is_long(f)]
+    texts = [f for f in found if _is_long(f)]
+    tables = [_values_table(part, values)] if values else []
+    return [*tables, _texts_table(f"{part}: what is said", texts)] if texts else tables
 
 
 def _is_long(found: FigureDifference) -> bool:

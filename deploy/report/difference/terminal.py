@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from deploy.report.difference.difference import Difference
+from deploy.report.difference.figures import PARTS
 from deploy.report.difference.tables import (
     equal_sentence,
     is_equal,
@@ -28,8 +29,9 @@ def print_difference(document: Difference, console: Console) -> None:
     console.print(same_sentence(document))
     if not is_equal(document):
         console.print(verdict_sentence(document))
-    for table in part_tables(document):
-        print_table(table, console)
+    for part in PARTS:
+        for table in part_tables(document, part.heading):
+            print_table(table, console)
     if document["only_in_one"]:
         print_table(only_in_one_table(document), console)
     console.print(
