@@ -83,7 +83,7 @@ class Opened:
         ]
 
     def keyboard_faults(self) -> list[str]:
-        """Controls of a part that the Tab key does not reach, or that do not show that they have the focus."""
+        """Controls of a part that the Tab key does not reach, or that show no sign of having the focus."""
         faults = []
         for part in self.parts():
             self.page.evaluate("reachedByTab = new Set(); document.activeElement.blur()")

@@ -18,9 +18,10 @@ SOUND = """
 
 FAULTS = {
     "outside()": '<div style="width: 2000px">wide</div>',
-    "cut()": '<p style="width: 40px; overflow: hidden; white-space: nowrap">much too long for its box</p>',
+    "cut()": '<p style="width: 40px; overflow: hidden; white-space: nowrap">too wide</p>',
     "cut() ": '<svg width="50" height="20"><text x="20" y="15">leaves its drawing</text></svg>',
-    "overlapping()": '<svg width="200" height="40"><text x="9" y="20">stem</text><text x="12" y="22">join</text></svg>',
+    "overlapping()": '<svg width="90" height="40"><text x="9" y="20">stem</text>'
+    '<text x="12" y="22">join</text></svg>',
     "small(9)": '<svg width="50" height="20" viewBox="0 0 500 200"><text x="9" y="99">stem</text></svg>',
     "faint()": '<svg width="90" height="30"><rect width="90" height="30" fill="#2f6db3"/>'
     '<text x="9" y="20" fill="#5d6675">stem</text></svg>',
