@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from deploy.design.accuracy import Accuracy
+from deploy.design.activity import measure_activity
 from deploy.design.array_comparison import compare_on_array
 from deploy.design.compilation import Compilation, Design
 from deploy.design.design import lowering
@@ -60,6 +61,8 @@ def measure_design(
             )
         shown = shown_samples(network, dataset)
     run = None if shown is None else steady_run(mapping, pipeline, shown)
+    on_stage("recording spikes of a few samples")
+    activity = measure_activity(network, dataset)
     on_stage("counting the PE array's cycles")
     on_array = compare_on_array(network, array, dataset)
     if with_other_designs:
@@ -85,4 +88,5 @@ def measure_design(
         cost_samples=0 if shown is None else len(shown.pixels),
         sensitivity=sensitivity(design, target, dataset, run) if with_other_designs else [],
         on_array=on_array,
+        activity=activity,
     )

@@ -9,6 +9,7 @@ from deploy.design.compilation import Compilation
 from deploy.report.array_document import array_document
 from deploy.report.comparison import array_rows, pipeline_rows
 from deploy.report.max_pooling import max_pooling_record
+from deploy.report.places import places_record
 from deploy.report.records import (
     VERSION,
     CoreRecord,
@@ -40,7 +41,7 @@ FORMAT = "qac-deploy report"
 def report_document(compilation: Compilation) -> Report:
     """The report as plain data, without host names and times of day: equal input gives equal bytes."""
     c = compilation
-    mapping: Any = c.design.mapping.summary()
+    mapping: Any = c.design.mapping.summary() | {"places": places_record(c.design.mapping)}
     on_array = array_document(c.on_array)
     timesteps = {p.name: p.timesteps for p in c.design.network.spiking}
     neurons = {p.name: prod(p.shape) for p in c.design.network.spiking}
@@ -65,6 +66,7 @@ def report_document(compilation: Compilation) -> Report:
         "design_points": [plain(point) for point in c.design_points],
         "mapping": mapping,
         "pipeline": _pipeline(c),
+        "activity": plain(c.activity),
         "costs": {name: plain(cost) for name, cost in c.costs.items()},
         "asynchronous": {name: plain(time) for name, time in c.asynchronous.items()},
         "cost_samples": c.cost_samples,
