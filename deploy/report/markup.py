@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import html
+import json
 from collections.abc import Iterable
 
-VOID = frozenset({"br", "col", "hr", "meta"})
+VOID = frozenset({"br", "col", "hr", "link", "meta"})
 
 
 class Markup(str):
@@ -30,6 +31,11 @@ def join(parts: Iterable[object], separator: str = "") -> Markup:
     return Markup(text(separator).join(text(part) for part in parts))
 
 
+def fragment(*children: object) -> Markup:
+    """Elements one after another, in no element of their own."""
+    return join(children)
+
+
 def element(name: str, /, *children: object, **attributes: object) -> Markup:
     """``<name attributes>children</name>``.
 
@@ -49,6 +55,17 @@ def element(name: str, /, *children: object, **attributes: object) -> Markup:
 
 def _short(value: object) -> object:
     return f"{round(value, 2):g}" if isinstance(value, float) else value
+
+
+def data_block(anchor: str, data: object) -> Markup:
+    """Plain data for a script of the page: ``JSON.parse(document.getElementById(anchor).textContent)``.
+
+    No string in it can end the block, since ``<``, ``>`` and ``&`` are written as escapes.
+    """
+    written = json.dumps(data, separators=(",", ":"), allow_nan=False)
+    for character in "<>&":
+        written = written.replace(character, f"\\u{ord(character):04x}")
+    return element("script", Markup(written), type="application/json", id=anchor)
 
 
 def number(value: object) -> str:
@@ -72,6 +89,27 @@ def per_cent(share: float) -> str:
     return f"{share:.0%}".replace("%", " %")
 
 
+def time_text(seconds: float) -> tuple[str, str]:
+    """A time as numeral and unit: microseconds, from 0.1 s on milliseconds."""
+    if seconds < 0.1:
+        return _three_digits(seconds * 1e6), "µs"
+    return _three_digits(seconds * 1e3), "ms"
+
+
+def energy_text(joules: float) -> tuple[str, str]:
+    """An energy as numeral and unit, in the largest unit of which it is at least one."""
+    for scale, unit in ((1, "J"), (1e-3, "mJ"), (1e-6, "µJ")):
+        if joules >= scale:
+            return _three_digits(joules / scale), unit
+    return _three_digits(joules / 1e-9), "nJ"
+
+
+def _three_digits(value: float) -> str:
+    """A number with three digits, or all that it has in front of the point."""
+    digits = 0 if value >= 100 else 1 if value >= 10 else 2
+    return f"{value:,.{digits}f}"
+
+
 def shape_text(shape: Iterable[int]) -> str:
     """``16×8×8``; a vector of n x 1 x 1 is ``n``."""
     sizes = list(shape)
@@ -85,20 +123,6 @@ def shortened(name: str, most: int) -> str:
     return name if len(name) <= most else f"{name[: most - 1]}…"
 
 
-def section(
-    anchor: str, heading: str, standing: str | None, basis: str | None, *children: object
-) -> Markup:
-    """A titled part of the page.
-
-    Args:
-        standing: ``exact`` or ``estimate``.
-        basis: what its figures describe, the run shown or the steady state, and the samples measured.
-    """
-    badge = "" if standing is None else element("span", standing, class_="standing")
-    note = "" if basis is None else element("span", basis, class_="basis")
-    return element("section", element("h2", heading, " ", badge, " ", note), *children, id=anchor)
-
-
 def scrolling(*children: object) -> Markup:
     """A box that scrolls sideways on a screen and shrinks on paper."""
     return element("div", *children, class_="scroll", tabindex="0")
@@ -107,3 +131,19 @@ def scrolling(*children: object) -> Markup:
 def details(summary: str, *children: object) -> Markup:
     """A part that a click opens; wide parts scroll sideways."""
     return element("details", element("summary", summary), scrolling(*children))
+
+
+def command_box(command: str) -> Markup:
+    """A command to type, with a button that copies it where scripts run."""
+    return element(
+        "div",
+        element("code", command),
+        element(
+            "button",
+            "Copy",
+            type="button",
+            class_="copy scripted-only",
+            aria_label=f"Copy: {command}",
+        ),
+        class_="command",
+    )

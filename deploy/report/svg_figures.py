@@ -66,7 +66,7 @@ def _picture(width: float, height: float, label: str, *children: Markup) -> Mark
     """A picture that shrinks by up to a quarter to fit the page, and scrolls if that is not enough."""
     return element(
         "svg", *children, width=width, height=height, viewBox=f"0 0 {width:g} {height:g}",
-        style=f"min-width:{0.75 * width:.0f}px", role="img", aria_label=label,
+        role="img", aria_label=label,
     )  # fmt: skip
 
 

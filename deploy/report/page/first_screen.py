@@ -1,0 +1,253 @@
+"""The first screen: fit, accuracy, speed, energy, stalls and the change to make, each with its basis."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from deploy.report.markup import (
+    NOTHING,
+    Markup,
+    element,
+    energy_text,
+    fragment,
+    per_cent,
+    time_text,
+)
+from deploy.report.outputs import NO_ACCURACY, accuracy_text, output_sentences
+from deploy.report.page.bars import meter
+from deploy.report.page.pipeline_views import measured
+from deploy.report.page.suggestions import other_changes, what_to_change
+from deploy.report.page.view import View
+from deploy.report.records import FidelityRecord, FitRecord, Report
+
+_NO_DATA = "needs samples: compile again with --data NAME_OR_FILE"
+
+
+def overview(report: Report) -> Markup:
+    """Six answers, and what to do next."""
+    if "fit" not in report:  # until report_document fills the fields of version 3
+        return element("p", _lead(report), class_="lead")
+    return fragment(
+        element("p", _lead(report), class_="lead"),
+        element(
+            "div",
+            _fit(report["fit"]),
+            _accuracy(report),
+            _energy(report),
+            _speed(report),
+            _stalls(report),
+            what_to_change(report),
+            other_changes(report),
+            class_="answers",
+        ),
+        _notes(report),
+    )
+
+
+def answer(
+    question: str, standing: str | None, *content: object, basis: str | None = None, kind: str = ""
+) -> Markup:
+    """A card that answers one question.
+
+    Args:
+        standing: ``exact`` or ``estimate``; None where the card has no figure.
+        basis: what its figures describe.
+        kind: class that places the card in the grid.
+    """
+    badge = NOTHING if standing is None else element("span", standing, class_="standing")
+    return element(
+        "section",
+        element("div", element("h2", question), badge, class_="heading"),
+        *content,
+        NOTHING if basis is None else element("p", basis, class_="basis"),
+        class_=f"answer {kind}".strip(),
+    )
+
+
+def figure(value: str, unit: str, *, size: str = "large") -> Markup:
+    """A numeral with its unit."""
+    return element("p", element("b", value), " ", element("span", unit), class_=f"figure {size}")
+
+
+def _lead(report: Report) -> str:
+    spiking = [p for p in report["populations"] if p["kind"] == "spiking"]
+    if not spiking:
+        return "No spiking population: the readout adds up the pixels' integers."
+    neurons = sum(p["neurons"] for p in spiking)
+    return (
+        f"{len(spiking)} spiking population{'s' * (len(spiking) > 1)}, {neurons:,} neurons, "
+        f"{report['mean_timesteps']:.2f} timesteps T on average"
+    )
+
+
+def _fit(fit: FitRecord) -> Markup:
+    tightest = fit["tightest"]
+    chips = f"{fit['num_chips']:,} chip{'s' * (fit['num_chips'] > 1)}"
+    share = tightest["used"] / tightest["available"]
+    return answer(
+        "Does it fit?",
+        "exact",
+        element(
+            "p",
+            element("b", "Yes", class_="yes"),
+            " ",
+            element("b", f"{fit['num_cores']:,}"),
+            f" of {fit['available_cores']:,} cores, {chips}",
+            class_="figure large",
+        ),
+        element(
+            "p",
+            f"Tightest limit: {tightest['limit']} of {tightest['population']}, "
+            f"{tightest['used']:,} of {tightest['available']:,} ({per_cent(share)})",
+        ),
+        meter(share),
+        basis=f"{fit['cores_per_chip']:,} cores per chip, up to {fit['available_chips']:,} chips",
+        kind="fit",
+    )
+
+
+def _accuracy(report: Report) -> Markup:
+    fidelity = report["fidelity"]
+    question = "How accurate is it?"
+    if fidelity is None:
+        return answer(question, None, *_missing("Accuracy"), kind="accuracy")
+    basis = f"first {fidelity['samples']:,} test samples of {report['data']}"
+    if fidelity["integer_accuracy"] is None:
+        content: Iterable[Markup] = _outputs(fidelity)
+        return answer("How close is it?", "exact", *content, basis=basis, kind="accuracy")
+    integer, floating = (
+        accuracy_text(fidelity, field) for field in ("integer_accuracy", "float_accuracy")
+    )
+    same = fidelity["same_argmax"]
+    content = [
+        figure(integer, fidelity["accuracy_function"] or "of samples correct"),
+        _pairs(
+            [("float", floating), ("integer", integer), ("spiking", f"{integer}, equal integers")]
+        ),
+        NOTHING
+        if same is None
+        else element("p", f"Float and integer choose the same class on {same:,}.", class_="quiet"),
+    ]
+    return answer(question, "exact", *content, basis=basis, kind="accuracy")
+
+
+def _outputs(fidelity: FidelityRecord) -> Iterator[Markup]:
+    """Where no accuracy is defined, how the integer logits compare with the float ones."""
+    for output in fidelity["outputs"]:
+        if output["same_argmax_share"] is not None:
+            unit = f"pixels of {output['name']} with the same largest channel"
+            yield figure(f"{output['same_argmax_share']:.2%}", unit)
+    sentences = " ".join(
+        f"{sentence[0].upper()}{sentence[1:]}." for sentence in output_sentences(fidelity)
+    )
+    yield element("p", f"{sentences} No accuracy is defined: {NO_ACCURACY}.")
+
+
+def _energy(report: Report) -> Markup:
+    question = "What energy per sample?"
+    if not report["costs"]:
+        return answer(question, None, *_missing("Energy"), kind="energy")
+    energies = [cost["energy_per_sample_j"] for cost in report["costs"].values()]
+    return answer(
+        question,
+        "estimate",
+        _by_profile(report, [("energy per sample", [energy_text(e) for e in energies])]),
+        basis=measured(report),
+        kind="energy",
+    )
+
+
+def _speed(report: Report) -> Markup:
+    pipeline, costs = report["pipeline"], report["costs"].values()
+    ticks = element(
+        "p",
+        element("b", "Ticks, exact: "),
+        f"first result after {pipeline['first_latency_ticks']:,}, then one every "
+        f"{pipeline['interval_ticks']:g} (longest firing window: {pipeline['ideal_interval_ticks']:g}).",
+    )
+    question = "How fast is it?"
+    if not costs:
+        return answer(question, None, *_missing("Time"), ticks, kind="speed")
+    per_second = [(f"{1 / cost['interval_s']:,.0f}", "samples/s") for cost in costs]
+    latency = [time_text(cost["first_latency_s"]) for cost in costs]
+    interval = [time_text(cost["interval_s"]) for cost in costs]
+    return answer(
+        question,
+        "estimate",
+        _by_profile(
+            report,
+            [
+                ("throughput", per_second),
+                ("latency of a sample", latency),
+                ("between results", interval),
+            ],
+        ),
+        ticks,
+        basis=measured(report),
+        kind="speed",
+    )
+
+
+def _stalls(report: Report) -> Markup:
+    pipeline = report["pipeline"]
+    least = pipeline["least_stall_share"]
+    return answer(
+        "Where does it stall?",
+        "exact",
+        figure(per_cent(pipeline["stall_share"]), "of the ticks, mean of all populations"),
+        element("p", f"{pipeline['explanation']}.", class_="clamped"),
+        basis=f"steady state; with larger buffers alone, {per_cent(least)} at best",
+        kind="stalling",
+    )
+
+
+def _missing(what: str) -> Iterable[Markup]:
+    return figure("Unknown", "", size="medium"), element("p", f"{what} {_NO_DATA}.")
+
+
+def _pairs(rows: Sequence[tuple[str, str]]) -> Markup:
+    return element(
+        "dl", *(element("div", element("dt", name), element("dd", value)) for name, value in rows)
+    )
+
+
+def _by_profile(
+    report: Report, measures: Sequence[tuple[str, Sequence[tuple[str, str]]]]
+) -> Markup:
+    """One column per cost profile, one line per measure: (numeral, unit) of each profile."""
+    head = (element("th", profile, scope="col") for profile in report["costs"])
+    return element(
+        "table",
+        element("thead", element("tr", element("th", "cost profile", scope="col"), *head)),
+        element(
+            "tbody",
+            *(
+                element(
+                    "tr",
+                    element("th", name, scope="row"),
+                    *(
+                        element("td", element("b", value), " ", element("span", unit))
+                        for value, unit in values
+                    ),
+                )
+                for name, values in measures
+            ),
+        ),
+        class_="profiles",
+    )
+
+
+def _notes(report: Report) -> Markup:
+    notes = []
+    if len(report["costs"]) > 1:
+        names = " and ".join(report["costs"])
+        notes.append(
+            f"{names} are separate cost profiles of {report['target']['name']}: each has its own published "
+            f"energies and times per event, and no figure mixes them."
+        )
+    if report["data_note"]:
+        notes.append(f"{report['data_note']}.")
+    return element("p", " ".join(notes), class_="quiet") if notes else NOTHING
+
+
+OVERVIEW = View(id="overview", title=None, render=overview)

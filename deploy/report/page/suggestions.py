@@ -1,0 +1,101 @@
+"""What to change: the best suggestion with its command and what it gives, then the others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from deploy.report.markup import NOTHING, Markup, command_box, element, fragment, number, scrolling
+from deploy.report.records import MeasuresRecord, Report, SuggestionRecord
+from deploy.report.tables import Command, Lines, names, numbers, sentences, tabulate
+
+
+def what_to_change(report: Report) -> Markup:
+    """A card with the best suggestion; if there is none, why."""
+    suggestions = report["suggestions"]
+    heading = element("div", element("h2", "What to change?"), class_="heading")
+    if not suggestions:
+        why = f"No single change that was tried is better. {_sentence(report['pipeline']['explanation'])}"
+        return element("section", heading, element("p", why), class_="answer change")
+    best = suggestions[0]
+    return element(
+        "section",
+        heading,
+        element("p", element("b", _sentence(best["change"])), class_="figure medium"),
+        command_box(best["command"]),
+        element(
+            "dl",
+            *(
+                element("div", element("dt", name), element("dd", value))
+                for name, value in _effects(report["measures"], best)
+            ),
+            class_="effects",
+        ),
+        class_="answer change",
+    )
+
+
+def other_changes(report: Report) -> Markup:
+    """A table of the suggestions after the first."""
+    others = report["suggestions"][1:]
+    if not others:
+        return NOTHING
+    profiles = f" ({', '.join(report['costs'])})" if len(report["costs"]) > 1 else ""
+    table = tabulate(
+        "other changes",
+        others,
+        sentences("Change", "change", lambda s: _sentence(s["change"])),
+        numbers("ticks between results", "ticks", lambda s: s["gives"]["interval_ticks"]),
+        numbers(f"µs between results{profiles}", "us", lambda s: _lines(s["gives"]["interval_us"])),
+        numbers(f"nJ per sample{profiles}", "nJ", lambda s: _lines(s["gives"]["energy_nj"])),
+        numbers("cores", "cores", lambda s: s["gives"]["num_cores"]),
+        names("accuracy", "accuracy", lambda s: _accuracy(report["measures"], s)),
+        names("Command", None, lambda s: Command(s["command"])),
+    )
+    return element(
+        "section",
+        element("h2", "Other changes"),
+        scrolling(table.for_page()),
+        class_="answer others",
+    )
+
+
+def _lines(by_profile: dict[str, float]) -> Lines | None:
+    return Lines(list(by_profile.values())) if by_profile else None
+
+
+def _effects(before: MeasuresRecord, suggestion: SuggestionRecord) -> Iterator[tuple[str, Markup]]:
+    """What a suggestion changes: each measure with its unit, and its values before and after."""
+    after = suggestion["gives"]
+    yield "ticks between results", _change(before["interval_ticks"], after["interval_ticks"])
+    yield from _by_profile("µs between results", before["interval_us"], after["interval_us"])
+    yield from _by_profile("nJ per sample", before["energy_nj"], after["energy_nj"])
+    yield "cores", _change(before["num_cores"], after["num_cores"])
+    yield "accuracy", fragment(_accuracy(before, suggestion))
+
+
+def _by_profile(
+    measure: str, before: dict[str, float], after: dict[str, float]
+) -> Iterator[tuple[str, Markup]]:
+    for profile in after:
+        yield f"{measure}, {profile}", _change(before[profile], after[profile])
+
+
+def _accuracy(before: MeasuresRecord, suggestion: SuggestionRecord) -> str:
+    after = suggestion["gives"]
+    if suggestion["keeps_integers"]:
+        return "the same: equal integers"
+    if before["accuracy"] is None or after["accuracy"] is None:
+        return "not measured"
+    return f"{before['accuracy']:.2%} → {after['accuracy']:.2%} on training images"
+
+
+def _change(before: float, after: float) -> Markup:
+    if number(before) == number(after):
+        return fragment(number(before))
+    kind = "better" if after < before else "worse"
+    return fragment(number(before), " → ", element("b", number(after), class_=kind))
+
+
+def _sentence(words: str) -> str:
+    """With a capital letter and a full stop."""
+    return f"{words[:1].upper()}{words[1:]}."
