@@ -5,6 +5,8 @@ from __future__ import annotations
 from deploy.report.page.array_views import COMPARISON
 from deploy.report.page.first_screen import OVERVIEW
 from deploy.report.page.hardware_views import CORES, SENSITIVITY, SOURCES
+from deploy.report.page.live.core_map import CORE_MAP
+from deploy.report.page.live.timeline import TIMELINE
 from deploy.report.page.pipeline_views import (
     ALIGNMENTS,
     DESIGNS,
@@ -12,7 +14,6 @@ from deploy.report.page.pipeline_views import (
     LIMIT,
     PATHS,
     STALLS,
-    TIMELINE,
     TIMES,
 )
 from deploy.report.page.view import Tab
@@ -24,7 +25,7 @@ REPORT_TABS: tuple[Tab[Report], ...] = (
     Tab(title="Timeline", views=(TIMELINE, PATHS)),
     Tab(title="Stalls", views=(LIMIT, STALLS, ALIGNMENTS)),
     Tab(title="Time", views=(TIMES, SENSITIVITY)),
-    Tab(title="Cores", views=(CORES,)),
+    Tab(title="Cores", views=(CORE_MAP, CORES)),
     Tab(title="Designs", views=(DESIGNS,)),
     Tab(title="PE array", views=(COMPARISON,)),
     Tab(title="Sources", views=(SOURCES,)),

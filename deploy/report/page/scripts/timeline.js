@@ -1,6 +1,8 @@
 // The timeline: zoom, pan, and a cursor that steps tick by tick, with the state of every stage at that tick.
 // Spans are flat lists of five: start, stop, activity, sample, edge.
 
+const { make, button, choice, enhance, choosePopulation, onPopulation, drawAlways, colours, sized, shortened, clamp, niceStep } = globalThis.live;
+
 const BUSY = 0;
 const ACTIVITY = ["busy", "starved", "blocked", "drained"];
 const BAR = [1, 0.3, 0.55, 0.08]; // height as a share of that of a firing window
@@ -97,17 +99,15 @@ function timeline(live, data) {
   const heading = make("h4", {});
   const spoken = make("p", { class: "summary", "aria-live": "polite" });
   const rows = stages.map((stage) => {
-    const chip = make("td", { class: "chip" });
-    const sample = make("td", { class: "n" });
-    const words = make("td", { class: "words" });
-    const name = make("button", { type: "button", class: "name", title: stage.name, onclick: () => choosePopulation(stage.population) }, stage.name);
-    return { chip, sample, words, row: make("tr", {}, make("th", { scope: "row" }, name), chip, sample, words) };
+    const chip = make("span", { class: "chip" });
+    const sample = make("span", { class: "of" });
+    const words = make("span", { class: "words" });
+    const name = make("button", { type: "button", class: "name", title: `Choose ${stage.population}`, onclick: () => choosePopulation(stage.population) }, stage.name);
+    return { chip, sample, words, row: make("li", { "data-population": stage.population }, name, chip, sample, words) };
   });
-  const body = make("tbody", {}, ...rows.map(({ row }) => row));
-  const table = make("table", { class: "states" },
-    make("thead", {}, make("tr", {}, ...["Stage", "State", "Sample", "Why"].map((text) => make("th", { scope: "col" }, text)))), body);
-  const tableBox = make("div", { class: "states-box", tabindex: 0, role: "region", "aria-label": "state of every stage at the tick of the cursor" }, table);
-  const side = make("div", { class: "side" }, heading, spoken, tableBox);
+  const list = make("ul", { class: "states" }, ...rows.map(({ row }) => row));
+  const listBox = make("div", { class: "states-box", tabindex: 0, role: "region", "aria-label": "state of every stage at the tick of the cursor" }, list);
+  const side = make("div", { class: "side" }, heading, spoken, listBox);
   live.append(tools, make("div", { class: "field slide" }, slider), make("div", { class: "split" }, make("div", { class: "main" }, drawing, keys), side));
 
   // ---- places
@@ -121,7 +121,6 @@ function timeline(live, data) {
   function draw() {
     width = drawing.clientWidth;
     if (!width) return;
-    labels = Math.round(clamp(0.24 * width, 84, 170));
     const height = viewHeight();
     scroller.style.height = `${height}px`;
     spacer.style.height = `${contentHeight}px`;
@@ -130,6 +129,9 @@ function timeline(live, data) {
     const context = sized(canvas, scroller.clientWidth || width, height);
     width = scroller.clientWidth || width;
     const font = getComputedStyle(live).fontFamily;
+    context.font = `650 13px ${font}`;
+    const longest = Math.max(...stages.map((stage) => context.measureText(stage.name).width));
+    labels = Math.round(clamp(longest + 16, 56, Math.min(0.3 * width, 190)));
     context.clearRect(0, 0, width, height);
     context.textBaseline = "middle";
     const first = Math.max(0, Math.floor(top / rowHeight));
@@ -201,7 +203,7 @@ function timeline(live, data) {
       context.strokeRect(Math.round(Math.max(at, labels)) + 0.5, axisHeight - 0.5, Math.max(unit, 1.5), height);
     }
     // names and axis stay in place
-    context.fillStyle = colour("page");
+    context.fillStyle = colour("panel");
     context.fillRect(0, 0, width, axisHeight - 4);
     context.textAlign = "center";
     context.font = `11.5px ${font}`;
@@ -285,12 +287,11 @@ function timeline(live, data) {
     stages.forEach((stage, row) => {
       const span = stage.spans.get(stage.spans.at(state.tick));
       count[span.activity] += 1;
-      const { chip, sample, words: why, row: line } = rows[row];
+      const { chip, sample, words: why } = rows[row];
       chip.textContent = ACTIVITY[span.activity];
       chip.dataset.state = ACTIVITY[span.activity];
-      sample.textContent = span.sample < 0 ? "–" : span.sample;
+      sample.textContent = span.sample < 0 ? "" : `sample ${span.sample}`;
       why.textContent = details(stage, span, state.tick);
-      line.classList.toggle("chosen", stage.population === state.population);
       if (!waiting && (span.activity === 1 || span.activity === 2)) waiting = sentence(stage, span, state.tick);
     });
     heading.textContent = `Tick ${state.tick} of ${data.ticks}`;
@@ -314,10 +315,9 @@ function timeline(live, data) {
     if (y - axisHeight < scroller.scrollTop) scroller.scrollTop = y - axisHeight;
     if (y + rowHeight > scroller.scrollTop + viewHeight()) scroller.scrollTop = y + rowHeight - viewHeight();
     const { row: line } = rows[row];
-    const head = table.tHead.offsetHeight;
-    if (line.offsetTop - head < tableBox.scrollTop) tableBox.scrollTop = line.offsetTop - head;
+    if (line.offsetTop < listBox.scrollTop) listBox.scrollTop = line.offsetTop;
     const bottom = line.offsetTop + line.offsetHeight;
-    if (bottom > tableBox.scrollTop + tableBox.clientHeight) tableBox.scrollTop = bottom - tableBox.clientHeight;
+    if (bottom > listBox.scrollTop + listBox.clientHeight) listBox.scrollTop = bottom - listBox.clientHeight;
   }
   /** To the nearest tick after or before the cursor at which a stall begins. */
   function jump(direction) {
@@ -461,4 +461,4 @@ function timeline(live, data) {
   describe();
 }
 
-enhance("timeline", timeline);
+enhance("timeline-figure", timeline);

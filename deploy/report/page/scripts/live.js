@@ -1,4 +1,5 @@
-// What all views share. A view is <figure data-view="NAME"> with its data in a <script type="application/json">.
+// What the interactive views share: each takes it from `globalThis.live`. A view is <figure data-view="NAME">, and
+// its data are in the block NAME-data.
 
 /** An element with attributes, event listeners (onclick, ...) and children; text is never parsed as markup. */
 function make(name, attributes = {}, ...children) {
@@ -31,19 +32,19 @@ function choice(label, choices, onchange, selected) {
   return [make("label", { class: "field" }, make("span", {}, label), select), select];
 }
 
-/** Start a view on each figure of its name; a failure leaves its still picture. */
+/** Start a view on its figure, if the page has it; a failure leaves its still picture. */
 function enhance(name, start) {
-  for (const figure of document.querySelectorAll(`figure[data-view="${name}"]`)) {
-    const data = JSON.parse(figure.querySelector('script[type="application/json"]').textContent);
-    const live = make("div", { class: "live" });
-    figure.querySelector(".still").after(live);
-    try {
-      start(live, data, figure);
-      figure.classList.add("enhanced");
-    } catch (error) {
-      live.remove();
-      console.error(`view ${name}: ${error.message}`);
-    }
+  const figure = document.querySelector(`figure[data-view="${name}"]`);
+  if (!figure) return;
+  const data = JSON.parse(document.getElementById(`${name}-data`).textContent);
+  const live = make("div", { class: "live" });
+  figure.querySelector(".still").after(live);
+  try {
+    start(live, data);
+    figure.classList.add("enhanced");
+  } catch (error) {
+    live.remove();
+    console.error(`${name}: ${error.stack ?? error}`);
   }
 }
 
@@ -53,7 +54,7 @@ function choosePopulation(name) {
 }
 
 function onPopulation(follow) {
-  document.addEventListener("population", (event) => follow(event.detail?.name));
+  document.addEventListener("population", (event) => follow(event.detail.name));
 }
 
 /** Draw now, and whenever the element's width or the page's colours change. */
@@ -66,13 +67,20 @@ function drawAlways(element, draw) {
   }).observe(element);
   const redraw = () => { if (element.clientWidth) draw(); };
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
-  new MutationObserver(redraw).observe(document.documentElement, { attributes: true, attributeFilter: ["class", "data-theme"] });
+  new MutationObserver(redraw).observe(document.documentElement, { attributes: true, attributeFilter: ["data-theme"] });
 }
 
-/** Colours of the style sheet, by the names of their variables. */
+/** Colours of the style sheet as canvas needs them, by the names of their variables without "--". */
 function colours(element) {
-  const style = getComputedStyle(element);
-  return (name) => style.getPropertyValue(`--view-${name}`).trim() || "#888";
+  const probe = element.querySelector(":scope > .probe") ?? element.appendChild(make("span", { class: "probe", hidden: true }));
+  const known = new Map();
+  return (name) => {
+    if (!known.has(name)) {
+      probe.style.color = `var(--${name})`;
+      known.set(name, getComputedStyle(probe).color);
+    }
+    return known.get(name);
+  };
 }
 
 /** A canvas of a size in CSS pixels, sharp on any screen; returns its context. */
@@ -118,3 +126,7 @@ function niceStep(least) {
   const power = 10 ** Math.floor(Math.log10(Math.max(least, 1)));
   return [1, 2, 5, 10].map((n) => n * power).find((step) => step >= least);
 }
+
+globalThis.live = {
+  make, makeSvg, button, choice, enhance, choosePopulation, onPopulation, drawAlways, colours, sized, shortened, clamp, short, perCent, niceStep,
+};

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from deploy.report.markup import Markup, element, join, shortened
+from deploy.report.page.live.figures import SAMPLE_COLOURS, SHARED_SCRIPT, live_figure
+from deploy.report.page.pipeline_views import run_shown
+from deploy.report.page.view import View
 from deploy.report.records import Report, SpanRecord
-from deploy.report.views.page_parts import SAMPLE_COLOURS, view
 from hw_models.multicore.pipeline.pipeline_ticks import ACTIVITIES
 
 _WIDTH, _LABELS = 1000, 150
@@ -15,18 +17,15 @@ _STALL_HEIGHT = {"starved": 0.3, "blocked": 0.55, "drained": 0.08}
 """Height of a bar as a share of that of a firing window, so that stalls differ not by colour alone."""
 
 
-def timeline_view(report: Report) -> Markup:
-    """Firing windows in the colour of their sample, stalls in that of their cause; tick by tick with a script."""
-    pipeline = report["pipeline"]
-    caption = (
-        f"{pipeline['samples']} samples in {pipeline['num_ticks']} ticks. A box is the firing window of one "
-        f"sample; a low bar is a stage that is starved (waits for spikes), a higher one a stage that is "
-        f"blocked (its input is complete, but a target has no free slot)."
+def timeline(report: Report) -> Markup:
+    """Firing windows and stalls of every stage; tick by tick where scripts run."""
+    return live_figure(
+        "timeline-figure",
+        _data(report),
+        _still(report),
+        caption="Stages over ticks. A box is the firing window of one sample, with its number.",
+        legend=element("div", *_legend(), class_="legend"),
     )
-    return view(
-        "timeline", _data(report), element("div", *_legend(), class_="legend"), _still(report),
-        caption=caption,
-    )  # fmt: skip
 
 
 def _data(report: Report) -> dict[str, object]:
@@ -56,7 +55,9 @@ def _data(report: Report) -> dict[str, object]:
 
 
 def _legend() -> Iterator[Markup]:
-    yield element("span", element("i", class_="sample-0"), "busy: fires, with the number of its sample")
+    yield element(
+        "span", element("i", class_="busy"), "busy: fires; one colour per sample"
+    )
     for activity, words in (
         ("starved", "waits for spikes of a source"),
         ("blocked", "waits for a free slot at a target"),
@@ -114,3 +115,13 @@ def _box(span: SpanRecord, y: float, row: int, scale: float) -> tuple[str, str]:
 
 def _rectangle(x: float, y: float, width: float, height: float) -> str:
     return f"M{x:.2f} {y:.1f}h{width:.2f}v{height:.1f}h{-width:.2f}z"
+
+
+TIMELINE = View(
+    id="timeline",
+    title="Timeline",
+    standing="exact",
+    basis=run_shown,
+    render=timeline,
+    scripts=(SHARED_SCRIPT, "timeline.js"),
+)
