@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import repeat
 from typing import NamedTuple
 
-from deploy.report.markup import Markup, element, join
+from deploy.report.markup import Markup, element, join, number
 from deploy.report.page.live.figures import HEAT_COLOURS, SHARED_SCRIPT, heat_legend, live_figure
 from deploy.report.page.view import View
 from deploy.report.places import PlacesRecord
@@ -32,22 +32,19 @@ class Quantity(NamedTuple):
 
 def core_map(report: Report) -> Markup:
     """Every core at its place on its chip."""
-    shown, limit = _quantities(report), _tightest_limit(report)
-    first = next(quantity for quantity in shown if quantity.key == limit)
-    places = report["mapping"]["places"]
-    top, available = max(first.values, default=0), places["available"][limit]
+    places, shown = report["mapping"]["places"], _quantities(report)
+    first = shown[0]
+    top = max(first.values, default=0)
     return live_figure(
         "core-map-figure",
         {
             "places": places,
             "owners": _owners(report),
             "quantities": [quantity._asdict() for quantity in shown],
-            "first": limit,
+            "first": first.key,
             "limits": {name: CORE_LIMITS[name].label for name in places["available"]},
         },
-        element(
-            "p", f"Colour: {first.label} per core. ", heat_legend("0", f"{top:,} of {available:,}")
-        ),
+        element("p", f"Colour: {first.label}. ", heat_legend("0", f"{number(top)} {first.unit}")),
         _still(report, first),
         caption=(
             "Each square is a core that the network uses, at its place among the mesh tiles of its chip. "
@@ -56,50 +53,55 @@ def core_map(report: Report) -> Markup:
     )
 
 
-def _owners(report: Report) -> list[list[object]]:
+def _owners(report: Report) -> list[tuple[str, int, int]]:
     """Population, replica and number of cores of each replica, in the order of the cores."""
     places, populations = report["mapping"]["places"], report["mapping"]["populations"]
     return [
-        [name, replica, populations[name]["cores"] // populations[name]["replicas"]]
+        (name, replica, populations[name]["cores"] // populations[name]["replicas"])
         for name in places["edges"]
         for replica in range(populations[name]["replicas"])
     ]
 
 
 def _quantities(report: Report) -> list[Quantity]:
+    """What the cores may be coloured by; the first is shown without scripts."""
     places = report["mapping"]["places"]
+    at = TIMES.index("computing")
     found = [
+        Quantity(
+            f"time-{profile}",
+            f"computing time per sample, {profile}",
+            "µs",
+            [_rounded(1e6 * times[at]) for times in cost["core_times"]],
+            False,
+        )
+        for profile, cost in report["costs"].items()
+    ]
+    found.append(Quantity("busy", "ticks in which it fires", "%", _busy_shares(report), False))
+    found.append(Quantity("neurons", "neurons", "", [*places["uses"]["neurons"]], True))
+    found += [
         Quantity(limit, CORE_LIMITS[limit].label, "", [*places["uses"][limit]], True)
         for limit in places["available"]
-        if CORE_LIMITS[limit].in_report
     ]
-    found.append(Quantity("neurons", "neurons", "", [*places["uses"]["neurons"]], True))
-    busy = []
-    for name, replica, cores in _owners(report):
-        stages = [
-            record for record in report["pipeline"]["stages"].values() if record["population"] == name
-        ]
-        share = stages[replica]["steady_shares"]["busy"]  # type: ignore[call-overload]
-        busy += repeat(_rounded(100 * share), cores)  # type: ignore[arg-type]
-    found.append(Quantity("busy", "ticks in which it fires", "%", busy, False))
-    at = TIMES.index("computing")
-    for profile, cost in report["costs"].items():
-        label = f"time that it computes per sample, {profile}"
-        times = [_rounded(1e6 * times[at]) for times in cost["core_times"]]
-        found.append(Quantity(f"time-{profile}", label, "µs", times, False))
     return found
+
+
+def _busy_shares(report: Report) -> list[float]:
+    """Per core, the share of the steady state's ticks in which its stage fires, in per cent."""
+    shares: dict[str, list[float]] = {}
+    for stage in report["pipeline"]["stages"].values():
+        share = _rounded(100 * stage["steady_shares"]["busy"])
+        shares.setdefault(stage["population"], []).append(share)
+    return [
+        share
+        for name, replica, cores in _owners(report)
+        for share in repeat(shares[name][replica], cores)
+    ]
 
 
 def _rounded(value: float) -> float:
     """Three digits, which keeps the page small."""
     return float(f"{value:.3g}")
-
-
-def _tightest_limit(report: Report) -> str:
-    """The limit that some core comes closest to."""
-    places = report["mapping"]["places"]
-    shown = [limit for limit in places["available"] if CORE_LIMITS[limit].in_report]
-    return max(shown, key=lambda n: max(places["uses"][n], default=0) / places["available"][n])
 
 
 def _still(report: Report, quantity: Quantity) -> Markup:
@@ -114,7 +116,9 @@ def _still(report: Report, quantity: Quantity) -> Markup:
         chip: ((i % columns) * (wide + _CHIP_GAP), (i // columns) * (high + _CHIP_GAP) + 1.6)
         for i, chip in enumerate(chips)
     }
-    values = [quantity.values[use] for use in places["use"]] if quantity.is_by_use else quantity.values
+    values = (
+        [quantity.values[use] for use in places["use"]] if quantity.is_by_use else quantity.values
+    )
     top = max(values, default=0) or 1
     paths: list[list[str]] = [[] for _ in range(HEAT_COLOURS)]
     for core, value in zip(places["core"], values, strict=True):

@@ -23,7 +23,7 @@ def live_figure(
     Args:
         name: of the view, unique in the page.
         data: what the script needs, as plain containers.
-        still: shown on paper, and where no script runs.
+        still: shown on paper, and where no script runs; without it, the script adds to the legend.
         caption: what the picture shows, for all readers.
         legend: of the colours, for both pictures.
     """
@@ -31,7 +31,7 @@ def live_figure(
         "figure",
         element("figcaption", caption),
         legend,
-        element("div", *still, class_="still"),
+        element("div", *still, class_="still") if still else NOTHING,
         data_block(f"{name}-data", data),
         class_=f"live-figure {name}",
         data_view=name,

@@ -55,9 +55,7 @@ def _data(report: Report) -> dict[str, object]:
 
 
 def _legend() -> Iterator[Markup]:
-    yield element(
-        "span", element("i", class_="busy"), "busy: fires; one colour per sample"
-    )
+    yield element("span", element("i", class_="busy"), "busy: fires; one colour per sample")
     for activity, words in (
         ("starved", "waits for spikes of a source"),
         ("blocked", "waits for a free slot at a target"),

@@ -4,7 +4,7 @@
 const { make, makeSvg, choice, enhance, choosePopulation, onPopulation, drawAlways, clamp, short } = globalThis.live;
 
 const COLOURS = 10;
-const [TILE_GAP, CHIP_GAP, TITLE] = [0.4, 2.6, 1.8]; // in cores
+const [TILE_GAP, CHIP_GAP] = [0.4, 2.6]; // in cores
 
 function coreMap(live, data) {
   const { places } = data;
@@ -25,7 +25,7 @@ function coreMap(live, data) {
   const wide = places.width * (across + TILE_GAP) - TILE_GAP;
   const high = places.height * (down + TILE_GAP) - TILE_GAP;
   const replicas = Object.fromEntries(populations.map((name) => [name, data.owners.filter(([owner]) => owner === name).length]));
-  const state = { quantity: data.first, core: cores[0] ?? null, population: null, columns: 1, unit: 10 };
+  const state = { quantity: data.first, core: cores[0] ?? null, population: null, columns: 1, unit: 10, title: 1.8 };
 
   const values = (quantity) => cores.map((core) => quantity.values[quantity.is_by_use ? core.use : core.index]);
   const chosen = () => data.quantities.find((quantity) => quantity.key === state.quantity);
@@ -49,9 +49,10 @@ function coreMap(live, data) {
       make("div", { class: "side" }, detail)));
 
   // ---- geometry, in cores
+  const rowPitch = () => high + state.title + 0.8;
   const corner = (chip) => {
     const index = chips.indexOf(chip);
-    return [(index % state.columns) * (wide + CHIP_GAP), Math.floor(index / state.columns) * (high + CHIP_GAP) + TITLE];
+    return [(index % state.columns) * (wide + CHIP_GAP), Math.floor(index / state.columns) * rowPitch() + state.title];
   };
   const onChip = (slot) => {
     const [tile, within] = [Math.floor(slot / places.cores_per_tile), slot % places.cores_per_tile];
@@ -74,13 +75,13 @@ function coreMap(live, data) {
     const box = svg.getBoundingClientRect();
     const [x, y] = [(event.clientX - box.left) / state.unit, (event.clientY - box.top) / state.unit];
     const column = Math.floor(x / (wide + CHIP_GAP));
-    const row = Math.floor((y - TITLE) / (high + CHIP_GAP));
+    const row = Math.floor(y / rowPitch());
     const chip = chips[row * state.columns + column];
-    if (chip === undefined || column >= state.columns || y < TITLE) return null;
-    const [dx, dy] = [x - column * (wide + CHIP_GAP), y - TITLE - row * (high + CHIP_GAP)];
+    if (chip === undefined || column >= state.columns || y < 0) return null;
+    const [dx, dy] = [x - column * (wide + CHIP_GAP), y - state.title - row * rowPitch()];
     const [tileX, tileY] = [Math.floor(dx / (across + TILE_GAP)), Math.floor(dy / (down + TILE_GAP))];
     const [inX, inY] = [Math.floor(dx - tileX * (across + TILE_GAP)), Math.floor(dy - tileY * (down + TILE_GAP))];
-    if (tileX >= places.width || tileY >= places.height || inX >= across || inY >= down) return null;
+    if (tileX < 0 || tileY < 0 || tileX >= places.width || tileY >= places.height || inX >= across || inY >= down) return null;
     return bySlot.get(chip * ofChip + (tileY * places.width + tileX) * places.cores_per_tile + inY * across + inX) ?? null;
   }
 
@@ -93,9 +94,10 @@ function coreMap(live, data) {
     const least = width < 600 ? 3.4 : 4.5;
     state.columns = clamp(Math.floor(width / (least * (wide + CHIP_GAP))), 1, chips.length);
     state.unit = Math.min(26, width / (state.columns * (wide + CHIP_GAP) - CHIP_GAP + 0.2));
+    state.title = 14 / state.unit;
     corners = new Map(chips.map((chip) => [chip, corner(chip)]));
     const rows = Math.ceil(chips.length / state.columns);
-    const size = [state.columns * (wide + CHIP_GAP) - CHIP_GAP + 0.2, rows * (high + CHIP_GAP) - CHIP_GAP + TITLE + 0.2];
+    const size = [state.columns * (wide + CHIP_GAP) - CHIP_GAP + 0.2, rows * rowPitch()];
     svg.setAttribute("viewBox", `-0.1 0 ${size[0]} ${size[1]}`);
     svg.setAttribute("width", size[0] * state.unit);
     svg.setAttribute("height", size[1] * state.unit);
@@ -116,11 +118,10 @@ function coreMap(live, data) {
       paths.forEach((path, n) => { if (path.length) parts.push(makeSvg("path", { class: `heat-${n}`, d: path.join("") })); });
     }
     if (state.unit * wide > 44) {
-      const height = Math.min(12 / state.unit, 1.5);
       for (const chip of chips) {
         const [left, top] = corners.get(chip);
-        const text = makeSvg("text", { x: left, y: top - 0.35 }, `chip ${chip}`);
-        text.style.fontSize = `${height}px`;
+        const text = makeSvg("text", { x: left, y: top - 3 / state.unit }, `chip ${chip}`);
+        text.style.fontSize = `${11 / state.unit}px`;
         parts.push(text);
       }
     }

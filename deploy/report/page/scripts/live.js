@@ -38,9 +38,11 @@ function enhance(name, start) {
   if (!figure) return;
   const data = JSON.parse(document.getElementById(`${name}-data`).textContent);
   const live = make("div", { class: "live" });
-  figure.querySelector(".still").after(live);
+  const still = figure.querySelector(".still");
+  if (still) still.after(live);
+  else figure.querySelector("figcaption").after(live);
   try {
-    start(live, data);
+    start(live, data, figure);
     figure.classList.add("enhanced");
   } catch (error) {
     live.remove();
