@@ -1,6 +1,6 @@
 // Activity: the counts and spike trains of a population for a sample, and the sample with its logits.
 
-const { make, choice, enhance, choosePopulation, onPopulation, drawAlways, colours, sized, clamp, short, perCent } = globalThis.live;
+const { make, choice, enhance, choosePopulation, onPopulation, inNextFrame, drawAlways, colours, sized, clamp, short, perCent } = globalThis.live;
 
 const [MAPS, STRIPS] = [32, 8]; // channels, and lines of spike trains, that are shown at first
 
@@ -96,7 +96,7 @@ function activity(live, data) {
       ? [Math.ceil(s.channels / Math.min(s.channels, 64)), Math.min(s.channels, 64), 1]
       : [s.rows, s.columns, shownChannels];
     const gap = 6;
-    const wanted = isVector ? 16 : clamp(Math.floor(112 / Math.max(rows, columns)), 2, 14);
+    const wanted = isVector ? 16 : clamp(Math.floor(Math.min(112, (width - 2 * gap - 2) / 3) / Math.max(rows, columns)), 2, 14);
     const cell = Math.max(1, Math.min(wanted, Math.floor((width - gap) / columns)));
     const perRow = Math.max(1, Math.min(count, Math.floor((width + gap) / (columns * cell + gap))));
     const lines = Math.ceil(count / perRow);
@@ -128,7 +128,10 @@ function activity(live, data) {
     const steps = s.shown.timesteps;
     const { size } = s;
     const [dot, line] = [width < 500 ? 3 : 4, clamp(Math.floor(48 / steps), 2, 9)];
-    const labels = 44;
+    const font = `11px ${getComputedStyle(live).fontFamily}`;
+    const measure = raster.getContext("2d");
+    measure.font = font;
+    const labels = Math.ceil(measure.measureText(short(neuronOf(s, size - 1).number)).width) + 10;
     const perStrip = Math.max(8, Math.floor((width - labels) / dot));
     const count = Math.ceil(size / perStrip);
     const pitch = steps * line + 10;
@@ -136,7 +139,7 @@ function activity(live, data) {
     const context = sized(raster, width, shownStrips * pitch);
     context.clearRect(0, 0, width, shownStrips * pitch);
     strips = { perStrip, pitch, dot, line, labels, size: Math.min(size, perStrip * shownStrips), steps };
-    context.font = `11px ${getComputedStyle(live).fontFamily}`;
+    context.font = font;
     context.textAlign = "right";
     context.textBaseline = "middle";
     for (let strip = 0; strip < shownStrips; strip++) {
@@ -224,9 +227,9 @@ function activity(live, data) {
   }
   const ordinal = (n) => `${n}${n === 2 ? "nd" : n === 3 ? "rd" : "th"}`;
 
-  function draw() {
+  const draw = inNextFrame(main, () => {
     const width = main.clientWidth;
-    if (!width || state.population === null) return;
+    if (state.population === null) return;
     const colour = colours(live);
     thumbs.forEach((thumb, sample) => {
       drawImage(thumb.canvas, sample, 34);
@@ -255,7 +258,7 @@ function activity(live, data) {
     image.setAttribute("aria-label", `input of sample ${state.sample}`);
     drawLogits();
     describe(s);
-  }
+  });
 
   // ---- pointer and keys
   maps.addEventListener("click", (event) => {

@@ -1,7 +1,7 @@
 // The map of the cores: choose the quantity that colours them, and point at a core or walk to it with the arrow
 // keys to see what it holds and how much of each limit that uses.
 
-const { make, makeSvg, choice, enhance, choosePopulation, onPopulation, drawAlways, clamp, short } = globalThis.live;
+const { make, makeSvg, choice, enhance, choosePopulation, onPopulation, inNextFrame, drawAlways, clamp, short } = globalThis.live;
 
 const COLOURS = 10;
 const [TILE_GAP, CHIP_GAP] = [0.4, 2.6]; // in cores
@@ -88,9 +88,8 @@ function coreMap(live, data) {
   // ---- drawing: one path per colour
   const mark = makeSvg("path", { class: "cursor", "vector-effect": "non-scaling-stroke" });
   const outline = makeSvg("path", { class: "outline", "vector-effect": "non-scaling-stroke" });
-  function draw() {
+  const draw = inNextFrame(drawing, () => {
     const width = drawing.clientWidth;
-    if (!width) return;
     const least = width < 600 ? 3.4 : 4.5;
     state.columns = clamp(Math.floor(width / (least * (wide + CHIP_GAP))), 1, chips.length);
     state.unit = Math.min(26, width / (state.columns * (wide + CHIP_GAP) - CHIP_GAP + 0.2));
@@ -129,7 +128,7 @@ function coreMap(live, data) {
     select();
     point();
     legend();
-  }
+  });
   function select() {
     const own = state.population === null ? [] : cores.filter((core) => core.population === state.population);
     outline.setAttribute("d", own.map((core) => square(place(core), state.unit > 8 ? -0.02 : 0.02)).join(""));
@@ -176,7 +175,7 @@ function coreMap(live, data) {
     const where = `chip ${core.chip}, mesh tile (${tile % places.width}, ${Math.floor(tile / places.width)}), its core ${slot % places.cores_per_tile}`;
     const facts = [
       ["Population", core.population],
-      ...(replicas[core.population] > 1 ? [["Replica", `${core.replica} of ${replicas[core.population]}`]] : []),
+      ...(replicas[core.population] > 1 ? [["Replica", `number ${core.replica} of ${replicas[core.population]}`]] : []),
       ["Holds", tileOf(core)],
       ["Place", where],
       ...data.quantities.filter((quantity) => !places.available[quantity.key]).map((quantity) => [

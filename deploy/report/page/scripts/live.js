@@ -59,17 +59,28 @@ function onPopulation(follow) {
   document.addEventListener("population", (event) => follow(event.detail.name));
 }
 
-/** Draw now, and whenever the element's width or the page's colours change. */
+/** A function that draws in the next frame, once however often it is called; not while the element is hidden. */
+function inNextFrame(element, draw) {
+  let isDue = false;
+  return () => {
+    if (isDue) return;
+    isDue = true;
+    requestAnimationFrame(() => {
+      isDue = false;
+      if (element.clientWidth) draw();
+    });
+  };
+}
+
+/** Draw whenever the element's width or the page's colours change, and when it is shown. */
 function drawAlways(element, draw) {
-  let width = -1;
+  let width = 0;
   new ResizeObserver(() => {
-    if (element.clientWidth === width) return;
+    if (element.clientWidth !== width) draw();
     width = element.clientWidth;
-    if (width) draw();
   }).observe(element);
-  const redraw = () => { if (element.clientWidth) draw(); };
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
-  new MutationObserver(redraw).observe(document.documentElement, { attributes: true, attributeFilter: ["data-theme"] });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+  new MutationObserver(draw).observe(document.documentElement, { attributes: true, attributeFilter: ["data-theme"] });
 }
 
 /** Colours of the style sheet as canvas needs them, by the names of their variables without "--". */
@@ -130,5 +141,5 @@ function niceStep(least) {
 }
 
 globalThis.live = {
-  make, makeSvg, button, choice, enhance, choosePopulation, onPopulation, drawAlways, colours, sized, shortened, clamp, short, perCent, niceStep,
+  make, makeSvg, button, choice, enhance, choosePopulation, onPopulation, inNextFrame, drawAlways, colours, sized, shortened, clamp, short, perCent, niceStep,
 };

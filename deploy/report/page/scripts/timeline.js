@@ -1,7 +1,7 @@
 // The timeline: zoom, pan, and a cursor that steps tick by tick, with the state of every stage at that tick.
 // Spans are flat lists of five: start, stop, activity, sample, edge.
 
-const { make, button, choice, enhance, choosePopulation, onPopulation, drawAlways, colours, sized, shortened, clamp, niceStep } = globalThis.live;
+const { make, button, choice, enhance, choosePopulation, onPopulation, inNextFrame, drawAlways, colours, sized, shortened, clamp, niceStep } = globalThis.live;
 
 const BUSY = 0;
 const ACTIVITY = ["busy", "starved", "blocked", "drained"];
@@ -36,7 +36,7 @@ function timeline(live, data) {
   const state = {
     from: 0, to: Math.max(data.ticks, 1), tick: clamp(data.first, 0, last), population: null, sample: -1, path: false, hover: null,
   };
-  const replicas = {};
+  const replicas = Object.create(null); // rows by population, of any name
   stages.forEach((stage, row) => (replicas[stage.population] ??= []).push(row));
   const rowOf = (population, sample) => replicas[population]?.[sample % replicas[population].length] ?? -1;
 
@@ -45,7 +45,7 @@ function timeline(live, data) {
     if (span.edge < 0) return "";
     const [source, target] = data.edges[span.edge];
     const what = span.activity === 2 ? "a free slot on " : "";
-    return `waits for ${what}${source} -> ${target} of sample ${span.sample}`;
+    return `waits for ${what}${source} → ${target} of sample ${span.sample}`;
   }
   function details(stage, span, tick) {
     switch (ACTIVITY[span.activity]) {
@@ -74,7 +74,7 @@ function timeline(live, data) {
     "Highlight", [["-1", "every sample"], ...Array.from({ length: data.samples }, (_, n) => [n, `sample ${n}`])],
     (value) => { state.sample = +value; if (+value >= 0) showSample(+value); draw(); },
   );
-  const pathBox = make("input", { type: "checkbox", onchange: () => { state.path = pathBox.checked; if (state.path) show(0, data.first); draw(); } });
+  const pathBox = make("input", { type: "checkbox", onchange: () => { state.path = pathBox.checked; if (state.path) show(0, data.first + 2); draw(); } });
   const tools = make("div", { class: "tools" },
     make("div", { class: "group", role: "group", "aria-label": "tick" },
       button("|‹", "First tick (Home)", () => go(0)), button("‹", "One tick back (left arrow)", () => go(state.tick - 1)),
@@ -118,9 +118,14 @@ function timeline(live, data) {
   const contentHeight = stages.length * rowHeight + axisHeight + 6;
   const viewHeight = () => Math.min(contentHeight, Math.max(260, Math.min(560, window.innerHeight * 0.65)));
 
-  function draw() {
+  let fitted = false;
+  const draw = inNextFrame(drawing, () => {
     width = drawing.clientWidth;
-    if (!width) return;
+    if (!fitted) { // at least four pixels per tick
+      fitted = true;
+      const fits = Math.floor((width * 0.8) / 4);
+      if (data.ticks > fits) show(state.tick - fits / 2, state.tick + fits / 2, false);
+    }
     const height = viewHeight();
     scroller.style.height = `${height}px`;
     spacer.style.height = `${contentHeight}px`;
@@ -230,7 +235,7 @@ function timeline(live, data) {
       context.fillText(shortened(context, stages[row].name, labels - 12), 4, rowTop(row) + rowHeight / 2);
     }
     context.restore();
-  }
+  });
 
   function centre(row, rowTop) {
     return rowTop(row) + rowHeight / 2;
@@ -281,6 +286,7 @@ function timeline(live, data) {
   }
 
   // ---- state at the cursor
+  const write = (node, text) => { if (node.textContent !== text) node.textContent = text; };
   function describe(words = "") {
     const count = [0, 0, 0, 0];
     let waiting = "";
@@ -288,10 +294,10 @@ function timeline(live, data) {
       const span = stage.spans.get(stage.spans.at(state.tick));
       count[span.activity] += 1;
       const { chip, sample, words: why } = rows[row];
-      chip.textContent = ACTIVITY[span.activity];
+      write(chip, ACTIVITY[span.activity]);
       chip.dataset.state = ACTIVITY[span.activity];
-      sample.textContent = span.sample < 0 ? "" : `sample ${span.sample}`;
-      why.textContent = details(stage, span, state.tick);
+      write(sample, span.sample < 0 ? "" : `sample ${span.sample}`);
+      write(why, details(stage, span, state.tick));
       if (!waiting && (span.activity === 1 || span.activity === 2)) waiting = sentence(stage, span, state.tick);
     });
     heading.textContent = `Tick ${state.tick} of ${data.ticks}`;
@@ -449,15 +455,7 @@ function timeline(live, data) {
     if (row >= 0 && live.clientWidth) reveal(row);
   });
 
-  let fitted = false;
-  drawAlways(drawing, () => {
-    if (!fitted) { // at least four pixels per tick
-      fitted = true;
-      const fits = Math.floor((drawing.clientWidth * 0.8) / 4);
-      if (data.ticks > fits) show(state.tick - fits / 2, state.tick + fits / 2, false);
-    }
-    draw();
-  });
+  drawAlways(drawing, draw);
   describe();
 }
 
