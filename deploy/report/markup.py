@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 
-VOID = frozenset({"br", "col", "hr", "link", "meta"})
+VOID = frozenset({"br", "col", "hr", "link", "meta", "wbr"})
 
 
 class Markup(str):
@@ -89,19 +90,17 @@ def per_cent(share: float) -> str:
     return f"{share:.0%}".replace("%", " %")
 
 
-def time_text(seconds: float) -> tuple[str, str]:
-    """A time as numeral and unit: microseconds, from 0.1 s on milliseconds."""
-    if seconds < 0.1:
-        return _three_digits(seconds * 1e6), "µs"
-    return _three_digits(seconds * 1e3), "ms"
+def time_texts(seconds: Sequence[float]) -> tuple[list[str], str]:
+    """Times as numerals, and their unit: microseconds, or milliseconds if one is 0.1 s or longer."""
+    scale, unit = (1e6, "µs") if max(seconds) < 0.1 else (1e3, "ms")
+    return [_three_digits(value * scale) for value in seconds], unit
 
 
-def energy_text(joules: float) -> tuple[str, str]:
-    """An energy as numeral and unit, in the largest unit of which it is at least one."""
-    for scale, unit in ((1, "J"), (1e-3, "mJ"), (1e-6, "µJ")):
-        if joules >= scale:
-            return _three_digits(joules / scale), unit
-    return _three_digits(joules / 1e-9), "nJ"
+def energy_texts(joules: Sequence[float]) -> tuple[list[str], str]:
+    """Energies as numerals, and their unit, the largest of which the largest energy is at least one."""
+    units = ((1.0, "J"), (1e3, "mJ"), (1e6, "µJ"), (1e9, "nJ"))
+    scale, unit = next(u for u in units if max(joules) * u[0] >= 1 or u is units[-1])
+    return [_three_digits(value * scale) for value in joules], unit
 
 
 def _three_digits(value: float) -> str:
@@ -121,6 +120,12 @@ def shape_text(shape: Iterable[int]) -> str:
 def shortened(name: str, most: int) -> str:
     """A text cut to a number of characters; callers put the whole text in a title."""
     return name if len(name) <= most else f"{name[: most - 1]}…"
+
+
+def breakable(name: str) -> Markup:
+    """A name that may go on in the next line after a dot, underscore or slash, but not within a number."""
+    places = r"(?<!\d)[._/](?=\w)|[._/](?=[^\W\d_])"
+    return Markup(re.sub(places, r"\g<0><wbr>", text(name)))
 
 
 def scrolling(*children: object) -> Markup:

@@ -58,11 +58,14 @@ class PopulationRecord(TypedDict):
 
 
 class SynapseRecord(TypedDict):
+    """An edge; ``weight_bits`` is the width of its largest weight, sign included."""
+
     source: str
     target: str
     operation: str
     alignment: AlignmentMethod
     slots: int
+    weight_bits: int
     exponent: int
 
 

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table as TerminalTable
 from typing_extensions import assert_never
 
-from deploy.report.markup import Markup, command_box, element, join, number
+from deploy.report.markup import Markup, breakable, command_box, element, join, number
 
 if TYPE_CHECKING:
     from hw_models.multicore.pipeline.pipeline_ticks import Activity
@@ -266,7 +266,9 @@ def _on_page(cell: Cell) -> str:
     match cell:
         case None:
             return ""
-        case str() | float() | int():
+        case str():
+            return breakable(cell)
+        case float() | int():
             return number(cell)
         case Tag():
             return element("span", cell.word, class_=f"kind {cell.word}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from deploy.report import svg_figures
 from deploy.report.array_findings import findings, headline, refusal_line, silicon
 from deploy.report.array_tables import (
     energy_table,
@@ -13,6 +12,7 @@ from deploy.report.array_tables import (
     waits_table,
 )
 from deploy.report.markup import NOTHING, Markup, details, element, fragment, join, scrolling
+from deploy.report.page import bars
 from deploy.report.page.pipeline_views import measured
 from deploy.report.page.view import View
 from deploy.report.pipeline_tables import comparison_table
@@ -53,7 +53,7 @@ def _array(report: Report) -> list[Markup]:
         *(element("p", sentence) for sentence in findings(on_array)),
         element("h3", "Cycles per sample"),
         legend,
-        scrolling(svg_figures.cycle_bars(on_array)),
+        bars.cycle_bars(on_array),
         *([_skipping(on_array)] if on_array["skipping_samples"] else []),
         element("p", silicon(on_array), class_="quiet"),
         details("Cycles of each mode by cause", waits_table(on_array).for_page()),

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from deploy.report.markup import (
     NOTHING,
     Markup,
     element,
-    energy_text,
+    energy_texts,
     fragment,
+    number,
     per_cent,
-    time_text,
+    time_texts,
 )
 from deploy.report.outputs import NO_ACCURACY, accuracy_text, output_sentences
-from deploy.report.page.bars import meter
+from deploy.report.page.bars import meter, stacked_bars
 from deploy.report.page.pipeline_views import measured
 from deploy.report.page.suggestions import other_changes, what_to_change
 from deploy.report.page.view import View
-from deploy.report.records import FidelityRecord, FitRecord, Report
+from deploy.report.records import FidelityRecord, FitRecord, PipelineRecord, Report
 
-_NO_DATA = "needs samples: compile again with --data NAME_OR_FILE"
+if TYPE_CHECKING:
+    from hw_models.multicore.pipeline.pipeline_ticks import Activity
+
+_SHOWN_STAGES = 3
+_DATA = ", followed by the name, file or folder of a data set."
 
 
 def overview(report: Report) -> Markup:
@@ -110,7 +116,7 @@ def _accuracy(report: Report) -> Markup:
     fidelity = report["fidelity"]
     question = "How accurate is it?"
     if fidelity is None:
-        return answer(question, None, *_missing("Accuracy"), kind="accuracy")
+        return answer(question, None, _missing("Accuracy"), kind="accuracy")
     basis = f"first {fidelity['samples']:,} test samples of {report['data']}"
     if fidelity["integer_accuracy"] is None:
         content: Iterable[Markup] = _outputs(fidelity)
@@ -144,14 +150,14 @@ def _outputs(fidelity: FidelityRecord) -> Iterator[Markup]:
 
 
 def _energy(report: Report) -> Markup:
-    question = "What energy per sample?"
+    question = "How much energy?"
     if not report["costs"]:
-        return answer(question, None, *_missing("Energy"), kind="energy")
-    energies = [cost["energy_per_sample_j"] for cost in report["costs"].values()]
+        return answer(question, None, _missing("Energy"), kind="energy")
+    energies, unit = energy_texts([c["energy_per_sample_j"] for c in report["costs"].values()])
     return answer(
         question,
         "estimate",
-        _by_profile(report, [("energy per sample", [energy_text(e) for e in energies])]),
+        _by_profile(report, [(f"{unit} per sample", energies)]),
         basis=measured(report),
         kind="energy",
     )
@@ -159,29 +165,28 @@ def _energy(report: Report) -> Markup:
 
 def _speed(report: Report) -> Markup:
     pipeline, costs = report["pipeline"], report["costs"].values()
+    interval = f"{pipeline['interval_ticks']:g}"
     ticks = element(
         "p",
         element("b", "Ticks, exact: "),
-        f"first result after {pipeline['first_latency_ticks']:,}, then one every "
-        f"{pipeline['interval_ticks']:g} (longest firing window: {pipeline['ideal_interval_ticks']:g}).",
+        f"first result after {pipeline['first_latency_ticks']:,}, then one every {interval} (longest firing "
+        f"window: {pipeline['ideal_interval_ticks']:g}).",
     )
     question = "How fast is it?"
     if not costs:
-        return answer(question, None, *_missing("Time"), ticks, kind="speed")
-    per_second = [(f"{1 / cost['interval_s']:,.0f}", "samples/s") for cost in costs]
-    latency = [time_text(cost["first_latency_s"]) for cost in costs]
-    interval = [time_text(cost["interval_s"]) for cost in costs]
+        in_ticks = figure(interval, "ticks between results")
+        return answer(question, "exact", in_ticks, ticks, _missing("Time"), kind="speed")
+    latencies, latency_unit = time_texts([cost["first_latency_s"] for cost in costs])
+    intervals, interval_unit = time_texts([cost["interval_s"] for cost in costs])
+    measures = [
+        ("samples per second", [number(1 / cost["interval_s"]) for cost in costs]),
+        (f"{latency_unit} from sample to result", latencies),
+        (f"{interval_unit} between results", intervals),
+    ]
     return answer(
         question,
         "estimate",
-        _by_profile(
-            report,
-            [
-                ("throughput", per_second),
-                ("latency of a sample", latency),
-                ("between results", interval),
-            ],
-        ),
+        _by_profile(report, measures),
         ticks,
         basis=measured(report),
         kind="speed",
@@ -195,14 +200,48 @@ def _stalls(report: Report) -> Markup:
         "Where does it stall?",
         "exact",
         figure(per_cent(pipeline["stall_share"]), "of the ticks, mean of all populations"),
+        _most_stalled(pipeline),
         element("p", f"{pipeline['explanation']}.", class_="clamped"),
         basis=f"steady state; with larger buffers alone, {per_cent(least)} at best",
         kind="stalling",
     )
 
 
-def _missing(what: str) -> Iterable[Markup]:
-    return figure("Unknown", "", size="medium"), element("p", f"{what} {_NO_DATA}.")
+def _most_stalled(pipeline: PipelineRecord) -> Markup:
+    """Steady shares of the stages that stall most; the input, which has nothing to compute, is left out."""
+    first = next(iter(pipeline["stages"]))
+    shares = {
+        stage: record["steady_shares"]
+        for stage, record in pipeline["stages"].items()
+        if stage != first
+    }
+    worst = sorted(shares, key=lambda stage: shares[stage]["busy"])[:_SHOWN_STAGES]
+    if not worst:
+        return NOTHING
+    shown: dict[Activity, str] = {
+        "busy": "busy",
+        "starved": "waits for spikes",
+        "blocked": "waits for a free slot",
+    }
+    percents = {s: {kind: 100 * share for kind, share in shares[s].items()} for s in worst}
+    legend = (
+        element("span", element("i", class_=kind), words)
+        for kind, words in shown.items()
+        if any(percents[stage][kind] for stage in worst)
+    )
+    return fragment(
+        stacked_bars(percents, list(shown), "%"),
+        element("div", *legend, class_="legend"),
+    )
+
+
+def _missing(what: str) -> Markup:
+    return fragment(
+        figure("Not measured", "", size="medium"),
+        element(
+            "p", f"{what} needs samples: compile again with ", element("code", "--data"), _DATA
+        ),
+    )
 
 
 def _pairs(rows: Sequence[tuple[str, str]]) -> Markup:
@@ -211,28 +250,21 @@ def _pairs(rows: Sequence[tuple[str, str]]) -> Markup:
     )
 
 
-def _by_profile(
-    report: Report, measures: Sequence[tuple[str, Sequence[tuple[str, str]]]]
-) -> Markup:
-    """One column per cost profile, one line per measure: (numeral, unit) of each profile."""
+def _by_profile(report: Report, measures: Sequence[tuple[str, Sequence[str]]]) -> Markup:
+    """One column per cost profile, one line per measure: its name with the unit, and a numeral each."""
     head = (element("th", profile, scope="col") for profile in report["costs"])
+    lines = (
+        element(
+            "tr",
+            element("th", name, scope="row"),
+            *(element("td", value) for value in values),
+        )
+        for name, values in measures
+    )
     return element(
         "table",
         element("thead", element("tr", element("th", "cost profile", scope="col"), *head)),
-        element(
-            "tbody",
-            *(
-                element(
-                    "tr",
-                    element("th", name, scope="row"),
-                    *(
-                        element("td", element("b", value), " ", element("span", unit))
-                        for value, unit in values
-                    ),
-                )
-                for name, values in measures
-            ),
-        ),
+        element("tbody", *lines),
         class_="profiles",
     )
 

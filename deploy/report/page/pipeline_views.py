@@ -15,7 +15,7 @@ from deploy.report.markup import (
     per_cent,
     scrolling,
 )
-from deploy.report.max_pooling import max_pooling_sentence
+from deploy.report.page import bars
 from deploy.report.page.view import View
 from deploy.report.pipeline_tables import (
     alignments_table,
@@ -77,20 +77,6 @@ def designs(report: Report) -> Markup:
     )
 
 
-def graph(report: Report) -> Markup:
-    cost = max_pooling_sentence(report)
-    return fragment(
-        element(
-            "p",
-            "Each square is one timestep. An edge shows its linear map and the slots D of its alignment "
-            "buffer. Heavy outlines and edges mark the cycle that sets the interval.",
-            class_="quiet",
-        ),
-        scrolling(svg_figures.layer_graph(report)),
-        NOTHING if cost is None else element("p", f"{cost[0].upper()}{cost[1:]}."),
-    )
-
-
 def stalls(report: Report) -> Markup:
     ticks = report["pipeline"]["link_ticks"]
     return fragment(
@@ -102,7 +88,7 @@ def stalls(report: Report) -> Markup:
             class_="quiet",
         ),
         _legend(_ACTIVITY_MEANING),
-        scrolling(svg_figures.stall_bars(report)),
+        bars.stall_bars(report),
         details(
             "Stage by stage, with the stalls of the steady state", stages_table(report).for_page()
         ),
@@ -116,7 +102,7 @@ def times(report: Report) -> Markup:
     for profile, cost in report["costs"].items():
         parts += [
             element("h3", f"{profile}: {number(cost['interval_s'] * 1e6)} µs per sample"),
-            scrolling(svg_figures.time_bars(cost["times"])),
+            bars.time_bars(cost["times"]),
             element("p", _without_barrier(cost, report["asynchronous"][profile])),
             details("Who sets the pace", pace_table(cost).for_page()),
         ]
@@ -243,13 +229,6 @@ LIMIT = View(
     standing="exact",
     basis=lambda report: "steady state",
     render=limit,
-)
-GRAPH = View(
-    id="graph",
-    title="Layer graph",
-    standing="exact",
-    basis=lambda report: "as mapped",
-    render=graph,
 )
 TIMELINE = View(id="timeline", title="Timeline", standing="exact", basis=run_shown, render=timeline)
 STALLS = View(

@@ -14,13 +14,14 @@ def what_to_change(report: Report) -> Markup:
     suggestions = report["suggestions"]
     heading = element("div", element("h2", "What to change?"), class_="heading")
     if not suggestions:
-        why = f"No single change that was tried is better. {_sentence(report['pipeline']['explanation'])}"
+        reason = _capitalised(report["pipeline"]["explanation"])
+        why = f"Nothing: no single change that was tried is better. {reason}."
         return element("section", heading, element("p", why), class_="answer change")
     best = suggestions[0]
     return element(
         "section",
         heading,
-        element("p", element("b", _sentence(best["change"])), class_="figure medium"),
+        element("p", element("b", _capitalised(best["change"])), class_="figure medium"),
         command_box(best["command"]),
         element(
             "dl",
@@ -43,12 +44,12 @@ def other_changes(report: Report) -> Markup:
     table = tabulate(
         "other changes",
         others,
-        sentences("Change", "change", lambda s: _sentence(s["change"])),
+        sentences("Change", "change", lambda s: _capitalised(s["change"])),
         numbers("ticks between results", "ticks", lambda s: s["gives"]["interval_ticks"]),
         numbers(f"µs between results{profiles}", "us", lambda s: _lines(s["gives"]["interval_us"])),
         numbers(f"nJ per sample{profiles}", "nJ", lambda s: _lines(s["gives"]["energy_nj"])),
         numbers("cores", "cores", lambda s: s["gives"]["num_cores"]),
-        names("accuracy", "accuracy", lambda s: _accuracy(report["measures"], s)),
+        names("accuracy, training images", "accuracy", lambda s: _accuracy(report["measures"], s)),
         names("Command", None, lambda s: Command(s["command"])),
     )
     return element(
@@ -66,36 +67,42 @@ def _lines(by_profile: dict[str, float]) -> Lines | None:
 def _effects(before: MeasuresRecord, suggestion: SuggestionRecord) -> Iterator[tuple[str, Markup]]:
     """What a suggestion changes: each measure with its unit, and its values before and after."""
     after = suggestion["gives"]
-    yield "ticks between results", _change(before["interval_ticks"], after["interval_ticks"])
+    ticks, fewer = before["interval_ticks"], after["interval_ticks"]
+    yield "ticks between results", _change(f"{ticks:g}", f"{fewer:g}", fewer < ticks)
     yield from _by_profile("µs between results", before["interval_us"], after["interval_us"])
     yield from _by_profile("nJ per sample", before["energy_nj"], after["energy_nj"])
-    yield "cores", _change(before["num_cores"], after["num_cores"])
-    yield "accuracy", fragment(_accuracy(before, suggestion))
+    yield "cores", _numbers(before["num_cores"], after["num_cores"])
+    if before["num_chips"] != after["num_chips"]:
+        yield "chips", _numbers(before["num_chips"], after["num_chips"])
+    basis = "" if suggestion["keeps_integers"] else ", training images"
+    yield f"accuracy{basis}", fragment(_accuracy(before, suggestion))
 
 
 def _by_profile(
     measure: str, before: dict[str, float], after: dict[str, float]
 ) -> Iterator[tuple[str, Markup]]:
     for profile in after:
-        yield f"{measure}, {profile}", _change(before[profile], after[profile])
+        yield f"{measure}, {profile}", _numbers(before[profile], after[profile])
+
+
+def _numbers(before: float, after: float) -> Markup:
+    return _change(number(before), number(after), after < before)
 
 
 def _accuracy(before: MeasuresRecord, suggestion: SuggestionRecord) -> str:
     after = suggestion["gives"]
     if suggestion["keeps_integers"]:
-        return "the same: equal integers"
+        return "as now, equal integers"
     if before["accuracy"] is None or after["accuracy"] is None:
         return "not measured"
-    return f"{before['accuracy']:.2%} → {after['accuracy']:.2%} on training images"
+    return f"{before['accuracy']:.2%} → {after['accuracy']:.2%}"
 
 
-def _change(before: float, after: float) -> Markup:
-    if number(before) == number(after):
-        return fragment(number(before))
-    kind = "better" if after < before else "worse"
-    return fragment(number(before), " → ", element("b", number(after), class_=kind))
+def _change(before: str, after: str, is_better: bool) -> Markup:
+    if before == after:
+        return fragment(after, element("span", " as now", class_="quiet"))
+    return fragment(before, " → ", element("b", after, class_="better" if is_better else "worse"))
 
 
-def _sentence(words: str) -> str:
-    """With a capital letter and a full stop."""
-    return f"{words[:1].upper()}{words[1:]}."
+def _capitalised(words: str) -> str:
+    return words[:1].upper() + words[1:]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from deploy.report.page.array_views import COMPARISON
 from deploy.report.page.first_screen import OVERVIEW
 from deploy.report.page.hardware_views import CORES, SENSITIVITY, SOURCES
+from deploy.report.page.layer_graph import GRAPH
 from deploy.report.page.live.activity_map import ACTIVITY
 from deploy.report.page.live.core_map import CORE_MAP
 from deploy.report.page.live.design_plot import DESIGN_PLOT
@@ -13,7 +14,6 @@ from deploy.report.page.live.timeline import TIMELINE
 from deploy.report.page.pipeline_views import (
     ALIGNMENTS,
     DESIGNS,
-    GRAPH,
     LIMIT,
     PATHS,
     STALLS,
