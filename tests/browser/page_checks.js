@@ -111,7 +111,8 @@ function small(least) {
   for (const element of shownElements("body *")) {
     const hasText = [...element.childNodes].some((node) => node.nodeType === Node.TEXT_NODE && node.data.trim());
     if (!hasText) continue;
-    const scale = element instanceof SVGGraphicsElement ? Math.abs(element.getScreenCTM().a) : 1;
+    const matrix = element instanceof SVGGraphicsElement ? element.getScreenCTM() : { a: 1, b: 0 };
+    const scale = Math.hypot(matrix.a, matrix.b); // of a turned text, too
     const size = parseFloat(getComputedStyle(element).fontSize) * scale;
     if (size < least - 0.05) found.push(`${name(element)} has letters of ${size.toFixed(1)} px`);
   }
@@ -223,4 +224,22 @@ function remember() {
 
 function unanswered() {
   return JSON.stringify(state()) === window.stateBefore ? [name(document.activeElement)] : [];
+}
+
+// Words of the page that a reader does not see, or all of them; those that only make sense with scripts left out.
+function hiddenWords() {
+  const words = (text) => text.toLowerCase().replace(/[\u200b\u00ad]/g, "").match(/[\p{L}\p{N}]+/gu) ?? [];
+  const whole = document.body.cloneNode(true);
+  for (const element of whole.querySelectorAll("script, style, template, title, desc, .scripted-only")) element.remove();
+  for (const element of whole.querySelectorAll("wbr")) element.remove();
+  const shown = new Set(words(document.body.innerText));
+  for (const text of document.querySelectorAll("svg text")) {
+    if (isShown(text)) words(text.textContent).forEach((word) => shown.add(word));
+  }
+  const walker = document.createTreeWalker(whole, NodeFilter.SHOW_TEXT);
+  const missing = new Set();
+  while (walker.nextNode()) {
+    for (const word of words(walker.currentNode.data)) if (!shown.has(word)) missing.add(word);
+  }
+  return [...missing];
 }
