@@ -151,13 +151,13 @@ function colourBehind(element) {
 }
 
 // Texts of drawings whose contrast is below WCAG AA; axe-core looks at HTML text alone.
-// The window must be as tall as the page, since a browser answers only for points in its window.
 function faint() {
   const found = [];
   for (const text of shownElements("svg text")) {
     const style = getComputedStyle(text);
     const colour = channels(style.fill);
     if (!colour || !text.textContent.trim()) continue;
+    text.scrollIntoView({ block: "center", inline: "center", behavior: "instant" }); // else nothing is known of it
     const behind = colourBehind(text);
     const opacity = colour.alpha * parseFloat(style.fillOpacity) * parseFloat(style.opacity);
     const mixed = {};
@@ -193,8 +193,8 @@ function moving() {
 // What the Tab key has reached so far, and which of it shows no sign that it has the focus.
 function noteFocus() {
   window.reachedByTab ??= new Set();
-  const focused = document.activeElement;
-  if (focused === document.body || window.reachedByTab.has(focused)) return ["the end"];
+  const focused = document.activeElement; // the page itself between the last control and the first
+  if (window.reachedByTab.has(focused)) return ["the end"];
   window.reachedByTab.add(focused);
   return [];
 }
@@ -204,6 +204,7 @@ function unreached() {
 }
 
 function unmarkedFocus() {
+  if (document.activeElement === document.body) return [];
   const style = getComputedStyle(document.activeElement);
   const hasOutline = style.outlineStyle !== "none" && parseFloat(style.outlineWidth) > 0;
   return hasOutline || style.boxShadow !== "none" ? [] : [name(document.activeElement)];
@@ -242,4 +243,8 @@ function hiddenWords() {
     for (const word of words(walker.currentNode.data)) if (!shown.has(word)) missing.add(word);
   }
   return [...missing];
+}
+
+function hiddenSections() {
+  return [...document.querySelectorAll("section, details > *")].filter((part) => !isShown(part)).map(name);
 }

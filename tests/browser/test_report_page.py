@@ -44,7 +44,6 @@ def test_it_is_accessible(browser, report_page, width, scheme):
     with opened(browser, report_page.path, width=width, scheme=scheme) as shown:
         shown.show_all()
         assert shown.accessibility_faults() == []
-        shown.make_as_tall_as_the_page()
         assert shown.faults("faint()") == []
 
 
@@ -71,16 +70,13 @@ def test_arrow_keys_walk_through_the_tabs(browser, report_page):
 def test_all_is_readable_on_paper_and_without_scripts(browser, report_page):
     """What the tabs and details hold, but for hints on what scripts do."""
     with opened(browser, report_page.path, java_script_enabled=False) as shown:
-        shown.page.evaluate(
-            "for (const part of document.querySelectorAll('details')) part.open = true"
-        )
+        shown.open_details()
         assert shown.faults("hiddenWords()") == []
         assert shown.faults("outside()") == []
     with opened(browser, report_page.path) as shown:
-        sections = "[...document.querySelectorAll('section')].filter(s => !s.checkVisibility()).map(s => s.id)"
         shown.page.emulate_media(media="print")
-        assert shown.page.evaluate(sections) == []
         shown.resize(_PAPER_WIDTH)
+        assert shown.faults("hiddenSections()") == []
         assert shown.faults("outside()") == []
         assert shown.faults("scrollers()") == []
 
