@@ -48,7 +48,7 @@ def _size(refusal: RefusalRecord) -> Markup:
         *size,
         element("p", refusal["reason"], class_="callout"),
         basis=name,
-        kind="fit",
+        kind="refused",
     )
 
 
@@ -66,7 +66,7 @@ def _what_fits(refusal: RefusalRecord) -> Markup:
         heading,
         element("p", element("b", _capitalised(best["change"])), class_="figure medium"),
         command_box(best["command"]),
-        element("p", f"{_size_of(best)}. Integers other than as now are not measured here."),
+        element("p", f"{_size_of(best)}. Compile it to see its accuracy and its time."),
         class_="answer change",
     )
 
