@@ -376,7 +376,7 @@ def test_a_network_that_does_not_fit_says_by_how_much_and_what_would(refusal):
         '<h1>model.<wbr>pt on small</h1><span class="verdict refused">does not fit</span>' in html
     )
     assert "Does it fit?exactNo 806 cores of 640" in shown
-    assert "It needs 126 % of the target's cores: 166 too many." in shown
+    assert "It needs 126 % of the target's cores, or 7 chips of 128 cores." in shown
     assert "Why not?The network needs 806 cores, 166 more than the 640 of small." in shown
     assert "What to change?One slot in every buffer compile --slots 1Copy" in shown.replace(
         "buffercompile", "buffer compile"
@@ -385,7 +385,7 @@ def test_a_network_that_does_not_fit_says_by_how_much_and_what_would(refusal):
     assert "Weights of <4> bitsno: the network needs 700 cores" in shown
     assert refusal["command"] in words(section(html, "command"))
     table = words(section(html, "populations"))
-    assert "stemspiking316×8×8800" in table
+    assert "stemspiking316×8×81,024800" in table
 
 
 def test_a_refusal_without_a_remedy_says_so(refusal):

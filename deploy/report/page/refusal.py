@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import ceil, prod
+
 from deploy.report.markup import (
     NOTHING,
     Markup,
@@ -42,6 +44,7 @@ def overview(record: RefusalRecord) -> Markup:
             _all_changes(record),
             class_="answers",
         ),
+        element("p", "Nothing was written, and an earlier build stays as it is.", class_="quiet"),
     )
 
 
@@ -53,16 +56,18 @@ def _fit(record: RefusalRecord) -> Markup:
     if needed is None:
         missing = element("p", no, " not on any number of cores", class_="figure large")
         return answer("Does it fit?", "exact", missing, basis=basis, kind="fit")
-    over = needed / available
+    over, chips_needed = needed / available, ceil(needed / record["cores_per_chip"])
     return answer(
         "Does it fit?",
         "exact",
         element(
             "p", no, " ", element("b", f"{needed:,}"), f" cores of {available:,}", class_="figure large"
         ),
-        element("p", f"It needs {per_cent(over)} of the target's cores: {needed - available:,} too many.")
-        if over > 1
-        else NOTHING,
+        element(
+            "p",
+            f"It needs {per_cent(over)} of the target's cores, or {chips_needed:,} chips of "
+            f"{record['cores_per_chip']:,} cores.",
+        ),
         meter(available / needed),
         basis=f"{basis}; the bar shows the share of the network that fits",
         kind="fit",
@@ -136,6 +141,7 @@ def populations(record: RefusalRecord) -> Markup:
         names("kind", "kind", lambda p: p["kind"]),
         numbers("T", "T", lambda p: p["timesteps"]),
         numbers("shape", "shape", lambda p: shape_text(p["shape"])),
+        numbers("neurons", "neurons", lambda p: prod(p["shape"])),
         *([numbers("cores needed", "cores", cores)] if most else []),
     )
     return scrolling(table.for_page())
