@@ -44,7 +44,7 @@ def overview(record: RefusalRecord) -> Markup:
             _all_changes(record),
             class_="answers",
         ),
-        element("p", "Nothing was written, and an earlier build stays as it is.", class_="quiet"),
+        element("p", "No build was written, and an earlier one stays as it is.", class_="quiet"),
     )
 
 
