@@ -48,6 +48,7 @@ HDF5_FILE = FileKind("an HDF5 file", (b"\x89HDF\r\n\x1a\n",))
 PNG_FILE = FileKind("a PNG picture", (b"\x89PNG\r\n\x1a\n",))
 SVG_FILE = FileKind("an SVG picture", (b"<!DOCTYPE svg",))
 HTML_PAGE = FileKind("an HTML page", (b"<!doctype html>",))
+REPORT_PAGE = FileKind("a page of ours", (b"<!doctype html>", b"Content-Security-Policy"))
 ANY_FILE = FileKind("a file")
 
 

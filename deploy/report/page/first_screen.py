@@ -31,8 +31,6 @@ _DATA = ", followed by the name, file or folder of a data set."
 
 def overview(report: Report) -> Markup:
     """Six answers, and what to do next."""
-    if "fit" not in report:  # until report_document fills the fields of version 3
-        return element("p", _lead(report), class_="lead")
     return fragment(
         element("p", _lead(report), class_="lead"),
         element(
@@ -89,6 +87,7 @@ def _lead(report: Report) -> str:
 def _fit(fit: FitRecord) -> Markup:
     tightest = fit["tightest"]
     chips = f"{fit['num_chips']:,} chip{'s' * (fit['num_chips'] > 1)}"
+    available = fit["num_chips"] * fit["cores_per_chip"]
     share = tightest["used"] / tightest["available"]
     return answer(
         "Does it fit?",
@@ -98,7 +97,7 @@ def _fit(fit: FitRecord) -> Markup:
             element("b", "Yes", class_="yes"),
             " ",
             element("b", f"{fit['num_cores']:,}"),
-            f" of {fit['available_cores']:,} cores, {chips}",
+            f" of {available:,} cores, {chips}",
             class_="figure large",
         ),
         element(
@@ -107,7 +106,7 @@ def _fit(fit: FitRecord) -> Markup:
             f"{tightest['used']:,} of {tightest['available']:,} ({per_cent(share)})",
         ),
         meter(share),
-        basis=f"{fit['cores_per_chip']:,} cores per chip, up to {fit['available_chips']:,} chips",
+        basis=f"{fit['cores_per_chip']:,} cores per chip, at most {fit['available_chips']:,} chips",
         kind="fit",
     )
 
@@ -158,9 +157,21 @@ def _energy(report: Report) -> Markup:
         question,
         "estimate",
         _by_profile(report, [(f"{unit} per sample", energies)]),
+        element("p", _largest_part(report), class_="quiet"),
         basis=measured(report),
         kind="energy",
     )
+
+
+def _largest_part(report: Report) -> str:
+    """The event that takes most energy under each cost profile."""
+    parts = []
+    for profile, cost in report["costs"].items():
+        energies = cost["energy_by_event_j"]
+        event = max(energies, key=energies.__getitem__)
+        share = energies[event] / cost["energy_per_sample_j"] if cost["energy_per_sample_j"] else 0
+        parts.append(f"{event} {per_cent(share)} ({profile})")
+    return f"Most of it: {', '.join(parts)}"
 
 
 def _speed(report: Report) -> Markup:

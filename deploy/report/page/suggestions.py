@@ -40,6 +40,7 @@ def other_changes(report: Report) -> Markup:
     others = report["suggestions"][1:]
     if not others:
         return NOTHING
+    unjudged = report["measures"]["accuracy"] is None
     profiles = f" ({', '.join(report['costs'])})" if len(report["costs"]) > 1 else ""
     table = tabulate(
         "other changes",
@@ -49,7 +50,11 @@ def other_changes(report: Report) -> Markup:
         numbers(f"µs between results{profiles}", "us", lambda s: _lines(s["gives"]["interval_us"])),
         numbers(f"nJ per sample{profiles}", "nJ", lambda s: _lines(s["gives"]["energy_nj"])),
         numbers("cores", "cores", lambda s: s["gives"]["num_cores"]),
-        names("accuracy, training images", "accuracy", lambda s: _accuracy(report["measures"], s)),
+        names(
+            "results" if unjudged else "accuracy, test samples",
+            "",
+            lambda s: _accuracy(report["measures"], s),
+        ),
         names("Command", None, lambda s: Command(s["command"])),
     )
     return element(
@@ -69,20 +74,39 @@ def _effects(before: MeasuresRecord, suggestion: SuggestionRecord) -> Iterator[t
     after = suggestion["gives"]
     ticks, fewer = before["interval_ticks"], after["interval_ticks"]
     yield "ticks between results", _change(f"{ticks:g}", f"{fewer:g}", fewer < ticks)
-    yield from _by_profile("µs between results", before["interval_us"], after["interval_us"])
-    yield from _by_profile("nJ per sample", before["energy_nj"], after["energy_nj"])
+    if after["interval_us"]:
+        yield "µs between results", _by_profile(before["interval_us"], after["interval_us"])
+        first = before["first_latency_us"], after["first_latency_us"]
+        yield "µs from sample to result", _by_profile(*first)
+    if after["energy_nj"]:
+        yield "nJ per sample", _by_profile(before["energy_nj"], after["energy_nj"])
     yield "cores", _numbers(before["num_cores"], after["num_cores"])
     if before["num_chips"] != after["num_chips"]:
         yield "chips", _numbers(before["num_chips"], after["num_chips"])
-    basis = "" if suggestion["keeps_integers"] else ", training images"
-    yield f"accuracy{basis}", fragment(_accuracy(before, suggestion))
+    yield _judged(before, suggestion), fragment(_accuracy(before, suggestion))
 
 
-def _by_profile(
-    measure: str, before: dict[str, float], after: dict[str, float]
-) -> Iterator[tuple[str, Markup]]:
-    for profile in after:
-        yield f"{measure}, {profile}", _numbers(before[profile], after[profile])
+def _judged(before: MeasuresRecord, suggestion: SuggestionRecord) -> str:
+    """What stays or changes with the integers."""
+    if before["accuracy"] is None:
+        return "results"
+    return "accuracy" if suggestion["keeps_integers"] else "accuracy, test samples"
+
+
+def _by_profile(before: dict[str, float], after: dict[str, float]) -> Markup:
+    """One line per cost profile."""
+    several = len(after) > 1
+    return fragment(
+        *(
+            element(
+                "span",
+                _numbers(before[profile], value),
+                element("span", f" {profile}", class_="quiet") if several else NOTHING,
+                class_="of-profile",
+            )
+            for profile, value in after.items()
+        )
+    )
 
 
 def _numbers(before: float, after: float) -> Markup:
@@ -92,9 +116,9 @@ def _numbers(before: float, after: float) -> Markup:
 def _accuracy(before: MeasuresRecord, suggestion: SuggestionRecord) -> str:
     after = suggestion["gives"]
     if suggestion["keeps_integers"]:
-        return "as now, equal integers"
+        return "as now, equal spikes"
     if before["accuracy"] is None or after["accuracy"] is None:
-        return "not measured"
+        return "other spikes, not measured"
     return f"{before['accuracy']:.2%} → {after['accuracy']:.2%}"
 
 
