@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,8 +17,8 @@ SCREENSHOTS = "QAC_DEPLOY_SCREENSHOTS"
 SCHEMES = ("light", "dark")
 WIDTHS = (390, 768, 1280, 1920)
 _HEIGHT = 800
-_TALLEST = 16_000
 _MOST_STOPS = 300
+_AXE_OPTIONS = {"resultTypes": ["violations"]}
 _OPERATED = "button:not([role=tab]), summary, select, input, [role=slider], a[href]"
 _KEY = """control => ({
     SELECT: "ArrowDown", INPUT: control.type === "checkbox" ? "Space" : "ArrowRight",
@@ -37,6 +36,10 @@ def started_browser() -> Iterator[Browser]:
         browser.close()
 
 
+def _calls(check: str) -> str:
+    return f"(() => {{ {CHECKS}\nreturn {check}; }})()"
+
+
 @dataclass
 class Opened:
     """A page in a window of its own, and what it said and asked for since it was opened."""
@@ -47,62 +50,66 @@ class Opened:
 
     def faults(self, check: str) -> list[str]:
         """Call a function of ``page_checks.js``, such as ``outside()``."""
-        return self.page.evaluate(f"(() => {{ {CHECKS}\nreturn {check}; }})()")
+        return self.page.evaluate(_calls(check))
 
     def resize(self, width: int, height: int = _HEIGHT) -> None:
         self.page.set_viewport_size({"width": width, "height": height})
 
-    def make_as_tall_as_the_page(self) -> None:
-        height = self.page.evaluate("document.documentElement.scrollHeight")
-        self.resize(self.page.viewport_size["width"], min(height, _TALLEST))
-
-    def parts(self) -> Iterator[str]:
-        """Show each tab in turn, with all its details open; a page without tabs is one part."""
+    def tabs(self) -> Iterator[str]:
+        """Show each tab in turn; a page without tabs is one."""
         tabs = self.page.get_by_role("tab")
         for index in range(max(tabs.count(), 1)):
             label = "page"
             if tabs.count():
                 label = tabs.nth(index).inner_text()
                 tabs.nth(index).click()
-            self.page.evaluate(
-                "for (const d of document.querySelectorAll('details')) d.open = true"
-            )
             yield label
 
-    def faults_of_parts(self, check: str) -> list[str]:
-        return [f"{part}: {fault}" for part in self.parts() for fault in self.faults(check)]
+    def show_all(self) -> None:
+        """Show all tabs one below the other, each drawn as it is when chosen, and open all details."""
+        for _ in self.tabs():
+            pass
+        panels = "document.querySelectorAll('[role=tabpanel]')"
+        self.page.evaluate(f"for (const panel of {panels}) panel.hidden = false")
+        self.open_details()
+
+    def open_details(self) -> None:
+        """As a reader does, with or without scripts."""
+        details = "document.querySelectorAll('details')"
+        self.page.evaluate(f"for (const part of {details}) part.open = true")
 
     def accessibility_faults(self) -> list[str]:
-        """Findings of axe-core that it calls serious or critical."""
+        """Findings of axe-core that it calls serious or critical.
+
+        It takes ``color`` for the colour of a text in a drawing, whose colour is its ``fill``: ``faint()`` of
+        ``page_checks.js`` measures the contrast of those.
+        """
         return [
-            f"{part}: {found['id']} ({found['impact']}): {node['html'][:160]}: {node['failureSummary']}"
-            for part in self.parts()
-            for found in Axe().run(self.page).response["violations"]
+            f"{found['id']} ({found['impact']}): {node['html'][:160]}: {node['failureSummary']}"
+            for found in Axe().run(self.page, options=_AXE_OPTIONS).response["violations"]
             if found["impact"] in ("serious", "critical")
             for node in found["nodes"]
+            if not (found["id"] == "color-contrast" and node["html"].startswith("<text"))
         ]
 
     def keyboard_faults(self) -> list[str]:
-        """Controls of a part that the Tab key does not reach, or that do not show that they have the focus."""
+        """Controls of a tab that the Tab key does not reach, or that show no sign of having the focus."""
         faults = []
-        for part in self.parts():
+        for tab in self.tabs():
             self.page.evaluate("reachedByTab = new Set(); document.activeElement.blur()")
             for _ in range(_MOST_STOPS):
                 self.page.keyboard.press("Tab")
-                if self.faults("noteFocus()"):
+                stop, unmarked = self.page.evaluate(_calls("[noteFocus(), unmarkedFocus()]"))
+                if stop:
                     break
-                faults += [
-                    f"{part}: no mark on {found}" for found in self.faults("unmarkedFocus()")
-                ]
-            faults += [
-                f"{part}: Tab does not reach {found}" for found in self.faults("unreached()")
-            ]
+                faults += [f"{tab}: no mark on {found}" for found in unmarked]
+            faults += [f"{tab}: Tab does not reach {found}" for found in self.faults("unreached()")]
         return faults
 
     def dead_controls(self) -> list[str]:
-        """Controls of a part on which the key that operates them changes nothing."""
+        """Controls of a tab on which the key that operates them changes nothing."""
         faults = []
-        for part in self.parts():
+        for tab in self.tabs():
             controls = self.page.locator(_OPERATED)
             for index in range(controls.count()):
                 control = controls.nth(index)
@@ -111,7 +118,7 @@ class Opened:
                 control.focus()
                 self.faults("remember()")
                 self.page.keyboard.press(control.evaluate(_KEY))
-                faults += [f"{part}: no answer of {found}" for found in self.faults("unanswered()")]
+                faults += [f"{tab}: no answer of {found}" for found in self.faults("unanswered()")]
         return faults
 
     def photograph(self, path: Path, *, full: bool) -> None:
@@ -147,11 +154,6 @@ def opened(
         yield shown
     finally:
         context.close()
-
-
-def words(text: str) -> set[str]:
-    """The words of a text, for a comparison that does not depend on layout."""
-    return set(re.findall(r"\w[\w.,%]*", text.casefold()))
 
 
 def screenshot_folder(otherwise: Path) -> Path:

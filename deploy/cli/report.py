@@ -71,10 +71,10 @@ def _print_difference(a: Path, b: Path, out: Path | None, *, as_json: bool) -> N
     from deploy.build.load import load_report_and_digests
     from deploy.report.difference.difference import Side, difference
     from deploy.report.difference.terminal import print_difference
-    from toolchain.files.whole_files import HTML_PAGE, require_replaceable_file, whole_file
+    from toolchain.files.whole_files import REPORT_PAGE, require_replaceable_file, whole_file
 
     if out is not None:
-        require_replaceable_file(out, HTML_PAGE)
+        require_replaceable_file(out, REPORT_PAGE)
     sides = []
     for build in (a, b):
         document, digests = load_report_and_digests(build)
@@ -83,7 +83,7 @@ def _print_difference(a: Path, b: Path, out: Path | None, *, as_json: bool) -> N
     if out is not None:
         from deploy.report.difference.page import render_difference
 
-        with whole_file(out, HTML_PAGE) as part:
+        with whole_file(out, REPORT_PAGE) as part:
             part.write_text(render_difference(found), encoding="utf-8")
     if as_json:
         print_json(found)

@@ -111,7 +111,8 @@ function small(least) {
   for (const element of shownElements("body *")) {
     const hasText = [...element.childNodes].some((node) => node.nodeType === Node.TEXT_NODE && node.data.trim());
     if (!hasText) continue;
-    const scale = element instanceof SVGGraphicsElement ? Math.abs(element.getScreenCTM().a) : 1;
+    const matrix = element instanceof SVGGraphicsElement ? element.getScreenCTM() : { a: 1, b: 0 };
+    const scale = Math.hypot(matrix.a, matrix.b); // of a turned text, too
     const size = parseFloat(getComputedStyle(element).fontSize) * scale;
     if (size < least - 0.05) found.push(`${name(element)} has letters of ${size.toFixed(1)} px`);
   }
@@ -150,13 +151,13 @@ function colourBehind(element) {
 }
 
 // Texts of drawings whose contrast is below WCAG AA; axe-core looks at HTML text alone.
-// The window must be as tall as the page, since a browser answers only for points in its window.
 function faint() {
   const found = [];
   for (const text of shownElements("svg text")) {
     const style = getComputedStyle(text);
     const colour = channels(style.fill);
     if (!colour || !text.textContent.trim()) continue;
+    text.scrollIntoView({ block: "center", inline: "center", behavior: "instant" }); // else nothing is known of it
     const behind = colourBehind(text);
     const opacity = colour.alpha * parseFloat(style.fillOpacity) * parseFloat(style.opacity);
     const mixed = {};
@@ -192,8 +193,8 @@ function moving() {
 // What the Tab key has reached so far, and which of it shows no sign that it has the focus.
 function noteFocus() {
   window.reachedByTab ??= new Set();
-  const focused = document.activeElement;
-  if (focused === document.body || window.reachedByTab.has(focused)) return ["the end"];
+  const focused = document.activeElement; // the page itself between the last control and the first
+  if (window.reachedByTab.has(focused)) return ["the end"];
   window.reachedByTab.add(focused);
   return [];
 }
@@ -203,6 +204,7 @@ function unreached() {
 }
 
 function unmarkedFocus() {
+  if (document.activeElement === document.body) return [];
   const style = getComputedStyle(document.activeElement);
   const hasOutline = style.outlineStyle !== "none" && parseFloat(style.outlineWidth) > 0;
   return hasOutline || style.boxShadow !== "none" ? [] : [name(document.activeElement)];
@@ -223,4 +225,26 @@ function remember() {
 
 function unanswered() {
   return JSON.stringify(state()) === window.stateBefore ? [name(document.activeElement)] : [];
+}
+
+// Words of the page that a reader does not see, or all of them; those that only make sense with scripts left out.
+function hiddenWords() {
+  const words = (text) => text.toLowerCase().replace(/[\u200b\u00ad]/g, "").match(/[\p{L}\p{N}]+/gu) ?? [];
+  const whole = document.body.cloneNode(true);
+  for (const element of whole.querySelectorAll("script, style, template, title, desc, .scripted-only")) element.remove();
+  for (const element of whole.querySelectorAll("wbr")) element.remove();
+  const shown = new Set(words(document.body.innerText));
+  for (const text of document.querySelectorAll("svg text")) {
+    if (isShown(text)) words(text.textContent).forEach((word) => shown.add(word));
+  }
+  const walker = document.createTreeWalker(whole, NodeFilter.SHOW_TEXT);
+  const missing = new Set();
+  while (walker.nextNode()) {
+    for (const word of words(walker.currentNode.data)) if (!shown.has(word)) missing.add(word);
+  }
+  return [...missing];
+}
+
+function hiddenSections() {
+  return [...document.querySelectorAll("section, details > *")].filter((part) => !isShown(part)).map(name);
 }

@@ -253,6 +253,31 @@ def test_what_cannot_be_compared_is_refused(builds, qac_deploy, tmp_path):
         assert message in " ".join(re.sub("[│╭╮╰╯─]", " ", process.stderr).split())
 
 
+def test_the_page_shows_the_same_and_holds_hostile_names(builds, qac_deploy, tmp_path):
+    process = qac_deploy("report", "--diff", "a", "c", "--out", tmp_path / "diff.html", cwd=builds)
+    assert process.returncode == 0
+    html = (tmp_path / "diff.html").read_text(encoding="utf-8")
+    assert "<b>" not in html
+    text = re.sub(r"<wbr>|\u200b", "", html)
+    assert "&lt;b&gt;extra" in text
+    found = json.loads(qac_deploy("report", "--diff", "a", "c", "--json", cwd=builds).stdout)
+    for figure in found["differing"]:
+        assert change_text(figure) in text
+    again = qac_deploy("report", "--diff", "a", "c", "--out", tmp_path / "diff.html", cwd=builds)
+    assert again.returncode == 0
+    assert (tmp_path / "diff.html").read_text(encoding="utf-8") == html
+
+
+def test_a_page_replaces_no_other_file(builds, qac_deploy, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    for out in (tmp_path / "notes.txt", builds / "a" / "diff.html"):
+        process = qac_deploy("report", "--diff", "a", "b", "--out", out, cwd=builds)
+        assert process.returncode == 2
+        assert process.stderr.startswith(f"error: {out}: ")
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+    assert not (builds / "a" / "diff.html").exists()
+
+
 def test_a_changed_build_is_refused(builds, qac_deploy, tmp_path):
     shutil.copytree(builds / "a", tmp_path / "changed")
     path = tmp_path / "changed" / "report.json"

@@ -47,7 +47,6 @@ SIMULATION_JOURNAL = FileKind("the state of a simulation", (b"qac-deploy simulat
 HDF5_FILE = FileKind("an HDF5 file", (b"\x89HDF\r\n\x1a\n",))
 PNG_FILE = FileKind("a PNG picture", (b"\x89PNG\r\n\x1a\n",))
 SVG_FILE = FileKind("an SVG picture", (b"<!DOCTYPE svg",))
-HTML_PAGE = FileKind("an HTML page", (b"<!doctype html>",))
 REPORT_PAGE = FileKind("a page of ours", (b"<!doctype html>", b"Content-Security-Policy"))
 ANY_FILE = FileKind("a file")
 

@@ -58,9 +58,9 @@ def only_in_one_table(document: Difference) -> Table:
     return tabulate(
         "In one build only",
         document["only_in_one"],
-        names("Build", "build", lambda lone: lone["only_in"].upper()),
-        sentences("Part", "part", lambda lone: lone["part"]),
         sentences("Name", "name", lambda lone: lone["of"]),
+        names("Only in", "only in", lambda lone: lone["only_in"].upper()),
+        sentences("Part", "part", lambda lone: lone["part"]),
         sentences("Figures", "figures", _figures_text),
     )
 
