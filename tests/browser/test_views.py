@@ -239,7 +239,7 @@ def test_a_hostile_name_is_only_a_name(browser, digits_page, tmp_path, name):
     report = loads(dumps(digits_page.document).replace('"join"', dumps(name)))
     (tmp_path / "report.html").write_text(render_html(report), encoding="utf-8")
     with opened(browser, tmp_path / "report.html") as shown:
-        for _ in shown.parts():
+        for _ in shown.tabs():
             assert shown.page.locator("img").count() == 0
         assert shown.page.locator("figure.enhanced").count() == 4
         shown.page.get_by_role("tab", name="Timeline", exact=True).click()
