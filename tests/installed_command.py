@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import pty
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -32,3 +34,23 @@ def run_command(*arguments, cwd, timeout=300, **environment):
 def from_message(stderr):
     """Standard error from the error message on."""
     return stderr[max(stderr.find("error: "), 0) :] if "Traceback" not in stderr else stderr
+
+
+def in_terminal(columns, *arguments, cwd=None):
+    """Output of the installed command in a terminal of a width, without styles."""
+    ours, its = pty.openpty()
+    environment = {**os.environ, "COLUMNS": str(columns), "NO_COLOR": "1", "TERM": "xterm"}
+    process = subprocess.Popen(
+        [COMMAND, *map(str, arguments)], stdout=its, stderr=its, stdin=subprocess.DEVNULL, env=environment,
+        cwd=cwd,
+    )  # fmt: skip
+    os.close(its)
+    output = b""
+    try:
+        while block := os.read(ours, 1 << 16):
+            output += block
+    except OSError:  # the end of a terminal's output
+        pass
+    os.close(ours)
+    assert process.wait() == 0
+    return re.sub(r"\x1b\[[0-9;]*m", "", output.decode()).replace("\r", "")

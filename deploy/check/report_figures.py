@@ -33,6 +33,7 @@ _OF_DATA = (
     "data",
     "data_sha256",
     "data_contents",
+    "activity",
 )
 """Fields that need the data set."""
 

@@ -237,7 +237,7 @@ def _pixels(
     build: Build, data: str | None, random: int | None, wanted: int
 ) -> tuple[np.ndarray, np.ndarray | None, str, str | None]:
     """At most as many samples as are wanted: pixels, labels, where they are from, and a warning."""
-    from deploy.check.judged_build import random_pixels
+    from deploy.design.random_pixels import random_pixels
     from toolchain.datasets import load_dataset, load_recorded
     from toolchain.errors import DataError
 

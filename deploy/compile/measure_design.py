@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from deploy.design.activity import measure_activity
 from deploy.design.array_comparison import compare_on_array
 from deploy.design.compilation import Compilation, Design
 from deploy.design.design import lowering
@@ -59,6 +60,8 @@ def measure_design(
                 accuracy,
             )
     run = None if dataset is None else measurements.run(design)
+    on_stage("recording spikes of a few samples")
+    activity = measure_activity(network, dataset)
     on_stage("counting the PE array's cycles")
     on_array = compare_on_array(network, array, dataset)
     changes = single_changes(pipeline)
@@ -89,4 +92,5 @@ def measure_design(
         cost_samples=0 if run is None else len(run.shown.pixels),
         sensitivity=sensitivity(design, target, dataset, run) if with_other_designs else [],
         on_array=on_array,
+        activity=activity,
     )

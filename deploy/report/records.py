@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
 from typing_extensions import NotRequired
 
 if TYPE_CHECKING:
+    from deploy.report.activity import ActivityRecord
+    from deploy.report.places import PlacesRecord
     from hw_models.multicore.pipeline.pipeline_ticks import Activity
     from hw_models.pe_array.modes import ModeName
     from toolchain.networks.layer_graph import AlignmentMethod
@@ -211,6 +213,7 @@ class MappingRecord(TypedDict):
     mean_hops: float
     share_between_chips: float
     populations: dict[str, MappedPopulationRecord]
+    places: PlacesRecord
 
 
 class MappedPopulationRecord(TypedDict):
@@ -467,6 +470,7 @@ class Report(TypedDict):
     design_points: list[DesignPointRecord]
     mapping: MappingRecord
     pipeline: PipelineRecord
+    activity: ActivityRecord
     costs: dict[str, CostRecord]
     asynchronous: dict[str, AsynchronousRecord]
     cost_samples: int
