@@ -73,7 +73,7 @@ def _first(run: TracedRun, text: str, condition: Condition) -> Stop | None:
                     f"'{text}': the run of {run.schedule.num_samples} samples ends with tick "
                     f"{run.schedule.num_ticks - 1}; choose an earlier tick, or more samples with --samples"
                 )
-            return Stop(condition=text, tick=tick, sample=None, reason=f"tick {tick}")
+            return Stop(condition=text, tick=tick, sample=None, reason="as asked")
         case AtWindow():
             return _window(run, text, condition)
         case IsIn():

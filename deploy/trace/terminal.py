@@ -169,7 +169,7 @@ def _source_lines(trace: Trace) -> list[str]:
             what = "its spike counts, the same in every step (average)"
         else:
             frames = ", ".join("none" if frame is None else str(frame) for frame in buffer.frames)
-            what = f"step by step the spikes of its step {frames}"
+            what = f"the spikes of its steps {frames}, one in each step"
         bias = "; and the bias" if letter == "input" else ""
         lines.append(f"{letter} = from {buffer.source}: {what}{bias}")
     letters = " + ".join(_letters(trace))
@@ -298,8 +298,8 @@ def _in_engine(trace: Trace, found: Found, at: tuple[int, int, int]) -> Cell:
     same = spike == steps.spikes[at] and potential == steps.potentials[at]
     if found.currents is not None:
         same = same and found.currents[at] == steps.currents[at]
-    mark = f"{SPIKE if spike else NO_SPIKE} " if steps.threshold is not None else ""
-    return f"{mark}{potential:,}", "green" if same else "bold red"
+    mark = f" {SPIKE if spike else NO_SPIKE}" if steps.threshold is not None else ""
+    return f"{potential:,}{mark}", "green" if same else "bold red"
 
 
 def _plain(*texts: str) -> list[Cell]:
