@@ -69,7 +69,7 @@ def print_trace(
     if trace.is_done.sum() > 1 and len(trace.neurons) > 1:
         console.print()
         _print_grid(_overview(trace), console)
-    if trace.is_done.sum() == 1:
+    if trace.is_done.sum() == 1 and len(trace.neurons) > 1:
         console.print()
         _print_grid(_fitting(trace, range(len(trace.neurons)), shown, console.width), console)
         return
@@ -172,13 +172,13 @@ def _source_lines(trace: Trace) -> list[str]:
             what = f"the spikes of its steps {frames}, one in each step"
         bias = "; and the bias" if letter == "input" else ""
         lines.append(f"{letter} = from {buffer.source}: {what}{bias}")
-    letters = " + ".join(_letters(trace))
-    bias = "" if letters == "input" else " + bias"
+    if len(trace.steps.inputs) > 1:
+        lines.append(f"input = {' + '.join(_letters(trace))} + bias")
     if trace.steps.threshold is None:
-        return [*lines, f"after = before + {letters}{bias}"]
+        return [*lines, "after = before + input"]
     return [
         *lines,
-        f"reached = before + {letters}{bias}; at or above the threshold it spikes: {SPIKE}",
+        f"reached = before + input; at or above the threshold it spikes: {SPIKE}",
         "after = reached, less the threshold if it spikes",
     ]
 
@@ -254,7 +254,7 @@ def _rows(
     """
     steps = trace.steps
     done = np.argwhere(trace.is_done).tolist()[-_MOST_ROWS:]
-    several_samples, several_neurons = len(trace.samples) > 1, len(done) == 1
+    several_samples, several_neurons = len(trace.samples) > 1, len(neurons) > 1
     apart = apart and len(steps.inputs) > 1
     is_spiking = steps.threshold is not None
     head = [*(["neuron"] if several_neurons else []), *(["sample"] if several_samples else [])]
