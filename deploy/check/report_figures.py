@@ -25,7 +25,6 @@ _OF_OTHER_DESIGNS = (
     "sensitivity",
     "alignment_trade",
     "suggestions",
-    "suggestions_left_out",
 )
 """Fields of a search and of comparisons, which take longer than all others."""
 
