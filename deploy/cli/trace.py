@@ -168,7 +168,7 @@ def trace_command(
             console.print(_never(conditions, run))
         else:
             print_trace(trace, console, title=f"{build}, {source}", labels=labels, engines=engines)
-            if named is None and trace.steps.threshold is not None:
+            if named is None and trace.samples and trace.steps.threshold is not None:
                 is_met = stop is not None and trace.neurons == (stop.neuron,)
                 why = "this one met the condition first" if is_met else "these neurons spike most"
                 console.print(f"\nno --neuron was given: {why}")
