@@ -61,9 +61,13 @@ function cut() {
   const found = [];
   for (const element of shownElements("body *:not(svg *)")) {
     const style = getComputedStyle(element);
-    if (!["hidden", "clip"].includes(style.overflowX) || element.localName === "svg") continue;
-    if (element.scrollWidth > element.clientWidth + 1 && !element.closest("[title]")) {
-      found.push(`${name(element)} shows ${element.clientWidth} of ${element.scrollWidth} px`);
+    if (element.localName === "svg" || element.closest("[title]")) continue;
+    const hides = (overflow) => ["hidden", "clip"].includes(overflow);
+    if (hides(style.overflowX) && element.scrollWidth > element.clientWidth + 1) {
+      found.push(`${name(element)} shows ${element.clientWidth} of ${element.scrollWidth} px of its width`);
+    }
+    if (hides(style.overflowY) && element.scrollHeight > element.clientHeight + 4) {
+      found.push(`${name(element)} shows ${element.clientHeight} of ${element.scrollHeight} px of its height`);
     }
   }
   for (const text of shownElements("svg text")) {

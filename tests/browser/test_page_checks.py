@@ -21,6 +21,7 @@ FAULTS = {
     "outside()": '<div style="width: 2000px">wide</div>',
     "cut()": '<p style="width: 40px; overflow: hidden; white-space: nowrap">too wide</p>',
     "cut() ": '<svg width="50" height="20"><text x="20" y="15">leaves its drawing</text></svg>',
+    "cut()  ": '<p style="width: 90px; height: 20px; overflow: hidden">a text of more than one line</p>',
     "overlapping()": '<svg width="90" height="40"><text x="9" y="20">stem</text>'
     '<text x="12" y="22">join</text></svg>',
     "small(9)": '<svg width="50" height="20" viewBox="0 0 500 200"><text x="9" y="99">stem</text></svg>',
@@ -28,7 +29,6 @@ FAULTS = {
     '<text x="9" y="20" fill="#5d6675">stem</text></svg>',
     "moving()": '<p style="transition: opacity 1s">fades</p>',
 }
-EVERY = sorted({check.strip() for check in FAULTS})
 
 
 @pytest.fixture(scope="module")
