@@ -11,7 +11,7 @@ from deploy.design.design import lowering
 from deploy.design.fidelity import AlignmentTrade, compare_alignments, measure_fidelity
 from deploy.design.sensitivity import sensitivity
 from deploy.optimize.measurements import Measurements
-from deploy.optimize.suggestions import suggest
+from deploy.optimize.suggestions import not_tried, suggest
 from hw_models.multicore.pipeline.initiation_interval import initiation_interval, single_changes
 from hw_models.multicore.pipeline.pipeline_ticks import schedule_pipeline
 from hw_models.pe_array.array_description import PeArray
@@ -65,7 +65,10 @@ def measure_design(
     on_stage("counting the PE array's cycles")
     on_array = compare_on_array(network, array, dataset)
     changes = single_changes(pipeline)
-    suggestions = suggest(design, measurements, changes) if with_other_designs else []
+    suggestions, left_out = [], None
+    if with_other_designs:
+        suggestions = suggest(design, measurements, changes)
+        left_out = not_tried(design, measurements)
     if with_other_designs:
         on_stage("varying the assumed figures")
     return Compilation(
@@ -87,6 +90,7 @@ def measure_design(
         design_points=[],
         point=measurements.point(design, "as compiled", ""),
         suggestions=suggestions,
+        suggestions_left_out=left_out,
         costs={} if run is None else run.costs(target),
         asynchronous={} if run is None else run.without_barrier(target),
         cost_samples=0 if run is None else len(run.shown.pixels),

@@ -187,6 +187,7 @@ class Compilation:
     design_points: list[DesignPoint]
     point: DesignPoint
     suggestions: list[Suggestion]
+    suggestions_left_out: str | None
     costs: Mapping[str, SteadyCost]
     asynchronous: Mapping[str, AsynchronousTime]
     cost_samples: int

@@ -456,6 +456,7 @@ class Report(TypedDict):
     fit: FitRecord
     measures: MeasuresRecord
     suggestions: list[SuggestionRecord]
+    suggestions_left_out: str | None
     data: str | None
     data_sha256: str | None
     data_contents: list[str]

@@ -66,6 +66,7 @@ def report_document(compilation: Compilation) -> Report:
         "fit": fit_record(c.design.mapping),
         "measures": measures_record(c.point),
         "suggestions": suggestion_records(c),
+        "suggestions_left_out": c.suggestions_left_out,
         "data": None if c.data_record is None else c.data_record["data"],
         "data_sha256": None if c.data_record is None else c.data_record["data_sha256"],
         "data_contents": c.data_contents,
