@@ -21,6 +21,10 @@ class MappingError(QacDeployError):
     """A network does not fit on the target's cores."""
 
 
+class OptionError(QacDeployError):
+    """An option names a population or an edge that the network does not have."""
+
+
 class TargetError(QacDeployError):
     """A hardware description lacks a figure, or holds an impossible one."""
 

@@ -15,6 +15,7 @@ from deploy.design.accuracy import Accuracy, AccuracyFunction, as_accuracy
 from deploy.design.compilation import Compilation, CompileOptions, DesignPoint
 from deploy.design.design import build_design
 from deploy.design.fidelity import check_fits
+from deploy.optimize.measurements import Measurements
 from deploy.optimize.search import optimize_design
 from deploy.report.chrome_trace import chrome_trace
 from deploy.report.html import render_html
@@ -62,21 +63,18 @@ def compile_model(
     measure = as_accuracy(accuracy)
     dataset, data_note = _dataset(model, checkpoint, options, measure)
     design = build_design(checkpoint.graph, target, options, on_stage)
+    measurements = Measurements(
+        model=checkpoint.graph,
+        target=target,
+        dataset=dataset,
+        on_stage=on_stage,
+        accuracy_measure=measure,
+    )
     points: list[DesignPoint] = []
     if options.optimize is not None:
-        design, points = optimize_design(
-            design, checkpoint.graph, target, dataset, on_stage, measure
-        )
+        design, points = optimize_design(design, measurements)
     measured = measure_design(
-        design,
-        target,
-        array,
-        dataset,
-        model=model,
-        checkpoint=checkpoint,
-        out=out,
-        accuracy=measure,
-        on_stage=on_stage,
+        design, measurements, array, model=model, checkpoint=checkpoint, out=out
     )
     compilation = replace(measured, data_note=data_note, design_points=points)
     on_stage(f"writing {out}")

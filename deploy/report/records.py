@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from hw_models.pe_array.modes import ModeName
     from toolchain.networks.layer_graph import AlignmentMethod
 
-VERSION = 3  # 2 without suggestions, fit and activity; 1 without outputs and contents of the data set
+VERSION = (
+    3  # 2 without suggestions, fit and activity; 1 without outputs and contents of the data set
+)
 
 
 def plain(value: Any) -> Any:
@@ -102,7 +104,7 @@ class AlignmentRecord(TypedDict):
 class MeasuresRecord(TypedDict):
     """Measures of a design, which those of other designs are compared with.
 
-    Accuracy is on the last training images, at most 1,000; None without a data set, or if none is defined.
+    Accuracy is on the test samples of ``fidelity``; None without a data set, or if none is defined.
     Times and energies are by cost profile: empty without a data set, or where they were not computed.
     """
 

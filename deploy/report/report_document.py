@@ -8,6 +8,13 @@ from typing import Any
 from deploy.design.compilation import Compilation
 from deploy.report.array_document import array_document
 from deploy.report.comparison import array_rows, pipeline_rows
+from deploy.report.designs import (
+    design_point_records,
+    fit_record,
+    measures_record,
+    own_command,
+    suggestion_records,
+)
 from deploy.report.max_pooling import max_pooling_record
 from deploy.report.records import (
     VERSION,
@@ -47,9 +54,17 @@ def report_document(compilation: Compilation) -> Report:
     return {
         "format": FORMAT,
         "version": VERSION,
-        "model": {"file": c.model.name, "training": c.checkpoint.training},
+        "model": {
+            "file": c.model.name,
+            "path": str(c.model),
+            "training": c.checkpoint.training,
+        },
         "target": {"name": c.target.name, "description": c.target.description},
         "options": plain(c.design.options),
+        "command": own_command(c),
+        "fit": fit_record(c.design.mapping),
+        "measures": measures_record(c.point),
+        "suggestions": suggestion_records(c),
         "data": None if c.data_record is None else c.data_record["data"],
         "data_sha256": None if c.data_record is None else c.data_record["data_sha256"],
         "data_contents": c.data_contents,
@@ -62,7 +77,7 @@ def report_document(compilation: Compilation) -> Report:
         "max_pooling": max_pooling_record(c),
         "fidelity": None if c.fidelity is None else plain(c.fidelity),
         "alignment_trade": [plain(trade) for trade in c.alignment_trade],
-        "design_points": [plain(point) for point in c.design_points],
+        "design_points": design_point_records(c),
         "mapping": mapping,
         "pipeline": _pipeline(c),
         "costs": {name: plain(cost) for name, cost in c.costs.items()},

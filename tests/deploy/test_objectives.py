@@ -13,6 +13,7 @@ from small_targets import small_target
 from deploy.design.compilation import CompileOptions
 from deploy.design.design import build_design
 from deploy.optimize import search
+from deploy.optimize.measurements import Measurements
 from deploy.optimize.objectives import OBJECTIVES, Step
 from deploy.optimize.search import optimize_design
 from deploy.optimize.steps import STEP_RULES
@@ -67,7 +68,10 @@ def found_by(model, target, dataset, budget):
     for name in OBJECTIVES:
         options = CompileOptions(optimize=name, accuracy_budget=budget)
         first = build_design(model, target, options)
-        _, tried = optimize_design(first, model, target, dataset)
+        known = Measurements(
+            model=model, target=target, dataset=dataset, on_stage=lambda stage: None
+        )
+        _, tried = optimize_design(first, known)
         points[name] = [point for point in tried if point.verdict == "kept"][-1]
     return tried[0], points
 
