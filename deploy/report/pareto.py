@@ -107,7 +107,7 @@ def pareto_plot(
 
     Args:
         identifier: of the figure in its page.
-        x, y: keys of the axes that are shown first; another one is taken where the designs do not differ in it.
+        x, y: keys of the axes that are shown first, if the designs differ in them.
     """
     columns = _columns(designs, axes)
     shown = [index for index, column in enumerate(columns.values()) if len(set(column.known)) > 1]

@@ -1,0 +1,154 @@
+"""The whole exploration of a model file, top to bottom: space, designs, front, and the folder with them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from deploy.build.folder import EXPLORATION, require_replaceable_folder
+from deploy.design.accuracy import load_accuracy
+from deploy.design.compilation import CompileOptions
+from deploy.design.design import lower_model, provision
+from deploy.design.measured_data import measured_data
+from deploy.explore.exploration import Spread, explore, in_this_process
+from deploy.explore.front import chosen_measures
+from deploy.explore.journal import describe_run, open_journal
+from deploy.explore.measure import DesignMeter, tuning_set
+from deploy.explore.outputs import ExplorationRecord, exploration_record, write_exploration
+from deploy.explore.space import Space, Vary, design_space
+from deploy.explore.workers import on_workers
+from hw_models.multicore.pipeline.pipeline import pipeline_of
+from hw_models.target_description import TargetDescription, load_target
+from toolchain.files.checkpoint import Checkpoint, load_checkpoint
+from toolchain.networks.layer_graph import LayerGraph, has_classes
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExploreOptions:
+    """Options of ``qac-deploy explore``.
+
+    Attributes:
+        targets: names or paths; the first one is the default.
+        vary: what is varied, with the values to try; None tries the usual ones.
+        budget: most designs to try.
+        seed: of the sampler, for spaces larger than the budget.
+        data: data set to measure on; None takes the one the model was trained on.
+        accuracy: ``FILE.py:FUNCTION`` of the user's own.
+        workers: processes on this machine.
+        scheduler: address of a Dask scheduler, whose workers are used instead.
+    """
+
+    targets: Sequence[str] = ("loihi-sim",)
+    vary: Mapping[Vary, Sequence[int | str] | None] = field(
+        default_factory=lambda: dict.fromkeys(Vary)
+    )
+    budget: int = 1000
+    seed: int = 0
+    data: str | None = None
+    accuracy: str | None = None
+    workers: int = 1
+    scheduler: str | None = None
+
+
+def explore_model(
+    model: Path,
+    out: Path,
+    options: ExploreOptions,
+    *,
+    resume: bool = False,
+    on_stage: Callable[[str], None] = lambda stage: None,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> ExplorationRecord:
+    """Explore the designs of a model, and write the result into a folder, whole or not at all.
+
+    Measured designs are kept next to the folder until then, so that an interrupted run can go on.
+
+    Args:
+        on_progress: called with the number of designs done, and how many there will be at most.
+
+    Raises:
+        QacDeployError: the model, a target, the data set or a scheduler cannot be used, or an option is not
+            possible.
+    """
+    require_replaceable_folder(out, EXPLORATION)
+    targets = {name: load_target(name) for name in options.targets}
+    on_stage("reading the model")
+    checkpoint = load_checkpoint(model)
+    graph = checkpoint.graph
+    accuracy = None if options.accuracy is None else load_accuracy(options.accuracy)
+    dataset, data_note = measured_data(model, checkpoint, options.data, accuracy)
+    tuning = None if dataset is None else tuning_set(dataset, graph)
+    on_stage("lowering to integers")
+    space = _space(checkpoint, targets, options)
+    measures = chosen_measures(
+        with_data=tuning is not None,
+        with_accuracy=tuning is not None and (accuracy is not None or has_classes(graph.readout)),
+    )
+    meter = DesignMeter(model=graph, targets=targets, dataset=tuning, accuracy=options.accuracy)
+    state = _state_of(out)
+    if state.exists() and not resume:
+        print(
+            f"starting anew: {state} of an interrupted run is replaced; --resume would continue that run",
+            file=sys.stderr,
+        )
+    run = describe_run(model, targets, tuning, options.accuracy)
+    journal = open_journal(state, run, resume=resume)
+    total = min(options.budget, space.size)
+    finished = False
+    try:
+        with ExitStack() as until_done:
+            on_stage("exploring")
+            on_progress(0, total)
+            spread = until_done.enter_context(_spread(meter, options))
+            explored = explore(
+                space,
+                measures,
+                options.budget,
+                options.seed,
+                spread,
+                known=journal.finished,
+                on_outcome=journal.write,
+                on_progress=lambda done: on_progress(done, total),
+            )
+        record = exploration_record(
+            explored,
+            model=model,
+            targets=targets,
+            data=None if dataset is None else dataset.name,
+            data_note=data_note,
+            tuning_samples=0 if tuning is None else len(tuning.train_labels),
+            budget=options.budget,
+            seed=options.seed,
+            accuracy=options.accuracy,
+        )
+        write_exploration(record, out)
+        finished = True
+    finally:
+        journal.close(finished=finished)
+    return record
+
+
+def _state_of(out: Path) -> Path:
+    """Where measured designs are kept until the folder is written."""
+    folder = out.resolve()
+    return folder.with_name(f"{folder.name}.exploration")
+
+
+def _space(
+    checkpoint: Checkpoint, targets: Mapping[str, TargetDescription], options: ExploreOptions
+) -> Space:
+    graph: LayerGraph = checkpoint.graph
+    name, target = next(iter(targets.items()))
+    base = CompileOptions(target=name, data=options.data)
+    _, network = lower_model(graph, target, base)
+    pipeline = pipeline_of(network, provision(network, target, base), target.link_ticks)
+    return design_space(graph, pipeline, targets, base, options.vary)
+
+
+def _spread(meter: DesignMeter, options: ExploreOptions) -> AbstractContextManager[Spread]:
+    if options.workers > 1 or options.scheduler is not None:
+        return on_workers(meter, options.workers, options.scheduler)
+    return nullcontext(in_this_process(meter))
