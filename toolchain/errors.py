@@ -22,7 +22,7 @@ class MappingError(QacDeployError):
 
 
 class OptionError(QacDeployError):
-    """An option names a population or an edge that the network does not have."""
+    """An option does not suit the network: it names what is not there, or chooses an impossible number."""
 
 
 class TargetError(QacDeployError):

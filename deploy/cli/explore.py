@@ -74,6 +74,15 @@ def explore_command(
         typer.Option(help="Data set to measure on (default: the one the network was trained on)."),
     ] = None,
     accuracy: AccuracyOption = None,
+    accuracy_budget: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=100,
+            help="Percentage points of accuracy that a design on the front may lose against the default "
+            "(default: any).",
+        ),
+    ] = None,
     workers: Annotated[
         int | None,
         typer.Option(
@@ -90,11 +99,11 @@ def explore_command(
     resume: ResumeOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Explore designs of a network, and find the Pareto front of accuracy, latency, throughput, energy, cores.
+    """Explore the designs of a network: the Pareto front of accuracy, latency, throughput, energy and cores.
 
     A design differs from the one that compile makes by default in its target, weight bits, firing windows T,
-    alignments, buffer slots or replicas. Every design is built and measured as compile does it, and its command
-    is printed. Accuracy is measured on the last training images, never on test images.
+    alignments, buffer slots or replicas. Every design is built and measured as compile does it, and has a
+    command that compiles it. Accuracy is measured on the last training images, never on test images.
 
     The result does not depend on the number of workers. Measured designs are kept next to the folder until the
     end, so that --resume can continue an interrupted run, also with another --budget, --vary or --seed.
@@ -112,6 +121,7 @@ def explore_command(
         seed=seed,
         data=data,
         accuracy=accuracy,
+        accuracy_budget=accuracy_budget,
         workers=_processes(budget, hide=as_json) if workers is None else workers,
         scheduler=scheduler,
     )

@@ -24,7 +24,7 @@ from hw_models.multicore.mapping.mapping_file import MAPPING, mapping_document
 from hw_models.multicore.mapping.size_estimate import check_size
 from hw_models.pe_array.array_description import load_array
 from hw_models.target_description import load_target
-from toolchain.errors import MappingError
+from toolchain.errors import OptionError
 from toolchain.files.checkpoint import load_checkpoint, load_structure
 from toolchain.networks.integer_network.serialize import save_integer_network
 
@@ -84,7 +84,7 @@ def compile_model(
 def _check_samples(samples: int, num_populations: int) -> None:
     windows = samples * num_populations
     if windows > MOST_WINDOWS:
-        raise MappingError(
+        raise OptionError(
             f"--samples {samples:,}: {windows:,} firing windows of {num_populations} populations are more "
             f"than the {MOST_WINDOWS:,} that a report shows; use at most "
             f"{MOST_WINDOWS // num_populations:,} samples: steady figures do not depend on them"

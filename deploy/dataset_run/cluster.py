@@ -83,7 +83,7 @@ def dask_client(processes: int, scheduler: str | None) -> Iterator[Any]:
                     n_workers=processes,
                     threads_per_worker=1,
                     dashboard_address=None,
-                    silence_logs=logging.ERROR,
+                    silence_logs=logging.CRITICAL,  # a failed task raises its error here
                 )
             )
         try:

@@ -22,6 +22,7 @@ from deploy.explore.space import Space, Vary, design_space
 from deploy.explore.workers import on_workers
 from hw_models.multicore.pipeline.pipeline import pipeline_of
 from hw_models.target_description import TargetDescription, load_target
+from toolchain.errors import OptionError
 from toolchain.files.checkpoint import Checkpoint, load_checkpoint
 from toolchain.networks.layer_graph import LayerGraph, has_classes
 
@@ -37,6 +38,8 @@ class ExploreOptions:
         seed: of the sampler, for spaces larger than the budget.
         data: data set to measure on; None takes the one the model was trained on.
         accuracy: ``FILE.py:FUNCTION`` of the user's own.
+        accuracy_budget: points of accuracy that a design on the front may lose against the default design;
+            None allows any loss.
         workers: processes on this machine.
         scheduler: address of a Dask scheduler, whose workers are used instead.
     """
@@ -49,6 +52,7 @@ class ExploreOptions:
     seed: int = 0
     data: str | None = None
     accuracy: str | None = None
+    accuracy_budget: float | None = None
     workers: int = 1
     scheduler: str | None = None
 
@@ -83,10 +87,13 @@ def explore_model(
     tuning = None if dataset is None else tuning_set(dataset, graph)
     on_stage("lowering to integers")
     space = _space(checkpoint, targets, options)
-    measures = chosen_measures(
-        with_data=tuning is not None,
-        with_accuracy=tuning is not None and (accuracy is not None or has_classes(graph.readout)),
-    )
+    with_accuracy = tuning is not None and (accuracy is not None or has_classes(graph.readout))
+    if options.accuracy_budget is not None and not with_accuracy:
+        raise OptionError(
+            "--accuracy-budget needs an accuracy: choose a data set with --data, and define the accuracy of "
+            "logits that are not those of classes with --accuracy"
+        )
+    measures = chosen_measures(with_data=tuning is not None, with_accuracy=with_accuracy)
     meter = DesignMeter(model=graph, targets=targets, dataset=tuning, accuracy=options.accuracy)
     state = _state_of(out)
     if state.exists() and not resume:
@@ -96,12 +103,10 @@ def explore_model(
         )
     run = describe_run(model, targets, tuning, options.accuracy)
     journal = open_journal(state, run, resume=resume)
-    total = min(options.budget, space.size)
     finished = False
     try:
         with ExitStack() as until_done:
             on_stage("exploring")
-            on_progress(0, total)
             spread = until_done.enter_context(_spread(meter, options))
             explored = explore(
                 space,
@@ -109,9 +114,10 @@ def explore_model(
                 options.budget,
                 options.seed,
                 spread,
+                accuracy_budget=options.accuracy_budget,
                 known=journal.finished,
                 on_outcome=journal.write,
-                on_progress=lambda done: on_progress(done, total),
+                on_progress=on_progress,
             )
         record = exploration_record(
             explored,
@@ -123,6 +129,7 @@ def explore_model(
             budget=options.budget,
             seed=options.seed,
             accuracy=options.accuracy,
+            accuracy_budget=options.accuracy_budget,
         )
         write_exploration(record, out)
         finished = True

@@ -70,6 +70,7 @@ class ExplorationRecord(TypedDict):
     data_note: str | None
     tuning_samples: int
     accuracy_function: str | None
+    accuracy_budget: float | None
     budget: int
     seed: int
     space: list[ParameterRecord]
@@ -90,6 +91,7 @@ def exploration_record(
     budget: int,
     seed: int,
     accuracy: str | None,
+    accuracy_budget: float | None,
 ) -> ExplorationRecord:
     """The result as plain data; the same result gives the same record."""
     return {
@@ -101,6 +103,7 @@ def exploration_record(
         "data_note": data_note,
         "tuning_samples": tuning_samples,
         "accuracy_function": accuracy,
+        "accuracy_budget": accuracy_budget,
         "budget": budget,
         "seed": seed,
         "space": [{"name": p.name, "choices": list(p.choices)} for p in explored.space.parameters],

@@ -1,4 +1,4 @@
-"""The page of an exploration: the best designs, an interactive plot, the front as a table, what was varied."""
+"""The page of an exploration: the best designs, a plot of all, the front as a table, and what was varied."""
 
 from __future__ import annotations
 
@@ -73,6 +73,11 @@ def _basis(record: ExplorationRecord) -> Markup:
             f"{record['data']}; no test image was used. Times and energies are estimates; where a target has "
             f"several cost profiles, their mean is compared."
         )
+    if record["accuracy_budget"] is not None:
+        measured += (
+            f" Designs that lose more than {record['accuracy_budget']:g} points of accuracy against the "
+            f"default are off the front."
+        )
     targets = ", ".join(record["targets"])
     note = record["data_note"]
     return join(
@@ -84,10 +89,12 @@ def _basis(record: ExplorationRecord) -> Markup:
 
 
 def _best(record: ExplorationRecord, index: dict[int, int]) -> Markup:
-    cards = []
-    default = record["designs"][:1]
+    default, *_ = record["designs"]
     marked = [design for design in front_of(record) if design["mark"]]
-    for design in [*marked, *(d for d in default if not d["mark"] and d["measures"])]:
+    if default["measures"] is not None:
+        marked = [default, *(design for design in marked if design is not default)]
+    cards = []
+    for design in marked:
         values = [
             join(
                 [
@@ -95,24 +102,42 @@ def _best(record: ExplorationRecord, index: dict[int, int]) -> Markup:
                     element(
                         "dd",
                         shown(measure, design),
+                        _compared(measure, design, default),
                         class_="own" if measure["best"] in design["mark"].split(", ") else None,
                     ),
                 ]
             )
             for measure in record["compared_by"]
         ]
-        heading = design["mark"] or "as compiled by default"
-        change = NOTHING if not design["mark"] else element("p", design["change"], class_="change")
+        heading = design["mark"]
+        if design is default:
+            heading = ", ".join(filter(None, ["the default", design["mark"]]))
         cards.append(
             element(
                 "li",
                 element("h3", heading),
                 element("dl", *values),
-                change,
+                element("p", design["change"], class_="change"),
                 _show(design, index, "show its command"),
             )
         )
     return element("ul", *cards, class_="best") if cards else NOTHING
+
+
+def _compared(measure: MeasureRecord, design: DesignRecord, default: DesignRecord) -> Markup:
+    """The difference from the default design: points of accuracy, else per cent."""
+    if design is default or default["measures"] is None:
+        return NOTHING
+    before, after = value_of(measure, default), value_of(measure, design)
+    if measure["key"] == "accuracy":
+        difference, unit, digits = 100 * (after - before), "points", 1
+    elif before:
+        difference, unit, digits = 100 * (after / before - 1), "%", 0
+    else:
+        return NOTHING
+    if round(difference, digits) == 0:
+        return element("small", "same")
+    return element("small", f"{difference:+.{digits}f} {unit}".replace("-", "−"))
 
 
 def _show(design: DesignRecord, index: dict[int, int], text: str) -> Markup:
@@ -185,9 +210,9 @@ def _table(record: ExplorationRecord, index: dict[int, int]) -> Markup:
             "tr",
             element(
                 "td",
-                element("span", design["number"], class_="number"),
-                " ",
+                element("span", design["number"]),
                 _show(design, index, "show"),
+                class_="number",
                 data_value=design["number"],
             ),
             element("td", design["mark"]),

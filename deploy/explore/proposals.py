@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import TypeAlias
 
 from deploy.explore.space import Choices, Space
@@ -20,6 +20,9 @@ BATCH_DESIGNS = 50
 
 _FEWEST_NEW = 0.5
 """Share of new designs in a batch below which the rest of the next one is drawn at random."""
+
+_MOST_COUNTED = 8
+"""Combinations of choices per design of the budget up to which the different designs are counted."""
 
 _SHARE_OF_SINGLE = 4
 """Part of the budget that designs with a single change may take."""
@@ -34,11 +37,10 @@ Proposals: TypeAlias = Generator[list[Choices], list[Costs], None]
 """Yields batches of designs and is sent their costs."""
 
 
-def every_design(space: Space) -> Proposals:
-    """All designs of a space, in the order of its parameters."""
-    combinations = space.combinations()
-    while batch := list(itertools.islice(combinations, BATCH_DESIGNS)):
-        yield batch
+def every_design(designs: Sequence[Choices]) -> Proposals:
+    """All designs, in their order."""
+    for start in range(0, len(designs), BATCH_DESIGNS):
+        yield list(designs[start : start + BATCH_DESIGNS])
 
 
 def sampled_designs(
@@ -120,19 +122,17 @@ def _unseen(
     return list(found.values())
 
 
-def proposals(
-    space: Space,
-    budget: int,
-    num_measures: int,
-    seed: int,
-    key: Callable[[Choices], str],
-) -> Proposals:
-    """All designs if the budget allows, else those that a sampler proposes."""
-    if is_searched_whole(space, budget):
-        return every_design(space)
-    return sampled_designs(space, budget, num_measures, seed, key)
+def all_designs(space: Space, budget: int, key: Callable[[Choices], str]) -> list[Choices] | None:
+    """All different designs of a space, if the budget allows them; None if it does not.
 
-
-def is_searched_whole(space: Space, budget: int) -> bool:
-    """Whether the budget allows all combinations of choices."""
-    return space.size <= budget
+    Args:
+        key: by which two designs are the same.
+    """
+    if space.size > _MOST_COUNTED * budget:
+        return None
+    designs: dict[str, Choices] = {}
+    for choices in space.combinations():
+        designs.setdefault(key(choices), choices)
+        if len(designs) > budget:
+            return None
+    return list(designs.values())

@@ -1,8 +1,8 @@
 """The designs that an exploration can choose from: parameters with their choices, and the options they give.
 
 The first choice of every parameter is the design as ``compile`` makes it by default. Different choices may
-give the same options, such as a number of slots for one buffer that all buffers have anyway; a design is known
-by its options.
+give the same options, such as a number of slots for one buffer that all buffers have anyway; a design is
+known by its options.
 """
 
 from __future__ import annotations

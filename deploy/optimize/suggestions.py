@@ -27,6 +27,7 @@ _MOST_TRIED_IF_LARGE = 3
 _LEAST_GAIN = 0.005
 """Relative gain in a measure below which a change is not suggested."""
 
+_MUCH_ACCURACY = 0.01
 _FEWER_BITS = 4
 
 
@@ -42,9 +43,9 @@ def suggest(
 ) -> list[Suggestion]:
     """Changes that improve the interval, the latency, the energy or the number of cores, best first.
 
-    Those that keep the integers come first, then those that keep the number of chips, then those with the
-    shortest time between results, or the fewest ticks where no times are known, and then with the fewest
-    cores.
+    Changes that keep the integers come first, and those that lose more than a point of accuracy last. In
+    each group they are ordered by the time between results times the cores in use, so that a gain in speed
+    is weighed against the cores that it takes; where no times are known, ticks take their place.
 
     Args:
         changes: single changes to the pipeline, from ``single_changes``.
@@ -69,18 +70,25 @@ def suggest(
                 )
             )
 
-    def rank(suggestion: Suggestion) -> tuple[bool, bool, float, int, float]:
+    def rank(suggestion: Suggestion) -> tuple[bool, bool, float, float]:
         point = suggestion.point
         times = point.interval_us.values()
+        interval = round(sum(times), 6) if times else point.interval_ticks
         return (
             not suggestion.keeps_integers,
-            point.num_chips > now.num_chips,
-            round(sum(times), 6) if times else point.interval_ticks,
-            point.num_cores,
+            _loses(now, point),
+            interval * point.num_cores,
             sum(point.energy_nj.values()),
         )
 
     return sorted(found, key=rank)
+
+
+def _loses(before: DesignPoint, after: DesignPoint) -> bool:
+    """Whether a design loses more than a hundredth of accuracy."""
+    if before.accuracy is None or after.accuracy is None:
+        return False
+    return after.accuracy < before.accuracy - _MUCH_ACCURACY
 
 
 def _gains(point: DesignPoint) -> list[float]:

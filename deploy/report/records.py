@@ -56,11 +56,14 @@ class PopulationRecord(TypedDict):
 
 
 class SynapseRecord(TypedDict):
+    """An edge; ``weight_bits`` is the width of its largest weight, sign included."""
+
     source: str
     target: str
     operation: str
     alignment: AlignmentMethod
     slots: int
+    weight_bits: int
     exponent: int
 
 
@@ -145,6 +148,40 @@ class FitRecord(TypedDict):
     available_chips: int
     cores_per_chip: int
     tightest: TightestRecord
+
+
+class RefusedPopulationRecord(TypedDict):
+    name: str
+    shape: list[int]
+    timesteps: int
+    kind: Literal["input", "spiking", "readout"]
+    cores: int | None
+
+
+class TriedRecord(TypedDict):
+    """A change to a network that does not fit: the size that it gives, or why it does not fit either."""
+
+    change: str
+    command: str
+    num_cores: int | None
+    num_chips: int | None
+    refusal: str | None
+
+
+class RefusalRecord(TypedDict):
+    """A network that does not fit its target; cores are None where not their number is the limit."""
+
+    model: ModelRecord
+    target: TargetRecord
+    command: str
+    reason: str
+    needed_cores: int | None
+    available_cores: int
+    available_chips: int
+    cores_per_chip: int
+    populations: list[RefusedPopulationRecord]
+    tried: list[TriedRecord]
+    not_tried: str | None
 
 
 class DesignPointRecord(TypedDict):

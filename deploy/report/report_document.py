@@ -132,8 +132,14 @@ def _synapse(c: Compilation, synapse: IntegerSynapse) -> SynapseRecord:
         "operation": " > ".join(describe(m) for m in synapse.maps),
         "alignment": synapse.alignment,
         "slots": buffer.slots,
+        "weight_bits": _signed_bits(abs(synapse.weighted.weight.astype(int)).max()),
         "exponent": synapse.exponent,
     }
+
+
+def _signed_bits(magnitude: int) -> int:
+    """Width of an integer of that magnitude, sign included."""
+    return int(magnitude).bit_length() + 1
 
 
 def _pipeline(c: Compilation) -> PipelineRecord:

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 
 from deploy.report.records import MeasuresRecord, SuggestionRecord
 
-
 _SHOWN = 0.01
 """Relative change from which on a measure is mentioned."""
 

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table as TerminalTable
 from typing_extensions import assert_never
 
-from deploy.report.markup import Markup, element, join, number
+from deploy.report.markup import Markup, breakable, command_box, element, join, number
 
 if TYPE_CHECKING:
     from hw_models.multicore.pipeline.pipeline_ticks import Activity
@@ -84,7 +84,14 @@ class Tag:
     word: str
 
 
-Cell: TypeAlias = "str | float | Metered | Activities | Lines | Tag | None"
+@dataclass(frozen=True)
+class Command:
+    """A command to type, which the page can copy."""
+
+    line: str
+
+
+Cell: TypeAlias = "str | float | Metered | Activities | Lines | Tag | Command | None"
 """Of a table; None if there is nothing to say."""
 
 
@@ -169,15 +176,15 @@ class Table:
     def for_page(self) -> Markup:
         classes = [column.holds.value for column in self.columns]
         head = (
-            element("th", column.heading, class_=c)
+            element("th", column.heading, class_=c, scope="col")
             for column, c in zip(self.columns, classes, strict=True)
         )
         body = (
             element(
                 "tr",
                 *(
-                    element("td", _on_page(cell), class_=c)
-                    for cell, c in zip(row.cells, classes, strict=True)
+                    element("td", _on_page(cell), class_=c, data_label=column.heading)
+                    for cell, c, column in zip(row.cells, classes, self.columns, strict=True)
                 ),
                 class_=row.emphasis.value,
             )
@@ -238,6 +245,8 @@ def _in_terminal(cell: Cell) -> str:
             return "\n".join(map(_in_terminal, cell.values))
         case Tag():
             return escape(cell.word)
+        case Command():
+            return escape(cell.line)
         case _:
             assert_never(cell)
 
@@ -257,25 +266,31 @@ def _on_page(cell: Cell) -> str:
     match cell:
         case None:
             return ""
-        case str() | float() | int():
+        case str():
+            return breakable(cell)
+        case float() | int():
             return number(cell)
         case Tag():
             return element("span", cell.word, class_=f"kind {cell.word}")
+        case Command():
+            return command_box(cell.line)
         case Metered():
-            filled = cell.share * _METER_PIXELS
-            rest = _meter(None, _METER_PIXELS - filled)  # so that the numbers stand in line
-            return join([number(cell.value), _meter("busy", filled), rest])
+            bar = ("busy", cell.share * _METER_PIXELS)
+            return join([number(cell.value), _bar_picture([bar], _METER_PIXELS)])
         case Lines():
             return join(map(_on_page, cell.values), element("br"))
         case Activities():
             total = sum(cell.ticks.values())
-            return join(
-                _meter(activity, cell.ticks[activity] / total * _BAR_PIXELS) for activity in MARKS
-            )
+            parts = [(a, cell.ticks[a] / total * _BAR_PIXELS) for a in MARKS]
+            return _bar_picture(parts, _BAR_PIXELS)
         case _:
             assert_never(cell)
 
 
-def _meter(kind: str | None, pixels: float) -> Markup:
-    name = "meter" if kind is None else f"meter {kind}"
-    return element("span", class_=name, style=f"width:{pixels:.1f}px")
+def _bar_picture(parts: Sequence[tuple[str, float]], width: int) -> Markup:
+    """Boxes from left to right, each of a kind and so many pixels wide."""
+    drawn, x = [], 0.0
+    for kind, pixels in parts:
+        drawn.append(element("rect", x=x, width=pixels, height=10, class_=kind))
+        x += pixels
+    return element("svg", *drawn, width=width, height=10, class_="bar", aria_hidden="true")

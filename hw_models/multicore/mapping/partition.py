@@ -55,7 +55,7 @@ def partition(
     context = NetworkOnTarget(network, target, provisioning)
     grids = all_grids(context)
     if sum(context.num_cores(grids).values()) > target.num_cores:
-        raise MappingError(_too_many_cores(context, grids))
+        raise MappingError(_too_many_cores(context, grids), context.num_cores(grids))
     return [
         (grids[p.name], core_uses(context, p, grids[p.name], grids))
         for p in network.populations

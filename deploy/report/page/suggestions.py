@@ -1,0 +1,132 @@
+"""What to change: the best suggestion with its command and what it gives, then the others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from deploy.report.markup import NOTHING, Markup, command_box, element, fragment, number, scrolling
+from deploy.report.records import MeasuresRecord, Report, SuggestionRecord
+from deploy.report.tables import Command, Lines, names, numbers, sentences, tabulate
+
+
+def what_to_change(report: Report) -> Markup:
+    """A card with the best suggestion; if there is none, why."""
+    suggestions = report["suggestions"]
+    heading = element("div", element("h2", "What to change?"), class_="heading")
+    if not suggestions:
+        reason = _capitalised(report["pipeline"]["explanation"])
+        why = f"Nothing: no single change that was tried is better. {reason}."
+        return element("section", heading, element("p", why), class_="answer change")
+    best = suggestions[0]
+    return element(
+        "section",
+        heading,
+        element("p", element("b", _capitalised(best["change"])), class_="figure medium"),
+        command_box(best["command"]),
+        element(
+            "dl",
+            *(
+                element("div", element("dt", name), element("dd", value))
+                for name, value in _effects(report["measures"], best)
+            ),
+            class_="effects",
+        ),
+        class_="answer change",
+    )
+
+
+def other_changes(report: Report) -> Markup:
+    """A table of the suggestions after the first."""
+    others = report["suggestions"][1:]
+    if not others:
+        return NOTHING
+    unjudged = report["measures"]["accuracy"] is None
+    profiles = f" ({', '.join(report['costs'])})" if len(report["costs"]) > 1 else ""
+    table = tabulate(
+        "other changes",
+        others,
+        sentences("Change", "change", lambda s: _capitalised(s["change"])),
+        numbers("ticks between results", "ticks", lambda s: s["gives"]["interval_ticks"]),
+        numbers(f"µs between results{profiles}", "us", lambda s: _lines(s["gives"]["interval_us"])),
+        numbers(f"nJ per sample{profiles}", "nJ", lambda s: _lines(s["gives"]["energy_nj"])),
+        numbers("cores", "cores", lambda s: s["gives"]["num_cores"]),
+        names(
+            "results" if unjudged else "accuracy, training images",
+            "",
+            lambda s: _accuracy(report["measures"], s),
+        ),
+        names("Command", None, lambda s: Command(s["command"])),
+    )
+    return element(
+        "section",
+        element("h2", "Other changes"),
+        scrolling(table.for_page()),
+        class_="answer others",
+    )
+
+
+def _lines(by_profile: dict[str, float]) -> Lines | None:
+    return Lines(list(by_profile.values())) if by_profile else None
+
+
+def _effects(before: MeasuresRecord, suggestion: SuggestionRecord) -> Iterator[tuple[str, Markup]]:
+    """What a suggestion changes: each measure with its unit, and its values before and after."""
+    after = suggestion["gives"]
+    ticks, fewer = before["interval_ticks"], after["interval_ticks"]
+    yield "ticks between results", _change(f"{ticks:g}", f"{fewer:g}", fewer < ticks)
+    if after["interval_us"]:
+        yield "µs between results", _by_profile(before["interval_us"], after["interval_us"])
+        first = before["first_latency_us"], after["first_latency_us"]
+        yield "µs from sample to result", _by_profile(*first)
+    if after["energy_nj"]:
+        yield "nJ per sample", _by_profile(before["energy_nj"], after["energy_nj"])
+    yield "cores", _numbers(before["num_cores"], after["num_cores"])
+    if before["num_chips"] != after["num_chips"]:
+        yield "chips", _numbers(before["num_chips"], after["num_chips"])
+    yield _judged(before, suggestion), fragment(_accuracy(before, suggestion))
+
+
+def _judged(before: MeasuresRecord, suggestion: SuggestionRecord) -> str:
+    """What stays or changes with the integers."""
+    if before["accuracy"] is None:
+        return "results"
+    return "accuracy" if suggestion["keeps_integers"] else "accuracy, training images"
+
+
+def _by_profile(before: dict[str, float], after: dict[str, float]) -> Markup:
+    """One line per cost profile."""
+    several = len(after) > 1
+    return fragment(
+        *(
+            element(
+                "span",
+                _numbers(before[profile], value),
+                element("span", f" {profile}", class_="quiet") if several else NOTHING,
+                class_="of-profile",
+            )
+            for profile, value in after.items()
+        )
+    )
+
+
+def _numbers(before: float, after: float) -> Markup:
+    return _change(number(before), number(after), after < before)
+
+
+def _accuracy(before: MeasuresRecord, suggestion: SuggestionRecord) -> str:
+    after = suggestion["gives"]
+    if suggestion["keeps_integers"]:
+        return "as now, equal spikes"
+    if before["accuracy"] is None or after["accuracy"] is None:
+        return "other spikes, not measured"
+    return f"{before['accuracy']:.2%} → {after['accuracy']:.2%}"
+
+
+def _change(before: str, after: str, is_better: bool) -> Markup:
+    if before == after:
+        return fragment(after, element("span", " as now", class_="quiet"))
+    return fragment(before, " → ", element("b", after, class_="better" if is_better else "worse"))
+
+
+def _capitalised(words: str) -> str:
+    return words[:1].upper() + words[1:]
