@@ -1,5 +1,7 @@
 """One error class per kind of problem that a user can solve; the command line exits with code 2."""
 
+from collections.abc import Mapping
+
 
 class QacDeployError(Exception):
     """Base of every error that is caused by the input, not by a bug."""
@@ -18,7 +20,15 @@ class IntegerWidthError(QacDeployError):
 
 
 class MappingError(QacDeployError):
-    """A network does not fit on the target's cores."""
+    """A network does not fit on the target's cores.
+
+    Attributes:
+        needed_cores: of each population, where only their number is too large; else None.
+    """
+
+    def __init__(self, message: str, needed_cores: Mapping[str, int] | None = None) -> None:
+        super().__init__(message)
+        self.needed_cores = needed_cores
 
 
 class OptionError(QacDeployError):

@@ -145,9 +145,11 @@ def compile_command(
     """
     from deploy.build.load import load_report
     from deploy.compile.compile_model import compile_model
+    from deploy.compile.refusal import write_refusal
     from deploy.design.accuracy import load_accuracy
     from deploy.design.compilation import CompileOptions
     from deploy.report.terminal import print_summary
+    from toolchain.errors import IntegerWidthError, MappingError, QacDeployError
     from toolchain.networks.layer_graph import ALIGNMENT_METHODS
 
     takes_interval = False
@@ -194,7 +196,15 @@ def compile_command(
     )
     measure = None if accuracy is None else load_accuracy(accuracy)
     with status("compiling", hidden=as_json) as on_stage:
-        compile_model(model, out, options, on_stage, measure)
+        try:
+            compile_model(model, out, options, on_stage, measure)
+        except (IntegerWidthError, MappingError) as error:
+            try:
+                page = write_refusal(model, out, options, error, on_stage, measure)
+                more = f"{page} shows its size and what would fit"
+            except QacDeployError as failure:
+                more = f"no page on what would fit was written: {failure}"
+            raise type(error)(f"{error}\n{more}") from error
     if as_json:
         print_json(load_report(out))
         return

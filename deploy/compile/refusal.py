@@ -10,16 +10,42 @@ from deploy.design.accuracy import Accuracy
 from deploy.design.arguments import compile_command
 from deploy.design.compilation import CompileOptions
 from deploy.design.design import build_design
+from deploy.report.html import render_refusal
 from deploy.report.records import RefusalRecord, TriedRecord
 from hw_models.target_description import TargetDescription, built_in_targets, load_target
 from toolchain.errors import IntegerWidthError, MappingError, QacDeployError
 from toolchain.files.checkpoint import load_checkpoint
+from toolchain.files.whole_files import REPORT_PAGE, whole_file
 from toolchain.networks.layer_graph import LayerGraph
+from toolchain.networks.linear_maps import WeightedMap
 
 MOST_WEIGHTS_TRIED = 2**22
 """Weights of a network from which on no changes are tried, since lowering it again takes minutes."""
 
 _FEWER_BITS = (4, 2)
+
+
+def write_refusal(
+    model: Path,
+    out: Path,
+    options: CompileOptions,
+    error: IntegerWidthError | MappingError,
+    on_stage: Callable[[str], None] = lambda stage: None,
+    accuracy: Accuracy | None = None,
+) -> Path:
+    """Write the page of a refused network next to its build folder, and say where.
+
+    Args:
+        out: the build folder, which stays as it is.
+
+    Raises:
+        QacDeployError: the model cannot be read, or the page cannot be written.
+    """
+    page = out.parent / f"{out.resolve().name}-refusal.html"
+    record = refusal_record(model, options, error, on_stage, accuracy)
+    with whole_file(page, REPORT_PAGE) as written:
+        written.write_text(render_refusal(record), encoding="utf-8")
+    return page
 
 
 def refusal_record(
@@ -78,12 +104,8 @@ def refusal_record(
 
 def num_weights(graph: LayerGraph) -> int:
     """Weights of all maps of a network."""
-    return sum(
-        m.weight.size
-        for s in graph.synapses
-        for m in s.maps
-        if getattr(m, "weight", None) is not None
-    )
+    maps = (m for s in graph.synapses for m in s.maps)
+    return sum(m.weight.size for m in maps if isinstance(m, WeightedMap))
 
 
 def _tried(

@@ -154,7 +154,7 @@ class RefusedPopulationRecord(TypedDict):
     name: str
     shape: list[int]
     timesteps: int
-    kind: Literal["input", "spiking", "readout"]
+    kind: str
     cores: int | None
 
 

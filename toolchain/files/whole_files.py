@@ -48,6 +48,7 @@ EXPLORATION_JOURNAL = FileKind("the state of an exploration", (b"qac-deploy expl
 HDF5_FILE = FileKind("an HDF5 file", (b"\x89HDF\r\n\x1a\n",))
 PNG_FILE = FileKind("a PNG picture", (b"\x89PNG\r\n\x1a\n",))
 SVG_FILE = FileKind("an SVG picture", (b"<!DOCTYPE svg",))
+REPORT_PAGE = FileKind("a page of ours", (b"<!doctype html>", b"Content-Security-Policy"))
 ANY_FILE = FileKind("a file")
 
 

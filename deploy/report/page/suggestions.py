@@ -51,7 +51,7 @@ def other_changes(report: Report) -> Markup:
         numbers(f"nJ per sample{profiles}", "nJ", lambda s: _lines(s["gives"]["energy_nj"])),
         numbers("cores", "cores", lambda s: s["gives"]["num_cores"]),
         names(
-            "results" if unjudged else "accuracy, training images",
+            "results" if unjudged else "accuracy, test samples",
             "",
             lambda s: _accuracy(report["measures"], s),
         ),
@@ -90,7 +90,7 @@ def _judged(before: MeasuresRecord, suggestion: SuggestionRecord) -> str:
     """What stays or changes with the integers."""
     if before["accuracy"] is None:
         return "results"
-    return "accuracy" if suggestion["keeps_integers"] else "accuracy, training images"
+    return "accuracy" if suggestion["keeps_integers"] else "accuracy, test samples"
 
 
 def _by_profile(before: dict[str, float], after: dict[str, float]) -> Markup:
