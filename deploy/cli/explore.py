@@ -103,9 +103,10 @@ def explore_command(
 
     A design differs from the one that compile makes by default in its target, weight bits, firing windows T,
     alignments, buffer slots or replicas. Every design is built and measured as compile does it, and has a
-    command that compiles it. Accuracy is measured on the last training images, never on test images.
+    command that compiles it. A search sees the last training images; the best designs are measured on test
+    images at the end.
 
-    The result does not depend on the number of workers. Measured designs are kept next to the folder until the
+    The result is the same for any number of workers. Measured designs are kept next to the folder until the
     end, so that --resume can continue an interrupted run, also with another --budget, --vary or --seed.
 
     Example: qac-deploy explore model.pt --targets loihi-sim,loihi2-sim --budget 1000
@@ -181,7 +182,7 @@ def print_exploration(record: ExplorationRecord, out: Path, console: Console) ->
     """The front as a table, and the commands of the designs that are best in something."""
     from deploy.explore.outputs import DESIGNS_CSV, FRONT_CSV, PAGE, front_of
 
-    designs, front = record["designs"], front_of(record)
+    designs, front, own = record["designs"], front_of(record), record["accuracy_function"]
     refused = sum(design["refused"] is not None for design in designs)
     tried = f"all {len(designs):,} designs"
     if not record["tried_all"]:
@@ -212,7 +213,10 @@ def print_exploration(record: ExplorationRecord, out: Path, console: Console) ->
     for design in front:
         if design["mark"]:
             change = escape(f"{design['number']}: {design['change']}")
-            console.print(f"[bold]{escape(design['mark'])}[/bold], design {change}")
+            test = design["test_accuracy"]
+            shown = "" if test is None else f"{test:.2%}" if own is None else f"{test:.4f}"
+            on_test = f"; {shown} on test images" if shown else ""
+            console.print(f"[bold]{escape(design['mark'])}[/bold], design {change}{on_test}")
             console.print(f"  {escape(design['command'])}")
     console.print(
         f"\n{bold(out / PAGE)} plots all designs; {escape(str(out / DESIGNS_CSV))} lists them"

@@ -9,19 +9,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from deploy.build.folder import EXPLORATION, require_replaceable_folder
-from deploy.design.accuracy import load_accuracy
+from deploy.design.accuracy import Accuracy, load_accuracy
 from deploy.design.compilation import CompileOptions
 from deploy.design.design import lower_model, provision
 from deploy.design.measured_data import measured_data
-from deploy.explore.exploration import Spread, explore, in_this_process
+from deploy.explore.exploration import Explored, Spread, explore, in_this_process
 from deploy.explore.front import chosen_measures
 from deploy.explore.journal import describe_run, open_journal
 from deploy.explore.measure import DesignMeter, tuning_set
 from deploy.explore.outputs import ExplorationRecord, exploration_record, write_exploration
 from deploy.explore.space import Space, Vary, design_space
 from deploy.explore.workers import on_workers
+from deploy.optimize.measurements import Measurements
 from hw_models.multicore.pipeline.pipeline import pipeline_of
 from hw_models.target_description import TargetDescription, load_target
+from toolchain.datasets import Dataset
 from toolchain.errors import OptionError
 from toolchain.files.checkpoint import Checkpoint, load_checkpoint
 from toolchain.networks.layer_graph import LayerGraph, has_classes
@@ -93,7 +95,11 @@ def explore_model(
             "--accuracy-budget needs an accuracy: choose a data set with --data, and define the accuracy of "
             "logits that are not those of classes with --accuracy"
         )
-    measures = chosen_measures(with_data=tuning is not None, with_accuracy=with_accuracy)
+    measures = chosen_measures(
+        with_data=tuning is not None,
+        with_accuracy=with_accuracy,
+        accuracy=None if accuracy is None else accuracy.short_name,
+    )
     meter = DesignMeter(model=graph, targets=targets, dataset=tuning, accuracy=options.accuracy)
     state = _state_of(out)
     if state.exists() and not resume:
@@ -119,8 +125,10 @@ def explore_model(
                 on_outcome=journal.write,
                 on_progress=on_progress,
             )
+        on_stage("measuring the best designs on test images")
         record = exploration_record(
             explored,
+            test_accuracies=_test_accuracies(explored, graph, targets, dataset, accuracy),
             model=model,
             targets=targets,
             data=None if dataset is None else dataset.name,
@@ -136,6 +144,36 @@ def explore_model(
     finally:
         journal.close(finished=finished)
     return record
+
+
+def _test_accuracies(
+    explored: Explored,
+    model: LayerGraph,
+    targets: Mapping[str, TargetDescription],
+    dataset: Dataset | None,
+    accuracy: Accuracy | None,
+) -> dict[int, float | None]:
+    """Accuracy on test images of the default design and of those best in something, as in a report."""
+    if dataset is None:
+        return {}
+    on_test = {
+        name: Measurements(
+            model=model,
+            target=target,
+            dataset=dataset,
+            on_stage=lambda stage: None,
+            accuracy_measure=accuracy,
+            on_test=True,
+        )
+        for name, target in targets.items()
+    }
+    found = {}
+    for design in explored.designs:
+        if design.measures is not None and (design.mark or design.number == 0):
+            measurements = on_test[design.options.target]
+            _, network = measurements.lowered(design.options)
+            found[design.number] = measurements.accuracy(network)
+    return found
 
 
 def _state_of(out: Path) -> Path:

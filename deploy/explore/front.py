@@ -23,12 +23,14 @@ class Measure:
         title: column heading.
         best: what the design with the best value is called.
         higher_is_better: otherwise lower is.
+        is_share: of 1.
     """
 
     key: str
     title: str
     best: str
     higher_is_better: bool = False
+    is_share: bool = False
 
     def of(self, measures: MeasuresRecord) -> float:
         value: Any = measures[self.key]  # type: ignore[literal-required]
@@ -42,7 +44,6 @@ class Measure:
         return -value if self.higher_is_better else value
 
 
-_ACCURACY = Measure(key="accuracy", title="accuracy", best="most accurate", higher_is_better=True)
 _CORES = Measure(key="num_cores", title="cores", best="fewest cores")
 _WITH_DATA = (
     Measure(key="interval_us", title="µs between results", best="highest throughput"),
@@ -56,10 +57,24 @@ _WITHOUT_DATA = (
 KNEE = "best compromise"
 
 
-def chosen_measures(*, with_data: bool, with_accuracy: bool) -> tuple[Measure, ...]:
-    """The measures that designs are compared by, with and without a data set."""
+def chosen_measures(
+    *, with_data: bool, with_accuracy: bool, accuracy: str | None = None
+) -> tuple[Measure, ...]:
+    """The measures that designs are compared by.
+
+    Args:
+        with_data: times and energies are measured, else ticks.
+        accuracy: name of the user's own; None takes the share of right classes.
+    """
     times = _WITH_DATA if with_data else _WITHOUT_DATA
-    return (*((_ACCURACY,) if with_accuracy else ()), *times, _CORES)
+    of_accuracy = Measure(
+        key="accuracy",
+        title=accuracy or "accuracy",
+        best="most accurate",
+        higher_is_better=True,
+        is_share=accuracy is None,
+    )
+    return (*((of_accuracy,) if with_accuracy else ()), *times, _CORES)
 
 
 def pareto_front(costs: np.ndarray) -> np.ndarray:

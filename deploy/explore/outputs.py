@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -28,6 +28,8 @@ class DesignRecord(TypedDict):
     """A design that was tried.
 
     ``command`` compiles it. ``refused`` says why it cannot be built; then there are no measures.
+    ``test_accuracy`` is known of the default design and of those that are best in something: once the search
+    is over, they are measured on test images, as ``compile`` does it.
     """
 
     number: int
@@ -36,6 +38,7 @@ class DesignRecord(TypedDict):
     on_front: bool
     command: str
     measures: MeasuresRecord | None
+    test_accuracy: float | None
     refused: str | None
 
 
@@ -46,6 +49,7 @@ class MeasureRecord(TypedDict):
     title: str
     best: str
     higher_is_better: bool
+    is_share: bool
 
 
 class ParameterRecord(TypedDict):
@@ -58,8 +62,7 @@ class ParameterRecord(TypedDict):
 class ExplorationRecord(TypedDict):
     """The content of ``explore.json``.
 
-    ``tuning_samples`` are the training images that accuracy is measured on, the last ones; no design was
-    measured on a test image.
+    ``tuning_samples`` are the training images that accuracy is measured on, the last ones.
     """
 
     format: str
@@ -83,6 +86,7 @@ class ExplorationRecord(TypedDict):
 def exploration_record(
     explored: Explored,
     *,
+    test_accuracies: Mapping[int, float | None],
     model: Path,
     targets: Iterable[str],
     data: str | None,
@@ -93,7 +97,11 @@ def exploration_record(
     accuracy: str | None,
     accuracy_budget: float | None,
 ) -> ExplorationRecord:
-    """The result as plain data; the same result gives the same record."""
+    """The result as plain data; the same result gives the same record.
+
+    Args:
+        test_accuracies: by the number of a design, for those that were measured on test images.
+    """
     return {
         "format": "qac-deploy exploration",
         "version": VERSION,
@@ -115,14 +123,20 @@ def exploration_record(
                 "title": m.title,
                 "best": m.best,
                 "higher_is_better": m.higher_is_better,
+                "is_share": m.is_share,
             }
             for m in explored.measures
         ],
-        "designs": [_design_record(d, model, accuracy) for d in explored.designs],
+        "designs": [
+            _design_record(d, model, accuracy, test_accuracies.get(d.number))
+            for d in explored.designs
+        ],
     }
 
 
-def _design_record(design: ExploredDesign, model: Path, accuracy: str | None) -> DesignRecord:
+def _design_record(
+    design: ExploredDesign, model: Path, accuracy: str | None, test_accuracy: float | None
+) -> DesignRecord:
     return {
         "number": design.number,
         "change": design.label,
@@ -130,6 +144,7 @@ def _design_record(design: ExploredDesign, model: Path, accuracy: str | None) ->
         "on_front": design.on_front,
         "command": compile_command(str(model), design.options, out=OUT, accuracy=accuracy),
         "measures": design.measures,
+        "test_accuracy": test_accuracy,
         "refused": design.refused,
     }
 
@@ -176,7 +191,17 @@ def _write_csv(path: Path, designs: Sequence[DesignRecord]) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(
-            ["number", "on_front", "best_in", "change", *_MEASURES, *columns, "refused", "command"]
+            [
+                "number",
+                "on_front",
+                "best_in",
+                "change",
+                *_MEASURES,
+                *columns,
+                "test_accuracy",
+                "refused",
+                "command",
+            ]
         )
         for design in designs:
             measures: Any = design["measures"] or {}
@@ -188,6 +213,7 @@ def _write_csv(path: Path, designs: Sequence[DesignRecord]) -> None:
                     design["change"],
                     *(_cell(mean(measures.get(key))) for key in _MEASURES),
                     *(_cell(measures.get(key, {}).get(profile)) for key, profile in profiles),
+                    _cell(design["test_accuracy"]),
                     design["refused"] or "",
                     design["command"],
                 ]

@@ -10,7 +10,7 @@ from typing import Any
 
 from deploy.explore.outputs import DesignRecord, ExplorationRecord, MeasureRecord, front_of, mean
 from deploy.report.markup import NOTHING, Markup, element, join, number
-from deploy.report.pareto import pareto_plot, pareto_script, pareto_style
+from deploy.report.pareto import AXES, Axis, pareto_plot, pareto_script, pareto_style
 
 _MOST_PLOTTED = 5_000
 """Most designs off the front in the plot; all of them are in ``designs.csv``."""
@@ -70,8 +70,8 @@ def _basis(record: ExplorationRecord) -> Markup:
     if record["data"] is not None:
         measured = (
             f"Accuracy is that on the last {record['tuning_samples']:,} training images of "
-            f"{record['data']}; no test image was used. Times and energies are estimates; where a target has "
-            f"several cost profiles, their mean is compared."
+            f"{record['data']}; the designs below were then measured on test images, too. Times and energies "
+            f"are estimates; where a target has several cost profiles, their mean is compared."
         )
     if record["accuracy_budget"] is not None:
         measured += (
@@ -109,6 +109,11 @@ def _best(record: ExplorationRecord, index: dict[int, int]) -> Markup:
             )
             for measure in record["compared_by"]
         ]
+        if design["test_accuracy"] is not None:
+            value, own = design["test_accuracy"], record["accuracy_function"]
+            on_test = f"{100 * value:.2f} %" if own is None else number(value)
+            padding = NOTHING if design is default else element("small")
+            values.append(join([element("dt", "on test images"), element("dd", on_test, padding)]))
         heading = design["mark"]
         if design is default:
             heading = ", ".join(filter(None, ["the default", design["mark"]]))
@@ -129,7 +134,7 @@ def _compared(measure: MeasureRecord, design: DesignRecord, default: DesignRecor
     if design is default or default["measures"] is None:
         return NOTHING
     before, after = value_of(measure, default), value_of(measure, design)
-    if measure["key"] == "accuracy":
+    if measure["is_share"]:
         difference, unit, digits = 100 * (after - before), "points", 1
     elif before:
         difference, unit, digits = 100 * (after / before - 1), "%", 0
@@ -172,6 +177,7 @@ def _plot(plotted: list[DesignRecord], record: ExplorationRecord) -> Markup:
             }
             for d in plotted
         ],
+        axes=AXES if record["accuracy_function"] is None else _with_own_accuracy(record),
         x="energy_nj" if "energy_nj" in keys else "num_cores",
         y="accuracy" if "accuracy" in keys else "interval_ticks",
     )
@@ -191,6 +197,13 @@ def _plot(plotted: list[DesignRecord], record: ExplorationRecord) -> Markup:
             plot or element("p", "All designs have the same measures."),
         ]
     )
+
+
+def _with_own_accuracy(record: ExplorationRecord) -> list[Axis]:
+    """The axes with the user's accuracy, which need not be a share."""
+    (title,) = (m["title"] for m in record["compared_by"] if m["key"] == "accuracy")
+    own = Axis(key="accuracy", label=title, higher_is_better=True)
+    return [own if axis.key == "accuracy" else axis for axis in AXES]
 
 
 def _table(record: ExplorationRecord, index: dict[int, int]) -> Markup:
@@ -307,4 +320,4 @@ def value_of(measure: MeasureRecord, design: DesignRecord) -> float:
 def shown(measure: MeasureRecord, design: DesignRecord) -> str:
     """A measure as text."""
     value = value_of(measure, design)
-    return f"{100 * value:.2f} %" if measure["key"] == "accuracy" else number(value)
+    return f"{100 * value:.2f} %" if measure["is_share"] else number(value)

@@ -6,6 +6,7 @@ import json
 import re
 
 import pytest
+
 from deploy.report.pareto import Axis, best_of_two, pareto_plot, pareto_script
 
 
