@@ -26,6 +26,7 @@ from deploy.cli.console import (
 )
 
 if TYPE_CHECKING:
+    from deploy.explore.array_shapes import ArrayExplorationRecord
     from deploy.explore.outputs import DesignRecord, ExplorationRecord
     from deploy.explore.space import Vary
 
@@ -83,6 +84,13 @@ def explore_command(
             "(default: any).",
         ),
     ] = None,
+    array: Annotated[
+        str | None,
+        typer.Option(
+            help="PE array, a built-in name or a YAML file: also try all of its unrollings, for the networks "
+            "of the best designs.",
+        ),
+    ] = None,
     workers: Annotated[
         int | None,
         typer.Option(
@@ -123,6 +131,7 @@ def explore_command(
         data=data,
         accuracy=accuracy,
         accuracy_budget=accuracy_budget,
+        array=array,
         workers=_processes(budget, hide=as_json) if workers is None else workers,
         scheduler=scheduler,
     )
@@ -218,11 +227,33 @@ def print_exploration(record: ExplorationRecord, out: Path, console: Console) ->
             on_test = f"; {shown} on test images" if shown else ""
             console.print(f"[bold]{escape(design['mark'])}[/bold], design {change}{on_test}")
             console.print(f"  {escape(design['command'])}")
+    if record["array"] is not None:
+        _print_array(record["array"], out, console)
     console.print(
         f"\n{bold(out / PAGE)} plots all designs; {escape(str(out / DESIGNS_CSV))} lists them"
     )
     page = shlex.quote(str(out / PAGE))
     console.print(f"next: open {escape(page)} in a browser, and compile a design by its command")
+
+
+def _print_array(array: ArrayExplorationRecord, out: Path, console: Console) -> None:
+    """The fastest shape of the array, and that with the least energy."""
+    from deploy.explore.outputs import ARRAY_CSV
+
+    front = [design for design in array["designs"] if design["on_front"]]
+    console.print(
+        f"\n{len(array['designs']):,} designs on {escape(array['array'])}, {array['elements']:,} elements "
+        f"unrolled M x N x S x V: {len(front):,} on the Pareto front, in {escape(str(out / ARRAY_CSV))}"
+    )
+    for title, key in (("fastest", "array_us"), ("least energy", "array_nj")):
+        if front:
+            best = min(front, key=lambda design: design["measures"][key] or 0.0)
+            shape = " x ".join(map(str, best["unrolling"]))
+            console.print(
+                f"[bold]{title}[/bold]: {shape}, {best['mode']}, network of design {best['design']}: "
+                f"{best['measures']['array_us']:.3f} us, {best['measures']['array_nj']:,.0f} nJ per sample"
+            )
+            console.print(f"  {escape(best['command'])}")
 
 
 def _print_table(record: ExplorationRecord, front: list[DesignRecord], console: Console) -> None:

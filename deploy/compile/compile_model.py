@@ -23,6 +23,8 @@ from deploy.report.report_document import report_document
 from hw_models.multicore.mapping.mapping_file import MAPPING, mapping_document
 from hw_models.multicore.mapping.size_estimate import check_size
 from hw_models.pe_array.array_description import load_array
+from hw_models.pe_array.loop_nest import Unrolling
+from hw_models.pe_array.shaped_array import with_unrolling
 from hw_models.target_description import load_target
 from toolchain.errors import OptionError
 from toolchain.files.checkpoint import load_checkpoint, load_structure
@@ -72,6 +74,8 @@ def compile_model(
     points: list[DesignPoint] = []
     if options.optimize is not None:
         design, points = optimize_design(design, measurements)
+    if options.unrolling is not None:
+        array = with_unrolling(array, Unrolling.of(options.unrolling), design.network)
     measured = measure_design(
         design, measurements, array, model=model, checkpoint=checkpoint, out=out
     )

@@ -13,15 +13,17 @@ from deploy.design.accuracy import Accuracy, load_accuracy
 from deploy.design.compilation import CompileOptions
 from deploy.design.design import lower_model, provision
 from deploy.design.measured_data import measured_data
+from deploy.explore.array_shapes import explore_shapes
 from deploy.explore.exploration import Explored, Spread, explore, in_this_process
 from deploy.explore.front import chosen_measures
 from deploy.explore.journal import describe_run, open_journal
 from deploy.explore.measure import DesignMeter, tuning_set
-from deploy.explore.outputs import ExplorationRecord, exploration_record, write_exploration
+from deploy.explore.outputs import OUT, ExplorationRecord, exploration_record, write_exploration
 from deploy.explore.space import Space, Vary, design_space
 from deploy.explore.workers import on_workers
 from deploy.optimize.measurements import Measurements
 from hw_models.multicore.pipeline.pipeline import pipeline_of
+from hw_models.pe_array.array_description import load_array
 from hw_models.target_description import TargetDescription, load_target
 from toolchain.datasets import Dataset
 from toolchain.errors import OptionError
@@ -42,6 +44,7 @@ class ExploreOptions:
         accuracy: ``FILE.py:FUNCTION`` of the user's own.
         accuracy_budget: points of accuracy that a design on the front may lose against the default design;
             None allows any loss.
+        array: name or path of a PE array, all shapes of which are tried for the best networks; or None.
         workers: processes on this machine.
         scheduler: address of a Dask scheduler, whose workers are used instead.
     """
@@ -55,6 +58,7 @@ class ExploreOptions:
     data: str | None = None
     accuracy: str | None = None
     accuracy_budget: float | None = None
+    array: str | None = None
     workers: int = 1
     scheduler: str | None = None
 
@@ -81,6 +85,7 @@ def explore_model(
     """
     require_replaceable_folder(out, EXPLORATION)
     targets = {name: load_target(name) for name in options.targets}
+    array = None if options.array is None else load_array(options.array)
     on_stage("reading the model")
     checkpoint = load_checkpoint(model)
     graph = checkpoint.graph
@@ -139,6 +144,19 @@ def explore_model(
             accuracy=options.accuracy,
             accuracy_budget=options.accuracy_budget,
         )
+        if array is not None:
+            assert options.array is not None
+            record["array"] = explore_shapes(
+                explored,
+                graph,
+                targets,
+                array,
+                name=options.array,
+                path=model,
+                accuracy=options.accuracy,
+                out=OUT,
+                on_stage=on_stage,
+            )
         write_exploration(record, out)
         finished = True
     finally:

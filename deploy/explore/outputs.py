@@ -9,6 +9,7 @@ from typing import Any, TypedDict
 
 from deploy.build.folder import EXPLORATION, whole_folder, write_json
 from deploy.design.arguments import compile_command
+from deploy.explore.array_shapes import ArrayExplorationRecord
 from deploy.explore.exploration import Explored, ExploredDesign
 from deploy.report.records import MeasuresRecord
 
@@ -17,6 +18,7 @@ OUT = "build"
 """The build folder in the printed commands."""
 
 FRONT_CSV, DESIGNS_CSV, JSON, PAGE = "front.csv", "designs.csv", "explore.json", "explore.html"
+ARRAY_CSV = "array.csv"
 
 _MEASURES = (
     "accuracy", "interval_us", "first_latency_us", "energy_nj", "num_cores", "num_chips", "num_slots",
@@ -81,6 +83,7 @@ class ExplorationRecord(TypedDict):
     tried_all: bool
     compared_by: list[MeasureRecord]
     designs: list[DesignRecord]
+    array: ArrayExplorationRecord | None
 
 
 def exploration_record(
@@ -131,6 +134,7 @@ def exploration_record(
             _design_record(d, model, accuracy, test_accuracies.get(d.number))
             for d in explored.designs
         ],
+        "array": None,
     }
 
 
@@ -174,6 +178,8 @@ def write_exploration(record: ExplorationRecord, out: Path) -> None:
         write_json(folder / JSON, record)
         _write_csv(folder / FRONT_CSV, front_of(record))
         _write_csv(folder / DESIGNS_CSV, record["designs"])
+        if record["array"] is not None:
+            _write_array_csv(folder / ARRAY_CSV, record["array"])
         (folder / PAGE).write_text(render_exploration(record), encoding="utf-8")
 
 
@@ -215,6 +221,25 @@ def _write_csv(path: Path, designs: Sequence[DesignRecord]) -> None:
                     *(_cell(measures.get(key, {}).get(profile)) for key, profile in profiles),
                     _cell(design["test_accuracy"]),
                     design["refused"] or "",
+                    design["command"],
+                ]
+            )
+
+
+def _write_array_csv(path: Path, record: ArrayExplorationRecord) -> None:
+    """One row per network, mode and shape of the array."""
+    keys = list(record["designs"][0]["measures"]) if record["designs"] else []
+    with path.open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(["design", "mode", "M", "N", "S", "V", "on_front", *keys, "command"])
+        for design in record["designs"]:
+            table.writerow(
+                [
+                    design["design"],
+                    design["mode"],
+                    *design["unrolling"],
+                    int(design["on_front"]),
+                    *(_cell(design["measures"][key]) for key in keys),
                     design["command"],
                 ]
             )

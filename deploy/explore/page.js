@@ -2,23 +2,26 @@
 "use strict";
 (() => {
   document.documentElement.classList.add("scripted");
-  const figure = document.querySelector("figure.pareto");
-  const table = document.querySelector("table.front");
-
   document.addEventListener("click", (event) => {
     const button = event.target.closest("button[data-design]");
-    if (!button || !figure) return;
+    const figure = button && document.getElementById(button.dataset.figure);
+    if (!figure) return;
     figure.dispatchEvent(new CustomEvent("pareto-choose", { detail: Number(button.dataset.design) }));
     const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
     figure.scrollIntoView({ behavior: still ? "auto" : "smooth", block: "start" });
   });
 
-  figure?.addEventListener("pareto-chosen", (event) => {
-    for (const row of table.tBodies[0].rows)
-      row.classList.toggle("chosen", Number(row.querySelector("button").dataset.design) === event.detail);
+  document.querySelectorAll("figure.pareto").forEach((figure) => {
+    figure.addEventListener("pareto-chosen", (event) => {
+      for (const button of document.querySelectorAll(`td button[data-figure="${figure.id}"]`))
+        button.closest("tr").classList.toggle("chosen", Number(button.dataset.design) === event.detail);
+    });
   });
 
-  table?.tHead.querySelectorAll("th button").forEach((button) => {
+  document.querySelectorAll("table.front").forEach(sortable);
+
+  function sortable(table) {
+  table.tHead.querySelectorAll("th button").forEach((button) => {
     button.addEventListener("click", () => {
       const heading = button.closest("th"), column = heading.cellIndex;
       const down = heading.getAttribute("aria-sort") === "ascending";
@@ -33,4 +36,5 @@
       table.tBodies[0].append(...rows);
     });
   });
+  }
 })();

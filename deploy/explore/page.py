@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from deploy.explore.array_page import array_section
 from deploy.explore.outputs import DesignRecord, ExplorationRecord, MeasureRecord, front_of, mean
 from deploy.report.markup import NOTHING, Markup, element, join, number
 from deploy.report.pareto import AXES, Axis, pareto_plot, pareto_script, pareto_style
@@ -46,6 +47,7 @@ def render_exploration(record: ExplorationRecord) -> str:
             _best(record, index),
             _plot(plotted, record),
             _table(record, index),
+            array_section(record["array"]),
             _varied(record),
             _refused(record),
         ),
@@ -151,6 +153,7 @@ def _show(design: DesignRecord, index: dict[int, int], text: str) -> Markup:
         text,
         type="button",
         class_="scripted-only",
+        data_figure="pareto",
         data_design=index[design["number"]],
         aria_label=f"show design {design['number']} in the plot, with its command",
     )
