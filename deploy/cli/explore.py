@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -27,7 +25,7 @@ from deploy.cli.console import (
 
 if TYPE_CHECKING:
     from deploy.explore.array_shapes import ArrayExplorationRecord
-    from deploy.explore.outputs import DesignRecord, ExplorationRecord
+    from deploy.explore.records import DesignRecord, ExplorationRecord
     from deploy.explore.space import Vary
 
 MOST_DESIGNS = 1_000_000
@@ -35,8 +33,6 @@ VARIED = ("weight-bits", "timesteps", "alignment", "slots", "edge-slots", "repli
 """The values of ``deploy.explore.space.Vary``, which is too heavy to import for the help."""
 
 _ROWS = 12
-_FEWEST_FOR_WORKERS = 100
-"""Designs below which starting several processes takes longer than measuring in one."""
 
 
 def explore_command(
@@ -132,7 +128,7 @@ def explore_command(
         accuracy=accuracy,
         accuracy_budget=accuracy_budget,
         array=array,
-        workers=_processes(budget, hide=as_json) if workers is None else workers,
+        workers=workers,
         scheduler=scheduler,
     )
     with progress_bar(hidden=as_json) as progress, resumable(progress):
@@ -172,24 +168,10 @@ def _varied(given: list[str]) -> dict[Vary, list[int | str] | None]:
     return varied
 
 
-def _processes(budget: int, *, hide: bool) -> int:
-    """One per core, if Dask is installed and there is work for several."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    if budget < _FEWEST_FOR_WORKERS or not cores or cores == 1:
-        return 1
-    if importlib.util.find_spec("distributed") is None:
-        if not hide:
-            Console(stderr=True, highlight=False).print(
-                f"1 of {cores} cores is used: pip install 'qac-deploy[cluster]' for all of them",
-                markup=False,
-            )
-        return 1
-    return cores
-
-
 def print_exploration(record: ExplorationRecord, out: Path, console: Console) -> None:
     """The front as a table, and the commands of the designs that are best in something."""
-    from deploy.explore.outputs import DESIGNS_CSV, FRONT_CSV, PAGE, front_of
+    from deploy.explore.outputs import DESIGNS_CSV, FRONT_CSV, PAGE
+    from deploy.explore.records import front_of
 
     designs, front, own = record["designs"], front_of(record), record["accuracy_function"]
     refused = sum(design["refused"] is not None for design in designs)

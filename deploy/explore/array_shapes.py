@@ -1,8 +1,8 @@
 """All unrollings of a PE array for the best networks of an exploration.
 
 What an array takes depends only on the integer network and on its own shape, not on cores, buffers and
-replicas. So its shapes are no axis of that space but a second one, which is tried whole: each different network
-of the default design and of those that are best in something, on each unrolling.
+replicas. So its shapes are no axis of that space but a second one, which is tried whole: each unrolling, for
+each different network of the default design and of those that are best in something.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
@@ -18,7 +20,8 @@ from deploy.explore.exploration import Explored, Spread, explore, in_this_proces
 from deploy.explore.front import chosen_measures
 from deploy.explore.journal import describe_run, open_journal
 from deploy.explore.measure import DesignMeter, tuning_set
-from deploy.explore.outputs import OUT, ExplorationRecord, exploration_record, write_exploration
+from deploy.explore.outputs import write_exploration
+from deploy.explore.records import OUT, ExplorationRecord, exploration_record
 from deploy.explore.space import Space, Vary, design_space
 from deploy.explore.workers import on_workers
 from deploy.optimize.measurements import Measurements
@@ -29,6 +32,9 @@ from toolchain.datasets import Dataset
 from toolchain.errors import OptionError
 from toolchain.files.checkpoint import Checkpoint, load_checkpoint
 from toolchain.networks.layer_graph import LayerGraph, has_classes
+
+_FEWEST_FOR_WORKERS = 100
+"""Designs below which starting several processes takes longer than measuring in one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +51,8 @@ class ExploreOptions:
         accuracy_budget: points of accuracy that a design on the front may lose against the default design;
             None allows any loss.
         array: name or path of a PE array, all shapes of which are tried for the best networks; or None.
-        workers: processes on this machine.
+        workers: processes on this machine; None takes one per core, if Dask is installed and there are many
+            designs.
         scheduler: address of a Dask scheduler, whose workers are used instead.
     """
 
@@ -59,7 +66,7 @@ class ExploreOptions:
     accuracy: str | None = None
     accuracy_budget: float | None = None
     array: str | None = None
-    workers: int = 1
+    workers: int | None = 1
     scheduler: str | None = None
 
 
@@ -118,7 +125,9 @@ def explore_model(
     try:
         with ExitStack() as until_done:
             on_stage("exploring")
-            spread = until_done.enter_context(_spread(meter, options))
+            spread = until_done.enter_context(
+                _spread(meter, options, min(options.budget, space.size))
+            )
             explored = explore(
                 space,
                 measures,
@@ -211,7 +220,25 @@ def _space(
     return design_space(graph, pipeline, targets, base, options.vary)
 
 
-def _spread(meter: DesignMeter, options: ExploreOptions) -> AbstractContextManager[Spread]:
-    if options.workers > 1 or options.scheduler is not None:
-        return on_workers(meter, options.workers, options.scheduler)
+def _spread(
+    meter: DesignMeter, options: ExploreOptions, num_designs: int
+) -> AbstractContextManager[Spread]:
+    workers = options.workers
+    if workers is None:
+        workers = _one_per_core() if num_designs >= _FEWEST_FOR_WORKERS else 1
+    if workers > 1 or options.scheduler is not None:
+        return on_workers(meter, workers, options.scheduler)
     return nullcontext(in_this_process(meter))
+
+
+def _one_per_core() -> int:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    if not cores or cores == 1:
+        return 1
+    if importlib.util.find_spec("distributed") is None:
+        print(
+            f"1 of {cores} cores is used: pip install 'qac-deploy[cluster]' for all of them",
+            file=sys.stderr,
+        )
+        return 1
+    return cores

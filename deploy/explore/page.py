@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy.explore.array_page import array_section
-from deploy.explore.outputs import DesignRecord, ExplorationRecord, MeasureRecord, front_of, mean
+from deploy.explore.records import DesignRecord, ExplorationRecord, MeasureRecord, front_of, mean
 from deploy.report.markup import NOTHING, Markup, element, join, number
 from deploy.report.pareto import AXES, Axis, pareto_plot, pareto_script, pareto_style
 
@@ -137,7 +137,7 @@ def _compared(measure: MeasureRecord, design: DesignRecord, default: DesignRecor
         return NOTHING
     before, after = value_of(measure, default), value_of(measure, design)
     if measure["is_share"]:
-        difference, unit, digits = 100 * (after - before), "points", 1
+        difference, unit, digits = 100 * (after - before), "pts", 1
     elif before:
         difference, unit, digits = 100 * (after / before - 1), "%", 0
     else:

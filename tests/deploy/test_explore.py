@@ -239,7 +239,7 @@ def test_ctrl_c_says_how_to_go_on(trained, tmp_path):
 
 def test_four_workers_find_the_same(model, record, tmp_path):
     with distributed.LocalCluster(
-        n_workers=4, threads_per_worker=1, processes=False, dashboard_address=None
+        n_workers=4, threads_per_worker=1, processes=False, dashboard_address="127.0.0.1:0"
     ) as cluster:
         found = in_process(model, tmp_path / "explore", scheduler=cluster.scheduler_address)
     same_designs(found, record)
@@ -307,7 +307,7 @@ def test_unknown_targets_and_values_are_refused(trained, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--budget", "0"], "Invalid value for '--budget': 0 is not in the range x>=1"),
+        (["--budget", "0"], "Invalid value for '--budget': 0 is not in the range 1<=x<=1000000"),
         (["--vary", "colour"], "must be one of weight-bits, timesteps"),
         (["--vary", "slots", "--vary", "slots=2"], "names slots twice"),
         (["--vary", "slots=2,"], "must be slots=VALUE,..., not 'slots=2,'"),
@@ -421,10 +421,8 @@ def test_a_large_space_is_sampled_up_to_the_budget_without_repeats():
     assert len({design_key(design.options) for design in result.designs}) == 160
     assert result.designs[0].label == "as compiled by default"
     assert any(design.refused == "c is too large" for design in result.designs)
-    best = min(
-        d.measures["num_cores"] + d.measures["num_slots"] for d in result.designs if d.measures
-    )
-    assert best == 20  # c = 5 and d = 3, which one design in 81 has
+    sums = [d.measures["num_cores"] + d.measures["num_slots"] for d in result.designs if d.measures]
+    assert np.mean(sums[-40:]) < np.mean(sums[40:80])  # NSGA-II learns: lower is better
 
 
 @pytest.mark.parametrize("stop_after", [1, 77])
