@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import pty
+import re
 import signal
 import subprocess
 import sys
@@ -56,3 +58,23 @@ def wait_until(condition, process=None, seconds=120):
         assert process is None or process.poll() is None, process.stderr.read()
         assert time.monotonic() < deadline
         time.sleep(0.1)
+
+
+def in_terminal(columns, *arguments, cwd=None):
+    """Output of the installed command in a terminal of a width, without styles."""
+    ours, its = pty.openpty()
+    environment = {**os.environ, "COLUMNS": str(columns), "NO_COLOR": "1", "TERM": "xterm"}
+    process = subprocess.Popen(
+        [COMMAND, *map(str, arguments)], stdout=its, stderr=its, stdin=subprocess.DEVNULL, env=environment,
+        cwd=cwd,
+    )  # fmt: skip
+    os.close(its)
+    output = b""
+    try:
+        while block := os.read(ours, 1 << 16):
+            output += block
+    except OSError:  # the end of a terminal's output
+        pass
+    os.close(ours)
+    assert process.wait() == 0
+    return re.sub(r"\x1b\[[0-9;]*m", "", output.decode()).replace("\r", "")

@@ -20,7 +20,12 @@ from toolchain.datasets import Dataset, load_recorded
 from toolchain.errors import DataError
 from toolchain.files.checkpoint import load_checkpoint
 
-_OF_OTHER_DESIGNS = ("design_points", "sensitivity", "alignment_trade", "suggestions")
+_OF_OTHER_DESIGNS = (
+    "design_points",
+    "sensitivity",
+    "alignment_trade",
+    "suggestions",
+)
 """Fields of a search and of comparisons, which take longer than all others."""
 
 _OF_DATA = (
@@ -33,6 +38,7 @@ _OF_DATA = (
     "data",
     "data_sha256",
     "data_contents",
+    "activity",
 )
 """Fields that need the data set."""
 
@@ -68,7 +74,7 @@ def report_difference(build: Build) -> tuple[str | None, str]:
     )
     expected = _plain(report_document(compilation))
     left_out = [field for field in _OF_OTHER_DESIGNS if found.get(field)]
-    _take(expected, found, (*_OF_OTHER_DESIGNS, "data_note", "command"))
+    _take(expected, found, (*_OF_OTHER_DESIGNS, "suggestions_left_out", "data_note", "command"))
     _take(expected["model"], found.get("model"), ("file", "path"))
     if dataset is None and found.get("data") is not None:
         left_out.append("what needs its data set")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from deploy.design.activity import measure_activity
 from deploy.design.array_comparison import compare_on_array
 from deploy.design.compilation import Compilation, Design
 from deploy.design.design import lowering
 from deploy.design.fidelity import AlignmentTrade, compare_alignments, measure_fidelity
 from deploy.design.sensitivity import sensitivity
 from deploy.optimize.measurements import Measurements
-from deploy.optimize.suggestions import suggest
+from deploy.optimize.suggestions import not_tried, suggest
 from hw_models.multicore.pipeline.initiation_interval import initiation_interval, single_changes
 from hw_models.multicore.pipeline.pipeline_ticks import schedule_pipeline
 from hw_models.pe_array.array_description import PeArray
@@ -59,10 +60,15 @@ def measure_design(
                 accuracy,
             )
     run = None if dataset is None else measurements.run(design)
+    on_stage("recording spikes of a few samples")
+    activity = measure_activity(network, dataset)
     on_stage("counting the PE array's cycles")
     on_array = compare_on_array(network, array, dataset)
     changes = single_changes(pipeline)
-    suggestions = suggest(design, measurements, changes) if with_other_designs else []
+    suggestions, left_out = [], None
+    if with_other_designs:
+        suggestions = suggest(design, measurements, changes)
+        left_out = not_tried(design, measurements)
     if with_other_designs:
         on_stage("varying the assumed figures")
     return Compilation(
@@ -84,9 +90,11 @@ def measure_design(
         design_points=[],
         point=measurements.point(design, "as compiled", ""),
         suggestions=suggestions,
+        suggestions_left_out=left_out,
         costs={} if run is None else run.costs(target),
         asynchronous={} if run is None else run.without_barrier(target),
         cost_samples=0 if run is None else len(run.shown.pixels),
         sensitivity=sensitivity(design, target, dataset, run) if with_other_designs else [],
         on_array=on_array,
+        activity=activity,
     )

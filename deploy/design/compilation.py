@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from deploy.design.activity import Activity
 from deploy.design.array_comparison import ArrayComparison
 from deploy.design.fidelity import AlignmentTrade, Fidelity
 from hw_models.multicore.cost.asynchronous_time import AsynchronousTime
@@ -188,8 +189,10 @@ class Compilation:
     design_points: list[DesignPoint]
     point: DesignPoint
     suggestions: list[Suggestion]
+    suggestions_left_out: str | None
     costs: Mapping[str, SteadyCost]
     asynchronous: Mapping[str, AsynchronousTime]
     cost_samples: int
     sensitivity: list[Sensitivity]
     on_array: ArrayComparison
+    activity: Activity

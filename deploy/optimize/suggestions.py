@@ -8,6 +8,7 @@ from fractions import Fraction
 
 from deploy.design.compilation import CompileOptions, Design, DesignPoint, Suggestion
 from deploy.design.design import edge_name, explicit_options
+from deploy.design.fidelity import MEASURED_SAMPLES, accumulations, affordable_samples
 from deploy.optimize.finer_tiles import finer_tiles
 from deploy.optimize.measurements import Measurements
 from deploy.optimize.steps import least_slots
@@ -19,6 +20,7 @@ from hw_models.multicore.pipeline.initiation_interval import (
 from toolchain.errors import IntegerWidthError, MappingError, UnsupportedNetworkError
 from toolchain.networks.layer_graph import AlignmentMethod
 from toolchain.networks.layer_graph.maximum import possible_alignments
+from toolchain.passes.align_edges import align_edges
 
 MOST_CORES_TRIED = 1_000
 """Mapping a larger design takes long, so only changes to its pipeline are tried, the first few."""
@@ -29,6 +31,7 @@ _LEAST_GAIN = 0.005
 
 _MUCH_ACCURACY = 0.01
 _FEWER_BITS = 4
+_SOON = 20 * 10**9  # accumulations
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,31 @@ def suggest(
     return sorted(found, key=rank)
 
 
+def not_tried(design: Design, measurements: Measurements) -> str | None:
+    """What ``suggest`` leaves out for a large network, in one sentence; None if nothing."""
+    cores = len(design.mapping.cores)
+    if cores > MOST_CORES_TRIED:
+        return (
+            f"only the first {_MOST_TRIED_IF_LARGE} changes to the pipeline were tried, since "
+            f"{cores:,} cores are mapped again for each"
+        )
+    if not _aligns_soon(design, measurements):
+        return (
+            "other alignments were not tried, since measuring their accuracy takes long; the report compares "
+            "them on fewer samples"
+        )
+    return None
+
+
+def _aligns_soon(design: Design, measurements: Measurements) -> bool:
+    """Whether the accuracy under other alignments is measured soon."""
+    if measurements.dataset is None or not _other_alignments(design):
+        return True
+    graph = align_edges(design.graph, "replicate")
+    samples = affordable_samples(graph, MEASURED_SAMPLES)
+    return accumulations(graph) * min(samples, len(measurements.dataset.test_pixels)) <= _SOON
+
+
 def _loses(before: DesignPoint, after: DesignPoint) -> bool:
     """Whether a design loses more than a hundredth of accuracy."""
     if before.accuracy is None or after.accuracy is None:
@@ -115,7 +143,14 @@ def _candidates(
     if not options.exchange_cores:
         change = "exchange cores, so that spikes take fewer hops"
         yield _Candidate(change, replace(options, exchange_cores=True), True)
-    yield from _of_integers(design, options)
+    if _aligns_soon(design, measurements):
+        for method in _other_alignments(design):
+            changed = replace(options, alignment=method, alignments={})
+            yield _Candidate(f"{method} alignment: start before sources finish", changed, False)
+    bits = options.weight_bits or design.mapping.target.widths.weight_bits
+    if bits > _FEWER_BITS:
+        changed = replace(options, weight_bits=_FEWER_BITS)
+        yield _Candidate(f"weights of {_FEWER_BITS} bits in place of {bits}", changed, False)
 
 
 def _of_pipeline(
@@ -151,19 +186,17 @@ def _of_tiles(
         return
 
 
-def _of_integers(design: Design, options: CompileOptions) -> Iterator[_Candidate]:
+def _other_alignments(design: Design) -> list[AlignmentMethod]:
+    """Alignments of the whole network with which windows start before their sources have finished."""
     network = design.network
     possible = [possible_alignments(network, p.name) for p in network.spiking]
     present = {s.alignment for s in network.synapses}
     methods: tuple[AlignmentMethod, ...] = ("truncate", "replicate")
-    for method in methods:
-        if {method} != present and all(method in allowed for allowed in possible):
-            changed = replace(options, alignment=method, alignments={})
-            yield _Candidate(f"{method} alignment: start before sources finish", changed, False)
-    bits = options.weight_bits or design.mapping.target.widths.weight_bits
-    if bits > _FEWER_BITS:
-        changed = replace(options, weight_bits=_FEWER_BITS)
-        yield _Candidate(f"weights of {_FEWER_BITS} bits in place of {bits}", changed, False)
+    return [
+        method
+        for method in methods
+        if {method} != present and all(method in allowed for allowed in possible)
+    ]
 
 
 def _with_slots(design: Design, options: CompileOptions, ticks: Fraction) -> CompileOptions:

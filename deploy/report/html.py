@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deploy.report.markup import element, fragment
+from deploy.report.markup import Markup, breakable, element, fragment
 from deploy.report.page.frame import page
 from deploy.report.page.refusal import REFUSAL_TABS
 from deploy.report.page.tabs import REPORT_TABS
@@ -11,14 +11,22 @@ from deploy.report.records import RefusalRecord, Report
 
 def render_html(report: Report) -> str:
     """The page for a ``report.json`` document; equal documents give equal bytes."""
-    title = f"{report['model']['file']} on {report['target']['name']}"
-    banner = fragment(element("h1", title), element("span", "fits", class_="verdict fits"))
-    return page(report, REPORT_TABS, f"{title}: deployment report", banner)
+    title = _title(report)
+    return page(report, REPORT_TABS, f"{title}: report", _banner(title, "fits", "fits"))
 
 
-def render_refusal(refusal: RefusalRecord) -> str:
-    """The page for a network that does not fit its target."""
-    title = f"{refusal['model']['file']} on {refusal['target']['name']}"
-    verdict = element("span", "does not fit", class_="verdict refused")
-    banner = fragment(element("h1", title), verdict)
-    return page(refusal, REFUSAL_TABS, f"{title}: does not fit", banner)
+def render_refusal(record: RefusalRecord) -> str:
+    """The page for a network that does not fit its target; equal records give equal bytes."""
+    title = _title(record)
+    banner = _banner(title, "does not fit", "refused")
+    return page(record, REFUSAL_TABS, f"{title}: does not fit", banner)
+
+
+def _title(document: Report | RefusalRecord) -> str:
+    return f"{document['model']['file']} on {document['target']['name']}"
+
+
+def _banner(title: str, verdict: str, kind: str) -> Markup:
+    return fragment(
+        element("h1", breakable(title)), element("span", verdict, class_=f"verdict {kind}")
+    )

@@ -139,16 +139,12 @@ def details(summary: str, *children: object) -> Markup:
 
 
 def command_box(command: str) -> Markup:
-    """A command to type, with a button that copies it where scripts run."""
+    """A command to type, broken between arguments only, with a button that copies it where scripts run."""
+    arguments = (element("span", argument) for argument in command.split(" "))
+    label = f"Copy the command {command}"
     return element(
         "div",
-        element("code", command),
-        element(
-            "button",
-            "Copy",
-            type="button",
-            class_="copy scripted-only",
-            aria_label=f"Copy: {command}",
-        ),
+        element("code", join(arguments, " "), tabindex="0"),
+        element("button", "Copy", type="button", class_="copy scripted-only", aria_label=label),
         class_="command",
     )

@@ -18,6 +18,7 @@ from typing_extensions import NotRequired
 from deploy.report.markup import NOTHING, Markup, element, join, number
 
 WIDTH, HEIGHT = 720, 420
+_PAGE = Path(__file__).parent / "page"
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 18, 14, 50
 _LOGARITHMIC = 30
 """An axis is logarithmic if its largest value is more than so many times its smallest."""
@@ -87,12 +88,12 @@ class _Column:
 
 def pareto_style() -> str:
     """The style sheet of the plot, for pages of any style; it uses their colours where they have some."""
-    return Path(__file__).with_name("pareto.css").read_text(encoding="utf-8")
+    return (_PAGE / "styles" / "pareto.css").read_text(encoding="utf-8")
 
 
 def pareto_script() -> str:
     """The script that makes all plots of a page interactive; it loads nothing."""
-    return Path(__file__).with_name("pareto.js").read_text(encoding="utf-8")
+    return (_PAGE / "scripts" / "pareto.js").read_text(encoding="utf-8")
 
 
 def pareto_plot(

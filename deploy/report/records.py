@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
 from typing_extensions import NotRequired
 
 if TYPE_CHECKING:
+    from deploy.report.activity import ActivityRecord
+    from deploy.report.places import PlacesRecord
     from hw_models.multicore.pipeline.pipeline_ticks import Activity
     from hw_models.pe_array.modes import ModeName
     from toolchain.networks.layer_graph import AlignmentMethod
@@ -211,6 +213,7 @@ class MappingRecord(TypedDict):
     mean_hops: float
     share_between_chips: float
     populations: dict[str, MappedPopulationRecord]
+    places: PlacesRecord
 
 
 class MappedPopulationRecord(TypedDict):
@@ -453,6 +456,7 @@ class Report(TypedDict):
     fit: FitRecord
     measures: MeasuresRecord
     suggestions: list[SuggestionRecord]
+    suggestions_left_out: str | None
     data: str | None
     data_sha256: str | None
     data_contents: list[str]
@@ -467,6 +471,7 @@ class Report(TypedDict):
     design_points: list[DesignPointRecord]
     mapping: MappingRecord
     pipeline: PipelineRecord
+    activity: ActivityRecord
     costs: dict[str, CostRecord]
     asynchronous: dict[str, AsynchronousRecord]
     cost_samples: int

@@ -16,6 +16,7 @@ from deploy.report.designs import (
     suggestion_records,
 )
 from deploy.report.max_pooling import max_pooling_record
+from deploy.report.places import places_record
 from deploy.report.records import (
     VERSION,
     CoreRecord,
@@ -47,7 +48,7 @@ FORMAT = "qac-deploy report"
 def report_document(compilation: Compilation) -> Report:
     """The report as plain data, without host names and times of day: equal input gives equal bytes."""
     c = compilation
-    mapping: Any = c.design.mapping.summary()
+    mapping: Any = c.design.mapping.summary() | {"places": places_record(c.design.mapping)}
     on_array = array_document(c.on_array)
     timesteps = {p.name: p.timesteps for p in c.design.network.spiking}
     neurons = {p.name: prod(p.shape) for p in c.design.network.spiking}
@@ -65,6 +66,7 @@ def report_document(compilation: Compilation) -> Report:
         "fit": fit_record(c.design.mapping),
         "measures": measures_record(c.point),
         "suggestions": suggestion_records(c),
+        "suggestions_left_out": c.suggestions_left_out,
         "data": None if c.data_record is None else c.data_record["data"],
         "data_sha256": None if c.data_record is None else c.data_record["data_sha256"],
         "data_contents": c.data_contents,
@@ -80,6 +82,7 @@ def report_document(compilation: Compilation) -> Report:
         "design_points": design_point_records(c),
         "mapping": mapping,
         "pipeline": _pipeline(c),
+        "activity": plain(c.activity),
         "costs": {name: plain(cost) for name, cost in c.costs.items()},
         "asynchronous": {name: plain(time) for name, time in c.asynchronous.items()},
         "cost_samples": c.cost_samples,

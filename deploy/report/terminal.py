@@ -107,6 +107,8 @@ def _print_suggestions(report: Report, console: Console) -> None:
     more = len(suggestions) - MOST_SUGGESTED
     if more > 0:
         console.print(f"  {more} more in the report")
+    if left_out := report["suggestions_left_out"]:
+        console.print(f"  {escape(left_out)}")
 
 
 def print_array(report: Report, sweeps: Sequence[SweepRecord], console: Console) -> None:

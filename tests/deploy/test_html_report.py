@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deploy.report.html import render_html
+from deploy.report.html import render_html, render_refusal
 from deploy.report.markup import VOID, breakable, data_block, energy_texts, time_texts
 from deploy.report.page.frame import page
 from deploy.report.page.graph_lanes import rows_of_lanes
@@ -337,6 +337,65 @@ def test_a_tab_without_content_is_left_out():
 def test_a_refusal_of_the_array_is_shown_without_any_design_to_compare(report):
     report["comparison"], report["pe_array"]["refusal"] = [], "a buffer is too small"
     assert "pe-array cannot run this network: a buffer is too small" in words(render_html(report))
+
+
+@pytest.fixture
+def refusal():
+    """A network of 806 cores for a target of 640."""
+    tried = {"change": "one slot in every buffer", "command": "compile --slots 1", "num_cores": 489}
+    worse = {
+        "change": "weights of <4> bits",
+        "command": "compile --weight-bits 4",
+        "num_cores": None,
+    }
+    return {
+        "model": {"file": "model.pt", "path": "a/model.pt", "training": {}},
+        "target": {"name": "small", "description": "A small chip."},
+        "command": "qac-deploy compile a/model.pt --target small.yaml",
+        "reason": "the network needs 806 cores, 166 more than the 640 of small",
+        "needed_cores": 806,
+        "available_cores": 640,
+        "available_chips": 5,
+        "cores_per_chip": 128,
+        "populations": [
+            {"name": "stem", "shape": [16, 8, 8], "timesteps": 3, "kind": "spiking", "cores": 800},
+            {"name": "readout", "shape": [10], "timesteps": 1, "kind": "readout", "cores": 6},
+        ],
+        "tried": [
+            {**tried, "num_chips": 4, "refusal": None},
+            {**worse, "num_chips": None, "refusal": "the network needs 700 cores"},
+        ],
+        "not_tried": None,
+    }
+
+
+def test_a_network_that_does_not_fit_says_by_how_much_and_what_would(refusal):
+    html = render_refusal(refusal)
+    shown = words(section(html, "overview"))
+    assert (
+        '<h1>model.<wbr>pt on small</h1><span class="verdict refused">does not fit</span>' in html
+    )
+    assert "Does it fit?exactNo 806 cores of 640" in shown
+    assert "It needs 126 % of the target's cores, or 7 chips of 128 cores." in shown
+    assert "Why not?The network needs 806 cores, 166 more than the 640 of small." in shown
+    assert "What to change?One slot in every buffer compile --slots 1Copy" in shown.replace(
+        "buffercompile", "buffer compile"
+    )
+    assert "It then fits: 489 cores on 4 chips." in shown
+    assert "Weights of <4> bitsno: the network needs 700 cores" in shown
+    assert refusal["command"] in words(section(html, "command"))
+    table = words(section(html, "populations"))
+    assert "stemspiking316×8×81,024800" in table
+
+
+def test_a_refusal_without_a_remedy_says_so(refusal):
+    refusal["tried"] = refusal["tried"][1:]
+    assert "None of the 1 change that were tried" not in words(render_refusal(refusal))
+    assert "The change that was tried does not make it fit." in words(render_refusal(refusal))
+    refusal |= {"tried": [], "not_tried": "it is large", "needed_cores": None}
+    shown = words(render_refusal(refusal))
+    assert "No changes were tried: it is large." in shown
+    assert "No not on any number of cores" in shown
 
 
 def test_the_same_report_gives_the_same_page(report):

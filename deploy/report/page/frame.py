@@ -22,6 +22,8 @@ _STYLES = (
     "tables.css",
     "charts.css",
     "layer_graph.css",
+    "live.css",
+    "pareto.css",
     "print.css",
 )
 """Files in ``page/styles``, in the order in which they apply."""

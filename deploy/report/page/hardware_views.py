@@ -5,7 +5,6 @@ from __future__ import annotations
 from deploy.report.markup import (
     NOTHING,
     Markup,
-    details,
     element,
     fragment,
     per_cent,
@@ -56,10 +55,8 @@ def sources(report: Report) -> Markup:
             "equal in every engine. Seconds and joules are estimates; so is whatever rests on a figure "
             "marked assumed.",
         ),
-        details(
-            f"All {len(report['provenance'])} hardware figures and their sources",
-            sources_table(report).for_page(),
-        ),
+        element("h3", f"All {len(report['provenance'])} hardware figures and their sources"),
+        scrolling(sources_table(report).for_page()),
     )
 
 

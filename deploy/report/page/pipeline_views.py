@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from deploy.report import svg_figures
 from deploy.report.markup import (
     NOTHING,
     Markup,
@@ -122,18 +121,6 @@ def times(report: Report) -> Markup:
     )
 
 
-def timeline(report: Report) -> Markup:
-    return fragment(
-        element(
-            "p",
-            "Boxes are firing windows, with the number and the colour of their sample; thin bars are stalls. "
-            "The axis counts ticks. Point at a box or bar for details.",
-            class_="quiet",
-        ),
-        scrolling(svg_figures.timeline(report)),
-    )
-
-
 def paths(report: Report) -> Markup:
     """The chain of waits that ends in the first and in the last sample's logits."""
     return fragment(
@@ -230,7 +217,6 @@ LIMIT = View(
     basis=lambda report: "steady state",
     render=limit,
 )
-TIMELINE = View(id="timeline", title="Timeline", standing="exact", basis=run_shown, render=timeline)
 STALLS = View(
     id="stalls", title="Where the ticks go", standing="exact", basis=run_shown, render=stalls
 )

@@ -40,6 +40,7 @@ def other_changes(report: Report) -> Markup:
     others = report["suggestions"][1:]
     if not others:
         return NOTHING
+    left_out = report["suggestions_left_out"]
     unjudged = report["measures"]["accuracy"] is None
     profiles = f" ({', '.join(report['costs'])})" if len(report["costs"]) > 1 else ""
     table = tabulate(
@@ -61,6 +62,7 @@ def other_changes(report: Report) -> Markup:
         "section",
         element("h2", "Other changes"),
         scrolling(table.for_page()),
+        NOTHING if left_out is None else element("p", f"{_capitalised(left_out)}.", class_="quiet"),
         class_="answer others",
     )
 
