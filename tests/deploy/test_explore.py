@@ -127,6 +127,35 @@ def test_the_commands_of_a_sampled_space_give_the_measures(trained, tmp_path):
         assert_gives(design, compiled_measures(command, trained[1], folder))
 
 
+@pytest.mark.slow
+def test_a_shape_of_the_array_is_compiled_and_verified(trained, tmp_path):
+    options = ExploreOptions(vary={Vary.SLOTS: [3]}, array="pe-array")
+    found = explore_model(trained[1], tmp_path / "explore", options)["array"]
+    assert found["elements"] == 1024
+    assert len(found["designs"]) + found["left_out"] == 2 * 286 * found["networks"]
+    shape = next(d for d in found["designs"] if d["on_front"])
+    _, *arguments = shlex.split(shape["command"])
+    assert run_command(*arguments, cwd=tmp_path).returncode == 0
+    on_array = load_report(tmp_path / "build")["pe_array"]
+    (mode,) = (m for m in on_array["estimates"] if m["mode"] == shape["mode"])
+    assert on_array["array"] == "pe-array " + "x".join(map(str, shape["unrolling"]))
+    assert mode["total_cycles"] == shape["measures"]["cycles"]
+    assert sum(mode["energy_pj"].values()) / 1000 == shape["measures"]["array_nj"]
+    verified = run_command("verify", "build", cwd=tmp_path, timeout=600)
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+
+
+def test_an_unrolling_of_the_command_line_is_checked():
+    from typer.testing import CliRunner
+
+    from deploy.cli.main import app
+
+    for text in ("16,4,2", "16,4,2,0", "a,4,2,8", "16,4,2,-8", "1000000,2,1,1"):
+        result = CliRunner().invoke(app, ["compile", "model.pt", "--unrolling", text])
+        assert result.exit_code == 2
+        assert "--unrolling" in result.output
+
+
 def test_the_tables_list_the_designs(explored, record):
     with (explored[1] / "designs.csv").open() as file:
         rows = list(csv.DictReader(file))
