@@ -19,7 +19,7 @@ WIDTHS = (390, 768, 1280, 1920)
 _HEIGHT = 800
 _MOST_STOPS = 300
 _AXE_OPTIONS = {"resultTypes": ["violations"]}
-_OPERATED = "button:not([role=tab]), summary, select, input, [role=slider], a[href]"
+_OPERATED = ":is(button, summary, select, input, [role=slider], a[href]):not([role=tab])"
 _KEY = """control => ({
     SELECT: "ArrowDown", INPUT: control.type === "checkbox" ? "Space" : "ArrowRight",
 }[control.tagName] ?? (control.role === "slider" ? "ArrowRight" : "Enter"))"""
@@ -119,6 +119,8 @@ class Opened:
                 self.faults("remember()")
                 self.page.keyboard.press(control.evaluate(_KEY))
                 faults += [f"{tab}: no answer of {found}" for found in self.faults("unanswered()")]
+                if not control.is_visible():  # a link to another tab
+                    self.page.get_by_role("tab", name=tab, exact=True).click()
         return faults
 
     def photograph(self, path: Path, *, full: bool) -> None:

@@ -25,6 +25,7 @@ from deploy.cli.export import export_command
 from deploy.cli.report import report
 from deploy.cli.reproduce import reproduce_command
 from deploy.cli.simulate import simulate
+from deploy.cli.trace import trace_command
 from deploy.cli.train import train_command
 from deploy.cli.verify import verify_command
 from toolchain.errors import QacDeployError
@@ -43,6 +44,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "calibrate": calibrate_command,
     "compile": compile_command,
     "simulate": simulate,
+    "trace": trace_command,
     "verify": verify_command,
     "report": report,
     "compare": compare,

@@ -227,7 +227,9 @@ function remember() {
   return [];
 }
 
-function unanswered() {
+// Views draw in the next frame.
+async function unanswered() {
+  await new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)));
   return JSON.stringify(state()) === window.stateBefore ? [name(document.activeElement)] : [];
 }
 
