@@ -211,7 +211,7 @@ def _square(x: float, y: float) -> str:
 CORE_MAP = View(
     id="core-map",
     title="Map of the cores",
-    standing="exact",
+    standing="places and uses exact, times estimated",
     basis=lambda report: "as mapped; busy ticks of the steady state",
     render=core_map,
     scripts=(SHARED_SCRIPT, "core_map.js"),
