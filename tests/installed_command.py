@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import pty
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 COMMAND = Path(sys.executable).with_name("qac-deploy")
@@ -34,6 +36,28 @@ def run_command(*arguments, cwd, timeout=300, **environment):
 def from_message(stderr):
     """Standard error from the error message on."""
     return stderr[max(stderr.find("error: "), 0) :] if "Traceback" not in stderr else stderr
+
+
+def started(*arguments, cwd, **environment):
+    """Start a command that a signal is to end."""
+    return subprocess.Popen(
+        [COMMAND, *map(str, arguments)],
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "NO_COLOR": "1", **environment},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell may ignore it
+    )
+
+
+def wait_until(condition, process=None, seconds=120):
+    """Wait for a condition, while the process runs."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert process is None or process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def in_terminal(columns, *arguments, cwd=None):

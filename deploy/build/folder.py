@@ -44,6 +44,7 @@ class FolderKind:
 
 
 BUILD = FolderKind("a build folder", "qac-deploy build", "qac-deploy compile model.pt")
+EXPLORATION = FolderKind("an exploration", "qac-deploy exploration", "qac-deploy explore model.pt")
 SANAFE_EXPORT = FolderKind(
     "an export to SANA-FE",
     "qac-deploy export to SANA-FE",

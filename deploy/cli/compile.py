@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from pathlib import Path
 from typing import Annotated
 
@@ -31,6 +32,14 @@ def compile_command(
     array: Annotated[
         str, typer.Option(help="PE array to compare with: a built-in name or a YAML file.")
     ] = "pe-array",
+    unrolling: Annotated[
+        str | None,
+        typer.Option(
+            metavar="M,N,S,V",
+            help="Unroll the array over M output channels, N columns, S timesteps and V input channels, such "
+            "as 16,4,2,8, with ports as wide as that needs (default: the array's own).",
+        ),
+    ] = None,
     out: Annotated[
         Path, typer.Option(help="Build folder; an earlier build there is replaced.")
     ] = Path("build"),
@@ -171,6 +180,7 @@ def compile_command(
     options = CompileOptions(
         target=target,
         array=array,
+        unrolling=None if unrolling is None else _unrolling(unrolling),
         alignment=None
         if alignment is None
         else choice(alignment, ALIGNMENT_METHODS, "--alignment"),
@@ -211,6 +221,22 @@ def compile_command(
     print_summary(load_report(out), console)
     console.print(f"\n{bold(out / 'report.html')} has the timeline and the source of every figure")
     print_next(f"simulate {out} --engine lava --samples 16")
+
+
+def _unrolling(text: str) -> list[int]:
+    """M, N, S and V."""
+    sizes = [part.strip() for part in text.split(",")]
+    if len(sizes) != 4 or not all(s.isascii() and s.isdecimal() and int(s[:9]) for s in sizes):
+        raise typer.BadParameter(
+            f"must be four whole numbers M,N,S,V of at least 1, such as 16,4,2,8, not '{text}'",
+            param_hint="--unrolling",
+        )
+    if max(map(len, sizes)) > 6 or prod(map(int, sizes)) > MOST_OF_A_RESOURCE:
+        raise typer.BadParameter(
+            f"must be at most {MOST_OF_A_RESOURCE:,} elements, not '{text[:40]}'",
+            param_hint="--unrolling",
+        )
+    return [int(size) for size in sizes]
 
 
 def _counts(

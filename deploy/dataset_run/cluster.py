@@ -82,8 +82,8 @@ def dask_client(processes: int, scheduler: str | None) -> Iterator[Any]:
                 distributed.LocalCluster(
                     n_workers=processes,
                     threads_per_worker=1,
-                    dashboard_address=None,
-                    silence_logs=logging.ERROR,
+                    dashboard_address="127.0.0.1:0",  # any free port: None takes 8787
+                    silence_logs=logging.CRITICAL,  # a failed task raises its error here
                 )
             )
         try:

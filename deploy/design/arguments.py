@@ -51,6 +51,8 @@ def _arguments(options: CompileOptions, default: CompileOptions) -> Iterator[str
         value = getattr(options, name)
         if value != getattr(default, name):
             yield from (option, f"{value:g}" if isinstance(value, float) else str(value))
+    if options.unrolling is not None:
+        yield from ("--unrolling", ",".join(map(str, options.unrolling)))
     named = {
         "--timesteps": options.timesteps,
         "--align": options.alignments,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ class CompileOptions(PassOptions):
     """Options of ``qac-deploy compile``, including those of the float passes.
 
     Attributes:
+        unrolling: M, N, S and V of the array, with ports as wide as they need; None takes the array's own.
         weight_bits: None takes the target's.
         thresholds: different thresholds per population; None takes the target's.
         slots: of every alignment buffer, per replica; None takes the target's default.
@@ -48,6 +49,7 @@ class CompileOptions(PassOptions):
 
     target: str = "loihi-sim"
     array: str = "pe-array"
+    unrolling: Sequence[int] | None = None
     weight_bits: int | None = None
     thresholds: int | None = None
     slots: int | None = None

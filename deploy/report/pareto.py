@@ -108,7 +108,7 @@ def pareto_plot(
 
     Args:
         identifier: of the figure in its page.
-        x, y: keys of the axes that are shown first; another one is taken if no design differs in it.
+        x, y: keys of the axes that are shown first, if the designs differ in them.
     """
     columns = _columns(designs, axes)
     shown = [index for index, column in enumerate(columns.values()) if len(set(column.known)) > 1]

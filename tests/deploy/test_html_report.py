@@ -123,6 +123,9 @@ def test_without_suggestions_the_first_screen_says_why(report):
     shown = words(section(render_html(report), "overview"))
     assert "What to change?Nothing: no single change that was tried is better." in shown
     assert "Other changes" not in shown
+    report["suggestions_left_out"] = "changes to its weights are not tried"
+    shown = words(section(render_html(report), "overview"))
+    assert "Other changesChanges to its weights are not tried." in shown
 
 
 def test_without_data_the_first_screen_says_how_to_measure(report):

@@ -200,7 +200,7 @@ function coreMap(live, data) {
       ]),
     ];
     detail.replaceChildren(
-      make("h4", {}, `Core ${core.core}`),
+      make("h3", {}, `Core ${core.core}`),
       make("dl", {}, ...facts.map(([term, value]) => make("div", {}, make("dt", {}, term), make("dd", {}, String(value))))),
       make("ul", { class: "limits" }, ...Object.entries(data.limits).map(([key, label]) => {
         const [used, available] = [places.uses[key][core.use], places.available[key]];

@@ -66,7 +66,7 @@
       select("across", "x"), select("up", "y"), make("label", { class: "check" }, box, "show designs off the front"));
 
     function redraw() {
-      const width = Math.max(drawing.clientWidth, 240), height = Math.round(Math.min(460, Math.max(300, width * 0.58)));
+      const width = Math.max(drawing.clientWidth, 240), height = Math.round(Math.min(460, Math.max(350, width * 0.58)));
       const edge = { left: width < 480 ? 52 : 64, right: 16, top: 18, bottom: 50 };
       const of = (design, name) => design.values[state[name]];
       const shown = data.designs.map((design, index) => ({ design, index }))
