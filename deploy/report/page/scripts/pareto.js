@@ -67,7 +67,7 @@
 
     function redraw() {
       const width = Math.max(drawing.clientWidth, 240), height = Math.round(Math.min(460, Math.max(350, width * 0.58)));
-      const edge = { left: width < 480 ? 52 : 64, right: 16, top: 18, bottom: 50 };
+      const edge = { left: width < 480 ? 62 : 64, right: 16, top: 18, bottom: 50 };
       const of = (design, name) => design.values[state[name]];
       const shown = data.designs.map((design, index) => ({ design, index }))
         .filter(({ design }) => of(design, "x") !== null && of(design, "y") !== null && (state.others || design.front));
