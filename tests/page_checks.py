@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,10 +19,11 @@ WIDTHS = (390, 768, 1280, 1920)
 _HEIGHT = 800
 _MOST_STOPS = 300
 _AXE_OPTIONS = {"resultTypes": ["violations"]}
-_OPERATED = "button:not([role=tab]), summary, select, input, [role=slider], a[href]"
+_OPERATED = ":is(button, summary, select, input, [role=slider], a[href]):not([role=tab])"
 _KEY = """control => ({
     SELECT: "ArrowDown", INPUT: control.type === "checkbox" ? "Space" : "ArrowRight",
 }[control.tagName] ?? (control.role === "slider" ? "ArrowRight" : "Enter"))"""
+_OTHER_KEY = _KEY.replace("ArrowDown", "ArrowUp").replace("ArrowRight", "ArrowLeft")
 
 
 @contextmanager
@@ -107,18 +108,32 @@ class Opened:
         return faults
 
     def dead_controls(self) -> list[str]:
-        """Controls of a tab on which the key that operates them changes nothing."""
+        """Controls of a tab on which the key that operates them changes nothing.
+
+        One that has nothing to do, such as a step back from the start, is tried again when all the others
+        have been pressed from last to first.
+        """
         faults = []
         for tab in self.tabs():
-            controls = self.page.locator(_OPERATED)
-            for index in range(controls.count()):
-                control = controls.nth(index)
-                if not control.is_visible() or control.is_disabled():
-                    continue
-                control.focus()
-                self.faults("remember()")
-                self.page.keyboard.press(control.evaluate(_KEY))
-                faults += [f"{tab}: no answer of {found}" for found in self.faults("unanswered()")]
+            count = self.page.locator(_OPERATED).count()
+            unanswered = self._unanswered(tab, range(count), _KEY)
+            if unanswered:
+                again = self._unanswered(tab, range(count - 1, -1, -1), _OTHER_KEY)
+                faults += [f"{tab}: no answer of {found}" for found in unanswered if found in again]
+        return faults
+
+    def _unanswered(self, tab: str, order: Iterable[int], key: str) -> list[str]:
+        faults = []
+        for index in order:
+            control = self.page.locator(_OPERATED).nth(index)
+            if not control.is_visible() or control.is_disabled():
+                continue
+            control.focus()
+            self.faults("remember()")
+            self.page.keyboard.press(control.evaluate(key))
+            faults += self.faults("unanswered()")
+            if not control.is_visible():  # a link to another tab
+                self.page.get_by_role("tab", name=tab, exact=True).click()
         return faults
 
     def photograph(self, path: Path, *, full: bool) -> None:

@@ -47,6 +47,10 @@ class AccuracyError(QacDeployError):
     """A user's own function for the accuracy cannot be found, fails, or returns no finite number."""
 
 
+class TraceError(QacDeployError):
+    """A population, neuron, sample or condition of a trace is not in the build or its run."""
+
+
 class LavaError(QacDeployError):
     """No usable Lava interpreter was found, or a Lava run failed."""
 

@@ -44,7 +44,7 @@ class _Candidate:
 def suggest(
     design: Design, measurements: Measurements, changes: Sequence[Change]
 ) -> list[Suggestion]:
-    """Changes that improve the interval, the latency, the energy or the number of cores, best first.
+    """Changes that bring results sooner, or give back more cores and energy than they cost in time.
 
     Changes that keep the integers come first, and those that lose more than a point of accuracy last. In
     each group they are ordered by the time between results times the cores in use, so that a gain in speed
@@ -62,10 +62,7 @@ def suggest(
         except (IntegerWidthError, MappingError, UnsupportedNetworkError):
             continue  # the target cannot hold it
         point = measurements.point(built, candidate.change, "")
-        if any(
-            after < before * (1 - _LEAST_GAIN)
-            for before, after in zip(_gains(now), _gains(point), strict=True)
-        ):
+        if _is_better(now, point):
             found.append(
                 Suggestion(
                     keeps_integers=candidate.keeps_integers,
@@ -75,12 +72,10 @@ def suggest(
 
     def rank(suggestion: Suggestion) -> tuple[bool, bool, float, float]:
         point = suggestion.point
-        times = point.interval_us.values()
-        interval = round(sum(times), 6) if times else point.interval_ticks
         return (
             not suggestion.keeps_integers,
             _loses(now, point),
-            interval * point.num_cores,
+            _interval(point) * point.num_cores,
             sum(point.energy_nj.values()),
         )
 
@@ -119,15 +114,23 @@ def _loses(before: DesignPoint, after: DesignPoint) -> bool:
     return after.accuracy < before.accuracy - _MUCH_ACCURACY
 
 
-def _gains(point: DesignPoint) -> list[float]:
-    """Measures of which a suggestion lowers at least one."""
-    return [
-        point.interval_ticks,
-        point.first_latency_ticks,
-        point.num_cores,
-        *point.interval_us.values(),
-        *point.energy_nj.values(),
-    ]
+def _is_better(now: DesignPoint, point: DesignPoint) -> bool:
+    """Whether a design is faster, or gives back more cores and energy than it loses in time."""
+    sooner = _interval(point), point.first_latency_ticks, _weight(point)
+    before = _interval(now), now.first_latency_ticks, _weight(now)
+    return any(b < a * (1 - _LEAST_GAIN) for a, b in zip(before, sooner, strict=True))
+
+
+def _interval(point: DesignPoint) -> float:
+    """Time between results, summed over cost profiles; ticks where no times are known."""
+    times = point.interval_us.values()
+    return round(sum(times), 6) if times else point.interval_ticks
+
+
+def _weight(point: DesignPoint) -> float:
+    """Time between results, times cores, times energy."""
+    energies = point.energy_nj.values()
+    return _interval(point) * point.num_cores * (sum(energies) if energies else 1)
 
 
 def _candidates(

@@ -12,6 +12,7 @@ import pytest
 import torch
 from installed_command import run_command
 from page_checks import started_browser
+from small_targets import write_target
 
 from toolchain.files.checkpoint import Checkpoint, save_checkpoint
 from toolchain.importers.torch_module import convert
@@ -22,7 +23,7 @@ from toolchain.model_zoo import build_model
 
 @dataclass(frozen=True)
 class ReportPage:
-    """A page, and the document that it shows."""
+    """A page, and the document that it shows; None for that of a network that does not fit."""
 
     name: str
     path: Path
@@ -38,6 +39,16 @@ def browser():
 @pytest.fixture(scope="package")
 def digits_page(compiled):
     return ReportPage("digits", *_files(compiled[1]))
+
+
+@pytest.fixture(scope="package")
+def misfit_page(trained, tmp_path_factory):
+    """The page of a network that needs more cores than its target has."""
+    folder = tmp_path_factory.mktemp("misfit")
+    write_target(folder / "tiny.yaml", chips={"count": 1}, mesh={"width": 1, "height": 1})
+    process = run_command("compile", trained[1], "--target", "tiny.yaml", cwd=folder)
+    assert process.returncode == 2, process.stderr
+    return ReportPage("misfit", folder / "build-refusal.html", None)
 
 
 @pytest.fixture(scope="package")
@@ -85,6 +96,7 @@ def _files(build):
     scope="package",
     params=[
         "digits",
+        "misfit",
         pytest.param("resnet_20", marks=pytest.mark.slow),
         pytest.param("resnet_18", marks=pytest.mark.slow),
     ],

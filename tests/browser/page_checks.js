@@ -214,21 +214,32 @@ function unmarkedFocus() {
   return hasOutline || style.boxShadow !== "none" ? [] : [name(document.activeElement)];
 }
 
-// All that a key may change: the document, what its controls hold, where it is scrolled to, what is drawn.
-function state() {
-  const values = [...document.querySelectorAll("input, select, textarea")].map((c) => `${c.value} ${c.checked}`);
-  const drawn = [...document.querySelectorAll("canvas")].map((canvas) => canvas.toDataURL());
-  const places = [...document.querySelectorAll("*")].map((e) => e.scrollLeft + e.scrollTop).filter(Boolean);
-  return [document.documentElement.outerHTML, ...values, ...drawn, ...places, window.scrollX, window.scrollY, location.hash];
-}
-
+// Notes whatever a key changes: the document, a value, a position, a picture, the address.
 function remember() {
-  window.stateBefore = JSON.stringify(state());
+  window.seen?.stop();
+  const seen = { changes: 0, pictures: pictures() };
+  const note = () => { seen.changes += 1; };
+  const observer = new MutationObserver(note);
+  observer.observe(document, { subtree: true, childList: true, characterData: true, attributes: true });
+  const kinds = ["input", "scroll", "hashchange"];
+  for (const kind of kinds) window.addEventListener(kind, note, true);
+  seen.stop = () => {
+    observer.disconnect();
+    for (const kind of kinds) window.removeEventListener(kind, note, true);
+  };
+  window.seen = seen;
   return [];
 }
 
-function unanswered() {
-  return JSON.stringify(state()) === window.stateBefore ? [name(document.activeElement)] : [];
+function pictures() {
+  return [...document.querySelectorAll("canvas")].map((canvas) => canvas.toDataURL()).join();
+}
+
+// Views draw in the next frame.
+async function unanswered() {
+  await new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)));
+  const isSame = window.seen.changes === 0 && pictures() === window.seen.pictures;
+  return isSame ? [name(document.activeElement)] : [];
 }
 
 // Words of the page that a reader does not see, or all of them; those that only make sense with scripts left out.

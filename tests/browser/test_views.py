@@ -44,7 +44,7 @@ def states(page):
 
 def hold_states(page, report, tick):
     """The state of every stage is that of the report, with the edge that it waits for."""
-    assert page.locator(".timeline-figure h4").inner_text().startswith(f"Tick {tick} of ")
+    assert page.locator(".timeline-figure h3").inner_text().startswith(f"Tick {tick} of ")
     found = states(page)
     assert list(found) == list(report["pipeline"]["stages"])
     for stage, (state, sample, words) in found.items():
@@ -90,7 +90,7 @@ def test_the_next_stall_is_the_first_that_begins_after_the_cursor(view, digits_p
     )
     page.locator(".timeline-figure canvas").focus()
     page.keyboard.press("Home")
-    title = page.locator(".timeline-figure h4")
+    title = page.locator(".timeline-figure h3")
     for start in [tick for tick in starts if tick > 0][:5]:
         page.keyboard.press("n")
         assert title.inner_text().startswith(f"Tick {start} of ")
@@ -123,7 +123,7 @@ def test_a_zoomed_timeline_is_clicked_at_the_tick_that_it_shows(view, digits_pag
         hold_states(page, report, tick)
     page.keyboard.press("+")
     page.mouse.click(box["x"] + labels + 2, box["y"] + 40)
-    shown = int(re.search(r"Tick (\d+)", page.locator(".timeline-figure h4").inner_text()).group(1))
+    shown = int(re.search(r"Tick (\d+)", page.locator(".timeline-figure h3").inner_text()).group(1))
     assert 0 < shown < ticks - 2
 
 

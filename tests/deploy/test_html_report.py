@@ -101,7 +101,7 @@ def test_the_first_screen_answers(report):
     assert "steady state, on the last 8 training images" in shown
     assert f"first result after {pipeline['first_latency_ticks']}, then one every 5.5" in shown
     assert f"{pipeline['stall_share']:.0%}".replace("%", " %") in shown
-    assert pipeline["explanation"] in shown
+    assert "The buffer stem → join sets the pace: join, stem, inner wait" in shown
 
 
 def test_the_first_screen_says_what_to_change_and_what_it_would_give(report):
@@ -123,6 +123,9 @@ def test_without_suggestions_the_first_screen_says_why(report):
     shown = words(section(render_html(report), "overview"))
     assert "What to change?Nothing: no single change that was tried is better." in shown
     assert "Other changes" not in shown
+    report["suggestions_left_out"] = "changes to its weights are not tried"
+    shown = words(section(render_html(report), "overview"))
+    assert "Other changesChanges to its weights are not tried." in shown
 
 
 def test_without_data_the_first_screen_says_how_to_measure(report):

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from hw_models.multicore.pipeline.pipeline_ticks import Activity
 
 _SHOWN_STAGES = 3
+_NAMED = 3  # populations in a sentence; more are counted
 _DATA = ", followed by the name, file or folder of a data set."
 
 
@@ -212,9 +213,25 @@ def _stalls(report: Report) -> Markup:
         "exact",
         figure(per_cent(pipeline["stall_share"]), "of the ticks, mean of all populations"),
         _most_stalled(pipeline),
-        element("p", f"{pipeline['explanation']}.", class_="clamped"),
+        element("p", _pace(report)),
         basis=f"steady state; with larger buffers alone, {per_cent(least)} at best",
         kind="stalling",
+    )
+
+
+def _pace(report: Report) -> str:
+    """What sets the interval, in a sentence that stays short for large networks."""
+    pipeline = report["pipeline"]
+    if not pipeline["critical_buffers"]:
+        return f"{pipeline['explanation']}."
+    slots = {(s["source"], s["target"]): s["slots"] for s in report["synapses"]}
+    (source, target), *others = pipeline["critical_buffers"]
+    waiting = pipeline["critical_populations"]
+    who = ", ".join(waiting) if len(waiting) <= _NAMED else f"{len(waiting)} populations"
+    more = f" and {len(others)} more" if others else ""
+    return (
+        f"The buffer {source} → {target}{more} sets the pace: {who} wait for each other through its "
+        f"{slots[source, target]} slots."
     )
 
 

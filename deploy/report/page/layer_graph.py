@@ -39,6 +39,9 @@ def graph(report: Report) -> Markup:
             "its proved bound. ",
             element("span", "Orange", class_="sets-interval"),
             " marks the populations that set the interval between results, and the buffers they wait for.",
+            element(
+                "span", " Click a population to follow it in every tab.", class_="scripted-only"
+            ),
             class_="quiet",
         ),
         layer_table(report),

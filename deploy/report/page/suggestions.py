@@ -36,11 +36,10 @@ def what_to_change(report: Report) -> Markup:
 
 
 def other_changes(report: Report) -> Markup:
-    """A table of the suggestions after the first."""
-    others = report["suggestions"][1:]
-    if not others:
+    """A table of the suggestions after the first, and what was left untried."""
+    others, left_out = report["suggestions"][1:], report["suggestions_left_out"]
+    if not others and left_out is None:
         return NOTHING
-    left_out = report["suggestions_left_out"]
     unjudged = report["measures"]["accuracy"] is None
     profiles = f" ({', '.join(report['costs'])})" if len(report["costs"]) > 1 else ""
     table = tabulate(
@@ -61,7 +60,7 @@ def other_changes(report: Report) -> Markup:
     return element(
         "section",
         element("h2", "Other changes"),
-        scrolling(table.for_page()),
+        scrolling(table.for_page()) if others else NOTHING,
         NOTHING if left_out is None else element("p", f"{_capitalised(left_out)}.", class_="quiet"),
         class_="answer others",
     )

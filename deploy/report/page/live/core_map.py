@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import repeat
+from math import log
 from typing import NamedTuple
 
 from deploy.report.markup import Markup, element, join, number
@@ -18,6 +20,7 @@ _TILE_GAP, _CHIP_GAP = 0.4, 2.6
 
 _WIDTH = 1160
 _LARGEST_CORE, _SMALLEST_CORE = 26, 4
+_FAR_MORE = 10  # times the median
 
 
 class Quantity(NamedTuple):
@@ -30,11 +33,39 @@ class Quantity(NamedTuple):
     is_by_use: bool
 
 
+class _Scale(NamedTuple):
+    """From ``low`` to ``top``: linear from 0, or logarithmic if few cores have far more than the others."""
+
+    low: float
+    top: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> _Scale:
+        ordered = sorted(values)
+        top = ordered[-1] if ordered else 0
+        low = next((value for value in ordered if value > 0), top)
+        is_logarithmic = low < top > _FAR_MORE * ordered[len(ordered) // 2]
+        return cls(low if is_logarithmic else 0, top)
+
+    def colour(self, value: float) -> int:
+        """Number of the colour of a value."""
+        if value <= 0:
+            return 0
+        share = log(value / self.low) / log(self.top / self.low) if self.low else value / self.top
+        return min(HEAT_COLOURS - 1, int(HEAT_COLOURS * share))
+
+
+def _per_core(report: Report, quantity: Quantity) -> Sequence[float]:
+    if not quantity.is_by_use:
+        return quantity.values
+    return [quantity.values[use] for use in report["mapping"]["places"]["use"]]
+
+
 def core_map(report: Report) -> Markup:
     """Every core at its place on its chip."""
     places, shown = report["mapping"]["places"], _quantities(report)
     first = shown[0]
-    top = max(first.values, default=0)
+    scale = _Scale.of(_per_core(report, first))
     return live_figure(
         "core-map-figure",
         {
@@ -44,7 +75,11 @@ def core_map(report: Report) -> Markup:
             "first": first.key,
             "limits": {name: CORE_LIMITS[name].label for name in places["available"]},
         },
-        element("p", f"Colour: {first.label}. ", heat_legend("0", f"{number(top)} {first.unit}")),
+        element(
+            "p",
+            f"Colour: {first.label}{', logarithmic' * (scale.low > 0)}. ",
+            heat_legend(number(scale.low), f"{number(scale.top)} {first.unit}"),
+        ),
         _still(report, first),
         caption=(
             "Each square is a core that the network uses, at its place among the mesh tiles of its chip. "
@@ -116,16 +151,13 @@ def _still(report: Report, quantity: Quantity) -> Markup:
         chip: ((i % columns) * (wide + _CHIP_GAP), (i // columns) * (high + _CHIP_GAP) + 1.6)
         for i, chip in enumerate(chips)
     }
-    values = (
-        [quantity.values[use] for use in places["use"]] if quantity.is_by_use else quantity.values
-    )
-    top = max(values, default=0) or 1
+    values = _per_core(report, quantity)
+    scale = _Scale.of(values)
     paths: list[list[str]] = [[] for _ in range(HEAT_COLOURS)]
     for core, value in zip(places["core"], values, strict=True):
         x, y = _place_on_chip(core % of_chip, places)
         left, up = corner[core // of_chip]
-        bin_of = min(HEAT_COLOURS - 1, int(HEAT_COLOURS * value / top))
-        paths[bin_of].append(_square(left + x, up + y))
+        paths[scale.colour(value)].append(_square(left + x, up + y))
     free = "".join(
         _square(left + x, up + y)
         for left, up in corner.values()
@@ -179,7 +211,7 @@ def _square(x: float, y: float) -> str:
 CORE_MAP = View(
     id="core-map",
     title="Map of the cores",
-    standing="exact",
+    standing="places and uses exact, times estimated",
     basis=lambda report: "as mapped; busy ticks of the steady state",
     render=core_map,
     scripts=(SHARED_SCRIPT, "core_map.js"),

@@ -23,11 +23,16 @@ def design_plot(report: Report) -> Markup:
     goods = [_goods(design["measures"]) for design in designs]
     for design, own in zip(designs, goods, strict=True):
         design["on_front"] = not any(_dominates(other, own) for other in goods)
+    front = (
+        "accuracy, time between results, latency, energy and cores"
+        if report["measures"]["interval_us"]
+        else "accuracy, ticks between results, ticks to the first result, and cores"
+    )
     return fragment(
         element(
             "p",
             "This design, those that the search tried, and the suggested changes. The front is that of "
-            "accuracy, time between results, latency, energy and cores; without times, that of ticks.",
+            f"{front}.",
             class_="quiet",
         ),
         pareto_plot(designs, identifier="design-points", x="interval_us", y="num_cores"),

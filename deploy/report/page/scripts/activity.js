@@ -51,14 +51,14 @@ function activity(live, data) {
   const raster = make("canvas", { role: "img" });
   const legend = make("div", { class: "scale" });
   const neuron = make("div", { class: "neuron", "aria-live": "polite" });
-  const mapTitle = make("h4", {});
-  const rasterTitle = make("h4", {});
+  const mapTitle = make("h3", {});
+  const rasterTitle = make("h3", {});
   const main = make("div", { class: "main" }, mapTitle, legend, maps, neuron, rasterTitle, raster, more);
   const answer = make("p", { class: "summary" });
   live.append(
     make("div", { class: "tools" }, field, make("div", { class: "thumbs", role: "group", "aria-label": "sample" }, ...thumbs.map((thumb) => thumb.button))),
     make("div", { class: "split" }, main,
-      make("div", { class: "side" }, make("h4", {}, "Spikes per neuron, all neurons"), histogram, facts, make("h4", {}, "Input and logits"), answer, make("div", { class: "pair" }, image, logits))));
+      make("div", { class: "side" }, make("h3", {}, "Spikes per neuron, all neurons"), histogram, facts, make("h3", {}, "Input and logits"), answer, make("div", { class: "pair" }, image, logits))));
 
   // ---- drawing
   function drawImage(canvas, sample, most) {

@@ -85,14 +85,29 @@ function coreMap(live, data) {
     return bySlot.get(chip * ofChip + (tileY * places.width + tileX) * places.cores_per_tile + inY * across + inX) ?? null;
   }
 
+  /** From 0 to the highest value; logarithmic from the lowest if few cores have far more than the others. */
+  function scaleOf(quantity) {
+    const all = [...values(quantity)].sort((a, b) => a - b);
+    const top = all.at(-1) || 1;
+    const low = all.find((value) => value > 0) ?? top;
+    const isLogarithmic = top > 10 * all[Math.floor(all.length / 2)] && low < top;
+    const share = (value) => (isLogarithmic ? (value > 0 ? Math.log(value / low) / Math.log(top / low) : 0) : value / top);
+    return { top: all.at(-1), low, isLogarithmic, colourOf: (value) => Math.min(COLOURS - 1, Math.floor(COLOURS * share(value))) };
+  }
+
   // ---- drawing: one path per colour
   const mark = makeSvg("path", { class: "cursor", "vector-effect": "non-scaling-stroke" });
   const outline = makeSvg("path", { class: "outline", "vector-effect": "non-scaling-stroke" });
   const draw = inNextFrame(drawing, () => {
     const width = drawing.clientWidth;
     const least = width < 600 ? 3.4 : 4.5;
-    state.columns = clamp(Math.floor(width / (least * (wide + CHIP_GAP))), 1, chips.length);
-    state.unit = Math.min(26, width / (state.columns * (wide + CHIP_GAP) - CHIP_GAP + 0.2));
+    const most = clamp(Math.floor(width / (least * (wide + CHIP_GAP))), 1, chips.length);
+    const unitOf = (columns) => Math.min(26, width / (columns * (wide + CHIP_GAP) - CHIP_GAP + 0.2));
+    // the largest cores with which all chips are in view at once
+    const heightOf = (columns) => Math.ceil(chips.length / columns) * ((high + 0.8) * unitOf(columns) + 14);
+    state.columns = 1;
+    while (state.columns < most && heightOf(state.columns) > 600) state.columns += 1;
+    state.unit = unitOf(state.columns);
     state.title = 14 / state.unit;
     corners = new Map(chips.map((chip) => [chip, corner(chip)]));
     const rows = Math.ceil(chips.length / state.columns);
@@ -111,9 +126,9 @@ function coreMap(live, data) {
       }
     } else {
       const all = values(chosen());
-      const top = Math.max(...all.slice(0, 1), ...[all.reduce((a, b) => Math.max(a, b), 0)]) || 1;
+      const { colourOf } = scaleOf(chosen());
       const paths = Array.from({ length: COLOURS }, () => []);
-      all.forEach((value, index) => paths[Math.min(COLOURS - 1, Math.floor((COLOURS * value) / top))].push(square(place(cores[index]))));
+      all.forEach((value, index) => paths[colourOf(value)].push(square(place(cores[index]))));
       paths.forEach((path, n) => { if (path.length) parts.push(makeSvg("path", { class: `heat-${n}`, d: path.join("") })); });
     }
     if (state.unit * wide > 44) {
@@ -131,6 +146,7 @@ function coreMap(live, data) {
   });
   function select() {
     const own = state.population === null ? [] : cores.filter((core) => core.population === state.population);
+    outline.style.strokeWidth = state.unit > 8 ? "2px" : "1.2px";
     outline.setAttribute("d", own.map((core) => square(place(core), state.unit > 8 ? -0.02 : 0.02)).join(""));
     svg.classList.toggle("has-outline", own.length > 0);
   }
@@ -148,11 +164,12 @@ function coreMap(live, data) {
       return;
     }
     const { key, label, unit } = chosen();
-    const top = values(chosen()).reduce((a, b) => Math.max(a, b), 0);
+    const { top, low, isLogarithmic } = scaleOf(chosen());
+    const start = isLogarithmic ? short(low) : "0";
     const limit = places.available[key];
     const most = limit ? `${short(top)}, the most that a core uses of ${short(limit)}` : `${short(top)}${unit ? ` ${unit}` : ""}, the highest of a core`;
-    const ramp = make("span", { class: "ramp", role: "img", "aria-label": `colours from 0 to ${short(top)}` }, ...Array.from({ length: COLOURS }, (_, n) => make("i", { class: `heat-${n}` })));
-    scale.append(make("span", { class: "scale" }, `${label}: 0`, ramp, most));
+    const ramp = make("span", { class: "ramp", role: "img", "aria-label": `colours from ${start} to ${short(top)}` }, ...Array.from({ length: COLOURS }, (_, n) => make("i", { class: `heat-${n}` })));
+    scale.append(make("span", { class: "scale" }, `${label}${isLogarithmic ? ", logarithmic" : ""}: ${start}`, ramp, most));
   }
 
   // ---- one core
@@ -183,7 +200,7 @@ function coreMap(live, data) {
       ]),
     ];
     detail.replaceChildren(
-      make("h4", {}, `Core ${core.core}`),
+      make("h3", {}, `Core ${core.core}`),
       make("dl", {}, ...facts.map(([term, value]) => make("div", {}, make("dt", {}, term), make("dd", {}, String(value))))),
       make("ul", { class: "limits" }, ...Object.entries(data.limits).map(([key, label]) => {
         const [used, available] = [places.uses[key][core.use], places.available[key]];

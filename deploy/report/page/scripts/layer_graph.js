@@ -11,6 +11,8 @@ rows.forEach((row) => {
     const name = row.dataset.population;
     const detail = { name: name === selected ? null : name };
     document.dispatchEvent(new CustomEvent("population", { detail }));
+    document.getElementById("announcement").textContent =
+      selected === null ? "No population selected" : `${selected} selected in every tab`;
   });
 });
 

@@ -108,16 +108,16 @@ function sized(canvas, width, height) {
   return context;
 }
 
-/** A text cut to a width in pixels. */
+/** A text cut to a width in pixels, at its start: names of layers often differ only at their end. */
 function shortened(context, text, width) {
   if (context.measureText(text).width <= width) return text;
-  let [low, high] = [0, text.length];
+  let [low, high] = [1, text.length];
   while (low < high) {
-    const middle = (low + high + 1) >> 1;
-    if (context.measureText(`${text.slice(0, middle)}…`).width <= width) low = middle;
-    else high = middle - 1;
+    const middle = (low + high) >> 1;
+    if (context.measureText(`…${text.slice(middle)}`).width <= width) high = middle;
+    else low = middle + 1;
   }
-  return `${text.slice(0, low)}…`;
+  return `…${text.slice(low)}`;
 }
 
 function clamp(value, low, high) {

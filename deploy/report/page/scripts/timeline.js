@@ -96,7 +96,7 @@ function timeline(live, data) {
   const drawing = make("div", { class: "drawing" }, scroller, tip);
   const keys = make("p", { class: "hint" }, "Keys: ← → tick, n p stall, + − 0 zoom, space play. Drag to move, Ctrl and the wheel to zoom, click a name to choose its population.");
 
-  const heading = make("h4", {});
+  const heading = make("h3", {});
   const spoken = make("p", { class: "summary", "aria-live": "polite" });
   const rows = stages.map((stage) => {
     const chip = make("span", { class: "chip" });
