@@ -181,9 +181,7 @@ def print_exploration(record: ExplorationRecord, out: Path, console: Console) ->
     console.print(
         f"{bold(record['model'])} on {escape(', '.join(record['targets']))}: {tried} tried"
     )
-    if record["data"] is None:
-        console.print("accuracy, time and energy are not measured")
-    else:
+    if record["data"] is not None:
         console.print(
             f"accuracy on the last {record['tuning_samples']:,} training images of "
             f"{escape(record['data'])}; times and energies are estimates, mean over cost profiles"

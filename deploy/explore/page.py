@@ -68,7 +68,7 @@ def _basis(record: ExplorationRecord) -> Markup:
             f"{len(record['designs']):,} of {record['space_size']:,} combinations were tried, as NSGA-II "
             f"proposed them (seed {record['seed']})"
         )
-    measured = "Accuracy, time and energy were not measured."
+    measured = ""
     if record["data"] is not None:
         measured = (
             f"Accuracy is that on the last {record['tuning_samples']:,} training images of "

@@ -67,7 +67,7 @@
 
     function redraw() {
       const width = Math.max(drawing.clientWidth, 240), height = Math.round(Math.min(460, Math.max(350, width * 0.58)));
-      const edge = { left: width < 480 ? 52 : 64, right: 16, top: 18, bottom: 50 };
+      const edge = { left: width < 480 ? 62 : 64, right: 16, top: 18, bottom: 50 };
       const of = (design, name) => design.values[state[name]];
       const shown = data.designs.map((design, index) => ({ design, index }))
         .filter(({ design }) => of(design, "x") !== null && of(design, "y") !== null && (state.others || design.front));
@@ -132,7 +132,7 @@
       const taken = [];
       for (const { design, x, y } of state.places) {
         if (!design.mark) continue;
-        const w = design.mark.length * 7, h = 15;
+        const w = design.mark.length * 7.8, h = 16;
         for (const [dx, dy] of [[9, 4], [-w - 9, 4], [9, -12], [-w - 9, -12], [9, 20], [-w - 9, 20], [-w / 2, -26], [-w / 2, 32]]) {
           const place = { left: x + dx, right: x + dx + w, top: y + dy - h, bottom: y + dy };
           const inside = place.left > edge.left && place.right < width && place.top > 0 && place.bottom < height - edge.bottom;
