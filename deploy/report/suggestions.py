@@ -39,7 +39,7 @@ def _change(before: Iterable[float], after: Iterable[float], unit: str, form: st
 def _accuracy(now: MeasuresRecord, suggestion: SuggestionRecord) -> str:
     before, after = now["accuracy"], suggestion["gives"]["accuracy"]
     if suggestion["keeps_integers"]:
-        return "every spike and the accuracy stay"
+        return "every spike stays" if before is None else "every spike and the accuracy stay"
     if before is None or after is None:
-        return "accuracy not measured"
+        return "other spikes, not measured"
     return f"accuracy {before:.2%} -> {after:.2%}"

@@ -37,9 +37,7 @@ def test_nothing_leaves_the_window_or_is_cut(browser, report_page, width):
         assert all(p["name"] in graph for p in report_page.document["populations"])
 
 
-@pytest.mark.parametrize(
-    ("width", "scheme"), [(WIDTHS[0], "light"), (1280, "light"), (1280, "dark")]
-)
+@pytest.mark.parametrize(("width", "scheme"), [(WIDTHS[0], "light"), (1280, "dark")])
 def test_it_is_accessible(browser, report_page, width, scheme):
     with opened(browser, report_page.path, width=width, scheme=scheme) as shown:
         shown.show_all()
@@ -47,9 +45,14 @@ def test_it_is_accessible(browser, report_page, width, scheme):
         assert shown.faults("faint()") == []
 
 
-def test_every_control_answers_to_the_keyboard(browser, report_page):
+def test_the_keyboard_reaches_every_control(browser, report_page):
     with opened(browser, report_page.path) as shown:
         assert shown.keyboard_faults() == []
+
+
+@pytest.mark.slow
+def test_every_control_answers_to_its_key(browser, report_page):
+    with opened(browser, report_page.path) as shown:
         assert shown.dead_controls() == []
 
 
@@ -87,6 +90,7 @@ def test_nothing_moves_where_less_motion_is_asked_for(browser, report_page):
         assert shown.faults("moving()") == []
 
 
+@pytest.mark.slow
 def test_screenshots_for_people(browser, report_page, tmp_path):
     """Of the first screen, of each tab, and of the paper; in ``$QAC_DEPLOY_SCREENSHOTS``, if it is set."""
     folder = screenshot_folder(tmp_path)

@@ -115,7 +115,11 @@ def test_the_first_screen_says_what_to_change_and_what_it_would_give(report):
     for suggestion in others:
         assert suggestion["command"] in shown
     lossy = next(s for s in others if not s["keeps_integers"])
-    assert f"{now['accuracy']:.2%} → {lossy['gives']['accuracy']:.2%}" in shown
+    accuracies = now["accuracy"], lossy["gives"]["accuracy"]
+    assert " → ".join(f"{accuracy:.2%}" for accuracy in accuracies) in shown
+    report["fidelity"]["accuracy_function"] = "metrics.py:likelihood"  # no share of samples
+    shown = words(section(render_html(report), "overview"))
+    assert " → ".join(f"{accuracy:.4f}" for accuracy in accuracies) in shown
 
 
 def test_without_suggestions_the_first_screen_says_why(report):

@@ -163,6 +163,8 @@ NOT_COMPARED = {
     "sensitivity*": "of other designs",
     "mapping.num_c*": "in fit",
     "mapping.available_c*": "in fit",
+    "mapping.places*": "of single cores; the digest of the mapping covers it",
+    "activity*": "of single samples; the digest of the integer network covers it",
     "mapping.populations.*.cores": "of the population",
     "mapping.populations.*.replicas": "of the population",
     "pipeline.interval_exact": "interval_ticks as text",

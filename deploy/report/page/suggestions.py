@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from deploy.report.markup import NOTHING, Markup, command_box, element, fragment, number, scrolling
+from deploy.report.outputs import accuracy_number
 from deploy.report.records import MeasuresRecord, Report, SuggestionRecord
 from deploy.report.tables import Command, Lines, names, numbers, sentences, tabulate
 
@@ -27,7 +28,7 @@ def what_to_change(report: Report) -> Markup:
             "dl",
             *(
                 element("div", element("dt", name), element("dd", value))
-                for name, value in _effects(report["measures"], best)
+                for name, value in _effects(report, best)
             ),
             class_="effects",
         ),
@@ -53,7 +54,7 @@ def other_changes(report: Report) -> Markup:
         names(
             "results" if unjudged else "accuracy, test samples",
             "",
-            lambda s: _accuracy(report["measures"], s),
+            lambda s: _accuracy(report, s),
         ),
         names("Command", None, lambda s: Command(s["command"])),
     )
@@ -70,9 +71,9 @@ def _lines(by_profile: dict[str, float]) -> Lines | None:
     return Lines(list(by_profile.values())) if by_profile else None
 
 
-def _effects(before: MeasuresRecord, suggestion: SuggestionRecord) -> Iterator[tuple[str, Markup]]:
+def _effects(report: Report, suggestion: SuggestionRecord) -> Iterator[tuple[str, Markup]]:
     """What a suggestion changes: each measure with its unit, and its values before and after."""
-    after = suggestion["gives"]
+    before, after = report["measures"], suggestion["gives"]
     ticks, fewer = before["interval_ticks"], after["interval_ticks"]
     yield "ticks between results", _change(f"{ticks:g}", f"{fewer:g}", fewer < ticks)
     if after["interval_us"]:
@@ -84,7 +85,7 @@ def _effects(before: MeasuresRecord, suggestion: SuggestionRecord) -> Iterator[t
     yield "cores", _numbers(before["num_cores"], after["num_cores"])
     if before["num_chips"] != after["num_chips"]:
         yield "chips", _numbers(before["num_chips"], after["num_chips"])
-    yield _judged(before, suggestion), fragment(_accuracy(before, suggestion))
+    yield _judged(before, suggestion), fragment(_accuracy(report, suggestion))
 
 
 def _judged(before: MeasuresRecord, suggestion: SuggestionRecord) -> str:
@@ -114,13 +115,14 @@ def _numbers(before: float, after: float) -> Markup:
     return _change(number(before), number(after), after < before)
 
 
-def _accuracy(before: MeasuresRecord, suggestion: SuggestionRecord) -> str:
-    after = suggestion["gives"]
+def _accuracy(report: Report, suggestion: SuggestionRecord) -> str:
+    before, after = report["measures"]["accuracy"], suggestion["gives"]["accuracy"]
     if suggestion["keeps_integers"]:
         return "as now, equal spikes"
-    if before["accuracy"] is None or after["accuracy"] is None:
+    if before is None or after is None:
         return "other spikes, not measured"
-    return f"{before['accuracy']:.2%} → {after['accuracy']:.2%}"
+    function = report["fidelity"] and report["fidelity"]["accuracy_function"]
+    return f"{accuracy_number(function, before)} → {accuracy_number(function, after)}"
 
 
 def _change(before: str, after: str, is_better: bool) -> Markup:

@@ -24,10 +24,12 @@ def design_plot(report: Report) -> Markup:
     for design, own in zip(designs, goods, strict=True):
         design["on_front"] = not any(_dominates(other, own) for other in goods)
     front = (
-        "accuracy, time between results, latency, energy and cores"
+        "time between results, latency, energy and cores"
         if report["measures"]["interval_us"]
-        else "accuracy, ticks between results, ticks to the first result, and cores"
+        else "ticks between results, ticks to the first result, and cores"
     )
+    if report["measures"]["accuracy"] is not None:
+        front = f"accuracy, {front}"
     return fragment(
         element(
             "p",
