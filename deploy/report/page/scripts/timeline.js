@@ -116,7 +116,7 @@ function timeline(live, data) {
   const x = (tick) => labels + (tick - state.from) * scale();
   const tickAt = (px) => Math.floor(state.from + (px - labels) / scale());
   const contentHeight = stages.length * rowHeight + axisHeight + 6;
-  const viewHeight = () => Math.min(contentHeight, Math.max(260, Math.min(560, window.innerHeight * 0.65)));
+  const viewHeight = () => Math.min(contentHeight, Math.max(700, window.innerHeight * 0.65)); // all of some 24 stages
 
   let fitted = false;
   const draw = inNextFrame(drawing, () => {
