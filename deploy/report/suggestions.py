@@ -1,21 +1,22 @@
-"""What a suggested change gives, in words, for the terminal and the page alike."""
+"""What a suggested change gives, in words, for the terminal."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from deploy.report.records import MeasuresRecord, SuggestionRecord
+from deploy.report.outputs import accuracy_number
+from deploy.report.records import Report, SuggestionRecord
 
 _SHOWN = 0.01
 """Relative change from which on a measure is mentioned."""
 
 
-def effects(now: MeasuresRecord, suggestion: SuggestionRecord) -> list[str]:
+def effects(report: Report, suggestion: SuggestionRecord) -> list[str]:
     """The measures that a change moves, before and after, with their units.
 
     Times and energies are listed in the order of the cost profiles.
     """
-    gives = suggestion["gives"]
+    now, gives = report["measures"], suggestion["gives"]
     found = [
         _change([now["interval_ticks"]], [gives["interval_ticks"]], "ticks between results", "g"),
         _change(
@@ -25,7 +26,7 @@ def effects(now: MeasuresRecord, suggestion: SuggestionRecord) -> list[str]:
         _change([now["num_cores"]], [gives["num_cores"]], "cores", ","),
         _change([now["num_chips"]], [gives["num_chips"]], "chips", ","),
     ]
-    return [*(words for words in found if words), _accuracy(now, suggestion)]
+    return [*(words for words in found if words), _accuracy(report, suggestion)]
 
 
 def _change(before: Iterable[float], after: Iterable[float], unit: str, form: str) -> str:
@@ -36,10 +37,12 @@ def _change(before: Iterable[float], after: Iterable[float], unit: str, form: st
     return f"{', '.join(f'{a:{form}} -> {b:{form}}' for a, b in pairs)} {unit}"
 
 
-def _accuracy(now: MeasuresRecord, suggestion: SuggestionRecord) -> str:
-    before, after = now["accuracy"], suggestion["gives"]["accuracy"]
+def _accuracy(report: Report, suggestion: SuggestionRecord) -> str:
+    before, after = report["measures"]["accuracy"], suggestion["gives"]["accuracy"]
     if suggestion["keeps_integers"]:
         return "every spike stays" if before is None else "every spike and the accuracy stay"
     if before is None or after is None:
         return "other spikes, not measured"
-    return f"accuracy {before:.2%} -> {after:.2%}"
+    function = None if report["fidelity"] is None else report["fidelity"]["accuracy_function"]
+    name = "accuracy" if function is None else function
+    return f"{name} {accuracy_number(function, before)} -> {accuracy_number(function, after)}"

@@ -101,7 +101,7 @@ def _print_suggestions(report: Report, console: Console) -> None:
     order = f" (us and nJ: {escape(profiles)})" * bool(profiles)
     console.print(f"\n[bold]what to change[/bold]{order}")
     for suggestion in suggestions[:MOST_SUGGESTED]:
-        effect = "; ".join(effects(report["measures"], suggestion))
+        effect = "; ".join(effects(report, suggestion))
         console.print(f"  {escape(suggestion['change'])}: {effect}")
         console.print(f"    [bold]{escape(suggestion['command'])}[/bold]")
     more = len(suggestions) - MOST_SUGGESTED

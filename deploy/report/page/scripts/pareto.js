@@ -136,7 +136,8 @@
         for (const [dx, dy] of [[9, 4], [-w - 9, 4], [9, -12], [-w - 9, -12], [9, 20], [-w - 9, 20], [-w / 2, -26], [-w / 2, 32]]) {
           const place = { left: x + dx, right: x + dx + w, top: y + dy - h, bottom: y + dy };
           const inside = place.left > edge.left && place.right < width && place.top > 0 && place.bottom < height - edge.bottom;
-          const free = taken.every((t) => place.left > t.right || place.right < t.left || place.top > t.bottom || place.bottom < t.top);
+          const free = taken.every((t) => place.left > t.right || place.right < t.left || place.top > t.bottom || place.bottom < t.top)
+            && !state.places.some((p) => p.design.front && p.x > place.left - 5 && p.x < place.right + 5 && p.y > place.top - 5 && p.y < place.bottom + 5);
           if (!inside || !free) continue;
           taken.push(place);
           svg.append(draw("text", { x: x + dx, y: y + dy, class: "mark" }, design.mark));
