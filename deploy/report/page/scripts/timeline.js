@@ -5,6 +5,8 @@ const { make, button, choice, enhance, choosePopulation, onPopulation, inNextFra
 
 const BUSY = 0;
 const ACTIVITY = ["busy", "starved", "blocked", "drained"];
+const DIGITS = [12, 10.5, 9]; // sizes of the numbers in windows, the largest that fits, px
+const MARGIN = 3; // beside such a number, px
 const BAR = [1, 0.3, 0.55, 0.08]; // height as a share of that of a firing window
 
 class Spans {
@@ -168,9 +170,9 @@ function timeline(live, data) {
     context.clip();
     context.textAlign = "center";
     const full = rowHeight - 6;
-    context.font = `${rowHeight > 20 ? 12 : 10.5}px ${font}`;
     for (let row = first; row < stop; row++) {
       const { spans } = stages[row];
+      const size = digitSize(context, spans, unit, font);
       const y = rowTop(row) + 3;
       for (let index = spans.at(Math.floor(state.from)); index < spans.length; index++) {
         const span = spans.get(index);
@@ -186,9 +188,9 @@ function timeline(live, data) {
           context.roundRect(left + gap / 2, y, wide - gap, bar, 3);
           context.fill();
         } else context.fillRect(left + gap / 2, y + full - bar, Math.max(wide - gap, 0.6), bar);
-        if (span.activity === BUSY && wide > 7 * String(span.sample).length + 4) {
+        if (span.activity === BUSY && size) {
           const [from, to] = [Math.max(left, labels), Math.min(left + wide, width)];
-          if (to - from > 7 * String(span.sample).length + 2) {
+          if (to - from >= context.measureText(span.sample).width + MARGIN) {
             context.fillStyle = "#fff";
             context.fillText(span.sample, (from + to) / 2, y + full / 2 + 0.5);
           }
@@ -237,6 +239,23 @@ function timeline(live, data) {
     context.restore();
   });
 
+  /** Sets the largest font in which the numbers of all whole windows in view fit; 0 if none does, so that none stands out. */
+  function digitSize(context, spans, unit, font) {
+    let [longest, widest] = [0, 0]; // ticks of a window, and number of its sample
+    for (let index = spans.at(Math.floor(state.from)); index < spans.length; index++) {
+      const span = spans.get(index);
+      if (span.start >= state.to) break;
+      if (span.activity !== BUSY) continue;
+      const ticks = span.stop - span.start;
+      if (ticks > longest) [longest, widest] = [ticks, 0];
+      if (ticks === longest) widest = Math.max(widest, span.sample);
+    }
+    for (const size of rowHeight > 20 ? DIGITS : DIGITS.slice(1)) {
+      context.font = `${size}px ${font}`;
+      if (longest * unit >= context.measureText(widest).width + MARGIN) return size;
+    }
+    return 0;
+  }
   function centre(row, rowTop) {
     return rowTop(row) + rowHeight / 2;
   }
