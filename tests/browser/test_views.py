@@ -208,7 +208,7 @@ def test_the_measure_beside_the_stalls_is_chosen(view, digits_page):
     rows = figure.locator(".steps > li:not(.head)")
     suggestions = report["suggestions"]
     assert rows.count() == len(suggestions) + 2  # this design first, the least possible last
-    figure.get_by_label("Beside the stalls").select_option("num_cores")
+    figure.get_by_label("Show in the last column").select_option("num_cores")
     now = report["measures"]["num_cores"]
     for index, suggestion in enumerate(suggestions, start=1):
         then = suggestion["gives"]["num_cores"]

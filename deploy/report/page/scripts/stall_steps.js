@@ -35,7 +35,7 @@ function stallSteps(live, data, figure) {
     });
   }
 
-  const [field] = choice("Beside the stalls", data.measures.map(([key, label]) => [key, label]), show, data.measures[0][0]);
+  const [field] = choice("Show in the last column", data.measures.map(([key, label]) => [key, label]), show, data.measures[0][0]);
   live.append(field);
   if (data.kinds.includes("refused")) {
     const box = make("input", { type: "checkbox", checked: true, onchange: () => figure.classList.toggle("without-refused", !box.checked) });
