@@ -58,7 +58,7 @@ function activity(live, data) {
   live.append(
     make("div", { class: "tools" }, field, make("div", { class: "thumbs", role: "group", "aria-label": "sample" }, ...thumbs.map((thumb) => thumb.button))),
     make("div", { class: "split" }, main,
-      make("div", { class: "side" }, make("h3", {}, "Spikes per neuron, all neurons"), histogram, facts, make("h3", {}, "Input and logits"), answer, make("div", { class: "pair" }, image, logits))));
+      make("div", { class: "side" }, make("h3", {}, "Spikes per neuron, all neurons"), histogram, facts, make("h3", {}, "Input and logits, bars from 0"), answer, make("div", { class: "pair" }, image, logits))));
 
   // ---- drawing
   function drawImage(canvas, sample, most) {
@@ -193,10 +193,12 @@ function activity(live, data) {
     const verdict = label === null ? "no label" : best === label ? `label ${label}: correct` : `label ${label}: wrong`;
     answer.textContent = `${data.readout} chooses class ${best}; ${verdict}.`;
     const few = values.length <= 12 ? values.map((_, n) => n) : [...new Set([...order.slice(0, 10), ...(label === null ? [] : [label])])];
-    const [low, high] = [Math.min(...values), Math.max(...values)];
+    const [low, high] = [Math.min(0, ...values), Math.max(0, ...values)]; // bars start at 0
+    const share = (value) => (100 * value) / (high - low || 1);
     logits.replaceChildren(...few.map((n) => {
       const bar = make("i", { class: n === best ? "best" : "" });
-      bar.style.width = `${(100 * (values[n] - low)) / (high - low || 1)}%`;
+      bar.style.marginLeft = `${share(Math.min(values[n], 0) - low)}%`;
+      bar.style.width = `${share(Math.abs(values[n]))}%`;
       const name = `${n}${n === label ? " (label)" : ""}`;
       return make("div", { class: `row${n === best ? " strong" : ""}` }, make("span", { class: "n" }, name), make("span", { class: "track" }, bar), make("span", { class: "n" }, short(values[n])));
     }));
