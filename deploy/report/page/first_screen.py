@@ -132,7 +132,11 @@ def _accuracy(report: Report) -> Markup:
         ),
         NOTHING
         if same is None
-        else element("p", f"Float and integer choose the same class on {same:,}.", class_="quiet"),
+        else element(
+            "p",
+            f"Float and integer choose the same class on {same:,} of {fidelity['samples']:,}.",
+            class_="quiet",
+        ),
     ]
     return answer(question, "exact", *content, basis=basis, kind="accuracy")
 
