@@ -24,11 +24,18 @@ class MappingError(QacDeployError):
 
     Attributes:
         needed_cores: of each population, where only their number is too large; else None.
+        reason: what takes these cores and what would fit, without their number; else the message.
     """
 
-    def __init__(self, message: str, needed_cores: Mapping[str, int] | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        needed_cores: Mapping[str, int] | None = None,
+        reason: str | None = None,
+    ) -> None:
         super().__init__(message)
         self.needed_cores = needed_cores
+        self.reason = reason or message
 
 
 class OptionError(QacDeployError):

@@ -79,7 +79,7 @@ def refusal_record(
         },
         "target": {"name": target.name, "description": target.description},
         "command": compile_command(str(model), options, accuracy=function),
-        "reason": str(error),
+        "reason": error.reason if isinstance(error, MappingError) else str(error),
         "needed_cores": sum(needed.values()) if needed else None,
         "available_cores": target.num_cores,
         "available_chips": target.num_chips,
@@ -120,11 +120,11 @@ def _tried(
     found = []
     for change, changed in _changes(graph, target, options):
         on_stage(f"trying: {change}")
-        mapping, refusal = None, None
+        mapping, refusal, on = None, None, load_target(changed.target)
         try:
-            mapping = build_design(graph, load_target(changed.target), changed).mapping
+            mapping = build_design(graph, on, changed).mapping
         except QacDeployError as error:
-            refusal = str(error)
+            refusal = _shortly(error, on)
         found.append(
             TriedRecord(
                 change=change,
@@ -137,6 +137,14 @@ def _tried(
     yield from sorted(
         found, key=lambda tried: (tried["refusal"] is not None, tried["num_cores"] or 0)
     )
+
+
+def _shortly(error: QacDeployError, target: TargetDescription) -> str:
+    """How many cores a target lacks if that is all that it lacks, else the whole message."""
+    if not isinstance(error, MappingError) or error.needed_cores is None:
+        return str(error)
+    needed = sum(error.needed_cores.values())
+    return f"{needed:,} cores, {needed - target.num_cores:,} too many"
 
 
 def _changes(

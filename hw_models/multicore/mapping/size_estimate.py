@@ -85,6 +85,7 @@ def check_size(
     raise MappingError(
         f"the network needs at least {fewest:,} cores, {missing_cores(target, fewest)}; {remedy}",
         num_cores,
+        remedy,
     )
 
 
