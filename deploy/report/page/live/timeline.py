@@ -23,7 +23,7 @@ def timeline(report: Report) -> Markup:
         "timeline-figure",
         _data(report),
         _still(report),
-        caption="Stages over ticks. A box is the firing window of one sample, with its number.",
+        caption="Stages over ticks. A box is the firing window of one sample, with its number if it fits.",
         legend=element("div", *_legend(), class_="legend"),
     )
 

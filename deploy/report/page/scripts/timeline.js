@@ -239,20 +239,17 @@ function timeline(live, data) {
     context.restore();
   });
 
-  /** Sets the largest font in which the numbers of all whole windows in view fit; 0 if none does, so that none stands out. */
+  /** Sets the largest font in which the number of every sample fits in the whole windows in view; 0 if none does. */
   function digitSize(context, spans, unit, font) {
-    let [longest, widest] = [0, 0]; // ticks of a window, and number of its sample
+    let longest = 0; // ticks of a window
     for (let index = spans.at(Math.floor(state.from)); index < spans.length; index++) {
       const span = spans.get(index);
       if (span.start >= state.to) break;
-      if (span.activity !== BUSY) continue;
-      const ticks = span.stop - span.start;
-      if (ticks > longest) [longest, widest] = [ticks, 0];
-      if (ticks === longest) widest = Math.max(widest, span.sample);
+      if (span.activity === BUSY) longest = Math.max(longest, span.stop - span.start);
     }
     for (const size of rowHeight > 20 ? DIGITS : DIGITS.slice(1)) {
       context.font = `${size}px ${font}`;
-      if (longest * unit >= context.measureText(widest).width + MARGIN) return size;
+      if (longest * unit >= context.measureText(data.samples - 1).width + MARGIN) return size;
     }
     return 0;
   }
