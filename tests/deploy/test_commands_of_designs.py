@@ -280,8 +280,15 @@ def test_a_network_that_does_not_fit_has_a_page_with_what_would_fit(trained, tmp
     assert last == "big-refusal.html shows its size and what would fit"
     assert not earlier.parent.exists()
     page = (tmp_path / "big-refusal.html").read_text()
-    for words in ("does not fit", "17", "cores needed, 16 available", "One slot in every buffer"):
+    for words in (
+        "does not fit",
+        "cores of 16",
+        "fill the cores of",
+        "no: 17 cores, 1 too many",
+        "One slot in every buffer",
+    ):
         assert words in page
+    assert "1 more than the 16" not in page
     fitting = f"qac-deploy compile {model} --target small.yaml --slots 1 --out build-next"
     assert fitting in page
     _, _, options = read_by_the_command_line(shlex.split(fitting)[1:])

@@ -144,7 +144,7 @@ def _too_many_cores(context: NetworkOnTarget, grids: Mapping[str, TileGrid]) -> 
     return MappingError(
         f"{size} (most: {shares}; {largest[0]} fills the {label} of its cores); {remedy}",
         num_cores,
-        f"the cores of {largest[0]} are full: {label}. Most cores: {shares}. {remedy[0].upper()}{remedy[1:]}",
+        f"{label} fill the cores of {largest[0]}. Most cores: {shares}. {remedy[0].upper()}{remedy[1:]}",
     )
 
 
