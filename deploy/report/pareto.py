@@ -19,7 +19,8 @@ from deploy.report.markup import NOTHING, Markup, element, join, number
 
 WIDTH, HEIGHT = 720, 420
 _PAGE = Path(__file__).parent / "page"
-_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 18, 14, 50
+_RIGHT, _TOP, _BOTTOM = 18, 14, 50
+_TITLE, _DIGIT = 28, 7.7  # room for the title of the upright axis, and for each digit of its ticks
 _LOGARITHMIC = 30
 """An axis is logarithmic if its largest value is more than so many times its smallest."""
 
@@ -138,6 +139,7 @@ def pareto_plot(
     }
     every = list(columns.values())
     num_front = sum(d["on_front"] for d in designs)
+    num_others = len(designs) - num_front
     return element(
         "figure",
         element("div", class_="pareto-controls"),
@@ -146,8 +148,7 @@ def pareto_plot(
             "figcaption",
             element("span", class_="pareto-key front"),
             f"{num_front:,} on the Pareto front: no other design is as good in every measure ",
-            element("span", class_="pareto-key"),
-            f"{len(designs) - num_front:,} others ",
+            _key_of_others(num_others) if num_others else NOTHING,
             element("span", class_="pareto-key line"),
             "best of the two measures shown",
         ),
@@ -156,6 +157,11 @@ def pareto_plot(
         class_="pareto",
         id=identifier,
     )
+
+
+def _key_of_others(number_of: int) -> Markup:
+    words = f"{number_of:,} other{'s' * (number_of > 1)} "
+    return join([element("span", class_="pareto-key"), words])
 
 
 def script_data(document: Any) -> Markup:
@@ -242,8 +248,10 @@ def _scale(values: Sequence[float], start: float, stop: float) -> _Scale:
 
 def _drawing(designs: Sequence[ParetoRecord], across: _Column, up: _Column) -> Markup:
     """The plot without a script."""
-    x = _scale(across.known, _LEFT, WIDTH - _RIGHT)
     y = _scale(up.known, HEIGHT - _BOTTOM, _TOP)
+    longest = max((len(number(tick)) for tick in y.ticks), default=0)
+    left = max(56, _TITLE + longest * _DIGIT + 8)
+    x = _scale(across.known, left, WIDTH - _RIGHT)
     points = [
         (design, a, b)
         for design, a, b in zip(designs, across.values, up.values, strict=True)
@@ -259,12 +267,12 @@ def _drawing(designs: Sequence[ParetoRecord], across: _Column, up: _Column) -> M
     ]
     for tick in y.ticks:
         parts += [
-            element("line", x1=_LEFT, x2=WIDTH - _RIGHT, y1=y(tick), y2=y(tick), class_="grid"),
-            element("text", number(tick), x=_LEFT - 8, y=y(tick) + 4, class_="tick up"),
+            element("line", x1=left, x2=WIDTH - _RIGHT, y1=y(tick), y2=y(tick), class_="grid"),
+            element("text", number(tick), x=left - 8, y=y(tick) + 4, class_="tick up"),
         ]
     middle = (HEIGHT - _BOTTOM + _TOP) / 2
     parts += [
-        element("text", across.label, x=(WIDTH + _LEFT) / 2, y=HEIGHT - 8, class_="name"),
+        element("text", across.label, x=(WIDTH + left) / 2, y=HEIGHT - 8, class_="name"),
         element("text", up.label, transform=f"translate(14 {middle:g}) rotate(-90)", class_="name"),
     ]
     line = best_of_two([(a, b) for _, a, b in points], across.higher_is_better, up.higher_is_better)

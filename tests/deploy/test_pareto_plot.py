@@ -28,6 +28,25 @@ def test_points_of_the_front_and_off_it_are_drawn():
     assert "time between results, µs (p)" in markup
 
 
+def test_designs_off_the_front_are_counted_where_there_are_any():
+    best = design("a", 0.9, {"p": 10.0}), design("b", 0.95, {"p": 20.0})
+    worse = design("c", 0.8, {"p": 20.0}, on_front=False)
+    assert "other " not in pareto_plot(best).partition("<figcaption>")[2].replace("no other ", "")
+    assert "1 other <" in pareto_plot([*best, worse])
+    assert "2 others <" in pareto_plot([*best, worse, worse])
+
+
+def test_long_numbers_of_the_upright_axis_stay_off_its_title():
+    def left(most):
+        designs = [design("a", 0.9, most), design("b", 0.8, 0.9 * most)]
+        drawn = pareto_plot(designs, x="accuracy", y="interval_us")
+        (place, *_) = re.findall(r'<text x="([\d.]+)"[^>]*class="tick up"', drawn)
+        return float(place)
+
+    assert left(90.0) == 48
+    assert left(12_345.0) - 28 >= 7 * len("12,000")
+
+
 def test_labels_cannot_end_the_script_element():
     hostile = "</script><script>alert(1)</script>"
     designs = [design(hostile, 0.9, {"p": 10.0}), design("b", 0.8, {"p": 20.0})]

@@ -2,6 +2,7 @@
 "use strict";
 (() => {
   const SVG = "http://www.w3.org/2000/svg";
+  const [TITLE, DIGIT] = [28, 7.7]; // pixels: room for the title of the upright axis, and for each digit of its ticks
   const LOGARITHMIC = 30; // an axis is logarithmic if its largest value is more than so many times its smallest
 
   const make = (name, attributes = {}, ...children) => {
@@ -62,12 +63,13 @@
     const box = make("input", { type: "checkbox" });
     box.checked = true;
     box.addEventListener("change", () => { state.others = box.checked; redraw(); });
-    figure.querySelector(".pareto-controls").append(
-      select("across", "x"), select("up", "y"), make("label", { class: "check" }, box, "show designs off the front"));
+    const controls = figure.querySelector(".pareto-controls");
+    controls.append(select("across", "x"), select("up", "y"));
+    if (!data.designs.every((design) => design.front)) controls.append(make("label", { class: "check" }, box, "show designs off the front"));
 
     function redraw() {
       const width = Math.max(drawing.clientWidth, 240), height = Math.round(Math.min(460, Math.max(350, width * 0.58)));
-      const edge = { left: width < 480 ? 62 : 64, right: 16, top: 18, bottom: 50 };
+      const edge = { left: 64, right: 16, top: 18, bottom: 50 };
       const of = (design, name) => design.values[state[name]];
       const shown = data.designs.map((design, index) => ({ design, index }))
         .filter(({ design }) => of(design, "x") !== null && of(design, "y") !== null && (state.others || design.front));
@@ -85,8 +87,10 @@
     }
 
     function plot(svg, shown, of, width, height, edge) {
-      const x = scaleOf(shown.map((s) => of(s.design, "x")), edge.left, width - edge.right);
       const y = scaleOf(shown.map((s) => of(s.design, "y")), height - edge.bottom, edge.top);
+      const longest = Math.max(0, ...y.ticks.map((tick) => written(tick).length));
+      edge.left = Math.max(56, TITLE + longest * DIGIT + 8);
+      const x = scaleOf(shown.map((s) => of(s.design, "x")), edge.left, width - edge.right);
       for (const tick of x.ticks) {
         const at = x.place(tick);
         svg.append(draw("line", { x1: at, x2: at, y1: edge.top, y2: height - edge.bottom, class: "grid" }),
@@ -188,7 +192,10 @@
       });
       panel.replaceChildren(make("h3", {}, design.label + (design.mark ? ` — ${design.mark}` : "")), list);
       if (design.command) {
-        const code = make("code", { tabindex: 0 }, design.command);
+        // lines break before options and at arrows
+        const options = design.command.split(/ (?=-)/)
+          .map((option) => make("span", {}, ...option.split(/(->)/).map((part) => (part === "->" ? make("span", {}, part) : part))));
+        const code = make("code", { tabindex: 0 }, ...options.flatMap((option, at) => (at ? [" ", option] : [option])));
         const copy = make("button", { type: "button" }, "Copy command");
         copy.addEventListener("click", () => copied(copy, code));
         panel.append(make("div", { class: "pareto-command" }, code, copy));
