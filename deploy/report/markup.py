@@ -90,16 +90,26 @@ def per_cent(share: float) -> str:
     return f"{share:.0%}".replace("%", " %")
 
 
+def time_unit(seconds: Iterable[float]) -> tuple[float, str]:
+    """Units in a second, and their name: microseconds, or milliseconds if a time is 0.1 s or longer."""
+    return (1e6, "µs") if max(seconds) < 0.1 else (1e3, "ms")
+
+
+def energy_unit(joules: Iterable[float]) -> tuple[float, str]:
+    """Units in a joule, and their name: the largest of which the largest energy is at least one."""
+    most, units = max(joules), ((1.0, "J"), (1e3, "mJ"), (1e6, "µJ"), (1e9, "nJ"))
+    return next(u for u in units if most * u[0] >= 1 or u is units[-1])
+
+
 def time_texts(seconds: Sequence[float]) -> tuple[list[str], str]:
-    """Times as numerals, and their unit: microseconds, or milliseconds if one is 0.1 s or longer."""
-    scale, unit = (1e6, "µs") if max(seconds) < 0.1 else (1e3, "ms")
+    """Times as numerals, and their unit."""
+    scale, unit = time_unit(seconds)
     return [_three_digits(value * scale) for value in seconds], unit
 
 
 def energy_texts(joules: Sequence[float]) -> tuple[list[str], str]:
-    """Energies as numerals, and their unit, the largest of which the largest energy is at least one."""
-    units = ((1.0, "J"), (1e3, "mJ"), (1e6, "µJ"), (1e9, "nJ"))
-    scale, unit = next(u for u in units if max(joules) * u[0] >= 1 or u is units[-1])
+    """Energies as numerals, and their unit."""
+    scale, unit = energy_unit(joules)
     return [_three_digits(value * scale) for value in joules], unit
 
 
@@ -139,12 +149,15 @@ def details(summary: str, *children: object) -> Markup:
 
 
 def command_box(command: str) -> Markup:
-    """A command to type, broken between arguments only, with a button that copies it where scripts run."""
-    arguments = (element("span", argument) for argument in command.split(" "))
+    """A command to type, broken before options and at arrows, with a button that copies it."""
+    arrow = element("span", "->")
+    options = (
+        element("span", join(option.split("->"), arrow)) for option in re.split(r" (?=-)", command)
+    )
     label = f"Copy the command {command}"
     return element(
         "div",
-        element("code", join(arguments, " "), tabindex="0"),
+        element("code", join(options, " "), tabindex="0"),
         element("button", "Copy", type="button", class_="copy scripted-only", aria_label=label),
         class_="command",
     )

@@ -14,7 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deploy.report.html import render_html, render_refusal
-from deploy.report.markup import VOID, breakable, data_block, energy_texts, time_texts
+from deploy.report.markup import (
+    VOID,
+    breakable,
+    command_box,
+    data_block,
+    energy_texts,
+    number,
+    time_texts,
+)
 from deploy.report.page.frame import page
 from deploy.report.page.graph_lanes import rows_of_lanes
 from deploy.report.page.view import Tab, View
@@ -97,6 +105,7 @@ def test_the_first_screen_answers(report):
     assert "samples per second" in shown
     assert "µs from sample to result" in shown
     assert "µJ per sample" in shown
+    assert f"the same class on {report['fidelity']['same_argmax']} of 540." in shown
     assert "cost profiledavies2018sanafe" in shown
     assert "steady state, on the last 8 training images" in shown
     assert f"first result after {pipeline['first_latency_ticks']}, then one every 5.5" in shown
@@ -112,6 +121,11 @@ def test_the_first_screen_says_what_to_change_and_what_it_would_give(report):
     now, gives = report["measures"], best["gives"]
     for profile, before in now["interval_us"].items():
         assert f"{before:.1f} → {gives['interval_us'][profile]:.1f} {profile}" in shown
+    assert shown.count("µJ per sample") == 3  # the card, the best change, and the others
+    for profile, before in now["energy_nj"].items():
+        assert f"{before / 1e3:.2f}" in shown
+        assert f"{before:,.0f}" not in shown
+        assert number(gives["energy_nj"][profile] / 1e3) in shown
     for suggestion in others:
         assert suggestion["command"] in shown
     lossy = next(s for s in others if not s["keeps_integers"])
@@ -359,7 +373,7 @@ def refusal():
         "model": {"file": "model.pt", "path": "a/model.pt", "training": {}},
         "target": {"name": "small", "description": "A small chip."},
         "command": "qac-deploy compile a/model.pt --target small.yaml",
-        "reason": "the network needs 806 cores, 166 more than the 640 of small",
+        "reason": "compartments fill the cores of stem. Most cores: stem 800. Use 7 chips",
         "needed_cores": 806,
         "available_cores": 640,
         "available_chips": 5,
@@ -370,7 +384,7 @@ def refusal():
         ],
         "tried": [
             {**tried, "num_chips": 4, "refusal": None},
-            {**worse, "num_chips": None, "refusal": "the network needs 700 cores"},
+            {**worse, "num_chips": None, "refusal": "700 cores, 60 too many"},
         ],
         "not_tried": None,
     }
@@ -384,12 +398,12 @@ def test_a_network_that_does_not_fit_says_by_how_much_and_what_would(refusal):
     )
     assert "Does it fit?exactNo 806 cores of 640" in shown
     assert "It needs 126 % of the target's cores, or 7 chips of 128 cores." in shown
-    assert "Why not?The network needs 806 cores, 166 more than the 640 of small." in shown
+    assert "Why not?Compartments fill the cores of stem. Most cores: stem 800." in shown
     assert "What to change?One slot in every buffer compile --slots 1Copy" in shown.replace(
         "buffercompile", "buffer compile"
     )
     assert "It then fits: 489 cores on 4 chips." in shown
-    assert "Weights of <4> bitsno: the network needs 700 cores" in shown
+    assert "Weights of <4> bitsno: 700 cores, 60 too many" in shown
     assert refusal["command"] in words(section(html, "command"))
     table = words(section(html, "populations"))
     assert "stemspiking316×8×81,024800" in table
@@ -415,6 +429,18 @@ def test_figures_have_three_digits_and_a_common_unit():
     assert energy_texts([1.0178e-05, 3e-7]) == (["10.2", "0.30"], "µJ")
     assert energy_texts([5e-10]) == (["0.50"], "nJ")
     assert energy_texts([1.0, 0.5]) == (["1.00", "0.50"], "J")
+
+
+def test_a_command_is_broken_before_options_and_at_arrows():
+    command = "qac-deploy compile 'my model.pt' --slots 'a->b=3' --out next"
+    box = command_box(command)
+    parts = re.findall(r"<span>(.*?)</span>(?= <span>|</code>)", box)
+    assert parts == [
+        "qac-deploy compile &#x27;my model.pt&#x27;",
+        "--slots &#x27;a<span>-&gt;</span>b=3&#x27;",
+        "--out next",
+    ]
+    assert words(box) == f"{command}Copy"
 
 
 def test_a_long_name_may_go_on_in_the_next_line_but_not_a_number():

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from deploy.report.markup import NOTHING, Markup, command_box, element, fragment, number, scrolling
+from deploy.report.markup import (
+    NOTHING,
+    Markup,
+    command_box,
+    element,
+    energy_unit,
+    fragment,
+    number,
+    scrolling,
+    time_unit,
+)
 from deploy.report.outputs import accuracy_number
 from deploy.report.records import MeasuresRecord, Report, SuggestionRecord
 from deploy.report.tables import Command, Lines, names, numbers, sentences, tabulate
@@ -43,13 +53,22 @@ def other_changes(report: Report) -> Markup:
         return NOTHING
     unjudged = report["measures"]["accuracy"] is None
     profiles = f" ({', '.join(report['costs'])})" if len(report["costs"]) > 1 else ""
+    (per_us, time), (per_nj, energy) = _interval_unit(report), _energy_unit(report)
     table = tabulate(
         "other changes",
         others,
         sentences("Change", "change", lambda s: _capitalised(s["change"])),
         numbers("ticks between results", "ticks", lambda s: s["gives"]["interval_ticks"]),
-        numbers(f"µs between results{profiles}", "us", lambda s: _lines(s["gives"]["interval_us"])),
-        numbers(f"nJ per sample{profiles}", "nJ", lambda s: _lines(s["gives"]["energy_nj"])),
+        numbers(
+            f"{time} between results{profiles}",
+            time,
+            lambda s: _lines(s["gives"]["interval_us"], per_us),
+        ),
+        numbers(
+            f"{energy} per sample{profiles}",
+            energy,
+            lambda s: _lines(s["gives"]["energy_nj"], per_nj),
+        ),
         numbers("cores", "cores", lambda s: s["gives"]["num_cores"]),
         names(
             "results" if unjudged else "accuracy, test samples",
@@ -67,8 +86,29 @@ def other_changes(report: Report) -> Markup:
     )
 
 
-def _lines(by_profile: dict[str, float]) -> Lines | None:
-    return Lines(list(by_profile.values())) if by_profile else None
+def _interval_unit(report: Report) -> tuple[float, str]:
+    """Units in a microsecond, and their name: those of the card of speed, or else microseconds."""
+    return _time_unit([cost["interval_s"] for cost in report["costs"].values()])
+
+
+def _latency_unit(report: Report) -> tuple[float, str]:
+    return _time_unit([cost["first_latency_s"] for cost in report["costs"].values()])
+
+
+def _time_unit(seconds: Sequence[float]) -> tuple[float, str]:
+    scale, unit = time_unit(seconds) if seconds else (1e6, "µs")
+    return scale / 1e6, unit
+
+
+def _energy_unit(report: Report) -> tuple[float, str]:
+    """Units in a nanojoule, and their name: those of the card of energy, or else nanojoules."""
+    joules = [cost["energy_per_sample_j"] for cost in report["costs"].values()]
+    scale, unit = energy_unit(joules) if joules else (1e9, "nJ")
+    return scale / 1e9, unit
+
+
+def _lines(by_profile: dict[str, float], scale: float) -> Lines | None:
+    return Lines([scale * value for value in by_profile.values()]) if by_profile else None
 
 
 def _effects(report: Report, suggestion: SuggestionRecord) -> Iterator[tuple[str, Markup]]:
@@ -77,11 +117,15 @@ def _effects(report: Report, suggestion: SuggestionRecord) -> Iterator[tuple[str
     ticks, fewer = before["interval_ticks"], after["interval_ticks"]
     yield "ticks between results", _change(f"{ticks:g}", f"{fewer:g}", fewer < ticks)
     if after["interval_us"]:
-        yield "µs between results", _by_profile(before["interval_us"], after["interval_us"])
-        first = before["first_latency_us"], after["first_latency_us"]
-        yield "µs from sample to result", _by_profile(*first)
+        scale, unit = _interval_unit(report)
+        times = before["interval_us"], after["interval_us"]
+        yield f"{unit} between results", _by_profile(*times, scale)
+        scale, unit = _latency_unit(report)
+        times = before["first_latency_us"], after["first_latency_us"]
+        yield f"{unit} from sample to result", _by_profile(*times, scale)
     if after["energy_nj"]:
-        yield "nJ per sample", _by_profile(before["energy_nj"], after["energy_nj"])
+        scale, unit = _energy_unit(report)
+        yield f"{unit} per sample", _by_profile(before["energy_nj"], after["energy_nj"], scale)
     yield "cores", _numbers(before["num_cores"], after["num_cores"])
     if before["num_chips"] != after["num_chips"]:
         yield "chips", _numbers(before["num_chips"], after["num_chips"])
@@ -95,14 +139,18 @@ def _judged(before: MeasuresRecord, suggestion: SuggestionRecord) -> str:
     return "accuracy" if suggestion["keeps_integers"] else "accuracy, test samples"
 
 
-def _by_profile(before: dict[str, float], after: dict[str, float]) -> Markup:
-    """One line per cost profile."""
+def _by_profile(before: dict[str, float], after: dict[str, float], scale: float) -> Markup:
+    """One line per cost profile.
+
+    Args:
+        scale: from the values to the unit shown.
+    """
     several = len(after) > 1
     return fragment(
         *(
             element(
                 "span",
-                _numbers(before[profile], value),
+                _numbers(scale * before[profile], scale * value),
                 element("span", f" {profile}", class_="quiet") if several else NOTHING,
                 class_="of-profile",
             )
