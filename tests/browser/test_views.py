@@ -200,6 +200,14 @@ def test_a_population_chosen_elsewhere_shows_its_counts_and_trains(view, digits_
     )
     rows = figure.locator(".logits").inner_text()
     assert all(f"{logit:,}" in rows for logit in logits)
+    bars = figure.locator(".logits i").evaluate_all(
+        "bars => bars.map(bar => bar.getBoundingClientRect()).map(box => [box.left, box.right])"
+    )
+    below, above = (
+        [b for b, x in zip(bars, logits, strict=True) if sign * x > 0] for sign in (-1, 1)
+    )
+    zeros = [right for _, right in below] + [left for left, _ in above]
+    assert max(zeros) - min(zeros) < 1  # all bars start at the same zero
 
 
 def test_the_measure_beside_the_stalls_is_chosen(view, digits_page):

@@ -101,8 +101,10 @@
         svg.append(draw("line", { x1: edge.left, x2: width - edge.right, y1: at, y2: at, class: "grid" }),
           draw("text", { x: edge.left - 8, y: at + 4, class: "tick up" }, written(tick)));
       }
+      const title = data.axes[state.x].label; // below the middle of its axis, or further left where it is long
+      const middle = Math.min((edge.left + width - edge.right) / 2, Math.max(width / 2, width - title.length * 3.9));
       svg.append(
-        draw("text", { x: (edge.left + width - edge.right) / 2, y: height - 8, class: "name" }, data.axes[state.x].label),
+        draw("text", { x: middle, y: height - 8, class: "name" }, title),
         draw("text", { transform: `translate(13 ${(edge.top + height - edge.bottom) / 2}) rotate(-90)`, class: "name" },
           data.axes[state.y].label));
       state.places = shown.map(({ design, index }) =>
