@@ -18,6 +18,7 @@ from toolchain.files.checkpoint import load_checkpoint
 from toolchain.files.whole_files import REPORT_PAGE, whole_file
 from toolchain.networks.layer_graph import LayerGraph
 from toolchain.networks.linear_maps import WeightedMap
+from toolchain.passes import chosen_graph
 
 MOST_WEIGHTS_TRIED = 2**22
 """Weights of a network from which on no changes are tried, since lowering it again takes minutes."""
@@ -42,7 +43,7 @@ def write_refusal(
         QacDeployError: the model cannot be read, or the page cannot be written.
     """
     page = out.parent / f"{out.resolve().name}-refusal.html"
-    record = refusal_record(model, options, error, on_stage, accuracy)
+    record = refusal_record(model, out, options, error, on_stage, accuracy)
     with whole_file(page, REPORT_PAGE) as written:
         written.write_text(render_refusal(record), encoding="utf-8")
     return page
@@ -50,6 +51,7 @@ def write_refusal(
 
 def refusal_record(
     model: Path,
+    out: Path,
     options: CompileOptions,
     error: IntegerWidthError | MappingError,
     on_stage: Callable[[str], None] = lambda stage: None,
@@ -59,6 +61,7 @@ def refusal_record(
 
     Args:
         model: the file that was refused.
+        out: the build folder that was asked for.
         error: the refusal.
         accuracy: the user's own, as given to ``compile_model``.
 
@@ -66,11 +69,15 @@ def refusal_record(
         QacDeployError: the model cannot be read.
     """
     target, checkpoint = load_target(options.target), load_checkpoint(model)
-    graph = checkpoint.graph
+    graph = chosen_graph(checkpoint.graph, options)
     function = None if accuracy is None or ":" not in accuracy.name else accuracy.name
     needed = (error.needed_cores if isinstance(error, MappingError) else None) or {}
     is_large = num_weights(graph) > MOST_WEIGHTS_TRIED
-    tried = [] if is_large else list(_tried(model, graph, target, options, function, on_stage))
+    tried = (
+        []
+        if is_large
+        else list(_tried(model, checkpoint.graph, target, options, function, on_stage))
+    )
     return {
         "model": {
             "file": model.name,
@@ -78,7 +85,7 @@ def refusal_record(
             "training": checkpoint.training,
         },
         "target": {"name": target.name, "description": target.description},
-        "command": compile_command(str(model), options, accuracy=function),
+        "command": compile_command(str(model), options, out=str(out), accuracy=function),
         "reason": error.reason if isinstance(error, MappingError) else str(error),
         "needed_cores": sum(needed.values()) if needed else None,
         "available_cores": target.num_cores,
@@ -162,12 +169,26 @@ def _changes(
             if shallow is not None:
                 words = f"weights of {bits} bits, and one slot in every buffer"
                 yield words, replace(shallow, weight_bits=bits)
-    longest = max((p.timesteps for p in graph.spiking), default=1)
-    most = (options.max_timesteps or longest) // 2
-    if 0 < most < longest:
-        yield f"no firing window above {most} timesteps", replace(options, max_timesteps=most)
+    chosen = chosen_graph(graph, options)
+    longest = max((p.timesteps for p in chosen.spiking), default=1)
+    trained = max((p.timesteps for p in graph.spiking), default=1)
+    for most in sorted(
+        {min(longest // 2, 2 * trained), min(longest, trained) // 2} - {0}, reverse=True
+    ):
+        yield f"no firing window above {most} timesteps", _with_windows_up_to(options, most)
     if options.replicate:
         yield "no replicas", replace(options, replicate={})
     for name in built_in_targets():
         if name != target.name:
             yield f"the target {name}", replace(options, target=name)
+
+
+def _with_windows_up_to(options: CompileOptions, most: int) -> CompileOptions:
+    """The options with no T above a limit, those that the user chose included."""
+    uniform = options.uniform_timesteps
+    return replace(
+        options,
+        max_timesteps=most,
+        uniform_timesteps=None if uniform is None else min(uniform, most),
+        timesteps={name: min(steps, most) for name, steps in options.timesteps.items()},
+    )

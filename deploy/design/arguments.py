@@ -25,7 +25,8 @@ def compile_command(
         model: path of the model file.
         accuracy: a user's own function, ``FILE.py:FUNCTION``.
     """
-    words = ["qac-deploy", "compile", model, *as_arguments(options)]
+    path = f"./{model}" if model.startswith("-") else model  # not an option
+    words = ["qac-deploy", "compile", path, *as_arguments(options)]
     if accuracy is not None:
         words += ["--accuracy", accuracy]
     return shlex.join([*words, "--out", out])

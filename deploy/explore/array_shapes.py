@@ -59,7 +59,6 @@ def explore_shapes(
     name: str,
     path: Path,
     accuracy: str | None,
-    out: str,
     on_stage: Callable[[str], None] = lambda stage: None,
 ) -> ArrayExplorationRecord:
     """Try every unrolling, and mark the front of accuracy, time and energy.
@@ -68,7 +67,6 @@ def explore_shapes(
         name: by which ``compile`` finds the array.
         path: of the model, for the commands.
         accuracy: ``FILE.py:FUNCTION`` of the user's own, for the commands.
-        out: the build folder in the commands.
     """
     chosen = _different_networks(explored)
     designs: list[ArrayDesignRecord] = []
@@ -96,7 +94,7 @@ def explore_shapes(
                             "utilisation": shape["utilisation"],
                             "cycles": shape["total_cycles"],
                         },
-                        "command": compile_command(str(path), options, out=out, accuracy=accuracy),
+                        "command": compile_command(str(path), options, accuracy=accuracy),
                     }
                 )
     for design_record, is_on in zip(designs, pareto_front(_costs(designs)), strict=True):

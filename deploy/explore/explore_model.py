@@ -21,7 +21,7 @@ from deploy.explore.front import chosen_measures
 from deploy.explore.journal import describe_run, open_journal
 from deploy.explore.measure import DesignMeter, tuning_set
 from deploy.explore.outputs import write_exploration
-from deploy.explore.records import OUT, ExplorationRecord, exploration_record
+from deploy.explore.records import ExplorationRecord, exploration_record
 from deploy.explore.space import Space, Vary, design_space
 from deploy.explore.workers import on_workers
 from deploy.optimize.measurements import Measurements
@@ -139,7 +139,8 @@ def explore_model(
                 on_outcome=journal.write,
                 on_progress=on_progress,
             )
-        on_stage("measuring the best designs on test images")
+        if dataset is not None:
+            on_stage("measuring the best designs on test images")
         record = exploration_record(
             explored,
             test_accuracies=_test_accuracies(explored, graph, targets, dataset, accuracy),
@@ -163,7 +164,6 @@ def explore_model(
                 name=options.array,
                 path=model,
                 accuracy=options.accuracy,
-                out=OUT,
                 on_stage=on_stage,
             )
         write_exploration(record, out)

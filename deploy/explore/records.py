@@ -12,8 +12,6 @@ from deploy.explore.exploration import Explored, ExploredDesign
 from deploy.report.records import MeasuresRecord
 
 VERSION = 1
-OUT = "build"
-"""The build folder in the printed commands."""
 
 
 class DesignRecord(TypedDict):
@@ -136,7 +134,7 @@ def _design_record(
         "change": design.label,
         "mark": design.mark,
         "on_front": design.on_front,
-        "command": compile_command(str(model), design.options, out=OUT, accuracy=accuracy),
+        "command": compile_command(str(model), design.options, accuracy=accuracy),
         "measures": design.measures,
         "test_accuracy": test_accuracy,
         "refused": design.refused,

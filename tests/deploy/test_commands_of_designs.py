@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from deploy.cli import main
 from deploy.compile import compile_model
+from deploy.compile.refusal import refusal_record
 from deploy.design.arguments import as_arguments, compile_command
 from deploy.design.compilation import CompileOptions
 from deploy.design.design import build_design, explicit_options
@@ -85,6 +86,10 @@ def test_the_command_line_reads_back_the_options_of_a_command(options):
     assert (name, subcommand) == ("qac-deploy", "compile")
     model, out, read = read_by_the_command_line([subcommand, *arguments])
     assert (str(model), str(out), read) == ("a model.pt", "next", options)
+
+
+def test_a_path_is_never_an_option():
+    assert compile_command("-m.pt", CompileOptions()).startswith("qac-deploy compile ./-m.pt ")
 
 
 def test_options_with_their_default_are_left_out():
@@ -294,6 +299,18 @@ def test_a_network_that_does_not_fit_has_a_page_with_what_would_fit(trained, tmp
     _, _, options = read_by_the_command_line(shlex.split(fitting)[1:])
     target = load_target(str(tmp_path / "small.yaml"))
     build_design(load_checkpoint(model).graph, target, options)
+
+
+def test_a_refusal_speaks_of_the_timesteps_that_were_asked_for(trained, tmp_path):
+    _, model = trained
+    options = CompileOptions(uniform_timesteps=60_000)
+    with pytest.raises(QacDeployError) as refused:
+        build_design(load_checkpoint(model).graph, load_target("loihi-sim"), options)
+    record = refusal_record(model, tmp_path / "own", options, refused.value)
+    assert {p["timesteps"] for p in record["populations"] if p["kind"] == "spiking"} == {60_000}
+    assert record["command"].endswith(f"--timesteps 60000 --out {tmp_path / 'own'}")
+    fits = {tried["change"]: tried["num_cores"] for tried in record["tried"]}
+    assert fits["no firing window above 1 timesteps"] == 17
 
 
 def test_the_page_of_a_refusal_replaces_no_other_file(trained, tmp_path, monkeypatch):

@@ -77,7 +77,7 @@ def test_all_designs_of_a_small_space_are_tried(record):
     assert record["designs"][0]["change"] == "as compiled by default"
     assert record["designs"][7]["change"] == "4-bit weights; 4 slots"
     assert record["designs"][7]["command"] == (
-        "qac-deploy compile model.pt --target loihi-sim --weight-bits 4 --slots 4 --out build"
+        "qac-deploy compile model.pt --target loihi-sim --weight-bits 4 --slots 4 --out build-next"
     )
 
 
@@ -100,7 +100,7 @@ def compiled_measures(command, model, folder):
     shutil.copyfile(model, folder / "model.pt")
     process = run_command(*arguments, cwd=folder)
     assert process.returncode == 0, process.stderr
-    return load_report(folder / "build")["measures"]
+    return load_report(folder / "build-next")["measures"]
 
 
 def assert_gives(design, found):
@@ -136,12 +136,12 @@ def test_a_shape_of_the_array_is_compiled_and_verified(trained, tmp_path):
     shape = next(d for d in found["designs"] if d["on_front"])
     _, *arguments = shlex.split(shape["command"])
     assert run_command(*arguments, cwd=tmp_path).returncode == 0
-    on_array = load_report(tmp_path / "build")["pe_array"]
+    on_array = load_report(tmp_path / "build-next")["pe_array"]
     (mode,) = (m for m in on_array["estimates"] if m["mode"] == shape["mode"])
     assert on_array["array"] == "pe-array " + "x".join(map(str, shape["unrolling"]))
     assert mode["total_cycles"] == shape["measures"]["cycles"]
     assert sum(mode["energy_pj"].values()) / 1000 == shape["measures"]["array_nj"]
-    verified = run_command("verify", "build", cwd=tmp_path, timeout=600)
+    verified = run_command("verify", "build-next", cwd=tmp_path, timeout=600)
     assert verified.returncode == 0, verified.stdout + verified.stderr
 
 
