@@ -71,10 +71,11 @@ $(VENV)/installed: pyproject.toml
 lava: environment
 	$(BIN)/qac-deploy doctor --create-lava-env
 
-simulators:  # Verilator and Icarus, for the PE array's RTL; without root, only a look whether they are there
-	@command -v verilator >/dev/null && command -v iverilog >/dev/null || if [ "$$(id -u)" = 0 ]; \
-	then apt-get update -qq && apt-get install -y -qq verilator iverilog; \
-	else echo "the tests of the PE array's RTL need: apt install verilator iverilog" >&2; exit 1; fi
+simulators:  # Verilator and Icarus for the PE array's RTL, Chromium for the report; without root, only a look
+	@command -v verilator >/dev/null && command -v iverilog >/dev/null && command -v chromium >/dev/null \
+	|| if [ "$$(id -u)" = 0 ]; \
+	then apt-get update -qq && apt-get install -y -qq verilator iverilog chromium fonts-dejavu-core; \
+	else echo "the tests of RTL and report need: apt install verilator iverilog chromium" >&2; exit 1; fi
 
 clean:
 	rm -rf $(VENV) .venv-peers .venv-torchvision build model.pt resnet-20.pt

@@ -10,8 +10,15 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 
-def _limit(*, remedy: str, least: int = 1, in_report: bool = False) -> Any:
-    return field(metadata={"remedy": remedy, "least": least, "in_report": in_report})
+def _limit(*, remedy: str, least: int = 1, in_report: bool = False, is_filled: bool = False) -> Any:
+    return field(
+        metadata={
+            "remedy": remedy,
+            "least": least,
+            "in_report": in_report,
+            "is_filled": is_filled,
+        }
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +54,7 @@ class CoreAmounts:
         "`compile --thresholds` to share them between channels",
         least=2,
         in_report=True,
+        is_filled=True,
     )
     compartment_profiles: int = _limit(remedy="use a target with more of them", least=2)
     synapse_formats: int = _limit(remedy="use pixels of fewer bits, or fewer synapses into it")
@@ -60,12 +68,14 @@ class CoreLimit:
         least: smallest amount that a core must have.
         remedy: what to do if a tile uses more than a core has.
         in_report: whether the report shows its use for each population.
+        is_filled: lowering uses all of it on purpose, so full is not tight.
     """
 
     name: str
     least: int
     remedy: str
     in_report: bool
+    is_filled: bool
 
     @property
     def label(self) -> str:

@@ -117,6 +117,19 @@ def load_figures(name_or_path: str) -> FigureFile:
         document, text = read_yaml(path)
     except (OSError, ValueError) as error:
         raise TargetError(f"{path}: not valid YAML ({error})") from error
+    return read_figures(path, document, text)
+
+
+def read_figures(path: Path, document: Any, text: str) -> FigureFile:
+    """The figures of a document.
+
+    Args:
+        path: of its file, for messages.
+        text: of its file.
+
+    Raises:
+        TargetError: the message names the file, the field, the values it may have and the remedy.
+    """
     if not isinstance(document, dict) or not isinstance(document.get("figures"), dict):
         raise TargetError(f"{path}: must be a mapping with name, description and figures")
     for field in ("name", "description"):

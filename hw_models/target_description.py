@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from hw_models.core_limits import CORE_LIMITS, CoreAmounts
-from hw_models.figures import Figure, FigureFile, load_figures
+from hw_models.figures import BUILT_IN, Figure, FigureFile, load_figures
 from toolchain.errors import TargetError
 from toolchain.networks.integer_network import IntegerWidths
 
@@ -129,6 +129,12 @@ def load_target(name_or_path: str) -> TargetDescription:
         TargetError: the message names the file, the field, the values it may have and the remedy.
     """
     return describe_target(load_figures(name_or_path))
+
+
+def built_in_targets() -> list[str]:
+    """Names of the targets that come with the package."""
+    names = sorted(path.stem for path in BUILT_IN.glob("*.yaml"))
+    return [name for name in names if "mesh" in load_figures(name).document["figures"]]
 
 
 def describe_target(file: FigureFile) -> TargetDescription:

@@ -69,11 +69,16 @@ def run_frame_by_frame(
         if with_trains:
             trains[name].append(spikes.numpy())
 
+    types = {  # the same in every batch, and bounds take a while
+        p.name: exact_type(network, p.name)
+        for p in network.populations
+        if not isinstance(p, IntegerInput) and p.name not in known
+    }
     with exact_arithmetic():
         for start in range(0, max(len(pixels), 1), batch_size):
             batch = slice(start, start + batch_size)
             from_known = {name: train[batch] for name, train in known.items()}
-            logits.append(_run_batch(network, pixels[batch], from_known, keep))
+            logits.append(_run_batch(network, pixels[batch], from_known, types, keep))
     return Simulation(
         logits=np.concatenate(logits),
         counts={name: np.concatenate(parts) for name, parts in counts.items()},
@@ -85,6 +90,7 @@ def _run_batch(
     network: IntegerNetwork,
     pixels: np.ndarray,
     known: Mapping[str, np.ndarray],
+    types: Mapping[str, torch.dtype],
     on_spikes: Callable[[str, Tensor], None],
 ) -> np.ndarray:
     """Logits, int64 ``(B, classes)``; ``on_spikes`` gets each population's spikes ``(B, T, C, H, W)``."""
@@ -99,10 +105,14 @@ def _run_batch(
                 if name in known:
                     frames[name] = torch.from_numpy(known[name])
                 else:
-                    frames[name] = _fire(population, _currents(network, population, frames))
+                    frames[name] = _fire(
+                        population, _currents(network, population, types[name], frames)
+                    )
                 on_spikes(name, frames[name])
             case IntegerReadout():
-                sums = _currents(network, population, frames).sum(dim=1, dtype=torch.float64)
+                sums = _currents(network, population, types[name], frames).sum(
+                    dim=1, dtype=torch.float64
+                )
                 logits = sums.reshape(len(pixels), -1).to(torch.int64).numpy()
             case _:
                 assert_never(population)
@@ -110,10 +120,12 @@ def _run_batch(
 
 
 def _currents(
-    network: IntegerNetwork, target: IntegerSpiking | IntegerReadout, frames: Mapping[str, Tensor]
+    network: IntegerNetwork,
+    target: IntegerSpiking | IntegerReadout,
+    dtype: torch.dtype,
+    frames: Mapping[str, Tensor],
 ) -> Tensor:
     """Input current of each step of the target's window, ``(B, T, C, H, W)``."""
-    dtype = exact_type(network, target.name)
     batch = len(next(iter(frames.values())))
     bias = torch.from_numpy(target.bias).to(dtype)
     currents = bias.expand(batch, target.timesteps, *target.shape).clone()

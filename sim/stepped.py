@@ -106,13 +106,24 @@ def input_currents(
     batch = len(next(iter(frames.values())))
     currents = np.zeros((batch, target.timesteps, *target.shape), np.int64) + target.bias
     for synapse in network.incoming(target.name):
-        source = frames[synapse.source]
-        if synapse.alignment == "average":
-            currents += transmit(synapse, source.sum(axis=1))[:, None]
-            continue
-        for step, frame in enumerate(step_frames(network, synapse)):
-            if frame is not None:
-                currents[:, step] += transmit(synapse, source[:, frame])
+        currents += synapse_currents(network, synapse, frames)
+    return currents
+
+
+def synapse_currents(
+    network: IntegerNetwork, synapse: IntegerSynapse, frames: Mapping[str, np.ndarray]
+) -> np.ndarray:
+    """Current of one synapse in each step of its target's window, ``(B, T, C, H, W)``.
+
+    The axis T is 1 if the synapse averages, as the current is then the same in every step.
+    """
+    source, target = frames[synapse.source], network[synapse.target]
+    if synapse.alignment == "average":
+        return transmit(synapse, source.sum(axis=1))[:, None]
+    currents = np.zeros((len(source), target.timesteps, *target.shape), np.int64)
+    for step, frame in enumerate(step_frames(network, synapse)):
+        if frame is not None:
+            currents[:, step] = transmit(synapse, source[:, frame])
     return currents
 
 

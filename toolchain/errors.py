@@ -1,5 +1,7 @@
 """One error class per kind of problem that a user can solve; the command line exits with code 2."""
 
+from collections.abc import Mapping
+
 
 class QacDeployError(Exception):
     """Base of every error that is caused by the input, not by a bug."""
@@ -18,7 +20,26 @@ class IntegerWidthError(QacDeployError):
 
 
 class MappingError(QacDeployError):
-    """A network does not fit on the target's cores."""
+    """A network does not fit on the target's cores.
+
+    Attributes:
+        needed_cores: of each population, where only their number is too large; else None.
+        reason: what takes these cores and what would fit, without their number; else the message.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        needed_cores: Mapping[str, int] | None = None,
+        reason: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.needed_cores = needed_cores
+        self.reason = reason or message
+
+
+class OptionError(QacDeployError):
+    """An option does not suit the network: it names what is not there, or chooses an impossible number."""
 
 
 class TargetError(QacDeployError):
@@ -31,6 +52,10 @@ class DataError(QacDeployError):
 
 class AccuracyError(QacDeployError):
     """A user's own function for the accuracy cannot be found, fails, or returns no finite number."""
+
+
+class TraceError(QacDeployError):
+    """A population, neuron, sample or condition of a trace is not in the build or its run."""
 
 
 class LavaError(QacDeployError):

@@ -44,6 +44,7 @@ class FolderKind:
 
 
 BUILD = FolderKind("a build folder", "qac-deploy build", "qac-deploy compile model.pt")
+EXPLORATION = FolderKind("an exploration", "qac-deploy exploration", "qac-deploy explore model.pt")
 SANAFE_EXPORT = FolderKind(
     "an export to SANA-FE",
     "qac-deploy export to SANA-FE",
@@ -173,8 +174,8 @@ def require_unchanged(folder: Path, kind: FolderKind) -> None:
         )
 
 
-def changes_of(folder: Path, kind: FolderKind) -> Changes:
-    """Compare every file of a folder with its manifest.
+def recorded_digests(folder: Path, kind: FolderKind) -> Mapping[str, Any]:
+    """SHA-256 of every file of a folder by its path, as its manifest records them.
 
     Raises:
         ModelFileError: the folder is not of the kind, or its manifest was changed.
@@ -206,6 +207,16 @@ def changes_of(folder: Path, kind: FolderKind) -> Changes:
         )
     if text != _manifest_text(kind, files).encode():
         raise ModelFileError(f"{path}: was changed; {_remedy(kind)}")
+    return files
+
+
+def changes_of(folder: Path, kind: FolderKind) -> Changes:
+    """Compare every file of a folder with its manifest.
+
+    Raises:
+        ModelFileError: the folder is not of the kind, or its manifest was changed.
+    """
+    files = recorded_digests(folder, kind)
     found = _digests(folder)
     return Changes(
         changed=tuple(name for name in files if name in found and found[name] != files[name]),

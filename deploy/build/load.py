@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from deploy.build.folder import BUILD, require_unchanged
+from deploy.build.folder import BUILD, recorded_digests, require_unchanged
 from deploy.report.records import VERSION
 from toolchain.bounded_readers import read_json
 from toolchain.errors import ModelFileError
@@ -78,6 +78,20 @@ def load_report(folder: Path) -> Report:
     def read() -> Report:
         require_unchanged(folder, BUILD)
         return _read_report(folder)
+
+    return of_one_build(folder, read)
+
+
+def load_report_and_digests(folder: Path) -> tuple[Report, dict[str, str]]:
+    """The report of a build and the SHA-256 of each of its files, after comparing all files with these.
+
+    Raises:
+        QacDeployError: the folder is not a build, or a file of it was changed; the message names it.
+    """
+
+    def read() -> tuple[Report, dict[str, str]]:
+        require_unchanged(folder, BUILD)
+        return _read_report(folder), dict(recorded_digests(folder, BUILD))
 
     return of_one_build(folder, read)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,17 +38,30 @@ class LavaComparison:
         return self.integers or self.step_ticks or self.stalls
 
 
-def run_build_in_lava(build: Build, pixels: np.ndarray, *, num_ticks: int, python: Path) -> LavaRun:
+def run_build_in_lava(
+    build: Build,
+    pixels: np.ndarray,
+    *,
+    num_ticks: int,
+    python: Path,
+    probes: Mapping[str, Sequence[int]] | None = None,
+) -> LavaRun:
     """Run a build's network in Lava with the installed processes; no file of the build is executed.
 
     Args:
         pixels: integers of shape ``(K, C, H, W)``.
+        probes: neurons to record, by name of their population.
 
     Raises:
         LavaError: the run failed.
     """
     return run_lava(
-        build.folder / LAVA, pixels, num_ticks=num_ticks, python=python, sources=SOURCES
+        build.folder / LAVA,
+        pixels,
+        num_ticks=num_ticks,
+        python=python,
+        sources=SOURCES,
+        probes=probes,
     )
 
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from deploy.build.load import Build
+from deploy.design.random_pixels import random_pixels
 from sim.results import Simulation
 from sim.stepped import run_stepped
 from toolchain.datasets import load_recorded
 from toolchain.errors import DataError
-from toolchain.networks.integer_network import IntegerNetwork
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -69,9 +69,3 @@ def samples_of(build: Build, count: int) -> Samples:
         name=f"{count} samples of random pixels",
         note=f"random pixels take the place of test samples: {note}",
     )
-
-
-def random_pixels(network: IntegerNetwork, count: int) -> np.ndarray:
-    """Pixels of any value that the input population takes, ``(count, C, H, W)``; the same in every call."""
-    source = network.input
-    return np.random.default_rng(0).integers(0, source.max_value + 1, (count, *source.shape))

@@ -12,6 +12,7 @@ from deploy.build.load import MODEL, REPORT, Build
 from deploy.compile.measure_design import measure_design
 from deploy.design.compilation import Design
 from deploy.design.design import lower_model
+from deploy.optimize.measurements import Measurements
 from deploy.report.chrome_trace import chrome_trace
 from deploy.report.html import render_html
 from deploy.report.report_document import report_document
@@ -19,11 +20,17 @@ from toolchain.datasets import Dataset, load_recorded
 from toolchain.errors import DataError
 from toolchain.files.checkpoint import load_checkpoint
 
-_OF_OTHER_DESIGNS = ("design_points", "sensitivity", "alignment_trade")
+_OF_OTHER_DESIGNS = (
+    "design_points",
+    "sensitivity",
+    "alignment_trade",
+    "suggestions",
+)
 """Fields of a search and of comparisons, which take longer than all others."""
 
 _OF_DATA = (
     "fidelity",
+    "measures",
     "costs",
     "asynchronous",
     "cost_samples",
@@ -31,6 +38,7 @@ _OF_DATA = (
     "data",
     "data_sha256",
     "data_contents",
+    "activity",
 )
 """Fields that need the data set."""
 
@@ -52,9 +60,13 @@ def report_difference(build: Build) -> tuple[str | None, str]:
     graph, _ = lower_model(checkpoint.graph, build.target, build.options)
     compilation = measure_design(
         Design(options=build.options, graph=graph, mapping=build.mapping),
-        build.target,
+        Measurements(
+            model=checkpoint.graph,
+            target=build.target,
+            dataset=dataset,
+            on_stage=lambda stage: None,
+        ),
         build.array,
-        dataset,
         model=build.folder / MODEL,
         checkpoint=checkpoint,
         out=build.folder,
@@ -62,8 +74,8 @@ def report_difference(build: Build) -> tuple[str | None, str]:
     )
     expected = _plain(report_document(compilation))
     left_out = [field for field in _OF_OTHER_DESIGNS if found.get(field)]
-    _take(expected, found, (*_OF_OTHER_DESIGNS, "data_note"))
-    _take(expected["model"], found.get("model"), ("file",))
+    _take(expected, found, (*_OF_OTHER_DESIGNS, "suggestions_left_out", "data_note", "command"))
+    _take(expected["model"], found.get("model"), ("file", "path"))
     if dataset is None and found.get("data") is not None:
         left_out.append("what needs its data set")
         _take(expected, found, _OF_DATA)
@@ -75,6 +87,7 @@ def report_difference(build: Build) -> tuple[str | None, str]:
         left_out.append(f"accuracies by {function}")
         accuracies = ("accuracy_function", "float_accuracy", "integer_accuracy")
         _take(expected["fidelity"], found["fidelity"], accuracies)
+        _take(expected["measures"], found.get("measures"), ("accuracy",))
     difference = first_difference(expected, found, "")
     if difference is not None:
         return f"{REPORT}: {difference}", ""

@@ -47,8 +47,8 @@ def compare(
     """
     from deploy.build.load import load_build
     from deploy.check.engines import compare_array
-    from deploy.check.judged_build import random_pixels
     from deploy.design.array_comparison import compare_on_array
+    from deploy.design.random_pixels import random_pixels
     from deploy.report.array_document import array_document
     from deploy.report.array_findings import refusal_line
     from deploy.report.array_plot import draw_comparison, plot_kind

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from pathlib import Path
 from typing import Annotated
 
@@ -31,6 +32,14 @@ def compile_command(
     array: Annotated[
         str, typer.Option(help="PE array to compare with: a built-in name or a YAML file.")
     ] = "pe-array",
+    unrolling: Annotated[
+        str | None,
+        typer.Option(
+            metavar="M,N,S,V",
+            help="Unroll the array over M output channels, N columns, S timesteps and V input channels, such "
+            "as 16,4,2,8, with ports as wide as that needs (default: the array's own).",
+        ),
+    ] = None,
     out: Annotated[
         Path, typer.Option(help="Build folder; an earlier build there is replaced.")
     ] = Path("build"),
@@ -41,12 +50,20 @@ def compile_command(
             "pooling needs average."
         ),
     ] = None,
-    slots: Annotated[
-        int | None,
+    align: Annotated[
+        list[str] | None,
         typer.Option(
-            min=1,
-            max=MOST_OF_A_RESOURCE,
-            help="Slots of each alignment buffer, per replica (default: the target's).",
+            metavar="NAME=METHOD",
+            help="Temporal alignment of the edges into one spiking population, such as join=truncate. May be "
+            "given several times.",
+        ),
+    ] = None,
+    slots: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COUNT|SOURCE->TARGET=COUNT",
+            help="Slots of each alignment buffer, per replica, such as 3, or of one of them, such as "
+            "'stem->join=3' (default: the target's). May be given several times.",
         ),
     ] = None,
     replicate: Annotated[
@@ -75,6 +92,26 @@ def compile_command(
     max_timesteps: Annotated[
         int | None, typer.Option(min=1, help="Upper limit of every T_l (default: as trained).")
     ] = None,
+    timesteps: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="T|NAME=T",
+            help="T of every spiking population, such as 3, or of one of them, such as join=2 (default: as "
+            "trained). May be given several times.",
+        ),
+    ] = None,
+    tile_work: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=EVENTS",
+            help="Most events per timestep of a core of one population, such as wide=1204; less work "
+            "per core takes more cores. May be given several times.",
+        ),
+    ] = None,
+    exchange_cores: Annotated[
+        bool,
+        typer.Option("--exchange-cores", help="Exchange cores, so that spikes take fewer hops."),
+    ] = False,
     optimize: Annotated[
         str | None,
         typer.Option(
@@ -117,9 +154,11 @@ def compile_command(
     """
     from deploy.build.load import load_report
     from deploy.compile.compile_model import compile_model
+    from deploy.compile.refusal import write_refusal
     from deploy.design.accuracy import load_accuracy
     from deploy.design.compilation import CompileOptions
     from deploy.report.terminal import print_summary
+    from toolchain.errors import IntegerWidthError, MappingError, QacDeployError
     from toolchain.networks.layer_graph import ALIGNMENT_METHODS
 
     takes_interval = False
@@ -131,17 +170,34 @@ def compile_command(
             f"needs --optimize {objectives}, which chooses the replicas itself: leave out --replicate",
             param_hint="--interval",
         )
+    if exchange_cores and optimize is not None:
+        raise typer.BadParameter(
+            "is a step of --optimize, which tries it itself: leave it out",
+            param_hint="--exchange-cores",
+        )
+    every_slots, slots_of = _counts(slots, "--slots", "slots")
+    every_timesteps, timesteps_of = _counts(timesteps, "--timesteps", "timesteps")
     options = CompileOptions(
         target=target,
         array=array,
+        unrolling=None if unrolling is None else _unrolling(unrolling),
         alignment=None
         if alignment is None
         else choice(alignment, ALIGNMENT_METHODS, "--alignment"),
-        slots=slots,
-        replicate=dict(map(_replicas, replicate or [])),
+        alignments={
+            name: choice(method, ALIGNMENT_METHODS, "--align")
+            for name, method in _named(align, "--align", "NAME=METHOD, such as join=truncate")
+        },
+        slots=every_slots,
+        slots_of=slots_of,
+        replicate=_counts_of(replicate, "--replicate", "NAME=COUNT, such as conv3=2", "replicas"),
+        tile_work=_counts_of(tile_work, "--tile-work", "NAME=EVENTS, such as wide=1204", "events"),
+        exchange_cores=exchange_cores,
         weight_bits=weight_bits,
         thresholds=thresholds,
         max_timesteps=max_timesteps,
+        uniform_timesteps=every_timesteps,
+        timesteps=timesteps_of,
         optimize=optimize,
         interval=interval,
         accuracy_budget=accuracy_budget,
@@ -150,7 +206,15 @@ def compile_command(
     )
     measure = None if accuracy is None else load_accuracy(accuracy)
     with status("compiling", hidden=as_json) as on_stage:
-        compile_model(model, out, options, on_stage, measure)
+        try:
+            compile_model(model, out, options, on_stage, measure)
+        except (IntegerWidthError, MappingError) as error:
+            try:
+                page = write_refusal(model, out, options, error, on_stage, measure)
+                more = f"{page} shows its size and what would fit"
+            except QacDeployError as failure:
+                more = f"no page on what would fit was written: {failure}"
+            raise type(error)(f"{error}\n{more}") from error
     if as_json:
         print_json(load_report(out))
         return
@@ -159,15 +223,64 @@ def compile_command(
     print_next(f"simulate {out} --engine lava --samples 16")
 
 
-def _replicas(text: str) -> tuple[str, int]:
-    name, _, count = text.rpartition("=")
-    if not name or not count.isdecimal():
+def _unrolling(text: str) -> list[int]:
+    """M, N, S and V."""
+    sizes = [part.strip() for part in text.split(",")]
+    if len(sizes) != 4 or not all(s.isascii() and s.isdecimal() and int(s[:9]) for s in sizes):
         raise typer.BadParameter(
-            f"must be NAME=COUNT, such as conv3=2, not '{text}'", param_hint="--replicate"
+            f"must be four whole numbers M,N,S,V of at least 1, such as 16,4,2,8, not '{text}'",
+            param_hint="--unrolling",
         )
-    if len(count) > len(str(MOST_OF_A_RESOURCE)) or int(count) > MOST_OF_A_RESOURCE:
+    if max(map(len, sizes)) > 6 or prod(map(int, sizes)) > MOST_OF_A_RESOURCE:
         raise typer.BadParameter(
-            f"must be at most {MOST_OF_A_RESOURCE:,} replicas, not {count[:20]}",
-            param_hint="--replicate",
+            f"must be at most {MOST_OF_A_RESOURCE:,} elements, not '{text[:40]}'",
+            param_hint="--unrolling",
         )
-    return name, int(count)
+    return [int(size) for size in sizes]
+
+
+def _counts(
+    values: list[str] | None, option: str, counted: str
+) -> tuple[int | None, dict[str, int]]:
+    """The number for all, if one is given, and those for single names."""
+    numbers = [text for text in values or [] if "=" not in text]
+    if len(numbers) > 1:
+        raise typer.BadParameter(
+            f"is given twice for all, {numbers[0]} and {numbers[1]}", param_hint=option
+        )
+    form = "COUNT or NAME=COUNT"
+    named = _counts_of([t for t in values or [] if "=" in t], option, form, counted)
+    every = _count(numbers[0], numbers[0], option, form, counted) if numbers else None
+    return every, named
+
+
+def _counts_of(values: list[str] | None, option: str, form: str, counted: str) -> dict[str, int]:
+    return {
+        name: _count(text, f"{name}={text}", option, form, counted)
+        for name, text in _named(values, option, form)
+    }
+
+
+def _named(values: list[str] | None, option: str, form: str) -> list[tuple[str, str]]:
+    """Pairs of a name and what is chosen for it; a name may contain '='."""
+    pairs: list[tuple[str, str]] = []
+    for text in values or []:
+        name, _, chosen = text.rpartition("=")
+        if not name or not chosen:
+            raise typer.BadParameter(f"must be {form}, not '{text}'", param_hint=option)
+        if name in dict(pairs):
+            raise typer.BadParameter(f"names '{name}' twice", param_hint=option)
+        pairs.append((name, chosen))
+    return pairs
+
+
+def _count(text: str, given: str, option: str, form: str, counted: str) -> int:
+    if not (text.isascii() and text.isdecimal()):
+        raise typer.BadParameter(f"must be {form}, not '{given}'", param_hint=option)
+    if len(text) > len(str(MOST_OF_A_RESOURCE)) or int(text) > MOST_OF_A_RESOURCE:
+        raise typer.BadParameter(
+            f"must be at most {MOST_OF_A_RESOURCE:,} {counted}, not {text[:20]}", param_hint=option
+        )
+    if int(text) < 1:
+        raise typer.BadParameter(f"must be at least 1, not '{given}'", param_hint=option)
+    return int(text)

@@ -21,10 +21,12 @@ from deploy.cli.compile import compile_command
 from deploy.cli.convert import convert_command
 from deploy.cli.cross_check import cross_check_command
 from deploy.cli.doctor import doctor
+from deploy.cli.explore import explore_command
 from deploy.cli.export import export_command
 from deploy.cli.report import report
 from deploy.cli.reproduce import reproduce_command
 from deploy.cli.simulate import simulate
+from deploy.cli.trace import trace_command
 from deploy.cli.train import train_command
 from deploy.cli.verify import verify_command
 from toolchain.errors import QacDeployError
@@ -42,7 +44,9 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "convert": convert_command,
     "calibrate": calibrate_command,
     "compile": compile_command,
+    "explore": explore_command,
     "simulate": simulate,
+    "trace": trace_command,
     "verify": verify_command,
     "report": report,
     "compare": compare,

@@ -14,7 +14,8 @@ from deploy.compile.measure_design import measure_design
 from deploy.design.accuracy import Accuracy, AccuracyFunction, as_accuracy
 from deploy.design.compilation import Compilation, CompileOptions, DesignPoint
 from deploy.design.design import build_design
-from deploy.design.fidelity import check_fits
+from deploy.design.measured_data import measured_data
+from deploy.optimize.measurements import Measurements
 from deploy.optimize.search import optimize_design
 from deploy.report.chrome_trace import chrome_trace
 from deploy.report.html import render_html
@@ -22,10 +23,11 @@ from deploy.report.report_document import report_document
 from hw_models.multicore.mapping.mapping_file import MAPPING, mapping_document
 from hw_models.multicore.mapping.size_estimate import check_size
 from hw_models.pe_array.array_description import load_array
+from hw_models.pe_array.loop_nest import Unrolling
+from hw_models.pe_array.shaped_array import with_unrolling
 from hw_models.target_description import load_target
-from toolchain.datasets import Dataset, load_dataset, load_recorded
-from toolchain.errors import DataError, MappingError
-from toolchain.files.checkpoint import Checkpoint, load_checkpoint, load_structure
+from toolchain.errors import OptionError
+from toolchain.files.checkpoint import load_checkpoint, load_structure
 from toolchain.networks.integer_network.serialize import save_integer_network
 
 MOST_WINDOWS = 200_000
@@ -60,23 +62,22 @@ def compile_model(
     checkpoint = load_checkpoint(model)
     _check_samples(options.samples, len(checkpoint.graph.populations))
     measure = as_accuracy(accuracy)
-    dataset, data_note = _dataset(model, checkpoint, options, measure)
+    dataset, data_note = measured_data(model, checkpoint, options.data, measure)
     design = build_design(checkpoint.graph, target, options, on_stage)
+    measurements = Measurements(
+        model=checkpoint.graph,
+        target=target,
+        dataset=dataset,
+        on_stage=on_stage,
+        accuracy_measure=measure,
+    )
     points: list[DesignPoint] = []
     if options.optimize is not None:
-        design, points = optimize_design(
-            design, checkpoint.graph, target, dataset, on_stage, measure
-        )
+        design, points = optimize_design(design, measurements)
+    if options.unrolling is not None:
+        array = with_unrolling(array, Unrolling.of(options.unrolling), design.network)
     measured = measure_design(
-        design,
-        target,
-        array,
-        dataset,
-        model=model,
-        checkpoint=checkpoint,
-        out=out,
-        accuracy=measure,
-        on_stage=on_stage,
+        design, measurements, array, model=model, checkpoint=checkpoint, out=out
     )
     compilation = replace(measured, data_note=data_note, design_points=points)
     on_stage(f"writing {out}")
@@ -87,31 +88,11 @@ def compile_model(
 def _check_samples(samples: int, num_populations: int) -> None:
     windows = samples * num_populations
     if windows > MOST_WINDOWS:
-        raise MappingError(
+        raise OptionError(
             f"--samples {samples:,}: {windows:,} firing windows of {num_populations} populations are more "
             f"than the {MOST_WINDOWS:,} that a report shows; use at most "
             f"{MOST_WINDOWS // num_populations:,} samples: steady figures do not depend on them"
         )
-
-
-def _dataset(
-    model: Path, checkpoint: Checkpoint, options: CompileOptions, accuracy: Accuracy | None
-) -> tuple[Dataset | None, str | None]:
-    """The data set asked for, or else the model's own; and a note if that cannot be used or has changed.
-
-    Raises:
-        DataError: the data set asked for cannot be used.
-    """
-    if options.data is not None:
-        dataset = load_dataset(options.data)
-        check_fits(checkpoint.graph, dataset, accuracy)
-        return dataset, None
-    try:
-        dataset, changed = load_recorded(checkpoint.training, model)
-        check_fits(checkpoint.graph, dataset, accuracy)
-    except DataError as error:
-        return None, f"accuracy, energy and time are not measured: {error}"
-    return dataset, changed
 
 
 def _write(compilation: Compilation, out: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,20 +38,10 @@ class Cluster:
         """Raises:
         ClusterError: Dask is not installed, or the scheduler cannot be reached or has no worker.
         """
-        try:
+        with dask_client(self.processes, self.scheduler) as client:
             import distributed
-        except ImportError:
-            raise ClusterError(
-                "several workers need Dask: pip install 'qac-deploy[cluster]'; --workers 1 does not"
-            ) from None
-        with ExitStack() as until_done:
-            client = until_done.enter_context(self._client(distributed, until_done))
+
             num_workers = len(client.ncores())
-            if not num_workers:
-                raise ClusterError(
-                    f"the Dask scheduler at {self.scheduler} has no worker; start some with "
-                    f"`dask worker {self.scheduler}`"
-                )
             (shared,) = client.scatter([simulator], broadcast=True, hash=False)
             running: dict[Any, int] = {}
             finished = distributed.as_completed(loop=client.loop)
@@ -67,24 +57,49 @@ class Cluster:
                 task = next(finished)
                 yield running.pop(task), task.result()
 
-    def _client(self, distributed: Any, until_done: ExitStack) -> Any:
-        address: Any = self.scheduler
+
+@contextmanager
+def dask_client(processes: int, scheduler: str | None) -> Iterator[Any]:
+    """A ``distributed.Client`` whose workers answer; workers on this machine end with the block.
+
+    Args:
+        processes: workers to start on this machine, each on one core, without a scheduler.
+        scheduler: address of a running scheduler.
+
+    Raises:
+        ClusterError: Dask is not installed, or the scheduler cannot be reached or has no worker.
+    """
+    try:
+        import distributed
+    except ImportError:
+        raise ClusterError(
+            "several workers need Dask: pip install 'qac-deploy[cluster]'; --workers 1 does not"
+        ) from None
+    with ExitStack() as until_done:
+        address: Any = scheduler
         if address is None:
             address = until_done.enter_context(
                 distributed.LocalCluster(
-                    n_workers=self.processes,
+                    n_workers=processes,
                     threads_per_worker=1,
-                    dashboard_address=None,
-                    silence_logs=logging.ERROR,
+                    dashboard_address="127.0.0.1:0",  # any free port: None takes 8787
+                    silence_logs=logging.CRITICAL,  # a failed task raises its error here
                 )
             )
         try:
-            return distributed.Client(address, set_as_default=False, timeout=CONNECT_TIMEOUT_S)
+            client = distributed.Client(address, set_as_default=False, timeout=CONNECT_TIMEOUT_S)
         except (OSError, ValueError) as error:
             raise ClusterError(
-                f"no Dask scheduler answers at {self.scheduler}: {error}; start one with "
+                f"no Dask scheduler answers at {scheduler}: {error}; start one with "
                 f"`dask scheduler`"
             ) from None
+        until_done.enter_context(client)
+        if not client.ncores():
+            raise ClusterError(
+                f"the Dask scheduler at {scheduler} has no worker; start some with "
+                f"`dask worker {scheduler}`"
+            )
+        yield client
 
 
 def _simulate(simulator: ChunkSimulator, pixels: np.ndarray) -> ChunkResult:

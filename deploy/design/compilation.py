@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from deploy.design.activity import Activity
 from deploy.design.array_comparison import ArrayComparison
 from deploy.design.fidelity import AlignmentTrade, Fidelity
 from hw_models.multicore.cost.asynchronous_time import AsynchronousTime
@@ -29,10 +30,15 @@ class CompileOptions(PassOptions):
     """Options of ``qac-deploy compile``, including those of the float passes.
 
     Attributes:
+        unrolling: M, N, S and V of the array, with ports as wide as they need; None takes the array's own.
         weight_bits: None takes the target's.
         thresholds: different thresholds per population; None takes the target's.
         slots: of every alignment buffer, per replica; None takes the target's default.
+        slots_of: of single buffers, per replica, by ``SOURCE->TARGET``.
         replicate: number of replicas R of populations that have more than one.
+        tile_work: largest ``worst_tile_work`` of a tile, for populations that are cut finer than they need
+            to fit.
+        exchange_cores: exchange cores to lower the traffic, see ``placement_search``.
         optimize: name of an objective in ``deploy.optimize.objectives``; None optimizes nothing.
         interval: ticks between results that a search for fewer stalls aims for; None aims for the fewest
             that the chips in use allow.
@@ -43,10 +49,14 @@ class CompileOptions(PassOptions):
 
     target: str = "loihi-sim"
     array: str = "pe-array"
+    unrolling: Sequence[int] | None = None
     weight_bits: int | None = None
     thresholds: int | None = None
     slots: int | None = None
+    slots_of: Mapping[str, int] = field(default_factory=dict)
     replicate: Mapping[str, int] = field(default_factory=dict)
+    tile_work: Mapping[str, int] = field(default_factory=dict)
+    exchange_cores: bool = False
     optimize: str | None = None
     interval: int | None = None
     accuracy_budget: float = 0.0
@@ -59,6 +69,7 @@ class Design:
     """A model's network on its cores, for some options.
 
     Attributes:
+        options: those of the run, and of the float passes that gave ``graph``.
         cores_exchanged: whether ``placement_search`` has exchanged cores to lower the traffic.
     """
 
@@ -85,6 +96,7 @@ class DesignPoint:
     """Measures of a design that a search tried, or that is shown for comparison.
 
     Attributes:
+        options: compile the design without a search.
         change: difference from the design it was made from.
         verdict: ``kept``, or why it was not.
         replicas: R of the replicated populations.
@@ -95,6 +107,7 @@ class DesignPoint:
             without a data set.
     """
 
+    options: CompileOptions
     change: str
     verdict: str
     mean_timesteps: float
@@ -108,7 +121,21 @@ class DesignPoint:
     traffic_hops: int
     accuracy: float | None
     interval_us: Mapping[str, float]
+    first_latency_us: Mapping[str, float]
     energy_nj: Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suggestion:
+    """A change to a design, and the measures of the result.
+
+    Attributes:
+        keeps_integers: the integer network stays as it is, and with it every spike.
+        point: the change, the measures, and the options that compile the result.
+    """
+
+    keeps_integers: bool
+    point: DesignPoint
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,6 +162,8 @@ class Compilation:
     """All results of a compile run, as the report shows them.
 
     Attributes:
+        accuracy_function: name of the user's accuracy; None takes the share of right classes.
+        point: measures of the design, which those of ``suggestions`` are compared with.
         data_name: the data set for all measurements, as it was opened; None without one.
         data_record: the record of it in the build; see ``toolchain.datasets.data_record``.
         data_contents: what was read of the data set, one line each; empty without one.
@@ -150,6 +179,7 @@ class Compilation:
     schedule: Schedule
     interval: InitiationInterval
     changes: list[Change]
+    accuracy_function: str | None
     data_name: str | None
     data_record: Mapping[str, Any] | None
     data_contents: list[str]
@@ -157,8 +187,12 @@ class Compilation:
     fidelity: Fidelity | None
     alignment_trade: list[AlignmentTrade]
     design_points: list[DesignPoint]
+    point: DesignPoint
+    suggestions: list[Suggestion]
+    suggestions_left_out: str | None
     costs: Mapping[str, SteadyCost]
     asynchronous: Mapping[str, AsynchronousTime]
     cost_samples: int
     sensitivity: list[Sensitivity]
     on_array: ArrayComparison
+    activity: Activity

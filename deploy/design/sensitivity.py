@@ -6,13 +6,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from deploy.design.compilation import Design, Sensitivity
-from deploy.design.design import lowering
+from deploy.design.design import lowering, place, provision
 from deploy.design.steady_costs import ShownSamples, SteadyRun, shown_samples, steady_run
 from hw_models.multicore.cost.steady_pace import SteadyCost
-from hw_models.multicore.mapping.mapping import map_network
-from hw_models.multicore.mapping.placement_search import with_less_traffic
 from hw_models.multicore.pipeline.initiation_interval import initiation_interval
-from hw_models.multicore.pipeline.provisioning import uniform_provisioning
 from hw_models.target_description import TargetDescription, describe_target
 from toolchain.datasets import Dataset
 from toolchain.errors import IntegerWidthError, MappingError, TargetError
@@ -103,11 +100,8 @@ def _changed(
     if changed.widths != target.widths:
         network = lowering(changed, design.options)(design.graph)
     if figure == _SLOTS:
-        depth, replicas = changed.default_buffer_slots, provisioning.replicas
-        provisioning = uniform_provisioning(network, depth, replicas)
-    mapping = map_network(network, changed, provisioning)
-    if design.cores_exchanged:
-        mapping = with_less_traffic(mapping)
+        provisioning = provision(network, changed, design.options)
+    mapping = place(network, changed, provisioning, exchange_cores=design.cores_exchanged)
     return replace(design, mapping=mapping)
 
 

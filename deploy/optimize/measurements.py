@@ -11,10 +11,10 @@ import numpy as np
 
 from deploy.design.accuracy import Accuracy, AccuracyMeter
 from deploy.design.compilation import CompileOptions, Design, DesignPoint
-from deploy.design.design import lower_model
-from deploy.design.steady_costs import ShownSamples, shown_samples, steady_run
+from deploy.design.design import explicit_options, lower_model, place, provision
+from deploy.design.fidelity import MEASURED_SAMPLES, affordable_samples
+from deploy.design.steady_costs import ShownSamples, SteadyRun, shown_samples, steady_run
 from hw_models.multicore.cost.steady_pace import SteadyCost
-from hw_models.multicore.mapping.mapping import map_network
 from hw_models.multicore.mapping.placement_search import with_less_traffic
 from hw_models.multicore.pipeline.buffer_depths import steady_stall_share
 from hw_models.multicore.pipeline.initiation_interval import initiation_interval
@@ -27,8 +27,8 @@ from toolchain.networks.integer_network import IntegerNetwork
 from toolchain.networks.layer_graph import LayerGraph
 from toolchain.passes import PassOptions
 
-TUNING_SAMPLES = 1_000
-"""Training images, the last ones, on which a search measures accuracy."""
+TUNING_SAMPLES = (128, 1_000)
+"""Fewest and most training images, the last ones, on which a search measures accuracy."""
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -42,7 +42,8 @@ class Measurements:
 
     Attributes:
         accuracy_measure: a user's own; None takes the share of right classes.
-        accuracies: on tuning images; a step that has measured one adds it.
+        on_test: measure accuracy on test samples, as a report does; a search never sees them.
+        accuracies: a step that has measured one adds it.
     """
 
     model: LayerGraph
@@ -50,7 +51,9 @@ class Measurements:
     dataset: Dataset | None
     on_stage: Callable[[str], None]
     accuracy_measure: Accuracy | None = None
+    on_test: bool = False
     accuracies: dict[IntegerNetwork, float | None] = field(default_factory=dict)
+    _graphs: dict[IntegerNetwork, LayerGraph] = field(default_factory=dict)
     _lowered: dict[Hashable, tuple[LayerGraph, IntegerNetwork]] = field(default_factory=dict)
     _mapped: dict[tuple[IntegerNetwork, Provisioning], Design] = field(default_factory=dict)
     _exchanged: dict[Design, Design] = field(default_factory=dict)
@@ -61,7 +64,20 @@ class Measurements:
     def remember(self, design: Design) -> None:
         """Add a design that was made elsewhere."""
         self._lowered[_key(design.options)] = design.graph, design.network
-        self._mapped[design.network, design.provisioning] = design
+        self._graphs[design.network] = design.graph
+        if not design.cores_exchanged:
+            self._mapped[design.network, design.provisioning] = design
+
+    def built(self, options: CompileOptions) -> Design:
+        """The design that ``build_design`` gives.
+
+        Raises:
+            QacDeployError: that of ``build_design``.
+        """
+        graph, network = self.lowered(options)
+        provisioning = provision(network, self.target, options)
+        design = self.mapped(options, graph, network, provisioning)
+        return self.exchanged(design) if options.exchange_cores else design
 
     def lowered(self, options: CompileOptions) -> tuple[LayerGraph, IntegerNetwork]:
         """Graph and network of the model with other options.
@@ -69,9 +85,11 @@ class Measurements:
         Raises:
             IntegerWidthError: the target cannot hold its integers.
         """
-        return _once(
+        graph, network = _once(
             self._lowered, _key(options), lambda: lower_model(self.model, self.target, options)
         )
+        self._graphs[network] = graph
+        return graph, network
 
     def mapped(
         self,
@@ -87,7 +105,7 @@ class Measurements:
         """
 
         def design() -> Design:
-            mapping = map_network(network, self.target, provisioning)
+            mapping = place(network, self.target, provisioning, exchange_cores=False)
             return Design(options=options, graph=graph, mapping=mapping)
 
         return _once(self._mapped, (network, provisioning), design)
@@ -120,7 +138,7 @@ class Measurements:
         return replace(_once(self._points, design, measured), change=change, verdict=verdict)
 
     def accuracy(self, network: IntegerNetwork) -> float | None:
-        """On tuning images, usually 0..1; None without a data set, or if none is defined."""
+        """On tuning or test images, usually 0..1; None without a data set, or if none is defined."""
         if self.dataset is None:
             return None
 
@@ -128,7 +146,7 @@ class Measurements:
             meter = AccuracyMeter(network.readout, self.accuracy_measure)
             if not meter.is_defined:
                 return None
-            pixels, labels = self.tuning_images
+            pixels, labels = self._test_images(network) if self.on_test else self.tuning_images
             meter.add(simulate(network, pixels, with_counts=False).logits, network.readout.unit)
             return meter.result(labels)
 
@@ -136,28 +154,43 @@ class Measurements:
 
     def costs(self, design: Design) -> dict[str, SteadyCost]:
         """Per sample in the steady state, under each cost profile; empty without a data set."""
-        dataset = self.dataset
-        if dataset is None:
+        if self.dataset is None:
             return {}
+        if design not in self._costs:
+            self.run(design)
+        return self._costs[design]
 
-        def measured() -> dict[str, SteadyCost]:
-            network = design.network
-            shown = _once(self._samples, network, lambda: shown_samples(network, dataset))
-            return steady_run(design.mapping, design.pipeline, shown).costs(self.target)
-
-        return _once(self._costs, design, measured)
+    def run(self, design: Design) -> SteadyRun:
+        """The steady state of a design, whose costs are remembered; needs a data set."""
+        dataset, network = self.dataset, design.network
+        assert dataset is not None
+        shown = _once(self._samples, network, lambda: shown_samples(network, dataset))
+        run = steady_run(design.mapping, design.pipeline, shown)
+        self._costs[design] = run.costs(self.target)
+        return run
 
     @cached_property
     def tuning_images(self) -> tuple[np.ndarray, np.ndarray]:
         """Pixels ``(B, C, H, W)`` and their labels; needs a data set."""
         assert self.dataset is not None
-        last = slice(-TUNING_SAMPLES, None)
+        last = slice(-affordable_samples(self.model, TUNING_SAMPLES), None)
         return np.asarray(self.dataset.train_pixels[last]), self.dataset.train_labels[last]
+
+    def for_report(self) -> Measurements:
+        """These measurements with accuracy on test samples; what else is known stays known."""
+        return replace(self, on_test=True, accuracies={}, _points={})
+
+    def _test_images(self, network: IntegerNetwork) -> tuple[np.ndarray, np.ndarray]:
+        """The samples on which ``measure_fidelity`` measures a network."""
+        assert self.dataset is not None
+        first = slice(affordable_samples(self._graphs[network], MEASURED_SAMPLES))
+        return np.asarray(self.dataset.test_pixels[first]), self.dataset.test_labels[first]
 
     def _measured(self, design: Design) -> DesignPoint:
         ticks = initiation_interval(design.pipeline).ticks
         costs = self.costs(design)
         return DesignPoint(
+            options=explicit_options(design),
             change="",
             verdict="",
             mean_timesteps=mean_timesteps(design.network),
@@ -171,6 +204,7 @@ class Measurements:
             traffic_hops=design.mapping.traffic_cost,
             accuracy=self.accuracy(design.network),
             interval_us={name: 1e6 * cost.interval_s for name, cost in costs.items()},
+            first_latency_us={name: 1e6 * cost.first_latency_s for name, cost in costs.items()},
             energy_nj={name: 1e9 * cost.energy_per_sample_j for name, cost in costs.items()},
         )
 
@@ -183,8 +217,9 @@ def _once(known: dict[K, V], key: K, make: Callable[[], V]) -> V:
 
 
 def _key(options: CompileOptions) -> Hashable:
-    """The options of the float passes: the only ones that a search changes and integers depend on."""
-    return tuple(repr(getattr(options, option.name)) for option in fields(PassOptions))
+    """The options that integers depend on: those of the float passes and of lowering."""
+    names = (*(option.name for option in fields(PassOptions)), "weight_bits", "thresholds")
+    return tuple(repr(getattr(options, name)) for name in names)
 
 
 def mean_timesteps(network: IntegerNetwork) -> float:

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 
-from deploy.design.accuracy import OPTION, Accuracy
+from deploy.design.accuracy import OPTION
 from deploy.design.compilation import CompileOptions, Design, DesignPoint
-from deploy.design.design import lowering
 from deploy.optimize.measurements import Measurements, mean_timesteps
 from deploy.optimize.objectives import OBJECTIVES, Objective, Step
 from deploy.optimize.steps import STEP_RULES, Candidate, Search, StepRule, with_least_slots
 from hw_models.multicore.pipeline.initiation_interval import ideal_interval_ticks
-from hw_models.target_description import TargetDescription
 from toolchain.datasets import Dataset
 from toolchain.errors import AccuracyError, DataError
-from toolchain.networks.layer_graph import LayerGraph, has_classes
-from toolchain.passes.change_timesteps import use_uniform_timesteps
+from toolchain.networks.layer_graph import has_classes
 
 KEPT = "kept"
 
@@ -25,18 +22,11 @@ ROUNDING = 1e-9
 """Relative difference of two measures below which they are equal."""
 
 
-def optimize_design(
-    first: Design,
-    model: LayerGraph,
-    target: TargetDescription,
-    dataset: Dataset | None,
-    on_stage: Callable[[str], None] = lambda stage: None,
-    accuracy_measure: Accuracy | None = None,
-) -> tuple[Design, list[DesignPoint]]:
+def optimize_design(first: Design, measurements: Measurements) -> tuple[Design, list[DesignPoint]]:
     """Find a better design for ``first.options.optimize``.
 
     Args:
-        accuracy_measure: a user's own; None takes the share of right classes.
+        measurements: of the model that ``first`` was made from.
 
     Returns:
         The best design, and the measures of all designs that were tried. Each is compared with the last
@@ -48,18 +38,12 @@ def optimize_design(
         AccuracyError: there is an accuracy budget, but no accuracy is defined.
     """
     options = first.options
-    objective = _objective(options, dataset)
-    measurements = Measurements(
-        model=model,
-        target=target,
-        dataset=dataset,
-        on_stage=on_stage,
-        accuracy_measure=accuracy_measure,
-    )
+    objective = _objective(options, measurements.dataset)
     measurements.remember(first)
-    if options.accuracy_budget > 0 and accuracy_measure is None and not has_classes(model.readout):
+    readout, own = first.network.readout, measurements.accuracy_measure
+    if options.accuracy_budget > 0 and own is None and not has_classes(readout):
         raise AccuracyError(
-            f"--accuracy-budget needs an accuracy, but the logits of {model.readout.name} are not those of "
+            f"--accuracy-budget needs an accuracy, but the logits of {readout.name} are not those of "
             f"classes; define it with {OPTION}"
         )
     accuracy = measurements.accuracy(first.network) if options.accuracy_budget > 0 else None
@@ -210,9 +194,9 @@ def _uniform(search: Search, first: Design) -> Iterator[Candidate]:
     known = search.measurements
     mean = mean_timesteps(first.network)
     for steps in sorted({max(int(mean), 1), ceil(mean)}):
-        graph = use_uniform_timesteps(first.graph, steps)
-        network = lowering(known.target, first.options)(graph)
-        design = known.mapped(first.options, graph, network, first.provisioning)
+        options = replace(first.options, uniform_timesteps=steps, timesteps={})
+        graph, network = known.lowered(options)
+        design = known.mapped(options, graph, network, first.provisioning)
         yield f"uniform T = {steps}", design
         if search.objective.sizes_buffers:
             least = with_least_slots(search, design, ideal_interval_ticks(design.pipeline))

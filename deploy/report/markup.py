@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable
+import json
+import re
+from collections.abc import Iterable, Sequence
 
-VOID = frozenset({"br", "col", "hr", "meta"})
+VOID = frozenset({"br", "col", "hr", "link", "meta", "wbr"})
 
 
 class Markup(str):
@@ -30,6 +32,11 @@ def join(parts: Iterable[object], separator: str = "") -> Markup:
     return Markup(text(separator).join(text(part) for part in parts))
 
 
+def fragment(*children: object) -> Markup:
+    """Elements one after another, in no element of their own."""
+    return join(children)
+
+
 def element(name: str, /, *children: object, **attributes: object) -> Markup:
     """``<name attributes>children</name>``.
 
@@ -49,6 +56,17 @@ def element(name: str, /, *children: object, **attributes: object) -> Markup:
 
 def _short(value: object) -> object:
     return f"{round(value, 2):g}" if isinstance(value, float) else value
+
+
+def data_block(anchor: str, data: object) -> Markup:
+    """Plain data for a script of the page: ``JSON.parse(document.getElementById(anchor).textContent)``.
+
+    No string in it can end the block, since ``<``, ``>`` and ``&`` are written as escapes.
+    """
+    written = json.dumps(data, separators=(",", ":"), allow_nan=False)
+    for character in "<>&":
+        written = written.replace(character, f"\\u{ord(character):04x}")
+    return element("script", Markup(written), type="application/json", id=anchor)
 
 
 def number(value: object) -> str:
@@ -72,6 +90,35 @@ def per_cent(share: float) -> str:
     return f"{share:.0%}".replace("%", " %")
 
 
+def time_unit(seconds: Iterable[float]) -> tuple[float, str]:
+    """Units in a second, and their name: microseconds, or milliseconds if a time is 0.1 s or longer."""
+    return (1e6, "µs") if max(seconds) < 0.1 else (1e3, "ms")
+
+
+def energy_unit(joules: Iterable[float]) -> tuple[float, str]:
+    """Units in a joule, and their name: the largest of which the largest energy is at least one."""
+    most, units = max(joules), ((1.0, "J"), (1e3, "mJ"), (1e6, "µJ"), (1e9, "nJ"))
+    return next(u for u in units if most * u[0] >= 1 or u is units[-1])
+
+
+def time_texts(seconds: Sequence[float]) -> tuple[list[str], str]:
+    """Times as numerals, and their unit."""
+    scale, unit = time_unit(seconds)
+    return [_three_digits(value * scale) for value in seconds], unit
+
+
+def energy_texts(joules: Sequence[float]) -> tuple[list[str], str]:
+    """Energies as numerals, and their unit."""
+    scale, unit = energy_unit(joules)
+    return [_three_digits(value * scale) for value in joules], unit
+
+
+def _three_digits(value: float) -> str:
+    """A number with three digits, or all that it has in front of the point."""
+    digits = 0 if value >= 100 else 1 if value >= 10 else 2
+    return f"{value:,.{digits}f}"
+
+
 def shape_text(shape: Iterable[int]) -> str:
     """``16×8×8``; a vector of n x 1 x 1 is ``n``."""
     sizes = list(shape)
@@ -85,18 +132,10 @@ def shortened(name: str, most: int) -> str:
     return name if len(name) <= most else f"{name[: most - 1]}…"
 
 
-def section(
-    anchor: str, heading: str, standing: str | None, basis: str | None, *children: object
-) -> Markup:
-    """A titled part of the page.
-
-    Args:
-        standing: ``exact`` or ``estimate``.
-        basis: what its figures describe, the run shown or the steady state, and the samples measured.
-    """
-    badge = "" if standing is None else element("span", standing, class_="standing")
-    note = "" if basis is None else element("span", basis, class_="basis")
-    return element("section", element("h2", heading, " ", badge, " ", note), *children, id=anchor)
+def breakable(name: str) -> Markup:
+    """A name that may go on in the next line after a dot, underscore or slash, but not within a number."""
+    places = r"(?<!\d)[._/](?=\w)|[._/](?=[^\W\d_])"
+    return Markup(re.sub(places, r"\g<0><wbr>", text(name)))
 
 
 def scrolling(*children: object) -> Markup:
@@ -107,3 +146,18 @@ def scrolling(*children: object) -> Markup:
 def details(summary: str, *children: object) -> Markup:
     """A part that a click opens; wide parts scroll sideways."""
     return element("details", element("summary", summary), scrolling(*children))
+
+
+def command_box(command: str) -> Markup:
+    """A command to type, broken before options and at arrows, with a button that copies it."""
+    arrow = element("span", "->")
+    options = (
+        element("span", join(option.split("->"), arrow)) for option in re.split(r" (?=-)", command)
+    )
+    label = f"Copy the command {command}"
+    return element(
+        "div",
+        element("code", join(options, " "), tabindex="0"),
+        element("button", "Copy", type="button", class_="copy scripted-only", aria_label=label),
+        class_="command",
+    )

@@ -17,7 +17,12 @@ def accuracy_text(
     """An accuracy: per cent of right classes, or the number that the user's function gives."""
     accuracy = fidelity[field]
     assert accuracy is not None
-    return f"{accuracy:.2%}" if fidelity["accuracy_function"] is None else f"{accuracy:.4f}"
+    return accuracy_number(fidelity["accuracy_function"], accuracy)
+
+
+def accuracy_number(function: str | None, accuracy: float) -> str:
+    """Per cent of right classes, or the number that the user's function gives."""
+    return f"{accuracy:.2%}" if function is None else f"{accuracy:.4f}"
 
 
 def accuracy_sentence(fidelity: FidelityRecord, data: str) -> str | None:

@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
 from typing_extensions import NotRequired
 
 if TYPE_CHECKING:
+    from deploy.report.activity import ActivityRecord
+    from deploy.report.places import PlacesRecord
     from hw_models.multicore.pipeline.pipeline_ticks import Activity
     from hw_models.pe_array.modes import ModeName
     from toolchain.networks.layer_graph import AlignmentMethod
 
-VERSION = 2  # 1 without outputs and contents of the data set
+VERSION = (
+    3  # 2 without suggestions, fit and activity; 1 without outputs and contents of the data set
+)
 
 
 def plain(value: Any) -> Any:
@@ -21,7 +25,10 @@ def plain(value: Any) -> Any:
 
 
 class ModelRecord(TypedDict):
+    """The model file: its name, and its path as it was typed."""
+
     file: str
+    path: str
     training: dict[str, object]
 
 
@@ -51,11 +58,14 @@ class PopulationRecord(TypedDict):
 
 
 class SynapseRecord(TypedDict):
+    """An edge; ``weight_bits`` is the width of its largest weight, sign included."""
+
     source: str
     target: str
     operation: str
     alignment: AlignmentMethod
     slots: int
+    weight_bits: int
     exponent: int
 
 
@@ -96,9 +106,90 @@ class AlignmentRecord(TypedDict):
     interval_ticks: float
 
 
+class MeasuresRecord(TypedDict):
+    """Measures of a design, which those of other designs are compared with.
+
+    Accuracy is on the test samples of ``fidelity``; None without a data set, or if none is defined.
+    Times and energies are by cost profile: empty without a data set, or where they were not computed.
+    """
+
+    interval_ticks: float
+    first_latency_ticks: int
+    stall_share: float
+    num_cores: int
+    num_chips: int
+    num_slots: int
+    accuracy: float | None
+    interval_us: dict[str, float]
+    first_latency_us: dict[str, float]
+    energy_nj: dict[str, float]
+
+
+class SuggestionRecord(TypedDict):
+    """A change to the design, the command that compiles it, and the measures of the result."""
+
+    change: str
+    command: str
+    keeps_integers: bool
+    gives: MeasuresRecord
+
+
+class TightestRecord(TypedDict):
+    """The limit of a core that a design comes closest to."""
+
+    population: str
+    limit: str
+    used: int
+    available: int
+
+
+class FitRecord(TypedDict):
+    num_cores: int
+    available_cores: int
+    num_chips: int
+    available_chips: int
+    cores_per_chip: int
+    tightest: TightestRecord
+
+
+class RefusedPopulationRecord(TypedDict):
+    name: str
+    shape: list[int]
+    timesteps: int
+    kind: str
+    cores: int | None
+
+
+class TriedRecord(TypedDict):
+    """A change to a network that does not fit: the size that it gives, or why it does not fit either."""
+
+    change: str
+    command: str
+    num_cores: int | None
+    num_chips: int | None
+    refusal: str | None
+
+
+class RefusalRecord(TypedDict):
+    """A network that does not fit its target; cores are None where not their number is the limit."""
+
+    model: ModelRecord
+    target: TargetRecord
+    command: str
+    reason: str
+    needed_cores: int | None
+    available_cores: int
+    available_chips: int
+    cores_per_chip: int
+    populations: list[RefusedPopulationRecord]
+    tried: list[TriedRecord]
+    not_tried: str | None
+
+
 class DesignPointRecord(TypedDict):
     change: str
     verdict: str
+    command: str
     mean_timesteps: float
     replicas: dict[str, int]
     interval_ticks: float
@@ -122,6 +213,7 @@ class MappingRecord(TypedDict):
     mean_hops: float
     share_between_chips: float
     populations: dict[str, MappedPopulationRecord]
+    places: PlacesRecord
 
 
 class MappedPopulationRecord(TypedDict):
@@ -360,6 +452,11 @@ class Report(TypedDict):
     model: ModelRecord
     target: TargetRecord
     options: OptionsRecord
+    command: str
+    fit: FitRecord
+    measures: MeasuresRecord
+    suggestions: list[SuggestionRecord]
+    suggestions_left_out: str | None
     data: str | None
     data_sha256: str | None
     data_contents: list[str]
@@ -374,6 +471,7 @@ class Report(TypedDict):
     design_points: list[DesignPointRecord]
     mapping: MappingRecord
     pipeline: PipelineRecord
+    activity: ActivityRecord
     costs: dict[str, CostRecord]
     asynchronous: dict[str, AsynchronousRecord]
     cost_samples: int

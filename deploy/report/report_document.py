@@ -8,7 +8,15 @@ from typing import Any
 from deploy.design.compilation import Compilation
 from deploy.report.array_document import array_document
 from deploy.report.comparison import array_rows, pipeline_rows
+from deploy.report.designs import (
+    design_point_records,
+    fit_record,
+    measures_record,
+    own_command,
+    suggestion_records,
+)
 from deploy.report.max_pooling import max_pooling_record
+from deploy.report.places import places_record
 from deploy.report.records import (
     VERSION,
     CoreRecord,
@@ -40,16 +48,25 @@ FORMAT = "qac-deploy report"
 def report_document(compilation: Compilation) -> Report:
     """The report as plain data, without host names and times of day: equal input gives equal bytes."""
     c = compilation
-    mapping: Any = c.design.mapping.summary()
+    mapping: Any = c.design.mapping.summary() | {"places": places_record(c.design.mapping)}
     on_array = array_document(c.on_array)
     timesteps = {p.name: p.timesteps for p in c.design.network.spiking}
     neurons = {p.name: prod(p.shape) for p in c.design.network.spiking}
     return {
         "format": FORMAT,
         "version": VERSION,
-        "model": {"file": c.model.name, "training": c.checkpoint.training},
+        "model": {
+            "file": c.model.name,
+            "path": str(c.model),
+            "training": c.checkpoint.training,
+        },
         "target": {"name": c.target.name, "description": c.target.description},
         "options": plain(c.design.options),
+        "command": own_command(c),
+        "fit": fit_record(c.design.mapping),
+        "measures": measures_record(c.point),
+        "suggestions": suggestion_records(c),
+        "suggestions_left_out": c.suggestions_left_out,
         "data": None if c.data_record is None else c.data_record["data"],
         "data_sha256": None if c.data_record is None else c.data_record["data_sha256"],
         "data_contents": c.data_contents,
@@ -62,9 +79,10 @@ def report_document(compilation: Compilation) -> Report:
         "max_pooling": max_pooling_record(c),
         "fidelity": None if c.fidelity is None else plain(c.fidelity),
         "alignment_trade": [plain(trade) for trade in c.alignment_trade],
-        "design_points": [plain(point) for point in c.design_points],
+        "design_points": design_point_records(c),
         "mapping": mapping,
         "pipeline": _pipeline(c),
+        "activity": plain(c.activity),
         "costs": {name: plain(cost) for name, cost in c.costs.items()},
         "asynchronous": {name: plain(time) for name, time in c.asynchronous.items()},
         "cost_samples": c.cost_samples,
@@ -117,8 +135,14 @@ def _synapse(c: Compilation, synapse: IntegerSynapse) -> SynapseRecord:
         "operation": " > ".join(describe(m) for m in synapse.maps),
         "alignment": synapse.alignment,
         "slots": buffer.slots,
+        "weight_bits": _signed_bits(abs(synapse.weighted.weight.astype(int)).max()),
         "exponent": synapse.exponent,
     }
+
+
+def _signed_bits(magnitude: int) -> int:
+    """Width of an integer of that magnitude, sign included."""
+    return int(magnitude).bit_length() + 1
 
 
 def _pipeline(c: Compilation) -> PipelineRecord:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as TerminalTable
+from rich.text import Text
 from typing_extensions import assert_never
 
-from deploy.report.markup import Markup, element, join, number
+from deploy.report.markup import Markup, breakable, command_box, element, join, number
 
 if TYPE_CHECKING:
     from hw_models.multicore.pipeline.pipeline_ticks import Activity
@@ -27,6 +28,7 @@ MARKS: dict[Activity, tuple[str, str]] = {
 
 Record = TypeVar("Record")
 
+_VERDICT_COLOURS = {"better": "green", "worse": "red"}
 _BAR_CHARACTERS, _BAR_PIXELS, _METER_PIXELS = 20, 120, 60
 _PIPE_WIDTH = 140
 _UNLIMITED_WIDTH = 100_000
@@ -84,7 +86,26 @@ class Tag:
     word: str
 
 
-Cell: TypeAlias = "str | float | Metered | Activities | Lines | Tag | None"
+@dataclass(frozen=True)
+class Judged:
+    """A change, and in colour whether it is for the better.
+
+    Attributes:
+        verdict: ``better``, ``worse``, or any other word, which is not shown.
+    """
+
+    change: str
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command to type, which the page can copy."""
+
+    line: str
+
+
+Cell: TypeAlias = "str | float | Metered | Activities | Lines | Tag | Judged | Command | None"
 """Of a table; None if there is nothing to say."""
 
 
@@ -143,16 +164,18 @@ class Table:
         """The columns that have a short heading; the title is left to ``print_table``."""
         shown = self._keeping([column.short is not None for column in self.columns])
         table = TerminalTable(box=None, padding=(0, 1, 0, 0))
-        for column in shown.columns:
+        cells = [[_in_terminal(cell) for cell in row.cells] for row in shown.rows]
+        for index, column in enumerate(shown.columns):
+            wraps = column.holds is Holds.SENTENCES
             table.add_column(
                 column.short or "",
                 justify="right" if column.holds is Holds.NUMBERS else "left",
-                no_wrap=column.holds is not Holds.SENTENCES,
+                no_wrap=not wraps,
                 overflow="fold",
+                min_width=None if wraps else _widest_line(row[index] for row in cells),
             )
-        for row in shown.rows:
-            cells = (_in_terminal(cell) for cell in row.cells)
-            table.add_row(*cells, style=_TERMINAL_STYLE[row.emphasis])
+        for row, shown_cells in zip(shown.rows, cells, strict=True):
+            table.add_row(*shown_cells, style=_TERMINAL_STYLE[row.emphasis])
         return table
 
     def in_lines(self) -> Iterator[str]:
@@ -169,15 +192,15 @@ class Table:
     def for_page(self) -> Markup:
         classes = [column.holds.value for column in self.columns]
         head = (
-            element("th", column.heading, class_=c)
+            element("th", column.heading, class_=c, scope="col")
             for column, c in zip(self.columns, classes, strict=True)
         )
         body = (
             element(
                 "tr",
                 *(
-                    element("td", _on_page(cell), class_=c)
-                    for cell, c in zip(row.cells, classes, strict=True)
+                    element("td", _on_page(cell), class_=c, data_label=column.heading)
+                    for cell, c, column in zip(row.cells, classes, self.columns, strict=True)
                 ),
                 class_=row.emphasis.value,
             )
@@ -224,6 +247,12 @@ def print_table(table: Table, console: Console) -> None:
             console.print(line, soft_wrap=True)
 
 
+def _widest_line(cells: Iterable[str]) -> int:
+    """Characters of the widest line without markup: Rich takes a cell to be as narrow as its longest word."""
+    lines = (line for cell in cells for line in Text.from_markup(cell).split())
+    return max((line.cell_len for line in lines), default=0)
+
+
 def _in_terminal(cell: Cell) -> str:
     match cell:
         case None:
@@ -238,8 +267,18 @@ def _in_terminal(cell: Cell) -> str:
             return "\n".join(map(_in_terminal, cell.values))
         case Tag():
             return escape(cell.word)
+        case Judged():
+            colour = _VERDICT_COLOURS.get(cell.verdict)
+            words = escape(_judged(cell))
+            return words if colour is None else f"[{colour}]{words}[/{colour}]"
+        case Command():
+            return escape(cell.line)
         case _:
             assert_never(cell)
+
+
+def _judged(cell: Judged) -> str:
+    return f"{cell.change} {cell.verdict}" if cell.verdict in _VERDICT_COLOURS else cell.change
 
 
 def _bar(ticks: Mapping[Activity, int]) -> str:
@@ -257,25 +296,34 @@ def _on_page(cell: Cell) -> str:
     match cell:
         case None:
             return ""
-        case str() | float() | int():
+        case str():
+            return breakable(cell)
+        case float() | int():
             return number(cell)
+        case Judged():
+            is_judged = cell.verdict in _VERDICT_COLOURS
+            return element("span", _judged(cell), class_=cell.verdict if is_judged else None)
         case Tag():
             return element("span", cell.word, class_=f"kind {cell.word}")
+        case Command():
+            return command_box(cell.line)
         case Metered():
-            filled = cell.share * _METER_PIXELS
-            rest = _meter(None, _METER_PIXELS - filled)  # so that the numbers stand in line
-            return join([number(cell.value), _meter("busy", filled), rest])
+            bar = ("busy", cell.share * _METER_PIXELS)
+            return join([number(cell.value), _bar_picture([bar], _METER_PIXELS)])
         case Lines():
             return join(map(_on_page, cell.values), element("br"))
         case Activities():
             total = sum(cell.ticks.values())
-            return join(
-                _meter(activity, cell.ticks[activity] / total * _BAR_PIXELS) for activity in MARKS
-            )
+            parts = [(a, cell.ticks[a] / total * _BAR_PIXELS) for a in MARKS]
+            return _bar_picture(parts, _BAR_PIXELS)
         case _:
             assert_never(cell)
 
 
-def _meter(kind: str | None, pixels: float) -> Markup:
-    name = "meter" if kind is None else f"meter {kind}"
-    return element("span", class_=name, style=f"width:{pixels:.1f}px")
+def _bar_picture(parts: Sequence[tuple[str, float]], width: int) -> Markup:
+    """Boxes from left to right, each of a kind and so many pixels wide."""
+    drawn, x = [], 0.0
+    for kind, pixels in parts:
+        drawn.append(element("rect", x=x, width=pixels, height=10, class_=kind))
+        x += pixels
+    return element("svg", *drawn, width=width, height=10, class_="bar", aria_hidden="true")

@@ -26,8 +26,12 @@ from deploy.report.pipeline_tables import (
     stages_table,
 )
 from deploy.report.records import CostRecord, MappingRecord, Report, SweepRecord
+from deploy.report.suggestions import effects
 from deploy.report.tables import MARKS, print_table
 from hw_models.multicore.cost.tick_cost import TIMES
+
+MOST_SUGGESTED = 3
+"""Suggestions in the terminal; the report has all of them."""
 
 _ESTIMATES = (
     "[dim]estimates, from coefficients of different processes and scopes: their sources are in the "
@@ -66,10 +70,6 @@ def print_summary(report: Report, console: Console) -> None:
         f"{pipeline['ideal_interval_ticks']:g})"
     )
     console.print(f"limit: {escape(pipeline['explanation'])}")
-    for change in pipeline["changes"][:4]:
-        console.print(
-            f"  {escape(change['description'])}: one every {change['interval_ticks']:g} ticks"
-        )
     console.print(
         f"in the steady state a stage stalls {pipeline['stall_share']:.0%} of the time; with these firing "
         f"windows no buffers bring it below {pipeline['least_stall_share']:.0%}"
@@ -83,11 +83,32 @@ def print_summary(report: Report, console: Console) -> None:
         )
     if report["design_points"]:
         print_table(designs_table(report), console)
+    _print_suggestions(report, console)
     if refusal := refusal_line(report["pe_array"]):
         console.print(f"[yellow]{escape(refusal)}[/yellow]")
     if report["comparison"]:
         print_table(comparison_table(report["comparison"]).only(*IN_SUMMARY), console)
         console.print(_ESTIMATES)
+
+
+def _print_suggestions(report: Report, console: Console) -> None:
+    """The changes that help most, each with its command and what that gives."""
+    suggestions = report["suggestions"]
+    if not suggestions:
+        console.print("no single change makes it faster, smaller or more efficient")
+        return
+    profiles = ", ".join(report["costs"])
+    order = f" (us and nJ: {escape(profiles)})" * bool(profiles)
+    console.print(f"\n[bold]what to change[/bold]{order}")
+    for suggestion in suggestions[:MOST_SUGGESTED]:
+        effect = "; ".join(effects(report, suggestion))
+        console.print(f"  {escape(suggestion['change'])}: {effect}")
+        console.print(f"    [bold]{escape(suggestion['command'])}[/bold]")
+    more = len(suggestions) - MOST_SUGGESTED
+    if more > 0:
+        console.print(f"  {more} more in the report")
+    if left_out := report["suggestions_left_out"]:
+        console.print(f"  {escape(left_out)}")
 
 
 def print_array(report: Report, sweeps: Sequence[SweepRecord], console: Console) -> None:

@@ -72,7 +72,15 @@ def load_array(name_or_path: str) -> PeArray:
     Raises:
         TargetError: naming the file, the field, what it must be and the remedy.
     """
-    file = load_figures(name_or_path)
+    return describe_array(load_figures(name_or_path))
+
+
+def describe_array(file: FigureFile) -> PeArray:
+    """The array that a file of figures describes.
+
+    Raises:
+        TargetError: naming the file, the field, what it must be and the remedy.
+    """
     array = PeArray(
         file=file,
         unrolling=Unrolling(

@@ -17,7 +17,7 @@ are:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
@@ -59,6 +59,12 @@ class Unrolling:
     output_columns: int  # N
     timesteps: int  # S
     input_channels: int  # V
+
+    @classmethod
+    def of(cls, sizes: Sequence[int]) -> Unrolling:
+        """The unrolling with the given M, N, S and V."""
+        m, n, s, v = sizes
+        return cls(output_channels=m, output_columns=n, timesteps=s, input_channels=v)
 
     @property
     def sizes(self) -> tuple[int, int, int, int]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -23,11 +23,15 @@ class LavaRun:
     Attributes:
         step_ticks: per population the tick of each step, int64 of shape ``(K, T_l)``.
         stalls: per stage its busy, starved, blocked and drained ticks; they sum to the run.
+        currents, potentials: of probed neurons, input of each step and potential after it, by population,
+            int64 ``(K, T_l, neurons)``.
     """
 
     simulation: Simulation
     step_ticks: Mapping[str, np.ndarray]
     stalls: Mapping[str, Mapping[str, int]]
+    currents: Mapping[str, np.ndarray] = field(default_factory=dict)
+    potentials: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 def run_lava(
@@ -38,6 +42,7 @@ def run_lava(
     python: Path,
     sources: Path | None = None,
     timeout_s: float | None = None,
+    probes: Mapping[str, Sequence[int]] | None = None,
 ) -> LavaRun:
     """Run samples through the network of a bundle.
 
@@ -48,6 +53,7 @@ def run_lava(
         sources: folder of ``run.py`` and of all that it imports, the bundle by default. If it is given,
             nothing in the bundle is executed.
         timeout_s: seconds after which the run is ended; unlimited by default.
+        probes: neurons to record, by name of their population.
 
     Raises:
         LavaError: the run failed or took too long; it leaves no process and no file.
@@ -60,6 +66,8 @@ def run_lava(
             str(python), "-I", str((sources or bundle) / "run.py"), "--network", str(bundle),
             "--samples", str(samples), "--ticks", str(num_ticks), "--out", str(result),
         ]  # fmt: skip
+        for name, neurons in (probes or {}).items():
+            command.append(f"--probe={name}:{','.join(str(neuron) for neuron in neurons)}")
         try:
             status, said = run_script(command, folder, timeout_s)
         except OSError as error:
@@ -92,4 +100,6 @@ def _read_result(path: Path) -> LavaRun:
             for name, counters in group("stalls").items()
             for replica, ticks in enumerate(counters.tolist())
         },
+        currents=group("currents"),
+        potentials=group("potentials"),
     )

@@ -402,7 +402,8 @@ def test_an_output_that_is_full_and_one_without_all_characters(compiled):
     ("arguments", "limit"),
     [
         (["compile", "x", "--samples", 10**9], "less than or equal to 10000"),
-        (["compile", "x", "--slots", 10**27], "less than or equal to 1000000"),
+        (["compile", "x", "--slots", 10**27], "at most 1,000,000 slots"),
+        (["compile", "x", "--timesteps", f"stem={10**27}"], "at most 1,000,000 timesteps"),
         (["compile", "x", "--accuracy-budget", "inf"], "less than or equal to 100"),
         (["compile", "x", "--replicate", f"stem={10**27}"], "at most 1,000,000 replicas"),
         (["verify", "x", "--samples", 10**9], "less than or equal to 10000"),

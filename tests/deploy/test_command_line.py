@@ -96,7 +96,7 @@ def test_every_population_accounts_for_every_tick(compiled):
 def test_the_same_input_gives_the_same_bytes(trained, compiled, qac_deploy, tmp_path):
     _, model = trained
     _, build = compiled
-    process = qac_deploy("compile", model, "--out", tmp_path / "again")
+    process = qac_deploy("compile", "model.pt", "--out", tmp_path / "again", cwd=model.parent)
     assert process.returncode == 0, process.stderr
     files = sorted(p.relative_to(build) for p in build.rglob("*") if p.is_file())
     assert files == sorted(

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 
 import pytest
-from installed_command import COMMAND
+from installed_command import started, wait_until
 
 from deploy.build.load import load_build
 from toolchain.files.whole_files import PREFIX, scratch_folder
@@ -25,26 +23,6 @@ def slow(*arguments, **options):
 
 shutil.copyfile = os.replace = slow
 """
-
-
-def started(*arguments, cwd, **environment):
-    return subprocess.Popen(
-        [COMMAND, *map(str, arguments)],
-        cwd=cwd,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "NO_COLOR": "1", **environment},
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell may ignore it
-    )
-
-
-def wait_until(condition, process=None, seconds=120):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert process is None or process.poll() is None, process.stderr.read()
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 def started_slowly(*arguments, cwd):

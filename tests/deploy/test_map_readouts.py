@@ -119,8 +119,9 @@ def test_the_users_accuracy_is_that_of_both_networks_and_of_each_engine(
     assert record["accuracy"] == of_integers
     assert record["predictions"] is None
     page = (place / "measured" / "report.html").read_text()
-    assert f"{fidelity['float_accuracy']:.4f} → {of_integers:.4f}" in page
-    assert "metrics.py:likelihood of 20 samples, float → integer" in page
+    assert f"<b>{of_integers:.4f}</b> <span>metrics.py:likelihood</span>" in page
+    assert f"<dt>float</dt><dd>{fidelity['float_accuracy']:.4f}</dd>" in page
+    assert "first 20 test samples of masks.npz" in page
 
 
 def test_without_an_accuracy_the_report_compares_pixels_and_speaks_of_no_class(build, expected):
@@ -138,7 +139,7 @@ def test_without_an_accuracy_the_report_compares_pixels_and_speaks_of_no_class(b
     terminal = Console(file=io.StringIO(), width=300)
     print_summary(report, terminal)
     page = re.sub(
-        r"<style>.*?</style>|<[^>]*>", " ", (build / "report.html").read_text(), flags=re.S
+        r"<(style|script)\b.*?</\1>|<[^>]*>", " ", (build / "report.html").read_text(), flags=re.S
     )
     for text in (terminal.file.getvalue(), page):
         assert f"the same channel is the largest at {output['same_argmax_share']:.2%}" in text

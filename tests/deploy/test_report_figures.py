@@ -16,7 +16,7 @@ from deploy.design.compilation import CompileOptions
 from toolchain.errors import ModelFileError
 from toolchain.files.checkpoint import Checkpoint, save_checkpoint
 
-OTHERS = "sensitivity, alignment_trade"
+OTHERS = "sensitivity, alignment_trade, suggestions"
 
 
 def peak(logits, labels):

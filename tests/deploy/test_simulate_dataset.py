@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from builders import connect, network_of, spiking
 
+from deploy.build import line_journal as journal_module
 from deploy.dataset_run import cluster as simulation_cluster
-from deploy.dataset_run import journal as journal_module
 from deploy.dataset_run.cluster import Cluster
 from deploy.dataset_run.journal import Journal, describe_run
 from deploy.dataset_run.simulate_dataset import (
@@ -264,7 +264,7 @@ def test_a_resumed_run_that_cannot_begin_keeps_the_chunks(
     def fail(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(journal_module, "_chunk_line", fail)
+    monkeypatch.setattr(journal_module, "_line", fail)
     with pytest.raises(KeyboardInterrupt):
         journal.write(1, ChunkSimulator(network=network)(pixels[:2]))
     journal.close(finished=False)

@@ -2,37 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import pty
-import re
-import subprocess
 from collections import Counter
 
 import pytest
-from installed_command import COMMAND
+from installed_command import in_terminal
 
 from deploy.build.load import load_report
 from deploy.report.markup import number
 from deploy.report.pipeline_tables import IN_SUMMARY, comparison_table, stages_table
-
-
-def in_terminal(columns, *arguments):
-    """Output of the installed command in a terminal of a width, without styles."""
-    ours, its = pty.openpty()
-    environment = {**os.environ, "COLUMNS": str(columns), "NO_COLOR": "1", "TERM": "xterm"}
-    process = subprocess.Popen(
-        [COMMAND, *map(str, arguments)], stdout=its, stderr=its, stdin=subprocess.DEVNULL, env=environment
-    )  # fmt: skip
-    os.close(its)
-    output = b""
-    try:
-        while block := os.read(ours, 1 << 16):
-            output += block
-    except OSError:  # the end of a terminal's output
-        pass
-    os.close(ours)
-    assert process.wait() == 0
-    return re.sub(r"\x1b\[[0-9;]*m", "", output.decode()).replace("\r", "")
 
 
 def cells(table):

@@ -22,7 +22,7 @@ from hw_models.multicore.pipeline.initiation_interval import (
 from hw_models.multicore.pipeline.pipeline import AlignmentBuffer, Pipeline, pipeline_of
 from hw_models.multicore.pipeline.pipeline_ticks import ACTIVITIES, schedule_pipeline
 from hw_models.multicore.pipeline.provisioning import Provisioning, uniform_provisioning
-from toolchain.errors import MappingError
+from toolchain.errors import OptionError
 from toolchain.networks.integer_network import IntegerNetwork
 
 
@@ -269,7 +269,7 @@ def test_a_short_skip_edge_limits_a_residual_join():
 
 def test_a_buffer_without_slots_is_refused():
     provisioning = Provisioning(slots={("conv1", "conv2"): 0})
-    with pytest.raises(MappingError) as refusal:
+    with pytest.raises(OptionError) as refusal:
         pipeline_of(IntegerNetwork.build([], []), provisioning, link_ticks=1)
     assert str(refusal.value) == (
         "the alignment buffer conv1 -> conv2 must have at least 1 slot, not 0"
@@ -298,6 +298,6 @@ def test_replicas_that_cannot_be_are_refused(replicas, complaint):
         connect("layer0", "logits", dense([[1]])),
     )
     provisioning = replace(uniform_provisioning(chain, 3), replicas=replicas)
-    with pytest.raises(MappingError) as refusal:
+    with pytest.raises(OptionError) as refusal:
         pipeline_of(chain, provisioning, 1)
     assert str(refusal.value) == complaint

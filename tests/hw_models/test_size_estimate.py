@@ -16,7 +16,7 @@ from deploy.design.compilation import CompileOptions
 from hw_models.multicore.mapping.mapping import map_network
 from hw_models.multicore.mapping.size_estimate import check_size
 from hw_models.multicore.pipeline.provisioning import uniform_provisioning
-from toolchain.errors import MappingError
+from toolchain.errors import MappingError, OptionError
 from toolchain.files.checkpoint import Checkpoint, load_structure, save_checkpoint
 from toolchain.networks.linear_maps import AveragePool, Convolution, Dense, Scale
 from toolchain.passes import lower_to_integers
@@ -112,7 +112,7 @@ def test_a_run_of_too_many_samples_is_refused_with_the_most_that_can_be_shown(tm
         "that a report shows; use at most 50,000 samples: steady figures do not depend on them"
     )
     options = CompileOptions(samples=10**9)
-    with pytest.raises(MappingError, match=message):
+    with pytest.raises(OptionError, match=message):
         compile_model(model, tmp_path / "build", options)
 
 

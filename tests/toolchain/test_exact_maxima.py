@@ -194,6 +194,8 @@ def test_a_cap_and_uniform_timesteps_keep_the_maximum():
         chosen_graph(graph, PassOptions(max_timesteps=4)),
         averaged(graph, 4),
         scale_timesteps(graph, 2),
+        chosen_graph(graph, PassOptions(timesteps={"counts": 5})),
+        chosen_graph(graph, PassOptions(timesteps={"rows": 7})),
     ):
         verify_layer_graph(changed)
         counts = run_exact(lower_to_integers(changed, LOIHI), random_pixels()).counts

@@ -44,9 +44,11 @@ class FileKind:
 MODEL_FILE = FileKind("a model file", _TORCH_MARKS)
 TRAINING_STATE = FileKind("a training state", _TORCH_MARKS)
 SIMULATION_JOURNAL = FileKind("the state of a simulation", (b"qac-deploy simulation",))
+EXPLORATION_JOURNAL = FileKind("the state of an exploration", (b"qac-deploy exploration",))
 HDF5_FILE = FileKind("an HDF5 file", (b"\x89HDF\r\n\x1a\n",))
 PNG_FILE = FileKind("a PNG picture", (b"\x89PNG\r\n\x1a\n",))
 SVG_FILE = FileKind("an SVG picture", (b"<!DOCTYPE svg",))
+REPORT_PAGE = FileKind("a page of ours", (b"<!doctype html>", b"Content-Security-Policy"))
 ANY_FILE = FileKind("a file")
 
 

@@ -19,7 +19,11 @@ from toolchain.networks.integer_network import (
 )
 from toolchain.networks.layer_graph import AlignmentMethod, LayerGraph, verify_layer_graph
 from toolchain.passes.align_edges import align_edges, align_population
-from toolchain.passes.change_timesteps import cap_timesteps
+from toolchain.passes.change_timesteps import (
+    cap_timesteps,
+    set_timesteps,
+    use_uniform_timesteps,
+)
 from toolchain.passes.fold_source_scales import fold_source_scales
 from toolchain.passes.merge_linear_maps import merge_linear_maps
 from toolchain.passes.quantize_to_integers import quantize_to_integers
@@ -33,11 +37,15 @@ class PassOptions:
 
     Attributes:
         max_timesteps: cap on every T_l. None keeps the trained ones.
+        uniform_timesteps: one T for all spiking populations, after the cap. None keeps theirs.
+        timesteps: T of single spiking populations, by name, after the other two.
         alignment: alignment of every edge. None keeps the model's own.
         alignments: alignment of the edges into single populations, by name.
     """
 
     max_timesteps: int | None = None
+    uniform_timesteps: int | None = None
+    timesteps: Mapping[str, int] = field(default_factory=dict)
     alignment: AlignmentMethod | None = None
     alignments: Mapping[str, AlignmentMethod] = field(default_factory=dict)
 
@@ -46,6 +54,10 @@ def float_passes(options: PassOptions) -> Iterator[FloatPass]:
     """The passes that change what the float network computes, in order."""
     if options.max_timesteps is not None:
         yield partial(cap_timesteps, most=options.max_timesteps)
+    if options.uniform_timesteps is not None:
+        yield partial(use_uniform_timesteps, timesteps=options.uniform_timesteps)
+    if options.timesteps:
+        yield partial(set_timesteps, timesteps=options.timesteps)
     if options.alignment is not None:
         yield partial(align_edges, method=options.alignment)
     for name, method in options.alignments.items():

@@ -27,7 +27,8 @@ _README = """\
 
 Needs Python 3.10 with lava-nc 0.10.0, nothing else. `python -I run.py --help` describes the two files.
 `processes.py` has the Lava processes and their models, `network.py` builds and connects them, and
-`linear_maps.py` has the arithmetic of a synapse. `placement.py` runs Lava's processes in a few processes of
+`linear_maps.py` has the arithmetic of a synapse. `probes.py` has populations that record chosen neurons,
+for `--probe`. `placement.py` runs Lava's processes in a few processes of
 the operating system, and `progress.py` detects a run that hangs. `network.json` and `weights.npz` are the
 network.
 

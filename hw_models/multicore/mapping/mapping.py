@@ -245,8 +245,9 @@ def map_network(
     """Partition a network and place its tiles in the order of ``placement.ORDERS`` with least traffic.
 
     Raises:
-        MappingError: the provisioning is refused by ``check_provisioning``, or the network does not fit;
-            the message says which limit, by how much, and what would fit.
+        OptionError: the provisioning is refused by ``check_provisioning``.
+        MappingError: the network does not fit; the message says which limit, by how much, and what would
+            fit.
     """
     check_provisioning(network, provisioning)
     parts = partition(network, target, provisioning)

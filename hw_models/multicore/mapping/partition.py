@@ -55,7 +55,7 @@ def partition(
     context = NetworkOnTarget(network, target, provisioning)
     grids = all_grids(context)
     if sum(context.num_cores(grids).values()) > target.num_cores:
-        raise MappingError(_too_many_cores(context, grids))
+        raise _too_many_cores(context, grids)
     return [
         (grids[p.name], core_uses(context, p, grids[p.name], grids))
         for p in network.populations
@@ -129,20 +129,23 @@ def total_cores(context: NetworkOnTarget, grids: Mapping[str, TileGrid]) -> int:
     return sum(context.num_cores(grids).values())
 
 
-def _too_many_cores(context: NetworkOnTarget, grids: Mapping[str, TileGrid]) -> str:
-    """A message: how many cores are missing, what takes most of them, and what would fit."""
+def _too_many_cores(context: NetworkOnTarget, grids: Mapping[str, TileGrid]) -> MappingError:
+    """An error that says how many cores are missing, what takes most of them, and what would fit."""
     target, num_cores = context.target, context.num_cores(grids)
     needed = total_cores(context, grids)
     largest = sorted(grids, key=lambda name: -num_cores[name])[:3]
     shares = ", ".join(f"{name} {num_cores[name]:,}" for name in largest)
     use = highest_use(context, context.network[largest[0]], grids[largest[0]], grids)
     limit = fullest_limit(target, [use])
-    message = (
-        f"the network needs {needed:,} cores, {missing_cores(target, needed)} (most: {shares}; "
-        f"{largest[0]} fills the {CORE_LIMITS[limit].label} of its cores); "
-    )
+    label = CORE_LIMITS[limit].label
+    size = f"the network needs {needed:,} cores, {missing_cores(target, needed)}"
     remedy = CORE_LIMITS[limit].remedy if limit == "threshold_profiles" else None
-    return message + what_would_fit(context, needed, remedy)
+    remedy = what_would_fit(context, needed, remedy)
+    return MappingError(
+        f"{size} (most: {shares}; {largest[0]} fills the {label} of its cores); {remedy}",
+        num_cores,
+        f"{label} fill the cores of {largest[0]}. Most cores: {shares}. {remedy[0].upper()}{remedy[1:]}",
+    )
 
 
 def missing_cores(target: TargetDescription, needed: int) -> str:

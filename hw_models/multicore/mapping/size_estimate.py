@@ -74,7 +74,8 @@ def check_size(
     network = _of_shapes(graph, _seen)
     provisioning = uniform_provisioning(network, slots, replicas)
     context = NetworkOnTarget(network, target, provisioning, FEWEST_WEIGHT_BITS)
-    fewest = total_cores(context, all_grids(context))
+    num_cores = context.num_cores(all_grids(context))
+    fewest = sum(num_cores.values())
     if fewest <= target.num_cores:
         return
     most = NetworkOnTarget(
@@ -82,7 +83,9 @@ def check_size(
     )
     remedy = what_would_fit(most, total_cores(most, all_grids(most)))
     raise MappingError(
-        f"the network needs at least {fewest:,} cores, {missing_cores(target, fewest)}; {remedy}"
+        f"the network needs at least {fewest:,} cores, {missing_cores(target, fewest)}; {remedy}",
+        num_cores,
+        remedy,
     )
 
 

@@ -13,11 +13,12 @@ a cycle of (T_p + T_q + 2 link_ticks) / D. Joins and forks make longer ones.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import reduce
 from itertools import pairwise
 from math import ceil
+from typing import Any
 
 from hw_models.multicore.pipeline.pipeline import AlignmentBuffer, Pipeline
 
@@ -54,10 +55,19 @@ class InitiationInterval:
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """One change to the pipeline and the interval it would give."""
+    """One change to the pipeline and the interval it would give.
+
+    Attributes:
+        slots: D of the changed buffers, for all replicas of the target together.
+        windows: T of the changed populations.
+        replicas: R of the changed populations.
+    """
 
     description: str
     ticks: Fraction
+    slots: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    windows: Mapping[str, int] = field(default_factory=dict)
+    replicas: Mapping[str, int] = field(default_factory=dict)
 
 
 def initiation_interval(pipeline: Pipeline) -> InitiationInterval:
@@ -104,28 +114,31 @@ def single_changes(pipeline: Pipeline) -> list[Change]:
     """
     limit = initiation_interval(pipeline)
     critical = [name for name in pipeline.windows if name in limit.populations]
-    changed: list[tuple[str, Pipeline]] = []
+    changed: list[Change] = []
+
+    def add(description: str, other: Pipeline, **parts: Any) -> None:
+        ticks = initiation_interval(other).ticks
+        changed.append(Change(description=description, ticks=ticks, **parts))
+
     for buffer in dict.fromkeys(limit.buffers):
         count = pipeline.num_replicas(buffer.target)
         wider = replace(buffer, slots=buffer.slots + count)
         buffers = tuple(wider if b == buffer else b for b in pipeline.buffers)
         where = f"{buffer}" if count == 1 else f"{buffer} for each replica"
         description = f"one more slot on {where} (D = {wider.slots})"
-        changed.append((description, replace(pipeline, buffers=buffers)))
+        add(description, replace(pipeline, buffers=buffers), slots={wider.edge: wider.slots})
     for group in dict.fromkeys(_equal_windows(pipeline, name) for name in critical):
         if (steps := pipeline.windows[group[0]] - 1) > 0:
             who = group[0] if len(group) == 1 else f"{group[0]} and its max pooling"
             shorter = reduce(_one_step_less, group, pipeline)
-            changed.append((f"one timestep less in {who} (T = {steps})", shorter))
+            windows = dict.fromkeys(group, steps)
+            add(f"one timestep less in {who} (T = {steps})", shorter, windows=windows)
     for name in critical:
         if pipeline.incoming(name):
-            description = f"one more replica of {name} (R = {pipeline.num_replicas(name) + 1})"
-            changed.append((description, _one_replica_more(pipeline, name)))
-    changes = [
-        Change(description=description, ticks=initiation_interval(other).ticks)
-        for description, other in changed
-    ]
-    return sorted(changes, key=lambda change: change.ticks)
+            count = pipeline.num_replicas(name) + 1
+            description = f"one more replica of {name} (R = {count})"
+            add(description, _one_replica_more(pipeline, name), replicas={name: count})
+    return sorted(changed, key=lambda change: change.ticks)
 
 
 def _share_of_window(pipeline: Pipeline, name: str) -> Fraction:

@@ -108,7 +108,7 @@ def pipeline_of(network: IntegerNetwork, provisioning: Provisioning, link_ticks:
     """The pipeline of a network.
 
     Raises:
-        MappingError: ``check_provisioning`` refuses the provisioning.
+        OptionError: ``check_provisioning`` refuses the provisioning.
     """
     check_provisioning(network, provisioning)
     buffers = tuple(

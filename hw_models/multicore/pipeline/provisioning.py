@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from toolchain.errors import MappingError
+from toolchain.errors import OptionError
 from toolchain.networks.integer_network import IntegerInput, IntegerNetwork
 
 BufferSlots: TypeAlias = Mapping[tuple[str, str], int]
@@ -62,26 +62,26 @@ def check_provisioning(network: IntegerNetwork, provisioning: Provisioning) -> N
     """Refuse a provisioning with which a network has no pipeline.
 
     Raises:
-        MappingError: a buffer has no slot, the replicas of its target would have different numbers of
+        OptionError: a buffer has no slot, the replicas of its target would have different numbers of
             slots, or a replicated population is not on the chip.
     """
     on_chip = [p.name for p in network.populations if not isinstance(p, IntegerInput)]
     for name, count in provisioning.replicas.items():
         if name not in on_chip:
-            raise MappingError(
+            raise OptionError(
                 f"'{name}' cannot be replicated, it is not a population on the chip; these are: "
                 f"{', '.join(on_chip)}"
             )
         if count < 1:
-            raise MappingError(f"'{name}' must have at least 1 replica, not {count}")
+            raise OptionError(f"'{name}' must have at least 1 replica, not {count}")
     for (source, target), slots in provisioning.slots.items():
         count = provisioning.num_replicas(target)
         if slots < 1:
-            raise MappingError(
+            raise OptionError(
                 f"the alignment buffer {source} -> {target} must have at least 1 slot, not {slots}"
             )
         if slots % count:
-            raise MappingError(
+            raise OptionError(
                 f"the alignment buffer {source} -> {target} must have as many slots for each of the "
                 f"{count} replicas of '{target}': a multiple of {count}, not {slots}"
             )

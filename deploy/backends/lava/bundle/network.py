@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from linear_maps import with_matrices
+from probes import ProbedReadoutPopulation, ProbedSpikingPopulation
 from processes import InputPopulation, ReadoutPopulation, SpikingPopulation, Synapse
 
 
@@ -25,12 +26,13 @@ def process_names(document):
     return populations + synapses
 
 
-def build_network(document, arrays, pixels, progress):
+def build_network(document, arrays, pixels, progress, probes):
     """One process for each population and each synapse, connected.
 
     Args:
         pixels: integers of shape (samples, channels, height, width).
         progress: a `Progress` whose rows are those of `process_names`.
+        probes: neurons to record, by name of their population.
 
     Returns:
         Populations by name, and synapses by (source, target).
@@ -38,7 +40,13 @@ def build_network(document, arrays, pixels, progress):
     records = {record["name"]: record for record in document["populations"]}
     populations = {
         name: build_population(
-            record, document["synapses"], arrays, pixels, progress=progress, row=row
+            record,
+            document["synapses"],
+            arrays,
+            pixels,
+            probes.get(name),
+            progress=progress,
+            row=row,
         )
         for row, (name, record) in enumerate(records.items())
     }
@@ -61,8 +69,12 @@ def build_network(document, arrays, pixels, progress):
     return populations, synapses
 
 
-def build_population(record, synapses, arrays, pixels, **params):
-    """The process of one population; its name lists the population's cores on the chip."""
+def build_population(record, synapses, arrays, pixels, probed, **params):
+    """The process of one population; its name lists the population's cores on the chip.
+
+    Args:
+        probed: neurons to record, or None.
+    """
     cores = ", ".join(str(core) for core in record["cores"])
     params |= {
         "name": f"{record['name']} (cores {cores})" if cores else record["name"],
@@ -78,9 +90,11 @@ def build_population(record, synapses, arrays, pixels, **params):
         "num_samples": len(pixels),
         "bias": arrays[record["bias"]],
     }
+    if probed is not None:
+        params["probed"] = probed
     if record["kind"] == "readout":
-        return ReadoutPopulation(**params)
-    return SpikingPopulation(
+        return (ReadoutPopulation if probed is None else ProbedReadoutPopulation)(**params)
+    return (SpikingPopulation if probed is None else ProbedSpikingPopulation)(
         threshold=arrays[record["threshold"]],
         initial_potential=arrays[record["initial_potential"]],
         **params,

@@ -7,6 +7,11 @@
 NAME it holds ``NAME/step_ticks`` (samples, T) and ``NAME/stalls`` (replicas; ticks busy, starved, blocked,
 drained); for spiking ones also ``NAME/counts`` (samples, channels, height, width) and ``NAME/trains``
 (samples, T, channels, height, width).
+
+With ``--probe=POPULATION:0,2,5`` it also holds, for these neurons of a spiking population or of the readout,
+numbered in the order of its feature map, ``POPULATION/currents`` (samples, T, neurons), the input of each
+step with the bias, and ``POPULATION/potentials``, the membrane potential after each step.
+
 Needs Python 3.10 with lava-nc 0.10.0.
 """
 
@@ -19,6 +24,7 @@ import tempfile
 import threading
 import traceback
 from contextlib import contextmanager, suppress
+from math import prod
 from multiprocessing import connection
 from pathlib import Path
 from zipfile import BadZipFile
@@ -52,8 +58,9 @@ def main():
     try:
         document, arrays = load_bundle(arguments.network)
         pixels = load_pixels(arguments.samples, document)
+        probes = find_probes(arguments.probe, document)
         share_processes(arguments.processes)
-        result = run(document, arrays, pixels, arguments.ticks, arguments.patience)
+        result = run(document, arrays, pixels, probes, arguments.ticks, arguments.patience)
         save_whole(arguments.out, result)
     except (OSError, RunError) as error:
         sys.exit(f"error: {error}")
@@ -85,6 +92,13 @@ def parse_arguments():
         help="seconds without any tick after which the run counts as hung (default: %(default)g)",
     )
     parser.add_argument(
+        "--probe",
+        action="append",
+        default=[],
+        metavar="POPULATION:NEURONS",
+        help="record the potential of some neurons in every step, such as --probe=conv1:0,2,5",
+    )
+    parser.add_argument(
         "--end-with-input",
         action="store_true",
         help="end when standard input ends: then this program ends with the one that started it and holds "
@@ -114,10 +128,33 @@ def load_pixels(path, document):
     return pixels.astype(np.int32)
 
 
-def run(document, arrays, pixels, num_ticks, patience_s):
+def find_probes(requests, document):
+    """Neurons to record, by name of their population, checked against the network."""
+    neurons_of = {
+        p["name"]: prod(p["shape"]) for p in document["populations"] if p["kind"] != "input"
+    }
+    probes = {}
+    for request in requests:
+        name, _, text = request.rpartition(":")
+        if name not in neurons_of:
+            raise RunError(
+                f"--probe {request}: must be POPULATION:0,2,5 with one of {', '.join(neurons_of)}"
+            )
+        try:
+            probes[name] = [int(number) for number in text.split(",")]
+        except ValueError as error:
+            raise RunError(
+                f"--probe {request}: the neurons must be numbers such as 0,2,5"
+            ) from error
+        if not all(0 <= number < neurons_of[name] for number in probes[name]):
+            raise RunError(f"--probe {request}: the neurons must be 0 to {neurons_of[name] - 1}")
+    return probes
+
+
+def run(document, arrays, pixels, probes, num_ticks, patience_s):
     """Run all samples through the network for a number of ticks; returns the arrays of the result."""
     progress = Progress(process_names(document))
-    populations, synapses = build_network(document, arrays, pixels, progress)
+    populations, synapses = build_network(document, arrays, pixels, progress, probes)
     process = next(iter(populations.values()))  # Lava finds the others through their connections
     finished, all_ticks_done = threading.Event(), threading.Event()
     with no_survivors():
@@ -134,7 +171,7 @@ def run(document, arrays, pixels, num_ticks, patience_s):
             print(f"tick {min(tick + chunk, num_ticks)} of {num_ticks}", flush=True)
         all_ticks_done.set()
         shortage = find_shortage(populations, synapses)
-        result = None if shortage else collect(document, populations)
+        result = None if shortage else collect(document, populations, probes)
         finished.set()
         process.stop()
     if shortage:
@@ -204,7 +241,7 @@ def find_shortage(populations, synapses):
     return f"finished: {', '.join(unfinished)}; slots taken: {', '.join(taken)}"
 
 
-def collect(document, populations):
+def collect(document, populations, probes):
     """The records of all populations, as named arrays."""
     result = {}
     for record in document["populations"]:
@@ -218,6 +255,9 @@ def collect(document, populations):
             trains = trains.reshape(*trains.shape[:2], *record["shape"])
             result[f"{name}/trains"] = trains
             result[f"{name}/counts"] = trains.sum(axis=1, dtype=np.int64)
+        if name in probes:
+            result[f"{name}/currents"] = fetch(population.probed_currents)
+            result[f"{name}/potentials"] = fetch(population.probed_potentials)
     return result
 
 

@@ -1,28 +1,24 @@
-"""Sections of the HTML report on the hardware: cores, and the figures behind the estimates."""
+"""Views of the hardware: cores, and the figures behind the estimates."""
 
 from __future__ import annotations
 
-from deploy.report.html_pipeline import measured, profiles
 from deploy.report.markup import (
     NOTHING,
     Markup,
-    details,
     element,
+    fragment,
     per_cent,
     scrolling,
-    section,
 )
+from deploy.report.page.pipeline_views import measured, profiles
+from deploy.report.page.view import View
 from deploy.report.pipeline_tables import cores_table, sensitivity_table, sources_table
 from deploy.report.records import Report
 
 
 def cores(report: Report) -> Markup:
     mapping = report["mapping"]
-    return section(
-        "mapping",
-        "Cores",
-        "exact",
-        "as mapped",
+    return fragment(
         element(
             "p",
             f"{mapping['num_cores']:,} of {mapping['available_cores']:,} cores, on {mapping['num_chips']} "
@@ -39,11 +35,7 @@ def cores(report: Report) -> Markup:
 def sensitivity(report: Report) -> Markup:
     if not report["sensitivity"]:
         return NOTHING
-    return section(
-        "sensitivity",
-        "If an assumed figure were wrong",
-        "estimate",
-        measured(report),
+    return fragment(
         element(
             "p",
             "Each assumed figure of the target is halved and doubled, one at a time, and the network is "
@@ -56,22 +48,30 @@ def sensitivity(report: Report) -> Markup:
 
 
 def sources(report: Report) -> Markup:
-    return section(
-        "sources",
-        "What is exact, what is an estimate",
-        None,
-        None,
+    return fragment(
         element(
             "p",
             "Spike counts, spike trains, logits, ticks, stalls and the PE array's cycles are exact and "
             "equal in every engine. Seconds and joules are estimates; so is whatever rests on a figure "
             "marked assumed.",
         ),
-        details(
-            f"All {len(report['provenance'])} hardware figures and their sources",
-            sources_table(report).for_page(),
-        ),
+        element("h3", f"All {len(report['provenance'])} hardware figures and their sources"),
+        scrolling(sources_table(report).for_page()),
     )
 
 
-SECTIONS = (cores, sensitivity, sources)
+CORES = View(
+    id="mapping",
+    title="Cores",
+    standing="exact",
+    basis=lambda report: "as mapped",
+    render=cores,
+)
+SENSITIVITY = View(
+    id="sensitivity",
+    title="If an assumed figure were wrong",
+    standing="estimate",
+    basis=measured,
+    render=sensitivity,
+)
+SOURCES = View(id="sources", title="What is exact, what is an estimate", render=sources)

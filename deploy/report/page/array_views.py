@@ -1,8 +1,7 @@
-"""Section of the HTML report that compares the pipeline with the PE array."""
+"""View that compares the pipeline with the PE array."""
 
 from __future__ import annotations
 
-from deploy.report import svg_figures
 from deploy.report.array_findings import findings, headline, refusal_line, silicon
 from deploy.report.array_tables import (
     energy_table,
@@ -12,8 +11,10 @@ from deploy.report.array_tables import (
     stalls_shown,
     waits_table,
 )
-from deploy.report.html_pipeline import measured
-from deploy.report.markup import NOTHING, Markup, details, element, join, scrolling, section
+from deploy.report.markup import NOTHING, Markup, details, element, fragment, join, scrolling
+from deploy.report.page import bars
+from deploy.report.page.pipeline_views import measured
+from deploy.report.page.view import View
 from deploy.report.pipeline_tables import comparison_table
 from deploy.report.records import ArrayRecord, Report
 
@@ -22,11 +23,7 @@ def comparison(report: Report) -> Markup:
     rows, refusal = report["comparison"], refusal_line(report["pe_array"])
     if not rows and refusal is None:
         return NOTHING
-    return section(
-        "comparison",
-        "Pipeline compared with the PE array",
-        "estimate",
-        f"pipeline: {measured(report)}; array: one sample at a time",
+    return fragment(
         element(
             "p",
             "Both compute the same integers, logits included. Cycles, stalls and traffic of "
@@ -56,7 +53,7 @@ def _array(report: Report) -> list[Markup]:
         *(element("p", sentence) for sentence in findings(on_array)),
         element("h3", "Cycles per sample"),
         legend,
-        scrolling(svg_figures.cycle_bars(on_array)),
+        bars.cycle_bars(on_array),
         *([_skipping(on_array)] if on_array["skipping_samples"] else []),
         element("p", silicon(on_array), class_="quiet"),
         details("Cycles of each mode by cause", waits_table(on_array).for_page()),
@@ -86,4 +83,10 @@ def _skipping(on_array: ArrayRecord) -> Markup:
     )
 
 
-SECTIONS = (comparison,)
+COMPARISON = View(
+    id="comparison",
+    title="Pipeline compared with the PE array",
+    standing="estimate",
+    basis=lambda report: f"pipeline: {measured(report)}; array: one sample at a time",
+    render=comparison,
+)

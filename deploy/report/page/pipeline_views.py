@@ -1,21 +1,21 @@
-"""Sections of the HTML report on the pipeline: its limit, its stalls, its time, and better designs."""
+"""Views of the pipeline: its limit, its stalls, its time, and better designs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from deploy.report import svg_figures
 from deploy.report.markup import (
     NOTHING,
     Markup,
     details,
     element,
+    fragment,
     number,
     per_cent,
     scrolling,
-    section,
 )
-from deploy.report.max_pooling import max_pooling_sentence
+from deploy.report.page import bars
+from deploy.report.page.view import View
 from deploy.report.pipeline_tables import (
     alignments_table,
     causes_table,
@@ -45,11 +45,7 @@ _TIME_MEANING = {
 
 def limit(report: Report) -> Markup:
     pipeline = report["pipeline"]
-    return section(
-        "limit",
-        "What limits the pipeline",
-        "exact",
-        "steady state",
+    return fragment(
         element("p", f"{pipeline['explanation']}.", class_="callout"),
         element(
             "p",
@@ -66,11 +62,7 @@ def limit(report: Report) -> Markup:
 def designs(report: Report) -> Markup:
     if not report["design_points"]:
         return NOTHING
-    return section(
-        "designs",
-        "What each step of the search brought",
-        "ticks exact, times and energies estimated",
-        measured(report),
+    return fragment(
         element(
             "p",
             f"Objective: {report['options']['optimize']}. {_tuning(report)}"
@@ -84,31 +76,9 @@ def designs(report: Report) -> Markup:
     )
 
 
-def graph(report: Report) -> Markup:
-    cost = max_pooling_sentence(report)
-    return section(
-        "graph",
-        "Layer graph",
-        "exact",
-        "as mapped",
-        element(
-            "p",
-            "Each square is one timestep. An edge shows its linear map and the slots D of its alignment "
-            "buffer. Heavy outlines and edges mark the cycle that sets the interval.",
-            class_="quiet",
-        ),
-        scrolling(svg_figures.layer_graph(report)),
-        NOTHING if cost is None else element("p", f"{cost[0].upper()}{cost[1:]}."),
-    )
-
-
 def stalls(report: Report) -> Markup:
     ticks = report["pipeline"]["link_ticks"]
-    return section(
-        "stalls",
-        "Where the ticks go",
-        "exact",
-        run_shown(report),
+    return fragment(
         element(
             "p",
             f"A stage is a population, or one replica of it: NAME#r works on samples r, r + R, and so on. A "
@@ -117,7 +87,7 @@ def stalls(report: Report) -> Markup:
             class_="quiet",
         ),
         _legend(_ACTIVITY_MEANING),
-        scrolling(svg_figures.stall_bars(report)),
+        bars.stall_bars(report),
         details(
             "Stage by stage, with the stalls of the steady state", stages_table(report).for_page()
         ),
@@ -131,17 +101,13 @@ def times(report: Report) -> Markup:
     for profile, cost in report["costs"].items():
         parts += [
             element("h3", f"{profile}: {number(cost['interval_s'] * 1e6)} µs per sample"),
-            scrolling(svg_figures.time_bars(cost["times"])),
+            bars.time_bars(cost["times"]),
             element("p", _without_barrier(cost, report["asynchronous"][profile])),
             details("Who sets the pace", pace_table(cost).for_page()),
         ]
     if not parts:
         return NOTHING
-    return section(
-        "times",
-        "Where the time goes",
-        "estimate",
-        measured(report),
+    return fragment(
         element(
             "p",
             "A tick lasts as long as its slowest core, then the barrier. Each bar is the mean over a "
@@ -155,29 +121,9 @@ def times(report: Report) -> Markup:
     )
 
 
-def timeline(report: Report) -> Markup:
-    return section(
-        "timeline",
-        "Timeline",
-        "exact",
-        run_shown(report),
-        element(
-            "p",
-            "Boxes are firing windows, with the number and the colour of their sample; thin bars are stalls. "
-            "The axis counts ticks. Point at a box or bar for details.",
-            class_="quiet",
-        ),
-        scrolling(svg_figures.timeline(report)),
-    )
-
-
 def paths(report: Report) -> Markup:
     """The chain of waits that ends in the first and in the last sample's logits."""
-    return section(
-        "paths",
-        "Critical paths",
-        "exact",
-        run_shown(report),
+    return fragment(
         element(
             "p",
             "The firing windows that the logits of a sample waited for, first to last. Shortening any other "
@@ -197,14 +143,7 @@ def paths(report: Report) -> Markup:
 def alignments(report: Report) -> Markup:
     if not report["alignment_trade"]:
         return NOTHING
-    samples = report["alignment_trade"][0]["samples"]
-    return section(
-        "alignment",
-        "Temporal alignments compared",
-        "exact",
-        f"steady state; accuracy on the first {samples} test samples"
-        if _has_accuracy(report)
-        else "steady state",
+    return fragment(
         element(
             "p",
             "The whole network with each method and the same buffers."
@@ -264,4 +203,38 @@ def _without_barrier(cost: CostRecord, without: AsynchronousRecord) -> str:
     )
 
 
-SECTIONS = (limit, designs, graph, stalls, timeline, times, paths, alignments)
+def _alignment_basis(report: Report) -> str:
+    samples = report["alignment_trade"][0]["samples"]
+    return (
+        f"steady state{f'; accuracy on the first {samples} test samples' * _has_accuracy(report)}"
+    )
+
+
+LIMIT = View(
+    id="limit",
+    title="What limits the pipeline",
+    standing="exact",
+    basis=lambda report: "steady state",
+    render=limit,
+)
+STALLS = View(
+    id="stalls", title="Where the ticks go", standing="exact", basis=run_shown, render=stalls
+)
+PATHS = View(id="paths", title="Critical paths", standing="exact", basis=run_shown, render=paths)
+TIMES = View(
+    id="times", title="Where the time goes", standing="estimate", basis=measured, render=times
+)
+DESIGNS = View(
+    id="designs",
+    title="What each step of the search brought",
+    standing="ticks exact, times and energies estimated",
+    basis=measured,
+    render=designs,
+)
+ALIGNMENTS = View(
+    id="alignment",
+    title="Temporal alignments compared",
+    standing="exact",
+    basis=_alignment_basis,
+    render=alignments,
+)

@@ -1,0 +1,1 @@
+"""Two builds side by side: a table of figures, their differences, and how these are shown."""

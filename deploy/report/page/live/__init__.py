@@ -1,0 +1,1 @@
+"""Views that a script makes interactive: each is a figure that is readable as it is."""
