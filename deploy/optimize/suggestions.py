@@ -183,7 +183,7 @@ def _of_tiles(
     """The populations that set the pace, on more cores."""
     costs = list(measurements.costs(design).values())
     for names, provisioning in finer_tiles(design, costs):
-        change = f"split {' and '.join(names)}, whose cores set the pace, over more cores"
+        change = f"split {' and '.join(names)}, whose cores make a tick long, over more cores"
         tile_work = dict(provisioning.tile_limits)
         yield _Candidate(change, replace(options, tile_work=tile_work), True)
         return

@@ -110,7 +110,7 @@ def test_the_first_screen_answers(report):
     assert "steady state, on the last 8 training images" in shown
     assert f"first result after {pipeline['first_latency_ticks']}, then one every 5.5" in shown
     assert f"{pipeline['stall_share']:.0%}".replace("%", " %") in shown
-    assert "The buffer stem → join sets the pace: join, stem, inner wait" in shown
+    assert "The buffer stem → join sets the ticks between results: join, stem, inner wait" in shown
 
 
 def test_the_first_screen_says_what_to_change_and_what_it_would_give(report):

@@ -234,8 +234,8 @@ def _pace(report: Report) -> str:
     who = ", ".join(waiting) if len(waiting) <= _NAMED else f"{len(waiting)} populations"
     more = f" and {len(others)} more" if others else ""
     return (
-        f"The buffer {source} → {target}{more} sets the pace: {who} wait for each other through its "
-        f"{slots[source, target]} slots."
+        f"The buffer {source} → {target}{more} sets the ticks between results: {who} wait for each other "
+        f"through its {slots[source, target]} slots."
     )
 
 
