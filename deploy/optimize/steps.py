@@ -86,7 +86,11 @@ def buffer_depths(search: Search, design: Design) -> Iterator[Candidate]:
     yield from _fitting(
         "one slot in every buffer",
         lambda: search.measurements.provisioned(
-            design, uniform_provisioning(design.network, 1, design.provisioning.replicas)
+            design,
+            replace(
+                uniform_provisioning(design.network, 1, design.provisioning.replicas),
+                tile_limits=design.provisioning.tile_limits,
+            ),
         ),
     )
     aim = max(ideal, Fraction(search.interval or 1))
@@ -179,7 +183,7 @@ def changed(search: Search, design: Design, options: CompileOptions) -> Design:
         MappingError: it does not fit the target.
     """
     graph, network = search.measurements.lowered(options)
-    provisioning = replace(design.provisioning, tile_limits={})
+    provisioning = replace(design.provisioning, tile_limits=dict(search.options.tile_work))
     if search.objective.sizes_buffers:
         pipeline = pipeline_of(network, provisioning, design.pipeline.link_ticks)
         ticks = max(ideal_interval_ticks(pipeline), Fraction(search.interval or 1))

@@ -76,7 +76,7 @@ class ParetoRecord(TypedDict):
 
 @dataclass(frozen=True, kw_only=True)
 class _Column:
-    """The values of one measure, one per design; None where a design has none."""
+    """The values of one measure, one per design; None if it was not measured."""
 
     label: str
     higher_is_better: bool

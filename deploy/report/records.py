@@ -171,7 +171,7 @@ class TriedRecord(TypedDict):
 
 
 class RefusalRecord(TypedDict):
-    """A network that does not fit its target; cores are None where not their number is the limit."""
+    """A network that does not fit its target; ``needed_cores`` is None if something else is the limit."""
 
     model: ModelRecord
     target: TargetRecord

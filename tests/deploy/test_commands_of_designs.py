@@ -125,6 +125,19 @@ def test_the_designs_of_a_search_are_made_again_by_their_options(objective):
     assert rebuilt.provisioning == best.provisioning
 
 
+@pytest.mark.parametrize("objective", ["cores", "latency"])
+def test_a_search_keeps_the_work_per_core_that_the_user_chose(objective):
+    """It changes the integers and the buffers, but not what the user decided of the tiles."""
+    model = random_residual_network(14)
+    target = small_target(core={"compartments": 160}, chips={"count": 20})
+    dataset = own_dataset(model, target, 14)
+    chosen = CompileOptions(optimize=objective, accuracy_budget=100, tile_work={"join": 2_000})
+    known = Measurements(model=model, target=target, dataset=dataset, on_stage=lambda stage: None)
+    best, points = optimize_design(build_design(model, target, chosen), known)
+    assert [p.verdict for p in points].count("kept") > 1
+    assert best.provisioning.tile_limits["join"] == 2_000
+
+
 @pytest.fixture(scope="module")
 def report(compiled):
     process, build = compiled

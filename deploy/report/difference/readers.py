@@ -20,7 +20,7 @@ from deploy.report.records import (
 )
 
 Value: TypeAlias = "float | str | None"
-"""Of a figure; None where a build has none."""
+"""The value of a figure; None if a build does not have it."""
 
 
 def itself(report: Report) -> dict[str, Report]:

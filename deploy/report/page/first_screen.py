@@ -55,7 +55,7 @@ def answer(
     """A card that answers one question.
 
     Args:
-        standing: ``exact`` or ``estimate``; None where the card has no figure.
+        standing: ``exact`` or ``estimate``; None if the card has no figure.
         basis: what its figures describe.
         kind: class that places the card in the grid.
     """
