@@ -122,6 +122,11 @@ def _image(input_shape: Shape, max_value: int) -> InputPopulation:
     )
 
 
+def as_network_input(values: Tensor, normalization: Normalization | None) -> Tensor:
+    """Take ``pixels / max_value``, float64 of shape ``(B, C, H, W)``, to the input of a network."""
+    return _normalizing(normalization, values.shape[1])(values)
+
+
 def _normalizing(
     normalization: Normalization | None, channels: int
 ) -> Callable[[torch.Tensor], torch.Tensor]:
