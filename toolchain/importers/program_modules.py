@@ -46,7 +46,7 @@ def module_of(program: ExportedProgram) -> fx.GraphModule:
         unlifted: Any = program.module(check_guards=False)
     graph = fx.Graph()
     copied: dict[fx.Node, Any] = {}
-    returned = graph.graph_copy(unlifted.graph, copied)
+    returned: Any = graph.graph_copy(unlifted.graph, copied)
     structure = program.call_spec.out_spec
     assert structure is not None
     graph.output(pytree.tree_unflatten(list(returned), structure))
@@ -123,9 +123,10 @@ def _release_batch(graph: fx.Graph, size: int) -> None:
         if operation_name(node.target) == "expand":
             if len(shape) == given.ndim and given.shape[0] == shape[0] == size:
                 node.args = (node.args[0], [-1, *shape[1:]], *node.args[2:])
-        elif shape and given.ndim and shape[0] != -1 and shape[0] % size == 0:
-            if given.shape[0] % size == 0:
-                node.args = (node.args[0], [-1, *map(int, result.shape[1:])], *node.args[2:])
+            continue
+        sizes = (shape[0], given.shape[0]) if shape and given.ndim else (-1,)
+        if all(n != -1 and n % size == 0 for n in sizes):
+            node.args = (node.args[0], [-1, *map(int, result.shape[1:])], *node.args[2:])
 
 
 def _check_batch(program: ExportedProgram, module: fx.GraphModule, size: int) -> None:
