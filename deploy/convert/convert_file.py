@@ -102,7 +102,6 @@ def convert_file(
     file_format = recognise(path)
     options.require_of(file_format)
     dataset, data_note = (None, None) if options.data is None else _data_set(options.data)
-    on_stage(f"read {path}, {file_format.value}")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         conversion = _converted(path, file_format, options, dataset, on_stage)
