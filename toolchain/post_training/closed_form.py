@@ -136,6 +136,7 @@ def run_pass(
     *,
     given: Mapping[str, Tensor] | None = None,
     keep: Collection[str] = (),
+    every: bool = False,
 ) -> Pass:
     """Compute the values of all populations, in topological order.
 
@@ -146,6 +147,7 @@ def run_pass(
         images: real input values, ``(B, C, H, W)``.
         given: values of populations that are known and not computed again.
         keep: populations whose values are returned. Others are forgotten once they are read.
+        every: call ``activate`` for maxima as well.
     """
     values: dict[str, Tensor] = {**(given or {}), graph.input.name: images}
     last_reader = {s.source: s.target for p in graph.populations for s in graph.incoming(p.name)}
@@ -160,7 +162,7 @@ def run_pass(
                     current = incoming_current(graph, tensors, population, values)
                     values[name] = (
                         torch.relu(current)
-                        if is_maximum(population)
+                        if is_maximum(population) and not every
                         else activate(population, current)
                     )
             case ReadoutPopulation():

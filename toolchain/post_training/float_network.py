@@ -17,11 +17,12 @@ from toolchain.importers.foreign_network import (
     ForeignNetwork,
     compare_with_runtime,
 )
+from toolchain.importers.program_activations import quantize_program
 from toolchain.importers.torch_module import Normalization, as_network_input, convert_with_calls
 from toolchain.method.float_snn import input_current
 from toolchain.method.graph_comparison import probe_pixels
 from toolchain.method.guard import difference_of, evaluation_copy, execute
-from toolchain.method.quantize_activations import balance_thresholds, quantize_activations
+from toolchain.method.quantize_activations import balance_thresholds
 from toolchain.method.quantizers import FixedTimestepQuantizer, quantizers
 from toolchain.networks.layer_graph import LayerGraph
 from toolchain.networks.linear_maps import Shape
@@ -48,9 +49,6 @@ class FloatGraph:
     judge: str
     num_compared: int
     notes: tuple[str, ...] = field(default=())
-
-    def activate_as_float(self) -> object:
-        return relu_with_clips(self.clips)
 
 
 def read_float_network(
@@ -120,11 +118,7 @@ def _with_quantizers(module: nn.Module | ExportedProgram, inputs: Tensor) -> nn.
     def make_quantizer() -> FixedTimestepQuantizer:
         return FixedTimestepQuantizer(_TIMESTEPS_WHILE_READ)
 
-    if isinstance(module, nn.Module):
-        quantized = quantize_activations(module, make_quantizer, max_pool="exact")
-    else:
-        raise UnsupportedNetworkError("an exported program must be read as a module first")
-    quantized = quantized.eval().double()
+    quantized = quantize_program(module, make_quantizer).eval().double()
     balance_thresholds(quantized, inputs, 1.0)
     return quantized
 
