@@ -1,0 +1,108 @@
+"""Compare post-training conversion with SpikingJelly's converter, and write ``docs/post-training.md``.
+
+    python benchmarks/post_training                       # everything: about an hour on 2 cores
+    python benchmarks/post_training --network cnn --only ours
+    python benchmarks/post_training --only page
+
+Trains the float networks first. Each part writes a JSON file to ``docs/post-training/``, and is not measured again
+while that file is there; the tables and the plot of the page are made from these files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+if not __package__:  # run as `python benchmarks/post_training`
+    sys.path[0] = str(Path(__file__).parents[2])
+
+from benchmarks.post_training.conversions import convert_and_measure
+from benchmarks.post_training.float_networks import NETWORKS, trained
+from benchmarks.post_training.page import write_page
+from benchmarks.post_training.spikingjelly_converter import accuracies
+from toolchain.datasets import load_dataset
+from toolchain.post_training import PostTrainingPlan
+from toolchain.training.evaluate import as_input
+
+PARTS = ("ours", "uniform", "fine-tuned", "spikingjelly", "page")
+TIMESTEPS = (4, 8, 16, 32)
+TEST_SAMPLES = {"cnn": 10_000, "resnet-20": 2_000}
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--network", choices=NETWORKS, help="only this network")
+    parser.add_argument("--only", choices=PARTS, help="only this part")
+    parser.add_argument("--weights", type=Path, default=Path("post-training-weights"),
+                        help="folder for the trained float networks")  # fmt: skip
+    parser.add_argument("--docs", type=Path, default=DOCS, help="folder of the page")
+    arguments = parser.parse_args()
+    warnings.simplefilter("ignore")
+    dataset = load_dataset("fashion-mnist")
+    results = arguments.docs / "post-training"
+    parts = PARTS if arguments.only is None else (arguments.only,)
+    keys = tuple(NETWORKS) if arguments.network is None else (arguments.network,)
+    for key in keys if parts != ("page",) else ():
+        module = trained(key, dataset, arguments.weights, _say)
+        samples = TEST_SAMPLES[key]
+        settings = {"ours": (True, 0), "uniform": (False, 0), "fine-tuned": (True, 1)}
+        for part in (p for p in parts if p in settings):
+            mixed, epochs = settings[part]
+            for steps in TIMESTEPS if part != "fine-tuned" else (4,):
+                _once(
+                    results / f"{key}-{part}-{steps}.json",
+                    lambda steps=steps, mixed=mixed, epochs=epochs: convert_and_measure(  # type: ignore[misc]
+                        module,
+                        dataset,
+                        steps,
+                        mixed=mixed,
+                        samples=samples,
+                        finetune_epochs=epochs,
+                        say=_say,
+                    ),
+                )
+        if "spikingjelly" in parts:
+            num_images = PostTrainingPlan(mean_timesteps=1).samples
+            chosen = np.random.default_rng(0).permutation(len(dataset.train_labels))[:num_images]
+            _once(
+                results / f"{key}-spikingjelly.json",
+                lambda: {
+                    "samples": samples,
+                    "accuracy": accuracies(
+                        module,
+                        as_input(dataset.train_pixels[chosen], dataset.max_value),
+                        as_input(dataset.test_pixels[:samples], dataset.max_value),
+                        dataset.test_labels[:samples],
+                        TIMESTEPS,
+                        _say,
+                    ),
+                },
+            )
+    if "page" in parts:
+        write_page(arguments.docs)
+
+
+def _once(file: Path, measure: Callable[[], Any]) -> None:
+    """Write a measurement, unless it is there."""
+    if file.exists():
+        return
+    found = measure()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps({"torch": torch.__version__, **found}, indent=1) + "\n", "utf-8")
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()
