@@ -4,8 +4,8 @@
     python benchmarks/post_training --network cnn --only ours
     python benchmarks/post_training --only page
 
-Trains the float networks first. Each part writes a JSON file to ``docs/post-training/``, and is not measured again
-while that file is there; the tables and the plot of the page are made from these files.
+Trains the float networks first. Each part writes a JSON file to ``docs/post-training/``, and is not measured
+again while that file is there. The tables and the plot of the page are made from these files.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import json
 import sys
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +27,20 @@ if not __package__:  # run as `python benchmarks/post_training`
 
 from benchmarks.post_training.conversions import convert_and_measure
 from benchmarks.post_training.float_networks import NETWORKS, trained
-from benchmarks.post_training.page import write_page
+from benchmarks.post_training.page import TIMESTEPS, write_page
 from benchmarks.post_training.spikingjelly_converter import accuracies
-from toolchain.datasets import load_dataset
+from toolchain.datasets import Dataset, load_dataset
 from toolchain.post_training import PostTrainingPlan
 from toolchain.training.evaluate import as_input
 
 PARTS = ("ours", "uniform", "fine-tuned", "spikingjelly", "page")
-TIMESTEPS = (4, 8, 16, 32)
+CONVERSIONS = {
+    "ours": (True, 0, TIMESTEPS),
+    "uniform": (False, 0, TIMESTEPS),
+    "fine-tuned": (True, 1, (4,)),
+}
+"""Whether T is mixed, epochs of fine-tuning, and the budgets, of each part that converts."""
+
 TEST_SAMPLES = {"cnn": 10_000, "resnet-20": 2_000}
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -48,47 +55,40 @@ def main() -> None:
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     dataset = load_dataset("fashion-mnist")
-    results = arguments.docs / "post-training"
     parts = PARTS if arguments.only is None else (arguments.only,)
     keys = tuple(NETWORKS) if arguments.network is None else (arguments.network,)
-    for key in keys if parts != ("page",) else ():
-        module = trained(key, dataset, arguments.weights, _say)
-        samples = TEST_SAMPLES[key]
-        settings = {"ours": (True, 0), "uniform": (False, 0), "fine-tuned": (True, 1)}
-        for part in (p for p in parts if p in settings):
-            mixed, epochs = settings[part]
-            for steps in TIMESTEPS if part != "fine-tuned" else (4,):
-                _once(
-                    results / f"{key}-{part}-{steps}.json",
-                    lambda steps=steps, mixed=mixed, epochs=epochs: convert_and_measure(  # type: ignore[misc]
-                        module,
-                        dataset,
-                        steps,
-                        mixed=mixed,
-                        samples=samples,
-                        finetune_epochs=epochs,
-                        say=_say,
-                    ),
-                )
-        if "spikingjelly" in parts:
-            num_images = PostTrainingPlan(mean_timesteps=1).samples
-            chosen = np.random.default_rng(0).permutation(len(dataset.train_labels))[:num_images]
-            _once(
-                results / f"{key}-spikingjelly.json",
-                lambda: {
-                    "samples": samples,
-                    "accuracy": accuracies(
-                        module,
-                        as_input(dataset.train_pixels[chosen], dataset.max_value),
-                        as_input(dataset.test_pixels[:samples], dataset.max_value),
-                        dataset.test_labels[:samples],
-                        TIMESTEPS,
-                        _say,
-                    ),
-                },
-            )
+    if parts != ("page",):
+        for key in keys:
+            _measure(key, parts, dataset, arguments.weights, arguments.docs / "post-training")
     if "page" in parts:
         write_page(arguments.docs)
+
+
+def _measure(
+    key: str, parts: tuple[str, ...], dataset: Dataset, weights: Path, results: Path
+) -> None:
+    """All parts of one network."""
+    module = trained(key, dataset, weights, _say)
+    samples = TEST_SAMPLES[key]
+    for part, (mixed, epochs, budgets) in CONVERSIONS.items():
+        for steps in budgets if part in parts else ():
+            convert = partial(
+                convert_and_measure, module, dataset, steps, mixed=mixed, samples=samples,
+                finetune_epochs=epochs, say=_say,
+            )  # fmt: skip
+            _once(results / f"{key}-{part}-{steps}.json", convert)
+    if "spikingjelly" in parts:
+        num_images = PostTrainingPlan(mean_timesteps=1).samples
+        chosen = np.random.default_rng(0).permutation(len(dataset.train_labels))[:num_images]
+        calibration = as_input(np.asarray(dataset.train_pixels[chosen]), dataset.max_value)
+        images = as_input(np.asarray(dataset.test_pixels[:samples]), dataset.max_value)
+        labels = dataset.test_labels[:samples]
+
+        def simulate() -> dict[str, Any]:
+            found = accuracies(module, calibration, images, labels, TIMESTEPS, _say)
+            return {"samples": samples, "accuracy": found}
+
+        _once(results / f"{key}-spikingjelly.json", simulate)
 
 
 def _once(file: Path, measure: Callable[[], Any]) -> None:

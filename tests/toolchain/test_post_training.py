@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 from builders import WIDTHS
@@ -107,7 +106,13 @@ def test_the_result_depends_on_the_seed_and_not_on_labels(result, module, digits
 
 def _neurons(graph):
     return [
-        (p.name, p.timesteps, p.threshold.tobytes(), p.initial_potential.tobytes(), p.bias.tobytes())
+        (
+            p.name,
+            p.timesteps,
+            p.threshold.tobytes(),
+            p.initial_potential.tobytes(),
+            p.bias.tobytes(),
+        )
         for p in graph.spiking
     ]
 
@@ -173,7 +178,9 @@ def test_a_network_of_another_tool_is_compared_with_its_runtime(module, digits):
     found = convert_post_training(_foreign(double, same), digits, plan, normal)
     assert (found.source, found.judge) == ("a file of another tool", "its runtime 1.0")
     assert "logits equal to its runtime 1.0 on 22 samples" in found.steps[0].what
-    with pytest.raises(UnsupportedNetworkError, match=r"logits differ from those of its runtime 1\.0"):
+    with pytest.raises(
+        UnsupportedNetworkError, match=r"logits differ from those of its runtime 1\.0"
+    ):
         convert_post_training(_foreign(double, lambda x: same(x) + 0.1), digits, plan)
 
 
@@ -204,7 +211,9 @@ def test_what_cannot_be_converted_is_refused(module, digits):
         convert_post_training(quantize_activations(module, TimestepQuantizer), digits, PLAN)
     with pytest.raises(OptionError, match=r"mean of T must be from 1 to 256, not 0\.5"):
         convert_post_training(module, digits, replace(PLAN, mean_timesteps=0.5))
-    with pytest.raises(OptionError, match=r"largest T must be from the mean of T, 3\.5, to 256, not 3"):
+    with pytest.raises(
+        OptionError, match=r"largest T must be from the mean of T, 3\.5, to 256, not 3"
+    ):
         convert_post_training(module, digits, replace(PLAN, max_timesteps=3))
     with pytest.raises(OptionError, match="number of epochs must be 0 or more"):
         convert_post_training(module, digits, replace(PLAN, finetune_epochs=-1))

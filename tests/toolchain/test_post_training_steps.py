@@ -96,9 +96,7 @@ def groups(read):
 @pytest.fixture(scope="module")
 def converted(read, groups, images):
     """Every T = 5, clipping by the least squared error."""
-    histograms = collect_histograms(
-        read.graph, groups, images, relu_with_clips(read.clips), 40
-    )
+    histograms = collect_histograms(read.graph, groups, images, relu_with_clips(read.clips), 40)
     levels = {n: best_clipping_levels(h, [5])[5] for n, h in histograms.items()}
     return with_levels(read.graph, groups, dict.fromkeys(levels, 5), levels)
 
@@ -132,7 +130,7 @@ def test_the_closed_form_is_the_simulation(converted, pixels):
 def test_a_network_without_closed_form_is_found_to_differ(converted, pixels):
     without_pools = converted
     varying = align_edges(_without_maxima(without_pools), "replicate")
-    with pytest.raises(UnsupportedNetworkError, match="relu6: .* differ from the closed form"):
+    with pytest.raises(UnsupportedNetworkError, match=r"relu6: .* differ from the closed form"):
         compare_with_stepped(varying, pixels[:8])
 
 
@@ -214,7 +212,9 @@ def test_a_silent_channel_and_a_whole_layer_get_levels_above_0():
     counts = np.zeros((3, NUM_BINS))
     counts[0, -1] = counts[2, -1] = 1
     histogram = Histogram(np.array([4.0, 0.0, 2.0]), counts)
-    np.testing.assert_allclose(best_clipping_levels(histogram, [2])[2].flatten(), [4, 3, 2], rtol=1e-3)
+    np.testing.assert_allclose(
+        best_clipping_levels(histogram, [2])[2].flatten(), [4, 3, 2], rtol=1e-3
+    )
     layer = Criterion(per_channel=False, clipping_weight=64)
     assert np.ptp(best_clipping_levels(histogram, [2], layer)[2]) == 0
     np.testing.assert_allclose(quantile_clipping_levels(histogram, 1.0), 4, rtol=1e-3)
@@ -328,7 +328,8 @@ def test_distillation_lowers_the_error_on_held_out_images(
         and isinstance(ours.maps[-1], WeightedMap)
         and not is_maximum(converted[ours.target])
     ]
-    assert trained and all(t is bool(weight_learning_rate) for t in trained)
+    assert trained
+    assert all(t is bool(weight_learning_rate) for t in trained)
 
 
 def test_distillation_that_does_harm_returns_the_network_as_it_was(read, groups, images, converted):
