@@ -33,7 +33,7 @@ class Clipped:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Open(Live):
+class OpenQuantizer(Live):
     """Integers of a quantizer that is no step of the module yet."""
 
     source: Live
@@ -106,13 +106,13 @@ class QuantizerSteps:
         if source.codes is not None:
             raise UnsupportedNetworkError("it quantizes integers; dequantize them first")
         tensor = node.outputs[0]
-        return _Open(
+        return OpenQuantizer(
             name=tensor, shapes=source.shapes, source=source, node=node, tensor=tensor, codes=codes
         )
 
     def narrowed(self, value: Live, clip: Clipped) -> Live:
         """The integers of a quantizer behind a clip."""
-        if not isinstance(value, _Open):
+        if not isinstance(value, OpenQuantizer):
             raise UnsupportedNetworkError(
                 "it clips integers that were moved; put it directly behind QuantizeLinear"
             )
@@ -124,17 +124,13 @@ class QuantizerSteps:
         )
         return replace(value, name=name, codes=replace(codes, low=low, high=high))
 
-    def source_of(self, value: Live) -> Live | None:
-        """What an open quantizer quantizes; None if it is a step already."""
-        return value.source if isinstance(value, _Open) else None
-
     def settled(self, value: Live, observed: str | None = None) -> Live:
         """A value as a tensor of the module; an open quantizer becomes a step of it.
 
         Args:
             observed: tensor of the file that holds its real values.
         """
-        if not isinstance(value, _Open):
+        if not isinstance(value, OpenQuantizer):
             return value
         key = value.source.name, value.name
         if key not in self.made:
@@ -144,7 +140,7 @@ class QuantizerSteps:
                 raise QuantizerError(str(error), value.node.name) from None
         return self.made[key]
 
-    def _made(self, value: _Open, observed: str | None) -> Live:
+    def _made(self, value: OpenQuantizer, observed: str | None) -> Live:
         source, codes, node = value.source, value.codes, value.node
         levels = levels_of(codes, source.facts)
         scale = codes.scale.reshape(-1)

@@ -39,6 +39,7 @@ from toolchain.importers.onnx_format.quantization import (
 )
 from toolchain.importers.onnx_format.quantizer_steps import (
     Clipped,
+    OpenQuantizer,
     QuantizerError,
     QuantizerSteps,
     levels_of,
@@ -205,8 +206,9 @@ class _Reader:
             raise UnsupportedNetworkError(
                 "its scale or zero point is not that of the quantizer that it reads; use one for both"
             )
-        source = self.steps.source_of(value)
-        if source is not None and self._left_out(call.node, source, value.codes, name):
+        if isinstance(value, OpenQuantizer) and self._left_out(
+            value.node, value.source, value.codes, name
+        ):
             return
         settled = self.steps.settled(value, observed=name)
         self.values[name] = replace(settled, codes=None)
@@ -222,10 +224,10 @@ class _Reader:
         """Leave out a quantizer of signed logits; only the output reads it."""
         try:
             levels_of(codes, source.facts)
-        except UnsupportedNetworkError:
+        except UnsupportedNetworkError as error:
             output = self._output_of(name)
             if output is None:
-                raise
+                raise QuantizerError(str(error), node.name) from None
             self.values[name] = self.steps.settled(source)
             self.final[output] = source.name
             self.result.notes.append(
@@ -271,11 +273,8 @@ class _Reader:
                 codes = codes_of(call)
                 if codes.low > codes.zero() or not (codes.is_uniform or high == inf):
                     return False
-            elif reader.domain in ("", "ai.onnx") and reader.operation in (
-                *MOVEMENTS,
-                "Concat",
-                "Clip",
-                "Relu",
+            elif reader.domain in ("", "ai.onnx") and (
+                reader.operation in (*MOVEMENTS, "Concat") or _bounds_of_clip(call) is not None
             ):
                 if not all(
                     self._is_absorbed(output, high) for output in filter(None, reader.outputs)
