@@ -81,8 +81,11 @@ def import_onnx(
             f"qac-deploy convert {path} --data NAME --mean-timesteps 4"
         )
     image = input_shape or image_shape_of(network.input_shape)
-    network = for_images(network, image)
-    return import_network(network, image, max_value, normalization, samples=samples)
+    try:
+        network = for_images(network, image)
+        return import_network(network, image, max_value, normalization, samples=samples)
+    except UnsupportedNetworkError as error:
+        raise UnsupportedNetworkError(f"{path}: {error}") from None
 
 
 def _sample_shape(model: OnnxModel, image: Shape | None) -> tuple[int, ...]:

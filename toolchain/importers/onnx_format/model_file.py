@@ -92,10 +92,16 @@ def load_model(path: Path | str) -> OnnxModel:
         raise UnsupportedNetworkError(f"{path}: {error}") from None
 
 
-def shown(name: str) -> str:
+def shown(name: str | bytes) -> str:
     """A name from a file for people: printable, and of bounded length."""
+    name = _text(name)
     plain = "".join(letter if letter.isprintable() else "?" for letter in name[: MAX_SHOWN + 1])
     return plain if len(plain) <= MAX_SHOWN else plain[: MAX_SHOWN - 3] + "..."
+
+
+def _text(name: str | bytes) -> str:
+    """A name; protobuf returns bytes where it is no valid text."""
+    return name.decode(errors="replace") if isinstance(name, bytes) else name
 
 
 def require_onnx() -> Any:
@@ -149,16 +155,19 @@ def _checked(path: Path, proto: Any) -> OnnxModel:
     for tensor in graph.initializer:
         if tensor.name in initializers:
             raise ModelFileError(f"'{shown(tensor.name)}' is stored twice; {_REMEDY}")
-        initializers[tensor.name] = reader.read(tensor, f"initializer '{shown(tensor.name)}'")
+        initializers[_text(tensor.name)] = reader.read(
+            tensor, f"initializer '{shown(tensor.name)}'"
+        )
     nodes = tuple(_node(node, reader) for node in graph.node)
-    inputs = [value for value in graph.input if value.name not in initializers]
+    inputs = [value for value in graph.input if _text(value.name) not in initializers]
     if len(inputs) != 1:
         names = ", ".join(f"'{shown(value.name)}'" for value in inputs[:8]) or "none"
         raise UnsupportedNetworkError(
             f"a network must have exactly one input, and this one has {len(inputs)}: {names}; store the "
             f"others as initializers"
         )
-    _check_names(nodes, {*initializers, inputs[0].name}, [value.name for value in graph.output])
+    outputs = tuple(_text(value.name) for value in graph.output)
+    _check_names(nodes, {*initializers, _text(inputs[0].name)}, outputs)
     return OnnxModel(
         path=path,
         proto=proto,
@@ -166,7 +175,7 @@ def _checked(path: Path, proto: Any) -> OnnxModel:
         nodes=nodes,
         initializers=initializers,
         input=_graph_input(inputs[0]),
-        outputs=tuple(value.name for value in graph.output),
+        outputs=outputs,
     )
 
 
@@ -197,11 +206,11 @@ def _graph_input(value: Any) -> GraphInput:
     sizes = tuple(d.dim_value if d.HasField("dim_value") else None for d in kind.shape.dim)
     if len(sizes) > MAX_RANK or any(size is not None and not 0 <= size < 2**31 for size in sizes):
         raise ModelFileError(f"input '{name}' has no possible shape; {_REMEDY}")
-    return GraphInput(name=value.name, sizes=tuple(size or None for size in sizes))
+    return GraphInput(name=_text(value.name), sizes=tuple(size or None for size in sizes))
 
 
 def _node(node: Any, reader: _TensorReader) -> Node:
-    outputs = tuple(node.output)
+    outputs = tuple(map(_text, node.output))
     name = shown(node.name or next(filter(None, outputs), "") or node.op_type)
     if not node.op_type or not any(outputs):
         raise ModelFileError(f"node '{name}' has no operation or no result; {_REMEDY}")
@@ -209,12 +218,12 @@ def _node(node: Any, reader: _TensorReader) -> Node:
     for attribute in node.attribute:
         if attribute.name in attributes:
             raise ModelFileError(f"{name}: attribute '{shown(attribute.name)}' is stored twice")
-        attributes[attribute.name] = _attribute(name, node.op_type, attribute, reader)
+        attributes[_text(attribute.name)] = _attribute(name, node.op_type, attribute, reader)
     return Node(
         name=name,
-        operation=node.op_type,
-        domain=node.domain,
-        inputs=tuple(node.input),
+        operation=_text(node.op_type),
+        domain=_text(node.domain),
+        inputs=tuple(map(_text, node.input)),
         outputs=outputs,
         attributes=attributes,
     )
@@ -249,7 +258,7 @@ def _attribute(node: str, operation: str, attribute: Any, reader: _TensorReader)
     raise ModelFileError(f"{where} is of an unknown type; {_REMEDY}")
 
 
-def _check_names(nodes: tuple[Node, ...], stored: set[str], outputs: list[str]) -> None:
+def _check_names(nodes: tuple[Node, ...], stored: set[str], outputs: tuple[str, ...]) -> None:
     """Require that each tensor is computed once, and before it is read: then there is no cycle."""
     known = set(stored)
     for node in nodes:
@@ -337,7 +346,7 @@ class _TensorReader:
             )
 
     def _external(self, tensor: Any, num_bytes: int, where: str) -> bytes:
-        entries = {entry.key: entry.value for entry in tensor.external_data}
+        entries = {_text(entry.key): _text(entry.value) for entry in tensor.external_data}
         location = entries.get("location", "")
         parts = PurePosixPath(location).parts
         if (

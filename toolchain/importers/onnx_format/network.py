@@ -61,11 +61,13 @@ class Observed:
         tensor: its name in the file.
         codes: set if the tensor holds integers.
         scales: what its values are divided by, for a quantizer whose step is 1.
+        clipped: values below 0 count as 0, because a ReLU follows that is no step of the module.
     """
 
     tensor: str
     codes: Codes | None = None
     scales: np.ndarray | None = None
+    clipped: bool = False
 
 
 @dataclass(eq=False)

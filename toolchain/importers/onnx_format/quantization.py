@@ -73,7 +73,7 @@ class Codes:
             UnsupportedNetworkError: it is not.
         """
         zeros = np.unique(self.zero_point)
-        if len(zeros) != 1 or zeros[0] != np.round(zeros[0]):
+        if len(zeros) != 1 or not abs(zeros[0]) < 2**32 or zeros[0] != np.round(zeros[0]):
             raise UnsupportedNetworkError("its zero point must be one integer for all channels")
         return int(zeros[0])
 

@@ -40,6 +40,7 @@ class OpenQuantizer(Live):
     node: Node
     tensor: str
     codes: Codes
+    clipped: bool = False
 
 
 class QuantizerError(UnsupportedNetworkError):
@@ -101,7 +102,7 @@ class QuantizerSteps:
         self.result = result
         self.made: dict[tuple[str, str], Live] = {}
 
-    def quantize(self, source: Live, codes: Codes, node: Node) -> Live:
+    def quantize(self, source: Live, codes: Codes, node: Node) -> OpenQuantizer:
         """The integers of a quantizer, as an open one."""
         if source.codes is not None:
             raise UnsupportedNetworkError("it quantizes integers; dequantize them first")
@@ -123,6 +124,14 @@ class QuantizerSteps:
             value.name if (low, high) == (codes.low, codes.high) else f"{value.name} {low} {high}"
         )
         return replace(value, name=name, codes=replace(codes, low=low, high=high))
+
+    def from_zero(self, value: OpenQuantizer) -> OpenQuantizer:
+        """A quantizer behind a ReLU that follows it."""
+        zero = value.codes.zero()
+        if zero <= value.codes.low:
+            return value
+        codes = replace(value.codes, low=zero)
+        return replace(value, name=f"{value.name} from 0", codes=codes, clipped=True)
 
     def settled(self, value: Live, observed: str | None = None) -> Live:
         """A value as a tensor of the module; an open quantizer becomes a step of it.
@@ -164,6 +173,7 @@ class QuantizerSteps:
             tensor=observed or value.tensor,
             codes=None if observed else codes,
             scales=scales,
+            clipped=value.clipped,
         )
         grid = Grid(scale=step, levels=levels) if scales is None else None
         if scales is not None:

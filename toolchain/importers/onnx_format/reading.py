@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
-from math import inf, prod
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -13,11 +15,11 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from toolchain.errors import ModelFileError, QacDeployError, UnsupportedNetworkError
-from toolchain.importers.onnx_format.model_file import Node, OnnxModel, consumers, shown
+from toolchain.importers.onnx_format.lookahead import Lookahead, bounds_of_clip
+from toolchain.importers.onnx_format.model_file import Node, OnnxModel, shown
 from toolchain.importers.onnx_format.network import OnnxNetwork, ReadGraph
 from toolchain.importers.onnx_format.operations.arithmetic import (
     clamp_of,
-    clip_bounds,
     facts_after,
 )
 from toolchain.importers.onnx_format.operations.constants import FOLDS, MAX_ELEMENTS
@@ -59,9 +61,6 @@ MAX_VALUES = 2**25
 MAX_ALL_VALUES = 2**29
 """Most elements of all values of one sample together."""
 
-_LOGIT_SHAPES = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity"})
-"""Operations between a quantizer of logits and the output that keep the order of the logits."""
-
 
 def read_graph(model: OnnxModel, sample_shape: Sequence[int], facts: Facts) -> ReadGraph:
     """Read all nodes.
@@ -79,7 +78,7 @@ def read_graph(model: OnnxModel, sample_shape: Sequence[int], facts: Facts) -> R
 class _Reader:
     def __init__(self, model: OnnxModel, sample_shape: tuple[int, ...], facts: Facts) -> None:
         self.model = model
-        self.readers = consumers(model.nodes)
+        self.ahead = Lookahead(model, self._call)
         self.result = ReadGraph(OnnxNetwork())
         self.values: dict[str, Value] = {
             name: Static.constant(array) for name, array in model.initializers.items()
@@ -164,6 +163,10 @@ class _Reader:
         if is_qonnx(node):
             return [fake_quantized_constant(call, given[0])]
         if node.domain not in ("", "ai.onnx") or node.operation not in FOLDS:
+            if node.operation in OPERATIONS:
+                raise UnsupportedNetworkError(
+                    f"'{shown(node.operation)}' of constants alone is not read; store its result"
+                )
             raise refusal(shown(node.operation), shown(node.domain))
         with np.errstate(all="ignore"):
             result = FOLDS[node.operation](call, given)
@@ -183,7 +186,7 @@ class _Reader:
             self._quant(call)
         elif node.domain not in ("", "ai.onnx"):
             raise refusal(shown(node.operation), shown(node.domain))
-        elif (bounds := _bounds_of_clip(call)) is not None:
+        elif (bounds := bounds_of_clip(call)) is not None:
             self._clip(call, *bounds)
         elif node.operation in OPERATIONS:
             self._operation(call)
@@ -206,18 +209,25 @@ class _Reader:
             raise UnsupportedNetworkError(
                 "its scale or zero point is not that of the quantizer that it reads; use one for both"
             )
-        if isinstance(value, OpenQuantizer) and self._left_out(
-            value.node, value.source, value.codes, name
+        clipped = self.ahead.is_clipped(name)
+        if (
+            isinstance(value, OpenQuantizer)
+            and not clipped
+            and self._left_out(value.node, value.source, value.codes, name)
         ):
             return
+        if isinstance(value, OpenQuantizer) and clipped:
+            value = self.steps.from_zero(value)
         settled = self.steps.settled(value, observed=name)
         self.values[name] = replace(settled, codes=None)
 
     def _quant(self, call: Call) -> None:
         source, codes, name = call.live(), codes_of(call), call.node.outputs[0]
-        if self._left_out(call.node, source, codes, name):
+        if not self.ahead.is_clipped(name) and self._left_out(call.node, source, codes, name):
             return
         quantized = self.steps.quantize(source, codes, call.node)
+        if self.ahead.is_clipped(name):
+            quantized = self.steps.from_zero(quantized)
         self.values[name] = replace(self.steps.settled(quantized, observed=name), codes=None)
 
     def _left_out(self, node: Node, source: Live, codes: Codes, name: str) -> bool:
@@ -225,7 +235,7 @@ class _Reader:
         try:
             levels_of(codes, source.facts)
         except UnsupportedNetworkError as error:
-            output = self._output_of(name)
+            output = self.ahead.output_of(name)
             if output is None:
                 raise QuantizerError(str(error), node.name) from None
             self.values[name] = self.steps.settled(source)
@@ -235,15 +245,6 @@ class _Reader:
             )
             return True
         return False
-
-    def _output_of(self, name: str) -> str | None:
-        """The output that a tensor becomes, if nothing else reads it and its order stays."""
-        while name not in self.model.outputs:
-            readers = self.readers.get(name, [])
-            if len(readers) != 1 or readers[0].operation not in _LOGIT_SHAPES:
-                return None
-            name = readers[0].outputs[0]
-        return name if not self.readers.get(name) else None
 
     def _clip(self, call: Call, low: float, high: float) -> None:
         value, name = call.live(), call.node.outputs[0]
@@ -257,32 +258,10 @@ class _Reader:
             self.values[name] = value
             return
         bounded = replace(facts, low=max(low, facts.low), high=min(high, facts.high), grid=None)
-        if low == 0 and self._is_absorbed(name, high):  # its quantizers clip at 0 themselves
+        if low == 0 and self.ahead.is_absorbed(name, high):  # its quantizers clip at 0 themselves
             self.values[name] = replace(value, facts=bounded)
             return
         self._add(call, clamp_of(low, high), bounded)
-
-    def _is_absorbed(self, name: str, high: float) -> bool:
-        """Whether a value is read by quantizers alone, directly or after elements were moved."""
-        readers = self.readers.get(name, [])
-        if not readers or name in self.model.outputs:
-            return False
-        for reader in readers:
-            call = self._call(reader)
-            if reader.inputs[0] == name and (is_quantize(reader) or is_qonnx(reader)):
-                codes = codes_of(call)
-                if codes.low > codes.zero() or not (codes.is_uniform or high == inf):
-                    return False
-            elif reader.domain in ("", "ai.onnx") and (
-                reader.operation in (*MOVEMENTS, "Concat") or _bounds_of_clip(call) is not None
-            ):
-                if not all(
-                    self._is_absorbed(output, high) for output in filter(None, reader.outputs)
-                ):
-                    return False
-            else:
-                return False
-        return True
 
     def _operation(self, call: Call) -> None:
         operation = call.node.operation
@@ -368,21 +347,6 @@ def _takes_one(call: Call) -> bool:
     return call.node.operation in ("Clip", "Relu", "Max", "Min")
 
 
-def _bounds_of_clip(call: Call) -> tuple[float, float] | None:
-    """Bounds of an operation that is a clip, else None."""
-    match call.node.operation:
-        case "Relu":
-            return 0.0, inf
-        case "Clip":
-            return clip_bounds(call)
-        case "Max" | "Min" if len(call.inputs) == 2:
-            constants = [v for v in call.inputs if isinstance(v, Static) and v.is_constant]
-            if len(constants) == 1 and constants[0].arrays[0].size == 1:
-                bound = float(constants[0].arrays[0].reshape(-1)[0])
-                return (bound, inf) if call.node.operation == "Max" else (-inf, bound)
-    return None
-
-
 def _facts_of_padding(module: nn.Module | None, facts: Facts) -> Facts:
     """Padding with zeros leaves values on their grid."""
     value = getattr(module, "value", 0.0)
@@ -391,9 +355,21 @@ def _facts_of_padding(module: nn.Module | None, facts: Facts) -> Facts:
     return replace(facts, low=min(facts.low, 0.0), high=max(facts.high, 0.0))
 
 
+@contextmanager
+def _quiet_torch() -> Iterator[None]:
+    """Keep back the traceback that torch logs of shapes that do not fit, which become one error of ours."""
+    log = logging.getLogger("torch._subclasses.fake_tensor")
+    level = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+
+
 def _shapes(module: nn.Module, inputs: Sequence[tuple[int, ...]]) -> list[tuple[int, ...]]:
     """Shapes of a module's results, computed without values and so without memory."""
-    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
+    with _quiet_torch(), FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
         results: Any = module(*[torch.empty(shape, dtype=torch.float64) for shape in inputs])
     listed = results if isinstance(results, list | tuple) else [results]
     return [tuple(int(size) for size in result.shape) for result in listed]

@@ -79,8 +79,10 @@ def _real_values(observed: Observed, values: np.ndarray) -> np.ndarray:
         codes = observed.codes
         integers = values.astype(np.float64) - codes.zero()
         step = codes.scale.reshape(-1)[0] if observed.scales is None else 1.0
-        return integers * step
-    return values if observed.scales is None else values.astype(np.float64) / observed.scales
+        values = integers * step
+    elif observed.scales is not None:
+        values = values.astype(np.float64) / observed.scales
+    return np.maximum(values, 0) if observed.clipped else values
 
 
 def _onnxruntime(model: OnnxModel, wanted: list[str], shape: tuple[int, ...]) -> tuple[str, Run]:
