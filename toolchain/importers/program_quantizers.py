@@ -19,7 +19,7 @@ from toolchain.importers.foreign_network import imported_quantizer
 from toolchain.importers.operations.movements import IDENTITIES, MOVEMENTS
 from toolchain.importers.operations.table import MAX_CONSTANT
 from toolchain.importers.pixel_quantizers import PixelQuantizer
-from toolchain.importers.program_activations import activation_name, put_module
+from toolchain.importers.program_activations import activation_name, is_taken, put_module
 from toolchain.importers.quantization_operations import (
     Grid,
     Quantization,
@@ -197,6 +197,7 @@ class _Placing:
         self._positive: set[fx.Node] = set()
         self._of_pixels: set[fx.Node] = set()
         self._made: dict[tuple[Any, ...], fx.Node] = {}
+        self._wanted: dict[str, str] = {}
 
     def run(self) -> Placement:
         quantized = quantize_nodes(self.graph, self.constant)
@@ -217,8 +218,20 @@ class _Placing:
                 self._absorb(node)
         self.graph.eliminate_dead_code()
         self.module.delete_all_unused_submodules()
+        self._use_free_names()
         self.module.recompile()
         return self.found
+
+    def _use_free_names(self) -> None:
+        """Give a quantizer the name that parameters of the program's own quantizer had."""
+        for node in self.graph.nodes:
+            wanted = self._wanted.get(str(node.target)) if node.op == "call_module" else None
+            if wanted is not None and not is_taken(self.module, wanted):
+                name = str(node.target)
+                self.module.add_submodule(wanted, self.module.get_submodule(name))
+                self.module.delete_submodule(name)
+                self.found.placed[wanted] = self.found.placed.pop(name)
+                node.target = wanted
 
     # constants
 
@@ -326,7 +339,9 @@ class _Placing:
             values = self._added(torch.ops.aten.div.Tensor, given, steps)
         quantized = self._added(torch.ops.aten.relu.default, values)
         quantizer = imported_quantizer(step, int(timesteps))
-        unique = put_module(self.module, quantized, _safe_path(name), quantizer)
+        wanted = _safe_path(name)
+        unique = put_module(self.module, quantized, wanted, quantizer)
+        self._wanted[unique] = wanted
         self.found.placed[unique] = PlacedQuantizer(
             ordinal=ordinal,
             grid=grid,
