@@ -251,10 +251,12 @@ def test_archives_that_are_no_programs_are_refused(saved, tmp_path):
     bomb = {**saved, "data/weights/weight_0": bytes(10**7)}
     with pytest.raises(ModelFileError, match="its members take more bytes than the file has"):
         load_program(written(path, bomb, compression=zipfile.ZIP_DEFLATED))
-    with pytest.raises(ModelFileError, match="has no member 'models/model.json'"):
+    with pytest.raises(ModelFileError, match=r"has no member 'models/model\.json'"):
         load_program(written(path, {k: v for k, v in saved.items() if k != DOCUMENT}))
     legacy = {"serialized_exported_program.json": b"", "serialized_state_dict.pt": b""}
-    with pytest.raises(ModelFileError, match="not in the one folder|save it again with torch 2.9"):
+    with pytest.raises(
+        ModelFileError, match=r"not in the one folder|save it again with torch 2\.9"
+    ):
         load_program(written(path, legacy, root=""))
 
 
@@ -291,16 +293,22 @@ def mutated(saved, choose):
 
 
 def assert_read_or_refused(path):
+    refused = refusal_of(path)
+    if refused is None:
+        return True
+    assert str(refused).isprintable()
+    assert len(str(refused)) < 2000
+    assert str(path) in str(refused) or not isinstance(refused, ModelFileError)
+    return False
+
+
+def refusal_of(path):
     try:
         network = read_exported(path)
         network.execute(np.zeros((1, *(network.input_shape or SHAPE)), np.float32))
     except QacDeployError as error:
-        assert str(error).isprintable()
-        assert len(str(error)) < 2000
-        if isinstance(error, ModelFileError):
-            assert str(path) in str(error)
-        return False
-    return True
+        return error
+    return None
 
 
 @pytest.mark.parametrize("seed", range(24))

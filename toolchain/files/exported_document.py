@@ -1,9 +1,9 @@
 """The JSON document of an exported program, checked before PyTorch reads it.
 
-PyTorch's reader is no gate: it evaluates symbolic expressions as Python, resolves the target of an operation by
-attributes of ``torch``, imports modules that a tree of outputs names, and writes names into source code that it
-executes. So a document of the same structure is written anew here, of what the grammar below allows; anything
-else is an error that names its place.
+PyTorch's reader is no gate: it evaluates symbolic expressions as Python, resolves the target of an operation
+by attributes of ``torch``, imports modules that a tree of outputs names, and writes names into source code
+that it executes. So a document of the same structure is written anew here, of what the grammar below allows;
+anything else is an error that names its place.
 """
 
 from __future__ import annotations
@@ -12,15 +12,31 @@ import ast
 import json
 import keyword
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 
 from toolchain.files.exported_operations import allowed_target
-
-MAX_TEXT = 20_000
-"""Most characters of a text, such as the frames of a stack trace."""
+from toolchain.files.json_grammar import (
+    LARGEST,
+    MAX_TEXT,
+    Check,
+    below,
+    by_key,
+    constant,
+    flag,
+    integer,
+    length,
+    list_of,
+    number,
+    one_of,
+    optional,
+    record,
+    record_of,
+    refuse,
+    text,
+)
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,299}")
 _PATH = re.compile(r"[A-Za-z0-9_]{1,300}(\.[A-Za-z0-9_]{1,300}){0,63}")
@@ -34,11 +50,7 @@ _ASSUMPTIONS = {"finite", "integer", "nonnegative", "nonzero", "positive", "real
 _MAX_POWER = 4  # a power of powers takes any memory
 _MAX_EXPRESSION = 300
 _NUMBER_TYPES = {1, 2, 3, 4, 5, 6, 7, 8, 12}  # of schema.ScalarType: integers, floats and bool
-_LARGEST = 2**63 - 1
-_UNENCODABLE = {"Infinity", "-Infinity", "NaN"}
 _CONTAINERS = {"builtins.tuple", "builtins.list", "builtins.dict", "collections.OrderedDict"}
-
-Check = Callable[[str, Any], Any]
 
 
 def checked_program(document: Any) -> dict[str, Any]:
@@ -47,7 +59,7 @@ def checked_program(document: Any) -> dict[str, Any]:
     Raises:
         ValueError: naming the place and what must be there.
     """
-    given = _record("document", document, _PROGRAM)
+    given = record("document", document, _PROGRAM)
     given["verifiers"] = [v for v in given["verifiers"] if v in ("ATEN", "TRAINING")] or ["ATEN"]
     return given | {"guards_code": [], "torch_version": str(torch.__version__)}
 
@@ -58,114 +70,24 @@ def checked_payloads(document: Any) -> dict[str, Any]:
     Raises:
         ValueError: naming the place and what must be there; among others for a pickled tensor.
     """
-    return _record("document", document, {"config": _by_key(_fqn, _payload)})
-
-
-def _refuse(where: str, wanted: str, value: Any) -> ValueError:
-    return ValueError(f"{where[:200]} must be {wanted}, not {_shown(value)}")
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:80]}..."
-
-
-def _record(where: str, value: Any, fields: Mapping[str, Check]) -> dict[str, Any]:
-    """A record of these fields; one that is missing is checked as None."""
-    if not isinstance(value, dict):
-        raise _refuse(where, "a record", value)
-    return {name: check(f"{where}.{name}", value.get(name)) for name, check in fields.items()}
-
-
-def _record_of(fields: Mapping[str, Check]) -> Check:
-    return lambda where, value: _record(where, value, fields)
-
-
-def _list_of(check: Check) -> Check:
-    def checked(where: str, value: Any) -> list[Any]:
-        if not isinstance(value, list):
-            raise _refuse(where, "a list", value)
-        return [check(f"{where}[{index}]", part) for index, part in enumerate(value)]
-
-    return checked
-
-
-def _by_key(check_key: Check, check: Check) -> Check:
-    def checked(where: str, value: Any) -> dict[str, Any]:
-        if value is None:
-            return {}
-        if not isinstance(value, dict):
-            raise _refuse(where, "a record", value)
-        return {check_key(where, k): check(f"{where}.{str(k)[:80]}", v) for k, v in value.items()}
-
-    return checked
-
-
-def _one_of(kinds: Mapping[str, Check], instead: Mapping[str, str] | None = None) -> Check:
-    """A record with one field, which says what its value is."""
-
-    def checked(where: str, value: Any) -> dict[str, Any]:
-        if not isinstance(value, dict) or len(value) != 1:
-            raise _refuse(where, f"a record of one of {', '.join(kinds)}", value)
-        ((kind, content),) = value.items()
-        if instead and kind in instead:
-            raise ValueError(f"{where[:200]}: {instead[kind]}")
-        if kind not in kinds:
-            raise ValueError(f"{where[:200]}: {_shown(kind)} is not among {', '.join(kinds)}")
-        return {kind: kinds[kind](f"{where}.{kind}", content)}
-
-    return checked
-
-
-def _optional(check: Check) -> Check:
-    return lambda where, value: None if value is None else check(where, value)
-
-
-def _integer(where: str, value: Any) -> int:
-    if type(value) is not int or abs(value) > _LARGEST:
-        raise _refuse(where, "an integer of at most 64 bits", value)
-    return value
-
-
-def _length(where: str, value: Any) -> int:
-    if _integer(where, value) < 0:
-        raise _refuse(where, "an integer that is not negative", value)
-    return int(value)
-
-
-def _number(where: str, value: Any) -> Any:
-    if type(value) is float or (isinstance(value, str) and value in _UNENCODABLE):
-        return value
-    return _integer(where, value)
-
-
-def _flag(where: str, value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise _refuse(where, "true or false", value)
-    return value
-
-
-def _text(where: str, value: Any) -> str:
-    if not isinstance(value, str) or len(value) > MAX_TEXT:
-        raise _refuse(where, f"a text of at most {MAX_TEXT:,} characters", value)
-    return value
+    return record("document", document, {"config": by_key(_fqn, _payload)})
 
 
 def _name(where: str, value: Any) -> str:
     if not isinstance(value, str) or not _NAME.fullmatch(value) or keyword.iskeyword(value):
-        raise _refuse(where, "the name of a value, of letters, digits and _", value)
+        raise refuse(where, "the name of a value, of letters, digits and _", value)
     return value
 
 
 def _fqn(where: str, value: Any) -> str:
     if not isinstance(value, str) or not _PATH.fullmatch(value):
-        raise _refuse(where, "the path of a parameter or buffer, such as layer1.0.weight", value)
+        raise refuse(where, "the path of a parameter or buffer, such as layer1.0.weight", value)
     return value
 
 
 def _symbol(where: str, value: Any) -> str:
     if not isinstance(value, str) or not re.fullmatch(_SYMBOL, value):
-        raise _refuse(where, "the name of a symbol, such as s0", value)
+        raise refuse(where, "the name of a symbol, such as s0", value)
     return value
 
 
@@ -173,21 +95,21 @@ def _expression(where: str, value: Any) -> str:
     """A symbolic size, as PyTorch writes it: ``Mul(Integer(4), Symbol('s0', integer=True))``."""
     wanted = "a symbolic expression of sizes, such as 4*s0"
     if not isinstance(value, str) or not value or len(value) > _MAX_EXPRESSION:
-        raise _refuse(where, wanted, value)
+        raise refuse(where, wanted, value)
     try:
         root = ast.parse(value, mode="eval").body
         allowed = _is_size(root)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         allowed = False
     if not allowed:
-        raise _refuse(where, wanted, value)
+        raise refuse(where, wanted, value)
     return value
 
 
 def _is_size(node: ast.expr) -> bool:
     match node:
         case ast.Constant(value=int(number)):
-            return abs(number) <= _LARGEST
+            return abs(number) <= LARGEST
         case ast.Name(id=name):
             return re.fullmatch(_SYMBOL, name) is not None or name in ("true", "false")
         case ast.UnaryOp(op=ast.USub(), operand=operand):
@@ -214,28 +136,15 @@ def _is_assumption(given: ast.keyword) -> bool:
     return given.arg in _ASSUMPTIONS and isinstance(given.value, ast.Constant)
 
 
-def _constant(result: Any) -> Check:
-    return lambda where, value: result
-
-
 def _scalar_type(where: str, value: Any) -> int:
     if type(value) is not int or value not in _NUMBER_TYPES:
-        raise _refuse(where, "the number of an integer, float or bool type", value)
+        raise refuse(where, "the number of an integer, float or bool type", value)
     return value
-
-
-def _below(limit: int) -> Check:
-    def checked(where: str, value: Any) -> int:
-        if type(value) is not int or not 0 <= value < limit:
-            raise _refuse(where, f"a number below {limit}", value)
-        return value
-
-    return checked
 
 
 def _target(where: str, value: Any) -> str:
     if not isinstance(value, str) or not allowed_target(value):
-        raise _refuse(
+        raise refuse(
             where,
             "an operation of torch.ops.aten, quantized_decomposed, torchao or qac_deploy",
             value,
@@ -246,7 +155,7 @@ def _target(where: str, value: Any) -> str:
 def _metadata(where: str, value: Any) -> dict[str, str]:
     """Where an operation was written; all other notes are left out."""
     if not isinstance(value, dict):
-        raise _refuse(where, "a record", value)
+        raise refuse(where, "a record", value)
     kept = {}
     for key in ("stack_trace", "nn_module_stack"):
         text = value.get(key)
@@ -260,35 +169,35 @@ def _metadata(where: str, value: Any) -> dict[str, str]:
 def _tree(where: str, value: Any) -> str:
     """A structure of tuples, lists and dictionaries, which is JSON in a text."""
     try:
-        version, root = json.loads(_text(where, value))
-        return json.dumps([_integer(where, version), _subtree(where, root)])
+        version, root = json.loads(text(where, value))
+        return json.dumps([integer(where, version), _subtree(where, root)])
     except (RecursionError, TypeError) as error:
-        raise _refuse(where, "a tree of tuples, lists and dictionaries", value) from error
+        raise refuse(where, "a tree of tuples, lists and dictionaries", value) from error
     except json.JSONDecodeError as error:
-        raise _refuse(where, "a tree of tuples, lists and dictionaries", value) from error
+        raise refuse(where, "a tree of tuples, lists and dictionaries", value) from error
 
 
 def _subtree(where: str, value: Any) -> dict[str, Any]:
     if not isinstance(value, dict) or not isinstance(value.get("children_spec"), list):
-        raise _refuse(where, "a tree of tuples, lists and dictionaries", value)
+        raise refuse(where, "a tree of tuples, lists and dictionaries", value)
     kind, context = value.get("type"), value.get("context")
     children = [_subtree(where, child) for child in value["children_spec"]]
     if kind is None:
         return {"type": None, "context": None, "children_spec": children}
     if kind not in _CONTAINERS:
-        raise _refuse(where, f"of {', '.join(sorted(_CONTAINERS))}", kind)
+        raise refuse(where, f"of {', '.join(sorted(_CONTAINERS))}", kind)
     plain = json.loads(context) if isinstance(context, str) else context
     keys = plain if isinstance(plain, list) else [] if plain is None else [plain]
     if not all(isinstance(key, str | int) for key in keys):
-        raise _refuse(where, "a dictionary whose keys are texts or integers", context)
+        raise refuse(where, "a dictionary whose keys are texts or integers", context)
     return {"type": kind, "context": json.dumps(plain), "children_spec": children}
 
 
 def _calls(where: str, value: Any) -> list[Any]:
     """The signature of the network itself; those of its modules are left out."""
-    entries = _list_of(_record_of({"fqn": _text, "signature": _optional(_SIGNATURE)}))(where, value)
+    entries = list_of(record_of({"fqn": text, "signature": optional(_SIGNATURE)}))(where, value)
     if not entries or entries[0]["fqn"] != "" or entries[0]["signature"] is None:
-        raise _refuse(where, "a list that starts with the network's own signature", value)
+        raise refuse(where, "a list that starts with the network's own signature", value)
     return entries[:1]
 
 
@@ -298,62 +207,62 @@ def _payload(where: str, value: Any) -> dict[str, Any]:
             f"{where[:200]}: is stored as a pickle, which may run code when it is read; only plain tensors "
             f"are read. Export a network whose parameters and constants are plain tensors"
         )
-    return _record(where, value, _PAYLOAD)
+    return record(where, value, _PAYLOAD)
 
 
-_HINT = _one_of({"as_int": _integer, "as_bool": _flag, "as_float": _number})
-_EXPRESSION = _record_of({"expr_str": _expression, "hint": _optional(_HINT)})
-_SYM_INT = _one_of({"as_expr": _EXPRESSION, "as_int": _integer})
-_SYM_FLOAT = _one_of({"as_expr": _EXPRESSION, "as_float": _number})
-_SYM_BOOL = _one_of({"as_expr": _EXPRESSION, "as_bool": _flag})
-_CPU = _constant({"type": "cpu", "index": None})
-_TENSOR_META = _record_of({
-    "dtype": _scalar_type, "sizes": _list_of(_SYM_INT), "requires_grad": _flag, "device": _CPU,
-    "strides": _list_of(_SYM_INT), "storage_offset": _SYM_INT, "layout": _constant(7),
+_HINT = one_of({"as_int": integer, "as_bool": flag, "as_float": number})
+_EXPRESSION = record_of({"expr_str": _expression, "hint": optional(_HINT)})
+_SYM_INT = one_of({"as_expr": _EXPRESSION, "as_int": integer})
+_SYM_FLOAT = one_of({"as_expr": _EXPRESSION, "as_float": number})
+_SYM_BOOL = one_of({"as_expr": _EXPRESSION, "as_bool": flag})
+_CPU = constant({"type": "cpu", "index": None})
+_TENSOR_META = record_of({
+    "dtype": _scalar_type, "sizes": list_of(_SYM_INT), "requires_grad": flag, "device": _CPU,
+    "strides": list_of(_SYM_INT), "storage_offset": _SYM_INT, "layout": constant(7),
 })  # fmt: skip
-_FIXED = _one_of({"as_int": _length})
-_STORED_META = _record_of({
-    "dtype": _scalar_type, "sizes": _list_of(_FIXED), "requires_grad": _flag, "device": _CPU,
-    "strides": _list_of(_FIXED), "storage_offset": _FIXED, "layout": _constant(7),
+_FIXED = one_of({"as_int": length})
+_STORED_META = record_of({
+    "dtype": _scalar_type, "sizes": list_of(_FIXED), "requires_grad": flag, "device": _CPU,
+    "strides": list_of(_FIXED), "storage_offset": _FIXED, "layout": constant(7),
 })  # fmt: skip
-_TENSOR = _record_of({"name": _name})
-_SYM_ARGUMENT = _one_of({"as_name": _name, "as_int": _integer})
-_SYM_FLOAT_ARGUMENT = _one_of({"as_name": _name, "as_float": _number})
-_SYM_BOOL_ARGUMENT = _one_of({"as_name": _name, "as_bool": _flag})
-_OPTIONAL_TENSOR = _one_of({"as_tensor": _TENSOR, "as_none": _flag})
-_ARGUMENT = _one_of(
+_TENSOR = record_of({"name": _name})
+_SYM_ARGUMENT = one_of({"as_name": _name, "as_int": integer})
+_SYM_FLOAT_ARGUMENT = one_of({"as_name": _name, "as_float": number})
+_SYM_BOOL_ARGUMENT = one_of({"as_name": _name, "as_bool": flag})
+_OPTIONAL_TENSOR = one_of({"as_tensor": _TENSOR, "as_none": flag})
+_ARGUMENT = one_of(
     {
-        "as_none": _flag, "as_tensor": _TENSOR, "as_tensors": _list_of(_TENSOR), "as_int": _integer,
-        "as_ints": _list_of(_integer), "as_float": _number, "as_floats": _list_of(_number),
-        "as_string": _text, "as_sym_int": _SYM_ARGUMENT, "as_sym_ints": _list_of(_SYM_ARGUMENT),
-        "as_scalar_type": _scalar_type, "as_memory_format": _below(5), "as_layout": _below(8),
-        "as_device": _CPU, "as_bool": _flag, "as_bools": _list_of(_flag),
+        "as_none": flag, "as_tensor": _TENSOR, "as_tensors": list_of(_TENSOR), "as_int": integer,
+        "as_ints": list_of(integer), "as_float": number, "as_floats": list_of(number),
+        "as_string": text, "as_sym_int": _SYM_ARGUMENT, "as_sym_ints": list_of(_SYM_ARGUMENT),
+        "as_scalar_type": _scalar_type, "as_memory_format": below(5), "as_layout": below(8),
+        "as_device": _CPU, "as_bool": flag, "as_bools": list_of(flag),
         "as_sym_bool": _SYM_BOOL_ARGUMENT, "as_sym_float": _SYM_FLOAT_ARGUMENT,
-        "as_optional_tensors": _list_of(_OPTIONAL_TENSOR), "as_optional_tensor": _OPTIONAL_TENSOR,
+        "as_optional_tensors": list_of(_OPTIONAL_TENSOR), "as_optional_tensor": _OPTIONAL_TENSOR,
     },
     {
         "as_graph": "control flow (torch.cond, map) has no spiking form; export the network without it",
         "as_custom_obj": "custom objects may run code and are not read; export a network of plain tensors",
     },
 )  # fmt: skip
-_NODE = _record_of({
+_NODE = record_of({
     "target": _target,
-    "inputs": _list_of(_record_of({"name": _text, "arg": _ARGUMENT, "kind": _optional(_below(3))})),
-    "outputs": _list_of(_ARGUMENT),
+    "inputs": list_of(record_of({"name": text, "arg": _ARGUMENT, "kind": optional(below(3))})),
+    "outputs": list_of(_ARGUMENT),
     "metadata": _metadata,
-    "is_hop_single_tensor_return": _constant(None),
-    "name": _optional(_name),
+    "is_hop_single_tensor_return": constant(None),
+    "name": optional(_name),
 })  # fmt: skip
-_GRAPH = _record_of({
-    "inputs": _list_of(_ARGUMENT),
-    "outputs": _list_of(_ARGUMENT),
-    "nodes": _list_of(_NODE),
-    "tensor_values": _by_key(_name, _TENSOR_META),
-    "sym_int_values": _by_key(_name, _SYM_INT),
-    "sym_bool_values": _by_key(_name, _SYM_BOOL),
-    "sym_float_values": _by_key(_name, _SYM_FLOAT),
-    "is_single_tensor_return": _flag,
-    "custom_obj_values": _constant({}),
+_GRAPH = record_of({
+    "inputs": list_of(_ARGUMENT),
+    "outputs": list_of(_ARGUMENT),
+    "nodes": list_of(_NODE),
+    "tensor_values": by_key(_name, _TENSOR_META),
+    "sym_int_values": by_key(_name, _SYM_INT),
+    "sym_bool_values": by_key(_name, _SYM_BOOL),
+    "sym_float_values": by_key(_name, _SYM_FLOAT),
+    "is_single_tensor_return": flag,
+    "custom_obj_values": constant({}),
 })  # fmt: skip
 _OUTSIDE = {
     kind: f"'{kind}' belongs to no network that is evaluated on images alone; export the network in "
@@ -363,44 +272,44 @@ _OUTSIDE = {
         "gradient_to_user_input", "user_input_mutation", "parameter_mutation",
     )
 }  # fmt: skip
-_INPUT_SPEC = _one_of(
+_INPUT_SPEC = one_of(
     {
-        "user_input": _record_of({"arg": _ARGUMENT}),
-        "parameter": _record_of({"arg": _TENSOR, "parameter_name": _fqn}),
-        "buffer": _record_of({"arg": _TENSOR, "buffer_name": _fqn, "persistent": _flag}),
-        "tensor_constant": _record_of({"arg": _TENSOR, "tensor_constant_name": _fqn}),
+        "user_input": record_of({"arg": _ARGUMENT}),
+        "parameter": record_of({"arg": _TENSOR, "parameter_name": _fqn}),
+        "buffer": record_of({"arg": _TENSOR, "buffer_name": _fqn, "persistent": flag}),
+        "tensor_constant": record_of({"arg": _TENSOR, "tensor_constant_name": _fqn}),
     },
     _OUTSIDE,
 )
-_OUTPUT_SPEC = _one_of(
+_OUTPUT_SPEC = one_of(
     {
-        "user_output": _record_of({"arg": _ARGUMENT}),
-        "buffer_mutation": _record_of({"arg": _TENSOR, "buffer_name": _fqn}),
+        "user_output": record_of({"arg": _ARGUMENT}),
+        "buffer_mutation": record_of({"arg": _TENSOR, "buffer_name": _fqn}),
     },
     _OUTSIDE,
 )
-_SIGNATURE = _record_of({
-    "inputs": _constant([]), "outputs": _constant([]), "in_spec": _tree, "out_spec": _tree,
-    "forward_arg_names": _optional(_list_of(_name)),
+_SIGNATURE = record_of({
+    "inputs": constant([]), "outputs": constant([]), "in_spec": _tree, "out_spec": _tree,
+    "forward_arg_names": optional(list_of(_name)),
 })  # fmt: skip
-_GRAPH_MODULE = _record_of({
+_GRAPH_MODULE = record_of({
     "graph": _GRAPH,
-    "signature": _record_of({
-        "input_specs": _list_of(_INPUT_SPEC), "output_specs": _list_of(_OUTPUT_SPEC),
+    "signature": record_of({
+        "input_specs": list_of(_INPUT_SPEC), "output_specs": list_of(_OUTPUT_SPEC),
     }),
     "module_call_graph": _calls,
-    "metadata": _constant({}),
-    "treespec_namedtuple_fields": _constant({}),
+    "metadata": constant({}),
+    "treespec_namedtuple_fields": constant({}),
 })  # fmt: skip
 _PROGRAM: Mapping[str, Check] = {
     "graph_module": _GRAPH_MODULE,
-    "opset_version": _by_key(_name, _length),
-    "range_constraints": _by_key(
-        _symbol, _record_of({"min_val": _optional(_integer), "max_val": _optional(_integer)})
+    "opset_version": by_key(_name, length),
+    "range_constraints": by_key(
+        _symbol, record_of({"min_val": optional(integer), "max_val": optional(integer)})
     ),
-    "schema_version": _record_of({"major": _length, "minor": _length}),
-    "verifiers": _list_of(_text),
+    "schema_version": record_of({"major": length, "minor": length}),
+    "verifiers": list_of(text),
 }
 _PAYLOAD: Mapping[str, Check] = {
-    "path_name": _name, "is_param": _flag, "use_pickle": _flag, "tensor_meta": _STORED_META,
+    "path_name": _name, "is_param": flag, "use_pickle": flag, "tensor_meta": _STORED_META,
 }  # fmt: skip

@@ -23,12 +23,11 @@ from toolchain.importers.foreign_network import (
 )
 from toolchain.importers.program_modules import batch_size, input_of, module_of
 from toolchain.importers.program_quantizers import (
-    ConstantValues,
-    Placement,
     PlacedQuantizer,
+    Placement,
     place_quantizers,
-    quantize_nodes,
 )
+from toolchain.importers.program_values import ConstantValues, quantize_nodes
 from toolchain.importers.quantization_operations import PACKED, Quantization
 from toolchain.importers.torch_module import Normalization
 from toolchain.networks.linear_maps import Shape
@@ -130,8 +129,8 @@ def _exported(module: nn.Module, input_shape: Shape | None) -> ExportedProgram:
         home = type(part).__module__
         if home.startswith(_PACKED_MODULES):
             raise UnsupportedNetworkError(
-                f"{path or 'the network'}: {type(part).__name__} of {home} is a packed integer kernel of eager "
-                f"or FX graph mode quantization; {PACKED}"
+                f"{path or 'the network'}: {type(part).__name__} of {home} is a packed integer kernel of "
+                f"eager or FX graph mode quantization; {PACKED}"
             )
         if type(part).__name__ in ("FakeQuantize", "FusedMovingAvgObsFakeQuantize", "ObserverBase"):
             raise UnsupportedNetworkError(

@@ -1,4 +1,4 @@
-"""Quantizers of pixels, which are integers already: what they do to each pixel level is linear, or refused."""
+"""Quantizers of pixels, which are integers already: they are linear in every pixel level, or refused."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ def fit_pixel_quantizers(
 ) -> tuple[str, ...]:
     """Make each quantizer of pixels a factor and an offset, if that is what it does to every pixel level.
 
-    It is decided by computing it for all pixel levels from 0 to ``max_value``. An 8-bit grid of the range 0 to
-    1, for example, holds each of 256 pixel levels, even where its step was observed to be 0.99 / 255.
+    It is decided by computing it for all pixel levels from 0 to ``max_value``. An 8-bit grid of the range 0
+    to 1, for example, holds each of 256 pixel levels, even where its step was observed to be 0.99 / 255.
 
     Args:
         mean, std: of the normalization of the network's input, per channel.

@@ -178,7 +178,10 @@ _DYNAMIC = (
     "dynamic quantization computes its step from each input, so that it is no fixed number of timesteps; use "
     "static quantization (is_dynamic=False)"
 )
-_PREPARED = "the network is prepared for quantization but not converted; call convert_pt2e, and export what it returns"
+_PREPARED = (
+    "the network is prepared for quantization but not converted; call convert_pt2e, and export what it "
+    "returns"
+)
 _REFUSED = {
     "choose_qparams": _DYNAMIC,
     "choose_qparams_symmetric": _DYNAMIC,
