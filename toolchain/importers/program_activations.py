@@ -76,7 +76,7 @@ def activation_name(node: fx.Node) -> str:
 def put_module(module: fx.GraphModule, node: fx.Node, name: str, child: nn.Module) -> str:
     """Replace the computation of a node by a module with one input; returns its name, which is new."""
     unique, repeat = name, 1
-    while _is_taken(module, unique):
+    while is_taken(module, unique):
         unique, repeat = f"{name}_{repeat}", repeat + 1
     parent, _, last = unique.rpartition(".")
     module.add_submodule(unique, child)  # makes the parents that are missing
@@ -86,7 +86,7 @@ def put_module(module: fx.GraphModule, node: fx.Node, name: str, child: nn.Modul
     return unique
 
 
-def _is_taken(module: nn.Module, path: str) -> bool:
+def is_taken(module: nn.Module, path: str) -> bool:
     """Whether a path, or a part of it, is something else than a module without content."""
     current: object = module
     *parents, last = path.split(".")
