@@ -17,7 +17,8 @@ from toolchain.importers.linear_expressions import LinearExpression
 from toolchain.importers.nir_format.comparison import RUNTIME, compare_with_graph
 from toolchain.importers.nir_format.conventions import convention_of
 from toolchain.importers.nir_format.hdf5_file import plain_content, read_hdf5
-from toolchain.importers.nir_format.nodes import NirNetwork, Port, read_network
+from toolchain.importers.nir_format.network import NirNetwork, read_network
+from toolchain.importers.nir_format.nodes import Port
 from toolchain.importers.nir_format.populations import populations_of
 from toolchain.importers.torch_module import Normalization
 from toolchain.method.graph_comparison import probe_pixels
@@ -84,10 +85,10 @@ def import_nir(
         *shape_notes,
         *read.notes,
     ]
-    if read.strict:
+    if exact := [name for name, margin in read.margins.items() if margin > 0]:
         notes.append(
-            f"{', '.join(read.strict)}: fires above its threshold and not at it, exactly, as its potentials "
-            f"are multiples of one number; the threshold is raised by less than that"
+            f"{', '.join(exact)}: fires above its threshold and not at it, exactly, as its potentials are "
+            f"multiples of one number; the threshold is raised by less than that"
         )
     return Imported(
         graph=read.graph,
