@@ -1,0 +1,117 @@
+"""How ONNX and QONNX write a quantized weight and a quantizer.
+
+An activation has the scale 1: its values are spike counts. The real threshold is an operation in front of the
+quantizer, so it may differ between channels, and no weight has to undo it.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+
+from deploy.backends.onnx_format.graph import GraphWriter
+from toolchain.networks.integer_network import IntegerNetwork
+
+QONNX_DOMAIN = "qonnx.custom_op.general"
+
+
+class Dialect(Protocol):
+    """A way to write what ONNX has no single operator for.
+
+    Attributes:
+        divides: whether a real threshold is a division, or else a multiplication by its reciprocal.
+        opsets: version of each domain of operators.
+    """
+
+    divides: bool
+    opsets: dict[str, int]
+
+    def weight(self, writer: GraphWriter, integers: np.ndarray, scale: float, name: str) -> str:
+        """Add ``scale * integers``, int8 times a power of two, as a tensor."""
+
+    def quantizer(self, writer: GraphWriter, values: str, timesteps: int, name: str) -> str:
+        """Add ``clip(round(values), 0, timesteps)``, which is named ``name``."""
+
+
+class Qcdq:
+    """QuantizeLinear, Clip and DequantizeLinear of the standard domain."""
+
+    divides = True
+
+    def __init__(self, network: IntegerNetwork) -> None:
+        most = max((p.timesteps for p in network.spiking), default=1)
+        self.opsets = {"": 17 if most <= 255 else 21}  # opset 21 adds 16-bit quantizers
+
+    def weight(self, writer: GraphWriter, integers: np.ndarray, scale: float, name: str) -> str:
+        stored = writer.constant(integers.astype(np.int8), f"{name}_int8")
+        factor = writer.scalar(scale, f"{name}_scale")
+        zero = writer.scalar(0, "zero_int8", np.int8)
+        return writer.node("DequantizeLinear", [stored, factor, zero], name)
+
+    def quantizer(self, writer: GraphWriter, values: str, timesteps: int, name: str) -> str:
+        integer = np.uint8 if timesteps <= 255 else np.uint16
+        one, zero = writer.scalar(1, "one"), writer.scalar(0, f"zero_{integer.__name__}", integer)
+        counts = writer.node("QuantizeLinear", [values, one, zero], f"{name}_quantized")
+        if integer is np.uint16:  # onnxruntime clips no 16-bit integers
+            counts = writer.node("Cast", [counts], f"{name}_int32", to=_INT32)
+            integer, zero = np.int32, writer.scalar(0, "zero_int32", np.int32)
+        least = writer.scalar(0, f"zero_{integer.__name__}", integer)
+        most = writer.scalar(timesteps, f"most_{timesteps}_{integer.__name__}", integer)
+        clipped = writer.node("Clip", [counts, least, most], f"{name}_counts")
+        return writer.node("DequantizeLinear", [clipped, one, zero], name)
+
+
+_INT32 = 6  # TensorProto.INT32
+
+
+class Qonnx:
+    """Quant nodes, which FINN and hls4ml read; each T must be ``2^b - 1``."""
+
+    divides = False
+    opsets = {"": 13, QONNX_DOMAIN: 1}  # noqa: RUF012
+
+    def weight(self, writer: GraphWriter, integers: np.ndarray, scale: float, name: str) -> str:
+        largest = int(np.abs(integers.astype(np.int64)).max(initial=1))
+        values = integers.astype(np.float32) * np.float32(scale)
+        return self._quant(
+            writer,
+            writer.constant(values, f"{name}_values"),
+            scale,
+            bits=max(2, largest.bit_length() + 1),
+            name=name,
+            signed=1,
+            narrow=1,
+        )
+
+    def quantizer(self, writer: GraphWriter, values: str, timesteps: int, name: str) -> str:
+        bits = timesteps.bit_length()
+        assert timesteps == 2**bits - 1, name
+        return self._quant(writer, values, 1, bits=bits, name=name, signed=0, narrow=0)
+
+    def _quant(
+        self,
+        writer: GraphWriter,
+        values: str,
+        scale: float,
+        *,
+        bits: int,
+        name: str,
+        signed: int,
+        narrow: int,
+    ) -> str:
+        inputs = [
+            values,
+            writer.scalar(scale, f"{name}_scale"),
+            writer.scalar(0, "zero"),
+            writer.scalar(bits, f"bits_{bits}"),
+        ]
+        return writer.node(
+            "Quant",
+            inputs,
+            name,
+            QONNX_DOMAIN,
+            signed=signed,
+            narrow=narrow,
+            rounding_mode="ROUND",
+        )
