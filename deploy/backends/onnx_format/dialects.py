@@ -30,12 +30,24 @@ class Dialect(Protocol):
     def weight(self, writer: GraphWriter, integers: np.ndarray, scale: float, name: str) -> str:
         """Add ``scale * integers``, int8 times a power of two, as a tensor."""
 
+    def dense(
+        self, writer: GraphWriter, values: str, integers: np.ndarray, scale: float, name: str
+    ) -> str:
+        """Add the product of flat values with a weight ``(out, in)``, as of ``weight``."""
+
     def quantizer(self, writer: GraphWriter, values: str, timesteps: int, name: str) -> str:
         """Add ``clip(round(values), 0, timesteps)``, which is named ``name``."""
 
 
 class Qcdq:
-    """QuantizeLinear, Clip and DequantizeLinear of the standard domain."""
+    """QuantizeLinear, Clip and DequantizeLinear of the standard domain.
+
+    onnxruntime fuses such nodes, by default, with the operators between them. MatMul with an int8 weight then
+    rounds its inputs to other integers (MatMulNBits), or adds products in 16 bits on some processors
+    (QLinearMatMul, QGemm, QLinearConv). It leaves Gemm with a float bias alone, and what is not directly in
+    front of a quantizer. So a dense map is such a Gemm, and an addition or division is in front of every
+    quantizer.
+    """
 
     divides = True
 
@@ -48,6 +60,13 @@ class Qcdq:
         factor = writer.scalar(scale, f"{name}_scale")
         zero = writer.scalar(0, "zero_int8", np.int8)
         return writer.node("DequantizeLinear", [stored, factor, zero], name)
+
+    def dense(
+        self, writer: GraphWriter, values: str, integers: np.ndarray, scale: float, name: str
+    ) -> str:
+        weight = self.weight(writer, integers, scale, f"{name}_weight")
+        no_bias = writer.constant(np.zeros(len(integers), np.float32), f"{name}_no_bias")
+        return writer.node("Gemm", [values, weight, no_bias], f"{name}_dense", transB=1)
 
     def quantizer(self, writer: GraphWriter, values: str, timesteps: int, name: str) -> str:
         integer = np.uint8 if timesteps <= 255 else np.uint16
@@ -83,6 +102,12 @@ class Qonnx:
             signed=1,
             narrow=1,
         )
+
+    def dense(
+        self, writer: GraphWriter, values: str, integers: np.ndarray, scale: float, name: str
+    ) -> str:
+        weight = self.weight(writer, integers.T, scale, f"{name}_weight")
+        return writer.node("MatMul", [values, weight], f"{name}_dense")
 
     def quantizer(self, writer: GraphWriter, values: str, timesteps: int, name: str) -> str:
         bits = timesteps.bit_length()

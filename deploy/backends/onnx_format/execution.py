@@ -15,7 +15,6 @@ from sim.results import Simulation, first_divergence
 from toolchain.errors import UnsupportedNetworkError
 from toolchain.networks.integer_network import IntegerNetwork
 from toolchain.networks.layer_graph import split_outputs
-from toolchain.networks.layer_graph.readout_outputs import readout_outputs
 
 BATCH = 32
 """Samples executed at once."""
@@ -78,10 +77,12 @@ def compare_with_network(
         logits = split_outputs(network.readout, expected.logits)
         difference = first_divergence(ours, found)
         for name, values in logits.items():
-            for result in (tensors[name], alone[name]):
-                if difference is None and not np.array_equal(values, result.reshape(values.shape)):
-                    at = tuple(int(i) for i in np.argwhere(values != result.reshape(values.shape))[0])
-                    difference = f"logits {name} differ at {at}"
+            for result in (tensors[export.outputs[name]], alone[export.outputs[name]]):
+                different = np.argwhere(values != result.reshape(values.shape))
+                if len(different):
+                    at = tuple(int(i) for i in different[0])
+                    axes = "(sample, channel, row, column)"
+                    difference = difference or f"{name}: logits differ at {axes} = {at}"
         if difference:
             raise UnsupportedNetworkError(
                 f"{runtime} computes other integers than the exact engine from the exported model: "

@@ -100,8 +100,7 @@ def _weighted(
             return _convolve(writer, dialect, linear_map, as_map(writer, value), scale, name)
         case Dense():
             flat = as_flat(writer, value)
-            stored = dialect.weight(writer, weight.T, scale, stored_as)
-            product = writer.node("MatMul", [flat.name, stored], f"{name}_dense")
+            product = dialect.dense(writer, flat.name, weight, scale, name)
             return FeatureMap(name=product, shape=(len(weight), 1, 1), is_flat=True)
         case Scale():
             factors = weight if value.is_flat else weight[:, None, None]

@@ -58,6 +58,7 @@ class OnnxExport:
 
     Attributes:
         tensors: tensor of the counts of each population that is in the model.
+        outputs: output tensor of each of the readout's outputs.
         in_float64: populations that are computed in float64, since float32 is not exact for them.
         shifted_biases: populations with an offset that an importer rounds to another bias.
         pools: max pools that stand for populations of the role ``maximum``.
@@ -65,6 +66,7 @@ class OnnxExport:
 
     model: onnx.ModelProto
     tensors: dict[str, str]
+    outputs: dict[str, str]
     in_float64: list[str]
     shifted_biases: list[str]
     pools: MaximumPools
@@ -142,7 +144,18 @@ def _export(network: IntegerNetwork, dialect: Dialect) -> OnnxExport:
     helper.set_model_props(model, {METADATA: json.dumps(_metadata(network))})
     return OnnxExport(
         model=model,
-        tensors={name: value.name for name, value in writer.counts.items() if name in writer.order},
+        tensors={
+            name: value.name
+            for name, value in writer.counts.items()
+            if name != network.input.name
+        },
+        outputs=dict(
+            zip(
+                (output.name for output in readout_outputs(network.readout)),
+                (info.name for info in outputs),
+                strict=True,
+            )
+        ),
         in_float64=writer.in_float64,
         shifted_biases=writer.shifted_biases,
         pools=writer.pools,
@@ -196,7 +209,6 @@ class _NetworkWriter:
         source = network.input
         self.graph.unused(source.name)
         self.counts = {source.name: FeatureMap(name=source.name, shape=source.shape)}
-        self.order: list[str] = []
         self.in_float64: list[str] = []
         self.shifted_biases: list[str] = []
         self._pooled: dict[tuple[str, object], FeatureMap] = {}
@@ -228,7 +240,6 @@ class _NetworkWriter:
         level = self.graph.node("Relu", [level], f"{name}_relu")
         counts = self.dialect.quantizer(self.graph, level, population.timesteps, name)
         self.counts[name] = FeatureMap(name=counts, shape=population.shape, is_flat=is_flat)
-        self.order.append(name)
 
     def add_readout(self, readout: IntegerReadout) -> list[onnx.ValueInfoProto]:
         """Add the logits; returns the outputs of the graph."""

@@ -57,12 +57,11 @@ def exact_rounding(
     shape = population.shape[0], 1, 1
     window = _Window(population, exponent, sums.low.reshape(shape), sums.high.reshape(shape))
     scale = (window.divisor if divides else 1 / window.divisor).astype(np.float32)
-    offset = np.zeros(window.shape, np.float32)
-    if window.counts_are_right(offset, scale, divides).all():
-        return Rounding(offset, scale, keeps_biases=True)
     low, high = window.freedom()
     near_low, near_high = np.maximum(low, -_LEAST_MARGIN), np.minimum(high, _LEAST_MARGIN)
     offset = window.offset((near_low + near_high) / 2)
+    if not offset.any():  # see Qcdq: an operation must stay in front of the quantizer
+        offset = window.offset((3 * near_low + 5 * near_high) / 8)
     right = window.counts_are_right(offset, scale, divides)
     keeps_biases = bool(right.all())
     if not keeps_biases:
