@@ -53,7 +53,8 @@ class ForeignNetwork:
         source: what it is, for people, such as ``ONNX with quantize, clip and dequantize, opset 17``.
         runtime: name and version of the judge, such as ``onnxruntime 1.32.0``.
         execute: runs the judge on float32 inputs, shape ``(B, *input_shape)``.
-        input_shape: (channels, height, width); None if it is not known.
+        input_shape: of one sample as the network takes it, without the batch axis and of any rank; None
+            if it is not known. ``input_layout.for_images`` fits images to it.
         notes: what was left out or decided, one line each.
     """
 
@@ -61,7 +62,7 @@ class ForeignNetwork:
     source: str
     runtime: str
     execute: Callable[[np.ndarray], RuntimeValues]
-    input_shape: Shape | None = None
+    input_shape: tuple[int, ...] | None = None
     notes: tuple[str, ...] = ()
 
     @property

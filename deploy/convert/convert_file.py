@@ -1,0 +1,338 @@
+"""Make a model file of a network from another tool, compared with that tool's own execution of it."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from typing_extensions import assert_never
+
+from deploy.convert.options import DEFAULT_MAX_VALUE, ConvertOptions, normalization_of
+from deploy.convert.recognise import Format, recognise
+from deploy.design.accuracy import measure_accuracy
+from deploy.design.fidelity import MEASURED_SAMPLES, affordable_samples, check_fits
+from toolchain.datasets import DATASETS, Dataset, data_record, load_dataset
+from toolchain.errors import DataError, OptionError, UnsupportedNetworkError
+from toolchain.files.checkpoint import Checkpoint, save_checkpoint
+from toolchain.importers.foreign_network import ForeignNetwork, RuntimeAgreement, import_network
+from toolchain.importers.input_layout import for_images, image_shape_of
+from toolchain.importers.torch_module import Normalization, convert
+from toolchain.method.float_snn import run_float_snn
+from toolchain.networks.layer_graph import LayerGraph, has_classes
+from toolchain.networks.linear_maps import Shape
+
+QCFS_LEVELS, QCFS_CLASSES, QCFS_IMAGE, QCFS_NORMALIZATION = 8, 10, 32, "cifar-10"
+"""What the public QCFS code trains with, where the user does not say otherwise."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conversion:
+    """A layer graph, and what is said about it.
+
+    Attributes:
+        source: what the file is.
+        runtime: what the graph was compared with.
+        agreement: counts that were compared, and those that differ by rounding; None where ``convert`` alone
+            compares.
+        notes: what was left out, assumed or decided.
+        record: what the model file keeps beside the data set.
+    """
+
+    graph: LayerGraph
+    source: str
+    runtime: str
+    agreement: RuntimeAgreement | None = None
+    notes: tuple[str, ...] = ()
+    record: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasuredAccuracy:
+    """Accuracy of the float network that was made, on the first test images."""
+
+    samples: int
+    accuracy: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConversionReport:
+    """What was written.
+
+    Attributes:
+        accuracy: None without a data set, or where the logits are not those of classes.
+        data_note: why the data set was recorded without being read; None if it was read.
+    """
+
+    model: str
+    conversion: Conversion
+    accuracy: MeasuredAccuracy | None
+    data_note: str | None
+    training: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Images:
+    """What the network is given, and how."""
+
+    shape: Shape
+    max_value: int
+    normalization: Normalization | None
+    dataset: Dataset | None
+
+
+def convert_file(
+    path: Path,
+    out: Path,
+    options: ConvertOptions,
+    on_stage: Callable[[str], None] = lambda words: None,
+) -> ConversionReport:
+    """Recognise a file, read it, compare it with its own runtime, and write a model file.
+
+    Args:
+        on_stage: called with what is done next.
+
+    Raises:
+        QacDeployError: the file is damaged, of another kind or has no spiking form, an option does not
+            belong to it, or the data set does not fit. Nothing is written then.
+    """
+    file_format = recognise(path)
+    options.require_of(file_format)
+    dataset, data_note = (None, None) if options.data is None else _data_set(options.data)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        conversion = _converted(path, file_format, options, dataset, on_stage)
+    said = (str(warning.message) for warning in caught if warning.category is UserWarning)
+    conversion = replace(conversion, notes=tuple(dict.fromkeys((*conversion.notes, *said))))
+    training: dict[str, Any] = {
+        "imported_from": f"{path.name}: {conversion.source}",
+        "compared_with": conversion.runtime,
+        "normalization": options.normalize,
+        **conversion.record,
+        "data": options.data,
+    }
+    accuracy = None
+    if dataset is not None:
+        check_fits(conversion.graph, dataset)
+        training |= data_record(dataset, out)
+        on_stage("measure the accuracy")
+        accuracy = _accuracy(conversion.graph, dataset)
+    save_checkpoint(out, Checkpoint(conversion.graph, training))
+    return ConversionReport(
+        model=str(out),
+        conversion=conversion,
+        accuracy=accuracy,
+        data_note=data_note,
+        training=training,
+    )
+
+
+def _converted(
+    path: Path,
+    file_format: Format,
+    options: ConvertOptions,
+    dataset: Dataset | None,
+    on_stage: Callable[[str], None],
+) -> Conversion:
+    match file_format:
+        case Format.STATE_DICT:
+            return _of_state_dict(path, options, dataset)
+        case Format.NIR:
+            return _of_nir(path, options, dataset)
+        case Format.ONNX:
+            from toolchain.importers.onnx_format import read_onnx
+
+            return _of_foreign(path, read_onnx(path), options, dataset, on_stage)
+        case Format.EXPORTED:
+            from toolchain.importers.exported_quantization import read_exported
+
+            return _of_foreign(path, read_exported(path), options, dataset, on_stage)
+        case _:
+            assert_never(file_format)
+
+
+def _data_set(name: str) -> tuple[Dataset | None, str | None]:
+    """The data set, or why one that is known by its name cannot be read here."""
+    try:
+        return load_dataset(name), None
+    except DataError as error:
+        if name not in DATASETS:
+            raise
+        return None, f"{name} is recorded without a digest of its samples: {error}"
+
+
+def _of_state_dict(path: Path, options: ConvertOptions, dataset: Dataset | None) -> Conversion:
+    from toolchain.importers.qcfs import load_qcfs_network
+
+    if options.arch is None:
+        raise OptionError(
+            f"{path}: holds weights without a network; name the network of the QCFS code with --arch, or "
+            f"export your own with torch.onnx.export or torch.export.save"
+        )
+    levels = options.levels or QCFS_LEVELS
+    size = options.image or QCFS_IMAGE
+    normalize = options.normalize or QCFS_NORMALIZATION
+    shape = 3, size, size
+    module = load_qcfs_network(path, options.arch, shape, options.classes or QCFS_CLASSES, levels)
+    samples = None
+    if dataset is not None and (dataset.input_shape, dataset.max_value) == (shape, 255):
+        samples = dataset.train_pixels
+    normalization = _for_channels(normalization_of(normalize, 255), 3)
+    graph = convert(module, shape, 255, normalization, samples=samples)
+    return Conversion(
+        graph=graph,
+        source=f"QCFS checkpoint of {options.arch}",
+        runtime="the network in torch",
+        record={"architecture": options.arch, "levels": levels, "normalization": normalize},
+    )
+
+
+def _of_foreign(
+    path: Path,
+    network: ForeignNetwork,
+    options: ConvertOptions,
+    dataset: Dataset | None,
+    on_stage: Callable[[str], None],
+) -> Conversion:
+    """A network with quantizers as it is, a plain one by post-training conversion."""
+    images = _images(path, network.input_shape, options, dataset)
+    network = for_images(network, images.shape)
+    if not network.is_quantized:
+        return _of_plain(path, network, options, images, on_stage)
+    if options.mean_timesteps is not None:
+        raise OptionError(
+            f"{path}: has quantizers, which set every T; leave out --mean-timesteps, and choose other "
+            f"timesteps with `compile --timesteps`"
+        )
+    on_stage(f"compare the network with {network.runtime}")
+    imported = import_network(
+        network,
+        images.shape,
+        images.max_value,
+        images.normalization,
+        samples=None if images.dataset is None else images.dataset.train_pixels,
+    )
+    return Conversion(
+        graph=imported.graph,
+        source=imported.source,
+        runtime=imported.runtime,
+        agreement=imported.agreement,
+        notes=imported.notes,
+        record={"rounding_ties": imported.agreement.num_ties},
+    )
+
+
+def _of_plain(
+    path: Path,
+    network: ForeignNetwork,
+    options: ConvertOptions,
+    images: _Images,
+    on_stage: Callable[[str], None],
+) -> Conversion:
+    if options.mean_timesteps is None or images.dataset is None:
+        raise OptionError(
+            f"{path}: {network.source}, has no quantizers. Post-training conversion chooses them from "
+            f"images: add --data and a budget of timesteps, such as --mean-timesteps 4"
+        )
+    raise UnsupportedNetworkError("post-training conversion")
+
+
+def _of_nir(path: Path, options: ConvertOptions, dataset: Dataset | None) -> Conversion:
+    """A spiking network, which runs step by step as its own tool runs it."""
+    from toolchain.importers.nir_format import import_nir
+
+    shape, max_value = options.input_shape, options.max_value or DEFAULT_MAX_VALUE
+    if dataset is not None:
+        images = _images(path, None, options, dataset)
+        shape, max_value = images.shape, images.max_value
+    normalization = normalization_of(options.normalize, max_value)
+    if normalization is not None and shape is not None:
+        normalization = _for_channels(normalization, shape[0])
+    imported = import_nir(
+        path,
+        reset=options.reset or "soft",
+        timesteps=options.timesteps,
+        dt=options.dt,
+        input_shape=shape,
+        max_value=max_value,
+        normalization=normalization,
+        samples=None if dataset is None else dataset.train_pixels,
+    )
+    return Conversion(
+        graph=imported.graph,
+        source=imported.source,
+        runtime=imported.runtime,
+        agreement=imported.agreement,
+        notes=imported.notes,
+        record={
+            "reset": "soft",
+            "timesteps": options.timesteps,
+            "rounding_ties": imported.agreement.num_ties,
+        },
+    )
+
+
+def _images(
+    path: Path,
+    shape: tuple[int, ...] | None,
+    options: ConvertOptions,
+    dataset: Dataset | None,
+) -> _Images:
+    """The images that a network takes: those of the data set, as the user says, or as the file says."""
+    if dataset is not None:
+        if options.input_shape not in (None, dataset.input_shape):
+            raise OptionError(
+                f"--input-shape is {options.input_shape}, but images of {dataset.name} have shape "
+                f"{dataset.input_shape}; leave it out"
+            )
+        if options.max_value not in (None, dataset.max_value):
+            raise OptionError(
+                f"--max-value is {options.max_value}, but pixels of {dataset.name} are 0.."
+                f"{dataset.max_value}; leave it out"
+            )
+        image, max_value = dataset.input_shape, dataset.max_value
+    else:
+        max_value = options.max_value or DEFAULT_MAX_VALUE
+        if options.input_shape is not None:
+            image = options.input_shape
+        elif shape is not None:
+            image = image_shape_of(shape)
+        else:
+            raise OptionError(
+                f"{path}: does not say the shape of an image; add --data, or for example "
+                f"--input-shape 3x32x32"
+            )
+    normalization = normalization_of(options.normalize, max_value)
+    return _Images(
+        shape=image,
+        max_value=max_value,
+        normalization=_for_channels(normalization, image[0]),
+        dataset=dataset,
+    )
+
+
+def _for_channels(normalization: Normalization | None, channels: int) -> Normalization | None:
+    """The same with one mean and std for each channel, where there is one for all."""
+    if normalization is None:
+        return None
+    one_for_all = {
+        name: values * channels
+        for name, values in (("mean", normalization.mean), ("std", normalization.std))
+        if len(values) == 1
+    }
+    return replace(normalization, **one_for_all)
+
+
+def _accuracy(graph: LayerGraph, dataset: Dataset) -> MeasuredAccuracy | None:
+    if not has_classes(graph.readout):
+        return None
+    most = affordable_samples(graph, MEASURED_SAMPLES)
+    samples = min(len(dataset.test_labels), most)
+    run = run_float_snn(graph, dataset.test_pixels[:samples])
+    accuracy = measure_accuracy(graph.readout, run.logits, dataset.test_labels[:samples], None)
+    assert accuracy is not None
+    assert math.isfinite(accuracy)
+    return MeasuredAccuracy(samples=samples, accuracy=accuracy)
