@@ -107,7 +107,9 @@ def _pools_of(network: IntegerNetwork, base: str, names: set[str]) -> list[Maxim
     for population in network.spiking:
         if population.name in names and population.name != base:
             parts = network.incoming(population.name)
-            of_counts = _sum_of([_terms(network, s) for s in parts], sums, [s.source for s in parts])
+            of_counts = _sum_of(
+                [_terms(network, s) for s in parts], sums, [s.source for s in parts]
+            )
             if of_counts is None:
                 return None
             counts = {place: _count(total) for place, total in of_counts.items()}
@@ -252,9 +254,7 @@ def _reads_alike(first: IntegerSynapse, other: IntegerSynapse) -> bool:
         and first.exponent == other.exponent
         and np.array_equal(first.weighted.weight, other.weighted.weight)
         and len(first.pools_after) == len(other.pools_after)
-        and all(
-            _same_map(a, b) for a, b in zip(first.pools_after, other.pools_after, strict=True)
-        )
+        and all(_same_map(a, b) for a, b in zip(first.pools_after, other.pools_after, strict=True))
     )
 
 

@@ -24,6 +24,19 @@ Run = Callable[[np.ndarray], dict[str, np.ndarray]]
 
 
 @dataclass(frozen=True, kw_only=True)
+class Runtime:
+    """What executes a model.
+
+    Attributes:
+        name: with its version.
+        prepare: makes a function that runs a model.
+    """
+
+    name: str
+    prepare: Callable[[onnx.ModelProto], Run]
+
+
+@dataclass(frozen=True, kw_only=True)
 class OnnxAgreement:
     """Numbers of a comparison that found no difference."""
 
@@ -37,7 +50,7 @@ def compare_with_network(
     export: OnnxExport,
     network: IntegerNetwork,
     pixels: np.ndarray,
-    runner: Callable[[onnx.ModelProto], Run] | None = None,
+    choose_runtime: Callable[[], Runtime] | None = None,
 ) -> OnnxAgreement:
     """Execute a model and the integer network on the same pixels, and compare every count and logit.
 
@@ -46,13 +59,13 @@ def compare_with_network(
 
     Args:
         pixels: integers of shape ``(B, C, H, W)``.
-        runner: makes a function that runs a model; by default onnxruntime's CPU provider does.
+        choose_runtime: by default ``onnxruntime_cpu``.
 
     Raises:
         UnsupportedNetworkError: naming the first population that differs.
     """
-    make, runtime = (onnxruntime_runner, _runtime_name()) if runner is None else (runner, "the executor")
-    run, run_with_counts = make(export.model), make(_with_counts(export))
+    runtime = (choose_runtime or onnxruntime_cpu)()
+    run, run_with_counts = runtime.prepare(export.model), runtime.prepare(_with_counts(export))
     engine = ExactEngine(network, with_counts=True)
     num_counts = num_logits = 0
     for start in range(0, len(pixels), BATCH):
@@ -85,38 +98,62 @@ def compare_with_network(
                     difference = difference or f"{name}: logits differ at {axes} = {at}"
         if difference:
             raise UnsupportedNetworkError(
-                f"{runtime} computes other integers than the exact engine from the exported model: "
+                f"{runtime.name} computes other integers than the exact engine from the exported model: "
                 f"{difference}; nothing was written"
             )
         num_counts += sum(counts.size for counts in found.counts.values())
         num_logits += sum(values.size for values in logits.values())
     return OnnxAgreement(
-        num_samples=len(pixels), num_counts=num_counts, num_logits=num_logits, runtime=runtime
+        num_samples=len(pixels), num_counts=num_counts, num_logits=num_logits, runtime=runtime.name
     )
 
 
-def onnxruntime_runner(model: onnx.ModelProto) -> Run:
+def onnxruntime_cpu() -> Runtime:
     """onnxruntime with its default optimizations."""
     import onnxruntime
 
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-    names = [output.name for output in session.get_outputs()]
-    (given,) = (entry.name for entry in session.get_inputs())
+    def prepare(model: onnx.ModelProto) -> Run:
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3  # errors; it warns of constants that it folds
+        session = onnxruntime.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+        names = [output.name for output in session.get_outputs()]
+        (given,) = (entry.name for entry in session.get_inputs())
+        return lambda pixels: dict(zip(names, session.run(names, {given: pixels}), strict=True))
 
-    def run(pixels: np.ndarray) -> dict[str, np.ndarray]:
-        return dict(zip(names, session.run(names, {given: pixels}), strict=True))
-
-    return run
+    return Runtime(name=f"onnxruntime {onnxruntime.__version__}", prepare=prepare)
 
 
-def _runtime_name() -> str:
-    import onnxruntime
+def qonnx_executor() -> Runtime:
+    """qonnx's executor, node by node."""
+    from importlib.metadata import version
 
-    return f"onnxruntime {onnxruntime.__version__}"
+    from qonnx.core.modelwrapper import ModelWrapper
+    from qonnx.core.onnx_exec import execute_onnx
+    from qonnx.transformation.infer_shapes import InferShapes
+
+    def prepare(model: onnx.ModelProto) -> Run:
+        names = [output.name for output in model.graph.output]
+
+        def run(pixels: np.ndarray) -> dict[str, np.ndarray]:
+            sized = onnx.ModelProto()
+            sized.CopyFrom(model)
+            (given,) = sized.graph.input
+            given.type.tensor_type.shape.dim[0].dim_value = len(pixels)
+            for output in sized.graph.output:
+                output.type.tensor_type.ClearField("shape")
+            wrapped = ModelWrapper(sized).transform(InferShapes())
+            values = execute_onnx(wrapped, {given.name: pixels}, return_full_exec_context=True)
+            return {name: np.asarray(values[name]) for name in names}
+
+        return run
+
+    return Runtime(name=f"qonnx {version('qonnx')}", prepare=prepare)
+
+
+RUNTIMES: dict[str, Callable[[], Runtime]] = {"onnx": onnxruntime_cpu, "qonnx": qonnx_executor}
+"""What executes a file of each format."""
 
 
 def _with_counts(export: OnnxExport) -> onnx.ModelProto:

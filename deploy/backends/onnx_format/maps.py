@@ -22,7 +22,6 @@ from toolchain.networks.linear_maps import (
 )
 
 
-
 @dataclass(frozen=True, kw_only=True)
 class FeatureMap:
     """A float32 tensor ``(batch, *shape)``, or ``(batch, channels)`` if it is flat.
@@ -233,9 +232,7 @@ def _move(
     return writer.node("Gather", [tensor, stored], f"{name}_select", axis=axis)
 
 
-def _pad(
-    writer: GraphWriter, before: int, after: int, axis: int, tensor: str, name: str
-) -> str:
+def _pad(writer: GraphWriter, before: int, after: int, axis: int, tensor: str, name: str) -> str:
     if not before and not after:
         return tensor
     sizes = np.zeros(8, np.int64)

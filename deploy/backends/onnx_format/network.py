@@ -145,9 +145,7 @@ def _export(network: IntegerNetwork, dialect: Dialect) -> OnnxExport:
     return OnnxExport(
         model=model,
         tensors={
-            name: value.name
-            for name, value in writer.counts.items()
-            if name != network.input.name
+            name: value.name for name, value in writer.counts.items() if name != network.input.name
         },
         outputs=dict(
             zip(
@@ -348,9 +346,7 @@ class _NetworkWriter:
         """Bounds of the sum in units of ``2^exponent``; None if float32 does not hold it exactly."""
         if not self._is_exact(parts, exponent):
             return None
-        shifted = [
-            (self._interval(part), part.synapse.exponent - exponent) for part in parts
-        ]
+        shifted = [(self._interval(part), part.synapse.exponent - exponent) for part in parts]
         return Interval(
             low=np.sum([i.low << shift for i, shift in shifted], axis=0),
             high=np.sum([i.high << shift for i, shift in shifted], axis=0),
@@ -413,9 +409,7 @@ class _NetworkWriter:
         for part in parts:
             for digit, place in self._digits(part):
                 value = self._maps(part, digit, 0, is_flat, name)
-                value = self.graph.node(
-                    "Cast", [value], f"{name}_float64", to=TensorProto.DOUBLE
-                )
+                value = self.graph.node("Cast", [value], f"{name}_float64", to=TensorProto.DOUBLE)
                 if shift := part.synapse.exponent + place:
                     factor = self.graph.scalar(2.0**shift, f"factor_{shift}", np.float64)
                     value = self.graph.node("Mul", [value, factor], f"{name}_float64")

@@ -110,9 +110,7 @@ class _Window:
         start = (self.start - self.threshold / 2) / self.steps
         return ((self.bias + start + change) / self.unit).astype(np.float32)
 
-    def counts_are_right(
-        self, offset: np.ndarray, scale: np.ndarray, divides: bool
-    ) -> np.ndarray:
+    def counts_are_right(self, offset: np.ndarray, scale: np.ndarray, divides: bool) -> np.ndarray:
         """Whether float32 gives the right count on both sides of each boundary, bool of the shape."""
         right = np.ones(self.shape, bool)
         for spikes, smallest, _ in self._boundaries():
