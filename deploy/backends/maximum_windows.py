@@ -148,11 +148,12 @@ def _terms(network: IntegerNetwork, synapse: IntegerSynapse) -> _Terms | None:
 
 
 def _products(counts: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> _Terms:
-    for k, l in np.argwhere(counts):
-        across = np.argwhere(columns[l])
-        for row, source_row in np.argwhere(rows[k]):
+    for tap in map(tuple, np.argwhere(counts)):
+        down, right = rows[tap[0]], columns[tap[1]]
+        across = np.argwhere(right)
+        for row, source_row in np.argwhere(down):
             for column, source_column in across:
-                times = counts[k, l] * rows[k, row, source_row] * columns[l, column, source_column]
+                times = counts[tap] * down[row, source_row] * right[column, source_column]
                 yield (
                     (int(row), int(column)),
                     (int(source_row), int(source_column)),

@@ -75,8 +75,9 @@ def export_command(
     try:
         written = write(build, out)
     except ImportError as error:
+        extra = _EXTRAS.get(form, form)
         raise ModelFileError(
-            f"the package {error.name} is not installed; run `pip install 'qac-deploy[{_EXTRAS.get(form, form)}]'`"
+            f"the package {error.name} is not installed; run `pip install 'qac-deploy[{extra}]'`"
         ) from error
     if as_json:
         losses = list(written.losses)

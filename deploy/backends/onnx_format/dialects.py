@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Protocol
 
 import numpy as np
+from onnx import TensorProto
 
 from deploy.backends.onnx_format.graph import GraphWriter
 from toolchain.networks.integer_network import IntegerNetwork
@@ -69,19 +70,19 @@ class Qcdq:
         return writer.node("Gemm", [values, weight, no_bias], f"{name}_dense", transB=1)
 
     def quantizer(self, writer: GraphWriter, values: str, timesteps: int, name: str) -> str:
-        integer = np.uint8 if timesteps <= 255 else np.uint16
-        one, zero = writer.scalar(1, "one"), writer.scalar(0, f"zero_{integer.__name__}", integer)
+        narrow = timesteps <= 255
+        one = writer.scalar(1, "one")
+        zero = writer.scalar(0, "zero_of_counts", np.uint8 if narrow else np.uint16)
         counts = writer.node("QuantizeLinear", [values, one, zero], f"{name}_quantized")
-        if integer is np.uint16:  # onnxruntime clips no 16-bit integers
-            counts = writer.node("Cast", [counts], f"{name}_int32", to=_INT32)
-            integer, zero = np.int32, writer.scalar(0, "zero_int32", np.int32)
-        least = writer.scalar(0, f"zero_{integer.__name__}", integer)
-        most = writer.scalar(timesteps, f"most_{timesteps}_{integer.__name__}", integer)
+        least, most = (
+            zero,
+            writer.scalar(timesteps, f"most_{timesteps}", np.uint8 if narrow else np.int32),
+        )
+        if not narrow:  # onnxruntime clips no 16-bit integers
+            counts = writer.node("Cast", [counts], f"{name}_int32", to=TensorProto.INT32)
+            least = writer.scalar(0, "zero_int32", np.int32)
         clipped = writer.node("Clip", [counts, least, most], f"{name}_counts")
-        return writer.node("DequantizeLinear", [clipped, one, zero], name)
-
-
-_INT32 = 6  # TensorProto.INT32
+        return writer.node("DequantizeLinear", [clipped, one, least], name)
 
 
 class Qonnx:

@@ -1,4 +1,4 @@
-"""An exported model beside the integer network: onnxruntime's counts and logits against the exact engine's."""
+"""Run an exported model beside the integer network, and compare all counts and logits."""
 
 from __future__ import annotations
 

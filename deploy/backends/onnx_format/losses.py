@@ -12,12 +12,12 @@ def losses(export: OnnxExport, network: IntegerNetwork) -> list[str]:
     """One line for each part of the network that the model does not express, or expresses otherwise."""
     found = [
         "spike trains and buffers: a quantizer gives the count of a whole firing window at once",
-        "scale of the logits: they are integers, and one of them is logit_unit (metadata) in the float network",
+        "scale of the logits: they are integers; logit_unit in the metadata is the value of 1",
     ]
     if names := [p.name for p in network.spiking if not _starts_halfway(p)]:
         found.append(
-            f"initial potentials of {', '.join(names)}: the counts include them, but an importer takes half a "
-            f"threshold and another bias"
+            f"initial potentials of {', '.join(names)}: the counts include them, but an importer takes half "
+            f"a threshold and another bias"
         )
     if names := [p.name for p in network.spiking if _differs_within_channels(p)]:
         found.append(

@@ -190,10 +190,11 @@ def _resample(
 
 def _nearest_factor(matrix: np.ndarray) -> int:
     """How often each source of an axis is repeated in order; 0 if it is something else."""
-    factor, rest = divmod(*matrix.shape)
+    targets, sources = matrix.shape
+    factor, rest = divmod(targets, sources)
     if rest or not factor:
         return 0
-    repeated = np.repeat(np.eye(matrix.shape[1], dtype=np.int64), factor, axis=0)
+    repeated = np.repeat(np.eye(sources, dtype=np.int64), factor, axis=0)
     return factor if np.array_equal(matrix, repeated) else 0
 
 
@@ -211,7 +212,7 @@ def _along_axis(writer: GraphWriter, matrix: np.ndarray, axis: int, tensor: str,
 def _move(
     writer: GraphWriter, sources: np.ndarray, size: int, axis: int, tensor: str, name: str
 ) -> str:
-    """One element of an axis, or zeros (-1), for each target: a slice with zeros around it, or a selection."""
+    """One element of an axis, or zeros (-1), for each target: a padded slice, or a selection."""
     if np.array_equal(sources, np.arange(size)):
         return tensor
     (read,) = np.nonzero(sources >= 0)
