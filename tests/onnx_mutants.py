@@ -38,10 +38,10 @@ _NAMES = [
 _SIZES = [0, 1, 2, 3, 7, 255, 2**20, 2**31 - 1, 2**31, 2**62, -1, -2, -(2**63)]
 _NUMBERS = [0.0, -1.0, 1e-45, 1e38, float("nan"), float("inf"), float("-inf"), 0.5, 1e-9]
 _OPERATIONS = [
-    "Relu", "Conv", "MaxPool", "AveragePool", "Concat", "Reshape", "Transpose", "Gemm", "MatMul", "Add", "If",
-    "Loop", "Expand", "Tile", "Pad", "Resize", "ConstantOfShape", "Range", "Gather", "Split", "Slice", "Quant",
-    "QuantizeLinear", "DequantizeLinear", "Cast", "Shape", "Softmax", "NonMaxSuppression", "Clip", "Unsqueeze",
-    "Squeeze", "ReduceMean", "GlobalAveragePool", "BatchNormalization", "ConvTranspose", "Einsum", "Trunc",
+    "Relu", "Conv", "MaxPool", "AveragePool", "Concat", "Reshape", "Transpose", "Gemm", "MatMul", "Add",
+    "If", "Loop", "Expand", "Tile", "Pad", "Resize", "ConstantOfShape", "Range", "Gather", "Split", "Slice",
+    "Quant", "QuantizeLinear", "DequantizeLinear", "Cast", "Shape", "Softmax", "NonMaxSuppression", "Clip",
+    "Unsqueeze", "Squeeze", "ReduceMean", "GlobalAveragePool", "BatchNormalization", "ConvTranspose", "Einsum", "Trunc",
 ]  # fmt: skip
 _DOMAINS = [
     "",

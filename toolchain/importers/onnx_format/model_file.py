@@ -23,7 +23,7 @@ MAX_FILE_BYTES = 2**30
 MAX_TENSOR_BYTES = 2**30
 """Of all tensors together, those in external files included; no runtime takes a model of 2 GiB."""
 
-MAX_NODES = 50_000
+MAX_NODES = 10_000
 MAX_RANK = 8
 MAX_SHOWN = 80
 
@@ -396,12 +396,3 @@ def _plain_bytes(
     if len(content) != length:
         raise ModelFileError(f"{where} became shorter while it was read")
     return content
-
-
-def consumers(nodes: tuple[Node, ...]) -> dict[str, list[Node]]:
-    """The nodes that read each tensor."""
-    readers: dict[str, list[Node]] = {}
-    for node in nodes:
-        for name in dict.fromkeys(filter(None, node.inputs)):
-            readers.setdefault(name, []).append(node)
-    return readers
