@@ -143,9 +143,11 @@ def _converted(
         case Format.NIR:
             return _of_nir(path, options, dataset)
         case Format.ONNX:
-            from toolchain.importers.onnx_format import read_onnx
+            from toolchain.importers.onnx_format import read_onnx, sample_shape
 
-            return _of_foreign(path, read_onnx(path), options, dataset, on_stage)
+            images = _images(path, sample_shape(path), options, dataset)
+            network = read_onnx(path, images.shape, images.max_value, images.normalization)
+            return _of_foreign(path, network, options, dataset, on_stage)
         case Format.EXPORTED:
             from toolchain.importers.exported_quantization import read_exported
 
