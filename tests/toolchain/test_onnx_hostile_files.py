@@ -219,6 +219,20 @@ def test_paths_that_double_at_every_node_take_no_time_that_doubles(tmp_path):
     assert time.perf_counter() - start < 10
 
 
+def test_a_file_of_huge_batches_is_refused(tmp_path):
+    model = network().model()
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 2**20
+    require_refused(
+        saved(tmp_path, model), "is fixed to a batch of 1,048,576", UnsupportedNetworkError
+    )
+
+
+def test_a_name_that_is_no_text(tmp_path):
+    path = tmp_path / "network.onnx"
+    path.write_bytes(network().model().SerializeToString().replace(b"logits", b"log\xff\xfes"))
+    require_refused(path, "is no text|no ONNX file")
+
+
 def test_names_are_shown_without_control_characters(tmp_path):
     model = network().model()
     model.graph.node[0].name = "\x1b[31mred" + "e" * 1000

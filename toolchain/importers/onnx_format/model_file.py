@@ -25,6 +25,9 @@ MAX_TENSOR_BYTES = 2**30
 
 MAX_NODES = 10_000
 MAX_RANK = 8
+MAX_BATCH = 256
+"""Samples of a batch that a file may be fixed to."""
+
 MAX_SHOWN = 80
 
 Attribute: TypeAlias = "int | float | str | list[int] | list[float] | list[str] | np.ndarray"
@@ -94,14 +97,16 @@ def load_model(path: Path | str) -> OnnxModel:
 
 def shown(name: str | bytes) -> str:
     """A name from a file for people: printable, and of bounded length."""
-    name = _text(name)
+    name = name.decode(errors="replace") if isinstance(name, bytes) else name
     plain = "".join(letter if letter.isprintable() else "?" for letter in name[: MAX_SHOWN + 1])
     return plain if len(plain) <= MAX_SHOWN else plain[: MAX_SHOWN - 3] + "..."
 
 
 def _text(name: str | bytes) -> str:
     """A name; protobuf returns bytes where it is no valid text."""
-    return name.decode(errors="replace") if isinstance(name, bytes) else name
+    if isinstance(name, bytes):
+        raise ModelFileError(f"name '{shown(name)}' is no text; {_REMEDY}")
+    return name
 
 
 def require_onnx() -> Any:
@@ -206,6 +211,11 @@ def _graph_input(value: Any) -> GraphInput:
     sizes = tuple(d.dim_value if d.HasField("dim_value") else None for d in kind.shape.dim)
     if len(sizes) > MAX_RANK or any(size is not None and not 0 <= size < 2**31 for size in sizes):
         raise ModelFileError(f"input '{name}' has no possible shape; {_REMEDY}")
+    if sizes and (sizes[0] or 0) > MAX_BATCH:
+        raise UnsupportedNetworkError(
+            f"input '{name}' is fixed to a batch of {sizes[0]:,} samples, above the limit of {MAX_BATCH}; "
+            f"export the network with a batch of 1, or an open one"
+        )
     return GraphInput(name=_text(value.name), sizes=tuple(size or None for size in sizes))
 
 
