@@ -10,7 +10,8 @@ from toolchain.datasets import PixelSource
 from toolchain.errors import QacDeployError, UnsupportedNetworkError
 from toolchain.importers.foreign_network import ForeignNetwork, Imported, import_network
 from toolchain.importers.input_layout import for_images, image_shape_of, layout_of
-from toolchain.importers.onnx_format.model_file import OnnxModel, load_model, shown
+from toolchain.importers.onnx_format.model_file import OnnxModel, load_model
+from toolchain.importers.onnx_format.names import shown
 from toolchain.importers.onnx_format.network import ReadGraph
 from toolchain.importers.onnx_format.quantization import is_qonnx
 from toolchain.importers.onnx_format.reading import read_graph

@@ -16,7 +16,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from toolchain.errors import ModelFileError, QacDeployError, UnsupportedNetworkError
 from toolchain.importers.onnx_format.lookahead import Lookahead, bounds_of_clip
-from toolchain.importers.onnx_format.model_file import Node, OnnxModel, shown
+from toolchain.importers.onnx_format.model_file import Node, OnnxModel
+from toolchain.importers.onnx_format.names import shown
 from toolchain.importers.onnx_format.network import OnnxNetwork, ReadGraph
 from toolchain.importers.onnx_format.operations.arithmetic import (
     clamp_of,

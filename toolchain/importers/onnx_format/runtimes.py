@@ -16,7 +16,8 @@ import numpy as np
 
 from toolchain.errors import UnsupportedNetworkError
 from toolchain.importers.foreign_network import RuntimeValues
-from toolchain.importers.onnx_format.model_file import OnnxModel, shown
+from toolchain.importers.onnx_format.model_file import OnnxModel
+from toolchain.importers.onnx_format.names import shown
 from toolchain.importers.onnx_format.network import Observed, ReadGraph
 from toolchain.importers.onnx_format.quantization import QONNX_QUANTIZERS, is_qonnx
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from toolchain.errors import ModelFileError, UnsupportedNetworkError
-from toolchain.importers.onnx_format.model_file import require_onnx
+from toolchain.importers.onnx_format.names import require_onnx
 from toolchain.importers.onnx_format.operations.arithmetic import clip_bounds
 from toolchain.importers.onnx_format.operations.geometry import axes_of, axis_of
 from toolchain.importers.onnx_format.values import Call, as_integers, as_scalar
