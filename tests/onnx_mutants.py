@@ -38,10 +38,11 @@ _NAMES = [
 _SIZES = [0, 1, 2, 3, 7, 255, 2**20, 2**31 - 1, 2**31, 2**62, -1, -2, -(2**63)]
 _NUMBERS = [0.0, -1.0, 1e-45, 1e38, float("nan"), float("inf"), float("-inf"), 0.5, 1e-9]
 _OPERATIONS = [
-    "Relu", "Conv", "MaxPool", "AveragePool", "Concat", "Reshape", "Transpose", "Gemm", "MatMul", "Add", "If",
-    "Loop", "Expand", "Tile", "Pad", "Resize", "ConstantOfShape", "Range", "Gather", "Split", "Slice", "Quant",
-    "QuantizeLinear", "DequantizeLinear", "Cast", "Shape", "Softmax", "NonMaxSuppression", "Clip", "Unsqueeze",
-    "Squeeze", "ReduceMean", "GlobalAveragePool", "BatchNormalization", "ConvTranspose", "Einsum", "Trunc",
+    "Relu", "Conv", "MaxPool", "AveragePool", "Concat", "Reshape", "Transpose", "Gemm", "MatMul", "Add",
+    "If", "Loop", "Expand", "Tile", "Pad", "Resize", "ConstantOfShape", "Range", "Gather", "Split", "Slice",
+    "Quant", "QuantizeLinear", "DequantizeLinear", "Cast", "Shape", "Softmax", "NonMaxSuppression", "Clip",
+    "Unsqueeze", "Squeeze", "ReduceMean", "GlobalAveragePool", "BatchNormalization", "ConvTranspose",
+    "Einsum", "Trunc",
 ]  # fmt: skip
 _DOMAINS = [
     "",
@@ -273,11 +274,18 @@ def _main() -> None:
         if seconds > SECONDS:
             result = f"DEFECT: took {seconds:.1f} s: {result}"
         found[result.split(":")[0]] += 1
-        print(
-            json.dumps({"number": number, "result": result[:600], "seconds": seconds}), flush=True
-        )
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(json.dumps({"found": found, "peak_kib": peak}), flush=True)
+        line = {
+            "number": number,
+            "result": result[:600],
+            "seconds": seconds,
+            "peak_kib": _peak_kib(),
+        }
+        print(json.dumps(line), flush=True)
+    print(json.dumps({"found": found, "peak_kib": _peak_kib()}), flush=True)
+
+
+def _peak_kib() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import warnings
+from dataclasses import replace
+from itertools import product
 
 import brevitas_networks
 import numpy as np
@@ -15,21 +17,25 @@ from torch import nn
 from toolchain.errors import UnsupportedNetworkError
 from toolchain.importers.foreign_network import RuntimeValues, compare_with_runtime
 from toolchain.importers.onnx_format import import_onnx, read_onnx
+from toolchain.method.quantizers import quantizers
 
 SHAPE = (1, 8, 8)
 
 
-@pytest.fixture(scope="module", params=[2, 3, 4, 8])
-def brevitas(request):
-    return request.param, brevitas_networks.residual_network(request.param)
+FAST = [(3, "qcdq", False), (2, "qonnx", True)]
+"""Bits, form and exporter (TorchDynamo or the older one) that are cheap enough for each run."""
 
 
 @pytest.mark.parametrize(
-    ("form", "dynamo"), [("qcdq", True), ("qonnx", True), ("qcdq", False), ("qonnx", False)]
+    ("bits", "form", "dynamo"),
+    [
+        pytest.param(*case, marks=() if case in FAST else pytest.mark.slow)
+        for case in product((2, 3, 4, 8), ("qcdq", "qonnx"), (False, True))
+    ],
 )
-def test_brevitas_networks_have_brevitas_own_counts(tmp_path, brevitas, form, dynamo):
+def test_brevitas_networks_have_brevitas_own_counts(tmp_path, bits, form, dynamo):
     """On 1,000 samples: every count of every quantizer, but for ties, and the logits."""
-    bits, network = brevitas
+    network = brevitas_networks.residual_network(bits)
     path = brevitas_networks.export(network, tmp_path / "network.onnx", form, dynamo=dynamo)
     imported = import_onnx(path)
     levels = {p.timesteps for p in imported.graph.spiking}
@@ -37,16 +43,12 @@ def test_brevitas_networks_have_brevitas_own_counts(tmp_path, brevitas, form, dy
     foreign = read_onnx(path)
     inputs = torch.rand(1000, *SHAPE, generator=torch.Generator().manual_seed(1))
     quantized, logits = brevitas_networks.quantized_values(network, inputs)
-    from toolchain.method.quantizers import quantizers
-
     names = list(quantizers(foreign.module))
     assert len(names) == len(quantized) == 4
     judge = RuntimeValues(
         logits=logits.numpy(),
         quantized=dict(zip(names, (v.numpy() for v in quantized.values()), strict=True)),
     )
-    from dataclasses import replace
-
     agreement = compare_with_runtime(replace(foreign, execute=lambda given: judge), inputs)
     assert agreement.num_samples == 1000
     assert agreement.num_counts == 1000 * (3 * 6 * 64 + 6 * 16)
@@ -115,7 +117,8 @@ def quantized_cnn(folder, activation, *, per_channel=False, symmetric=False, **o
     logging.getLogger().setLevel(logging.ERROR)
     quantize_static(
         folder / "float.onnx", path, Samples("x"), quant_format=QuantFormat.QDQ, activation_type=activation,
-        weight_type=QuantType.QInt8, per_channel=per_channel, extra_options={"ActivationSymmetric": symmetric},
+        weight_type=QuantType.QInt8, per_channel=per_channel,
+        extra_options={"ActivationSymmetric": symmetric},
     )  # fmt: skip
     return path
 

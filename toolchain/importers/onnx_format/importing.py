@@ -10,7 +10,8 @@ from toolchain.datasets import PixelSource
 from toolchain.errors import QacDeployError, UnsupportedNetworkError
 from toolchain.importers.foreign_network import ForeignNetwork, Imported, import_network
 from toolchain.importers.input_layout import for_images, image_shape_of, layout_of
-from toolchain.importers.onnx_format.model_file import OnnxModel, load_model, shown
+from toolchain.importers.onnx_format.model_file import OnnxModel, load_model
+from toolchain.importers.onnx_format.names import shown
 from toolchain.importers.onnx_format.network import ReadGraph
 from toolchain.importers.onnx_format.quantization import is_qonnx
 from toolchain.importers.onnx_format.reading import read_graph
@@ -53,6 +54,17 @@ def read_onnx(
         input_shape=shape,
         notes=tuple(read.notes),
     )
+
+
+def sample_shape(path: Path | str) -> tuple[int, ...] | None:
+    """Shape of the input of an ONNX file, without the batch; None if it leaves sizes open.
+
+    Raises:
+        ModelFileError, UnsupportedNetworkError: as ``read_onnx``.
+    """
+    sizes = load_model(path).input.sizes[1:]
+    known = tuple(size for size in sizes if size is not None)
+    return known if known and len(known) == len(sizes) else None
 
 
 def import_onnx(

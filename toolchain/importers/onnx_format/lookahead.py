@@ -10,7 +10,7 @@ from collections.abc import Callable
 from math import inf
 
 from toolchain.errors import QacDeployError
-from toolchain.importers.onnx_format.model_file import Node, OnnxModel, consumers
+from toolchain.importers.onnx_format.model_file import Node, OnnxModel
 from toolchain.importers.onnx_format.operations.arithmetic import clip_bounds
 from toolchain.importers.onnx_format.operations.table import MOVEMENTS
 from toolchain.importers.onnx_format.quantization import codes_of, is_qonnx, is_quantize
@@ -31,7 +31,7 @@ class Lookahead:
     """
 
     def __init__(self, model: OnnxModel, call_of: Callable[[Node], Call]) -> None:
-        self._readers = consumers(model.nodes)
+        self._readers = _readers_of(model.nodes)
         self._outputs = model.outputs
         self._call_of = call_of
         self._known: dict[tuple[object, ...], bool] = {}
@@ -115,3 +115,12 @@ def bounds_of_clip(call: Call) -> tuple[float, float] | None:
                 bound = float(constants[0].arrays[0].reshape(-1)[0])
                 return (bound, inf) if call.node.operation == "Max" else (-inf, bound)
     return None
+
+
+def _readers_of(nodes: tuple[Node, ...]) -> dict[str, list[Node]]:
+    """The nodes that read each tensor."""
+    readers: dict[str, list[Node]] = {}
+    for node in nodes:
+        for name in dict.fromkeys(filter(None, node.inputs)):
+            readers.setdefault(name, []).append(node)
+    return readers

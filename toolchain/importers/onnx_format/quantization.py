@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from toolchain.errors import ModelFileError, UnsupportedNetworkError
-from toolchain.importers.onnx_format.model_file import Node, require_onnx
+from toolchain.importers.onnx_format.model_file import Node
+from toolchain.importers.onnx_format.names import require_onnx
 from toolchain.importers.onnx_format.values import Call, as_scalar
 
 QONNX_DOMAINS = frozenset({"qonnx.custom_op.general", "finn.custom_op.general", "onnx.brevitas"})

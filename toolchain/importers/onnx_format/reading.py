@@ -16,7 +16,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from toolchain.errors import ModelFileError, QacDeployError, UnsupportedNetworkError
 from toolchain.importers.onnx_format.lookahead import Lookahead, bounds_of_clip
-from toolchain.importers.onnx_format.model_file import Node, OnnxModel, shown
+from toolchain.importers.onnx_format.model_file import Node, OnnxModel
+from toolchain.importers.onnx_format.names import shown
 from toolchain.importers.onnx_format.network import OnnxNetwork, ReadGraph
 from toolchain.importers.onnx_format.operations.arithmetic import (
     clamp_of,
@@ -61,6 +62,9 @@ MAX_VALUES = 2**25
 MAX_ALL_VALUES = 2**29
 """Most elements of all values of one sample together."""
 
+MAX_PRODUCTS = 2**36
+"""Most products of weights and values for one sample; the largest networks in use need a quarter of it."""
+
 
 def read_graph(model: OnnxModel, sample_shape: Sequence[int], facts: Facts) -> ReadGraph:
     """Read all nodes.
@@ -84,7 +88,7 @@ class _Reader:
             name: Static.constant(array) for name, array in model.initializers.items()
         }
         self.steps = QuantizerSteps(self.result)
-        self.elements_left = MAX_ALL_VALUES
+        self.elements_left, self.products_left = MAX_ALL_VALUES, MAX_PRODUCTS
         self.constants_left = 2 * MAX_ELEMENTS
         self.final: dict[str, str] = {}  # tensor of the file that stands for a value, by its name
         self.result.network.taken = model.input.name
@@ -322,6 +326,7 @@ class _Reader:
                     raise UnsupportedNetworkError(
                         "its first axis is not the batch; keep the batch first, and samples apart"
                     )
+        self._require_work(module, [live[0].shape, *shapes[0]])
         self.result.network.add(call.node.name, module, [v.name for v in live], outputs)
         for index, name in enumerate(outputs):
             self.values[name] = Live(
@@ -340,6 +345,14 @@ class _Reader:
         if self.elements_left < 0:
             raise UnsupportedNetworkError(
                 f"all values of a sample together are above the limit of {MAX_ALL_VALUES:,}"
+            )
+
+    def _require_work(self, module: nn.Module, shapes: list[tuple[int, ...]]) -> None:
+        places = max(prod(shape[2:] if len(shape) > 3 else shape[1:-1]) for shape in shapes)
+        self.products_left -= places * sum(weight.numel() for weight in module.parameters())
+        if self.products_left < 0:
+            raise UnsupportedNetworkError(
+                f"more than {MAX_PRODUCTS:,} products for one sample; use smaller images"
             )
 
 

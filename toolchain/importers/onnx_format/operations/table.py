@@ -7,7 +7,7 @@ from collections.abc import Callable
 from torch import nn
 
 from toolchain.errors import UnsupportedNetworkError
-from toolchain.importers.onnx_format.model_file import require_onnx
+from toolchain.importers.onnx_format.names import require_onnx
 from toolchain.importers.onnx_format.operations.arithmetic import (
     ACTIVATIONS,
     add,
