@@ -16,11 +16,12 @@ from torch import Tensor, nn
 
 from toolchain.datasets import PixelSource
 from toolchain.errors import UnsupportedNetworkError
+from toolchain.importers.imported_quantizers import imported_quantizer as imported_quantizer
 from toolchain.importers.pixel_quantizers import fit_pixel_quantizers
 from toolchain.importers.torch_module import Normalization, as_network_input, convert
 from toolchain.method.graph_comparison import probe_pixels
 from toolchain.method.guard import execute
-from toolchain.method.quantizers import ActivationQuantizer, FixedTimestepQuantizer, quantizers
+from toolchain.method.quantizers import ActivationQuantizer, quantizers
 from toolchain.networks.layer_graph import LayerGraph
 from toolchain.networks.linear_maps import Shape
 
@@ -94,13 +95,6 @@ class Imported:
     runtime: str
     agreement: RuntimeAgreement
     notes: tuple[str, ...] = ()
-
-
-def imported_quantizer(step: float, timesteps: int) -> FixedTimestepQuantizer:
-    """A quantizer with step size d and T levels, in float64 so that no bit of a scale is lost."""
-    quantizer = FixedTimestepQuantizer(timesteps).double()
-    quantizer.set_threshold(step * timesteps)
-    return quantizer
 
 
 def import_network(
