@@ -1,4 +1,4 @@
-"""NIR files from strangers: nothing outside is read, memory and time are bounded, and errors name the node."""
+"""NIR files from strangers: nothing outside is read, memory and time are bounded, errors name the node."""
 
 import random
 import re
@@ -164,7 +164,7 @@ HOSTILE = {
     _plug_in: "node/nodes/n1/r: compressed by filter 32013, a plug-in",
     _cycle: "groups deep",
     _deep: "more than 24 groups deep",
-    _control_character: "node/nodes/n1: a name in it must be at most 200 printable characters, not 'r\\x1b[31m'",
+    _control_character: "n1: a name in it must be at most 200 printable characters, not 'r\\x1b[31m'",
     _long_name: "node/nodes/n1: a name in it must be at most 200 printable characters, not 'rrrrr",
 }
 
@@ -202,7 +202,7 @@ def test_a_refusal_names_the_file(written, tmp_path, plant):
     [
         (
             "import time; time.sleep(60)",
-            "damaged: the HDF5 library did not end in 0.3 s; write the file",
+            "damaged: the HDF5 library did not end in 0.31 s; write the file",
         ),
         (
             "import os; os.abort()",
@@ -282,10 +282,8 @@ class Record:
 
 
 def copied(content):
-    return {
-        name: copied(value) if isinstance(value, dict) else np.copy(value) if hasattr(value, "shape") else value
-        for name, value in content.items()
-    }  # fmt: skip
+    copy = {dict: copied, np.ndarray: np.copy}
+    return {name: copy.get(type(value), str)(value) for name, value in content.items()}
 
 
 def groups_of(content):

@@ -8,11 +8,16 @@ import nir
 import numpy as np
 import pytest
 import torch
+from builders import WIDTHS
+from nir_writers import own_spikes
+from random_nir_graphs import random_graph
 
+from sim.stepped import run_stepped
 from toolchain.errors import DataError, ModelFileError, OptionError, UnsupportedNetworkError
 from toolchain.importers.nir_format import import_nir, importer
 from toolchain.importers.torch_module import Normalization
 from toolchain.method.float_snn import run_float_snn
+from toolchain.passes.pipeline import lower_to_integers
 
 RNG = np.random.default_rng(0)
 
@@ -338,7 +343,7 @@ def test_a_layer_graph_that_differs_is_refused(monkeypatch, change, message):
         return replace(read, graph=graph, thresholds=thresholds)
 
     monkeypatch.setattr(importer, "populations_of", wrong)
-    with pytest.raises(UnsupportedNetworkError, match=re.escape(message)):
+    with pytest.raises(UnsupportedNetworkError, match=re.escape(f"the NIR graph: {message}")):
         import_nir(graph, timesteps=4)
 
 
@@ -349,6 +354,50 @@ def test_own_samples_are_compared():
         DataError, match=re.escape("samples have shape (1, 2, 2), but images of the")
     ):
         import_nir(small(), timesteps=2, samples=pixels.reshape(40, 1, 2, 2))
+
+
+@pytest.mark.parametrize(
+    "seeds", [range(25), pytest.param(range(25, 1500), marks=pytest.mark.exhaustive)]
+)
+def test_random_graphs_are_read_or_have_no_place_in_one_map(seeds):
+    """The guard compares each; a linear chain that no synapse expresses is refused."""
+    refused = []
+    for seed in seeds:
+        try:
+            import_nir(random_graph(seed), timesteps=1 + seed % 7)
+        except UnsupportedNetworkError as error:
+            refused.append((seed, str(error)))
+    assert not [(seed, said) for seed, said in refused if "; put neurons " not in said]
+    assert len(refused) < 0.05 * len(seeds)
+
+
+def test_spikes_of_the_integer_network_are_those_of_the_graph():
+    """Weights of 8 bits and thresholds that integers hold: v(0) = 0 and equal T survive the compiler."""
+    shape, chance = (1, 6, 6), np.random.default_rng(1)
+
+    def eighths(*size):
+        weight = chance.integers(-60, 90, size)
+        weight.reshape(len(weight), -1)[:, 0] = 127  # so that 8 bits hold every channel as it is
+        return weight / 64
+
+    first, last = ends(shape, [5])
+    graph = chain(
+        first,
+        nir.Conv2d(None, eighths(3, 1, 3, 3), 1, 1, 1, 1, np.zeros(3)),
+        neurons(3, 6, 6, threshold=2.0, r=1e4),
+        nir.Flatten(None, 0, -1),
+        nir.Linear(eighths(5, 108)),
+        neurons(5, threshold=8.0, r=1e4),
+        last,
+    )
+    imported = import_nir(graph, timesteps=6).graph
+    network = lower_to_integers(imported, WIDTHS)
+    pixels = chance.integers(0, 256, (40, *shape))
+    ours, theirs = run_stepped(network, pixels), own_spikes(imported, pixels)
+    assert set(ours.trains) == set(theirs)
+    for name, train in ours.trains.items():
+        assert 0.05 < train.mean() < 0.95
+        np.testing.assert_array_equal(train, theirs[name].numpy().astype(bool), name)
 
 
 # -------------------------------------------------------------------------------------- refusals

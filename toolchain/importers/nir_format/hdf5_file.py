@@ -68,7 +68,7 @@ def read_hdf5(path: Path, *, timeout_s: float = TIMEOUT_S) -> Content:
         )
     except subprocess.TimeoutExpired:
         raise ModelFileError(
-            f"{path}: damaged: the HDF5 library did not end in {timeout_s:g} s; write the file again"
+            f"{path}: damaged: the HDF5 library did not end in {timeout_s:.3g} s; write the file again"
         ) from None
     if child.returncode != 0:
         raise ModelFileError(

@@ -12,7 +12,6 @@ import numpy as np
 from toolchain.datasets import PixelSource
 from toolchain.errors import DataError, ModelFileError, OptionError, UnsupportedNetworkError
 from toolchain.importers.foreign_network import NUM_OWN_SAMPLES, Imported
-from toolchain.importers.input_layout import image_shape_of
 from toolchain.importers.linear_expressions import LinearExpression
 from toolchain.importers.nir_format.comparison import RUNTIME, compare_with_graph
 from toolchain.importers.nir_format.conventions import convention_of
@@ -20,6 +19,7 @@ from toolchain.importers.nir_format.hdf5_file import plain_content, read_hdf5
 from toolchain.importers.nir_format.network import NirNetwork, read_network
 from toolchain.importers.nir_format.nodes import Port
 from toolchain.importers.nir_format.populations import populations_of
+from toolchain.importers.tensor_views import feature_map_shape
 from toolchain.importers.torch_module import Normalization
 from toolchain.method.graph_comparison import probe_pixels
 from toolchain.networks.layer_graph import InputPopulation
@@ -168,8 +168,13 @@ def _shapes(
     if len(own) == 4 and own[0] == 1:
         own = own[1:]
         notes.append("the first axis of the Input, of size 1, is taken as the batch")
+    if len(own) > 3:
+        raise UnsupportedNetworkError(
+            f"{label}: the Input takes values of shape {_times(own)} in each step; only images, "
+            f"(channels, height, width), and vectors are read"
+        )
     if image is None:
-        return own, image_shape_of(own) if len(own) != 3 else (own[0], own[1], own[2]), notes
+        return own, feature_map_shape(own), notes
     if prod(own) != prod(image):
         raise OptionError(
             f"{label}: the Input takes {_times(own)} values, but input_shape is {_times(image)}"

@@ -103,7 +103,8 @@ def populations_of(
                 given = Value(first, input_shape)
             values[name] = reader.value_of(name, node, given)
         except QacDeployError as error:
-            raise UnsupportedNetworkError(f"{network.label}: node '{name}': {error}") from None
+            reason = str(error).replace("put a quantizer", "put neurons")
+            raise UnsupportedNetworkError(f"{network.label}: node '{name}': {reason}") from None
     return reader.result(values[network.output])
 
 
