@@ -376,7 +376,7 @@ def test_spikes_of_the_integer_network_are_those_of_the_graph():
     shape, chance = (1, 6, 6), np.random.default_rng(1)
 
     def eighths(*size):
-        weight = chance.integers(-60, 90, size)
+        weight = chance.integers(-80, 90, size)
         weight.reshape(len(weight), -1)[:, 0] = 127  # so that 8 bits hold every channel as it is
         return weight / 64
 
@@ -387,10 +387,10 @@ def test_spikes_of_the_integer_network_are_those_of_the_graph():
         neurons(3, 6, 6, threshold=2.0, r=1e4),
         nir.Flatten(None, 0, -1),
         nir.Linear(eighths(5, 108)),
-        neurons(5, threshold=8.0, r=1e4),
+        neurons(5, threshold=16.0, r=1e4),
         last,
     )
-    imported = import_nir(graph, timesteps=6).graph
+    imported = import_nir(graph, timesteps=6, max_value=256).graph  # exact in floating point
     network = lower_to_integers(imported, WIDTHS)
     pixels = chance.integers(0, 256, (40, *shape))
     ours, theirs = run_stepped(network, pixels), own_spikes(imported, pixels)
