@@ -102,7 +102,6 @@ def convert_file(
     file_format = recognise(path)
     options.require_of(file_format)
     dataset, data_note = (None, None) if options.data is None else _data_set(options.data)
-    on_stage(f"read {path}, {file_format.value}")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         conversion = _converted(path, file_format, options, dataset, on_stage)
@@ -242,7 +241,38 @@ def _of_plain(
 
 
 def _of_nir(path: Path, options: ConvertOptions, dataset: Dataset | None) -> Conversion:
-    raise UnsupportedNetworkError("NIR")
+    """A spiking network, which runs step by step as its own tool runs it."""
+    from toolchain.importers.nir_format import import_nir
+
+    shape, max_value = options.input_shape, options.max_value or DEFAULT_MAX_VALUE
+    if dataset is not None:
+        images = _images(path, None, options, dataset)
+        shape, max_value = images.shape, images.max_value
+    normalization = normalization_of(options.normalize, max_value)
+    if normalization is not None and shape is not None:
+        normalization = _for_channels(normalization, shape[0])
+    imported = import_nir(
+        path,
+        reset=options.reset or "soft",
+        timesteps=options.timesteps,
+        dt=options.dt,
+        input_shape=shape,
+        max_value=max_value,
+        normalization=normalization,
+        samples=None if dataset is None else dataset.train_pixels,
+    )
+    return Conversion(
+        graph=imported.graph,
+        source=imported.source,
+        runtime=imported.runtime,
+        agreement=imported.agreement,
+        notes=imported.notes,
+        record={
+            "reset": "soft",
+            "timesteps": options.timesteps,
+            "rounding_ties": imported.agreement.num_ties,
+        },
+    )
 
 
 def _images(

@@ -59,13 +59,12 @@ class ConvertOptions:
                 )
 
 
-_IMAGE_FILES = (Format.ONNX, Format.EXPORTED)
+_FLOAT_NETWORKS = (Format.ONNX, Format.EXPORTED)
 _OPTIONS_OF: tuple[tuple[tuple[Format, ...], tuple[str, ...]], ...] = (
     ((Format.STATE_DICT,), ("arch", "levels", "classes", "image")),
     ((Format.NIR,), ("reset", "timesteps", "dt")),
-    (_IMAGE_FILES, ("mean_timesteps", "samples", "finetune")),
-    ((*_IMAGE_FILES, Format.NIR), ("input_shape", "max_value")),
-    ((*_IMAGE_FILES, Format.STATE_DICT), ("normalize",)),
+    (_FLOAT_NETWORKS, ("mean_timesteps", "samples", "finetune")),
+    ((*_FLOAT_NETWORKS, Format.NIR), ("input_shape", "max_value")),
 )
 
 

@@ -23,14 +23,9 @@ KNOWN = "convert reads ONNX files, PyTorch's exported programs (.pt2), NIR graph
 _HEAD_BYTES = 512
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _ZIP = b"PK\x03\x04"
+_PICKLE, _PICKLE_PROTOCOLS = b"\x80", b"\x02\x03\x04\x05"
 _ONNX_SUFFIXES = (".onnx", ".onnx.prototxt", ".pb", ".pbtxt")
 _REFUSED: tuple[tuple[bytes, str], ...] = (
-    (
-        b"\x80\x02",
-        "a pickle, which can run code; save the state_dict with a current torch, or export the network "
-        "with torch.onnx.export or torch.export.save",
-    ),
-    (b"\x80\x04", "a pickle, which can run code; export the network with torch.onnx.export"),
     (b"GGUF", "a GGUF file, the format of language models"),
     (b"<?xml", "an XML file; an OpenVINO network is read from the ONNX file that it was made of"),
 )
@@ -57,10 +52,15 @@ def recognise(path: Path) -> Format:
     if head.startswith(_ZIP):
         return _zip_format(path)
     if head.startswith(_HDF5):
-        return _hdf5_format(path)
+        return Format.NIR  # or another; its reader opens it, in a process of its own
     if head[4:8] == b"TFL3":
         raise ModelFileError(
             f"{path}: is a TensorFlow Lite file; convert it with tf2onnx (python -m tf2onnx.convert --tflite)"
+        )
+    if head[:1] == _PICKLE and head[1:2] in _PICKLE_PROTOCOLS:
+        raise ModelFileError(
+            f"{path}: is a pickle, which can run code; save the state_dict with a current torch, or export "
+            f"the network with torch.onnx.export or torch.export.save"
         )
     for mark, reason in _REFUSED:
         if head.startswith(mark):
@@ -104,28 +104,6 @@ def _zip_format(path: Path) -> Format:
     if "config.json" in names and "model.weights.h5" in names:
         raise ModelFileError(f"{path}: is a Keras file; convert it with model.export(..., 'onnx')")
     raise ModelFileError(f"{path}: is a zip archive of no known kind; {KNOWN}")
-
-
-def _hdf5_format(path: Path) -> Format:
-    """NIR has a group ``node``; NetX and Keras files are HDF5, too."""
-    try:
-        import h5py
-    except ImportError:
-        return Format.NIR  # its reader names the package that it needs
-    try:
-        with h5py.File(path, "r") as file:
-            names = set(file)
-    except (OSError, RuntimeError, ValueError) as error:
-        raise ModelFileError(f"{path}: is a damaged HDF5 file ({error}); write it again") from error
-    if "node" in names:
-        return Format.NIR
-    if "layer" in names:
-        raise ModelFileError(
-            f"{path}: is a NetX file of lava-dl, which has no float network; convert what it was made of"
-        )
-    if names & {"model_weights", "layer_names", "layers"}:
-        raise ModelFileError(f"{path}: is a Keras file; convert it with tf2onnx")
-    raise ModelFileError(f"{path}: is an HDF5 file without a NIR graph; {KNOWN}")
 
 
 def _looks_like_onnx(head: bytes) -> bool:

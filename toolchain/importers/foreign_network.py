@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from toolchain.datasets import PixelSource
 from toolchain.errors import UnsupportedNetworkError
+from toolchain.importers.pixel_quantizers import fit_pixel_quantizers
 from toolchain.importers.torch_module import Normalization, as_network_input, convert
 from toolchain.method.graph_comparison import probe_pixels
 from toolchain.method.guard import execute
@@ -124,6 +125,13 @@ def import_network(
         pixels = np.concatenate([np.asarray(samples[:NUM_OWN_SAMPLES]), pixels])
     values = torch.from_numpy(pixels).to(torch.float64) / max_value
     inputs = as_network_input(values, normalization).to(torch.float32)
+    pixel_notes = fit_pixel_quantizers(
+        network.module,
+        input_shape,
+        max_value,
+        None if normalization is None else normalization.mean,
+        None if normalization is None else normalization.std,
+    )
     agreement = compare_with_runtime(network, inputs)
     graph = convert(network.module, input_shape, max_value, normalization, samples=samples)
     return Imported(
@@ -131,7 +139,7 @@ def import_network(
         source=network.source,
         runtime=network.runtime,
         agreement=agreement,
-        notes=network.notes,
+        notes=(*network.notes, *pixel_notes),
     )
 
 
