@@ -414,7 +414,7 @@ def test_what_export_wrote_comes_back(of_eight_bits, tmp_path):
     nir.write(tmp_path / "network.nir", to_nir(network).graph)
     imported = import_nir(tmp_path / "network.nir")
     assert imported.source == "NIR graph, written by qac-deploy export"
-    assert imported.notes[2].startswith("input: pixels in each of 6 steps")
+    assert imported.notes[1].startswith("input: pixels in each of 6 steps")
     assert imported.graph.input.max_value == 256
     trains, spikes = run_stepped(network, PIXELS).trains, own_spikes(imported.graph, PIXELS)
     for name, train in trains.items():

@@ -27,6 +27,11 @@ from toolchain.networks.layer_graph import InputPopulation
 from toolchain.networks.layer_graph.structure import MAX_PIXEL, MAX_TIMESTEPS
 from toolchain.networks.linear_maps import Shape
 
+_SOFT_RESET = (
+    "reset: by subtraction of v_threshold (soft), which the format cannot say; a network that was trained "
+    "with a reset to v_reset fires otherwise"
+)
+
 
 def import_nir(
     path_or_graph: Path | str | Any,
@@ -88,8 +93,7 @@ def import_nir(
         given = f"normalized {given}"
     notes = [
         *convention.notes,
-        "reset: by subtraction of v_threshold (soft), which the format cannot say; a network that was "
-        "trained with a reset to v_reset fires otherwise",
+        *([] if own else [_SOFT_RESET]),
         f"input: {given} in each of {timesteps} steps; each spike is passed on in its own step",
         *shape_notes,
         *read.notes,
