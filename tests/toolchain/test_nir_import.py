@@ -296,8 +296,12 @@ def test_ties_are_counted_where_the_grid_is_too_fine():
     third = 1 / 3
     first, last = ends([1], [1])
     graph = chain(first, nir.Linear(np.array([[third]])), neurons(1, threshold=2 * third), last)
-    agreement = import_nir(graph, timesteps=2).agreement
+    imported = import_nir(graph, timesteps=2)
+    agreement = imported.agreement
     assert 0 < agreement.num_ties < agreement.num_counts
+    assert imported.notes[-1].startswith(
+        f"ties: {agreement.num_ties} of {agreement.num_counts} pot"
+    )
 
 
 # -------------------------------------------------------------------------------------- the guard

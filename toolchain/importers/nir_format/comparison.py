@@ -16,11 +16,7 @@ from toolchain.datasets.size_limit import VARIABLE, size_limit
 from toolchain.errors import UnsupportedNetworkError
 from toolchain.importers.foreign_network import RuntimeAgreement
 from toolchain.importers.nir_format.conventions import Convention
-from toolchain.importers.nir_format.execution import (
-    Execution,
-    batches,
-    execute_graph,
-)
+from toolchain.importers.nir_format.execution import Execution, batches, execute_graph
 from toolchain.importers.nir_format.populations import NirPopulations
 from toolchain.importers.torch_module import Normalization, as_network_input
 from toolchain.method.float_snn import input_current, neuron_states, propagate
@@ -118,9 +114,8 @@ class _Comparison:
         self.read, self.theirs, self.compare_spikes = read, theirs, compare_spikes
         self.num_spikes = self.num_ties = 0
         self._calls = self._in_order()
-        self._reset_by = torch.zeros(
-            ()
-        )  # more than v_threshold, by all spikes of a population so far
+        # by how much more than v_threshold the spikes of the current population have subtracted
+        self._reset_by = torch.zeros(())
 
     def _in_order(self) -> Iterator[tuple[str, str, int]]:
         node_of = {population: node for node, population in self.read.populations.items()}

@@ -103,6 +103,12 @@ def import_nir(
             f"{', '.join(exact)}: fires above its threshold and not at it, exactly, as its potentials are "
             f"multiples of one number; the threshold is raised by less than that"
         )
+    if agreement.num_ties:
+        notes.append(
+            f"ties: {agreement.num_ties:,} of {agreement.num_counts:,} potentials lie at the threshold, "
+            f"within rounding, where one of the two networks fires and the other does not; such a neuron may "
+            f"fire a step earlier or later than in its writer's simulator"
+        )
     return Imported(
         graph=read.graph,
         source=f"NIR graph, written by {convention.writer}",
