@@ -267,6 +267,20 @@ def test_a_writer_is_recognised_and_its_time_step_said(node, writer, note, gain)
     np.testing.assert_allclose(synapse.maps[0].weight, weight * gain, rtol=1e-12)
 
 
+def test_one_parameter_for_all_neurons_and_two_kinds_of_them():
+    first, last = ends([4], [3])
+    scalar = nir.IF(np.array([1.0]), np.array([0.3]), np.array([0.0]))
+    graph = chain(
+        first,
+        nir.Linear(weights(5, 4)),
+        scalar,
+        nir.Linear(weights(3, 5)),
+        snntorch_neurons(3),
+        last,
+    )
+    assert [p.shape[0] for p in import_nir(graph, timesteps=5).graph.spiking] == [5, 3]
+
+
 def test_a_time_step_that_is_given():
     first, last = ends([4], [3])
     weight = weights(3, 4)
