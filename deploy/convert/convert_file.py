@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import torch
 from typing_extensions import assert_never
 
 from deploy.convert.options import DEFAULT_MAX_VALUE, ConvertOptions, normalization_of
@@ -16,7 +17,7 @@ from deploy.convert.recognise import Format, recognise
 from deploy.design.accuracy import measure_accuracy
 from deploy.design.fidelity import MEASURED_SAMPLES, affordable_samples, check_fits
 from toolchain.datasets import DATASETS, Dataset, data_record, load_dataset
-from toolchain.errors import DataError, OptionError, UnsupportedNetworkError
+from toolchain.errors import DataError, OptionError
 from toolchain.files.checkpoint import Checkpoint, save_checkpoint
 from toolchain.importers.foreign_network import ForeignNetwork, RuntimeAgreement, import_network
 from toolchain.importers.input_layout import for_images, image_shape_of
@@ -24,6 +25,9 @@ from toolchain.importers.torch_module import Normalization, convert
 from toolchain.method.float_snn import run_float_snn
 from toolchain.networks.layer_graph import LayerGraph, has_classes
 from toolchain.networks.linear_maps import Shape
+
+if TYPE_CHECKING:
+    from toolchain.post_training import PostTrained
 
 QCFS_LEVELS, QCFS_CLASSES, QCFS_IMAGE, QCFS_NORMALIZATION = 8, 10, 32, "cifar-10"
 """What the public QCFS code trains with, where the user does not say otherwise."""
@@ -38,6 +42,7 @@ class Conversion:
         runtime: what the graph was compared with.
         agreement: counts that were compared, and those that differ by rounding; None where ``convert`` alone
             compares.
+        post_training: the steps that made it of a plain ReLU network; None for others.
         notes: what was left out, assumed or decided.
         record: what the model file keeps beside the data set.
     """
@@ -46,6 +51,7 @@ class Conversion:
     source: str
     runtime: str
     agreement: RuntimeAgreement | None = None
+    post_training: PostTrained | None = None
     notes: tuple[str, ...] = ()
     record: dict[str, Any] = field(default_factory=dict)
 
@@ -119,7 +125,7 @@ def convert_file(
         check_fits(conversion.graph, dataset)
         training |= data_record(dataset, out)
         on_stage("measure the accuracy")
-        accuracy = _accuracy(conversion.graph, dataset)
+        accuracy = _accuracy(conversion, dataset)
     save_checkpoint(out, Checkpoint(conversion.graph, training))
     return ConversionReport(
         model=str(out),
@@ -237,7 +243,31 @@ def _of_plain(
             f"{path}: {network.source}, has no quantizers. Post-training conversion chooses them from "
             f"images: add --data and a budget of timesteps, such as --mean-timesteps 4"
         )
-    raise UnsupportedNetworkError("post-training conversion")
+    from toolchain.post_training import PostTrainingPlan, convert_post_training
+
+    plan = PostTrainingPlan(mean_timesteps=options.mean_timesteps)
+    if options.samples is not None:
+        plan = replace(plan, samples=options.samples)
+    if options.finetune is not None:
+        plan = replace(plan, finetune_epochs=options.finetune)
+    result = convert_post_training(
+        network,
+        images.dataset,
+        plan,
+        images.normalization,
+        on_progress=lambda name, done, total: on_stage(f"{name}: {done:,} of {total:,}"),
+    )
+    return Conversion(
+        graph=result.graph,
+        source=result.source,
+        runtime=result.judge,
+        post_training=result,
+        notes=result.notes,
+        record={
+            "post_training": asdict(plan),
+            "float_accuracy": None if result.test is None else result.test.float_network,
+        },
+    )
 
 
 def _of_nir(path: Path, options: ConvertOptions, dataset: Dataset | None) -> Conversion:
@@ -326,12 +356,15 @@ def _for_channels(normalization: Normalization | None, channels: int) -> Normali
     return replace(normalization, **one_for_all)
 
 
-def _accuracy(graph: LayerGraph, dataset: Dataset) -> MeasuredAccuracy | None:
+def _accuracy(conversion: Conversion, dataset: Dataset) -> MeasuredAccuracy | None:
+    graph, measured = conversion.graph, conversion.post_training
+    if measured is not None and measured.test is not None:
+        return MeasuredAccuracy(samples=measured.test.samples, accuracy=measured.test.converted)
     if not has_classes(graph.readout):
         return None
     most = affordable_samples(graph, MEASURED_SAMPLES)
     samples = min(len(dataset.test_labels), most)
-    run = run_float_snn(graph, dataset.test_pixels[:samples])
+    run = run_float_snn(graph, dataset.test_pixels[:samples], dtype=torch.float32)
     accuracy = measure_accuracy(graph.readout, run.logits, dataset.test_labels[:samples], None)
     assert accuracy is not None
     assert math.isfinite(accuracy)
