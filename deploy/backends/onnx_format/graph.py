@@ -53,7 +53,7 @@ class GraphWriter:
             return self._known[key]
         result = self.unused(name)
         self._known[key] = result
-        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(values), result))
+        self.constants.append(numpy_helper.from_array(np.asarray(values, order="C"), result))
         self.num_bytes += values.nbytes
         return result
 

@@ -134,7 +134,10 @@ class NetworkWriter:
                 ]
                 result = self.graph.node("Slice", [result, *inputs], f"{output.name}_part")
             result = self.graph.node("Identity", [result], output.name)
-            sizes: list[str | int | None] = ["batch", *(shape[:1] if is_flat else shape)]
+            sizes: list[str | int | None] = [
+                self.dialect.batch,
+                *(shape[:1] if is_flat else shape),
+            ]
             infos.append(helper.make_tensor_value_info(result, tensor_type, sizes))
         return infos
 
