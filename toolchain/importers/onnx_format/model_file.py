@@ -7,6 +7,7 @@ in the folder of the file.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -185,6 +186,7 @@ def _graph_input(value: Any) -> GraphInput:
 def _node(node: Any, reader: TensorReader) -> Node:
     outputs = tuple(map(text_of, node.output))
     name = shown(node.name or next(filter(None, outputs), "") or node.op_type)
+    name = _scope_of(node) + name
     if not node.op_type or not any(outputs):
         raise ModelFileError(f"node '{name}' has no operation or no result; {REMEDY}")
     attributes: dict[str, Attribute] = {}
@@ -200,6 +202,16 @@ def _node(node: Any, reader: TensorReader) -> Node:
         outputs=outputs,
         attributes=attributes,
     )
+
+
+def _scope_of(node: Any) -> str:
+    """Path of the module that a node is of, as torch's exporter notes it, such as ``layer1/relu/``."""
+    texts = [p.value for p in node.metadata_props if p.key == "pkg.torch.onnx.name_scopes"]
+    if not texts or not isinstance(texts[0], str):
+        return ""
+    scopes = re.findall(r"'([\w.]{0,200})'", texts[0][:2000])
+    path = scopes[-2] if len(scopes) > 1 else ""
+    return shown(path.replace(".export_handler", "").replace(".", "/")) + "/" if path else ""
 
 
 def _attribute(node: str, operation: str, attribute: Any, reader: TensorReader) -> Attribute:
