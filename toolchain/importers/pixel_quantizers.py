@@ -64,7 +64,7 @@ def fit_pixel_quantizers(
 
     It is decided by computing it for all pixel levels from 0 to ``max_value``. An 8-bit grid of the range 0
     to 1, for example, holds each of 256 pixel levels, even where its step was observed to be 0.999 / 255. A
-    quantizer that rounds several levels to one, or clips some, becomes one of ours, if its range starts at 0.
+    quantizer that rounds several levels to one, or clips some, becomes one of ours, if none of its results is negative.
 
     Args:
         mean, std: of the normalization of the network's input, per channel.
@@ -73,8 +73,8 @@ def fit_pixel_quantizers(
         One line for each quantizer: what it became.
 
     Raises:
-        UnsupportedNetworkError: naming the quantizer whose levels are not evenly spaced over the pixels and
-            start below 0.
+        UnsupportedNetworkError: naming the quantizer whose levels are not evenly spaced over the pixels, and
+            some of whose results are negative.
     """
     found = {n: q for n, q in module.named_modules() if isinstance(q, PixelQuantizer)}
     notes = []
@@ -99,8 +99,8 @@ def fit_pixel_quantizers(
                 f"{name}: the quantizer of the input gives evenly spaced levels for the pixels 0 to "
                 f"{max_value}, so it became a factor of {float(factor.mean()):.6g}"
             )
-        elif quantizer.step.numel() == 1 and bool((quantizer.zero_point == quantizer.low).all()):
-            levels = quantizer.high - quantizer.low
+        elif quantizer.step.numel() == 1 and _starts_at_zero(quantizer, given):
+            levels = quantizer.high - int(quantizer.zero_point)
             parent, _, last_name = name.rpartition(".")
             module.get_submodule(parent).register_module(
                 last_name, imported_quantizer(float(quantizer.step), levels)
@@ -113,11 +113,17 @@ def fit_pixel_quantizers(
         else:
             raise UnsupportedNetworkError(
                 f"{name}: this quantizer of the network's input does not give evenly spaced levels for the "
-                f"pixels 0 to {max_value}, and its range does not start at 0. There are two ways out: leave "
+                f"pixels 0 to {max_value}, and some are negative. There are two ways out: leave "
                 f"the input without a quantizer when the network is quantized (pixels are integers already), "
                 f"or quantize pixels that are not normalized, with the step 1 / {max_value}"
             )
     return tuple(notes)
+
+
+def _starts_at_zero(quantizer: PixelQuantizer, given: Tensor) -> bool:
+    """Whether no result is negative, for values between those of the lowest and the highest pixel."""
+    zero = float(quantizer.zero_point)
+    return zero == quantizer.low or (zero > quantizer.low and float(given.min()) >= 0)
 
 
 class _Enough(Exception):

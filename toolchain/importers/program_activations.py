@@ -14,7 +14,7 @@ from toolchain.method.activations import Activation, activation_of
 from toolchain.method.quantize_activations import quantize_activations
 from toolchain.method.quantizers import ActivationQuantizer, quantizers
 
-_ACTIVATION_MODULES = {"ReLU", "ReLU6", "Hardtanh", "Threshold"}
+_ACTIVATION_MODULES = {"ReLU", "ReLU6", "Hardtanh", "Threshold", "BrevitasActivation"}
 
 
 def quantize_program(

@@ -327,7 +327,9 @@ def _name_of(module: fx.GraphModule, node: fx.Node, given: fx.Node) -> str:
         if name not in MONOTONE or not current.all_input_nodes:
             break
         current = current.all_input_nodes[0]
-    own, _ = module_path(node)
+    own, of_class = module_path(node)
+    if of_class == "BrevitasQuantizer":
+        return own.removesuffix(".act_quant")
     if operation_name(node.target) == "quantize":
         return str(node.args[3] or own or node.name)
     path, _ = module_path(current)
