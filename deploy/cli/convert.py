@@ -221,10 +221,10 @@ def _print(file: Path, report: ConversionReport) -> None:
     if (agreement := conversion.agreement) is not None:
         ties = ""
         if agreement.num_ties:
-            ties = f"; {agreement.num_ties:,} more lie on a rounding boundary and differ by one"
+            ties = f"; {agreement.num_ties:,} more lie on a boundary, and differ by one"
         console.print(
             f"  compared with {escape(conversion.runtime)} on {agreement.num_samples} samples: "
-            f"{agreement.num_counts - agreement.num_ties:,} spike counts and all logits equal{ties}"
+            f"{agreement.num_counts - agreement.num_ties:,} {conversion.compared} and all logits equal{ties}"
         )
     if conversion.post_training is not None:
         _print_steps(conversion.post_training)

@@ -42,6 +42,7 @@ class Conversion:
         runtime: what the graph was compared with.
         agreement: counts that were compared, and those that differ by rounding; None where ``convert`` alone
             compares.
+        compared: what was counted: spike counts, or single spikes of a network that runs step by step.
         post_training: the steps that made it of a plain ReLU network; None for others.
         notes: what was left out, assumed or decided.
         record: what the model file keeps beside the data set.
@@ -51,6 +52,7 @@ class Conversion:
     source: str
     runtime: str
     agreement: RuntimeAgreement | None = None
+    compared: str = "spike counts"
     post_training: PostTrained | None = None
     notes: tuple[str, ...] = ()
     record: dict[str, Any] = field(default_factory=dict)
@@ -298,6 +300,7 @@ def _of_nir(path: Path, options: ConvertOptions, images: _Images) -> Conversion:
         source=imported.source,
         runtime=imported.runtime,
         agreement=imported.agreement,
+        compared="spikes",
         notes=imported.notes,
         record={
             "reset": "soft",

@@ -126,6 +126,41 @@ def test_a_quantized_network_keeps_its_levels(folder, tmp_path):
     assert json.loads(compiled.stdout)["fidelity"]["samples"] == 32  # of the data set in its record
 
 
+def nir_graph(path):
+    """Two dense layers of integrate-and-fire neurons."""
+    import nir
+
+    rng = np.random.default_rng(0)
+    nodes = {
+        "input": nir.Input({"input": np.array([64])}),
+        "output": nir.Output({"output": np.array([2])}),
+    }
+    for name, sizes in (("hidden", (8, 64)), ("classes", (2, 8))):
+        nodes[f"{name} weights"] = nir.Affine(rng.normal(size=sizes), rng.normal(size=sizes[0]))
+        nodes[name] = nir.IF(r=np.ones(sizes[0]), v_threshold=np.ones(sizes[0]))
+    order = ["input", "hidden weights", "hidden", "classes weights", "classes", "output"]
+    nir.write(path, nir.NIRGraph(nodes, list(zip(order, order[1:], strict=False))))
+
+
+def test_a_nir_graph_runs_step_by_step(folder, tmp_path):
+    pytest.importorskip("nir")
+    nir_graph(tmp_path / "network.nir")
+    data = ("--data", folder / "own.npz")
+    process = run_command("convert", "network.nir", *data, cwd=tmp_path)
+    assert process.returncode == 2
+    assert "--timesteps" in process.stderr
+    process = run_command("convert", "network.nir", *data, "--timesteps", 6, cwd=tmp_path)
+    assert process.returncode == 0, process.stderr
+    assert "2 spiking populations, T = 6" in process.stdout
+    assert "spikes and all logits equal" in process.stdout
+    assert "reset: by subtraction of v_threshold (soft)" in process.stdout
+    graph = load_checkpoint(tmp_path / "model.pt").graph
+    assert {s.alignment for s in graph.synapses} == {"replicate"}
+    assert run_command("compile", "model.pt", cwd=tmp_path).returncode == 0
+    stepped = run_command("simulate", "build", "--engine", "stepped", cwd=tmp_path)
+    assert stepped.returncode == 0, stepped.stderr
+
+
 def test_without_data_the_shape_is_that_of_the_file(tmp_path):
     quantized_onnx(tmp_path / "quantized.onnx")
     process = run_command("convert", "quantized.onnx", "--max-value", 15, cwd=tmp_path)
