@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -139,7 +140,7 @@ def nir_graph(path):
         nodes[f"{name} weights"] = nir.Affine(rng.normal(size=sizes), rng.normal(size=sizes[0]))
         nodes[name] = nir.IF(r=np.ones(sizes[0]), v_threshold=np.ones(sizes[0]))
     order = ["input", "hidden weights", "hidden", "classes weights", "classes", "output"]
-    nir.write(path, nir.NIRGraph(nodes, list(zip(order, order[1:], strict=False))))
+    nir.write(path, nir.NIRGraph(nodes, list(pairwise(order))))
 
 
 def test_a_nir_graph_runs_step_by_step(folder, tmp_path):
