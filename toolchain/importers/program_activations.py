@@ -9,12 +9,12 @@ from torch.export import ExportedProgram
 
 from toolchain.errors import UnsupportedNetworkError
 from toolchain.importers.exported_program import module_path, operation_name
-from toolchain.importers.program_modules import module_of
+from toolchain.importers.program_modules import check_batch, module_of
 from toolchain.method.activations import Activation, activation_of
 from toolchain.method.quantize_activations import quantize_activations
 from toolchain.method.quantizers import ActivationQuantizer, quantizers
 
-_ACTIVATION_MODULES = {"ReLU", "ReLU6", "Hardtanh", "Threshold"}
+_ACTIVATION_MODULES = {"ReLU", "ReLU6", "Hardtanh", "Threshold", "BrevitasActivation"}
 
 
 def quantize_program(
@@ -35,8 +35,8 @@ def quantize_program(
         training.
 
     Raises:
-        UnsupportedNetworkError: the network has an activation of another kind, or none; or ``module_of``
-            refuses it.
+        UnsupportedNetworkError: the network has an activation of another kind, or none; or ``module_of`` or
+            ``check_batch`` refuses it.
     """
     if not isinstance(program, ExportedProgram):
         return quantize_activations(program, make_quantizer)
@@ -51,6 +51,7 @@ def quantize_program(
         )
     module.graph.eliminate_dead_code()
     module.recompile()
+    check_batch(program, module)
     return module
 
 
@@ -76,7 +77,7 @@ def activation_name(node: fx.Node) -> str:
 def put_module(module: fx.GraphModule, node: fx.Node, name: str, child: nn.Module) -> str:
     """Replace the computation of a node by a module with one input; returns its name, which is new."""
     unique, repeat = name, 1
-    while _is_taken(module, unique):
+    while is_taken(module, unique):
         unique, repeat = f"{name}_{repeat}", repeat + 1
     parent, _, last = unique.rpartition(".")
     module.add_submodule(unique, child)  # makes the parents that are missing
@@ -86,7 +87,7 @@ def put_module(module: fx.GraphModule, node: fx.Node, name: str, child: nn.Modul
     return unique
 
 
-def _is_taken(module: nn.Module, path: str) -> bool:
+def is_taken(module: nn.Module, path: str) -> bool:
     """Whether a path, or a part of it, is something else than a module without content."""
     current: object = module
     *parents, last = path.split(".")
