@@ -41,7 +41,8 @@ CONVERSIONS = {
 }
 """Whether T is mixed, epochs of fine-tuning, and the budgets, of each part that converts."""
 
-TEST_SAMPLES = {"cnn": 10_000, "resnet-20": 2_000}
+TEST_SAMPLES = {"cnn": 10_000, "resnet-20": 2_000}  # for our mixed T
+COMPARED_SAMPLES = 2_000  # for everything: the other simulator runs step by step
 DOCS = Path(__file__).parents[2] / "docs"
 
 
@@ -69,24 +70,24 @@ def _measure(
 ) -> None:
     """All parts of one network."""
     module = trained(key, dataset, weights, _say)
-    samples = TEST_SAMPLES[key]
     for part, (mixed, epochs, budgets) in CONVERSIONS.items():
         for steps in budgets if part in parts else ():
             convert = partial(
-                convert_and_measure, module, dataset, steps, mixed=mixed, samples=samples,
-                finetune_epochs=epochs, say=_say,
+                convert_and_measure, module, dataset, steps, mixed=mixed,
+                samples=TEST_SAMPLES[key] if part == "ours" else COMPARED_SAMPLES,
+                compared_samples=COMPARED_SAMPLES, finetune_epochs=epochs, say=_say,
             )  # fmt: skip
             _once(results / f"{key}-{part}-{steps}.json", convert)
     if "spikingjelly" in parts:
         num_images = PostTrainingPlan(mean_timesteps=1).samples
         chosen = np.random.default_rng(0).permutation(len(dataset.train_labels))[:num_images]
         calibration = as_input(np.asarray(dataset.train_pixels[chosen]), dataset.max_value)
-        images = as_input(np.asarray(dataset.test_pixels[:samples]), dataset.max_value)
-        labels = dataset.test_labels[:samples]
+        images = as_input(np.asarray(dataset.test_pixels[:COMPARED_SAMPLES]), dataset.max_value)
+        labels = dataset.test_labels[:COMPARED_SAMPLES]
 
         def simulate() -> dict[str, Any]:
             found = accuracies(module, calibration, images, labels, TIMESTEPS, _say)
-            return {"samples": samples, "accuracy": found}
+            return {"samples": COMPARED_SAMPLES, "accuracy": found}
 
         _once(results / f"{key}-spikingjelly.json", simulate)
 

@@ -12,14 +12,16 @@ import torch
 from torch import nn
 
 from hw_models.target_description import load_target
-from sim.exact.engine import run_exact
+from sim.exact.engine import ExactEngine
 from toolchain.datasets import Dataset
+from toolchain.method.float_snn import input_current
 from toolchain.networks.layer_graph import LayerGraph
 from toolchain.passes import lower_to_integers
 from toolchain.post_training import PostTrainingPlan, convert_post_training
+from toolchain.post_training.closed_form import logits_in_parts, spiking
+from toolchain.training import accuracy
 
 TARGET = "loihi-sim"
-TEST_BATCH = 250
 
 
 def convert_and_measure(
@@ -29,10 +31,15 @@ def convert_and_measure(
     *,
     mixed: bool,
     samples: int,
+    compared_samples: int | None = None,
     finetune_epochs: int = 0,
     say: Callable[[str], None],
 ) -> dict[str, Any]:
-    """Convert, and measure on the first ``samples`` test images."""
+    """Convert, and measure on the first ``samples`` test images.
+
+    Args:
+        compared_samples: as many of them are measured apart as well.
+    """
     plan = PostTrainingPlan(
         mean_timesteps=mean_timesteps,
         mixed=mixed,
@@ -43,7 +50,18 @@ def convert_and_measure(
     result = convert_post_training(module, dataset, plan)
     wall, cpu = time.monotonic() - wall, time.process_time() - cpu
     assert result.test is not None
-    integer = _integer_accuracy(result.graph, dataset, samples)
+    right = _right_by_integers(result.graph, dataset, samples)
+    compared = None
+    if compared_samples is not None:
+        images = input_current(result.graph, dataset.test_pixels[:compared_samples], torch.float32)
+        logits = logits_in_parts(result.graph, images, spiking(result.graph, torch.float32))
+        labels = dataset.test_labels[:compared_samples]
+        compared = {
+            "samples": compared_samples,
+            "converted": accuracy(logits.numpy(), labels),
+            "integer": float(right[:compared_samples].mean()),
+        }
+    integer = float(right.mean())
     say(
         f"ours, {'mixed' if mixed else 'uniform'}, mean T = {result.mean_timesteps:g}: float "
         f"{result.test.float_network:.2%}, spiking {result.test.converted:.2%}, integers {integer:.2%}; "
@@ -52,6 +70,7 @@ def convert_and_measure(
     return {
         "test": asdict(result.test),
         "integer": integer,
+        "compared": compared,
         "steps": [asdict(step) for step in result.steps],
         "timesteps": result.timesteps,
         "mean_timesteps": result.mean_timesteps,
@@ -62,13 +81,9 @@ def convert_and_measure(
     }
 
 
-def _integer_accuracy(graph: LayerGraph, dataset: Dataset, samples: int) -> float:
-    """Accuracy of the integer network that ``compile`` gives for the target."""
+def _right_by_integers(graph: LayerGraph, dataset: Dataset, samples: int) -> np.ndarray:
+    """Which samples the integer network classifies right that ``compile`` gives for the target."""
     network = lower_to_integers(graph, load_target(TARGET).widths)
-    labels = dataset.test_labels[:samples]
-    right = 0
-    for start in range(0, samples, TEST_BATCH):
-        part = slice(start, min(start + TEST_BATCH, samples))
-        logits = run_exact(network, np.asarray(dataset.test_pixels[part])).logits
-        right += int((logits.argmax(axis=1) == labels[part]).sum())
-    return right / len(labels)
+    engine = ExactEngine(network, with_counts=False)
+    logits = engine.run(np.asarray(dataset.test_pixels[:samples])).logits
+    return logits.argmax(axis=1) == dataset.test_labels[:samples]
