@@ -154,6 +154,7 @@ def test_an_interruption_passes_through(module, digits):
 
 
 def _foreign(module, logits):
+    """A network as a reader of a format gives it."""
     return ForeignNetwork(
         module=module.double(),
         source="a file of another tool",
@@ -217,6 +218,9 @@ def test_what_cannot_be_converted_is_refused(module, digits):
         convert_post_training(module, digits, replace(PLAN, max_timesteps=3))
     with pytest.raises(OptionError, match="number of epochs must be 0 or more"):
         convert_post_training(module, digits, replace(PLAN, finetune_epochs=-1))
+    shaped = replace(_foreign(network(), None), input_shape=(3, 8, 8))
+    with pytest.raises(DataError, match=r"images have shape \(1, 8, 8\), but .* \(3, 8, 8\)"):
+        convert_post_training(shaped, digits, PLAN)
     with pytest.raises(DataError, match="needs 32 training images or more, not 10"):
         convert_post_training(module, digits, replace(PLAN, samples=10))
 
