@@ -121,6 +121,12 @@ def _steps(key: str, found: dict[str, Any]) -> str:
             value = MISSING if step is None else f"{1000 * step['logit_error']:.2f}"
             cells.append(value if step is None or step["kept"] else f"({value})")
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    uniform = [found.get(f"{key}-uniform-{t}") for t in TIMESTEPS]
+    if any(uniform):
+        errors = [
+            r and 1000 * [s["logit_error"] for s in r["steps"] if s["kept"]][-1] for r in uniform
+        ]
+        lines.append(_row("in the end with uniform T", errors))
     return "\n".join(lines)
 
 

@@ -32,6 +32,7 @@ def docs(tmp_path):
         "steps": steps,
     }
     (folder / "cnn-ours-4.json").write_text(json.dumps(ours))
+    (folder / "cnn-uniform-4.json").write_text(json.dumps(ours))
     peer = {"accuracy": {"max": {"4": 0.5, "8": 0.6, "16": 0.7, "32": 0.8}}}
     (folder / "cnn-spikingjelly.json").write_text(json.dumps(peer))
     (tmp_path / "post-training.md").write_text(f"# Page\n{START}\nold\n{END}\nlimits\n")
@@ -52,6 +53,7 @@ def test_the_page_holds_the_measurements(docs):
     assert f"| mixed T, in float | 92.50 {cells}" in text
     assert "| SpikingJelly, max | 50.00 | 60.00 | 70.00 | 80.00 |" in text
     assert f"| biases | (30.00) {cells}" in text
+    assert f"| in the end with uniform T | 20.00 {cells}" in text
     assert "takes 25 to 25 seconds of one core" in text
     assert (docs / "post-training" / "accuracy.png").stat().st_size > 5_000
     write_page(docs)
