@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import onnxruntime
 import pytest
@@ -300,8 +302,30 @@ def test_a_quantizer_of_signed_logits_is_left_out(tmp_path):
     network.qcdq(0.05, dtype=np.int8, name="last")
     imported = import_onnx(network.save(tmp_path))
     assert timesteps(imported) == {"node_q": 7}
-    assert imported.notes == (
-        "node_last: quantizes the logits, with values below 0; it was left out",
+    assert imported.notes == ("node_last: quantizes the logits; it was left out",)
+
+
+@pytest.mark.parametrize("signed", [True, False])
+def test_quantizers_around_a_final_softmax_are_left_out(tmp_path, signed):
+    """As ONNX Runtime's quantize_static writes them for a network that ends in one."""
+    network = Builder()
+    network.conv(1, 4)
+    network.qcdq(0.1, 7, name="q")
+    network.head(144)
+    if signed:
+        network.qcdq(0.05, dtype=np.int8, name="logits_q")
+    network.node("Softmax", axis=1)
+    network.qcdq(1 / 256, name="shares_q")
+    path = network.save(tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        imported = import_onnx(path)
+    assert timesteps(imported) == {"node_q": 7}
+    (note,) = imported.notes
+    assert note == (
+        "node_logits_q: quantizes the logits; it was left out, with the softmax behind it"
+        if signed
+        else "node_shares_q: quantizes the logits; it was left out"
     )
 
 

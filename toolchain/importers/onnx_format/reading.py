@@ -15,7 +15,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from toolchain.errors import ModelFileError, QacDeployError, UnsupportedNetworkError
-from toolchain.importers.onnx_format.lookahead import Lookahead, bounds_of_clip
+from toolchain.importers.onnx_format.lookahead import SOFTMAXES, Lookahead, bounds_of_clip
 from toolchain.importers.onnx_format.model_file import Node, OnnxModel
 from toolchain.importers.onnx_format.names import shown
 from toolchain.importers.onnx_format.network import OnnxNetwork, ReadGraph
@@ -90,7 +90,9 @@ class _Reader:
         self.steps = QuantizerSteps(self.result)
         self.elements_left, self.products_left = MAX_ALL_VALUES, MAX_PRODUCTS
         self.constants_left = 2 * MAX_ELEMENTS
-        self.final: dict[str, str] = {}  # tensor of the file that stands for a value, by its name
+        self.logits: dict[str, Live] = {}  # what is returned in place of an output
+        self.skipped: set[int] = set()  # nodes between these and the outputs
+        self.softmaxes = {node.outputs[0] for node in model.nodes if node.operation in SOFTMAXES}
         self.result.network.taken = model.input.name
         shapes = tuple((batch, *sample_shape) for batch in BATCHES)
         self._require_size(shapes[0])
@@ -102,10 +104,12 @@ class _Reader:
                 self._guarded(node, self._fold)
         self.values[self.model.input.name] = self.input
         for node in self.model.nodes:
-            if not all(name in self.values for name in filter(None, node.outputs)):
+            if id(node) not in self.skipped and any(
+                name not in self.values for name in filter(None, node.outputs)
+            ):
                 self._guarded(node, self._read)
         for name in self.model.outputs:
-            value = self.values.get(name)
+            value = self.logits.get(name, self.values.get(name))
             if not isinstance(value, Live):
                 raise UnsupportedNetworkError(
                     f"output '{shown(name)}' does not depend on the network's input; remove it"
@@ -115,7 +119,7 @@ class _Reader:
             while path in self.result.network.returned:
                 path += "_"
             self.result.network.returned[path] = value.name
-            self.result.logits.append(self.final.get(name, name))
+            self.result.logits.append(value.name if name in self.logits else name)
         return self.result
 
     def _guarded(self, node: Node, work: Any) -> None:
@@ -235,20 +239,25 @@ class _Reader:
         self.values[name] = replace(self.steps.settled(quantized, observed=name), codes=None)
 
     def _left_out(self, node: Node, source: Live, codes: Codes, name: str) -> bool:
-        """Leave out a quantizer of signed logits; only the output reads it."""
+        """Leave out a quantizer of logits that are signed or had a softmax; only the output reads it."""
+        refusal_of_levels = None
         try:
             levels_of(codes, source.facts)
         except UnsupportedNetworkError as error:
-            output = self.ahead.output_of(name)
-            if output is None:
-                raise QuantizerError(str(error), node.name) from None
-            self.values[name] = self.steps.settled(source)
-            self.final[output] = source.name
-            self.result.notes.append(
-                f"{node.name}: quantizes the logits, with values below 0; it was left out"
-            )
-            return True
-        return False
+            refusal_of_levels = error
+        way = self.ahead.way_out(name)
+        if refusal_of_levels is None and (way is None or source.name not in self.softmaxes):
+            return False
+        if way is None:
+            raise QuantizerError(str(refusal_of_levels), node.name)
+        output, behind = way
+        self.logits[output] = self.steps.settled(source)
+        self.skipped.update(id(later) for later in behind)
+        left = "quantizes the logits; it was left out"
+        if any(later.operation in SOFTMAXES for later in behind):
+            left += ", with the softmax behind it"
+        self.result.notes.append(f"{node.name}: {left}")
+        return True
 
     def _clip(self, call: Call, low: float, high: float) -> None:
         value, name = call.live(), call.node.outputs[0]
