@@ -49,7 +49,10 @@ def test_a_relu_that_is_read_without_a_quantizer_is_refused_by_name(tmp_path):
     assert timesteps(import_onnx(network.save(tmp_path))) == {"node_a": 7, "node_b": 7}
     network = Builder()
     two_readers(network, relu_read_by_sum=True)
-    with pytest.raises(UnsupportedNetworkError, match="node_relu: ReLU has no spiking form"):
+    with pytest.raises(
+        UnsupportedNetworkError,
+        match="node_relu: 'Relu' has no quantizer, though others have; quantize its result",
+    ):
         import_onnx(network.save(tmp_path))
 
 
@@ -242,7 +245,7 @@ def test_quantizers_have_the_names_of_their_nodes(tmp_path):
         node.name = name
     path = tmp_path / "network.onnx"
     path.write_bytes(model.SerializeToString())
-    assert list(quantizers(read_onnx(path).module)) == ["forward_1", "a_b"]
+    assert list(quantizers(read_onnx(path).module)) == ["forward_1", "a.b"]
     assert len(import_onnx(path).graph.spiking) == 2
 
 

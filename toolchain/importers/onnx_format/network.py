@@ -20,6 +20,10 @@ class Step:
     outputs: tuple[str, ...]
 
 
+class _Scope(nn.Module):
+    """Holds the modules whose names begin alike, up to a dot."""
+
+
 class OnnxNetwork(nn.Module):
     """Executes the modules in the order of the file; each has the name of its node."""
 
@@ -33,13 +37,29 @@ class OnnxNetwork(nn.Module):
         self, name: str, module: nn.Module, inputs: Sequence[str], outputs: Sequence[str]
     ) -> str:
         """Add a module under a name that no other has; returns that name."""
-        plain = name.replace(".", "_") or "node"
-        unique, repeat = plain, 1
-        while hasattr(self, unique):
-            unique, repeat = f"{plain}_{repeat}", repeat + 1
-        self.add_module(unique, module)
-        self.steps.append(Step(module=unique, inputs=tuple(inputs), outputs=tuple(outputs)))
-        return unique
+        *scopes, last = name.split(".")
+        holder, path = self._scope(scopes), f"{name[: len(name) - len(last)]}"
+        if holder is None or not last:
+            holder, path, last = self, "", name.replace(".", "_") or "node"
+        unique, repeat = last, 1
+        while hasattr(holder, unique):
+            unique, repeat = f"{last}_{repeat}", repeat + 1
+        holder.add_module(unique, module)
+        self.steps.append(Step(module=path + unique, inputs=tuple(inputs), outputs=tuple(outputs)))
+        return path + unique
+
+    def _scope(self, names: Sequence[str]) -> nn.Module | None:
+        """The module that holds others under these names; None if something else has one of them."""
+        holder: nn.Module = self
+        for name in names:
+            found = getattr(holder, name, None) if name else holder
+            if found is None:
+                found = _Scope()
+                holder.add_module(name, found)
+            if not isinstance(found, _Scope):
+                return None
+            holder = found
+        return holder
 
     def forward(self, x: Tensor) -> Tensor | dict[str, Tensor]:
         values = {self.taken: x}

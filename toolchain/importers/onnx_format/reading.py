@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from math import prod
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from toolchain.errors import ModelFileError, QacDeployError, UnsupportedNetworkError
 from toolchain.importers.onnx_format.lookahead import SOFTMAXES, Lookahead, bounds_of_clip
@@ -47,6 +43,7 @@ from toolchain.importers.onnx_format.quantizer_steps import (
     QuantizerSteps,
     levels_of,
 )
+from toolchain.importers.onnx_format.shapes import shapes_of
 from toolchain.importers.onnx_format.values import (
     BATCHES,
     Call,
@@ -91,6 +88,9 @@ class _Reader:
         self.elements_left, self.products_left = MAX_ALL_VALUES, MAX_PRODUCTS
         self.constants_left = 2 * MAX_ELEMENTS
         self.logits: dict[str, Live] = {}  # what is returned in place of an output
+        self.unquantized: Node | None = (
+            None  # the first ReLU or clip that is no part of a quantizer
+        )
         self.skipped: set[int] = set()  # nodes between these and the outputs
         self.softmaxes = {node.outputs[0] for node in model.nodes if node.operation in SOFTMAXES}
         self.result.network.taken = model.input.name
@@ -108,6 +108,11 @@ class _Reader:
                 name not in self.values for name in filter(None, node.outputs)
             ):
                 self._guarded(node, self._read)
+        if self.result.observed and self.unquantized is not None:
+            raise UnsupportedNetworkError(
+                f"{self.unquantized.name}: '{self.unquantized.operation}' has no quantizer, though others "
+                f"have; quantize its result as well, wherever it is read"
+            )
         for name in self.model.outputs:
             value = self.logits.get(name, self.values.get(name))
             if not isinstance(value, Live):
@@ -274,6 +279,7 @@ class _Reader:
         if low == 0 and self.ahead.is_absorbed(name, high):  # its quantizers clip at 0 themselves
             self.values[name] = replace(value, facts=bounded)
             return
+        self.unquantized = self.unquantized or call.node
         self._add(call, clamp_of(low, high), bounded)
 
     def _operation(self, call: Call) -> None:
@@ -324,7 +330,9 @@ class _Reader:
         live = [value for value in call.inputs if isinstance(value, Live)]
         live = live[:1] if _takes_one(call) else live
         outputs = [name for name in call.node.outputs if name]
-        shapes = [_shapes(module, [value.shapes[i] for value in live]) for i in range(len(BATCHES))]
+        shapes = [
+            shapes_of(module, [value.shapes[i] for value in live]) for i in range(len(BATCHES))
+        ]
         outputs = outputs[: len(shapes[0])]
         if len(shapes[0]) > len(outputs):
             raise ModelFileError(f"it has {len(outputs)} results, not {len(shapes[0])}")
@@ -375,23 +383,3 @@ def _facts_of_padding(module: nn.Module | None, facts: Facts) -> Facts:
     if value:
         return Facts(low=min(facts.low, value), high=max(facts.high, value))
     return replace(facts, low=min(facts.low, 0.0), high=max(facts.high, 0.0))
-
-
-@contextmanager
-def _quiet_torch() -> Iterator[None]:
-    """Keep back the traceback that torch logs of shapes that do not fit, which become one error of ours."""
-    log = logging.getLogger("torch._subclasses.fake_tensor")
-    level = log.level
-    log.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        log.setLevel(level)
-
-
-def _shapes(module: nn.Module, inputs: Sequence[tuple[int, ...]]) -> list[tuple[int, ...]]:
-    """Shapes of a module's results, computed without values and so without memory."""
-    with _quiet_torch(), FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
-        results: Any = module(*[torch.empty(shape, dtype=torch.float64) for shape in inputs])
-    listed = results if isinstance(results, list | tuple) else [results]
-    return [tuple(int(size) for size in result.shape) for result in listed]
