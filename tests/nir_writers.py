@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from toolchain.method.float_snn import heaviside, input_current, neuron_states, propagate
+
 
 @dataclass(frozen=True)
 class WrittenNetwork:
@@ -209,3 +211,16 @@ def images(shape, count, seed=0):
     pixels = np.random.default_rng(seed).integers(0, 256, (count, *shape))
     pixels[0], pixels[1] = 0, 255
     return pixels
+
+
+def own_spikes(graph, pixels):
+    """Spikes of every population of a layer graph in every step."""
+    spikes = {}
+    propagate(
+        graph,
+        input_current(graph, pixels, torch.float64),
+        neuron_states(graph, torch.float64),
+        heaviside,
+        on_spikes=spikes.__setitem__,
+    )
+    return spikes

@@ -8,11 +8,17 @@ import nir
 import numpy as np
 import pytest
 import torch
+from builders import WIDTHS
+from nir_writers import own_spikes
+from random_nir_graphs import random_graph
 
+from deploy.backends.nir_graph import to_nir
+from sim.stepped import run_stepped
 from toolchain.errors import DataError, ModelFileError, OptionError, UnsupportedNetworkError
 from toolchain.importers.nir_format import import_nir, importer
 from toolchain.importers.torch_module import Normalization
 from toolchain.method.float_snn import run_float_snn
+from toolchain.passes.pipeline import lower_to_integers
 
 RNG = np.random.default_rng(0)
 
@@ -261,6 +267,20 @@ def test_a_writer_is_recognised_and_its_time_step_said(node, writer, note, gain)
     np.testing.assert_allclose(synapse.maps[0].weight, weight * gain, rtol=1e-12)
 
 
+def test_one_parameter_for_all_neurons_and_two_kinds_of_them():
+    first, last = ends([4], [3])
+    scalar = nir.IF(np.array([1.0]), np.array([0.3]), np.array([0.0]))
+    graph = chain(
+        first,
+        nir.Linear(weights(5, 4)),
+        scalar,
+        nir.Linear(weights(3, 5)),
+        snntorch_neurons(3),
+        last,
+    )
+    assert [p.shape[0] for p in import_nir(graph, timesteps=5).graph.spiking] == [5, 3]
+
+
 def test_a_time_step_that_is_given():
     first, last = ends([4], [3])
     weight = weights(3, 4)
@@ -290,8 +310,12 @@ def test_ties_are_counted_where_the_grid_is_too_fine():
     third = 1 / 3
     first, last = ends([1], [1])
     graph = chain(first, nir.Linear(np.array([[third]])), neurons(1, threshold=2 * third), last)
-    agreement = import_nir(graph, timesteps=2).agreement
+    imported = import_nir(graph, timesteps=2)
+    agreement = imported.agreement
     assert 0 < agreement.num_ties < agreement.num_counts
+    assert imported.notes[-1].startswith(
+        f"ties: {agreement.num_ties} of {agreement.num_counts} pot"
+    )
 
 
 # -------------------------------------------------------------------------------------- the guard
@@ -338,7 +362,7 @@ def test_a_layer_graph_that_differs_is_refused(monkeypatch, change, message):
         return replace(read, graph=graph, thresholds=thresholds)
 
     monkeypatch.setattr(importer, "populations_of", wrong)
-    with pytest.raises(UnsupportedNetworkError, match=re.escape(message)):
+    with pytest.raises(UnsupportedNetworkError, match=re.escape(f"the NIR graph: {message}")):
         import_nir(graph, timesteps=4)
 
 
@@ -349,6 +373,110 @@ def test_own_samples_are_compared():
         DataError, match=re.escape("samples have shape (1, 2, 2), but images of the")
     ):
         import_nir(small(), timesteps=2, samples=pixels.reshape(40, 1, 2, 2))
+
+
+@pytest.mark.parametrize(
+    "seeds", [range(25), pytest.param(range(25, 1500), marks=pytest.mark.exhaustive)]
+)
+def test_random_graphs_are_read_or_have_no_place_in_one_map(seeds):
+    """The guard compares each; a linear chain that no synapse expresses is refused."""
+    refused = []
+    for seed in seeds:
+        try:
+            import_nir(random_graph(seed), timesteps=1 + seed % 7)
+        except UnsupportedNetworkError as error:
+            refused.append((seed, str(error)))
+    assert not [(seed, said) for seed, said in refused if "; put neurons " not in said]
+    assert len(refused) < 0.05 * len(seeds)
+
+
+@pytest.fixture(scope="module")
+def of_eight_bits():
+    """A network whose weights and thresholds integers hold as they are, and its integer network."""
+    chance = np.random.default_rng(1)
+
+    def eighths(*size):
+        weight = chance.integers(-80, 90, size)
+        weight.reshape(len(weight), -1)[:, 0] = 127  # so that no channel is scaled
+        return weight / 64
+
+    first, last = ends((2, 6, 6), [5])
+    graph = chain(
+        first,
+        nir.Conv2d(None, eighths(3, 2, 3, 3), 1, 1, 1, 1, np.zeros(3)),
+        neurons(3, 6, 6, threshold=4.0, r=1e4),
+        nir.Flatten(None, 0, -1),
+        nir.Linear(eighths(5, 108)),
+        neurons(5, threshold=16.0, r=1e4),
+        last,
+    )
+    imported = import_nir(graph, timesteps=6, max_value=256).graph  # exact in floating point
+    return imported, lower_to_integers(imported, WIDTHS)
+
+
+PIXELS = np.random.default_rng(2).integers(0, 257, (40, 2, 6, 6))
+
+
+def test_spikes_of_the_integer_network_are_those_of_the_graph(of_eight_bits):
+    """v(0) = 0 and equal T survive the compiler."""
+    imported, network = of_eight_bits
+    trains, spikes = run_stepped(network, PIXELS).trains, own_spikes(imported, PIXELS)
+    assert set(trains) == set(spikes)
+    for name, train in trains.items():
+        assert 0.05 < train.mean() < 0.95
+        np.testing.assert_array_equal(train, spikes[name].numpy().astype(bool), name)
+
+
+def test_what_export_wrote_comes_back(of_eight_bits, tmp_path):
+    _, network = of_eight_bits
+    nir.write(tmp_path / "network.nir", to_nir(network).graph)
+    imported = import_nir(tmp_path / "network.nir")
+    assert imported.source == "NIR graph, written by qac-deploy export"
+    assert imported.notes[1].startswith("input: pixels in each of 6 steps")
+    assert imported.graph.input.max_value == 256
+    trains, spikes = run_stepped(network, PIXELS).trains, own_spikes(imported.graph, PIXELS)
+    for name, train in trains.items():
+        np.testing.assert_array_equal(train, spikes[name].numpy().astype(bool), name)
+    again = run_stepped(lower_to_integers(imported.graph, WIDTHS), PIXELS).trains
+    for name, train in trains.items():
+        np.testing.assert_array_equal(train, again[name], name)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"timesteps": 8}, "says T = 6 in its metadata, not 8; leave timesteps out"),
+        (
+            {"max_value": 16},
+            "says in its metadata that pixels are 0..256, not 0..16; leave max_value out",
+        ),
+        (
+            {"normalization": Normalization(mean=(0.5,), std=(1.0,))},
+            "takes pixels as they are; leave the",
+        ),
+    ],
+)
+def test_metadata_and_options_that_differ(of_eight_bits, options, message):
+    with pytest.raises(OptionError, match=re.escape(message)):
+        import_nir(to_nir(of_eight_bits[1]).graph, **options)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("alignment", "average", "aligns spikes by average, which a NIR graph does not compute; compile the"),
+        ("initial_potential", np.array([[[7]]]), "the potentials of node"),
+        ("timesteps", np.array(3), "its populations run [3, 6] timesteps, which a NIR graph does not"),
+        ("timesteps", "six", "metadata.timesteps must be an integer; export the build again"),
+        ("bias", np.ones((3, 6, 6)), "the biases of node"),
+    ],
+)  # fmt: skip
+def test_an_export_that_nir_does_not_compute(of_eight_bits, field, value, message):
+    graph = to_nir(of_eight_bits[1]).graph
+    name = next(n for n, node in graph.nodes.items() if isinstance(node, nir.IF))
+    graph.nodes[name].metadata[field] = value
+    with pytest.raises((UnsupportedNetworkError, ModelFileError), match=re.escape(message)):
+        import_nir(graph)
 
 
 # -------------------------------------------------------------------------------------- refusals
@@ -506,15 +634,6 @@ def test_memory_of_the_comparison_is_bounded(monkeypatch):
         UnsupportedNetworkError, match=r"comparing one sample takes [\d,]+ bytes of memory"
     ):
         import_nir(small(), timesteps=100)
-
-
-def test_what_qac_deploy_exported_is_compiled_from_its_model():
-    graph = small()
-    graph.metadata = {"qac_deploy_network": "{}"}
-    with pytest.raises(
-        UnsupportedNetworkError, match="is an integer network that `qac-deploy export` wrote"
-    ):
-        import_nir(graph, timesteps=4)
 
 
 def test_other_objects():

@@ -4,27 +4,22 @@ import nir
 import numpy as np
 import pytest
 import torch
-from nir_writers import Convolutional, Dense, Residual, images, sinabs, snntorch, spikingjelly
+from nir_writers import (
+    Convolutional,
+    Dense,
+    Residual,
+    images,
+    own_spikes,
+    sinabs,
+    snntorch,
+    spikingjelly,
+)
 
 from toolchain.errors import UnsupportedNetworkError
 from toolchain.importers.nir_format import import_nir
-from toolchain.method.float_snn import heaviside, input_current, neuron_states, propagate
 
 TIMESTEPS = 8
 NUM_SAMPLES = 120
-
-
-def own_spikes(graph, pixels):
-    """Spikes of every population of a layer graph in every step."""
-    spikes = {}
-    propagate(
-        graph,
-        input_current(graph, pixels, torch.float64),
-        neuron_states(graph, torch.float64),
-        heaviside,
-        on_spikes=spikes.__setitem__,
-    )
-    return spikes
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -73,3 +68,15 @@ def test_an_addition_that_an_export_lost_is_named():
     graph = sinabs(Residual).graph
     with pytest.raises(UnsupportedNetworkError, match="node 'n2': no edge reaches it; nirtorch"):
         import_nir(graph, timesteps=4)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_the_lost_addition_can_be_put_back():
+    written = sinabs(Residual)
+    graph = written.graph
+    graph.edges = [edge for edge in graph.edges if edge != ("c2", "output")]
+    graph.edges += [("n1", "n2"), ("c2", "n2")]
+    pixels = images(Residual.input_shape, 20)
+    ours = own_spikes(import_nir(graph, timesteps=TIMESTEPS).graph, pixels)
+    for name, spikes in written.simulate(torch.from_numpy(pixels / 255), TIMESTEPS).items():
+        np.testing.assert_array_equal(ours[name].numpy(), spikes.reshape(ours[name].shape), name)

@@ -81,7 +81,7 @@ def _known() -> frozenset[str]:
         "addmm", "alpha_dropout", "amax", "avg_pool1d", "avg_pool2d", "batch_norm", "cat", "celu",
         "channel_shuffle", "chunk", "clamp", "clamp_max", "clamp_min", "clip", "contiguous", "conv1d",
         "conv2d", "conv_transpose1d", "conv_transpose2d", "detach", "div", "dropout", "elu", "expand",
-        "fake_quantize_per_channel_affine", "fake_quantize_per_tensor_affine", "feature_dropout", "flatten",
+        "feature_dropout", "flatten",
         "fused_moving_avg_obs_fake_quant", "gelu", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu",
         "linear", "log_softmax", "matmul", "max_pool1d", "max_pool2d", "mean", "mish", "movedim", "mul",
         "narrow", "neg", "pad", "permute", "pixel_shuffle", "pixel_unshuffle", "prelu", "relu", "relu6",

@@ -21,7 +21,7 @@ from toolchain.importers.foreign_network import (
     RuntimeValues,
     import_network,
 )
-from toolchain.importers.program_modules import batch_size, input_of, module_of
+from toolchain.importers.program_modules import batch_size, check_batch, input_of, module_of
 from toolchain.importers.program_quantizers import (
     PlacedQuantizer,
     Placement,
@@ -101,6 +101,7 @@ def read_exported(
     placement = Placement()
     if quantized:
         placement = place_quantizers(module)
+    check_batch(program, module)
     judge = _Judge(runnable, quantized, placement, batch_size(program))
     return ForeignNetwork(
         module=module.to(torch.float64),
@@ -142,9 +143,9 @@ def _exported(module: nn.Module, input_shape: Shape | None) -> ExportedProgram:
             f"{type(module).__name__} is not exported yet; pass the input_shape (channels, height, width) "
             f"with which to export it"
         )
-    batch = torch.export.Dim("batch", min=1, max=2**16)
-    images = torch.zeros(2, *input_shape)
-    for shapes in (({0: batch},), None):
+    batch = torch.export.Dim("batch")
+    for size, shapes in ((2, ({0: batch},)), (2, None), (1, None)):
+        images = torch.zeros(size, *input_shape)
         try:
             with silenced(), torch.no_grad():
                 return torch.export.export(module, (images,), dynamic_shapes=shapes)

@@ -16,11 +16,12 @@ from torch import Tensor, nn
 
 from toolchain.datasets import PixelSource
 from toolchain.errors import UnsupportedNetworkError
+from toolchain.importers.imported_quantizers import imported_quantizer as imported_quantizer
 from toolchain.importers.pixel_quantizers import fit_pixel_quantizers
 from toolchain.importers.torch_module import Normalization, as_network_input, convert
 from toolchain.method.graph_comparison import probe_pixels
 from toolchain.method.guard import execute
-from toolchain.method.quantizers import ActivationQuantizer, FixedTimestepQuantizer, quantizers
+from toolchain.method.quantizers import ActivationQuantizer, quantizers
 from toolchain.networks.layer_graph import LayerGraph
 from toolchain.networks.linear_maps import Shape
 
@@ -96,13 +97,6 @@ class Imported:
     notes: tuple[str, ...] = ()
 
 
-def imported_quantizer(step: float, timesteps: int) -> FixedTimestepQuantizer:
-    """A quantizer with step size d and T levels, in float64 so that no bit of a scale is lost."""
-    quantizer = FixedTimestepQuantizer(timesteps).double()
-    quantizer.set_threshold(step * timesteps)
-    return quantizer
-
-
 def import_network(
     network: ForeignNetwork,
     input_shape: Shape,
@@ -172,6 +166,12 @@ def compare_with_runtime(network: ForeignNetwork, inputs: Tensor) -> RuntimeAgre
     )
 
 
+def _largest_of_each_channel(values: Tensor) -> Tensor:
+    """Largest magnitude of each channel, in a shape that broadcasts; outliers of others do not count."""
+    others = [axis for axis in range(values.ndim) if axis != 1]
+    return values.abs().amax(dim=others, keepdim=True)
+
+
 class _Comparison:
     def __init__(self, network: ForeignNetwork, theirs: RuntimeValues) -> None:
         self.network, self.theirs = network, theirs
@@ -209,7 +209,7 @@ class _Comparison:
         different = counts != expected
         if different.any():
             position = given / step
-            slack = RUNTIME_TOLERANCE * (1 + float(position.abs().max()))
+            slack = RUNTIME_TOLERANCE * (1 + _largest_of_each_channel(position))
             tied = ((position - 0.5) - (position - 0.5).round()).abs() <= slack
             wrong = different & ~(tied & ((counts - expected).abs() == 1))
             if wrong.any():

@@ -1,4 +1,4 @@
-"""Quantizers of pixels, which are integers already: they are linear in every pixel level, or refused."""
+"""Quantizers of pixels, which are integers already: most do nothing but scale them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from toolchain.errors import UnsupportedNetworkError
+from toolchain.importers.imported_quantizers import imported_quantizer
 from toolchain.networks.linear_maps import Shape
 
 _VALUES_PER_BATCH = 2**22
@@ -20,7 +21,7 @@ _EXACT = 1e-9
 class PixelQuantizer(nn.Module):
     """A quantizer of a network's input, as its format computes it.
 
-    ``fit_pixel_quantizers`` makes it a factor and an offset for the pixels that a network is given.
+    ``fit_pixel_quantizers`` replaces that for the pixels that a network is given.
 
     Args:
         step: size of a level; a scalar, or a tensor that broadcasts to one sample.
@@ -62,7 +63,8 @@ def fit_pixel_quantizers(
     """Make each quantizer of pixels a factor and an offset, if that is what it does to every pixel level.
 
     It is decided by computing it for all pixel levels from 0 to ``max_value``. An 8-bit grid of the range 0
-    to 1, for example, holds each of 256 pixel levels, even where its step was observed to be 0.99 / 255.
+    to 1, for example, holds each of 256 pixel levels, even where its step was observed to be 0.999 / 255. A
+    quantizer that rounds several levels to one, or clips some, becomes one of ours, if none of its results is negative.
 
     Args:
         mean, std: of the normalization of the network's input, per channel.
@@ -71,7 +73,8 @@ def fit_pixel_quantizers(
         One line for each quantizer: what it became.
 
     Raises:
-        UnsupportedNetworkError: naming the quantizer whose levels are not evenly spaced over the pixels.
+        UnsupportedNetworkError: naming the quantizer whose levels are not evenly spaced over the pixels, and
+            some of whose results are negative.
     """
     found = {n: q for n, q in module.named_modules() if isinstance(q, PixelQuantizer)}
     notes = []
@@ -80,31 +83,47 @@ def fit_pixel_quantizers(
         (given,) = _inputs_of(module, quantizer, input_shape, (0, max_value), mean, std, max_value)
         first, last = given
         results = quantizer.quantized(given)
-        span = torch.where(first == last, 1.0, last - first)
-        factor = (results[1] - results[0]) / span
+        factor = (results[1] - results[0]) / torch.where(first == last, 1.0, last - first)
         offset = results[0] - factor * first
         scale = float(results.abs().max()) + float(quantizer.step.max())
-        levels = range(max_value + 1)
-        for part in _inputs_of(module, quantizer, input_shape, levels, mean, std, max_value):
-            difference = (quantizer.quantized(part) - (part * factor + offset)).abs().max()
-            if not difference <= _EXACT * scale:
-                raise UnsupportedNetworkError(
-                    f"{name}: this quantizer of the network's input rounds the pixel levels 0 to {max_value} "
-                    f"to {_num_levels(results, quantizer)} levels that are not evenly spaced, so it is not "
-                    f"linear in the pixels. There are two ways out: leave the input without a quantizer when "
-                    f"the network is quantized (pixels are integers already), or give it the step 1 / "
-                    f"{max_value} of pixels that are not normalized"
-                )
-        quantizer.factor, quantizer.offset = _smallest(factor), _smallest(offset)
-        notes.append(
-            f"{name}: the quantizer of the input gives evenly spaced levels for the pixels 0 to {max_value}, "
-            f"so it became a factor of {float(factor.mean()):.6g}"
+        parts = _inputs_of(
+            module, quantizer, input_shape, range(max_value + 1), mean, std, max_value
         )
+        if all(
+            float((quantizer.quantized(part) - (part * factor + offset)).abs().max())
+            <= _EXACT * scale
+            for part in parts
+        ):
+            quantizer.factor, quantizer.offset = _smallest(factor), _smallest(offset)
+            notes.append(
+                f"{name}: the quantizer of the input gives evenly spaced levels for the pixels 0 to "
+                f"{max_value}, so it became a factor of {float(factor.mean()):.6g}"
+            )
+        elif quantizer.step.numel() == 1 and _starts_at_zero(quantizer, given):
+            levels = quantizer.high - int(quantizer.zero_point)
+            parent, _, last_name = name.rpartition(".")
+            module.get_submodule(parent).register_module(
+                last_name, imported_quantizer(float(quantizer.step), levels)
+            )
+            notes.append(
+                f"{name}: the quantizer of the input does not give evenly spaced levels for the pixels 0 to "
+                f"{max_value}, so it became a population with T = {levels}; calibrate it on the whole range "
+                f"of pixels, or leave the input without a quantizer, to do without its neurons"
+            )
+        else:
+            raise UnsupportedNetworkError(
+                f"{name}: this quantizer of the network's input does not give evenly spaced levels for the "
+                f"pixels 0 to {max_value}, and some are negative. There are two ways out: leave "
+                f"the input without a quantizer when the network is quantized (pixels are integers already), "
+                f"or quantize pixels that are not normalized, with the step 1 / {max_value}"
+            )
     return tuple(notes)
 
 
-def _num_levels(ends: Tensor, quantizer: PixelQuantizer) -> int:
-    return int(((ends[1] - ends[0]).abs() / quantizer.step).max().round()) + 1
+def _starts_at_zero(quantizer: PixelQuantizer, given: Tensor) -> bool:
+    """Whether no result is negative, for values between those of the lowest and the highest pixel."""
+    zero = float(quantizer.zero_point)
+    return zero == quantizer.low or (zero > quantizer.low and float(given.min()) >= 0)
 
 
 class _Enough(Exception):

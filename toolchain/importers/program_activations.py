@@ -9,12 +9,12 @@ from torch.export import ExportedProgram
 
 from toolchain.errors import UnsupportedNetworkError
 from toolchain.importers.exported_program import module_path, operation_name
-from toolchain.importers.program_modules import module_of
+from toolchain.importers.program_modules import check_batch, module_of
 from toolchain.method.activations import Activation, activation_of
 from toolchain.method.quantize_activations import quantize_activations
 from toolchain.method.quantizers import ActivationQuantizer, quantizers
 
-_ACTIVATION_MODULES = {"ReLU", "ReLU6", "Hardtanh", "Threshold"}
+_ACTIVATION_MODULES = {"ReLU", "ReLU6", "Hardtanh", "Threshold", "BrevitasActivation"}
 
 
 def quantize_program(
@@ -35,8 +35,8 @@ def quantize_program(
         training.
 
     Raises:
-        UnsupportedNetworkError: the network has an activation of another kind, or none; or ``module_of``
-            refuses it.
+        UnsupportedNetworkError: the network has an activation of another kind, or none; or ``module_of`` or
+            ``check_batch`` refuses it.
     """
     if not isinstance(program, ExportedProgram):
         return quantize_activations(program, make_quantizer)
@@ -51,6 +51,7 @@ def quantize_program(
         )
     module.graph.eliminate_dead_code()
     module.recompile()
+    check_batch(program, module)
     return module
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, fx
 
 from toolchain.errors import UnsupportedNetworkError
 from toolchain.importers.exported_program import operation_name, place
-from toolchain.importers.foreign_network import imported_quantizer
+from toolchain.importers.imported_quantizers import imported_quantizer
 from toolchain.importers.program_values import JOINS, MONOTONE, clip_of
 from toolchain.method.quantizers import ActivationQuantizer
 

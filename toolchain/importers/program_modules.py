@@ -32,12 +32,12 @@ _EVALUATED = {"batch_norm": 5, "dropout": 2, "feature_dropout": 2, "alpha_dropou
 def module_of(program: ExportedProgram) -> fx.GraphModule:
     """Make a module of a program: the same operations, functional, with the same names of weights.
 
-    It takes one tensor with a batch of any size, also if the program was exported for one size, and can be
-    switched between training and evaluation, which changes nothing in it. Its weights are copies.
+    It takes one tensor, with a batch of any size if ``check_batch`` accepts it, also if the program was
+    exported for one size. It can be switched between training and evaluation, which changes nothing in it.
+    Its weights are copies.
 
     Raises:
-        UnsupportedNetworkError: the program takes several inputs, was exported in training mode, or cannot
-            run with another batch size.
+        UnsupportedNetworkError: the program takes several inputs, or was exported in training mode.
     """
     input_of(program)
     _check_evaluated(program)
@@ -54,14 +54,10 @@ def module_of(program: ExportedProgram) -> fx.GraphModule:
     for node in graph.nodes:
         if node.op == "placeholder":
             node.meta.setdefault("val", input_of(program).meta["val"])
-    size = batch_size(program)
-    _release_batch(graph, size)
+    _release_batch(graph, batch_size(program))
     _drop_casts(graph)
     graph.eliminate_dead_code()
-    module = fx.GraphModule(_copied_attributes(unlifted, graph), graph, "Program")
-    if size is not None:
-        _check_batch(program, module, size)
-    return module
+    return fx.GraphModule(_copied_attributes(unlifted, graph), graph, "Program")
 
 
 def _copied_attributes(module: nn.Module, graph: fx.Graph) -> dict[str, Any]:
@@ -150,16 +146,25 @@ def _drop_casts(graph: fx.Graph) -> None:
                 graph.erase_node(node)
 
 
-def _check_batch(program: ExportedProgram, module: fx.GraphModule, size: int) -> None:
-    """Require that a program that was exported for one batch size runs with another."""
+def check_batch(program: ExportedProgram, module: fx.GraphModule) -> None:
+    """Require that a module that was made of a program for one batch size runs with another.
+
+    Raises:
+        UnsupportedNetworkError: naming the operation that does not.
+    """
+    size = batch_size(program)
+    if size is None:
+        return
     example = input_of(program).meta["val"]
-    inputs = torch.zeros(size + 1, *example.shape[1:], dtype=example.dtype)
+    weights = next((p for p in module.parameters() if p.is_floating_point()), None)
+    dtype = example.dtype if weights is None else weights.dtype
+    inputs = torch.zeros(size + 1, *example.shape[1:], dtype=dtype)
     try:
         with torch.no_grad():
             results = pytree.tree_leaves(_Locating(module).run(inputs))
         fits = all(len(result) == size + 1 for result in results)
     except UnsupportedNetworkError as error:
-        reason = str(error)
+        reason = str(error).splitlines()[0]  # fx adds its own notes
     else:
         reason = "" if fits else "its results do not have the batch as their first axis"
     if reason:

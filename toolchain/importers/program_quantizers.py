@@ -15,7 +15,7 @@ from torch import Tensor, fx
 
 from toolchain.errors import UnsupportedNetworkError
 from toolchain.importers.exported_program import module_path, operation_name, place
-from toolchain.importers.foreign_network import imported_quantizer
+from toolchain.importers.imported_quantizers import imported_quantizer
 from toolchain.importers.known_values import INTEGERS, KnownValues, holds, same_grid
 from toolchain.importers.operations.movements import IDENTITIES, MOVEMENTS
 from toolchain.importers.pixel_quantizers import PixelQuantizer
@@ -168,7 +168,7 @@ class _Placing:
                 "its steps belong to the samples of a batch; use one step per tensor, or per channel",
             )
         if given in self.known.of_pixels:
-            return self._of_input(node, given, grid)
+            return self._of_input(given, grid, ordinal)
         own = self.known.grids.get(given)
         if own is not None and holds(grid, own):
             return self._same(given)
@@ -264,12 +264,14 @@ class _Placing:
         node.meta["val"] = values
         return node
 
-    def _of_input(self, node: fx.Node, given: fx.Node, grid: Grid) -> fx.Node:
-        rank = given.meta["val"].ndim
-        step, zero = (grid.broadcast(v, rank) for v in (grid.step, grid.zero_point))
+    def _of_input(self, given: fx.Node, grid: Grid, ordinal: int) -> fx.Node:
+        value = given.meta["val"]
+        step, zero = (grid.broadcast(v, value.ndim) for v in (grid.step, grid.zero_point))
         result = self._added(torch.ops.aten.relu.default, given)
-        put_module(
-            self.module, result, "input_quantizer", PixelQuantizer(step, zero, grid.low, grid.high)
+        quantizer = PixelQuantizer(step, zero, grid.low, grid.high)
+        name = put_module(self.module, result, "input_quantizer", quantizer)
+        self.found.placed[name] = PlacedQuantizer(
+            ordinal=ordinal, grid=grid, per_channel=False, shape=tuple(value.shape[1:])
         )
         return result
 
@@ -325,7 +327,9 @@ def _name_of(module: fx.GraphModule, node: fx.Node, given: fx.Node) -> str:
         if name not in MONOTONE or not current.all_input_nodes:
             break
         current = current.all_input_nodes[0]
-    own, _ = module_path(node)
+    own, of_class = module_path(node)
+    if of_class == "BrevitasQuantizer":
+        return own.removesuffix(".act_quant")
     if operation_name(node.target) == "quantize":
         return str(node.args[3] or own or node.name)
     path, _ = module_path(current)

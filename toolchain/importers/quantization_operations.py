@@ -211,9 +211,6 @@ _READERS: dict[str, Callable[..., Quantization]] = {
     "quantized_decomposed::dequantize_per_channel": _per_channel("dequantize"),
     "torchao::quantize_affine": _affine("quantize"),
     "torchao::dequantize_affine": _affine("dequantize"),
-    "aten::fake_quantize_per_tensor_affine": _per_tensor("both"),
-    "aten::fake_quantize_per_tensor_affine.tensor_qparams": _per_tensor("both"),
-    "aten::fake_quantize_per_channel_affine": _per_channel("both"),
 }
 
 

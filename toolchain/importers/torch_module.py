@@ -63,9 +63,7 @@ def convert(
         UnsupportedNetworkError: naming the module or operation that has no spiking form and its replacement,
             or the first population that differs from the module.
     """
-    return convert_with_calls(
-        module, input_shape, max_value, normalization, samples=samples
-    ).graph
+    return convert_with_calls(module, input_shape, max_value, normalization, samples=samples).graph
 
 
 def convert_with_calls(

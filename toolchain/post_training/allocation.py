@@ -13,6 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+LEAST_GAIN = 0.01
+"""Share of the measured error that an exchange must remove; less is within the noise of the images."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Sensitivity:
@@ -104,7 +107,7 @@ def exchange(
             found = measure(candidate)
             done += 1
             on_measurement(done, most_measurements)
-            if found < least:
+            if found < (1 - LEAST_GAIN) * least:
                 current, least = candidate, found
                 break
         else:

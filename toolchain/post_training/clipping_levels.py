@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -54,14 +55,18 @@ def collect_histograms(
     activate: Activate,
     samples_per_pass: int,
 ) -> dict[str, Histogram]:
-    """Histograms of each group's activations in the float network, in two passes over the images."""
+    """Histograms of each group's activations in the float network, in two passes over the images.
+
+    Behind exact max pooling, those are the largest of each window, since no other is read. A group without
+    clipping levels per channel gets one histogram of all channels.
+    """
     tensors = GraphTensors.of(graph, images.dtype)
-    names = [name for group in groups for name in group.activations]
+    names = [name for group in groups for name in group.populations]
 
     def passes() -> Iterable[dict[str, Tensor]]:
         for part in images.split(samples_per_pass):
             values = run_pass(graph, tensors, part, activate, keep=names).values
-            yield {name: value.transpose(0, 1).flatten(1) for name, value in values.items()}
+            yield {group.name: _by_channel(group, tensors, values) for group in groups}
 
     with torch.inference_mode():
         largest: dict[str, Tensor] = {}
@@ -73,19 +78,31 @@ def collect_histograms(
         for values in passes():
             for name, value in values.items():
                 counts[name] += _binned(value, largest[name])
-    result = {}
-    for group in groups:
-        own = [Histogram(largest[n].double().numpy(), counts[n]) for n in group.activations]
-        if group.per_channel:
-            top = np.max([h.largest for h in own], axis=0)
-            rescaled = [_rescaled(h, top) for h in own]
-            result[group.name] = Histogram(top, np.sum(rescaled, axis=0))
-        else:
-            together = Histogram(
-                np.concatenate([h.largest for h in own]), np.concatenate([h.counts for h in own])
-            )
-            result[group.name] = together.merged()
-    return result
+    return {name: Histogram(top.double().numpy(), counts[name]) for name, top in largest.items()}
+
+
+def _by_channel(
+    group: ActivationGroup, tensors: GraphTensors, values: Mapping[str, Tensor]
+) -> Tensor:
+    """What is read of a group, ``(channels, n)``, or ``(1, n)`` without levels per channel."""
+    read = _pooled(group, tensors, values) or [values[name] for name in group.activations]
+    if not group.per_channel:
+        return torch.cat([value.flatten() for value in read])[None]
+    return torch.cat([value.transpose(0, 1).flatten(1) for value in read], dim=1)
+
+
+def _pooled(
+    group: ActivationGroup, tensors: GraphTensors, values: Mapping[str, Tensor]
+) -> list[Tensor]:
+    """Maxima that other populations read of a group; empty if they do not read them alone."""
+    own, found = set(group.populations), []
+    for target, into in tensors.shared.items():
+        for shared in into if target not in own else ():
+            sources = {source for source, _ in shared.paths}
+            if sources <= own and sources & set(group.maxima):
+                found.append(shared.read(values))
+    channels = {values[name].shape[1] for name in group.activations}
+    return found if {value.shape[1] for value in found} == channels else []
 
 
 def _binned(values: Tensor, largest: Tensor) -> np.ndarray:
@@ -97,21 +114,39 @@ def _binned(values: Tensor, largest: Tensor) -> np.ndarray:
     return found.reshape(len(values), NUM_BINS).numpy()
 
 
-def _rescaled(histogram: Histogram, largest: np.ndarray) -> np.ndarray:
-    """The counts of a histogram in the bins of larger ranges, one per channel."""
-    if (histogram.largest == largest).all():
-        return histogram.counts
-    factor = np.divide(histogram.largest, largest, out=np.zeros(len(largest)), where=largest > 0)
-    bins = ((np.arange(NUM_BINS) + 0.5) * factor[:, None]).astype(int)
-    counts = np.zeros_like(histogram.counts)
-    np.add.at(counts, (np.arange(len(largest))[:, None], bins), histogram.counts)
-    return counts
+@dataclass(frozen=True, kw_only=True)
+class Criterion:
+    """What is minimized by a clipping level.
+
+    Attributes:
+        per_channel: one level per channel, else one for the layer.
+        clipping_weight: how much more the squared error above the level counts than that below it. Large
+            activations are rare, but they decide more.
+    """
+
+    per_channel: bool
+    clipping_weight: float
+
+    def __str__(self) -> str:
+        where = "channel" if self.per_channel else "layer"
+        return f"per {where}, clipping x {self.clipping_weight:g}"
+
+
+CRITERIA = tuple(
+    Criterion(per_channel=per_channel, clipping_weight=weight)
+    for per_channel in (True, False)
+    for weight in (1.0, 4.0, 16.0)
+)
+"""Which of them suits a layer is measured, by the error of the logits."""
 
 
 def best_clipping_levels(
-    histogram: Histogram, timesteps: Sequence[int], clip: float | None = None
+    histogram: Histogram,
+    timesteps: Sequence[int],
+    criterion: Criterion = CRITERIA[0],
+    clip: float | None = None,
 ) -> dict[int, np.ndarray]:
-    """The clipping level of each channel with the least squared error, at each T.
+    """The clipping level of each channel with the least error, at each T.
 
     Args:
         clip: largest activation of the float network, above which no clipping level is useful.
@@ -119,16 +154,21 @@ def best_clipping_levels(
     Returns:
         By T, shape ``(channels, 1, 1)``, above 0. A channel that is never active gets the mean level.
     """
+    channels = len(histogram.largest)
+    if not criterion.per_channel:
+        histogram = histogram.merged()
     largest = histogram.largest
     levels = {}
     for steps in timesteps:
-        errors = histogram.counts @ _squared_errors(steps).T  # (channels, fractions)
+        weighted = _squared_errors(steps, criterion.clipping_weight)
+        errors = histogram.counts @ weighted.T  # (channels, fractions)
         found = FRACTIONS[errors.argmin(axis=1)] * largest
         if clip is not None:
             found = np.minimum(found, clip)
         active = largest > 0
         other = float(found[active].mean()) if active.any() else 1.0
-        levels[steps] = np.where(active, found, other)[:, None, None]
+        found = np.where(active, found, other)[:, None, None]
+        levels[steps] = np.broadcast_to(found, (channels, 1, 1)).copy()
     return levels
 
 
@@ -146,17 +186,14 @@ def quantile_clipping_levels(histogram: Histogram, quantile: float) -> np.ndarra
     return np.full((1, 1, 1), (at + 1) / NUM_BINS * merged.largest[0])
 
 
-def _squared_errors(timesteps: int) -> np.ndarray:
-    """Squared error of each bin's centre at each relative clipping level, ``(fractions, NUM_BINS)``."""
-    if timesteps not in _ERRORS:
-        centres = (np.arange(NUM_BINS) + 0.5) / NUM_BINS
-        step = FRACTIONS[:, None] / timesteps
-        counts = np.floor(np.clip(centres / step, 0, timesteps) + 0.5)
-        _ERRORS[timesteps] = (centres - counts * step) ** 2
-    return _ERRORS[timesteps]
-
-
-_ERRORS: dict[int, np.ndarray] = {}
+@lru_cache(maxsize=2 * 256)
+def _squared_errors(timesteps: int, clipping_weight: float) -> np.ndarray:
+    """Error of each bin's centre at each relative clipping level, ``(fractions, NUM_BINS)``."""
+    centres = (np.arange(NUM_BINS) + 0.5) / NUM_BINS
+    step = FRACTIONS[:, None] / timesteps
+    counts = np.floor(np.clip(centres / step, 0, timesteps) + 0.5)
+    weights = np.where(centres > FRACTIONS[:, None], clipping_weight, 1.0)
+    return weights * (centres - counts * step) ** 2
 
 
 def levels_at(

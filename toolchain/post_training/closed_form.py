@@ -55,6 +55,10 @@ class SharedWeight:
     tail: tuple[LinearMap, ...]
     synapses: tuple[int, ...]
 
+    def read(self, values: Mapping[str, Tensor]) -> Tensor:
+        """What the weight reads: the sum of the paths."""
+        return reduce(torch.add, [_moved(head, values[source]) for source, head in self.paths])
+
 
 def shared_weights(graph: LayerGraph) -> tuple[SharedWeight, ...]:
     """All synapses of a graph, those together that share a weight."""
@@ -183,9 +187,7 @@ def incoming_current(
     """Current of a population, ``(B, C, H, W)``, from the mean activations of its sources."""
     current = tensors.biases[target.name]
     for shared in tensors.shared[target.name]:
-        read = [_moved(head, values[source]) for source, head in shared.paths]
-        sent = transmit(shared.tail, reduce(torch.add, read), tensors.weights[shared])
-        current = sent + current
+        current = transmit(shared.tail, shared.read(values), tensors.weights[shared]) + current
     return current
 
 

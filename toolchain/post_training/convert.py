@@ -7,7 +7,7 @@ network as teacher, and undone if it does not lower the error there.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -23,6 +23,7 @@ from toolchain.importers.torch_module import Normalization
 from toolchain.method.calibration import HELD_OUT_SHARE
 from toolchain.method.float_snn import input_current
 from toolchain.networks.layer_graph import LayerGraph, has_classes
+from toolchain.networks.linear_maps import num_accumulations
 from toolchain.post_training.activation_groups import (
     ActivationGroup,
     activation_groups,
@@ -37,6 +38,8 @@ from toolchain.post_training.bias_correction import (
     with_corrected_biases,
 )
 from toolchain.post_training.clipping_levels import (
+    CRITERIA,
+    Histogram,
     best_clipping_levels,
     collect_histograms,
     levels_at,
@@ -50,7 +53,7 @@ from toolchain.post_training.closed_form import (
 )
 from toolchain.post_training.distillation import DistillationPlan, distill
 from toolchain.post_training.float_network import read_float_network
-from toolchain.post_training.logit_errors import LogitError, logit_error
+from toolchain.post_training.logit_errors import LogitError, logit_error, training_loss
 from toolchain.post_training.plan import (
     OnProgress,
     OnStep,
@@ -59,17 +62,18 @@ from toolchain.post_training.plan import (
     Step,
     TestAccuracy,
 )
-from toolchain.post_training.sensitivity import measure_sensitivity
+from toolchain.post_training.sensitivity import Candidate, errors_alone
 from toolchain.post_training.stepped_check import compare_with_stepped
 
 LEAST_SAMPLES = 32
 BASELINE_QUANTILE = 0.999
 SENSITIVITY_SAMPLES = 256
-BEHAVIOUR_SAMPLES = 512
 MOST_EXCHANGES = 40
+ACCUMULATIONS_OF_EXCHANGES = 1.5e11  # that all exchanges may take, about half a minute on one core
 MEASURED_TIMESTEPS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 LARGEST_TIMESTEPS = 256
 VALUES_PER_PASS = 2**24  # of the largest population, 64 MiB in float32
+VALUES_AT_ONCE = 2**26  # of the largest population where all images are needed together
 
 
 def convert_post_training(
@@ -186,6 +190,12 @@ class _Run:
         self.budget = int(self.plan.mean_timesteps * sum(self.weights.values()) + 1e-9)
         largest = max(int(np.prod(p.shape)) for p in self.teacher.populations)
         self.samples_per_pass = max(1, min(128, VALUES_PER_PASS // largest))
+        accumulations = sum(
+            num_accumulations(s.maps, self.teacher[s.source].shape) for s in self.teacher.synapses
+        )
+        affordable = int(ACCUMULATIONS_OF_EXCHANGES / MOST_EXCHANGES / max(accumulations, 1))
+        in_memory = VALUES_AT_ONCE // largest
+        self.measured_at_once = max(LEAST_SAMPLES, min(max(affordable, 256), in_memory))
         self.expected = self._logits(self.teacher, self.held_out, self.activate)
 
     def convert(self) -> LayerGraph:
@@ -197,14 +207,7 @@ class _Run:
         )
         fixed = {n: quantile_clipping_levels(h, BASELINE_QUANTILE) for n, h in histograms.items()}
         most = self.plan.max_timesteps or min(4 * steps, LARGEST_TIMESTEPS)
-        table = {
-            group.name: best_clipping_levels(
-                histograms[group.name],
-                range(1, most + 1),
-                min((self.clips[n] for n in group.activations if n in self.clips), default=None),
-            )
-            for group in self.groups
-        }
+        table = self._clipping_levels(histograms, steps, most)
 
         def at(timesteps: Mapping[str, int]) -> LayerGraph:
             return with_levels(self.teacher, self.groups, timesteps, levels_at(table, timesteps))
@@ -215,12 +218,12 @@ class _Run:
             with_levels(self.teacher, self.groups, uniform, fixed),
         )
         graph = self._better(
-            "clipping levels", "by the squared error at this T, per channel", graph, at(uniform)
+            "clipping levels",
+            "by the error at this T, rounding against clipping, as suits each layer's logits",
+            graph,
+            at(uniform),
         )
-        available = BEHAVIOUR_SAMPLES * self.samples_per_pass // 128
-        behaviour = float_behaviour(
-            self.teacher, self.fit[: max(available, LEAST_SAMPLES // 2)], self.activate
-        )
+        behaviour = float_behaviour(self.teacher, self.fit[: self.measured_at_once], self.activate)
         graph = self._better(
             "biases", "mean current of each channel as in the float network",
             graph, self._corrected(graph, behaviour),
@@ -252,6 +255,49 @@ class _Run:
         what = f"weights too, on {num_images:,} training images without labels"
         return self._distilled("fine-tuning", what, graph, images_of, num_images, plan)
 
+    def _clipping_levels(
+        self, histograms: Mapping[str, Histogram], steps: int, most: int
+    ) -> dict[str, dict[int, np.ndarray]]:
+        """Clipping levels of each group at each T up to ``most``, by the criterion that suits it.
+
+        The criterion is the one whose levels, at the mean of T, change the logits least.
+        """
+        clips = {
+            group.name: min((self.clips[n] for n in group.activations if n in self.clips), default=None)
+            for group in self.groups
+        }
+        criteria = {
+            group.name: [c for c in CRITERIA if group.per_channel or not c.per_channel]
+            for group in self.groups
+        }
+        candidates = {
+            name: [
+                (steps, best_clipping_levels(histograms[name], [steps], c, clips[name])[steps])
+                for c in tried
+            ]
+            for name, tried in criteria.items()
+        }
+        errors = self._errors_alone("clipping levels", candidates)
+        best = {name: criteria[name][int(np.argmin(found))] for name, found in errors.items()}
+        return {
+            name: best_clipping_levels(histograms[name], range(1, most + 1), best[name], clips[name])
+            for name in criteria
+        }
+
+    def _errors_alone(
+        self, name: str, candidates: Mapping[str, Sequence[Candidate]]
+    ) -> dict[str, tuple[float, ...]]:
+        return errors_alone(
+            self.teacher,
+            self.groups,
+            self.fit[:SENSITIVITY_SAMPLES],
+            self.activate,
+            candidates,
+            self.error,
+            self.samples_per_pass,
+            partial(self.on_progress, name),
+        )
+
     def _allocate(
         self,
         at: Callable[[Mapping[str, int]], LayerGraph],
@@ -262,15 +308,13 @@ class _Run:
         """Timesteps with the least error within the budget, never more than that of uniform timesteps."""
         most = max(next(iter(table.values())))
         measured = sorted({*(t for t in MEASURED_TIMESTEPS if t <= most), most})
-        sensitivity: Sensitivity = measure_sensitivity(
-            self.teacher,
-            self.groups,
-            self.fit[:SENSITIVITY_SAMPLES],
-            self.activate,
-            {name: {t: levels[t] for t in measured} for name, levels in table.items()},
-            self.error,
-            self.samples_per_pass,
-            partial(self.on_progress, "sensitivity"),
+        sensitivity = Sensitivity(
+            timesteps=tuple(measured),
+            errors=self._errors_alone(
+                "sensitivity",
+                {n: [(t, levels[t]) for t in measured] for n, levels in table.items()},
+            ),
+            weights=self.weights,
         )
         errors = sensitivity.at_every_step(most)
 
@@ -312,6 +356,7 @@ class _Run:
             self.held_out,
             plan,
             self.error,
+            training_loss(self.teacher.readout),
             lambda epoch, error: self.on_progress(name, epoch, plan.epochs),
         )
         return self._better(f"{name}", f"{what}; best epoch {result.epoch} of {plan.epochs}", graph, result.graph)

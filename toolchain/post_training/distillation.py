@@ -36,7 +36,8 @@ class DistillationPlan:
     """Adam with a cosine schedule.
 
     Attributes:
-        learning_rate: of v_th and the biases as shares of v_th, and of v(0) as a share of v_th.
+        learning_rate: of v_th and the biases in units of four steps of the quantizer, ``4 v_th / T``, and of
+            v(0) as a share of v_th.
         weight_learning_rate: of the weights, as a share of each layer's root mean square; 0 keeps them.
         reconstruction: weight of the activations' error beside that of the logits.
     """
@@ -69,6 +70,7 @@ def distill(
     held_out: Tensor,
     plan: DistillationPlan,
     error: LogitError,
+    loss_of_logits: LogitError,
     on_epoch: Callable[[int, float], None] = lambda epoch, error: None,
 ) -> Distilled:
     """Train the parameters of a spiking network towards the float network.
@@ -81,6 +83,8 @@ def distill(
         teacher, float_activate: the float network, which has the same populations.
         images_of: images by index, real input values.
         held_out: images that choose the epoch and are never trained on.
+        error: chooses the epoch.
+        loss_of_logits: what is lowered, together with the error of the activations.
         on_epoch: called with the number of each epoch and the error on the held-out images.
     """
     student = _Student(graph, groups, plan, float(_logit_scale(teacher, float_activate, held_out)))
@@ -103,7 +107,7 @@ def distill(
             with torch.no_grad():
                 wanted = run_pass(teacher, tensors, images, float_activate, keep=keep)
             found = run_pass(graph, student.tensors(), images, student.activate(), keep=keep)
-            loss = error(found.logits, wanted.logits).mean()
+            loss = loss_of_logits(found.logits, wanted.logits).mean()
             if plan.reconstruction:
                 layers = [
                     _relative_error(found.values[name], wanted.values[name]) for name in keep
@@ -139,6 +143,7 @@ class _Student(nn.Module):
         self.fixed = GraphTensors.of(graph, torch.float32)
         self.group_of = {n: at for at, group in enumerate(groups) for n in group.populations}
         self.thresholds: list[Tensor] = []
+        self.units: list[float] = []  # four steps of the quantizer, as a share of v_th
         self.factors, self.shares, self.shifts = (nn.ParameterList() for _ in range(3))
         for group in groups:
             first = graph[group.name]
@@ -146,6 +151,7 @@ class _Student(nn.Module):
             size = (first.shape[0], 1, 1) if group.per_channel else (1, 1, 1)
             threshold = torch.from_numpy(first.threshold.copy()).float().expand(size).clone()
             self.thresholds.append(threshold)
+            self.units.append(4 / first.timesteps)
             self.factors.append(nn.Parameter(torch.zeros(size)))
         self.share_of: dict[str, int] = {}
         self.shift_of: dict[str, int] = {}
@@ -159,7 +165,8 @@ class _Student(nn.Module):
                 share = torch.from_numpy(population.initial_potential / population.threshold)
                 self.share_of[name] = len(self.shares)
                 self.shares.append(nn.Parameter(share.float().expand(size).clone()))
-                self.scale_of[name] = float(self.thresholds[self.group_of[name]].mean())
+                at = self.group_of[name]
+                self.scale_of[name] = float(self.thresholds[at].mean()) * self.units[at]
         self.changes, self.change_of = nn.ParameterList(), {}
         if plan.weight_learning_rate:
             for shared, weights in self.fixed.weights.items():
@@ -199,7 +206,7 @@ class _Student(nn.Module):
 
     def threshold(self, name: str) -> Tensor:
         at = self.group_of[name]
-        return self.thresholds[at] * self.factors[at].exp()
+        return self.thresholds[at] * (self.factors[at] * self.units[at]).exp()
 
     def activate(self) -> Activate:
         def activate(population: SpikingPopulation, current: Tensor) -> Tensor:

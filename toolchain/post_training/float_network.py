@@ -18,6 +18,7 @@ from toolchain.importers.foreign_network import (
     compare_with_runtime,
 )
 from toolchain.importers.program_activations import quantize_program
+from toolchain.importers.program_modules import module_of
 from toolchain.importers.torch_module import Normalization, as_network_input, convert_with_calls
 from toolchain.method.float_snn import input_current
 from toolchain.method.graph_comparison import probe_pixels
@@ -74,15 +75,16 @@ def read_float_network(
     pixels = np.concatenate([own, probe_pixels(input_shape, max_value)])
     values = torch.from_numpy(pixels).to(torch.float64) / max_value
     inputs = as_network_input(values, normalization)
-    source, judge, notes = "PyTorch module", "the module itself", ()
-    module = network
-    if isinstance(network, ForeignNetwork):
-        module, source, judge, notes = (
-            network.module,
-            network.source,
-            network.runtime,
-            network.notes,
-        )
+    source, judge, notes = "PyTorch module", "PyTorch", ()
+    module: nn.Module | ExportedProgram
+    match network:
+        case ForeignNetwork():
+            module, notes = network.module, network.notes
+            source, judge = network.source, network.runtime
+        case ExportedProgram():
+            module, source = network, "exported program"
+        case _:
+            module = network
     if isinstance(module, nn.Module) and quantizers(module):
         raise UnsupportedNetworkError(
             f"the network has {len(quantizers(module))} quantized activations already; convert it as it is, "
@@ -91,6 +93,8 @@ def read_float_network(
     if isinstance(network, ForeignNetwork):
         compare_with_runtime(network, inputs.to(torch.float32))
     prepared = _with_quantizers(module, inputs[: len(own)])
+    if isinstance(module, ExportedProgram):
+        module = module_of(module)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         read = convert_with_calls(prepared, input_shape, max_value, normalization, samples=own)

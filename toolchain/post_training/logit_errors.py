@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -15,12 +16,28 @@ LogitError = Callable[[Tensor, Tensor], Tensor]
 
 
 def logit_error(readout: ReadoutPopulation) -> LogitError:
-    """Divergence of the classes' probabilities if the largest logit is the class, else squared error."""
+    """What steps are judged by: of class probabilities if the largest logit is the class."""
+    return mutual_divergence if has_classes(readout) else squared_error
+
+
+def training_loss(readout: ReadoutPopulation) -> LogitError:
+    """What gradient descent lowers."""
     return divergence if has_classes(readout) else squared_error
 
 
+def mutual_divergence(logits: Tensor, expected: Tensor) -> Tensor:
+    """Jensen-Shannon divergence of the class probabilities, in bits: 0 if equal, at most 1.
+
+    Since it is bounded, a few images with very confident wrong classes do not outweigh all others.
+    """
+    expected, logits = F.log_softmax(expected, 1), F.log_softmax(logits, 1)
+    middle = torch.logaddexp(expected, logits) - math.log(2)
+    both = expected.exp() * (expected - middle) + logits.exp() * (logits - middle)
+    return both.sum(dim=1).clamp(min=0) / (2 * math.log(2))
+
+
 def divergence(logits: Tensor, expected: Tensor) -> Tensor:
-    """Kullback-Leibler divergence of the softmax from that of the expected logits, in nats."""
+    """Kullback-Leibler divergence of the class probabilities from the expected ones, in nats."""
     expected, logits = F.log_softmax(expected, 1), F.log_softmax(logits, 1)
     return (expected.exp() * (expected - logits)).sum(dim=1)
 

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from toolchain.networks.layer_graph import LayerGraph
 from toolchain.post_training.activation_groups import ActivationGroup
-from toolchain.post_training.allocation import Sensitivity
 from toolchain.post_training.closed_form import (
     Activate,
     GraphTensors,
@@ -21,27 +20,35 @@ from toolchain.post_training.closed_form import (
 from toolchain.post_training.logit_errors import LogitError
 
 
+Candidate = tuple[int, np.ndarray]
+"""T and clipping level of a group, shape ``(channels, 1, 1)`` or ``(1, 1, 1)``."""
+
+
 @torch.inference_mode()
-def measure_sensitivity(
+def errors_alone(
     graph: LayerGraph,
     groups: Sequence[ActivationGroup],
     images: Tensor,
     activate: Activate,
-    clipping: Mapping[str, Mapping[int, np.ndarray]],
+    candidates: Mapping[str, Sequence[Candidate]],
     error: LogitError,
     samples_per_pass: int,
     on_measurement: Callable[[int, int], None] = lambda done, total: None,
-) -> Sensitivity:
-    """Quantize one group at a time in the float network.
+) -> dict[str, tuple[float, ...]]:
+    """Error of the logits if one group is quantized and the rest is as in the float network.
 
     The mean of what rounding changes is given back per channel, since corrected biases will do so.
 
     Args:
         activate: the activations of the float network.
-        clipping: level of each group at each T that is measured.
+        candidates: what is tried, by name of the group.
+
+    Returns:
+        By name of the group, one error for each of its candidates.
     """
     tensors = GraphTensors.of(graph, images.dtype)
     every = [p.name for p in graph.spiking]
+    half = torch.full((1, 1, 1), 0.5, dtype=images.dtype)
     sums: dict[str, np.ndarray] = {}
     parts = images.split(samples_per_pass)
     for at, part in enumerate(parts):
@@ -49,8 +56,8 @@ def measure_sensitivity(
         for number, group in enumerate(groups):
             changed = values_behind(graph, group.activations)
             given = {n: v for n, v in expected.values.items() if n not in changed}
-            errors, half = [], torch.full((1, 1, 1), 0.5, dtype=part.dtype)
-            for steps, level in clipping[group.name].items():
+            errors = []
+            for steps, level in candidates[group.name]:
                 threshold = torch.from_numpy(level).to(part.dtype)
                 for name in group.activations:
                     value = expected.values[name]
@@ -60,8 +67,4 @@ def measure_sensitivity(
                 errors.append(float(error(logits, expected.logits).sum()))
             sums[group.name] = sums.get(group.name, 0) + np.array(errors)
             on_measurement(at * len(groups) + number + 1, len(parts) * len(groups))
-    return Sensitivity(
-        timesteps=tuple(next(iter(clipping.values()))),
-        errors={name: tuple(total / len(images)) for name, total in sums.items()},
-        weights={group.name: len(group.activations) for group in groups},
-    )
+    return {name: tuple(float(e) for e in total / len(images)) for name, total in sums.items()}

@@ -22,10 +22,12 @@ class Dialect(Protocol):
 
     Attributes:
         divides: whether a real threshold is a division, or else a multiplication by its reciprocal.
+        batch: size of the batch, or the name of an open size.
         opsets: version of each domain of operators.
     """
 
     divides: bool
+    batch: int | str
     opsets: dict[str, int]
 
     def weight(self, writer: GraphWriter, integers: np.ndarray, scale: float, name: str) -> str:
@@ -51,6 +53,7 @@ class Qcdq:
     """
 
     divides = True
+    batch = "batch"
 
     def __init__(self, network: IntegerNetwork) -> None:
         most = max((p.timesteps for p in network.spiking), default=1)
@@ -86,9 +89,14 @@ class Qcdq:
 
 
 class Qonnx:
-    """Quant nodes, which FINN and hls4ml read; each T must be ``2^b - 1``."""
+    """Quant nodes, which FINN and hls4ml read; each T must be ``2^b - 1``.
+
+    FINN needs a fixed batch, a multiplication that it can absorb, a ReLU in front of an unsigned quantizer,
+    and MatMul.
+    """
 
     divides = False
+    batch = 1
     opsets = {"": 13, QONNX_DOMAIN: 1}  # noqa: RUF012
 
     def weight(self, writer: GraphWriter, integers: np.ndarray, scale: float, name: str) -> str:

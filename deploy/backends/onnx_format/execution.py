@@ -143,6 +143,7 @@ def qonnx_executor() -> Runtime:
             given.type.tensor_type.shape.dim[0].dim_value = len(pixels)
             for output in sized.graph.output:
                 output.type.tensor_type.ClearField("shape")
+            del sized.graph.value_info[:]
             wrapped = ModelWrapper(sized).transform(InferShapes())
             values = execute_onnx(wrapped, {given.name: pixels}, return_full_exec_context=True)
             return {name: np.asarray(values[name]) for name in names}

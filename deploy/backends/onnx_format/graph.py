@@ -46,6 +46,12 @@ class GraphWriter:
         )
         return result
 
+    def rename_last(self, name: str) -> str:
+        """Give the last node and its output another name."""
+        node = self.nodes[-1]
+        node.name = node.output[0] = self.unused(name)
+        return node.name
+
     def constant(self, values: np.ndarray, name: str) -> str:
         """Add an array. Small equal arrays are stored once."""
         key = values.tobytes() if values.size <= 16 else b"", str(values.dtype), values.shape
@@ -53,7 +59,7 @@ class GraphWriter:
             return self._known[key]
         result = self.unused(name)
         self._known[key] = result
-        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(values), result))
+        self.constants.append(numpy_helper.from_array(np.asarray(values, order="C"), result))
         self.num_bytes += values.nbytes
         return result
 

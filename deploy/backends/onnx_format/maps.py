@@ -102,7 +102,7 @@ def _weighted(
             product = dialect.dense(writer, flat.name, weight, scale, name)
             return FeatureMap(name=product, shape=(len(weight), 1, 1), is_flat=True)
         case Scale():
-            factors = weight if value.is_flat else weight[:, None, None]
+            factors = weight if value.is_flat else weight.reshape(1, -1, 1, 1)
             stored = dialect.weight(writer, factors, scale, stored_as)
             product = writer.node("Mul", [value.name, stored], f"{name}_scale")
             return replace(value, name=product)

@@ -69,7 +69,13 @@ def to_qonnx(network: IntegerNetwork) -> OnnxExport:
         UnsupportedNetworkError: as ``to_onnx``, or other timesteps.
     """
     _require_powers(network)
-    return _export(network, Qonnx())
+    export = _export(network, Qonnx())
+    bits = network.input.max_value.bit_length()
+    pixels = onnx.StringStringEntryProto(key="finn_datatype", value=f"UINT{bits}")
+    export.model.graph.quantization_annotation.append(
+        onnx.TensorAnnotation(tensor_name=network.input.name, quant_parameter_tensor_names=[pixels])
+    )
+    return export
 
 
 def _require_powers(network: IntegerNetwork) -> None:
@@ -108,7 +114,7 @@ def _export(network: IntegerNetwork, dialect: Dialect) -> OnnxExport:
             f"the network has {graph.num_bytes:,} bytes of constants, and an ONNX file holds at most "
             f"{LARGEST_FILE_BYTES:,}, names and operators included; export a smaller network"
         )
-    shape: list[str | int | None] = ["batch", *network.input.shape]
+    shape: list[str | int | None] = [dialect.batch, *network.input.shape]
     model = helper.make_model(
         helper.make_graph(
             graph.nodes,

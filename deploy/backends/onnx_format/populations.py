@@ -121,7 +121,6 @@ class NetworkWriter:
         for output in readout_outputs(readout):
             ends = output.stop, output.height, output.width
             shape = (output.stop - output.start, output.height, output.width)
-            result = logits
             if (output.start, *ends) != (0, *readout.shape):
                 window = {
                     "starts": [output.start, 0, 0],
@@ -132,9 +131,13 @@ class NetworkWriter:
                     self.graph.constant(np.array(v, np.int64), f"{output.name}_{word}")
                     for word, v in window.items()
                 ]
-                result = self.graph.node("Slice", [result, *inputs], f"{output.name}_part")
-            result = self.graph.node("Identity", [result], output.name)
-            sizes: list[str | int | None] = ["batch", *(shape[:1] if is_flat else shape)]
+                result = self.graph.node("Slice", [logits, *inputs], output.name)
+            else:
+                result = self.graph.rename_last(output.name)
+            sizes: list[str | int | None] = [
+                self.dialect.batch,
+                *(shape[:1] if is_flat else shape),
+            ]
             infos.append(helper.make_tensor_value_info(result, tensor_type, sizes))
         return infos
 
@@ -230,8 +233,8 @@ class NetworkWriter:
         """An array with one value per channel or neuron, or a scalar if all are equal."""
         if (values == values.flat[0]).all():
             values = values.flat[0].reshape(())
-        elif is_flat:
-            values = values.reshape(-1)
+        else:
+            values = values.reshape(-1) if is_flat else values[None]
         return self.graph.constant(values, name)
 
     def _level_in_float64(

@@ -56,7 +56,9 @@ def convention_of(network: NirNetwork, dt: float | None) -> Convention:
         _require_no_leak(network.label, name, neurons)
         _require_reset_to_zero(network.label, name, neurons)
     kinds = {neurons.kind for neurons in network.neurons.values()}
-    resistances = {float(r) for n in network.neurons.values() for r in np.unique(n.r)}
+    resistances = {
+        float(r) for n in network.neurons.values() if n.kind == "IF" for r in np.unique(n.r)
+    }
     if kinds <= {"LIF", "CubaLIF"}:
         writer, step, at_equality = "snnTorch", dt or USUAL_DT, False
         note = (

@@ -119,8 +119,8 @@ def apply_node(node: Node, x: Tensor) -> Tensor:
             divisor = height * width if node.mean else 1
             return F.avg_pool2d(padded, node.kernel, node.stride, divisor_override=divisor)
         case Flattened():
-            first, last = axes_of(node, x.ndim - 1)
-            return x.flatten(1 + first, 1 + last)
+            behind_batch = (dim + 1 if dim >= 0 else dim for dim in (node.start_dim, node.end_dim))
+            return x.flatten(*behind_batch)
         case Neurons():
             raise AssertionError("neurons have a memory")
         case _:
@@ -138,12 +138,6 @@ def _zeros_around(node: Convolved) -> tuple[int, int, int, int]:
         step * (size - 1) for step, size in zip(node.dilation, node.weight.shape[2:], strict=True)
     )
     return width // 2, width - width // 2, height // 2, height - height // 2
-
-
-def axes_of(node: Flattened, num_axes: int) -> tuple[int, int]:
-    """First and last axis that become one, of a sample without its batch."""
-    first, last = (dim + num_axes if dim < 0 else dim for dim in (node.start_dim, node.end_dim))
-    return first, last
 
 
 def batches(num_samples: int, size: int) -> Iterator[slice]:

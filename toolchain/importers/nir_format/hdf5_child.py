@@ -15,6 +15,7 @@ from typing import Any
 
 if __name__ == "__main__":  # before anything is loaded that could need memory
     LIMITS = json.loads(sys.argv[2])
+    sys.path[:] = LIMITS.pop("module_path")  # of the parent, so that the same h5py is found
     try:
         import resource
     except ImportError:  # Windows has no such limits

@@ -17,7 +17,6 @@ from typing_extensions import assert_never
 from toolchain.errors import QacDeployError, UnsupportedNetworkError
 from toolchain.importers.linear_expressions import LinearExpression
 from toolchain.importers.nir_format.conventions import Convention
-from toolchain.importers.nir_format.execution import axes_of
 from toolchain.importers.nir_format.network import NirNetwork
 from toolchain.importers.nir_format.nodes import (
     Convolved,
@@ -103,7 +102,8 @@ def populations_of(
                 given = Value(first, input_shape)
             values[name] = reader.value_of(name, node, given)
         except QacDeployError as error:
-            raise UnsupportedNetworkError(f"{network.label}: node '{name}': {error}") from None
+            reason = str(error).replace("put a quantizer", "put neurons")
+            raise UnsupportedNetworkError(f"{network.label}: node '{name}': {reason}") from None
     return reader.result(values[network.output])
 
 
@@ -190,15 +190,16 @@ class _Reader:
         return Value(LinearExpression.of_population(population, expression.shape), given.shape)
 
     def _flattened(self, name: str, node: Flattened, given: Value) -> Value:
-        first, last = axes_of(node, len(given.shape))
-        if not 0 <= first <= last < len(given.shape):
+        rank = len(given.shape)
+        first, last = (dim + rank if dim < 0 else dim for dim in (node.start_dim, node.end_dim))
+        if not 0 <= first <= last < rank:
             raise UnsupportedNetworkError(
                 f"flattens axes {node.start_dim} to {node.end_dim} of values of shape {given.shape}; axes "
                 f"count from 0, without the batch"
             )
         size = prod(given.shape)
         readers = [self.nodes[reader] for reader in self.network.readers[name]]
-        if (first, last) == (1, len(given.shape) - 1) and any(
+        if (first, last) == (1, rank - 1) and any(
             isinstance(reader, Product) and reader.weight.shape[1] == size for reader in readers
         ):
             self.nodes[name] = Flattened(start_dim=0, end_dim=-1)
@@ -227,7 +228,7 @@ class _Reader:
             raise UnsupportedNetworkError(
                 f"{network.label}: the Output does not depend on the Input; connect them"
             )
-        spiking = {self.names[n] for n in network.sources[network.output] if n in self.names}
+        sources = network.sources[network.output]
         readout = self._unique(network.output)
         self._connect(expression, readout)
         self.populations.append(
@@ -238,8 +239,9 @@ class _Reader:
                 timesteps=self.timesteps,
             )
         )
-        if spiking:
-            logits = f"spikes per step of {', '.join(sorted(spiking))} (rate code)"
+        if all(source in self.names for source in sources):
+            spiking = ", ".join(self.names[source] for source in sources)
+            logits = f"spikes per step of {spiking} (rate code)"
         else:
             logits = f"mean over all steps of what {network.output} reads"
         try:
