@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from torch import Tensor, nn
@@ -13,11 +13,17 @@ from toolchain.importers.onnx_format.quantization import Codes
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One module of the network: which tensors it takes, and which it computes."""
+    """One module of the network.
+
+    Attributes:
+        inputs, outputs: tensors that it takes, and that it computes.
+        last_read: tensors that no later step reads, so that their memory is free.
+    """
 
     module: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    last_read: tuple[str, ...] = ()
 
 
 class _Scope(nn.Module):
@@ -48,6 +54,16 @@ class OnnxNetwork(nn.Module):
         self.steps.append(Step(module=path + unique, inputs=tuple(inputs), outputs=tuple(outputs)))
         return path + unique
 
+    def finish(self) -> None:
+        """Note where each tensor is read for the last time, after all steps were added."""
+        kept = set(self.returned.values())
+        steps = []
+        for step in reversed(self.steps):
+            last = tuple(n for n in dict.fromkeys((*step.inputs, *step.outputs)) if n not in kept)
+            kept.update(last)
+            steps.append(replace(step, last_read=last))
+        self.steps = steps[::-1]
+
     def _scope(self, names: Sequence[str]) -> nn.Module | None:
         """The module that holds others under these names; None if something else has one of them."""
         holder: nn.Module = self
@@ -69,6 +85,8 @@ class OnnxNetwork(nn.Module):
                 values[step.outputs[0]] = results
             else:
                 values.update(zip(step.outputs, results, strict=True))
+            for name in step.last_read:
+                del values[name]
         returned = {path: values[name] for path, name in self.returned.items()}
         return returned if len(returned) > 1 else next(iter(returned.values()))
 

@@ -125,6 +125,7 @@ class _Reader:
                 path += "_"
             self.result.network.returned[path] = value.name
             self.result.logits.append(value.name if name in self.logits else name)
+        self.result.network.finish()
         return self.result
 
     def _guarded(self, node: Node, work: Any) -> None:
