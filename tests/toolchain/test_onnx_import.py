@@ -135,6 +135,17 @@ def test_a_clip_in_front_of_a_quantizer_bounds_its_levels(tmp_path, relu6):
     require_equal_logits(path, imported)
 
 
+@pytest.mark.parametrize(("bound", "levels"), [(0.25, 2), (0.35, 4), (0.449, 4), (1e30, 255)])
+def test_a_bound_between_two_counts_is_rounded_as_the_runtime_rounds_it(tmp_path, bound, levels):
+    network = Builder()
+    network.node("Mul", network.constant(20.0, np.float32))
+    network.conv(1, 4)
+    network.node("Clip", network.constant(0, np.float32), network.constant(bound, np.float32))
+    network.qcdq(0.1, name="q")
+    network.head(144)
+    assert timesteps(import_onnx(network.save(tmp_path))) == {"node_q": levels}
+
+
 def test_each_channel_may_have_its_own_scale(tmp_path):
     network = Builder()
     network.conv(1, 4)
