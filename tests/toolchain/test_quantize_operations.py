@@ -163,9 +163,13 @@ def test_a_signed_quantizer_of_pixels_is_refused_where_its_grid_does_not_hold_th
             return super().forward(quantized(x, *SYMMETRIC))
 
     network = read(lambda n, x: quantized(torch.relu(x)), make=OfInput)
+    normalization = Normalization(mean=(0.4,), std=(0.3,))
     with pytest.raises(UnsupportedNetworkError, match=r"^input_quantizer: .* two ways out: leave"):
-        import_network(network, SHAPE, 255)
-    import_network(network, SHAPE, 100)  # its step is that of these pixels
+        import_network(network, SHAPE, 255, normalization)
+    imported = import_network(network, SHAPE, 100)  # its step is that of these pixels
+    assert [p.name for p in imported.graph.spiking] == ["relu"]
+    imported = import_network(network, SHAPE, 255)
+    assert imported.graph["input_quantizer"].timesteps == 127
 
 
 class Observed(nn.Module):
