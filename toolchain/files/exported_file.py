@@ -25,6 +25,7 @@ from torch.export import ExportedProgram
 from toolchain.bounded_readers import parse_json
 from toolchain.errors import ModelFileError
 from toolchain.files.exported_document import checked_payloads, checked_program
+from toolchain.method.tracing import reason_of
 
 MAX_MEMBERS = 100_000
 MAX_DOCUMENT_BYTES = 64 << 20
@@ -62,9 +63,13 @@ def load_program(path: Path) -> ExportedProgram:
     except ModelFileError:
         raise
     except (OSError, RuntimeError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ModelFileError(f"{path}: damaged zip archive ({_reason(error)}); {_REMEDY}") from None
+        raise ModelFileError(
+            f"{path}: damaged zip archive ({reason_of(error)}); {_REMEDY}"
+        ) from None
     except Exception as error:  # zipfile raises many types on damaged content
-        raise ModelFileError(f"{path}: damaged zip archive ({_reason(error)}); {_REMEDY}") from None
+        raise ModelFileError(
+            f"{path}: damaged zip archive ({reason_of(error)}); {_REMEDY}"
+        ) from None
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as rewritten:
         for name, content in clean.items():
@@ -76,22 +81,9 @@ def load_program(path: Path) -> ExportedProgram:
             _check_sizes(program)
     except Exception as error:  # what is well-formed may still contradict itself
         raise ModelFileError(
-            f"{path}: {_DOCUMENT}: torch.export cannot read it ({_reason(error)}); {_REMEDY}"
+            f"{path}: {_DOCUMENT}: torch.export cannot read it ({reason_of(error)}); {_REMEDY}"
         ) from None
     return program
-
-
-def _reason(error: BaseException) -> str:
-    """What went wrong in one line; torch puts its own reason at the end of a long text."""
-    lines = [line.strip() for line in str(error).splitlines()]
-    telling = [line for line in lines if line and not line.startswith(_NOT_TELLING)]
-    if not telling:
-        return type(error).__name__
-    text = telling[0] if isinstance(error, ValueError) else telling[-1]
-    return "".join(c if c.isprintable() else "?" for c in text)[:300]
-
-
-_NOT_TELLING = ("Use tlparse", "While executing", "GraphModule:", "Original traceback", "File ")
 
 
 def _members(path: Path, archive: zipfile.ZipFile) -> tuple[str, dict[str, zipfile.ZipInfo]]:
@@ -210,7 +202,7 @@ def _json(
     try:
         return check(parse_json(archive.read(info)))
     except (ValueError, RecursionError) as error:
-        raise ModelFileError(f"{path}: {name}: {_reason(error)}; {_REMEDY}") from None
+        raise ModelFileError(f"{path}: {name}: {reason_of(error)}; {_REMEDY}") from None
 
 
 def _check_tensor(path: Path, where: str, meta: Mapping[str, Any], num_bytes: int) -> None:
