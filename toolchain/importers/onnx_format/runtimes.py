@@ -1,0 +1,200 @@
+"""The runtimes of ONNX and QONNX as judges of what was read from a file.
+
+A judge executes a copy of the file that also returns what its quantizers compute. Only files that were read
+come here: each of their operations is in our tables, so that no runtime loads or imports anything for them.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
+from typing import Any
+
+import numpy as np
+
+from toolchain.errors import UnsupportedNetworkError
+from toolchain.importers.foreign_network import RuntimeValues
+from toolchain.importers.onnx_format.model_file import OnnxModel
+from toolchain.importers.onnx_format.names import shown
+from toolchain.importers.onnx_format.network import Observed, ReadGraph
+from toolchain.importers.onnx_format.quantization import QONNX_QUANTIZERS, is_qonnx
+
+_QONNX_DOMAIN = "qonnx.custom_op.general"
+
+Run = Callable[[np.ndarray], Mapping[str, np.ndarray]]
+"""Executes one batch of the size that the file is made for; returns tensors by name."""
+
+
+def judge_of(
+    model: OnnxModel, read: ReadGraph, sample_shape: tuple[int, ...]
+) -> tuple[str, Callable[[np.ndarray], RuntimeValues]]:
+    """Name and version of the runtime of a file, and a function that executes it.
+
+    Raises:
+        UnsupportedNetworkError: the runtime is not installed, or refuses the file.
+    """
+    wanted = list(dict.fromkeys([o.tensor for o in read.observed.values()] + read.logits))
+    batch = model.input.sizes[0] or 1
+    of_qonnx = any(is_qonnx(node) for node in model.nodes)
+    make = _qonnx if of_qonnx else _onnxruntime
+    name, run = make(model, wanted, (batch, *sample_shape))
+
+    def execute(inputs: np.ndarray) -> RuntimeValues:
+        found = _in_batches(name, run, inputs, batch)
+        quantized = {
+            quantizer: _real_values(observed, found[observed.tensor])
+            for quantizer, observed in read.observed.items()
+        }
+        outputs = [found[tensor] for tensor in read.logits]
+        logits = (
+            outputs[0]
+            if len(outputs) == 1
+            else np.concatenate([o.reshape(len(inputs), -1) for o in outputs], axis=1)
+        )
+        return RuntimeValues(logits=logits, quantized=quantized)
+
+    return name, execute
+
+
+def _in_batches(name: str, run: Run, inputs: np.ndarray, batch: int) -> dict[str, np.ndarray]:
+    """Execute samples in batches of the size that the file is made for; the last one is filled up."""
+    parts: dict[str, list[np.ndarray]] = {}
+    for start in range(0, len(inputs), batch):
+        given = inputs[start : start + batch]
+        missing = batch - len(given)
+        filled = np.concatenate([given, np.zeros((missing, *given.shape[1:]), given.dtype)])
+        for tensor, values in run(filled).items():
+            if values.ndim == 0 or len(values) != batch:
+                raise UnsupportedNetworkError(
+                    f"{name} gives '{shown(tensor)}' of shape {values.shape} for a batch of {batch}; keep "
+                    f"the batch as the first axis, and samples apart"
+                )
+            parts.setdefault(tensor, []).append(values[: len(given)])
+    return {tensor: np.concatenate(values) for tensor, values in parts.items()}
+
+
+def _real_values(observed: Observed, values: np.ndarray) -> np.ndarray:
+    """What a quantizer of ours would return where its runtime gives these values."""
+    if observed.codes is not None:
+        codes = observed.codes
+        integers = values.astype(np.float64) - codes.zero()
+        step = codes.scale.reshape(-1)[0] if observed.scales is None else 1.0
+        values = integers * step
+    elif observed.scales is not None:
+        values = values.astype(np.float64) / observed.scales
+    return np.maximum(values, 0) if observed.clipped else values
+
+
+def _onnxruntime(model: OnnxModel, wanted: list[str], shape: tuple[int, ...]) -> tuple[str, Run]:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise UnsupportedNetworkError(
+            "comparing with ONNX's own runtime needs onnxruntime; install it with pip install "
+            "'qac-deploy[onnx]'"
+        ) from error
+    name = f"onnxruntime {onnxruntime.__version__}"
+    copy = _copy_with_outputs(model, wanted)
+    options = onnxruntime.SessionOptions()
+    # every node as the file has it: fused integer kernels round and saturate otherwise
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 4
+    options.intra_op_num_threads = 1
+    options.enable_mem_pattern = False
+    with _said_as_ours(model, name):
+        session = onnxruntime.InferenceSession(
+            copy.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+        (given,) = session.get_inputs()
+    dtype = np.float64 if given.type == "tensor(double)" else np.float32
+
+    def run(inputs: np.ndarray) -> Mapping[str, np.ndarray]:
+        with _said_as_ours(model, name):
+            values = session.run(wanted, {given.name: np.ascontiguousarray(inputs, dtype)})
+        return dict(zip(wanted, values, strict=True))
+
+    return name, run
+
+
+def _qonnx(model: OnnxModel, wanted: list[str], shape: tuple[int, ...]) -> tuple[str, Run]:
+    try:
+        import qonnx
+        from qonnx.core.modelwrapper import ModelWrapper
+        from qonnx.core.onnx_exec import execute_onnx
+        from qonnx.transformation.infer_shapes import InferShapes
+    except ImportError as error:
+        raise UnsupportedNetworkError(
+            "comparing with QONNX's own executor needs qonnx; install it with pip install "
+            "'qac-deploy[onnx]'"
+        ) from error
+    name = f"qonnx {_version_of(qonnx)}"
+    copy = _copy_with_outputs(model, [])
+    for node in copy.graph.node:
+        if node.op_type in QONNX_QUANTIZERS:
+            node.domain = _QONNX_DOMAIN
+            node.op_type = "Quant"
+    for opset in [o for o in copy.opset_import if o.domain not in ("", "ai.onnx")]:
+        copy.opset_import.remove(opset)
+    copy.opset_import.add(domain=_QONNX_DOMAIN, version=1)
+    given = next(v for v in copy.graph.input if v.name == model.input.name)
+    for dim, size in zip(given.type.tensor_type.shape.dim, shape, strict=True):
+        dim.Clear()
+        dim.dim_value = size
+    for output in copy.graph.output:
+        output.type.tensor_type.ClearField("shape")
+    with _said_as_ours(model, name):
+        wrapped = ModelWrapper(copy).transform(InferShapes())
+
+    def run(inputs: np.ndarray) -> Mapping[str, np.ndarray]:
+        with _said_as_ours(model, name):
+            found = execute_onnx(
+                wrapped,
+                {model.input.name: inputs.astype(np.float32)},
+                return_full_exec_context=True,
+            )
+        return {tensor: np.array(found[tensor]) for tensor in wanted}
+
+    return name, run
+
+
+def _version_of(package: Any) -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(package.__name__)
+    except PackageNotFoundError:
+        return "of unknown version"
+
+
+def _copy_with_outputs(model: OnnxModel, wanted: list[str]) -> Any:
+    """A copy of a file that returns more tensors, without what is no part of its computation."""
+    import onnx
+
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model.proto)
+    del copy.metadata_props[:]
+    del copy.training_info[:]
+    del copy.graph.value_info[:]  # shapes that the runtime finds itself
+    existing = {output.name for output in copy.graph.output}
+    copy.graph.output.extend(
+        onnx.ValueInfoProto(name=name) for name in wanted if name not in existing
+    )
+    return copy
+
+
+@contextmanager
+def _said_as_ours(model: OnnxModel, runtime: str) -> Iterator[None]:
+    """Turn whatever a runtime raises into one error of ours, and keep back what it prints."""
+    try:
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    except UnsupportedNetworkError:
+        raise
+    except Exception as error:  # a runtime's own types
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UnsupportedNetworkError(
+            f"{model.path}: {runtime} cannot execute it: {shown(reason[:300])}"
+        ) from error
