@@ -29,7 +29,7 @@ from toolchain.method.tracing import reason_of
 
 MAX_MEMBERS = 100_000
 MAX_DOCUMENT_BYTES = 64 << 20
-MAX_ELEMENTS = 2**28
+MAX_ELEMENTS = 2**27
 """Most elements of one tensor that the program computes, for two samples."""
 
 _DOCUMENT = "models/model.json"
@@ -58,14 +58,9 @@ def load_program(path: Path) -> ExportedProgram:
         raise ModelFileError(f"{path}: no such file")
     try:
         with zipfile.ZipFile(path) as archive:
-            root, members = _members(path, archive)
-            clean = _checked(path, archive, members)
+            clean = _checked(path, archive, _members(path, archive))
     except ModelFileError:
         raise
-    except (OSError, RuntimeError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ModelFileError(
-            f"{path}: damaged zip archive ({reason_of(error)}); {_REMEDY}"
-        ) from None
     except Exception as error:  # zipfile raises many types on damaged content
         raise ModelFileError(
             f"{path}: damaged zip archive ({reason_of(error)}); {_REMEDY}"
@@ -73,7 +68,7 @@ def load_program(path: Path) -> ExportedProgram:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as rewritten:
         for name, content in clean.items():
-            rewritten.writestr(f"{root}/{name}", content)
+            rewritten.writestr(f"program/{name}", content)
     buffer.seek(0)
     try:
         with _quiet():
@@ -86,7 +81,7 @@ def load_program(path: Path) -> ExportedProgram:
     return program
 
 
-def _members(path: Path, archive: zipfile.ZipFile) -> tuple[str, dict[str, zipfile.ZipInfo]]:
+def _members(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     """Members by their names below the one folder of the archive.
 
     Raises:
@@ -116,12 +111,12 @@ def _members(path: Path, archive: zipfile.ZipFile) -> tuple[str, dict[str, zipfi
         if name in members:
             raise ModelFileError(f"{path}: member {shown} is there twice; {_REMEDY}")
         members[name] = info
-    if "serialized_exported_program.json" in members:
+    if members.keys() & {"serialized_exported_program.json", "data/weights/model.pt"}:
         raise ModelFileError(
-            f"{path}: is of torch.export.save before torch 2.8, whose weights are pickles; load it with the "
+            f"{path}: is of an older torch.export.save, which stored weights as pickles; load it with the "
             f"torch that wrote it, and save it again with torch 2.9 or newer"
         )
-    return infos[0].filename.split("/", 1)[0] if infos else "", members
+    return members
 
 
 def _checked(

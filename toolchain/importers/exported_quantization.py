@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ from toolchain.method.tracing import reason_of
 from toolchain.networks.linear_maps import Shape
 
 _SAMPLES_PER_BATCH = 64
+_ELEMENTS_PER_BATCH = 2**25  # of the largest tensor, 128 MiB in float32
 
 
 def import_exported(
@@ -203,7 +205,9 @@ class _Judge:
         self._left_out = {quantized[ordinal][0] for ordinal in placement.left_out}
 
     def __call__(self, inputs: np.ndarray) -> RuntimeValues:
-        size = self._size or _SAMPLES_PER_BATCH
+        size = self._size or max(
+            1, min(_SAMPLES_PER_BATCH, _ELEMENTS_PER_BATCH // _largest(self._module.graph))
+        )
         logits, quantized = [], []
         for start in range(0, len(inputs), size):
             part = inputs[start : start + size]
@@ -233,6 +237,18 @@ class _Judge:
                 name: np.concatenate([part[name] for part in quantized]) for name in quantized[0]
             },
         )
+
+
+def _largest(graph: fx.Graph) -> int:
+    """Most elements of a tensor for one sample."""
+    values = [
+        value
+        for node in graph.nodes
+        for value in pytree.tree_leaves(node.meta.get("val"))
+        if isinstance(value, Tensor)
+    ]
+    sizes = [[s for s in value.shape[1:] if isinstance(s, int)] for value in values]
+    return max((prod(size) for size in sizes), default=1) or 1
 
 
 class _Execution(fx.Interpreter):
