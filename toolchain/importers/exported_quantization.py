@@ -37,7 +37,7 @@ from toolchain.importers.program_quantizers import (
 from toolchain.importers.program_values import ConstantValues, quantize_nodes
 from toolchain.importers.quantization_operations import PACKED, Quantization
 from toolchain.importers.torch_module import Normalization
-from toolchain.method.tracing import reason_of
+from toolchain.method.tracing import reason_of, require_plain_module
 from toolchain.networks.linear_maps import Shape
 
 _SAMPLES_PER_BATCH = 64
@@ -144,10 +144,7 @@ def _source(quantized: Sequence[tuple[fx.Node, Quantization]]) -> str:
 
 
 def _exported(module: nn.Module, input_shape: Shape | None) -> ExportedProgram:
-    if not isinstance(module, nn.Module):
-        raise UnsupportedNetworkError(
-            f"the network must be an exported program, a .pt2 file or a module, not {type(module).__name__}"
-        )
+    require_plain_module(module)
     for path, part in module.named_modules():
         home = type(part).__module__
         if home.startswith(_PACKED_MODULES):

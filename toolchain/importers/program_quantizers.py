@@ -177,7 +177,10 @@ class _Placing:
                 "its steps belong to the samples of a batch; use one step per tensor, or per channel",
             )
         if given in self.known.of_pixels:
-            return self._of_input(given, grid, ordinal)
+            key = (given, grid.key)
+            if key not in self._made:
+                self._made[key] = self._of_input(given, grid, ordinal)
+            return self._same(self._made[key])
         own = self.known.grids.get(given)
         if own is not None and holds(grid, own):
             return self._same(given)
