@@ -59,7 +59,10 @@ def accuracies(
         right = dict.fromkeys(timesteps, 0)
         with torch.inference_mode():
             for start in range(0, len(images), TEST_BATCH):
-                part, expected = images[start : start + TEST_BATCH], labels[start : start + TEST_BATCH]
+                part, expected = (
+                    images[start : start + TEST_BATCH],
+                    labels[start : start + TEST_BATCH],
+                )
                 functional.reset_net(network)
                 total: Tensor | int = 0
                 for step in range(1, max(timesteps) + 1):
@@ -67,5 +70,8 @@ def accuracies(
                     if step in right:
                         right[step] += int((total.argmax(dim=1).numpy() == expected).sum())
         found[name] = {steps: count / len(labels) for steps, count in right.items()}
-        say(f"SpikingJelly, {name}: " + ", ".join(f"T = {t}: {a:.2%}" for t, a in found[name].items()))
+        say(
+            f"SpikingJelly, {name}: "
+            + ", ".join(f"T = {t}: {a:.2%}" for t, a in found[name].items())
+        )
     return found

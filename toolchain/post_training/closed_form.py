@@ -72,7 +72,9 @@ def shared_weights(graph: LayerGraph) -> tuple[SharedWeight, ...]:
         path = (synapse.source, head)
         into = found.setdefault(synapse.target, [])
         for number, other in enumerate(into):
-            if _entering(graph, other.paths[0]) == _entering(graph, path) and _equal(other.tail, tail):
+            if _entering(graph, other.paths[0]) == _entering(graph, path) and _equal(
+                other.tail, tail
+            ):
                 into[number] = replace(
                     other, paths=(*other.paths, path), synapses=(*other.synapses, at)
                 )
@@ -208,7 +210,11 @@ def _regular_pixels(resample: Resample) -> tuple[slice, slice] | None:
         chosen = matrix.argmax(axis=1)
         steps = np.unique(np.diff(chosen))
         step = int(steps[0]) if len(steps) else 1
-        if len(steps) > 1 or step < 1 or not np.array_equal(matrix, np.eye(matrix.shape[1])[chosen]):
+        if (
+            len(steps) > 1
+            or step < 1
+            or not np.array_equal(matrix, np.eye(matrix.shape[1])[chosen])
+        ):
             return None
         slices.append(slice(int(chosen[0]), int(chosen[-1]) + 1, step))
     return slices[0], slices[1]
@@ -237,7 +243,10 @@ class _Quantized(torch.autograd.Function):
         (gradient,) = gradients
         current, threshold, share, counts = ctx.saved_tensors
         timesteps = ctx.timesteps
-        low, high = (0.5 - share) / timesteps * threshold, (timesteps + 0.5 - share) / timesteps * threshold
+        low, high = (
+            (0.5 - share) / timesteps * threshold,
+            (timesteps + 0.5 - share) / timesteps * threshold,
+        )
         inside = gradient * ((current > low) & (current < high))
         for_share = inside.sum_to_size(share.shape) * (threshold / timesteps)
         for_threshold = (gradient * counts).sum_to_size(threshold.shape) / timesteps

@@ -105,7 +105,9 @@ def convert_post_training(
     start = time.monotonic()
     chosen = np.random.default_rng(plan.seed).permutation(len(dataset.train_pixels))[: plan.samples]
     pixels = np.asarray(dataset.train_pixels[chosen])
-    read = read_float_network(network, dataset.input_shape, dataset.max_value, normalization, pixels)
+    read = read_float_network(
+        network, dataset.input_shape, dataset.max_value, normalization, pixels
+    )
     num_held_out = max(1, round(HELD_OUT_SHARE * len(pixels)))
     images = input_current(read.graph, pixels, torch.float32)
     run = _Run(
@@ -120,7 +122,9 @@ def convert_post_training(
         on_progress=on_progress,
         start=start,
     )
-    run.note_float_network(f"{read.source}, logits equal to {read.judge} on {read.num_compared} samples")
+    run.note_float_network(
+        f"{read.source}, logits equal to {read.judge} on {read.num_compared} samples"
+    )
     graph = run.convert()
     if plan.finetune_epochs:
         rest = np.setdiff1d(np.arange(len(dataset.train_pixels)), chosen[:num_held_out])
@@ -238,7 +242,12 @@ class _Run:
             plan = DistillationPlan(epochs=self.plan.calibration_epochs, seed=self.plan.seed)
             what = "v(0), v_th and biases per channel, trained towards the float network without labels"
             graph = self._distilled(
-                "calibration", what, graph, lambda i: self.fit[torch.from_numpy(i)], len(self.fit), plan
+                "calibration",
+                what,
+                graph,
+                lambda i: self.fit[torch.from_numpy(i)],
+                len(self.fit),
+                plan,
             )
         return graph
 
@@ -263,7 +272,9 @@ class _Run:
         The criterion is the one whose levels, at the mean of T, change the logits least.
         """
         clips = {
-            group.name: min((self.clips[n] for n in group.activations if n in self.clips), default=None)
+            group.name: min(
+                (self.clips[n] for n in group.activations if n in self.clips), default=None
+            )
             for group in self.groups
         }
         criteria = {
@@ -280,7 +291,9 @@ class _Run:
         errors = self._errors_alone("clipping levels", candidates)
         best = {name: criteria[name][int(np.argmin(found))] for name, found in errors.items()}
         return {
-            name: best_clipping_levels(histograms[name], range(1, most + 1), best[name], clips[name])
+            name: best_clipping_levels(
+                histograms[name], range(1, most + 1), best[name], clips[name]
+            )
             for name in criteria
         }
 
@@ -359,7 +372,9 @@ class _Run:
             training_loss(self.teacher.readout),
             lambda epoch, error: self.on_progress(name, epoch, plan.epochs),
         )
-        return self._better(f"{name}", f"{what}; best epoch {result.epoch} of {plan.epochs}", graph, result.graph)
+        return self._better(
+            f"{name}", f"{what}; best epoch {result.epoch} of {plan.epochs}", graph, result.graph
+        )
 
     def note_float_network(self, what: str) -> None:
         self._add("float network", what, None, self.expected)
@@ -374,7 +389,9 @@ class _Run:
         kept = after is not before and self._mean_error(logits) < self._held_out_error(before)
         self._add(name, what, after, logits, kept)
         if not kept:
-            self.notes.append(f"{name}: undone, because it does not lower the error on held-out images")
+            self.notes.append(
+                f"{name}: undone, because it does not lower the error on held-out images"
+            )
         return after if kept else before
 
     def _add(
@@ -392,7 +409,9 @@ class _Run:
             logit_error=self._mean_error(logits),
             agreement=agreement,
             accuracy=accuracy,
-            mean_timesteps=None if graph is None else mean_timesteps(self.groups, _timesteps(graph)),
+            mean_timesteps=None
+            if graph is None
+            else mean_timesteps(self.groups, _timesteps(graph)),
             seconds=time.monotonic() - self.start,
             kept=kept,
         )

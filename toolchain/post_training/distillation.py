@@ -109,9 +109,7 @@ def distill(
             found = run_pass(graph, student.tensors(), images, student.activate(), keep=keep)
             loss = loss_of_logits(found.logits, wanted.logits).mean()
             if plan.reconstruction:
-                layers = [
-                    _relative_error(found.values[name], wanted.values[name]) for name in keep
-                ]
+                layers = [_relative_error(found.values[name], wanted.values[name]) for name in keep]
                 loss = loss + plan.reconstruction * torch.stack(layers).mean()
             optimizer.zero_grad()
             loss.backward()
@@ -181,9 +179,7 @@ class _Student(nn.Module):
         of_neurons = [*self.factors, *self.shares, *self.shifts]
         groups: list[dict[str, object]] = [{"params": of_neurons, "lr": self.plan.learning_rate}]
         if self.changes:
-            groups.append(
-                {"params": [*self.changes], "lr": self.plan.weight_learning_rate}
-            )
+            groups.append({"params": [*self.changes], "lr": self.plan.weight_learning_rate})
         return groups
 
     def tensors(self) -> GraphTensors:
@@ -244,7 +240,9 @@ class _Student(nn.Module):
                 with_weight(m, weight.double().numpy())  # type: ignore[type-var]
                 if weight is not None and (shared, at) in self.change_of
                 else m
-                for at, (m, weight) in enumerate(zip(shared.tail, self._weights(shared), strict=True))
+                for at, (m, weight) in enumerate(
+                    zip(shared.tail, self._weights(shared), strict=True)
+                )
             )
             for at, (_, head) in zip(shared.synapses, shared.paths, strict=True):
                 synapses[at] = replace(synapses[at], maps=(*head, *tail))

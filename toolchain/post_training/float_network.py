@@ -112,7 +112,10 @@ def read_float_network(
         source=source,
         judge=judge,
         num_compared=len(pixels),
-        notes=(*notes, *(str(w.message) for w in caught if "rounding boundary" not in str(w.message))),
+        notes=(
+            *notes,
+            *(str(w.message) for w in caught if "rounding boundary" not in str(w.message)),
+        ),
     )
 
 
