@@ -27,7 +27,10 @@ def frame_by_frame(network: IntegerNetwork) -> IntegerNetwork:
     """The network with one T for all, in which each step passes its spikes on, as NIR defines it."""
     return verify_integer_network(
         IntegerNetwork.build(
-            [p if p is network.input else replace(p, timesteps=TIMESTEPS) for p in network.populations],
+            [
+                p if p is network.input else replace(p, timesteps=TIMESTEPS)
+                for p in network.populations
+            ],
             [replace(s, alignment="replicate") for s in network.synapses],
         )
     )
