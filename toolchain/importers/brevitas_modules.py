@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -209,7 +209,9 @@ class _Judge:
         self._module, self._places = module, places
         self._left_out = left_out
 
-    def __call__(self, inputs: np.ndarray) -> RuntimeValues:
+    def __call__(
+        self, inputs: np.ndarray, stimuli: Mapping[str, np.ndarray] | None = None
+    ) -> RuntimeValues:
         logits: list[np.ndarray] = []
         parts: list[dict[str, np.ndarray]] = []
         bypassed = [
