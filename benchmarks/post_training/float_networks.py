@@ -70,7 +70,11 @@ def trained(key: str, dataset: Dataset, folder: Path, say: Callable[[str], None]
         module.load_state_dict(torch.load(weights, weights_only=True))
         return module.eval()
     plan = TrainingPlan(
-        epochs=recipe.epochs, batch_size=128, learning_rate=recipe.learning_rate, budget=None, seed=SEED
+        epochs=recipe.epochs,
+        batch_size=128,
+        learning_rate=recipe.learning_rate,
+        budget=None,
+        seed=SEED,
     )
     start = time.monotonic()
     train(

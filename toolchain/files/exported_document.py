@@ -261,7 +261,7 @@ _GRAPH = record_of({
     "sym_int_values": by_key(_name, _SYM_INT),
     "sym_bool_values": by_key(_name, _SYM_BOOL),
     "sym_float_values": by_key(_name, _SYM_FLOAT),
-    "is_single_tensor_return": flag,
+    "is_single_tensor_return": constant(False),  # but in graphs of control flow
     "custom_obj_values": constant({}),
 })  # fmt: skip
 _OUTSIDE = {
@@ -308,7 +308,7 @@ _PROGRAM: Mapping[str, Check] = {
         _symbol, record_of({"min_val": optional(integer), "max_val": optional(integer)})
     ),
     "schema_version": record_of({"major": length, "minor": length}),
-    "verifiers": list_of(text),
+    "verifiers": lambda where, value: list_of(text)(where, value or []),
 }
 _PAYLOAD: Mapping[str, Check] = {
     "path_name": _name, "is_param": flag, "use_pickle": flag, "tensor_meta": _STORED_META,

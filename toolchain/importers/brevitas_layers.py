@@ -26,17 +26,22 @@ def is_brevitas(module: nn.Module) -> bool:
     return type(module).__module__.startswith("brevitas.")
 
 
+def _is_proxy(module: nn.Module) -> bool:
+    return type(module).__module__.startswith("brevitas.proxy")
+
+
 def plain_layer(path: str, layer: Any, outputs: Outputs) -> nn.Module:
     """A layer of PyTorch that computes the same on plain tensors.
 
     Args:
         path: of the layer, for messages.
-        layer: a layer of ``brevitas.nn``; its ``input_quant``, ``output_quant`` and ``act_quant`` are proxies.
+        layer: a layer of ``brevitas.nn``, whose ``input_quant``, ``output_quant`` and ``act_quant`` are
+            proxies.
 
     Raises:
         UnsupportedNetworkError: naming a layer or quantizer that cannot be taken, and what to do.
     """
-    if type(layer).__module__.startswith("brevitas.proxy"):
+    if _is_proxy(layer):
         return _quantizer(path, layer, outputs)
     before = _quantizer(f"{path}.input_quant", getattr(layer, "input_quant", None), outputs)
     after = _quantizer(f"{path}.output_quant", getattr(layer, "output_quant", None), outputs)
@@ -156,10 +161,11 @@ def _weighted(path: str, layer: Any, outputs: Outputs) -> nn.Module:
             "dilation",
             "groups",
         ]
-        settings = {name: getattr(layer, name) for name in names}
+        settings: dict[str, Any] = {name: getattr(layer, name) for name in names}
         if hasattr(layer, "output_padding") and "Transpose" in kind.__name__:
             settings["output_padding"] = layer.output_padding
-        plain = kind(**settings, bias=bias is not None, padding_mode=layer.padding_mode)
+        settings |= {"bias": bias is not None, "padding_mode": layer.padding_mode}
+        plain = kind(**settings)
     plain.weight = nn.Parameter(weight.detach().clone())
     if bias is not None:
         plain.bias = nn.Parameter(bias.detach().clone())
@@ -173,14 +179,15 @@ def _constant(path: str, name: str, found: list[Any] | None, unquantized: Tensor
     values = [getattr(output, "value", output) for output in found]
     if not all(torch.equal(value, values[0]) for value in values):
         raise UnsupportedNetworkError(
-            f"{path}: its quantized {name} differs from call to call; give it a scale that does not depend on "
-            f"the input"
+            f"{path}: its quantized {name} differs from call to call; give it a scale that does not depend "
+            f"on the input"
         )
     return values[0].reshape(unquantized.shape)
 
 
 def _without_quantizers(path: str, layer: Any) -> nn.Module:
-    for kind in _PLAIN:
+    proxies = [part for part in layer.children() if _is_proxy(part)]
+    for kind in _PLAIN if not proxies else ():
         if isinstance(layer, kind):
             names = kind.__init__.__code__.co_varnames[1 : kind.__init__.__code__.co_argcount]
             return kind(**{name: getattr(layer, name) for name in names if hasattr(layer, name)})
@@ -205,8 +212,8 @@ def _quantizer(path: str, proxy: Any, outputs: Outputs) -> nn.Module:
         kinds = sorted({type(output).__name__ for output in found})
         raise UnsupportedNetworkError(
             f"{path}: {', '.join(kinds)} has no evenly spaced levels of one scale (FloatQuant, groupwise "
-            f"quantization). There are two ways out: an integer quantizer such as Uint8ActPerTensorFloat, and "
-            f"training again, or no quantizer here (act_quant=None), if no activation is"
+            f"quantization). There are two ways out: choose an integer quantizer such as "
+            f"Uint8ActPerTensorFloat and train again, or, where no activation is, no quantizer"
         )
     tensor_quant = proxy.fused_activation_quant_proxy.tensor_quant
     rounding = getattr(getattr(tensor_quant, "int_quant", None), "float_to_int_impl", None)
@@ -234,7 +241,7 @@ def _quantizer(path: str, proxy: Any, outputs: Outputs) -> nn.Module:
         raise UnsupportedNetworkError(
             f"{path}: has scales of shape {tuple(step.shape)}; use one per tensor, or one per channel"
         )
-    bits, signed = int(round(float(first.bit_width))), bool(first.signed)
+    bits, signed = round(float(first.bit_width)), bool(first.signed)
     narrow = int(bool(getattr(proxy, "is_narrow_range", False)))
     low = -(2 ** (bits - 1)) + narrow if signed else 0
     high = 2 ** (bits - 1) - 1 if signed else 2**bits - 1 - narrow

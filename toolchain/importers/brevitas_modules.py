@@ -53,7 +53,8 @@ def import_brevitas(
     """Convert a Brevitas network to a layer graph, compared with Brevitas' own execution of it.
 
     Args:
-        module: takes ``pixels / max_value`` of shape ``(B, *input_shape)``, returns logits. It stays as it is.
+        module: takes ``pixels / max_value`` of shape ``(B, *input_shape)``, returns logits. It stays as it
+            is.
         input_shape, max_value, normalization, samples: as ``convert`` takes them.
 
     Raises:
@@ -127,8 +128,8 @@ def _calls_of(module: nn.Module, input_shape: Shape) -> dict[str, list[Any]]:
     except Exception as error:  # a user's own code
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise UnsupportedNetworkError(
-            f"{type(module).__name__} fails on an input of shape {(2, *input_shape)}: {lines[0][:200]}; check "
-            f"input_shape"
+            f"{type(module).__name__} fails on an input of shape {(2, *input_shape)}: {lines[0][:200]}; "
+            f"check input_shape"
         ) from error
     if not calls:
         raise UnsupportedNetworkError(
@@ -186,8 +187,8 @@ def _exported(module: nn.Module, input_shape: Shape) -> ExportedProgram:
             place, lines = place_of_error(error), str(error).strip().splitlines()
             reason = lines[0][:300] if lines else type(error).__name__
     raise UnsupportedNetworkError(
-        f"{place or type(module).__name__}: torch.export cannot follow this forward, with plain tensors in the "
-        f"place of Brevitas' quantized ones: {reason}; leave out what reads their scale or value"
+        f"{place or type(module).__name__}: torch.export cannot follow this forward, with plain tensors in "
+        f"the place of Brevitas' quantized ones: {reason}; leave out what reads their scale or value"
     )
 
 
@@ -219,9 +220,7 @@ class _Judge:
         ]
         try:
             for part in np.array_split(inputs, -(-len(inputs) // _SAMPLES_PER_BATCH)):
-                found: dict[str, list[Any]] = {}
-                with _noting(self._module, lambda p, out: found.setdefault(p, []).append(out)):
-                    result = self._module(torch.from_numpy(np.array(part, np.float32)))
+                result, found = self._executed(part)
                 logits.append(_joined(result).numpy())
                 parts.append(
                     {
@@ -238,6 +237,13 @@ class _Judge:
                 name: np.concatenate([part[name] for part in parts]) for name in self._places
             },
         )
+
+    def _executed(self, inputs: np.ndarray) -> tuple[Any, dict[str, list[Any]]]:
+        """What Brevitas returns, and what its proxies gave, by their path."""
+        found: dict[str, list[Any]] = {}
+        with _noting(self._module, lambda path, output: found.setdefault(path, []).append(output)):
+            result = self._module(torch.from_numpy(np.array(inputs, np.float32)))
+        return result, found
 
 
 def _joined(result: Any) -> Tensor:

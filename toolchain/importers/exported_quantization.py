@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
 from toolchain.datasets import PixelSource
-from toolchain.errors import UnsupportedNetworkError
+from toolchain.errors import ModelFileError, QacDeployError, UnsupportedNetworkError
+from toolchain.files.exported_file import load_program
 from toolchain.importers.exported_program import silenced
 from toolchain.importers.foreign_network import (
     ForeignNetwork,
@@ -21,7 +23,12 @@ from toolchain.importers.foreign_network import (
     RuntimeValues,
     import_network,
 )
-from toolchain.importers.program_modules import batch_size, check_batch, input_of, module_of
+from toolchain.importers.program_modules import (
+    batch_size,
+    check_batch,
+    input_of,
+    module_of,
+)
 from toolchain.importers.program_quantizers import (
     PlacedQuantizer,
     Placement,
@@ -30,9 +37,11 @@ from toolchain.importers.program_quantizers import (
 from toolchain.importers.program_values import ConstantValues, quantize_nodes
 from toolchain.importers.quantization_operations import PACKED, Quantization
 from toolchain.importers.torch_module import Normalization
+from toolchain.method.tracing import reason_of, require_plain_module
 from toolchain.networks.linear_maps import Shape
 
 _SAMPLES_PER_BATCH = 64
+_ELEMENTS_PER_BATCH = 2**25  # of the largest tensor, 128 MiB in float32
 
 
 def import_exported(
@@ -84,12 +93,24 @@ def read_exported(
         ModelFileError: the file is damaged, or holds something that it must not.
         UnsupportedNetworkError: naming the operation or quantizer that has no spiking form, and what to do.
     """
+    path = None
     if isinstance(program, str | Path):
-        from toolchain.files.exported_file import load_program
-
-        program = load_program(Path(program))
-    if not isinstance(program, ExportedProgram):
+        path = Path(program)
+        program = load_program(path)
+    elif not isinstance(program, ExportedProgram):
         program = _exported(program, input_shape)
+    try:
+        return _read(program)
+    except QacDeployError:
+        raise
+    except Exception as error:  # torch, on a program that contradicts itself
+        reason = f"torch cannot follow it ({reason_of(error)})"
+        if path is not None:
+            raise ModelFileError(f"{path}: {reason}; export the network again") from error
+        raise UnsupportedNetworkError(f"the program: {reason}; export it again") from error
+
+
+def _read(program: ExportedProgram) -> ForeignNetwork:
     example = input_of(program).meta["val"]
     known = [int(size) if isinstance(size, int) else None for size in example.shape[1:]]
     shape = None if None in known else tuple(size for size in known if size is not None)
@@ -98,19 +119,20 @@ def read_exported(
     constant = ConstantValues(runnable)
     quantized = quantize_nodes(runnable.graph, constant)
     module = module_of(program)
-    placement = Placement()
-    if quantized:
-        placement = place_quantizers(module)
+    placement = place_quantizers(module) if quantized else Placement()
     check_batch(program, module)
     judge = _Judge(runnable, quantized, placement, batch_size(program))
     return ForeignNetwork(
         module=module.to(torch.float64),
         source=_source(quantized),
-        runtime=f"torch {torch.__version__}",
+        runtime=_RUNTIME,
         execute=judge,
         input_shape=shape,
         notes=tuple(dict.fromkeys(placement.notes)),
     )
+
+
+_RUNTIME = f"torch {torch.__version__}"
 
 
 def _source(quantized: Sequence[tuple[fx.Node, Quantization]]) -> str:
@@ -122,10 +144,7 @@ def _source(quantized: Sequence[tuple[fx.Node, Quantization]]) -> str:
 
 
 def _exported(module: nn.Module, input_shape: Shape | None) -> ExportedProgram:
-    if not isinstance(module, nn.Module):
-        raise UnsupportedNetworkError(
-            f"the network must be an exported program, a .pt2 file or a module, not {type(module).__name__}"
-        )
+    require_plain_module(module)
     for path, part in module.named_modules():
         home = type(part).__module__
         if home.startswith(_PACKED_MODULES):
@@ -183,7 +202,9 @@ class _Judge:
         self._left_out = {quantized[ordinal][0] for ordinal in placement.left_out}
 
     def __call__(self, inputs: np.ndarray) -> RuntimeValues:
-        size = self._size or _SAMPLES_PER_BATCH
+        size = self._size or max(
+            1, min(_SAMPLES_PER_BATCH, _ELEMENTS_PER_BATCH // _largest(self._module.graph))
+        )
         logits, quantized = [], []
         for start in range(0, len(inputs), size):
             part = inputs[start : start + size]
@@ -191,8 +212,14 @@ class _Judge:
             if self._size is not None and len(part) < size:  # the program takes no other batch
                 whole = np.concatenate([part, np.repeat(part[-1:], size - len(part), 0)])
             run = _Execution(self._module, self._noted, self._left_out)
-            with torch.no_grad():
-                result = run.run(torch.from_numpy(np.array(whole, np.float32)))
+            try:
+                with torch.no_grad():
+                    result = run.run(torch.from_numpy(np.array(whole, np.float32)))
+            except Exception as error:  # kernels raise many types
+                raise UnsupportedNetworkError(
+                    f"{_RUNTIME} fails on an input of shape {whole.shape} ({reason_of(error)}); check the "
+                    f"input_shape"
+                ) from error
             leaves = [leaf for leaf in pytree.tree_leaves(result) if isinstance(leaf, Tensor)]
             joined = (
                 leaves[0]
@@ -207,6 +234,18 @@ class _Judge:
                 name: np.concatenate([part[name] for part in quantized]) for name in quantized[0]
             },
         )
+
+
+def _largest(graph: fx.Graph) -> int:
+    """Most elements of a tensor for one sample."""
+    values = [
+        value
+        for node in graph.nodes
+        for value in pytree.tree_leaves(node.meta.get("val"))
+        if isinstance(value, Tensor)
+    ]
+    sizes = [[s for s in value.shape[1:] if isinstance(s, int)] for value in values]
+    return max((prod(size) for size in sizes), default=1) or 1
 
 
 class _Execution(fx.Interpreter):

@@ -99,7 +99,9 @@ def exchange(
     tried = {tuple(current.values())}
     done = 0
     while done < most_measurements:
-        moves = [m for m in _moves(current, errors, weights, budget) if tuple(m.values()) not in tried]
+        moves = [
+            m for m in _moves(current, errors, weights, budget) if tuple(m.values()) not in tried
+        ]
         for candidate in moves:
             if done == most_measurements:
                 return current

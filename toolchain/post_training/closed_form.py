@@ -72,7 +72,9 @@ def shared_weights(graph: LayerGraph) -> tuple[SharedWeight, ...]:
         path = (synapse.source, head)
         into = found.setdefault(synapse.target, [])
         for number, other in enumerate(into):
-            if _entering(graph, other.paths[0]) == _entering(graph, path) and _equal(other.tail, tail):
+            if _entering(graph, other.paths[0]) == _entering(graph, path) and _equal(
+                other.tail, tail
+            ):
                 into[number] = replace(
                     other, paths=(*other.paths, path), synapses=(*other.synapses, at)
                 )
@@ -195,7 +197,10 @@ def _moved(maps: tuple[LinearMap, ...], values: Tensor) -> Tensor:
     """Apply maps without a weight; rows and columns at regular distances are a view."""
     for linear_map in maps:
         regular = _regular_pixels(linear_map) if isinstance(linear_map, Resample) else None
-        values = values[:, :, *regular] if regular else transmit((linear_map,), values)
+        if regular is not None:
+            values = values[:, :, regular[0], regular[1]]
+        else:
+            values = transmit((linear_map,), values)
     return values
 
 
@@ -208,7 +213,11 @@ def _regular_pixels(resample: Resample) -> tuple[slice, slice] | None:
         chosen = matrix.argmax(axis=1)
         steps = np.unique(np.diff(chosen))
         step = int(steps[0]) if len(steps) else 1
-        if len(steps) > 1 or step < 1 or not np.array_equal(matrix, np.eye(matrix.shape[1])[chosen]):
+        if (
+            len(steps) > 1
+            or step < 1
+            or not np.array_equal(matrix, np.eye(matrix.shape[1])[chosen])
+        ):
             return None
         slices.append(slice(int(chosen[0]), int(chosen[-1]) + 1, step))
     return slices[0], slices[1]
@@ -237,7 +246,10 @@ class _Quantized(torch.autograd.Function):
         (gradient,) = gradients
         current, threshold, share, counts = ctx.saved_tensors
         timesteps = ctx.timesteps
-        low, high = (0.5 - share) / timesteps * threshold, (timesteps + 0.5 - share) / timesteps * threshold
+        low, high = (
+            (0.5 - share) / timesteps * threshold,
+            (timesteps + 0.5 - share) / timesteps * threshold,
+        )
         inside = gradient * ((current > low) & (current < high))
         for_share = inside.sum_to_size(share.shape) * (threshold / timesteps)
         for_threshold = (gradient * counts).sum_to_size(threshold.shape) / timesteps
@@ -258,16 +270,14 @@ def quantized(current: Tensor, threshold: Tensor, share: Tensor, timesteps: int)
 
 def spiking(graph: LayerGraph, dtype: torch.dtype) -> Activate:
     """The activations of the spiking network in closed form."""
-    states = {
-        p.name: tuple(
-            torch.from_numpy(np.asarray(v)).to(dtype)
-            for v in (p.threshold, p.initial_potential / p.threshold)
-        )
-        for p in graph.spiking
+    thresholds = {p.name: torch.from_numpy(p.threshold).to(dtype) for p in graph.spiking}
+    shares = {
+        p.name: torch.from_numpy(p.initial_potential / p.threshold).to(dtype) for p in graph.spiking
     }
 
     def activate(population: SpikingPopulation, current: Tensor) -> Tensor:
-        return quantized(current, *states[population.name], population.timesteps)
+        name = population.name
+        return quantized(current, thresholds[name], shares[name], population.timesteps)
 
     return activate
 

@@ -1,8 +1,8 @@
 """Approach the float network's logits and activations by gradient descent, without labels.
 
 The spiking network runs in closed form, so that an epoch costs what an epoch of an ANN costs, whatever T is.
-Rounding is passed straight through, with the gradients of learned step sizes (Esser et al., 2020). Either v(0), v_th
-and biases are trained per channel and the weights stay, or everything is.
+Rounding is passed straight through, with the gradients of learned step sizes (Esser et al., 2020). Either
+v(0), v_th and biases are trained per channel and the weights stay, or everything is.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from toolchain.post_training.closed_form import (
     logits_in_parts,
     quantized,
     run_pass,
-    spiking,
 )
 from toolchain.post_training.logit_errors import LogitError
 
@@ -109,9 +108,7 @@ def distill(
             found = run_pass(graph, student.tensors(), images, student.activate(), keep=keep)
             loss = loss_of_logits(found.logits, wanted.logits).mean()
             if plan.reconstruction:
-                layers = [
-                    _relative_error(found.values[name], wanted.values[name]) for name in keep
-                ]
+                layers = [_relative_error(found.values[name], wanted.values[name]) for name in keep]
                 loss = loss + plan.reconstruction * torch.stack(layers).mean()
             optimizer.zero_grad()
             loss.backward()
@@ -129,7 +126,7 @@ def distill(
 
 
 class _Student(nn.Module):
-    """What is trained of a layer graph, each in units of its own: v_th as a factor, biases as shares of v_th."""
+    """What is trained of a layer graph, each in a unit of its own."""
 
     def __init__(
         self,
@@ -181,9 +178,7 @@ class _Student(nn.Module):
         of_neurons = [*self.factors, *self.shares, *self.shifts]
         groups: list[dict[str, object]] = [{"params": of_neurons, "lr": self.plan.learning_rate}]
         if self.changes:
-            groups.append(
-                {"params": [*self.changes], "lr": self.plan.weight_learning_rate}
-            )
+            groups.append({"params": [*self.changes], "lr": self.plan.weight_learning_rate})
         return groups
 
     def tensors(self) -> GraphTensors:
@@ -244,7 +239,9 @@ class _Student(nn.Module):
                 with_weight(m, weight.double().numpy())  # type: ignore[type-var]
                 if weight is not None and (shared, at) in self.change_of
                 else m
-                for at, (m, weight) in enumerate(zip(shared.tail, self._weights(shared), strict=True))
+                for at, (m, weight) in enumerate(
+                    zip(shared.tail, self._weights(shared), strict=True)
+                )
             )
             for at, (_, head) in zip(shared.synapses, shared.paths, strict=True):
                 synapses[at] = replace(synapses[at], maps=(*head, *tail))

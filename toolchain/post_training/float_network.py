@@ -75,7 +75,8 @@ def read_float_network(
     pixels = np.concatenate([own, probe_pixels(input_shape, max_value)])
     values = torch.from_numpy(pixels).to(torch.float64) / max_value
     inputs = as_network_input(values, normalization)
-    source, judge, notes = "PyTorch module", "PyTorch", ()
+    source, judge = "PyTorch module", "PyTorch"
+    notes: tuple[str, ...] = ()
     module: nn.Module | ExportedProgram
     match network:
         case ForeignNetwork():
@@ -112,7 +113,10 @@ def read_float_network(
         source=source,
         judge=judge,
         num_compared=len(pixels),
-        notes=(*notes, *(str(w.message) for w in caught if "rounding boundary" not in str(w.message))),
+        notes=(
+            *notes,
+            *(str(w.message) for w in caught if "rounding boundary" not in str(w.message)),
+        ),
     )
 
 

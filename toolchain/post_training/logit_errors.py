@@ -45,4 +45,6 @@ def divergence(logits: Tensor, expected: Tensor) -> Tensor:
 def squared_error(logits: Tensor, expected: Tensor) -> Tensor:
     """Squared difference as a share of the expected logits' squared distance from their mean."""
     spread = (expected - expected.mean(dim=0)).square().sum(dim=1).mean()
-    return (logits - expected).square().sum(dim=1) / spread.clamp(min=torch.finfo(spread.dtype).tiny)
+    return (logits - expected).square().sum(dim=1) / spread.clamp(
+        min=torch.finfo(spread.dtype).tiny
+    )
