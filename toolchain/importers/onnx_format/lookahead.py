@@ -99,7 +99,8 @@ class Lookahead:
         if node.inputs[0] == read and (is_quantize(node) or is_qonnx(node)):
             try:
                 codes = codes_of(call)
-                return codes.low <= codes.zero() and (codes.is_uniform or high == inf)
+                zero, most = codes.zero(), codes.scale.max() * (codes.high - codes.zero())
+                return codes.low <= zero and (codes.is_uniform or high >= most)
             except QacDeployError:
                 return False  # said with the name of that quantizer, when it is read
         moves = node.operation in (*MOVEMENTS, "Concat") or bounds_of_clip(call) is not None
