@@ -162,6 +162,22 @@ def test_sample_inputs_are_not_read(saved, tmp_path):
     assert not mark.exists()
 
 
+def test_names_from_a_file_are_shown_as_plain_text(saved, tmp_path):
+    def change(document):
+        node = node_of(document, "aten.add")
+        node["target"] = "torch.ops.aten.sigmoid.default"
+        node["inputs"] = node["inputs"][:1]
+        node["inputs"][0]["name"] = "self"
+        node["metadata"]["nn_module_stack"] = "key,\x1b\u202ename,torch.nn.Sigmoid"
+        node["metadata"]["stack_trace"] = f'File "{"x" * 5000}.py", line 1, in forward\n    x'
+
+    path = written(tmp_path / "network.pt2", changed(saved, DOCUMENT, change))
+    with pytest.raises(QacDeployError, match=r"^\?\?name: ") as caught:
+        import_exported(path)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 500
+
+
 def set_target(target):
     return lambda document: node_of(document, "aten.add").update(target=target)
 
