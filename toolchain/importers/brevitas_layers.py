@@ -60,9 +60,7 @@ def plain_layer(path: str, layer: Any, outputs: Outputs) -> nn.Module:
     elif hasattr(layer, "act_quant"):
         return _activation(path, layer, before, outputs)
     elif type(layer).__name__ == "QuantEltwiseAdd":
-        return BrevitasJoin(before, after, of_list=False)
-    elif type(layer).__name__ == "QuantCat":
-        return BrevitasJoin(before, after, of_list=True)
+        return BrevitasSum(before, after)
     else:
         core = _without_quantizers(path, layer)
     if isinstance(before, nn.Identity) and isinstance(after, nn.Identity):
@@ -114,17 +112,14 @@ class BrevitasLayer(nn.Module):
         return self.output_quant(self.layer(self.input_quant(x)))
 
 
-class BrevitasJoin(nn.Module):
-    """QuantEltwiseAdd and QuantCat."""
+class BrevitasSum(nn.Module):
+    """QuantEltwiseAdd."""
 
-    def __init__(self, before: nn.Module, after: nn.Module, *, of_list: bool) -> None:
+    def __init__(self, before: nn.Module, after: nn.Module) -> None:
         super().__init__()
-        self.input_quant, self.output_quant, self.of_list = before, after, of_list
+        self.input_quant, self.output_quant = before, after
 
-    def forward(self, first: Any, second: Any = 1, *, dim: int = 1) -> Tensor:
-        if self.of_list:
-            axis = second if isinstance(second, int) else dim
-            return self.output_quant(torch.cat([self.input_quant(x) for x in first], axis))
+    def forward(self, first: Tensor, second: Tensor) -> Tensor:
         return self.output_quant(self.input_quant(first) + self.input_quant(second))
 
 
@@ -203,7 +198,7 @@ def _without_quantizers(path: str, layer: Any) -> nn.Module:
             return kind(**{name: getattr(layer, name) for name in names if hasattr(layer, name)})
     raise UnsupportedNetworkError(
         f"{path}: {type(layer).__name__} of Brevitas is not read; use QuantConv, QuantLinear, QuantReLU, "
-        f"QuantIdentity, QuantEltwiseAdd, QuantCat, and PyTorch's own pooling and batch norm"
+        f"QuantIdentity, QuantEltwiseAdd, torch.cat, and PyTorch's own pooling and batch norm"
     )
 
 
