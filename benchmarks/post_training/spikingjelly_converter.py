@@ -7,7 +7,8 @@ for t timesteps. Its own delayed readout is left out: it needs more steps than i
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,24 +16,27 @@ from torch import Tensor, nn
 
 CALIBRATION_BATCH = 128
 TEST_BATCH = 250
+BALANCING_PASSES = 16  # over the calibration images: each batch moves the thresholds by a little
 
 
 def modes(batches: Sequence[Tensor]) -> dict[str, Callable[[], object]]:
     """Recipes for its FXConverter by name; each needs calibration images."""
-    from spikingjelly.activation_based import ann2snn
+    from spikingjelly.activation_based import ann2snn, neuron
 
-    def rate(mode: str, **settings: bool) -> Callable[[], object]:
+    def rate(mode: str, **settings: Any) -> Callable[[], object]:
         return lambda: ann2snn.RateCodingRecipe(dataloader=batches, mode=mode, **settings)
 
+    half = {"neuron_factory": lambda scale: neuron.HalfThresholdIFNode()}
     per_channel = {"channel_wise": True, "pre_spike_maxpool": True, "half_threshold": True}
     return {
         "max": rate("Max"),
         "99.9%": rate("99.9%"),
         "99%": rate("99%"),
+        "99%, v(0) = 1/2": rate("99%", **half),
         "99.9% per channel, v(0) = 1/2": rate("99.9%", **per_channel),
         "99% per channel, v(0) = 1/2": rate("99%", **per_channel),
         "local threshold balancing": lambda: ann2snn.LocalThresholdBalancingRecipe(
-            dataloader=batches
+            dataloader=[*batches] * BALANCING_PASSES
         ),
     }
 
@@ -44,16 +48,20 @@ def accuracies(
     labels: np.ndarray,
     timesteps: Sequence[int],
     say: Callable[[str], None],
+    only: Collection[str] = (),
 ) -> dict[str, dict[int, float]]:
     """Accuracy of each mode after each number of timesteps.
 
     Args:
         calibration, images: inputs of the network, float32.
+        only: modes to measure; all if empty.
     """
     from spikingjelly.activation_based import ann2snn, functional
 
     found: dict[str, dict[int, float]] = {}
     for name, recipe in modes(calibration.split(CALIBRATION_BATCH)).items():
+        if only and name not in only:
+            continue
         torch.manual_seed(0)
         network = ann2snn.FXConverter(recipe=recipe(), device="cpu").convert(copy.deepcopy(module))
         right = dict.fromkeys(timesteps, 0)

@@ -134,7 +134,7 @@ def test_quantize_static_of_onnxruntime(tmp_path, activation, per_channel, symme
     path = quantized_cnn(tmp_path, activation, per_channel=per_channel, symmetric=symmetric)
     imported = import_onnx(path)
     assert {p.timesteps for p in imported.graph.spiking} == {levels}
-    assert any(note.endswith("with values below 0; it was left out") for note in imported.notes)
+    assert any(note.endswith("quantizes the logits; it was left out") for note in imported.notes)
 
 
 def test_quantize_static_of_a_branch_without_a_relu_is_refused(tmp_path):

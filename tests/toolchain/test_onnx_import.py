@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import onnxruntime
 import pytest
@@ -131,6 +133,17 @@ def test_a_clip_in_front_of_a_quantizer_bounds_its_levels(tmp_path, relu6):
     imported = import_onnx(path)
     assert timesteps(imported) == {"node_q": 6}
     require_equal_logits(path, imported)
+
+
+@pytest.mark.parametrize(("bound", "levels"), [(0.25, 2), (0.35, 4), (0.449, 4), (1e30, 255)])
+def test_a_bound_between_two_counts_is_rounded_as_the_runtime_rounds_it(tmp_path, bound, levels):
+    network = Builder()
+    network.node("Mul", network.constant(20.0, np.float32))
+    network.conv(1, 4)
+    network.node("Clip", network.constant(0, np.float32), network.constant(bound, np.float32))
+    network.qcdq(0.1, name="q")
+    network.head(144)
+    assert timesteps(import_onnx(network.save(tmp_path))) == {"node_q": levels}
 
 
 def test_each_channel_may_have_its_own_scale(tmp_path):
@@ -300,8 +313,30 @@ def test_a_quantizer_of_signed_logits_is_left_out(tmp_path):
     network.qcdq(0.05, dtype=np.int8, name="last")
     imported = import_onnx(network.save(tmp_path))
     assert timesteps(imported) == {"node_q": 7}
-    assert imported.notes == (
-        "node_last: quantizes the logits, with values below 0; it was left out",
+    assert imported.notes == ("node_last: quantizes the logits; it was left out",)
+
+
+@pytest.mark.parametrize("signed", [True, False])
+def test_quantizers_around_a_final_softmax_are_left_out(tmp_path, signed):
+    """As ONNX Runtime's quantize_static writes them for a network that ends in one."""
+    network = Builder()
+    network.conv(1, 4)
+    network.qcdq(0.1, 7, name="q")
+    network.head(144)
+    if signed:
+        network.qcdq(0.05, dtype=np.int8, name="logits_q")
+    network.node("Softmax", axis=1)
+    network.qcdq(1 / 256, name="shares_q")
+    path = network.save(tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        imported = import_onnx(path)
+    assert timesteps(imported) == {"node_q": 7}
+    (note,) = imported.notes
+    assert note == (
+        "node_logits_q: quantizes the logits; it was left out, with the softmax behind it"
+        if signed
+        else "node_shares_q: quantizes the logits; it was left out"
     )
 
 

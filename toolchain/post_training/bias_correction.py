@@ -21,7 +21,7 @@ from toolchain.networks.layer_graph import (
     SpikingPopulation,
 )
 from toolchain.networks.layer_graph.maximum import is_maximum
-from toolchain.post_training.closed_form import Activate, GraphTensors, incoming_current, run_pass
+from toolchain.post_training.closed_form import Activate, GraphTensors, run_pass
 
 
 @dataclass(frozen=True, eq=False)

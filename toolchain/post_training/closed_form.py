@@ -197,7 +197,10 @@ def _moved(maps: tuple[LinearMap, ...], values: Tensor) -> Tensor:
     """Apply maps without a weight; rows and columns at regular distances are a view."""
     for linear_map in maps:
         regular = _regular_pixels(linear_map) if isinstance(linear_map, Resample) else None
-        values = values[:, :, *regular] if regular else transmit((linear_map,), values)
+        if regular is not None:
+            values = values[:, :, regular[0], regular[1]]
+        else:
+            values = transmit((linear_map,), values)
     return values
 
 
@@ -267,16 +270,14 @@ def quantized(current: Tensor, threshold: Tensor, share: Tensor, timesteps: int)
 
 def spiking(graph: LayerGraph, dtype: torch.dtype) -> Activate:
     """The activations of the spiking network in closed form."""
-    states = {
-        p.name: tuple(
-            torch.from_numpy(np.asarray(v)).to(dtype)
-            for v in (p.threshold, p.initial_potential / p.threshold)
-        )
-        for p in graph.spiking
+    thresholds = {p.name: torch.from_numpy(p.threshold).to(dtype) for p in graph.spiking}
+    shares = {
+        p.name: torch.from_numpy(p.initial_potential / p.threshold).to(dtype) for p in graph.spiking
     }
 
     def activate(population: SpikingPopulation, current: Tensor) -> Tensor:
-        return quantized(current, *states[population.name], population.timesteps)
+        name = population.name
+        return quantized(current, thresholds[name], shares[name], population.timesteps)
 
     return activate
 

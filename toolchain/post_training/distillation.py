@@ -1,8 +1,8 @@
 """Approach the float network's logits and activations by gradient descent, without labels.
 
 The spiking network runs in closed form, so that an epoch costs what an epoch of an ANN costs, whatever T is.
-Rounding is passed straight through, with the gradients of learned step sizes (Esser et al., 2020). Either v(0), v_th
-and biases are trained per channel and the weights stay, or everything is.
+Rounding is passed straight through, with the gradients of learned step sizes (Esser et al., 2020). Either
+v(0), v_th and biases are trained per channel and the weights stay, or everything is.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from toolchain.post_training.closed_form import (
     logits_in_parts,
     quantized,
     run_pass,
-    spiking,
 )
 from toolchain.post_training.logit_errors import LogitError
 
@@ -127,7 +126,7 @@ def distill(
 
 
 class _Student(nn.Module):
-    """What is trained of a layer graph, each in units of its own: v_th as a factor, biases as shares of v_th."""
+    """What is trained of a layer graph, each in a unit of its own."""
 
     def __init__(
         self,

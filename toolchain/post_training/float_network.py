@@ -75,7 +75,8 @@ def read_float_network(
     pixels = np.concatenate([own, probe_pixels(input_shape, max_value)])
     values = torch.from_numpy(pixels).to(torch.float64) / max_value
     inputs = as_network_input(values, normalization)
-    source, judge, notes = "PyTorch module", "PyTorch", ()
+    source, judge = "PyTorch module", "PyTorch"
+    notes: tuple[str, ...] = ()
     module: nn.Module | ExportedProgram
     match network:
         case ForeignNetwork():

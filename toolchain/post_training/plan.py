@@ -40,9 +40,9 @@ class Step:
     Attributes:
         name: such as ``mixed T``.
         what: what was done, in one line.
-        logit_error: mean Jensen-Shannon divergence of the class probabilities from those of the float network,
-            in bits, from 0 to 1. For networks without classes, the squared error of the logits as a share of
-            their variance.
+        logit_error: mean Jensen-Shannon divergence of the class probabilities from those of the float
+            network, in bits, from 0 to 1. For networks without classes, the squared error of the logits as a
+            share of their variance.
         agreement: share of images whose class is that of the float network; None without classes.
         accuracy: share of images with the right class; None without such labels.
         mean_timesteps: mean T over the activations; None for the float network.

@@ -19,7 +19,6 @@ from toolchain.post_training.closed_form import (
 )
 from toolchain.post_training.logit_errors import LogitError
 
-
 Candidate = tuple[int, np.ndarray]
 """T and clipping level of a group, shape ``(channels, 1, 1)`` or ``(1, 1, 1)``."""
 

@@ -44,8 +44,8 @@ def compare_with_stepped(graph: LayerGraph, pixels: np.ndarray) -> int:
         tied = ((position - position.round()).abs() <= slack) & ((counts - simulated).abs() == 1)
         if (different & ~tied).any():
             raise UnsupportedNetworkError(
-                f"{population.name}: {int((different & ~tied).sum()):,} spike counts of the simulation differ "
-                f"from the closed form"
+                f"{population.name}: {int((different & ~tied).sum()):,} spike counts of the simulation "
+                f"differ from the closed form"
             )
         num_ties += int(different.sum())
         return simulated * (threshold / population.timesteps)

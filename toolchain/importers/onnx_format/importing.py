@@ -56,17 +56,6 @@ def read_onnx(
     )
 
 
-def sample_shape(path: Path | str) -> tuple[int, ...] | None:
-    """Shape of the input of an ONNX file, without the batch; None if it leaves sizes open.
-
-    Raises:
-        ModelFileError, UnsupportedNetworkError: as ``read_onnx``.
-    """
-    sizes = load_model(path).input.sizes[1:]
-    known = tuple(size for size in sizes if size is not None)
-    return known if known and len(known) == len(sizes) else None
-
-
 def import_onnx(
     path: Path | str,
     input_shape: Shape | None = None,

@@ -7,7 +7,7 @@ open until something reads its integers other than by a clip.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import floor, inf
+from math import inf
 
 import numpy as np
 import torch
@@ -80,9 +80,10 @@ def levels_of(codes: Codes, facts: Facts) -> int:
             f"the smallest integer"
         )
     if facts.high < inf and codes.is_uniform:
-        position = facts.high / scale
-        limit = floor(position) if codes.rounding in ("FLOOR", "DOWN") else round(position)
-        high = min(high, limit)
+        # the count of the largest value, found as runtimes find it, also between two counts
+        position = np.float32(facts.high) / np.float32(scale)
+        whole = np.floor if codes.rounding in ("FLOOR", "DOWN") else np.round
+        high = min(high, int(whole(min(position, np.float32(high)))))
     if codes.rounding in ("CEIL", "UP"):
         raise UnsupportedNetworkError(
             f"it rounds with {codes.rounding}; soft-reset neurons round to the nearest integer or down: use "
