@@ -94,6 +94,11 @@ def residual():
     return calibrated(PlainResidual(4))
 
 
+@pytest.fixture(scope="module")
+def read(residual):
+    return read_brevitas(residual, SHAPE)
+
+
 @pytest.mark.parametrize("bits", [2, 3, 4, 8])
 def test_a_residual_network_has_the_counts_of_brevitas(bits):
     torch.manual_seed(bits)
@@ -121,9 +126,8 @@ def test_the_users_network_stays_as_it_is(residual):
 
 
 @pytest.mark.parametrize("planted", ["threshold", "weight", "logits"])
-def test_a_planted_difference_is_reported(residual, planted):
-    network = read_brevitas(residual, SHAPE)
-    module = copy.deepcopy(network.module)
+def test_a_planted_difference_is_reported(read, planted):
+    module = copy.deepcopy(read.module)
     if planted == "threshold":
         module.get_submodule("relu1").alpha.data *= 1.02
         message = r"^relu1: Brevitas .* gives"
@@ -134,7 +138,7 @@ def test_a_planted_difference_is_reported(residual, planted):
         module.get_parameter("classes.bias").data += 0.01
         message = "^the logits differ from those of Brevitas"
     with pytest.raises(UnsupportedNetworkError, match=message):
-        compare_with_runtime(replace(network, module=module), INPUTS[:20])
+        compare_with_runtime(replace(read, module=module), INPUTS[:20])
 
 
 class Shared(nn.Module):

@@ -324,15 +324,16 @@ def refusal_of(path):
     return None
 
 
-@pytest.mark.parametrize("seed", range(24))
-def test_a_mutated_file_is_read_or_refused(saved, tmp_path, seed):
+@pytest.mark.parametrize("seed", range(12))
+def test_a_mutated_file_is_read_or_refused(saved, tmp_path, seed, capfd):
     assert_read_or_refused(written(tmp_path / "x.pt2", mutated(saved, random.Random(seed))))
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.slow
 def test_many_mutated_files_are_read_or_refused(saved, tmp_path):
     read = 0
-    for seed in range(24, 500):
+    for seed in range(12, 500):
         members = mutated(saved, random.Random(seed))
         path = written(tmp_path / "x.pt2", members)
         if seed % 5 == 0:  # damage of the archive itself
