@@ -162,6 +162,22 @@ def test_sample_inputs_are_not_read(saved, tmp_path):
     assert not mark.exists()
 
 
+def test_names_from_a_file_are_shown_as_plain_text(saved, tmp_path):
+    def change(document):
+        node = node_of(document, "aten.add")
+        node["target"] = "torch.ops.aten.sigmoid.default"
+        node["inputs"] = node["inputs"][:1]
+        node["inputs"][0]["name"] = "self"
+        node["metadata"]["nn_module_stack"] = "key,\x1b\u202ename,torch.nn.Sigmoid"
+        node["metadata"]["stack_trace"] = f'File "{"x" * 5000}.py", line 1, in forward\n    x'
+
+    path = written(tmp_path / "network.pt2", changed(saved, DOCUMENT, change))
+    with pytest.raises(QacDeployError, match=r"^\?\?name: ") as caught:
+        import_exported(path)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 500
+
+
 def set_target(target):
     return lambda document: node_of(document, "aten.add").update(target=target)
 
@@ -308,15 +324,16 @@ def refusal_of(path):
     return None
 
 
-@pytest.mark.parametrize("seed", range(24))
-def test_a_mutated_file_is_read_or_refused(saved, tmp_path, seed):
+@pytest.mark.parametrize("seed", range(12))
+def test_a_mutated_file_is_read_or_refused(saved, tmp_path, seed, capfd):
     assert_read_or_refused(written(tmp_path / "x.pt2", mutated(saved, random.Random(seed))))
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.slow
 def test_many_mutated_files_are_read_or_refused(saved, tmp_path):
     read = 0
-    for seed in range(24, 500):
+    for seed in range(12, 500):
         members = mutated(saved, random.Random(seed))
         path = written(tmp_path / "x.pt2", members)
         if seed % 5 == 0:  # damage of the archive itself
