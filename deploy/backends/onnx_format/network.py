@@ -73,9 +73,7 @@ def to_qonnx(network: IntegerNetwork) -> OnnxExport:
     bits = network.input.max_value.bit_length()
     pixels = onnx.StringStringEntryProto(key="finn_datatype", value=f"UINT{bits}")
     export.model.graph.quantization_annotation.append(
-        onnx.TensorAnnotation(
-            tensor_name=network.input.name, quant_parameter_tensor_names=[pixels]
-        )
+        onnx.TensorAnnotation(tensor_name=network.input.name, quant_parameter_tensor_names=[pixels])
     )
     return export
 
