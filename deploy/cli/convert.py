@@ -13,6 +13,7 @@ from deploy.cli.console import JsonOption, bold, console, print_json, print_next
 
 if TYPE_CHECKING:
     from deploy.convert.convert_file import ConversionReport
+    from toolchain.post_training import PostTrained
 
 _QCFS, _NIR, _PLAIN = "QCFS checkpoints", "NIR graphs", "Plain ReLU networks"
 
@@ -174,6 +175,10 @@ def _record(report: ConversionReport) -> dict[str, object]:
         "populations": len(graph.populations),
         "timesteps": {p.name: p.timesteps for p in graph.spiking},
         "agreement": None if conversion.agreement is None else asdict(conversion.agreement),
+        "steps": [asdict(s) for s in measured.steps]
+        if (measured := conversion.post_training)
+        else [],
+        "test": asdict(measured.test) if measured and measured.test else None,
         "notes": list(conversion.notes),
         "accuracy": None if report.accuracy is None else asdict(report.accuracy),
         "data_note": report.data_note,
@@ -181,28 +186,57 @@ def _record(report: ConversionReport) -> dict[str, object]:
     }
 
 
+def _print_steps(result: PostTrained) -> None:
+    """A table of what each step gained, on held-out training images."""
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    table.add_column("step", overflow="fold")
+    for heading in ("mean T", "error", "same class", "accuracy"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for step in result.steps:
+        undone = "" if step.kept else " (undone)"
+        table.add_row(
+            f"{bold(step.name)}{undone}: {escape(step.what)}",
+            "" if step.mean_timesteps is None else f"{step.mean_timesteps:.2f}",
+            f"{step.logit_error:.4f}",
+            "" if step.agreement is None else f"{step.agreement:.1%}",
+            "" if step.accuracy is None else f"{step.accuracy:.1%}",
+        )
+    console.print(table)
+
+
 def _print(file: Path, report: ConversionReport) -> None:
     conversion, spiking = report.conversion, report.conversion.graph.spiking
-    levels = sorted({p.timesteps for p in spiking})
-    steps = f"T = {levels[0]}" if len(levels) == 1 else f"T = {levels[0]} to {levels[-1]}"
-    mean = sum(p.timesteps for p in spiking) / len(spiking)
-    if len(levels) > 1:
-        steps += f", {mean:.2f} on average"
+    activations = [p.timesteps for p in spiking if p.role == "activation"]
+    least, most = min(activations), max(activations)
+    mean = sum(activations) / len(activations)
+    steps = f"T = {least}" if least == most else f"T = {least} to {most}, {mean:.2f} on average"
+    maxima = len(spiking) - len(activations)
+    more = f", and {maxima} of exact max pooling" if maxima else ""
     console.print(
         f"{bold(report.model)}  {escape(conversion.source)}, from {escape(str(file))}: "
-        f"{len(spiking)} spiking populations, {steps}"
+        f"{len(activations)} spiking populations, {steps}{more}"
     )
     if (agreement := conversion.agreement) is not None:
         ties = ""
         if agreement.num_ties:
-            ties = f"; {agreement.num_ties:,} more lie on a rounding boundary and differ by one"
+            ties = f"; {agreement.num_ties:,} more lie on a boundary, and differ by one"
         console.print(
             f"  compared with {escape(conversion.runtime)} on {agreement.num_samples} samples: "
-            f"{agreement.num_counts - agreement.num_ties:,} spike counts and all logits equal{ties}"
+            f"{agreement.num_counts - agreement.num_ties:,} {conversion.compared} and all logits equal{ties}"
         )
+    if conversion.post_training is not None:
+        _print_steps(conversion.post_training)
     for note in conversion.notes:
         console.print(f"  {escape(note)}")
-    if report.accuracy is not None:
+    if (measured := conversion.post_training) is not None and measured.test is not None:
+        test = measured.test
+        console.print(
+            f"  on {test.samples:,} test images: float network {test.float_network:.2%}, converted "
+            f"{test.converted:.2%}; same class on {test.agreement:.2%}"
+        )
+    elif report.accuracy is not None:
         console.print(
             f"  accuracy {report.accuracy.accuracy:.2%} on the first {report.accuracy.samples:,} test images"
         )

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import torch
 from typing_extensions import assert_never
 
 from deploy.convert.options import DEFAULT_MAX_VALUE, ConvertOptions, normalization_of
@@ -16,7 +17,7 @@ from deploy.convert.recognise import Format, recognise
 from deploy.design.accuracy import measure_accuracy
 from deploy.design.fidelity import MEASURED_SAMPLES, affordable_samples, check_fits
 from toolchain.datasets import DATASETS, Dataset, data_record, load_dataset
-from toolchain.errors import DataError, OptionError, UnsupportedNetworkError
+from toolchain.errors import DataError, OptionError
 from toolchain.files.checkpoint import Checkpoint, save_checkpoint
 from toolchain.importers.foreign_network import ForeignNetwork, RuntimeAgreement, import_network
 from toolchain.importers.input_layout import for_images, image_shape_of
@@ -24,6 +25,9 @@ from toolchain.importers.torch_module import Normalization, convert
 from toolchain.method.float_snn import run_float_snn
 from toolchain.networks.layer_graph import LayerGraph, has_classes
 from toolchain.networks.linear_maps import Shape
+
+if TYPE_CHECKING:
+    from toolchain.post_training import PostTrained
 
 QCFS_LEVELS, QCFS_CLASSES, QCFS_IMAGE, QCFS_NORMALIZATION = 8, 10, 32, "cifar-10"
 """What the public QCFS code trains with, where the user does not say otherwise."""
@@ -38,6 +42,8 @@ class Conversion:
         runtime: what the graph was compared with.
         agreement: counts that were compared, and those that differ by rounding; None where ``convert`` alone
             compares.
+        compared: what was counted: spike counts, or single spikes of a network that runs step by step.
+        post_training: the steps that made it of a plain ReLU network; None for others.
         notes: what was left out, assumed or decided.
         record: what the model file keeps beside the data set.
     """
@@ -46,6 +52,8 @@ class Conversion:
     source: str
     runtime: str
     agreement: RuntimeAgreement | None = None
+    compared: str = "spike counts"
+    post_training: PostTrained | None = None
     notes: tuple[str, ...] = ()
     record: dict[str, Any] = field(default_factory=dict)
 
@@ -76,9 +84,9 @@ class ConversionReport:
 
 @dataclass(frozen=True, kw_only=True)
 class _Images:
-    """What the network is given, and how."""
+    """What the network is given, and how; the shape may be known from its file alone."""
 
-    shape: Shape
+    shape: Shape | None
     max_value: int
     normalization: Normalization | None
     dataset: Dataset | None
@@ -119,7 +127,7 @@ def convert_file(
         check_fits(conversion.graph, dataset)
         training |= data_record(dataset, out)
         on_stage("measure the accuracy")
-        accuracy = _accuracy(conversion.graph, dataset)
+        accuracy = _accuracy(conversion, dataset)
     save_checkpoint(out, Checkpoint(conversion.graph, training))
     return ConversionReport(
         model=str(out),
@@ -137,19 +145,21 @@ def _converted(
     dataset: Dataset | None,
     on_stage: Callable[[str], None],
 ) -> Conversion:
+    images = _given_images(options, dataset)
     match file_format:
         case Format.STATE_DICT:
             return _of_state_dict(path, options, dataset)
         case Format.NIR:
-            return _of_nir(path, options, dataset)
+            return _of_nir(path, options, images)
         case Format.ONNX:
             from toolchain.importers.onnx_format import read_onnx
 
-            return _of_foreign(path, read_onnx(path), options, dataset, on_stage)
+            network = read_onnx(path, images.shape, images.max_value, images.normalization)
+            return _of_foreign(path, network, options, images, on_stage)
         case Format.EXPORTED:
             from toolchain.importers.exported_quantization import read_exported
 
-            return _of_foreign(path, read_exported(path), options, dataset, on_stage)
+            return _of_foreign(path, read_exported(path), options, images, on_stage)
         case _:
             assert_never(file_format)
 
@@ -194,12 +204,19 @@ def _of_foreign(
     path: Path,
     network: ForeignNetwork,
     options: ConvertOptions,
-    dataset: Dataset | None,
+    images: _Images,
     on_stage: Callable[[str], None],
 ) -> Conversion:
     """A network with quantizers as it is, a plain one by post-training conversion."""
-    images = _images(path, network.input_shape, options, dataset)
-    network = for_images(network, images.shape)
+    image = images.shape
+    if image is None and network.input_shape is not None:
+        image = image_shape_of(network.input_shape)
+    if image is None:
+        raise OptionError(
+            f"{path}: does not say the shape of an image; add --data, or for example --input-shape 3x32x32"
+        )
+    network = for_images(network, image)
+    normalization = _for_channels(images.normalization, image[0])
     if not network.is_quantized:
         return _of_plain(path, network, options, images, on_stage)
     if options.mean_timesteps is not None:
@@ -210,9 +227,9 @@ def _of_foreign(
     on_stage(f"compare the network with {network.runtime}")
     imported = import_network(
         network,
-        images.shape,
+        image,
         images.max_value,
-        images.normalization,
+        normalization,
         samples=None if images.dataset is None else images.dataset.train_pixels,
     )
     return Conversion(
@@ -234,38 +251,56 @@ def _of_plain(
 ) -> Conversion:
     if options.mean_timesteps is None or images.dataset is None:
         raise OptionError(
-            f"{path}: {network.source}, has no quantizers. Post-training conversion chooses them from "
+            f"{path}: has no quantizers, and post-training conversion chooses them from "
             f"images: add --data and a budget of timesteps, such as --mean-timesteps 4"
         )
-    raise UnsupportedNetworkError("post-training conversion")
+    from toolchain.post_training import PostTrainingPlan, convert_post_training
+
+    plan = PostTrainingPlan(mean_timesteps=options.mean_timesteps)
+    if options.samples is not None:
+        plan = replace(plan, samples=options.samples)
+    if options.finetune is not None:
+        plan = replace(plan, finetune_epochs=options.finetune)
+    result = convert_post_training(
+        network,
+        images.dataset,
+        plan,
+        images.normalization,
+        on_progress=lambda name, done, total: on_stage(f"{name}: {done:,} of {total:,}"),
+    )
+    return Conversion(
+        graph=result.graph,
+        source=result.source,
+        runtime=result.judge,
+        post_training=result,
+        notes=result.notes,
+        record={
+            "post_training": asdict(plan),
+            "float_accuracy": None if result.test is None else result.test.float_network,
+        },
+    )
 
 
-def _of_nir(path: Path, options: ConvertOptions, dataset: Dataset | None) -> Conversion:
+def _of_nir(path: Path, options: ConvertOptions, images: _Images) -> Conversion:
     """A spiking network, which runs step by step as its own tool runs it."""
     from toolchain.importers.nir_format import import_nir
 
-    shape, max_value = options.input_shape, options.max_value or DEFAULT_MAX_VALUE
-    if dataset is not None:
-        images = _images(path, None, options, dataset)
-        shape, max_value = images.shape, images.max_value
-    normalization = normalization_of(options.normalize, max_value)
-    if normalization is not None and shape is not None:
-        normalization = _for_channels(normalization, shape[0])
     imported = import_nir(
         path,
         reset=options.reset or "soft",
         timesteps=options.timesteps,
         dt=options.dt,
-        input_shape=shape,
-        max_value=max_value,
-        normalization=normalization,
-        samples=None if dataset is None else dataset.train_pixels,
+        input_shape=images.shape,
+        max_value=images.max_value,
+        normalization=images.normalization,
+        samples=None if images.dataset is None else images.dataset.train_pixels,
     )
     return Conversion(
         graph=imported.graph,
         source=imported.source,
         runtime=imported.runtime,
         agreement=imported.agreement,
+        compared="spikes",
         notes=imported.notes,
         record={
             "reset": "soft",
@@ -275,43 +310,24 @@ def _of_nir(path: Path, options: ConvertOptions, dataset: Dataset | None) -> Con
     )
 
 
-def _images(
-    path: Path,
-    shape: tuple[int, ...] | None,
-    options: ConvertOptions,
-    dataset: Dataset | None,
-) -> _Images:
-    """The images that a network takes: those of the data set, as the user says, or as the file says."""
+def _given_images(options: ConvertOptions, dataset: Dataset | None) -> _Images:
+    """The images that a network takes, as far as the data set or the user says it."""
+    image, max_value = options.input_shape, options.max_value
     if dataset is not None:
-        if options.input_shape not in (None, dataset.input_shape):
-            raise OptionError(
-                f"--input-shape is {options.input_shape}, but images of {dataset.name} have shape "
-                f"{dataset.input_shape}; leave it out"
-            )
-        if options.max_value not in (None, dataset.max_value):
-            raise OptionError(
-                f"--max-value is {options.max_value}, but pixels of {dataset.name} are 0.."
-                f"{dataset.max_value}; leave it out"
-            )
+        for option, given, found in (
+            ("--input-shape", image, dataset.input_shape),
+            ("--max-value", max_value, dataset.max_value),
+        ):
+            if given not in (None, found):
+                raise OptionError(
+                    f"{option} is {given}, but that of data set {dataset.name} is {found}; leave it out"
+                )
         image, max_value = dataset.input_shape, dataset.max_value
-    else:
-        max_value = options.max_value or DEFAULT_MAX_VALUE
-        if options.input_shape is not None:
-            image = options.input_shape
-        elif shape is not None:
-            image = image_shape_of(shape)
-        else:
-            raise OptionError(
-                f"{path}: does not say the shape of an image; add --data, or for example "
-                f"--input-shape 3x32x32"
-            )
+    max_value = max_value or DEFAULT_MAX_VALUE
     normalization = normalization_of(options.normalize, max_value)
-    return _Images(
-        shape=image,
-        max_value=max_value,
-        normalization=_for_channels(normalization, image[0]),
-        dataset=dataset,
-    )
+    if image is not None:
+        normalization = _for_channels(normalization, image[0])
+    return _Images(shape=image, max_value=max_value, normalization=normalization, dataset=dataset)
 
 
 def _for_channels(normalization: Normalization | None, channels: int) -> Normalization | None:
@@ -326,12 +342,15 @@ def _for_channels(normalization: Normalization | None, channels: int) -> Normali
     return replace(normalization, **one_for_all)
 
 
-def _accuracy(graph: LayerGraph, dataset: Dataset) -> MeasuredAccuracy | None:
+def _accuracy(conversion: Conversion, dataset: Dataset) -> MeasuredAccuracy | None:
+    graph, measured = conversion.graph, conversion.post_training
+    if measured is not None and measured.test is not None:
+        return MeasuredAccuracy(samples=measured.test.samples, accuracy=measured.test.converted)
     if not has_classes(graph.readout):
         return None
     most = affordable_samples(graph, MEASURED_SAMPLES)
     samples = min(len(dataset.test_labels), most)
-    run = run_float_snn(graph, dataset.test_pixels[:samples])
+    run = run_float_snn(graph, dataset.test_pixels[:samples], dtype=torch.float32)
     accuracy = measure_accuracy(graph.readout, run.logits, dataset.test_labels[:samples], None)
     assert accuracy is not None
     assert math.isfinite(accuracy)

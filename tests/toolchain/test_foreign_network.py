@@ -97,6 +97,23 @@ def test_ties_are_counted_and_do_not_reach_later_layers():
     assert agreement.num_counts == 5 * 8
 
 
+def test_a_large_value_hides_no_difference_of_another_neuron():
+    """A neuron at a million steps is rounded by 0.06 steps in float32; that is no excuse for the others."""
+    network = own_network((2,), rounded=lambda steps: np.rint(steps + 0.02))
+    with torch.no_grad():
+        network.module.hidden.weight.zero_()
+        network.module.hidden.bias.fill_(1.49 * STEP)
+        network.module.hidden.bias[0] = 1e6 * STEP
+    bias = network.module.hidden.bias.detach().numpy()
+    steps = np.clip(np.rint(bias / STEP + 0.02), 0, LEVELS)
+    fired = np.repeat((steps * STEP)[None], 2, 0)
+    changed = replace(
+        network, execute=lambda inputs: RuntimeValues(logits=fired, quantized={"relu": fired})
+    )
+    with pytest.raises(UnsupportedNetworkError, match="^relu: numpy gives 2 steps of 0.25 where"):
+        compare_with_runtime(changed, torch.zeros(2, 2))
+
+
 @pytest.mark.parametrize(
     ("shape", "image", "layout"),
     [

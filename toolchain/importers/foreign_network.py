@@ -16,10 +16,12 @@ from torch import Tensor, nn
 
 from toolchain.datasets import PixelSource
 from toolchain.errors import UnsupportedNetworkError
+from toolchain.importers.imported_quantizers import imported_quantizer as imported_quantizer
+from toolchain.importers.pixel_quantizers import fit_pixel_quantizers
 from toolchain.importers.torch_module import Normalization, as_network_input, convert
 from toolchain.method.graph_comparison import probe_pixels
 from toolchain.method.guard import execute
-from toolchain.method.quantizers import ActivationQuantizer, FixedTimestepQuantizer, quantizers
+from toolchain.method.quantizers import ActivationQuantizer, quantizers
 from toolchain.networks.layer_graph import LayerGraph
 from toolchain.networks.linear_maps import Shape
 
@@ -95,13 +97,6 @@ class Imported:
     notes: tuple[str, ...] = ()
 
 
-def imported_quantizer(step: float, timesteps: int) -> FixedTimestepQuantizer:
-    """A quantizer with step size d and T levels, in float64 so that no bit of a scale is lost."""
-    quantizer = FixedTimestepQuantizer(timesteps).double()
-    quantizer.set_threshold(step * timesteps)
-    return quantizer
-
-
 def import_network(
     network: ForeignNetwork,
     input_shape: Shape,
@@ -124,6 +119,13 @@ def import_network(
         pixels = np.concatenate([np.asarray(samples[:NUM_OWN_SAMPLES]), pixels])
     values = torch.from_numpy(pixels).to(torch.float64) / max_value
     inputs = as_network_input(values, normalization).to(torch.float32)
+    pixel_notes = fit_pixel_quantizers(
+        network.module,
+        input_shape,
+        max_value,
+        None if normalization is None else normalization.mean,
+        None if normalization is None else normalization.std,
+    )
     agreement = compare_with_runtime(network, inputs)
     graph = convert(network.module, input_shape, max_value, normalization, samples=samples)
     return Imported(
@@ -131,7 +133,7 @@ def import_network(
         source=network.source,
         runtime=network.runtime,
         agreement=agreement,
-        notes=network.notes,
+        notes=(*network.notes, *pixel_notes),
     )
 
 
@@ -162,6 +164,12 @@ def compare_with_runtime(network: ForeignNetwork, inputs: Tensor) -> RuntimeAgre
     return RuntimeAgreement(
         num_samples=len(inputs), num_counts=comparison.num_counts, num_ties=comparison.num_ties
     )
+
+
+def _largest_of_each_channel(values: Tensor) -> Tensor:
+    """Largest magnitude of each channel, in a shape that broadcasts; outliers of others do not count."""
+    others = [axis for axis in range(values.ndim) if axis != 1]
+    return values.abs().amax(dim=others, keepdim=True)
 
 
 class _Comparison:
@@ -201,7 +209,7 @@ class _Comparison:
         different = counts != expected
         if different.any():
             position = given / step
-            slack = RUNTIME_TOLERANCE * (1 + float(position.abs().max()))
+            slack = RUNTIME_TOLERANCE * (1 + _largest_of_each_channel(position))
             tied = ((position - 0.5) - (position - 0.5).round()).abs() <= slack
             wrong = different & ~(tied & ((counts - expected).abs() == 1))
             if wrong.any():

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import count
 
 from torch import fx, nn
 from torch.export import ExportedProgram
 
 from toolchain.errors import UnsupportedNetworkError
 from toolchain.importers.exported_program import module_path, operation_name
-from toolchain.importers.program_modules import module_of
+from toolchain.importers.program_modules import check_batch, module_of
 from toolchain.method.activations import Activation, activation_of
 from toolchain.method.quantize_activations import quantize_activations
 from toolchain.method.quantizers import ActivationQuantizer, quantizers
 
-_ACTIVATION_MODULES = {"ReLU", "ReLU6", "Hardtanh", "Threshold"}
+_ACTIVATION_MODULES = {"ReLU", "ReLU6", "Hardtanh", "Threshold", "BrevitasActivation"}
 
 
 def quantize_program(
@@ -35,8 +36,8 @@ def quantize_program(
         training.
 
     Raises:
-        UnsupportedNetworkError: the network has an activation of another kind, or none; or ``module_of``
-            refuses it.
+        UnsupportedNetworkError: the network has an activation of another kind, or none; or ``module_of`` or
+            ``check_batch`` refuses it.
     """
     if not isinstance(program, ExportedProgram):
         return quantize_activations(program, make_quantizer)
@@ -51,6 +52,7 @@ def quantize_program(
         )
     module.graph.eliminate_dead_code()
     module.recompile()
+    check_batch(program, module)
     return module
 
 
@@ -75,18 +77,20 @@ def activation_name(node: fx.Node) -> str:
 
 def put_module(module: fx.GraphModule, node: fx.Node, name: str, child: nn.Module) -> str:
     """Replace the computation of a node by a module with one input; returns its name, which is new."""
-    unique, repeat = name, 1
-    while _is_taken(module, unique):
-        unique, repeat = f"{name}_{repeat}", repeat + 1
-    parent, _, last = unique.rpartition(".")
+    unique = next(free for free in numbered(name) if not is_taken(module, free))
     module.add_submodule(unique, child)  # makes the parents that are missing
-    assert module.get_submodule(parent)._modules[last] is child
     (given,) = node.all_input_nodes[:1]
     node.op, node.target, node.args, node.kwargs = "call_module", unique, (given,), {}
     return unique
 
 
-def _is_taken(module: nn.Module, path: str) -> bool:
+def numbered(name: str) -> Iterator[str]:
+    """The name, then the name with each number."""
+    yield name
+    yield from (f"{name}_{number}" for number in count(1))
+
+
+def is_taken(module: nn.Module, path: str) -> bool:
     """Whether a path, or a part of it, is something else than a module without content."""
     current: object = module
     *parents, last = path.split(".")

@@ -21,6 +21,7 @@ from toolchain.importers.exported_program import (
     silenced,
 )
 from toolchain.importers.operations.table import KNOWN
+from toolchain.importers.quantization_operations import QUANTIZATIONS
 from toolchain.networks.linear_maps import Shape
 
 _RESHAPES = frozenset({"view", "reshape", "_unsafe_view", "expand"})
@@ -31,18 +32,18 @@ _EVALUATED = {"batch_norm": 5, "dropout": 2, "feature_dropout": 2, "alpha_dropou
 def module_of(program: ExportedProgram) -> fx.GraphModule:
     """Make a module of a program: the same operations, functional, with the same names of weights.
 
-    It takes one tensor with a batch of any size, also if the program was exported for one size, and can be
-    switched between training and evaluation, which changes nothing in it. Its weights are copies.
+    It takes one tensor, with a batch of any size if ``check_batch`` accepts it, also if the program was
+    exported for one size. It can be switched between training and evaluation, which changes nothing in it.
+    Its weights are copies.
 
     Raises:
-        UnsupportedNetworkError: the program takes several inputs, was exported in training mode, or cannot
-            run with another batch size.
+        UnsupportedNetworkError: the program takes several inputs, or was exported in training mode.
     """
     input_of(program)
     _check_evaluated(program)
     check_stateless(program)
     with silenced():
-        program = functional(program, KNOWN)
+        program = functional(program, KNOWN | QUANTIZATIONS)
         unlifted: Any = program.module(check_guards=False)
     graph = fx.Graph()
     copied: dict[fx.Node, Any] = {}
@@ -53,14 +54,10 @@ def module_of(program: ExportedProgram) -> fx.GraphModule:
     for node in graph.nodes:
         if node.op == "placeholder":
             node.meta.setdefault("val", input_of(program).meta["val"])
-    size = batch_size(program)
-    if size is not None:
-        _release_batch(graph, size)
+    _release_batch(graph, batch_size(program))
+    _drop_casts(graph)
     graph.eliminate_dead_code()
-    module = fx.GraphModule(_copied_attributes(unlifted, graph), graph, "Program")
-    if size is not None:
-        _check_batch(program, module, size)
-    return module
+    return fx.GraphModule(_copied_attributes(unlifted, graph), graph, "Program")
 
 
 def _copied_attributes(module: nn.Module, graph: fx.Graph) -> dict[str, Any]:
@@ -111,34 +108,80 @@ def _check_evaluated(program: ExportedProgram) -> None:
             )
 
 
-def _release_batch(graph: fx.Graph, size: int) -> None:
-    """Take the batch size out of the shapes that reshapes are given."""
+def _release_batch(graph: fx.Graph, size: int | None) -> None:
+    """Take the batch size, a number or a symbol, out of the shapes that reshapes are given."""
+
+    def is_batch(length: Any) -> bool:
+        if not isinstance(length, int):
+            return True  # a symbol
+        return size is not None and length != -1 and length % size == 0
+
     for node in graph.nodes:
-        if node.op != "call_function" or operation_name(node.target) not in _RESHAPES:
+        name = operation_name(node.target)
+        if node.op != "call_function" or name not in _RESHAPES:
             continue
         given, result = node.args[0].meta.get("val"), node.meta.get("val")
-        if not isinstance(given, Tensor) or not isinstance(result, Tensor) or not result.ndim:
+        if not isinstance(given, Tensor) or not isinstance(result, Tensor):
             continue
-        shape = list(node.args[1])
-        if operation_name(node.target) == "expand":
-            if len(shape) == given.ndim and given.shape[0] == shape[0] == size:
+        shape, sizes = list(node.args[1]), list(result.shape[1:])
+        if not shape or not given.ndim or not is_batch(shape[0]) or not is_batch(given.shape[0]):
+            continue
+        if name == "expand":
+            if len(shape) == given.ndim and given.shape[0] == result.shape[0]:
                 node.args = (node.args[0], [-1, *shape[1:]], *node.args[2:])
-            continue
-        sizes = (shape[0], given.shape[0]) if shape and given.ndim else (-1,)
-        if all(n != -1 and n % size == 0 for n in sizes):
-            node.args = (node.args[0], [-1, *map(int, result.shape[1:])], *node.args[2:])
+        elif all(isinstance(length, int) for length in sizes):
+            node.args = (node.args[0], [-1, *sizes], *node.args[2:])
 
 
-def _check_batch(program: ExportedProgram, module: fx.GraphModule, size: int) -> None:
-    """Require that a program that was exported for one batch size runs with another."""
+def _drop_casts(graph: fx.Graph) -> None:
+    """Remove what holds for one type of numbers alone, such as casts to the type that a tensor has.
+
+    Constants that are cast to float32 get the type of a weight instead, so that the network can be brought to
+    float64.
+    """
+    weights = [
+        node
+        for node in graph.nodes
+        if node.op == "get_attr" and getattr(node.meta.get("val"), "dtype", None) == torch.float32
+    ]
+    for node in list(graph.nodes):
+        name = operation_name(node.target)
+        if name == "_assert_tensor_metadata":
+            graph.erase_node(node)
+        elif name in ("to", "_to_copy") and isinstance(node.args[0], fx.Node):
+            given, result = node.args[0].meta.get("val"), node.meta.get("val")
+            if not isinstance(given, Tensor) or not isinstance(result, Tensor):
+                continue
+            if given.dtype == result.dtype:
+                node.replace_all_uses_with(node.args[0])
+                graph.erase_node(node)
+            elif result.dtype == torch.float32 and weights:
+                node.target = torch.ops.aten.to.other
+                node.args, node.kwargs = (node.args[0], weights[0]), {}
+                weights[0].meta.setdefault("val", result)
+                if weights[0] > node:
+                    node.prepend(weights[0])
+
+
+def check_batch(program: ExportedProgram, module: fx.GraphModule) -> None:
+    """Require that a module that was made of a program for one batch size runs with another.
+
+    Raises:
+        UnsupportedNetworkError: naming the operation that does not.
+    """
+    size = batch_size(program)
+    if size is None:
+        return
     example = input_of(program).meta["val"]
-    inputs = torch.zeros(size + 1, *example.shape[1:], dtype=example.dtype)
+    weights = next((p for p in module.parameters() if p.is_floating_point()), None)
+    dtype = example.dtype if weights is None else weights.dtype
+    inputs = torch.zeros(size + 1, *example.shape[1:], dtype=dtype)
     try:
         with torch.no_grad():
             results = pytree.tree_leaves(_Locating(module).run(inputs))
         fits = all(len(result) == size + 1 for result in results)
     except UnsupportedNetworkError as error:
-        reason = str(error)
+        reason = str(error).splitlines()[0]  # fx adds its own notes
     else:
         reason = "" if fits else "its results do not have the batch as their first axis"
     if reason:

@@ -14,7 +14,8 @@ import numpy as np
 from typing_extensions import assert_never
 
 from toolchain.errors import OptionError, UnsupportedNetworkError
-from toolchain.importers.nir_format.nodes import Neurons, NirNetwork
+from toolchain.importers.nir_format.network import NirNetwork
+from toolchain.importers.nir_format.nodes import Neurons
 
 USUAL_DT = 1e-4
 """Step in seconds that snnTorch and SpikingJelly write with."""
@@ -55,7 +56,9 @@ def convention_of(network: NirNetwork, dt: float | None) -> Convention:
         _require_no_leak(network.label, name, neurons)
         _require_reset_to_zero(network.label, name, neurons)
     kinds = {neurons.kind for neurons in network.neurons.values()}
-    resistances = {float(r) for n in network.neurons.values() for r in np.unique(n.r)}
+    resistances = {
+        float(r) for n in network.neurons.values() if n.kind == "IF" for r in np.unique(n.r)
+    }
     if kinds <= {"LIF", "CubaLIF"}:
         writer, step, at_equality = "snnTorch", dt or USUAL_DT, False
         note = (
@@ -124,8 +127,8 @@ def _gain(label: str, name: str, neurons: Neurons, dt: float) -> np.ndarray:
             if not np.allclose(neurons.tau_syn, dt, rtol=_ROUNDING, atol=0):
                 raise UnsupportedNetworkError(
                     f"{label}: node '{name}' filters its input (tau_syn = {neurons.tau_syn.max():g}, with "
-                    f"steps of {dt:g}), and a synapse here has no memory; train with alpha = 0, or with Leaky "
-                    f"in place of Synaptic"
+                    f"steps of {dt:g}), and a synapse here has no memory; train with alpha = 0, or with "
+                    f"Leaky in place of Synaptic"
                 )
             gain = _infinite_ratio(label, name, neurons) * neurons.w_in
         case _:

@@ -15,18 +15,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from typing_extensions import assert_never
 
 from toolchain.importers.nir_format.conventions import Convention
+from toolchain.importers.nir_format.network import NirNetwork
 from toolchain.importers.nir_format.nodes import (
     Convolved,
     Flattened,
     Neurons,
-    NirNetwork,
     Node,
     Pooled,
     Port,
@@ -108,16 +107,9 @@ def apply_node(node: Node, x: Tensor) -> Tensor:
             bias = None if node.bias is None else torch.from_numpy(node.bias)
             return F.linear(x, torch.from_numpy(node.weight), bias)
         case Convolved():
-            image = x[:, :, None] if node.dimensions == 1 else x
-            result = F.conv2d(
-                image,
-                torch.from_numpy(node.weight),
-                torch.from_numpy(node.bias),
-                node.stride,
-                node.padding,
-                node.dilation,
-                node.groups,
-            )
+            image = F.pad(x[:, :, None] if node.dimensions == 1 else x, _zeros_around(node))
+            weight, bias = torch.from_numpy(node.weight), torch.from_numpy(node.bias)
+            result = F.conv2d(image, weight, bias, node.stride, 0, node.dilation, node.groups)
             return result[:, :, 0] if node.dimensions == 1 else result
         case Scaled():
             return x * torch.from_numpy(node.scale)
@@ -127,18 +119,25 @@ def apply_node(node: Node, x: Tensor) -> Tensor:
             divisor = height * width if node.mean else 1
             return F.avg_pool2d(padded, node.kernel, node.stride, divisor_override=divisor)
         case Flattened():
-            first, last = axes_of(node, x.ndim - 1)
-            return x.flatten(1 + first, 1 + last)
+            behind_batch = (dim + 1 if dim >= 0 else dim for dim in (node.start_dim, node.end_dim))
+            return x.flatten(*behind_batch)
         case Neurons():
             raise AssertionError("neurons have a memory")
         case _:
             assert_never(node)
 
 
-def axes_of(node: Flattened, num_axes: int) -> tuple[int, int]:
-    """First and last axis that become one, of a sample without its batch."""
-    first, last = (dim + num_axes if dim < 0 else dim for dim in (node.start_dim, node.end_dim))
-    return first, last
+def _zeros_around(node: Convolved) -> tuple[int, int, int, int]:
+    """Zeros left, right, above and below; the word ``same`` keeps the size, as in torch."""
+    if node.padding == "valid":
+        return 0, 0, 0, 0
+    if node.padding != "same":
+        rows, columns = node.padding
+        return columns, columns, rows, rows
+    height, width = (
+        step * (size - 1) for step, size in zip(node.dilation, node.weight.shape[2:], strict=True)
+    )
+    return width // 2, width - width // 2, height // 2, height - height // 2
 
 
 def batches(num_samples: int, size: int) -> Iterator[slice]:

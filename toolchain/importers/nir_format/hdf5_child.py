@@ -15,6 +15,7 @@ from typing import Any
 
 if __name__ == "__main__":  # before anything is loaded that could need memory
     LIMITS = json.loads(sys.argv[2])
+    sys.path[:] = LIMITS.pop("module_path")  # of the parent, so that the same h5py is found
     try:
         import resource
     except ImportError:  # Windows has no such limits
@@ -32,6 +33,7 @@ import h5py
 import numpy as np
 
 MAX_NAME = 200
+BYTES_PER_NUMBER = 8  # all numbers are computed with in float64
 _FILTERS = {1, 2, 3, 4, 32000}  # deflate, shuffle, fletcher32, szip, lzf: no plug-ins
 
 
@@ -43,7 +45,7 @@ class Content:
     """The objects of a file, within limits.
 
     Args:
-        max_bytes: of all arrays together, as they are declared.
+        max_bytes: of all arrays together, as they are declared, in float64.
         max_objects: groups and data sets.
         max_depth: levels of groups.
         max_texts: characters of all texts together.
@@ -97,7 +99,7 @@ class Content:
             raise RefusedError(where, f"of type {str(dataset.dtype)[:60]}, not numbers or texts")
 
     def _read_numbers(self, dataset: Any, where: list[str]) -> None:
-        self._num_bytes += dataset.size * dataset.dtype.itemsize
+        self._num_bytes += dataset.size * BYTES_PER_NUMBER
         if self._num_bytes > self.max_bytes:
             raise RefusedError(
                 where, f"takes all arrays above the limit of {self.max_bytes:,} bytes of memory"

@@ -54,26 +54,28 @@ def read_hdf5(path: Path, *, timeout_s: float = TIMEOUT_S) -> Content:
         "max_texts": MAX_TEXTS,
         "address_bytes": 2 * limit_bytes + _OWN_BYTES,
         "cpu_s": int(timeout_s) + 1,
+        "module_path": [folder for folder in sys.path if folder],
     }
     command = [sys.executable, "-I", str(_SCRIPT), str(path), json.dumps(limits)]
     try:
         child = subprocess.run(
             command,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            capture_output=True,
             timeout=timeout_s,
             check=False,
             env={**os.environ, "HDF5_PLUGIN_PRELOAD": "::", "OPENBLAS_NUM_THREADS": "1"},
         )
     except subprocess.TimeoutExpired:
         raise ModelFileError(
-            f"{path}: damaged: the HDF5 library did not end in {timeout_s:g} s; write the file again"
+            f"{path}: damaged: the HDF5 library did not end in {timeout_s:.3g} s; write the file again"
         ) from None
     if child.returncode != 0:
+        said = child.stderr.decode(errors="replace").strip().splitlines()
+        last = "".join(filter(str.isprintable, said[-1]))[:200] if said else "no message"
         raise ModelFileError(
-            f"{path}: damaged: the HDF5 library ended with code {child.returncode}, or needs more memory "
-            f"than the limit {VARIABLE} = {limit_bytes:,} bytes allows; write the file again"
+            f"{path}: damaged: the HDF5 library ended with code {child.returncode} ({last}), or needs more "
+            f"memory than {VARIABLE} = {limit_bytes:,} bytes allows; write the file again"
         )
     return _content(path, child.stdout)
 

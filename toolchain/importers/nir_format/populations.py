@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from math import prod
 
 import numpy as np
@@ -16,12 +17,11 @@ from typing_extensions import assert_never
 from toolchain.errors import QacDeployError, UnsupportedNetworkError
 from toolchain.importers.linear_expressions import LinearExpression
 from toolchain.importers.nir_format.conventions import Convention
-from toolchain.importers.nir_format.execution import axes_of
+from toolchain.importers.nir_format.network import NirNetwork
 from toolchain.importers.nir_format.nodes import (
     Convolved,
     Flattened,
     Neurons,
-    NirNetwork,
     Node,
     Pooled,
     Port,
@@ -29,8 +29,17 @@ from toolchain.importers.nir_format.nodes import (
     Scaled,
 )
 from toolchain.importers.nir_format.strict_firing import margin_above
-from toolchain.importers.operations.arguments import extended
-from toolchain.importers.tensor_views import MAX_MATRIX, TensorView, feature_map_shape
+from toolchain.importers.nir_format.values import (
+    Value,
+    convolved,
+    full_array,
+    mismatch,
+    pooled,
+    product,
+    require_size,
+    sum_of,
+    times,
+)
 from toolchain.networks.layer_graph import (
     InputPopulation,
     LayerGraph,
@@ -40,27 +49,6 @@ from toolchain.networks.layer_graph import (
     Synapse,
     verify_layer_graph,
 )
-from toolchain.networks.layer_graph.structure import MAX_NEURONS
-from toolchain.networks.linear_maps import AveragePool, Convolution, Dense, Shape, SumPool
-
-
-@dataclass(frozen=True, eq=False)
-class Value:
-    """What a node gives.
-
-    Args:
-        expression: its elements in row-major order.
-        shape: the node's own shape.
-    """
-
-    expression: LinearExpression
-    shape: tuple[int, ...]
-
-    def as_map(self, shape: Shape) -> LinearExpression:
-        """The same elements in the shape of a feature map."""
-        if self.expression.shape == shape:
-            return self.expression
-        return TensorView.of_expression(self.expression, shape).feature_map()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -70,9 +58,10 @@ class NirPopulations:
     Attributes:
         network: the nodes as they were understood.
         populations: name of the population of each neuron node.
-        thresholds: what a population's threshold of 1 stands for, in the units of its node, broadcastable to
-            the population's shape.
-        strict: populations that fire at v > v_threshold exactly, as their potentials lie on a grid.
+        thresholds: what a population's threshold of 1 stands for, in the units of its node, in the
+            population's shape.
+        margins: by how much this exceeds v_threshold, so that a population fires above it alone; 0 where
+            none is needed, or the grid of its potentials is too fine.
         notes: what was decided.
     """
 
@@ -80,7 +69,7 @@ class NirPopulations:
     graph: LayerGraph
     populations: Mapping[str, str]
     thresholds: Mapping[str, np.ndarray]
-    strict: tuple[str, ...]
+    margins: Mapping[str, float]
     notes: tuple[str, ...]
 
 
@@ -108,12 +97,13 @@ def populations_of(
     for name, node in network.nodes.items():
         try:
             if sources := network.sources[name]:
-                given = _sum_of([values[source] for source in sources])
+                given = sum_of([values[source] for source in sources])
             else:
                 given = Value(first, input_shape)
             values[name] = reader.value_of(name, node, given)
         except QacDeployError as error:
-            raise UnsupportedNetworkError(f"{network.label}: node '{name}': {error}") from None
+            reason = str(error).replace("put a quantizer", "put neurons")
+            raise UnsupportedNetworkError(f"{network.label}: node '{name}': {reason}") from None
     return reader.result(values[network.output])
 
 
@@ -127,35 +117,40 @@ class _Reader:
         self.synapses: list[Synapse] = []
         self.names: dict[str, str] = {}
         self.thresholds: dict[str, np.ndarray] = {}
-        self.strict: list[str] = []
+        self.margins: dict[str, float] = {}
         self.notes: list[str] = []
         self._num_values = 0
+        self._taken = {image.name}
+        self._units = {image.name: Fraction(1, image.max_value)}  # of what a population sends
 
     def value_of(self, name: str, node: Node, given: Value) -> Value:
         value = self._applied(name, node, given)
         self._num_values += prod(value.shape)
-        if self._num_values > MAX_NEURONS:
-            raise UnsupportedNetworkError(
-                f"up to here the graph has more than {MAX_NEURONS:,} values; use a smaller input"
-            )
+        require_size((self._num_values,))
         return value
 
     def _applied(self, name: str, node: Node, given: Value) -> Value:
         match node:
             case Port(shape=shape):
-                if shape is not None and shape != given.shape:
-                    raise _mismatch(node.kind, shape, given.shape)
+                outer_input = not self.network.sources[name]
+                if not outer_input and shape not in (None, given.shape, (1, *given.shape)):
+                    raise mismatch(node.kind, shape, given.shape)
                 return given
             case Neurons():
                 return self._fired(name, node, given)
             case Product():
-                return _product(node, given)
+                return product(node, given)
             case Convolved():
-                return _convolved(node, given)
+                return convolved(node, given)
             case Scaled():
-                return Value(_times(given, node.scale, "scale"), given.shape)
+                return Value(times(given, node.scale, "scale"), given.shape)
             case Pooled():
-                return self._pooled(name, node, given)
+                if node.mean and any(node.padding):
+                    self.notes.append(
+                        f"{name}: padded zeros count in the mean, as torch's default is; the format does not "
+                        f"say"
+                    )
+                return pooled(node, given)
             case Flattened():
                 return self._flattened(name, node, given)
             case _:
@@ -165,18 +160,17 @@ class _Reader:
         if not given.expression.terms:
             raise UnsupportedNetworkError("does not depend on the Input; remove it")
         gain = self.convention.gains[name]
-        driven = replace(given, expression=_times(given, gain, "r * dt"))
-        threshold = _full(node.v_threshold, given.shape, "v_threshold")
+        driven = replace(given, expression=times(given, gain, "r * dt"))
+        threshold = full_array(node.v_threshold, given.shape, "v_threshold")
         for field in ("r", "v_reset", "tau_mem", "v_leak", "tau_syn", "w_in"):
             if (values := getattr(node, field)) is not None:
-                _full(values, given.shape, field)
+                full_array(values, given.shape, field)
+        margin = 0.0
         if not self.convention.fires_at_equality:
-            margin = margin_above(driven.expression, threshold, self.timesteps, self.populations)
-            if margin > 0:
-                self.strict.append(name)
-            threshold = threshold + margin
+            margin = margin_above(driven.expression, threshold, self.timesteps, self._units)
+        threshold = threshold + margin
         population = self._unique(name)
-        expression = _times(driven, 1 / threshold, "v_threshold")
+        expression = times(driven, 1 / threshold, "v_threshold")
         one = np.ones((1, 1, 1))
         self.populations.append(
             SpikingPopulation(
@@ -190,33 +184,22 @@ class _Reader:
         )
         self._connect(expression, population)
         self.names[name] = population
+        self._units[population] = Fraction(1)
         self.thresholds[population] = threshold.reshape(expression.shape)
+        self.margins[population] = margin
         return Value(LinearExpression.of_population(population, expression.shape), given.shape)
 
-    def _pooled(self, name: str, node: Pooled, given: Value) -> Value:
-        if len(given.shape) != 3:
-            raise _mismatch("a pool", ("channels", "height", "width"), given.shape)
-        value = given.as_map(feature_map_shape(given.shape))
-        kind = AveragePool if node.mean else SumPool
-        pool = kind(kernel=node.kernel, stride=node.stride, padding=node.padding)
-        _require_size(pool.output_shape(value.shape))
-        if node.mean and any(node.padding):
-            self.notes.append(
-                f"{name}: padded zeros count in the mean, as torch's default is; the format does not say"
-            )
-        pooled = value.unweighted(pool)
-        return Value(pooled, pooled.shape)
-
     def _flattened(self, name: str, node: Flattened, given: Value) -> Value:
-        first, last = axes_of(node, len(given.shape))
-        if not 0 <= first <= last < len(given.shape):
+        rank = len(given.shape)
+        first, last = (dim + rank if dim < 0 else dim for dim in (node.start_dim, node.end_dim))
+        if not 0 <= first <= last < rank:
             raise UnsupportedNetworkError(
                 f"flattens axes {node.start_dim} to {node.end_dim} of values of shape {given.shape}; axes "
                 f"count from 0, without the batch"
             )
         size = prod(given.shape)
-        readers = [self.nodes[n] for n, sources in self.network.sources.items() if name in sources]
-        if (first, last) == (1, len(given.shape) - 1) and any(
+        readers = [self.nodes[reader] for reader in self.network.readers[name]]
+        if (first, last) == (1, rank - 1) and any(
             isinstance(reader, Product) and reader.weight.shape[1] == size for reader in readers
         ):
             self.nodes[name] = Flattened(start_dim=0, end_dim=-1)
@@ -245,7 +228,7 @@ class _Reader:
             raise UnsupportedNetworkError(
                 f"{network.label}: the Output does not depend on the Input; connect them"
             )
-        spiking = {self.names[n] for n in network.sources[network.output] if n in self.names}
+        sources = network.sources[network.output]
         readout = self._unique(network.output)
         self._connect(expression, readout)
         self.populations.append(
@@ -256,8 +239,9 @@ class _Reader:
                 timesteps=self.timesteps,
             )
         )
-        if spiking:
-            logits = f"spikes per step of {', '.join(sorted(spiking))} (rate code)"
+        if all(source in self.names for source in sources):
+            spiking = ", ".join(self.names[source] for source in sources)
+            logits = f"spikes per step of {spiking} (rate code)"
         else:
             logits = f"mean over all steps of what {network.output} reads"
         try:
@@ -269,7 +253,7 @@ class _Reader:
             graph=graph,
             populations=self.names,
             thresholds=self.thresholds,
-            strict=tuple(self.strict),
+            margins=self.margins,
             notes=(*self.notes, f"logits: {logits}"),
         )
 
@@ -279,113 +263,8 @@ class _Reader:
         ]
 
     def _unique(self, name: str) -> str:
-        taken = {population.name for population in self.populations}
         unique, repeat = name, 1
-        while unique in taken:
+        while unique in self._taken:
             unique, repeat = f"{name}_{repeat}", repeat + 1
+        self._taken.add(unique)
         return unique
-
-
-def _sum_of(values: list[Value]) -> Value:
-    """The sum of what several edges bring."""
-    total = values[0]
-    for value in values[1:]:
-        if value.shape != total.shape:
-            raise UnsupportedNetworkError(
-                f"its edges bring values of shapes {total.shape} and {value.shape}; all must have one shape"
-            )
-        shape = total.expression.shape
-        if value.expression.shape != shape:
-            shape = feature_map_shape(total.shape)
-        total = Value(total.as_map(shape).plus(value.as_map(shape)), total.shape)
-    return total
-
-
-def _product(node: Product, given: Value) -> Value:
-    if given.shape != node.weight.shape[1:]:
-        raise _mismatch("the weight", node.weight.shape[1:], given.shape)
-    value = given.expression.dense(Dense(weight=node.weight))
-    if node.bias is not None:
-        value = value.shifted(node.bias)
-    return Value(value, (len(node.weight),))
-
-
-def _convolved(node: Convolved, given: Value) -> Value:
-    rank = node.dimensions + 1
-    channels = node.weight.shape[1] * node.groups
-    if len(given.shape) != rank or given.shape[0] != channels:
-        sizes = ("height", "width") if node.dimensions == 2 else ("length",)
-        raise _mismatch("the weight", (channels, *sizes), given.shape)
-    value = given.as_map(feature_map_shape(given.shape))
-    if node.input_shape is not None and node.input_shape != value.shape[1:]:
-        raise _mismatch("input_shape", node.input_shape[-node.dimensions :], given.shape[1:])
-    padding, after = _padding(node)
-    convolution = Convolution(
-        weight=node.weight,
-        stride=node.stride,
-        padding=padding,
-        dilation=node.dilation,
-        groups=node.groups,
-    )
-    extent = value.shape[0], value.shape[1] + after[0], value.shape[2] + after[1]
-    _require_size(convolution.output_shape(extent))
-    if any(after):
-        value = extended(value, list(after))
-    value = value.convolved(convolution).shifted(node.bias)
-    return Value(value, value.shape if node.dimensions == 2 else (value.shape[0], value.shape[2]))
-
-
-def _padding(node: Convolved) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Zeros on both sides, and more of them after the last row and column, as torch pads for ``same``."""
-    match node.padding:
-        case "valid":
-            return (0, 0), (0, 0)
-        case "same":
-            rows, columns = (
-                d * (k - 1) for d, k in zip(node.dilation, node.weight.shape[2:], strict=True)
-            )
-            return (rows // 2, columns // 2), (rows % 2, columns % 2)
-    return node.padding, (0, 0)
-
-
-def _times(given: Value, factors: np.ndarray, field: str) -> LinearExpression:
-    """One factor for each value, or for all."""
-    expression = given.expression
-    full = np.broadcast_to(_full(factors, given.shape, field), given.shape).reshape(
-        expression.shape
-    )
-    per_channel = full[:, 0, 0]
-    if (full == per_channel[:, None, None]).all():
-        return expression.scaled(per_channel)
-    if full.size**2 > MAX_MATRIX:
-        raise UnsupportedNetworkError(
-            f"{field} differs within a channel, which takes a matrix of {full.size**2:,} entries, above the "
-            f"limit of {MAX_MATRIX:,}; use one value per channel"
-        )
-    return expression.dense(Dense(weight=np.diag(full.reshape(-1))))
-
-
-def _full(values: np.ndarray, shape: tuple[int, ...], field: str) -> np.ndarray:
-    """A parameter of a population in its shape; one value stands for all."""
-    if values.size == 1:
-        return np.full(shape, values.reshape(-1)[0])
-    if values.shape != shape:
-        raise _mismatch(field, values.shape, shape)
-    return values
-
-
-def _mismatch(
-    what: str, wanted: tuple[object, ...], found: tuple[int, ...]
-) -> UnsupportedNetworkError:
-    sizes = "x".join(map(str, wanted))
-    return UnsupportedNetworkError(
-        f"{what} is made for values of shape {sizes}, but its sources give {'x'.join(map(str, found))}; "
-        f"write a Flatten in front of a matrix, and check the edges and the shape of the Input"
-    )
-
-
-def _require_size(shape: Shape) -> None:
-    if prod(shape) > MAX_NEURONS:
-        raise UnsupportedNetworkError(
-            f"gives {prod(shape):,} values, above the limit of {MAX_NEURONS:,}; use a smaller input"
-        )

@@ -10,7 +10,7 @@ fine to be of use for trained ones in float32, whose potentials do not meet a th
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from fractions import Fraction
 from math import gcd
 
@@ -18,7 +18,6 @@ import numpy as np
 from typing_extensions import assert_never
 
 from toolchain.importers.linear_expressions import LinearExpression
-from toolchain.networks.layer_graph import InputPopulation, Population
 from toolchain.networks.linear_maps import (
     AveragePool,
     Convolution,
@@ -38,18 +37,14 @@ def margin_above(
     current: LinearExpression,
     threshold: np.ndarray,
     timesteps: int,
-    populations: Iterable[Population],
+    units: Mapping[str, Fraction],
 ) -> float:
     """What a threshold must be raised by so that neurons fire above it alone; 0 if the grid is too fine.
 
     Args:
         current: added to the potential in each step, from spikes of 1 and from pixels.
-        populations: those that it reads.
+        units: what each population that it reads sends multiples of.
     """
-    units = {
-        p.name: Fraction(1, p.max_value) if isinstance(p, InputPopulation) else Fraction(1)
-        for p in populations
-    }
     grid = _common(_grid_of(threshold), _grid_of(current.bias))
     for source, term in current.terms.items():
         step = units[source]

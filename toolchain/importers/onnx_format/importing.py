@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from math import inf
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,8 @@ from toolchain.datasets import PixelSource
 from toolchain.errors import QacDeployError, UnsupportedNetworkError
 from toolchain.importers.foreign_network import ForeignNetwork, Imported, import_network
 from toolchain.importers.input_layout import for_images, image_shape_of, layout_of
-from toolchain.importers.onnx_format.model_file import OnnxModel, load_model, shown
+from toolchain.importers.onnx_format.model_file import OnnxModel, load_model
+from toolchain.importers.onnx_format.names import shown
 from toolchain.importers.onnx_format.network import ReadGraph
 from toolchain.importers.onnx_format.quantization import is_qonnx
 from toolchain.importers.onnx_format.reading import read_graph
@@ -31,9 +31,9 @@ def read_onnx(
 
     Args:
         image: (channels, height, width), for sizes that the file leaves open.
-        max_value: largest pixel. With it, a quantizer whose grid holds every pixel is left out.
-        normalization: of the pixels. Without it, the input is not negative, so that a quantizer of it may
-            be signed.
+        max_value: largest pixel, if the input is known to be ``pixels / max_value``. A signed quantizer of it
+            is then one of values that are not negative, and one whose grid holds every pixel is left out.
+        normalization: of ``pixels / max_value``.
 
     Raises:
         ModelFileError: the file is missing or damaged; names the node where there is one.
@@ -82,8 +82,11 @@ def import_onnx(
             f"qac-deploy convert {path} --data NAME --mean-timesteps 4"
         )
     image = input_shape or image_shape_of(network.input_shape)
-    network = for_images(network, image)
-    return import_network(network, image, max_value, normalization, samples=samples)
+    try:
+        network = for_images(network, image)
+        return import_network(network, image, max_value, normalization, samples=samples)
+    except UnsupportedNetworkError as error:
+        raise UnsupportedNetworkError(f"{path}: {error}") from None
 
 
 def _sample_shape(model: OnnxModel, image: Shape | None) -> tuple[int, ...]:
@@ -122,13 +125,15 @@ def _input_facts(max_value: int | None, normalization: Normalization | None) -> 
     """Bounds of the input, and its grid if that starts at 0."""
     if normalization is None:
         if max_value is None:
-            return Facts(low=0.0, high=inf)
+            return Facts()
         return Facts(low=0.0, high=1.0, grid=Grid(scale=1 / max_value, levels=max_value))
+    if max_value is None:
+        return Facts()
     mean, std = np.array(normalization.mean, float), np.array(normalization.std, float)
     if mean.size == 0 or std.size not in (1, mean.size) or not (std > 0).all():
         return Facts()  # an error of its own later
     facts = Facts(low=float((-mean / std).min()), high=float(((1 - mean) / std).max()))
-    if max_value is not None and not mean.any() and (std == std[0]).all():
+    if not mean.any() and (std == std[0]).all():
         grid = Grid(scale=1 / (max_value * float(std[0])), levels=max_value)
         facts = Facts(low=0.0, high=facts.high, grid=grid)
     return facts

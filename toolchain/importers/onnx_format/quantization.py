@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from toolchain.errors import ModelFileError, UnsupportedNetworkError
-from toolchain.importers.onnx_format.model_file import Node, require_onnx
+from toolchain.importers.onnx_format.model_file import Node
+from toolchain.importers.onnx_format.names import require_onnx
 from toolchain.importers.onnx_format.values import Call, as_scalar
 
 QONNX_DOMAINS = frozenset({"qonnx.custom_op.general", "finn.custom_op.general", "onnx.brevitas"})
@@ -73,7 +74,7 @@ class Codes:
             UnsupportedNetworkError: it is not.
         """
         zeros = np.unique(self.zero_point)
-        if len(zeros) != 1 or zeros[0] != np.round(zeros[0]):
+        if len(zeros) != 1 or not abs(zeros[0]) < 2**32 or zeros[0] != np.round(zeros[0]):
             raise UnsupportedNetworkError("its zero point must be one integer for all channels")
         return int(zeros[0])
 

@@ -7,7 +7,7 @@ open until something reads its integers other than by a clip.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import floor, inf
+from math import inf
 
 import numpy as np
 import torch
@@ -33,13 +33,14 @@ class Clipped:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Open(Live):
+class OpenQuantizer(Live):
     """Integers of a quantizer that is no step of the module yet."""
 
     source: Live
     node: Node
     tensor: str
     codes: Codes
+    clipped: bool = False
 
 
 class QuantizerError(UnsupportedNetworkError):
@@ -79,9 +80,10 @@ def levels_of(codes: Codes, facts: Facts) -> int:
             f"the smallest integer"
         )
     if facts.high < inf and codes.is_uniform:
-        position = facts.high / scale
-        limit = floor(position) if codes.rounding in ("FLOOR", "DOWN") else round(position)
-        high = min(high, limit)
+        # the count of the largest value, found as runtimes find it, also between two counts
+        position = np.float32(facts.high) / np.float32(scale)
+        whole = np.floor if codes.rounding in ("FLOOR", "DOWN") else np.round
+        high = min(high, int(whole(min(position, np.float32(high)))))
     if codes.rounding in ("CEIL", "UP"):
         raise UnsupportedNetworkError(
             f"it rounds with {codes.rounding}; soft-reset neurons round to the nearest integer or down: use "
@@ -101,18 +103,18 @@ class QuantizerSteps:
         self.result = result
         self.made: dict[tuple[str, str], Live] = {}
 
-    def quantize(self, source: Live, codes: Codes, node: Node) -> Live:
+    def quantize(self, source: Live, codes: Codes, node: Node) -> OpenQuantizer:
         """The integers of a quantizer, as an open one."""
         if source.codes is not None:
             raise UnsupportedNetworkError("it quantizes integers; dequantize them first")
         tensor = node.outputs[0]
-        return _Open(
+        return OpenQuantizer(
             name=tensor, shapes=source.shapes, source=source, node=node, tensor=tensor, codes=codes
         )
 
     def narrowed(self, value: Live, clip: Clipped) -> Live:
         """The integers of a quantizer behind a clip."""
-        if not isinstance(value, _Open):
+        if not isinstance(value, OpenQuantizer):
             raise UnsupportedNetworkError(
                 "it clips integers that were moved; put it directly behind QuantizeLinear"
             )
@@ -124,9 +126,13 @@ class QuantizerSteps:
         )
         return replace(value, name=name, codes=replace(codes, low=low, high=high))
 
-    def source_of(self, value: Live) -> Live | None:
-        """What an open quantizer quantizes; None if it is a step already."""
-        return value.source if isinstance(value, _Open) else None
+    def from_zero(self, value: OpenQuantizer) -> OpenQuantizer:
+        """A quantizer behind a ReLU that follows it."""
+        zero = value.codes.zero()
+        if zero <= value.codes.low:
+            return value
+        codes = replace(value.codes, low=zero)
+        return replace(value, name=f"{value.name} from 0", codes=codes, clipped=True)
 
     def settled(self, value: Live, observed: str | None = None) -> Live:
         """A value as a tensor of the module; an open quantizer becomes a step of it.
@@ -134,7 +140,7 @@ class QuantizerSteps:
         Args:
             observed: tensor of the file that holds its real values.
         """
-        if not isinstance(value, _Open):
+        if not isinstance(value, OpenQuantizer):
             return value
         key = value.source.name, value.name
         if key not in self.made:
@@ -144,7 +150,7 @@ class QuantizerSteps:
                 raise QuantizerError(str(error), value.node.name) from None
         return self.made[key]
 
-    def _made(self, value: _Open, observed: str | None) -> Live:
+    def _made(self, value: OpenQuantizer, observed: str | None) -> Live:
         source, codes, node = value.source, value.codes, value.node
         levels = levels_of(codes, source.facts)
         scale = codes.scale.reshape(-1)
@@ -168,6 +174,7 @@ class QuantizerSteps:
             tensor=observed or value.tensor,
             codes=None if observed else codes,
             scales=scales,
+            clipped=value.clipped,
         )
         grid = Grid(scale=step, levels=levels) if scales is None else None
         if scales is not None:

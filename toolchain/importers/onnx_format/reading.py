@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from math import inf, prod
+from math import prod
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from toolchain.errors import ModelFileError, QacDeployError, UnsupportedNetworkError
-from toolchain.importers.onnx_format.model_file import Node, OnnxModel, consumers, shown
+from toolchain.importers.onnx_format.lookahead import SOFTMAXES, Lookahead, bounds_of_clip
+from toolchain.importers.onnx_format.model_file import Node, OnnxModel
+from toolchain.importers.onnx_format.names import shown
 from toolchain.importers.onnx_format.network import OnnxNetwork, ReadGraph
 from toolchain.importers.onnx_format.operations.arithmetic import (
     clamp_of,
-    clip_bounds,
     facts_after,
 )
 from toolchain.importers.onnx_format.operations.constants import FOLDS, MAX_ELEMENTS
@@ -39,10 +38,12 @@ from toolchain.importers.onnx_format.quantization import (
 )
 from toolchain.importers.onnx_format.quantizer_steps import (
     Clipped,
+    OpenQuantizer,
     QuantizerError,
     QuantizerSteps,
     levels_of,
 )
+from toolchain.importers.onnx_format.shapes import shapes_of
 from toolchain.importers.onnx_format.values import (
     BATCHES,
     Call,
@@ -58,8 +59,8 @@ MAX_VALUES = 2**25
 MAX_ALL_VALUES = 2**29
 """Most elements of all values of one sample together."""
 
-_LOGIT_SHAPES = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity"})
-"""Operations between a quantizer of logits and the output that keep the order of the logits."""
+MAX_PRODUCTS = 2**36
+"""Most products of weights and values for one sample; the largest networks in use need a quarter of it."""
 
 
 def read_graph(model: OnnxModel, sample_shape: Sequence[int], facts: Facts) -> ReadGraph:
@@ -78,15 +79,20 @@ def read_graph(model: OnnxModel, sample_shape: Sequence[int], facts: Facts) -> R
 class _Reader:
     def __init__(self, model: OnnxModel, sample_shape: tuple[int, ...], facts: Facts) -> None:
         self.model = model
-        self.readers = consumers(model.nodes)
+        self.ahead = Lookahead(model, self._call)
         self.result = ReadGraph(OnnxNetwork())
         self.values: dict[str, Value] = {
             name: Static.constant(array) for name, array in model.initializers.items()
         }
         self.steps = QuantizerSteps(self.result)
-        self.elements_left = MAX_ALL_VALUES
+        self.elements_left, self.products_left = MAX_ALL_VALUES, MAX_PRODUCTS
         self.constants_left = 2 * MAX_ELEMENTS
-        self.final: dict[str, str] = {}  # tensor of the file that stands for a value, by its name
+        self.logits: dict[str, Live] = {}  # what is returned in place of an output
+        self.unquantized: Node | None = (
+            None  # the first ReLU or clip that is no part of a quantizer
+        )
+        self.skipped: set[int] = set()  # nodes between these and the outputs
+        self.softmaxes = {node.outputs[0] for node in model.nodes if node.operation in SOFTMAXES}
         self.result.network.taken = model.input.name
         shapes = tuple((batch, *sample_shape) for batch in BATCHES)
         self._require_size(shapes[0])
@@ -98,10 +104,17 @@ class _Reader:
                 self._guarded(node, self._fold)
         self.values[self.model.input.name] = self.input
         for node in self.model.nodes:
-            if not all(name in self.values for name in filter(None, node.outputs)):
+            if id(node) not in self.skipped and any(
+                name not in self.values for name in filter(None, node.outputs)
+            ):
                 self._guarded(node, self._read)
+        if self.result.observed and self.unquantized is not None:
+            raise UnsupportedNetworkError(
+                f"{self.unquantized.name}: '{self.unquantized.operation}' has no quantizer, though others "
+                f"have; quantize its result as well, wherever it is read"
+            )
         for name in self.model.outputs:
-            value = self.values.get(name)
+            value = self.logits.get(name, self.values.get(name))
             if not isinstance(value, Live):
                 raise UnsupportedNetworkError(
                     f"output '{shown(name)}' does not depend on the network's input; remove it"
@@ -111,7 +124,8 @@ class _Reader:
             while path in self.result.network.returned:
                 path += "_"
             self.result.network.returned[path] = value.name
-            self.result.logits.append(self.final.get(name, name))
+            self.result.logits.append(value.name if name in self.logits else name)
+        self.result.network.finish()
         return self.result
 
     def _guarded(self, node: Node, work: Any) -> None:
@@ -163,6 +177,10 @@ class _Reader:
         if is_qonnx(node):
             return [fake_quantized_constant(call, given[0])]
         if node.domain not in ("", "ai.onnx") or node.operation not in FOLDS:
+            if node.operation in OPERATIONS:
+                raise UnsupportedNetworkError(
+                    f"'{shown(node.operation)}' of constants alone is not read; store its result"
+                )
             raise refusal(shown(node.operation), shown(node.domain))
         with np.errstate(all="ignore"):
             result = FOLDS[node.operation](call, given)
@@ -182,7 +200,7 @@ class _Reader:
             self._quant(call)
         elif node.domain not in ("", "ai.onnx"):
             raise refusal(shown(node.operation), shown(node.domain))
-        elif (bounds := _bounds_of_clip(call)) is not None:
+        elif (bounds := bounds_of_clip(call)) is not None:
             self._clip(call, *bounds)
         elif node.operation in OPERATIONS:
             self._operation(call)
@@ -205,43 +223,47 @@ class _Reader:
             raise UnsupportedNetworkError(
                 "its scale or zero point is not that of the quantizer that it reads; use one for both"
             )
-        source = self.steps.source_of(value)
-        if source is not None and self._left_out(call.node, source, value.codes, name):
+        clipped = self.ahead.is_clipped(name)
+        if (
+            isinstance(value, OpenQuantizer)
+            and not clipped
+            and self._left_out(value.node, value.source, value.codes, name)
+        ):
             return
+        if isinstance(value, OpenQuantizer) and clipped:
+            value = self.steps.from_zero(value)
         settled = self.steps.settled(value, observed=name)
         self.values[name] = replace(settled, codes=None)
 
     def _quant(self, call: Call) -> None:
         source, codes, name = call.live(), codes_of(call), call.node.outputs[0]
-        if self._left_out(call.node, source, codes, name):
+        if not self.ahead.is_clipped(name) and self._left_out(call.node, source, codes, name):
             return
         quantized = self.steps.quantize(source, codes, call.node)
+        if self.ahead.is_clipped(name):
+            quantized = self.steps.from_zero(quantized)
         self.values[name] = replace(self.steps.settled(quantized, observed=name), codes=None)
 
     def _left_out(self, node: Node, source: Live, codes: Codes, name: str) -> bool:
-        """Leave out a quantizer of signed logits; only the output reads it."""
+        """Leave out a quantizer of logits that are signed or had a softmax; only the output reads it."""
+        refusal_of_levels = None
         try:
             levels_of(codes, source.facts)
-        except UnsupportedNetworkError:
-            output = self._output_of(name)
-            if output is None:
-                raise
-            self.values[name] = self.steps.settled(source)
-            self.final[output] = source.name
-            self.result.notes.append(
-                f"{node.name}: quantizes the logits, with values below 0; it was left out"
-            )
-            return True
-        return False
-
-    def _output_of(self, name: str) -> str | None:
-        """The output that a tensor becomes, if nothing else reads it and its order stays."""
-        while name not in self.model.outputs:
-            readers = self.readers.get(name, [])
-            if len(readers) != 1 or readers[0].operation not in _LOGIT_SHAPES:
-                return None
-            name = readers[0].outputs[0]
-        return name if not self.readers.get(name) else None
+        except UnsupportedNetworkError as error:
+            refusal_of_levels = error
+        way = self.ahead.way_out(name)
+        if refusal_of_levels is None and (way is None or source.name not in self.softmaxes):
+            return False
+        if way is None:
+            raise QuantizerError(str(refusal_of_levels), node.name)
+        output, behind = way
+        self.logits[output] = self.steps.settled(source)
+        self.skipped.update(id(later) for later in behind)
+        left = "quantizes the logits; it was left out"
+        if any(later.operation in SOFTMAXES for later in behind):
+            left += ", with the softmax behind it"
+        self.result.notes.append(f"{node.name}: {left}")
+        return True
 
     def _clip(self, call: Call, low: float, high: float) -> None:
         value, name = call.live(), call.node.outputs[0]
@@ -255,35 +277,11 @@ class _Reader:
             self.values[name] = value
             return
         bounded = replace(facts, low=max(low, facts.low), high=min(high, facts.high), grid=None)
-        if low == 0 and self._is_absorbed(name, high):  # its quantizers clip at 0 themselves
+        if low == 0 and self.ahead.is_absorbed(name, high):  # its quantizers clip at 0 themselves
             self.values[name] = replace(value, facts=bounded)
             return
+        self.unquantized = self.unquantized or call.node
         self._add(call, clamp_of(low, high), bounded)
-
-    def _is_absorbed(self, name: str, high: float) -> bool:
-        """Whether a value is read by quantizers alone, directly or after elements were moved."""
-        readers = self.readers.get(name, [])
-        if not readers or name in self.model.outputs:
-            return False
-        for reader in readers:
-            call = self._call(reader)
-            if reader.inputs[0] == name and (is_quantize(reader) or is_qonnx(reader)):
-                codes = codes_of(call)
-                if codes.low > codes.zero() or not (codes.is_uniform or high == inf):
-                    return False
-            elif reader.domain in ("", "ai.onnx") and reader.operation in (
-                *MOVEMENTS,
-                "Concat",
-                "Clip",
-                "Relu",
-            ):
-                if not all(
-                    self._is_absorbed(output, high) for output in filter(None, reader.outputs)
-                ):
-                    return False
-            else:
-                return False
-        return True
 
     def _operation(self, call: Call) -> None:
         operation = call.node.operation
@@ -333,7 +331,9 @@ class _Reader:
         live = [value for value in call.inputs if isinstance(value, Live)]
         live = live[:1] if _takes_one(call) else live
         outputs = [name for name in call.node.outputs if name]
-        shapes = [_shapes(module, [value.shapes[i] for value in live]) for i in range(len(BATCHES))]
+        shapes = [
+            shapes_of(module, [value.shapes[i] for value in live]) for i in range(len(BATCHES))
+        ]
         outputs = outputs[: len(shapes[0])]
         if len(shapes[0]) > len(outputs):
             raise ModelFileError(f"it has {len(outputs)} results, not {len(shapes[0])}")
@@ -344,6 +344,7 @@ class _Reader:
                     raise UnsupportedNetworkError(
                         "its first axis is not the batch; keep the batch first, and samples apart"
                     )
+        self._require_work(module, [live[0].shape, *shapes[0]])
         self.result.network.add(call.node.name, module, [v.name for v in live], outputs)
         for index, name in enumerate(outputs):
             self.values[name] = Live(
@@ -364,24 +365,17 @@ class _Reader:
                 f"all values of a sample together are above the limit of {MAX_ALL_VALUES:,}"
             )
 
+    def _require_work(self, module: nn.Module, shapes: list[tuple[int, ...]]) -> None:
+        places = max(prod(shape[2:] if len(shape) > 3 else shape[1:-1]) for shape in shapes)
+        self.products_left -= places * sum(weight.numel() for weight in module.parameters())
+        if self.products_left < 0:
+            raise UnsupportedNetworkError(
+                f"more than {MAX_PRODUCTS:,} products for one sample; use smaller images"
+            )
+
 
 def _takes_one(call: Call) -> bool:
     return call.node.operation in ("Clip", "Relu", "Max", "Min")
-
-
-def _bounds_of_clip(call: Call) -> tuple[float, float] | None:
-    """Bounds of an operation that is a clip, else None."""
-    match call.node.operation:
-        case "Relu":
-            return 0.0, inf
-        case "Clip":
-            return clip_bounds(call)
-        case "Max" | "Min" if len(call.inputs) == 2:
-            constants = [v for v in call.inputs if isinstance(v, Static) and v.is_constant]
-            if len(constants) == 1 and constants[0].arrays[0].size == 1:
-                bound = float(constants[0].arrays[0].reshape(-1)[0])
-                return (bound, inf) if call.node.operation == "Max" else (-inf, bound)
-    return None
 
 
 def _facts_of_padding(module: nn.Module | None, facts: Facts) -> Facts:
@@ -390,11 +384,3 @@ def _facts_of_padding(module: nn.Module | None, facts: Facts) -> Facts:
     if value:
         return Facts(low=min(facts.low, value), high=max(facts.high, value))
     return replace(facts, low=min(facts.low, 0.0), high=max(facts.high, 0.0))
-
-
-def _shapes(module: nn.Module, inputs: Sequence[tuple[int, ...]]) -> list[tuple[int, ...]]:
-    """Shapes of a module's results, computed without values and so without memory."""
-    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
-        results: Any = module(*[torch.empty(shape, dtype=torch.float64) for shape in inputs])
-    listed = results if isinstance(results, list | tuple) else [results]
-    return [tuple(int(size) for size in result.shape) for result in listed]

@@ -6,16 +6,18 @@ come here: each of their operations is in our tables, so that no runtime loads o
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
 import numpy as np
 
 from toolchain.errors import UnsupportedNetworkError
 from toolchain.importers.foreign_network import RuntimeValues
-from toolchain.importers.onnx_format.model_file import OnnxModel, shown
+from toolchain.importers.onnx_format.model_file import OnnxModel
+from toolchain.importers.onnx_format.names import shown
 from toolchain.importers.onnx_format.network import Observed, ReadGraph
 from toolchain.importers.onnx_format.quantization import QONNX_QUANTIZERS, is_qonnx
 
@@ -79,8 +81,10 @@ def _real_values(observed: Observed, values: np.ndarray) -> np.ndarray:
         codes = observed.codes
         integers = values.astype(np.float64) - codes.zero()
         step = codes.scale.reshape(-1)[0] if observed.scales is None else 1.0
-        return integers * step
-    return values if observed.scales is None else values.astype(np.float64) / observed.scales
+        values = integers * step
+    elif observed.scales is not None:
+        values = values.astype(np.float64) / observed.scales
+    return np.maximum(values, 0) if observed.clipped else values
 
 
 def _onnxruntime(model: OnnxModel, wanted: list[str], shape: tuple[int, ...]) -> tuple[str, Run]:
@@ -138,7 +142,6 @@ def _qonnx(model: OnnxModel, wanted: list[str], shape: tuple[int, ...]) -> tuple
     for dim, size in zip(given.type.tensor_type.shape.dim, shape, strict=True):
         dim.Clear()
         dim.dim_value = size
-    del copy.graph.value_info[:]
     for output in copy.graph.output:
         output.type.tensor_type.ClearField("shape")
     with _said_as_ours(model, name):
@@ -173,6 +176,7 @@ def _copy_with_outputs(model: OnnxModel, wanted: list[str]) -> Any:
     copy.CopyFrom(model.proto)
     del copy.metadata_props[:]
     del copy.training_info[:]
+    del copy.graph.value_info[:]  # shapes that the runtime finds itself
     existing = {output.name for output in copy.graph.output}
     copy.graph.output.extend(
         onnx.ValueInfoProto(name=name) for name in wanted if name not in existing
@@ -182,9 +186,9 @@ def _copy_with_outputs(model: OnnxModel, wanted: list[str]) -> Any:
 
 @contextmanager
 def _said_as_ours(model: OnnxModel, runtime: str) -> Iterator[None]:
-    """Turn whatever a runtime raises into one error of ours, and keep its warnings back."""
+    """Turn whatever a runtime raises into one error of ours, and keep back what it prints."""
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     except UnsupportedNetworkError:

@@ -39,6 +39,15 @@ class Static:
         first, second = self.arrays
         return first is second or np.array_equal(first, second)
 
+    @property
+    def one_sample(self) -> np.ndarray | None:
+        """The first sample of values that are the same for all samples, such as zeros to join; else None."""
+        first, second = self.arrays
+        of_batch = tuple(array.shape[:1] for array in self.arrays) == tuple((n,) for n in BATCHES)
+        if of_batch and first.dtype.kind == "f" and (second == second[:1]).all():
+            return first[:1] if np.array_equal(first[:1], second[:1]) else None
+        return None
+
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
@@ -126,6 +135,8 @@ class Call:
                 f"input {index} of '{self.node.operation}' depends on the network's input; use a constant"
             )
         if not value.is_constant:
+            if (sample := value.one_sample) is not None:
+                return sample
             raise UnsupportedNetworkError(
                 f"input {index} of '{self.node.operation}' depends on the size of the batch; keep the batch "
                 f"as the first axis, and samples apart"

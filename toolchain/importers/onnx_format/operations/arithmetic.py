@@ -112,34 +112,6 @@ def softmax_of(of_class: type[nn.Softmax] | type[nn.LogSoftmax]) -> Build:
     return build
 
 
-def activation(make: Callable[[Call], nn.Module]) -> Build:
-    return lambda call: make(call)
-
-
-def _prelu(call: Call) -> nn.Module:
-    return WithConstant(
-        lambda x, slope: torch.where(x >= 0, x, x * slope), call.required(1), index=1
-    )
-
-
-ACTIVATIONS: dict[str, Build] = {
-    "LeakyRelu": lambda call: nn.LeakyReLU(call.number("alpha", 0.01)),
-    "PRelu": _prelu,
-    "Sigmoid": lambda call: nn.Sigmoid(),
-    "HardSigmoid": lambda call: nn.Hardsigmoid(),
-    "HardSwish": lambda call: nn.Hardswish(),
-    "Tanh": lambda call: nn.Tanh(),
-    "Elu": lambda call: nn.ELU(call.number("alpha", 1.0)),
-    "Selu": lambda call: nn.SELU(),
-    "Celu": lambda call: nn.CELU(call.number("alpha", 1.0)),
-    "Gelu": lambda call: nn.GELU(),
-    "Softplus": lambda call: nn.Softplus(),
-    "Softsign": lambda call: nn.Softsign(),
-    "Mish": lambda call: nn.Mish(),
-}
-"""Activations without a spiking form: conversion refuses them by name."""
-
-
 def facts_after(call: Call, given: list[Facts]) -> Facts:
     """What is known of the result of an operation on values of which something is known."""
     operation, lows = call.node.operation, [facts.low for facts in given]

@@ -12,13 +12,16 @@ from typing import Any
 import numpy as np
 
 from toolchain.errors import ModelFileError, UnsupportedNetworkError
-from toolchain.importers.onnx_format.model_file import require_onnx
+from toolchain.importers.onnx_format.names import require_onnx
 from toolchain.importers.onnx_format.operations.arithmetic import clip_bounds
 from toolchain.importers.onnx_format.operations.geometry import axes_of, axis_of
 from toolchain.importers.onnx_format.values import Call, as_integers, as_scalar
 
 MAX_ELEMENTS = 2**26
 """Of one computed constant."""
+
+MAX_PRODUCTS = 2**32
+"""Of one product of constant matrices."""
 
 Fold = Callable[[Call, "list[np.ndarray]"], "np.ndarray | list[np.ndarray]"]
 
@@ -63,6 +66,8 @@ def _matmul(call: Call, given: list[np.ndarray]) -> np.ndarray:
     if not 1 <= first.ndim <= 2 or not 1 <= second.ndim <= 2:
         raise UnsupportedNetworkError("a product of constants of more than two axes is not read")
     require_size((prod(first.shape[:-1]), prod(second.shape[1:])))
+    if first.size * prod(second.shape[1:]) > MAX_PRODUCTS:
+        raise ModelFileError(f"more than {MAX_PRODUCTS:,} products of constants")
     return first @ second
 
 

@@ -31,7 +31,15 @@ def parameter(array: np.ndarray) -> nn.Parameter:
     """A constant of floating-point values, in float64."""
     if array.dtype.kind != "f":
         raise ModelFileError(f"weights must be floating-point values, not of type {array.dtype}")
+    require_finite(array)
     return nn.Parameter(torch.from_numpy(array.astype(np.float64)))
+
+
+def require_finite(array: np.ndarray) -> None:
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise ModelFileError(
+            "its constants hold NaN or infinity; export an earlier state of the network"
+        )
 
 
 def of_rank(classes: dict[int, Any], call: Call) -> Any:
@@ -159,6 +167,8 @@ def batch_norm(call: Call) -> nn.Module:
     arrays = [call.required(index) for index in range(1, 5)]
     if any(array.shape != (channels,) for array in arrays):
         raise ModelFileError(f"batch norm needs one value for each of {channels} channels")
+    if (arrays[3] + layer.eps <= 0).any():
+        raise ModelFileError("batch norm has a variance that is not positive")
     layer.weight, layer.bias = parameter(arrays[0]), parameter(arrays[1])
     layer.running_mean, layer.running_var = (parameter(a).detach() for a in arrays[2:])
     layer.num_batches_tracked = torch.tensor(0)
@@ -255,6 +265,7 @@ class WithConstant(nn.Module):
     def __init__(self, function: Any, constant: np.ndarray, index: int) -> None:
         super().__init__()
         self.function, self.index = function, index
+        require_finite(constant)
         values = np.array(constant, np.float64) if constant.dtype.kind in "iuf" else constant
         self.register_buffer("constant", torch.from_numpy(values))
 

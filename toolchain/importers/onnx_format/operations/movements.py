@@ -308,7 +308,7 @@ def resize(call: Call) -> nn.Module | None:
     scales_at, sizes_at = (1, 3) if call.node.operation == "Upsample" or call.opset < 11 else (2, 3)
     given = call.node.attributes.get("scales")
     scales = np.array(given, float) if given is not None else call.static(scales_at)
-    sizes = call.integers_at(sizes_at) if len(call.inputs) > sizes_at else None
+    sizes = _spatial_sizes(call, sizes_at)
     if (
         call.integers("axes") is not None
         or call.text("keep_aspect_ratio_policy", "stretch") != "stretch"
@@ -321,8 +321,8 @@ def resize(call: Call) -> nn.Module | None:
         if factors[:2] != [1.0, 1.0]:
             raise UnsupportedNetworkError("it resizes channels; resize height and width alone")
         target = [int(n * f) for n, f in zip(spatial, factors[2:], strict=True)]
-    elif sizes is not None and len(sizes) == len(x.shape):
-        target = sizes[2:]
+    elif sizes is not None and len(sizes) == len(spatial):
+        target = sizes
     else:
         raise ModelFileError("it has neither scales nor sizes for all axes")
     if not all(0 < n < MAX_SIZE for n in target) or len(target) not in (1, 2):
@@ -330,6 +330,24 @@ def resize(call: Call) -> nn.Module | None:
     if list(spatial) == target:
         return None
     return FunctionModule(_interpolation(call, tuple(target), spatial))
+
+
+def _spatial_sizes(call: Call, index: int) -> list[int] | None:
+    """Sizes of the axes behind batch and channels, which stay as they are."""
+    value = call.input(index)
+    if not isinstance(value, Static) or not value.arrays[0].size:
+        return None
+    spatial = []
+    for array, shape in zip(value.arrays, call.live().shapes, strict=True):
+        batch, channels, *sizes = [*as_integers(array), 0, 0][: max(2, array.size)]
+        if batch not in (shape[0], 1, call.fixed_batch) or channels != shape[1]:
+            raise UnsupportedNetworkError(
+                "it resizes the batch or channels; resize height and width alone"
+            )
+        spatial.append(sizes)
+    if spatial[0] != spatial[1]:
+        raise UnsupportedNetworkError("its sizes depend on the size of the batch; use constants")
+    return spatial[0]
 
 
 def _interpolation(

@@ -7,9 +7,8 @@ from collections.abc import Callable
 from torch import nn
 
 from toolchain.errors import UnsupportedNetworkError
-from toolchain.importers.onnx_format.model_file import require_onnx
+from toolchain.importers.onnx_format.names import require_onnx
 from toolchain.importers.onnx_format.operations.arithmetic import (
-    ACTIVATIONS,
     add,
     divide,
     multiply,
@@ -112,7 +111,6 @@ OPERATIONS: dict[str, Build] = {
     "Identity": lambda call: None,
     "Dropout": _dropout,
     "Cast": _cast,
-    **ACTIVATIONS,
 }
 
 MOVEMENTS = frozenset({
@@ -140,12 +138,22 @@ _REMEDIES = {
 }
 
 
+_ACTIVATIONS = frozenset({
+    "LeakyRelu", "PRelu", "ThresholdedRelu", "Sigmoid", "HardSigmoid", "HardSwish", "Tanh", "Elu", "Selu",
+    "Celu", "Gelu", "FastGelu", "BiasGelu", "QuickGelu", "Softplus", "Softsign", "Mish", "Swish", "Hardmax",
+})  # fmt: skip
+
+
 def refusal(operation: str, domain: str) -> UnsupportedNetworkError:
     """The error for an operation that is not in the table."""
     of = f" of domain '{domain}'" if domain else ""
     remedy = _REMEDIES.get(operation)
     if remedy is not None:
         return UnsupportedNetworkError(f"'{operation}'{of} is not read; use {remedy}")
+    if operation in _ACTIVATIONS:
+        return UnsupportedNetworkError(
+            f"'{operation}'{of} has no integrate-and-fire form; replace it by ReLU and train again"
+        )
     return UnsupportedNetworkError(
         f"'{operation}'{of} has no spiking form; between two quantizers use convolutions, Gemm, batch norm, "
         f"pooling, addition, concatenation and reshapes"

@@ -12,20 +12,25 @@ import numpy as np
 from toolchain.datasets import PixelSource
 from toolchain.errors import DataError, ModelFileError, OptionError, UnsupportedNetworkError
 from toolchain.importers.foreign_network import NUM_OWN_SAMPLES, Imported
-from toolchain.importers.input_layout import image_shape_of
 from toolchain.importers.linear_expressions import LinearExpression
 from toolchain.importers.nir_format.comparison import RUNTIME, compare_with_graph
 from toolchain.importers.nir_format.conventions import convention_of
 from toolchain.importers.nir_format.hdf5_file import plain_content, read_hdf5
-from toolchain.importers.nir_format.nodes import NirNetwork, Port, read_network
+from toolchain.importers.nir_format.network import read_network
+from toolchain.importers.nir_format.nodes import Port
+from toolchain.importers.nir_format.own_export import own_export
 from toolchain.importers.nir_format.populations import populations_of
+from toolchain.importers.tensor_views import feature_map_shape
 from toolchain.importers.torch_module import Normalization
 from toolchain.method.graph_comparison import probe_pixels
 from toolchain.networks.layer_graph import InputPopulation
 from toolchain.networks.layer_graph.structure import MAX_PIXEL, MAX_TIMESTEPS
 from toolchain.networks.linear_maps import Shape
 
-_OWN_NETWORK = "qac_deploy_network"  # metadata of a graph that `qac-deploy export` wrote
+_SOFT_RESET = (
+    "reset: by subtraction of v_threshold (soft), which the format cannot say; a network that was trained "
+    "with a reset to v_reset fires otherwise"
+)
 
 
 def import_nir(
@@ -47,7 +52,7 @@ def import_nir(
     Args:
         path_or_graph: a file that ``nir.write`` wrote, or a ``nir.NIRGraph``.
         reset: ``soft`` subtracts the threshold, which the format cannot say.
-        timesteps: T, which the format does not hold.
+        timesteps: T, which the format does not hold, except in the metadata of `qac-deploy export`.
         dt: length of a step, in the unit of the graph's r and tau. None takes that of the writer.
         input_shape: (channels, height, width) of an image, if the Input is flat or has no shape.
         max_value: largest pixel.
@@ -61,33 +66,48 @@ def import_nir(
         OptionError: an argument is missing or impossible.
     """
     label, record = _content_of(path_or_graph)
-    _check_arguments(label, reset, timesteps, max_value)
+    _check_reset(label, reset)
     network = read_network(label, record)
-    _refuse_own_export(network)
-    assert timesteps is not None
     convention = convention_of(network, dt)
+    if (own := own_export(network)) is not None:
+        timesteps, max_value, normalization = own.options(
+            label, timesteps, max_value, normalization
+        )
+        convention = own.convention(convention)
+    timesteps = _checked_timesteps(label, timesteps)
+    if not 1 <= max_value <= MAX_PIXEL:
+        raise OptionError(f"max_value must be from 1 to {MAX_PIXEL:,}, not {max_value}")
     port = network.nodes[network.input]
     assert isinstance(port, Port)
     own_shape, image_shape, shape_notes = _shapes(label, port.shape, input_shape)
     image = InputPopulation(
         name="input", shape=image_shape, max_value=max_value, unit=1 / max_value
     )
+    normalization = _per_channel(normalization, image_shape[0])
     pixels = _pixels(image, samples)
     first = _first_values(image, normalization)
     read = populations_of(network, convention, image, first, own_shape, timesteps)
     agreement = compare_with_graph(read, convention, pixels, normalization, own_shape)
+    given = "pixels" if own else f"pixels / {max_value}"
+    if normalization is not None and not own:
+        given = f"normalized {given}"
     notes = [
         *convention.notes,
-        "reset: by subtraction of v_threshold (soft), which the format cannot say; a network that was "
-        "trained with a reset to v_reset fires otherwise",
-        f"input: pixels / {max_value} in each of {timesteps} steps; each spike is passed on in its own step",
+        *([] if own else [_SOFT_RESET]),
+        f"input: {given} in each of {timesteps} steps; each spike is passed on in its own step",
         *shape_notes,
         *read.notes,
     ]
-    if read.strict:
+    if exact := [name for name, margin in read.margins.items() if margin > 0]:
         notes.append(
-            f"{', '.join(read.strict)}: fires above its threshold and not at it, exactly, as its potentials "
-            f"are multiples of one number; the threshold is raised by less than that"
+            f"{', '.join(exact)}: fires above its threshold and not at it, exactly, as its potentials are "
+            f"multiples of one number; the threshold is raised by less than that"
+        )
+    if agreement.num_ties:
+        notes.append(
+            f"ties: {agreement.num_ties:,} of {agreement.num_counts:,} potentials lie at the threshold, "
+            f"within rounding, where one of the two networks fires and the other does not; such a neuron may "
+            f"fire a step earlier or later than in its writer's simulator"
         )
     return Imported(
         graph=read.graph,
@@ -120,7 +140,7 @@ def _content_of(path_or_graph: Path | str | Any) -> tuple[str, Mapping[str, obje
     )
 
 
-def _check_arguments(label: str, reset: str, timesteps: int | None, max_value: int) -> None:
+def _check_reset(label: str, reset: str) -> None:
     if reset == "zero":
         raise UnsupportedNetworkError(
             f"{label}: a reset to zero forgets by how much a neuron exceeded its threshold, and has no exact "
@@ -129,6 +149,9 @@ def _check_arguments(label: str, reset: str, timesteps: int | None, max_value: i
         )
     if reset != "soft":
         raise OptionError(f"reset must be soft or zero, not '{reset}'")
+
+
+def _checked_timesteps(label: str, timesteps: int | None) -> int:
     if timesteps is None:
         raise OptionError(
             f"{label}: NIR has no number of timesteps; pass the one that the network was trained with, such "
@@ -136,17 +159,7 @@ def _check_arguments(label: str, reset: str, timesteps: int | None, max_value: i
         )
     if not 1 <= timesteps <= MAX_TIMESTEPS:
         raise OptionError(f"timesteps must be from 1 to {MAX_TIMESTEPS:,}, not {timesteps}")
-    if not 1 <= max_value <= MAX_PIXEL:
-        raise OptionError(f"max_value must be from 1 to {MAX_PIXEL:,}, not {max_value}")
-
-
-def _refuse_own_export(network: NirNetwork) -> None:
-    if _OWN_NETWORK in network.metadata:
-        raise UnsupportedNetworkError(
-            f"{network.label}: is an integer network that `qac-deploy export` wrote. Its timesteps, "
-            f"alignments and potentials are in its metadata, as NIR has no place for them; compile the model "
-            f"file that it was built from, or read it with deploy.backends.nir_graph.from_nir"
-        )
+    return timesteps
 
 
 def _shapes(
@@ -167,8 +180,13 @@ def _shapes(
     if len(own) == 4 and own[0] == 1:
         own = own[1:]
         notes.append("the first axis of the Input, of size 1, is taken as the batch")
+    if len(own) > 3:
+        raise UnsupportedNetworkError(
+            f"{label}: the Input takes values of shape {_times(own)} in each step; only images, "
+            f"(channels, height, width), and vectors are read"
+        )
     if image is None:
-        return own, image_shape_of(own) if len(own) != 3 else (own[0], own[1], own[2]), notes
+        return own, feature_map_shape(own), notes
     if prod(own) != prod(image):
         raise OptionError(
             f"{label}: the Input takes {_times(own)} values, but input_shape is {_times(image)}"
@@ -180,6 +198,13 @@ def _shapes(
 
 def _times(shape: tuple[int, ...]) -> str:
     return "x".join(map(str, shape))
+
+
+def _per_channel(normalization: Normalization | None, channels: int) -> Normalization | None:
+    """The same with one mean and std for each channel, where there is one for all."""
+    if normalization is None or len(normalization.mean) != 1 or len(normalization.std) != 1:
+        return normalization
+    return Normalization(mean=normalization.mean * channels, std=normalization.std * channels)
 
 
 def _pixels(image: InputPopulation, samples: PixelSource | None) -> np.ndarray:

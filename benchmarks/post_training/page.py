@@ -1,0 +1,156 @@
+"""Write the tables and the plot of ``docs/post-training.md`` from the JSON files of the measurements."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+from benchmarks.post_training.float_networks import NETWORKS
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt
+
+TIMESTEPS = (4, 8, 16, 32)
+START, END = "<!-- measured: start -->", "<!-- measured: end -->"
+MISSING = "not measured"
+UNIFORM_STEPS = ("clipping levels", "biases")
+
+
+def write_page(docs: Path) -> None:
+    """Replace what lies between two marks of the page, and draw the plot."""
+    folder = docs / "post-training"
+    found = {file.stem: json.loads(file.read_text("utf-8")) for file in folder.glob("*.json")}
+    parts = []
+    for key in NETWORKS:
+        if any(name.startswith(f"{key}-ours") for name in found):
+            parts += [_accuracies(key, found), _steps(key, found)]
+    _plot(found, folder / "accuracy.png")
+    page = docs / "post-training.md"
+    text = page.read_text("utf-8")
+    before, rest = text.split(START)
+    after = rest.split(END)[1]
+    page.write_text(f"{before}{START}\n\n" + "\n\n".join(parts) + f"\n\n{END}{after}", "utf-8")
+
+
+def _accuracies(key: str, found: dict[str, Any]) -> str:
+    """One line per method, one column per budget."""
+    first = _of(found, f"{key}-ours-4", f"{key}-ours-8", f"{key}-ours-16", f"{key}-ours-32")
+    assert first is not None
+    test = first["test"]
+    lines = [
+        f"### {NETWORKS[key].name}",
+        "",
+        f"Accuracy in percent on the first {test['samples']:,} test images. The float network has "
+        f"{100 * test['float_network']:.2f}.",
+        "",
+        "| method | " + " | ".join(f"T = {t}" for t in TIMESTEPS) + " |",
+        "|---|" + "---|" * len(TIMESTEPS),
+    ]
+    for part, name in (
+        ("ours", "mixed T, spiking network in float"),
+        ("ours", "mixed T, 8-bit integers"),
+        ("uniform", "uniform T, spiking network in float"),
+        ("uniform", "uniform T, 8-bit integers"),
+        ("fine-tuned", "mixed T and one epoch of `--finetune`, 8-bit integers"),
+    ):
+        cells = []
+        for steps in TIMESTEPS:
+            result = found.get(f"{key}-{part}-{steps}")
+            if result is None:
+                cells.append("")
+            else:
+                value = result["integer"] if "integers" in name else result["test"]["converted"]
+                cells.append(f"{100 * value:.2f}")
+        if any(cells):
+            lines.append(f"| {name} | " + " | ".join(c or MISSING for c in cells) + " |")
+    peer = found.get(f"{key}-spikingjelly")
+    if peer is not None:
+        by_mode = peer["accuracy"]
+        for mode, by_steps in by_mode.items():
+            cells = [f"{100 * by_steps[str(t)]:.2f}" for t in TIMESTEPS]
+            lines.append(f"| SpikingJelly, {mode} | " + " | ".join(cells) + " |")
+    seconds = [
+        found[f"{key}-ours-{t}"]["core_seconds"] for t in TIMESTEPS if f"{key}-ours-{t}" in found
+    ]
+    lines += [
+        "",
+        f"A conversion takes {min(seconds):.0f} to {max(seconds):.0f} seconds of one core.",
+    ]
+    return "\n".join(lines)
+
+
+def _of(found: dict[str, Any], *names: str) -> Any:
+    return next((found[name] for name in names if name in found), None)
+
+
+def _steps(key: str, found: dict[str, Any]) -> str:
+    """What each step gained at the smallest budget and at 8."""
+    lines = [
+        f"What each step gained for the {NETWORKS[key].name}: error of the logits on held-out images, in "
+        "thousandths of a bit. A step in brackets was undone.",
+        "",
+        "| step | " + " | ".join(f"mean T = {t}" for t in TIMESTEPS) + " |",
+        "|---|" + "---|" * len(TIMESTEPS),
+    ]
+    runs = {t: found.get(f"{key}-ours-{t}") for t in TIMESTEPS}
+    names = [s["name"] for s in _of(found, *(f"{key}-ours-{t}" for t in TIMESTEPS))["steps"]]
+    for name in names[1:]:
+        cells = []
+        for run in runs.values():
+            step = next((s for s in run["steps"] if s["name"] == name), None) if run else None
+            value = MISSING if step is None else f"{1000 * step['logit_error']:.2f}"
+            cells.append(value if step is None or step["kept"] else f"({value})")
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _plot(found: dict[str, Any], path: Path) -> None:
+    """Accuracy over mean T: the float network, ours with mixed and uniform T, and the best of the peer."""
+    keys = [key for key in NETWORKS if any(name.startswith(f"{key}-ours") for name in found)]
+    figure, panels = plt.subplots(1, len(keys), figsize=(5.4 * len(keys), 4.2), squeeze=False)
+    for panel, key in zip(panels[0], keys, strict=True):
+        for part, colour, marker, line, label in (
+            ("ours", "#d55e00", "o", "-", "ours, mixed T"),
+            ("uniform", "#d55e00", "o", ":", "ours, uniform T"),
+        ):
+            points = {
+                t: 100 * found[f"{key}-{part}-{t}"]["test"]["converted"]
+                for t in TIMESTEPS
+                if f"{key}-{part}-{t}" in found
+            }
+            if points:
+                panel.plot(
+                    list(points),
+                    list(points.values()),
+                    color=colour,
+                    marker=marker,
+                    linestyle=line,
+                    label=label,
+                )
+        peer = found.get(f"{key}-spikingjelly")
+        if peer is not None:
+            best = [100 * max(m[str(t)] for m in peer["accuracy"].values()) for t in TIMESTEPS]
+            panel.plot(
+                TIMESTEPS,
+                best,
+                color="#0072b2",
+                marker="s",
+                label="SpikingJelly, best mode at each T",
+            )
+        test = _of(found, *(f"{key}-ours-{t}" for t in TIMESTEPS))["test"]
+        panel.axhline(
+            100 * test["float_network"], color="black", linestyle="--", label="float network"
+        )
+        panel.set_xscale("log", base=2)
+        panel.set_xticks(TIMESTEPS, [str(t) for t in TIMESTEPS])
+        panel.set_xlabel("mean timesteps T")
+        panel.set_title(f"{NETWORKS[key].name}, Fashion-MNIST")
+        panel.grid(alpha=0.3)
+        panel.legend(loc="lower right", frameon=False, fontsize=9)
+    panels[0][0].set_ylabel("accuracy in percent")
+    figure.set_layout_engine("constrained")
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
