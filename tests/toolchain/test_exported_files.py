@@ -212,6 +212,7 @@ def set_power(document):
         (set_target("torch.hub.load"), r"nodes\[\d+\].target must be an operation of torch.ops.aten"),
         (set_target("torch.ops.aten.from_file.default"), "must be an operation of torch.ops.aten"),
         (set_target("torch.ops.aten.add.__class__"), "must be an operation of torch.ops.aten"),
+        (set_target("torch.ops.torchao.da8w4_linear_cpu.default"), "must be an operation of torch.ops"),
         (set_target("torch.ops.load_library"), "must be an operation of torch.ops.aten"),
         (set_target("math.factorial"), "must be an operation of torch.ops.aten"),
         (set_argument(as_operator="torch.hub.load"), "'as_operator' is not among as_none, as_tensor"),
