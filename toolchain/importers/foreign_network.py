@@ -51,11 +51,13 @@ class RuntimeValues:
         logits: ``(B, ...)``.
         quantized: result of each quantizer, by its name in the module.
         stimulated: quantizers whose stimulus was given on in place of that result.
+        remarks: what else the runtime shows on this batch, one line each.
     """
 
     logits: np.ndarray
     quantized: Mapping[str, np.ndarray]
     stimulated: frozenset[str] = frozenset()
+    remarks: tuple[str, ...] = ()
 
 
 class Judge(Protocol):
@@ -110,11 +112,13 @@ class RuntimeAgreement:
     Attributes:
         num_ties: counts that differ by one, because the value lies on a rounding boundary of the quantizer
             (ours rounds half up, most formats half to even) or within float32's rounding of it.
+        remarks: of the runtime, one line each.
     """
 
     num_samples: int
     num_counts: int
     num_ties: int
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -162,13 +166,16 @@ def import_network(
     agreement = compare_with_runtime(network, inputs)
     if network.any_input and not pixel_notes:
         compare_with_runtime(network, large_inputs(inputs))
+    notes = [*network.notes, *pixel_notes, *agreement.remarks]
+    if agreement.num_ties:
+        notes.append(_effect_of_ties(network, inputs))
     graph = convert(network.module, input_shape, max_value, normalization, samples=samples)
     return Imported(
         graph=graph,
         source=network.source,
         runtime=network.runtime,
         agreement=agreement,
-        notes=(*network.notes, *pixel_notes),
+        notes=tuple(notes),
     )
 
 
@@ -196,7 +203,22 @@ def compare_with_runtime(network: ForeignNetwork, inputs: Tensor) -> RuntimeAgre
         if taken := {name: stimuli[name] for name in stimulated.stimulated}:
             _Comparison(network).run(some, stimulated, taken)
     return RuntimeAgreement(
-        num_samples=len(inputs), num_counts=comparison.num_counts, num_ties=comparison.num_ties
+        num_samples=len(inputs),
+        num_counts=comparison.num_counts,
+        num_ties=comparison.num_ties,
+        remarks=theirs.remarks,
+    )
+
+
+def _effect_of_ties(network: ForeignNetwork, inputs: Tensor) -> str:
+    """What the ties change in the end, since the comparison goes on with the runtime's counts."""
+    theirs = np.asarray(network.execute(inputs.numpy()).logits, np.float64).reshape(len(inputs), -1)
+    ours = execute(network.module, inputs.to(torch.float64)).reshape(len(inputs), -1).numpy()
+    share = float(np.abs(ours - theirs).max() / np.abs(theirs).max())
+    others = int((ours.argmax(axis=1) != theirs.argmax(axis=1)).sum())
+    return (
+        f"ties: neurons round half up, {network.runtime} half to even. On the {len(inputs)} compared "
+        f"samples, logits differ by up to {share:.1%} of their range; {others} of them get another class"
     )
 
 

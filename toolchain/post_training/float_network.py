@@ -101,7 +101,9 @@ def read_float_network(
         )
     if isinstance(network, ForeignNetwork):
         compare_with_runtime(network, inputs.to(torch.float32))
-        module = exported(evaluation_copy(network.module), input_shape, KNOWN)  # whatever a reader wrote
+        module = exported(
+            evaluation_copy(network.module), input_shape, KNOWN
+        )  # whatever a reader wrote
     prepared = _with_quantizers(module, inputs[: len(own)])
     if isinstance(module, ExportedProgram):
         module = module_of(module)

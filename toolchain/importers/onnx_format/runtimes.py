@@ -22,6 +22,9 @@ from toolchain.importers.onnx_format.names import shown
 from toolchain.importers.onnx_format.network import Observed, ReadGraph
 from toolchain.importers.onnx_format.quantization import QONNX_QUANTIZERS, is_qonnx
 
+NOTICED = 1e-4
+"""Share of the range of the logits from which a difference is worth a line."""
+
 _QONNX_DOMAIN = "qonnx.custom_op.general"
 
 Run = Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
@@ -68,16 +71,40 @@ def judge_of(model: OnnxModel, read: ReadGraph, sample_shape: tuple[int, ...]) -
             quantizer: _real_values(observed, found[observed.tensor])
             for quantizer, observed in read.observed.items()
         }
-        outputs = [found[tensor] for tensor in read.logits]
-        logits = (
-            outputs[0]
-            if len(outputs) == 1
-            else np.concatenate([o.reshape(len(inputs), -1) for o in outputs], axis=1)
-        )
+        logits = _joined([found[tensor] for tensor in read.logits])
         used = frozenset(alone) & frozenset(stimuli or ())
-        return RuntimeValues(logits=logits, quantized=quantized, stimulated=used)
+        remarks = () if stimuli or of_qonnx else _remarks(model, read, inputs, logits, batch)
+        return RuntimeValues(logits=logits, quantized=quantized, stimulated=used, remarks=remarks)
 
     return name, execute
+
+
+def _joined(outputs: list[np.ndarray]) -> np.ndarray:
+    """Logits as one array, several outputs one after another."""
+    if len(outputs) == 1:
+        return outputs[0]
+    return np.concatenate([output.reshape(len(output), -1) for output in outputs], axis=1)
+
+
+def _remarks(
+    model: OnnxModel, read: ReadGraph, inputs: np.ndarray, logits: np.ndarray, batch: int
+) -> tuple[str, ...]:
+    """Say by how much onnxruntime differs from itself where it rewrites a file, as it does by default."""
+    if any(tensor not in model.outputs for tensor in read.logits):
+        return ()  # asking for more tensors changes what it rewrites
+    try:
+        name, run = _onnxruntime(model, read.logits, (), rewritten=True)
+        found = _in_batches(name, run, {model.input.name: inputs}, batch)
+    except UnsupportedNetworkError:
+        return ()
+    differing = np.abs(_joined([found[tensor] for tensor in read.logits]) - logits).max()
+    share = float(differing / max(np.abs(logits).max(), np.finfo(np.float32).tiny))
+    if share <= NOTICED:
+        return ()
+    return (
+        f"{name} rewrites the file by default, and its logits then differ by up to {share:.2%} of their "
+        f"range from those of the nodes as the file has them, which are the ones compared here",
+    )
 
 
 def _stimulus(tensor: str) -> str:
@@ -143,7 +170,9 @@ def _tensor_of(observed: Observed, values: np.ndarray) -> np.ndarray:
     return values if observed.scales is None else values * observed.scales
 
 
-def _onnxruntime(model: OnnxModel, wanted: list[str], shape: tuple[int, ...]) -> tuple[str, Run]:
+def _onnxruntime(
+    model: OnnxModel, wanted: list[str], shape: tuple[int, ...], *, rewritten: bool = False
+) -> tuple[str, Run]:
     try:
         import onnxruntime
     except ImportError as error:
@@ -154,8 +183,10 @@ def _onnxruntime(model: OnnxModel, wanted: list[str], shape: tuple[int, ...]) ->
     name = f"onnxruntime {onnxruntime.__version__}"
     copy = _copy_with_outputs(model, wanted)
     options = onnxruntime.SessionOptions()
-    # every node as the file has it: fused integer kernels round and saturate otherwise
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    if (
+        not rewritten
+    ):  # every node as the file has it: fused integer kernels round and saturate otherwise
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 4
     options.intra_op_num_threads = 1
     options.enable_mem_pattern = False
