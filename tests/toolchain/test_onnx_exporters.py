@@ -22,7 +22,7 @@ from toolchain.method.quantizers import quantizers
 SHAPE = (1, 8, 8)
 
 
-FAST = [(3, "qcdq", False), (2, "qonnx", True)]
+FAST = [(3, "qcdq", False), (2, "qonnx", False)]
 """Bits, form and exporter (TorchDynamo or the older one) that are cheap enough for each run."""
 
 

@@ -11,12 +11,14 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 from toolchain.datasets import PixelSource
-from toolchain.errors import UnsupportedNetworkError
+from toolchain.errors import DataError, UnsupportedNetworkError
+from toolchain.importers.exported_program import exported
 from toolchain.importers.foreign_network import (
     NUM_OWN_SAMPLES,
     ForeignNetwork,
     compare_with_runtime,
 )
+from toolchain.importers.operations.table import KNOWN
 from toolchain.importers.program_activations import quantize_program
 from toolchain.importers.program_modules import module_of
 from toolchain.importers.torch_module import Normalization, as_network_input, convert_with_calls
@@ -70,6 +72,7 @@ def read_float_network(
     Raises:
         UnsupportedNetworkError: it has quantizers already, it has an operation without a spiking form, or
             something differs.
+        DataError: the images have another shape than the network's input.
     """
     own = np.asarray(samples[:NUM_OWN_SAMPLES])
     pixels = np.concatenate([own, probe_pixels(input_shape, max_value)])
@@ -82,6 +85,11 @@ def read_float_network(
         case ForeignNetwork():
             module, notes = network.module, network.notes
             source, judge = network.source, network.runtime
+            if network.input_shape not in (None, tuple(input_shape)):
+                raise DataError(
+                    f"the images have shape {tuple(input_shape)}, but the network's input is "
+                    f"{network.input_shape}; choose another data set"
+                )
         case ExportedProgram():
             module, source = network, "exported program"
         case _:
@@ -93,6 +101,7 @@ def read_float_network(
         )
     if isinstance(network, ForeignNetwork):
         compare_with_runtime(network, inputs.to(torch.float32))
+        module = exported(evaluation_copy(network.module), input_shape, KNOWN)  # whatever a reader wrote
     prepared = _with_quantizers(module, inputs[: len(own)])
     if isinstance(module, ExportedProgram):
         module = module_of(module)

@@ -19,7 +19,7 @@ from toolchain.importers.onnx_format.quantization import (
     is_qonnx,
     is_quantize,
 )
-from toolchain.importers.onnx_format.values import Call, Static
+from toolchain.importers.onnx_format.values import GRID_TOLERANCE, Call, Static
 
 MAX_DEPTH = 100
 """Most operations in a row that are looked through."""
@@ -94,15 +94,29 @@ class Lookahead:
             )
         return self._known[key]
 
-    def _absorbs(self, node: Node, read: str, high: float) -> bool | None:
+    def _absorbs(self, node: Node, read: str, high: float, *, joined: bool = False) -> bool | None:
+        """Whether a quantizer clips at the bound, or could be made to.
+
+        Args:
+            joined: whether other values, which the bound does not hold for, were joined to this one. A
+                quantizer must then clip at or below the bound itself.
+        """
         call = self._call_of(node)
         if node.inputs[0] == read and (is_quantize(node) or is_qonnx(node)):
             try:
                 codes = codes_of(call)
-                return codes.low <= codes.zero() and (codes.is_uniform or high == inf)
+                zero, most = codes.zero(), codes.scale.max() * (codes.high - codes.zero())
+                clips_below = high >= most * (1 - GRID_TOLERANCE)
+                return codes.low <= zero and ((codes.is_uniform and not joined) or clips_below)
             except QacDeployError:
                 return False  # said with the name of that quantizer, when it is read
-        moves = node.operation in (*MOVEMENTS, "Concat") or bounds_of_clip(call) is not None
+        if node.operation == "Concat" and node.domain in ("", "ai.onnx"):
+            return self._all_readers(
+                node.outputs[0],
+                lambda later, name: self._absorbs(later, name, high, joined=True),
+                ("absorbed with others", high),
+            )
+        moves = node.operation in MOVEMENTS or bounds_of_clip(call) is not None
         return None if moves and node.domain in ("", "ai.onnx") else False
 
     def _clips(self, node: Node, read: str) -> bool | None:
