@@ -35,7 +35,7 @@ def max_pooled_graph(request):
     torch.manual_seed(3)
     network = nn.Sequential(
         nn.Conv2d(1, 12, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(12, 4, 3), nn.ReLU(),
-        nn.MaxPool2d(2, 1), nn.Flatten(), nn.Linear(4, 3),
+        nn.MaxPool2d(2, 1), nn.Flatten(), nn.Linear(4, 40), nn.ReLU(), nn.Linear(40, 3),
     )  # fmt: skip
     module = quantize_activations(network, lambda: FixedTimestepQuantizer(5), max_pool="exact")
     return convert(module, (1, 8, 8), 255)

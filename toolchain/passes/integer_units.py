@@ -16,9 +16,6 @@ from toolchain.passes.weight_rows import weight_and_rows
 _TOLERANCE = 1e-6
 """Of an integer: wider than the rounding of float32 scales, too narrow for other weights to meet."""
 
-_SCREENED = 16
-"""Weights per channel that rule out most units."""
-
 
 def num_levels(thresholds: np.ndarray) -> int:
     """Number of different thresholds; those within the tolerance count as one."""
@@ -36,6 +33,9 @@ def units_of_integers(
 ) -> np.ndarray:
     """Coarser units with integer weights and few thresholds, if there are such; else the units as they are.
 
+    Where units were made coarser to share a threshold, one channel of each threshold kept its own. So only
+    the thresholds of channels whose weights are integers in ``unit`` are tried.
+
     Args:
         incoming: synapses with one weight each.
         relative: exponent of each synapse by its source.
@@ -48,15 +48,16 @@ def units_of_integers(
     if num_levels(per_channel / unit) <= most_thresholds:
         return unit
     weights = np.concatenate([_of_channels(s, relative[s.source]) for s in incoming], axis=1)
+    kept = np.array([_are_integers(row / own) for row, own in zip(weights, unit, strict=True)])
+    if not kept.any():
+        return unit
+    levels = np.unique(per_channel[kept] / unit[kept])
     whole = unit.copy()
-    for channel, row in enumerate(weights):
-        if not (size := np.abs(row).max()):
-            continue
-        levels = row / size  # 1 for the largest integer
-        screened = levels[np.argsort(-np.abs(levels))[:_SCREENED]]
-        for largest in range(max_weight, 0, -1):
-            if _are_integers(screened * largest) and _are_integers(levels * largest):
-                whole[channel] = size / largest
+    for channel in np.flatnonzero(~kept):
+        for candidate in per_channel[channel] / levels[::-1]:  # the finest first
+            fits = unit[channel] <= candidate * (1 + _TOLERANCE)
+            if fits and _are_integers(weights[channel] / candidate):
+                whole[channel] = candidate
                 break
     return whole if num_levels(per_channel / whole) <= most_thresholds else unit
 
