@@ -19,7 +19,7 @@ from toolchain.networks.layer_graph import LayerGraph
 from toolchain.passes import lower_to_integers
 from toolchain.post_training import PostTrainingPlan, convert_post_training
 from toolchain.post_training.closed_form import logits_in_parts, spiking
-from toolchain.training import accuracy
+from toolchain.training import accuracy, ann_logits
 
 TARGET = "loihi-sim"
 
@@ -58,6 +58,12 @@ def convert_and_measure(
         labels = dataset.test_labels[:compared_samples]
         compared = {
             "samples": compared_samples,
+            "float_network": accuracy(
+                ann_logits(
+                    module, dataset.test_pixels[:compared_samples], dataset.max_value, torch.float32
+                ),
+                labels,
+            ),
             "converted": accuracy(logits.numpy(), labels),
             "integer": float(right[:compared_samples].mean()),
         }

@@ -16,7 +16,12 @@ from matplotlib import pyplot as plt
 TIMESTEPS = (4, 8, 16, 32)
 START, END = "<!-- measured: start -->", "<!-- measured: end -->"
 MISSING = "not measured"
-UNIFORM_STEPS = ("clipping levels", "biases")
+NAMES = {
+    "ours": "mixed T",
+    "uniform": "uniform T",
+    "fine-tuned": "mixed T and one epoch of `--finetune`",
+}
+"""What a part of the benchmark measures."""
 
 
 def write_page(docs: Path) -> None:
@@ -35,51 +40,64 @@ def write_page(docs: Path) -> None:
     page.write_text(f"{before}{START}\n\n" + "\n\n".join(parts) + f"\n\n{END}{after}", "utf-8")
 
 
+def _compared(result: dict[str, Any]) -> dict[str, Any]:
+    """Accuracies on the images that all methods were measured on."""
+    return result.get("compared") or {**result["test"], "integer": result["integer"]}
+
+
 def _accuracies(key: str, found: dict[str, Any]) -> str:
     """One line per method, one column per budget."""
-    first = _of(found, f"{key}-ours-4", f"{key}-ours-8", f"{key}-ours-16", f"{key}-ours-32")
-    assert first is not None
-    test = first["test"]
+    first = _of(found, *(f"{key}-ours-{t}" for t in TIMESTEPS))
+    test = _compared(first)
     lines = [
         f"### {NETWORKS[key].name}",
         "",
         f"Accuracy in percent on the first {test['samples']:,} test images. The float network has "
         f"{100 * test['float_network']:.2f}.",
         "",
-        "| method | " + " | ".join(f"T = {t}" for t in TIMESTEPS) + " |",
-        "|---|" + "---|" * len(TIMESTEPS),
+        *_header("method", "mean T"),
     ]
-    for part, name in (
-        ("ours", "mixed T, spiking network in float"),
-        ("ours", "mixed T, 8-bit integers"),
-        ("uniform", "uniform T, spiking network in float"),
-        ("uniform", "uniform T, 8-bit integers"),
-        ("fine-tuned", "mixed T and one epoch of `--finetune`, 8-bit integers"),
-    ):
-        cells = []
-        for steps in TIMESTEPS:
-            result = found.get(f"{key}-{part}-{steps}")
-            if result is None:
-                cells.append("")
-            else:
-                value = result["integer"] if "integers" in name else result["test"]["converted"]
-                cells.append(f"{100 * value:.2f}")
-        if any(cells):
-            lines.append(f"| {name} | " + " | ".join(c or MISSING for c in cells) + " |")
+    for part, name in NAMES.items():
+        results = [found.get(f"{key}-{part}-{t}") for t in TIMESTEPS]
+        if any(results):
+            compared = [r and _compared(r) for r in results]
+            lines.append(_row(f"{name}, in float", [r and 100 * r["converted"] for r in compared]))
+            lines.append(
+                _row(f"{name}, 8-bit integers", [r and 100 * r["integer"] for r in compared])
+            )
     peer = found.get(f"{key}-spikingjelly")
-    if peer is not None:
-        by_mode = peer["accuracy"]
-        for mode, by_steps in by_mode.items():
-            cells = [f"{100 * by_steps[str(t)]:.2f}" for t in TIMESTEPS]
-            lines.append(f"| SpikingJelly, {mode} | " + " | ".join(cells) + " |")
+    for mode, by_steps in peer["accuracy"].items() if peer else ():
+        lines.append(_row(f"SpikingJelly, {mode}", [100 * by_steps[str(t)] for t in TIMESTEPS]))
+    if first["test"]["samples"] != test["samples"]:
+        results = [found.get(f"{key}-ours-{t}") for t in TIMESTEPS]
+        lines += [
+            "",
+            f"On all {first['test']['samples']:,} test images, where the float network has "
+            f"{100 * first['test']['float_network']:.2f}:",
+            "",
+            *_header("method", "mean T"),
+            _row("mixed T, in float", [r and 100 * r["test"]["converted"] for r in results]),
+            _row("mixed T, 8-bit integers", [r and 100 * r["integer"] for r in results]),
+        ]
     seconds = [
         found[f"{key}-ours-{t}"]["core_seconds"] for t in TIMESTEPS if f"{key}-ours-{t}" in found
     ]
     lines += [
         "",
-        f"A conversion takes {min(seconds):.0f} to {max(seconds):.0f} seconds of one core.",
+        f"A conversion takes {min(seconds):.0f} to {max(seconds):.0f} seconds of one core, with the "
+        "accuracy on test images.",
     ]
     return "\n".join(lines)
+
+
+def _header(first: str, budget: str) -> list[str]:
+    columns = " | ".join(f"{budget} = {t}" for t in TIMESTEPS)
+    return [f"| {first} | {columns} |", "|---|" + "---|" * len(TIMESTEPS)]
+
+
+def _row(name: str, values: list[float | None]) -> str:
+    cells = [MISSING if value is None else f"{value:.2f}" for value in values]
+    return f"| {name} | " + " | ".join(cells) + " |"
 
 
 def _of(found: dict[str, Any], *names: str) -> Any:
@@ -87,13 +105,12 @@ def _of(found: dict[str, Any], *names: str) -> Any:
 
 
 def _steps(key: str, found: dict[str, Any]) -> str:
-    """What each step gained at the smallest budget and at 8."""
+    """What each step gained, by budget."""
     lines = [
         f"What each step gained for the {NETWORKS[key].name}: error of the logits on held-out images, in "
         "thousandths of a bit. A step in brackets was undone.",
         "",
-        "| step | " + " | ".join(f"mean T = {t}" for t in TIMESTEPS) + " |",
-        "|---|" + "---|" * len(TIMESTEPS),
+        *_header("step", "mean T"),
     ]
     runs = {t: found.get(f"{key}-ours-{t}") for t in TIMESTEPS}
     names = [s["name"] for s in _of(found, *(f"{key}-ours-{t}" for t in TIMESTEPS))["steps"]]
@@ -117,7 +134,7 @@ def _plot(found: dict[str, Any], path: Path) -> None:
             ("uniform", "#d55e00", "o", ":", "ours, uniform T"),
         ):
             points = {
-                t: 100 * found[f"{key}-{part}-{t}"]["test"]["converted"]
+                t: 100 * _compared(found[f"{key}-{part}-{t}"])["converted"]
                 for t in TIMESTEPS
                 if f"{key}-{part}-{t}" in found
             }
@@ -140,7 +157,7 @@ def _plot(found: dict[str, Any], path: Path) -> None:
                 marker="s",
                 label="SpikingJelly, best mode at each T",
             )
-        test = _of(found, *(f"{key}-ours-{t}" for t in TIMESTEPS))["test"]
+        test = _compared(_of(found, *(f"{key}-ours-{t}" for t in TIMESTEPS)))
         panel.axhline(
             100 * test["float_network"], color="black", linestyle="--", label="float network"
         )

@@ -17,6 +17,7 @@ from small_networks import residual_network
 from strategies import integer_networks, random_pixels
 
 from deploy.backends.onnx_format.execution import compare_with_network, qonnx_executor
+from deploy.backends.onnx_format.losses import losses
 from deploy.backends.onnx_format.network import to_onnx, to_qonnx
 from deploy.backends.onnx_format.rounding import exact_rounding
 from sim.engines import simulate
@@ -398,3 +399,33 @@ def test_qonnx_gives_equal_counts_before_and_after_qonnx_transformations():
         outputs={"logits": cleaned.graph.output[0].name},
     )
     compare_with_network(changed, network, pixels, qonnx_executor)
+
+
+def test_what_the_file_does_not_say_is_listed():
+    pooled = max_pool_network(
+        ("a", (1, 3, 3), (Convolution(weight=np.ones((1, 2, 1, 1), np.int8)),), 0)
+    )
+    populations = [
+        replace(p, initial_potential=p.threshold // 5) if p.name == "a" else p
+        for p in pooled.populations
+    ]
+    network = IntegerNetwork.build(populations, pooled.synapses)
+    assert losses(to_onnx(network), network)[2:] == [
+        "initial potentials of a: the counts include them, but an importer takes half a threshold and "
+        "another bias",
+        "populations rx1, ry1: MaxPool nodes compute what they do",
+    ]
+    wide = wide_network(255, 2_000_000)
+    assert losses(to_onnx(wide), wide)[-1] == (
+        "hidden: float32 is not exact for them, so they are computed in float64 in front of their "
+        "quantizers, which other tools may not take"
+    )
+
+
+def test_the_command_refuses_timesteps_that_qonnx_lacks_and_writes_nothing(
+    qac_deploy, compiled, tmp_path
+):
+    process = qac_deploy("export", compiled[1], "--format", "qonnx")
+    assert process.returncode == 2
+    assert "must be 2^b - 1" in process.stderr
+    assert not list(tmp_path.iterdir())

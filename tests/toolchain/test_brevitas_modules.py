@@ -94,6 +94,11 @@ def residual():
     return calibrated(PlainResidual(4))
 
 
+@pytest.fixture(scope="module")
+def read(residual):
+    return read_brevitas(residual, SHAPE)
+
+
 @pytest.mark.parametrize("bits", [2, 3, 4, 8])
 def test_a_residual_network_has_the_counts_of_brevitas(bits):
     torch.manual_seed(bits)
@@ -121,9 +126,8 @@ def test_the_users_network_stays_as_it_is(residual):
 
 
 @pytest.mark.parametrize("planted", ["threshold", "weight", "logits"])
-def test_a_planted_difference_is_reported(residual, planted):
-    network = read_brevitas(residual, SHAPE)
-    module = copy.deepcopy(network.module)
+def test_a_planted_difference_is_reported(read, planted):
+    module = copy.deepcopy(read.module)
     if planted == "threshold":
         module.get_submodule("relu1").alpha.data *= 1.02
         message = r"^relu1: Brevitas .* gives"
@@ -134,21 +138,22 @@ def test_a_planted_difference_is_reported(residual, planted):
         module.get_parameter("classes.bias").data += 0.01
         message = "^the logits differ from those of Brevitas"
     with pytest.raises(UnsupportedNetworkError, match=message):
-        compare_with_runtime(replace(network, module=module), INPUTS[:20])
+        compare_with_runtime(replace(read, module=module), INPUTS[:20])
 
 
 class Shared(nn.Module):
-    """One ReLU that is called twice, and one quantizer for both sides of a sum."""
+    """One ReLU under two names, and one quantizer for both sides of a sum."""
 
     def __init__(self):
         super().__init__()
         self.conv1, self.conv2 = conv(), conv(channels=4)
         self.relu, self.classes = qnn.QuantReLU(bit_width=4), qnn.QuantLinear(256, 3)
+        self.again = self.relu
         self.both = qnn.QuantIdentity(Uint8ActPerTensorFloat, bit_width=5)
 
     def forward(self, x):
         x = self.relu(self.conv1(x))
-        y = self.relu(self.conv2(x))
+        y = self.again(self.conv2(x))
         return self.classes((self.both(y) + self.both(x)).flatten(1))
 
 
@@ -157,7 +162,34 @@ def test_a_quantizer_that_is_called_twice_is_two_populations():
     network = read_brevitas(calibrated(Shared()), SHAPE)
     assert compare_with_runtime(network, INPUTS[:100]).num_counts == 100 * 4 * 4 * 64
     imported = import_network(network, SHAPE, 255)
-    assert timesteps(imported) == {"relu": 15, "relu_1": 15, "both": 31, "both_1": 31}
+    assert timesteps(imported) == {"relu": 15, "again": 15, "both": 31, "both_1": 31}
+
+
+class Joined(nn.Module):
+    """A join of Brevitas, whose quantizers are shared by all that it joins."""
+
+    def __init__(self):
+        super().__init__()
+        unsigned, quant_tensors = Uint8ActPerTensorFloat, {"return_quant_tensor": True}
+        self.conv1, self.conv2 = conv(), conv(channels=4)
+        self.relu1, self.relu2 = qnn.QuantReLU(bit_width=4), qnn.QuantReLU(bit_width=3)
+        self.add = qnn.QuantEltwiseAdd(unsigned, unsigned, **quant_tensors)
+        self.classes = qnn.QuantLinear(512, 3)
+
+    def forward(self, x):
+        x = self.relu1(self.conv1(x))
+        y = self.relu2(self.conv2(x))
+        return self.classes(torch.cat([self.add(x, y), self.add(y, y)], dim=1).flatten(1))
+
+
+def test_a_join_of_brevitas():
+    torch.manual_seed(0)
+    network = read_brevitas(calibrated(Joined()), SHAPE)
+    agreement = compare_with_runtime(network, INPUTS[:100])
+    found = timesteps(import_network(network, SHAPE, 255))
+    assert agreement.num_counts == 100 * 256 * len(found)
+    assert {"relu1", "relu2", "add.input_quant", "add.output_quant"} < found.keys()
+    assert sorted(found.values()) == [7, 15, *[255] * 4]  # add quantizes x, y once, and two sums
 
 
 def test_scales_per_channel():
@@ -201,7 +233,10 @@ def test_a_quantizer_of_pixels():
 
 
 def test_quantized_logits_are_left_out_with_a_note():
-    network = small(conv(), qnn.QuantReLU(), nn.Flatten(), nn.Linear(256, 3), qnn.QuantIdentity())
+    network = small(
+        conv(), qnn.QuantReLU(), nn.Flatten(), nn.Linear(256, 3),
+        qnn.QuantIdentity(return_quant_tensor=True),
+    )  # fmt: skip
     imported = import_brevitas(network, SHAPE)
     assert imported.notes[0].startswith("4: the quantizer of the logits was left out")
 

@@ -68,7 +68,7 @@ def test_a_signed_quantizer_in_front_of_a_relu_starts_at_0(tmp_path, form):
     network.head(72)
     imported = import_onnx(network.save(tmp_path))
     assert timesteps(imported) == {"node_q": 127}
-    assert imported.agreement.num_counts == 6 * 72
+    assert imported.agreement.num_counts == imported.agreement.num_samples * 72
 
 
 def test_a_coarser_quantizer_of_quantized_values_is_a_population(tmp_path):
@@ -263,3 +263,40 @@ def test_a_missing_package_is_named_with_its_extra(tmp_path, monkeypatch, packag
         UnsupportedNetworkError, match=r"install it with pip install 'qac-deploy\[onnx\]'"
     ):
         import_onnx(path)
+
+
+def clip_of_one_branch(folder, scale):
+    """A clip from 0 to 2.5 and a ReLU, joined and quantized with T = 255."""
+    network = Builder()
+    conv = network.conv(1, 2)
+    bounds = [network.constant(value, np.float32) for value in (0, 2.5)]
+    first = network.node("Clip", *bounds, name="clip")
+    second = network.node("Relu", reads=conv)
+    network.node("Concat", second, reads=first, axis=1)
+    network.qcdq(scale, name="q")
+    network.head(144)
+    return network.save(folder)
+
+
+def test_the_clip_of_one_joined_branch_is_not_lost(tmp_path):
+    """The quantizer clips at 12.75, and cannot clip one branch at 2.5 alone."""
+    with pytest.raises(UnsupportedNetworkError, match="node_clip: 'Clip' has no quantizer"):
+        import_onnx(clip_of_one_branch(tmp_path, 0.05))
+    imported = import_onnx(clip_of_one_branch(tmp_path, 2.5 / 255))  # it clips all at 2.5
+    assert timesteps(imported)["node_q"] == 255
+
+
+def test_integers_are_clipped_and_then_pooled(tmp_path):
+    network = Builder()
+    network.conv(1, 2)
+    scale, zero, seven = (
+        network.constant(value, kind)
+        for value, kind in ((0.05, np.float32), (0, np.uint8), (7, np.uint8))
+    )
+    network.node("QuantizeLinear", scale, zero, name="q")
+    network.node("Clip", zero, seven)
+    network.node("MaxPool", kernel_shape=[2, 2], strides=[2, 2])
+    network.node("DequantizeLinear", scale, zero)
+    network.head(18)
+    found = timesteps(import_onnx(network.save(tmp_path)))
+    assert set(found.values()) == {7}

@@ -154,6 +154,7 @@ def test_an_interruption_passes_through(module, digits):
 
 
 def _foreign(module, logits):
+    """A network as a reader of a format gives it."""
     return ForeignNetwork(
         module=module.double(),
         source="a file of another tool",
@@ -177,7 +178,7 @@ def test_a_network_of_another_tool_is_compared_with_its_runtime(module, digits):
     normal = Normalization(mean=(0.5,), std=(0.5,))
     found = convert_post_training(_foreign(double, same), digits, plan, normal)
     assert (found.source, found.judge) == ("a file of another tool", "its runtime 1.0")
-    assert "logits equal to its runtime 1.0 on 22 samples" in found.steps[0].what
+    assert "logits equal to those of its runtime 1.0 on 22 samples" in found.steps[0].what
     with pytest.raises(
         UnsupportedNetworkError, match=r"logits differ from those of its runtime 1\.0"
     ):
@@ -217,19 +218,23 @@ def test_what_cannot_be_converted_is_refused(module, digits):
         convert_post_training(module, digits, replace(PLAN, max_timesteps=3))
     with pytest.raises(OptionError, match="number of epochs must be 0 or more"):
         convert_post_training(module, digits, replace(PLAN, finetune_epochs=-1))
+    shaped = replace(_foreign(network(), None), input_shape=(3, 8, 8))
+    with pytest.raises(DataError, match=r"images have shape \(1, 8, 8\), but .* \(3, 8, 8\)"):
+        convert_post_training(shaped, digits, PLAN)
     with pytest.raises(DataError, match="needs 32 training images or more, not 10"):
         convert_post_training(module, digits, replace(PLAN, samples=10))
 
 
 @pytest.mark.slow
 def test_the_fashion_mnist_cnn_keeps_its_accuracy():
+    """The benchmark's network after one epoch of its six, with a margin for what that changes."""
     from benchmarks.post_training.conversions import convert_and_measure
     from benchmarks.post_training.float_networks import SEED, cnn
 
     dataset = load_dataset("fashion-mnist")
     torch.manual_seed(SEED)
     trained = train(cnn(), dataset, TrainingPlan(epochs=1, batch_size=128, budget=None))
-    for steps, most in ((8, 0.01), (16, 0.003)):
+    for steps, most in ((8, 0.01), (16, 0.005)):
         found = convert_and_measure(
             trained, dataset, steps, mixed=True, samples=10_000, say=lambda line: None
         )

@@ -10,7 +10,7 @@ from torch import nn
 
 from toolchain.errors import UnsupportedNetworkError
 from toolchain.method.float_snn import input_current, run_float_snn
-from toolchain.networks.layer_graph import LayerGraph
+from toolchain.networks.layer_graph import LayerGraph, verify_layer_graph
 from toolchain.networks.layer_graph.maximum import is_maximum
 from toolchain.networks.linear_maps import WeightedMap
 from toolchain.passes.align_edges import align_edges
@@ -153,6 +153,35 @@ def test_exact_max_pooling_pools_the_counts(converted, pixels, groups):
         pooled = nn.functional.max_pool2d(values[group.name], 2)
         assert torch.equal(shared.read(values), pooled)
         assert pooled.max() > 1
+
+
+class Concatenated(nn.Module):
+    """Two activations with one scale, which are pooled together."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(1, 2, 3, padding=1), nn.Conv2d(1, 3, 3, padding=1)
+        self.head = nn.Linear(5 * 16, 3)
+
+    def forward(self, x):
+        both = torch.cat(
+            [nn.functional.relu6(60 * layer(x)) for layer in (self.second, self.first)], 1
+        )
+        return self.head(nn.functional.max_pool2d(both, 2).flatten(1))
+
+
+def test_activations_that_are_pooled_together_may_have_different_t(pixels):
+    torch.manual_seed(0)
+    read = read_float_network(Concatenated().eval(), SHAPE, 16, None, pixels)
+    first, second = activation_groups(read.graph)
+    assert [len(group.maxima) for group in (first, second)] == [2, 2]
+    levels = {first.name: np.full((3, 1, 1), 5.0), second.name: np.full((2, 1, 1), 6.0)}
+    graph = with_levels(read.graph, (first, second), {first.name: 3, second.name: 9}, levels)
+    assert compare_with_stepped(verify_layer_graph(graph), pixels[:4]) == 0
+
+
+def test_activations_with_one_t_share_the_budget():
+    assert allocate({"both": 1 / np.arange(1.0, 9)}, {"both": 2}, 9) == {"both": 4}
 
 
 def test_a_clip_of_the_float_network_is_kept(read, pixels):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -201,7 +201,9 @@ class _Judge:
         }
         self._left_out = {quantized[ordinal][0] for ordinal in placement.left_out}
 
-    def __call__(self, inputs: np.ndarray) -> RuntimeValues:
+    def __call__(
+        self, inputs: np.ndarray, stimuli: Mapping[str, np.ndarray] | None = None
+    ) -> RuntimeValues:
         size = self._size or max(
             1, min(_SAMPLES_PER_BATCH, _ELEMENTS_PER_BATCH // _largest(self._module.graph))
         )
@@ -210,8 +212,12 @@ class _Judge:
             part = inputs[start : start + size]
             whole = part
             if self._size is not None and len(part) < size:  # the program takes no other batch
-                whole = np.concatenate([part, np.repeat(part[-1:], size - len(part), 0)])
-            run = _Execution(self._module, self._noted, self._left_out)
+                whole = _padded(part, size)
+            given_on = {
+                name: _padded(values[start : start + size], len(whole))
+                for name, values in (stimuli or {}).items()
+            }
+            run = _Execution(self._module, self._noted, self._left_out, given_on)
             try:
                 with torch.no_grad():
                     result = run.run(torch.from_numpy(np.array(whole, np.float32)))
@@ -233,7 +239,13 @@ class _Judge:
             quantized={
                 name: np.concatenate([part[name] for part in quantized]) for name in quantized[0]
             },
+            stimulated=frozenset(stimuli or ()),
         )
+
+
+def _padded(values: np.ndarray, size: int) -> np.ndarray:
+    """Samples filled up to a size with the last one."""
+    return np.concatenate([values, np.repeat(values[-1:], size - len(values), 0)])
 
 
 def _largest(graph: fx.Graph) -> int:
@@ -256,8 +268,10 @@ class _Execution(fx.Interpreter):
         module: fx.GraphModule,
         noted: dict[fx.Node, tuple[str, PlacedQuantizer, Quantization]],
         left_out: set[fx.Node],
+        stimuli: Mapping[str, np.ndarray],
     ) -> None:
         super().__init__(module)
+        self._stimuli = stimuli
         self._noted, self._left_out = noted, left_out
         self._open: set[fx.Node] = set(left_out)
         self.found: dict[str, np.ndarray] = {}
@@ -272,6 +286,8 @@ class _Execution(fx.Interpreter):
         if n in self._noted:
             name, placed, what = self._noted[n]
             self.found[name] = _values_of(result, placed, what).numpy()
+            if name in self._stimuli:
+                result = _stimulated(result, self._stimuli[name], placed, what)
         return result
 
     def _is_opened(self, n: fx.Node) -> bool:
@@ -287,3 +303,17 @@ def _values_of(result: Tensor, placed: PlacedQuantizer, what: Quantization) -> T
         return values / step if placed.per_channel else values
     counts = result.to(torch.float64) - grid.broadcast(grid.zero_point, result.ndim)
     return counts if placed.per_channel else counts * step
+
+
+def _stimulated(
+    result: Tensor, values: np.ndarray, placed: PlacedQuantizer, what: Quantization
+) -> Tensor:
+    """The result of a quantizer's node that stands for these values, which ``_values_of`` gives."""
+    grid, found = placed.grid, torch.from_numpy(values)
+    step = grid.broadcast(grid.step, found.ndim)
+    if what.role == "both":
+        found = found * step if placed.per_channel else found
+    else:
+        counts = (found if placed.per_channel else found / step).round()
+        found = counts + grid.broadcast(grid.zero_point, found.ndim)
+    return found.reshape(result.shape).to(result.dtype)

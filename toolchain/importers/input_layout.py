@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from math import prod
@@ -86,8 +86,10 @@ def for_images(network: ForeignNetwork, image: Shape) -> ForeignNetwork:
     else:
         network.module.register_forward_pre_hook(partial(_rearranged, layout))
 
-    def execute(images: np.ndarray) -> RuntimeValues:
-        return network.execute(np.ascontiguousarray(_arranged(layout, images)))
+    def execute(
+        inputs: np.ndarray, stimuli: Mapping[str, np.ndarray] | None = None
+    ) -> RuntimeValues:
+        return network.execute(np.ascontiguousarray(_arranged(layout, inputs)), stimuli)
 
     note = f"its input holds an image as {_WORDS[layout]}"
     return replace(network, execute=execute, input_shape=image, notes=(*network.notes, note))

@@ -349,10 +349,10 @@ def _name_of(module: fx.GraphModule, node: fx.Node, given: fx.Node) -> str:
 
 
 def _identifier(name: str) -> str:
-    return re.sub(r"\W", "_", name)[:200]
+    return re.sub(r"\W", "_", name)[:60]
 
 
 def _safe_path(path: str) -> str:
     """A path of modules that can be written in Python: names of a file may be anything."""
-    parts = [_identifier(part) for part in path.split(".")[:32] if part]
+    parts = [_identifier(part) for part in path.split(".")[:16] if part]
     return ".".join(parts) or "quantizer"

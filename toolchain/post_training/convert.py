@@ -92,7 +92,7 @@ def convert_post_training(
         start=start,
     )
     run.note_float_network(
-        f"{read.source}, logits equal to {read.judge} on {read.num_compared} samples"
+        f"{read.source}, logits equal to those of {read.judge} on {read.num_compared} samples"
     )
     graph = run.convert()
     if plan.finetune_epochs:

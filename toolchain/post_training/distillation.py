@@ -70,6 +70,7 @@ def distill(
     plan: DistillationPlan,
     error: LogitError,
     loss_of_logits: LogitError,
+    samples_per_pass: int = 128,
     on_epoch: Callable[[int, float], None] = lambda epoch, error: None,
 ) -> Distilled:
     """Train the parameters of a spiking network towards the float network.
@@ -84,11 +85,13 @@ def distill(
         held_out: images that choose the epoch and are never trained on.
         error: chooses the epoch.
         loss_of_logits: what is lowered, together with the error of the activations.
+        samples_per_pass: held-out images that are computed at once.
         on_epoch: called with the number of each epoch and the error on the held-out images.
     """
-    student = _Student(graph, groups, plan, float(_logit_scale(teacher, float_activate, held_out)))
     tensors = GraphTensors.of(teacher, held_out.dtype)
-    expected = logits_in_parts(teacher, held_out, float_activate)
+    expected = logits_in_parts(teacher, held_out, float_activate, samples_per_pass)
+    student = _Student(graph, groups, plan, float(expected.std().clamp(min=1e-6)))
+    parts = held_out.split(samples_per_pass)
     keep = [name for group in groups for name in group.activations]
     optimizer = torch.optim.Adam(student.parameter_groups())
     batches_per_epoch = -(-num_images // plan.batch_size)
@@ -96,7 +99,7 @@ def distill(
         optimizer, T_max=plan.epochs * batches_per_epoch
     )
     generator = torch.Generator().manual_seed(plan.seed)
-    before = best = float(error(student.logits(held_out), expected).mean())
+    before = best = float(error(student.logits(parts), expected).mean())
     best_epoch, best_state = 0, _snapshot(student)
     on_epoch(0, before)
     for epoch in range(1, plan.epochs + 1):
@@ -115,7 +118,7 @@ def distill(
             optimizer.step()
             schedule.step()
             student.clamp_parameters()
-        after = float(error(student.logits(held_out), expected).mean())
+        after = float(error(student.logits(parts), expected).mean())
         if after < best:
             best, best_epoch, best_state = after, epoch, _snapshot(student)
         on_epoch(epoch, after)
@@ -212,11 +215,9 @@ class _Student(nn.Module):
         return activate
 
     @torch.no_grad()
-    def logits(self, images: Tensor) -> Tensor:
+    def logits(self, parts: Sequence[Tensor]) -> Tensor:
         tensors, activate = self.tensors(), self.activate()
-        return torch.cat(
-            [run_pass(self.graph, tensors, part, activate).logits for part in images.split(128)]
-        )
+        return torch.cat([run_pass(self.graph, tensors, part, activate).logits for part in parts])
 
     @torch.no_grad()
     def clamp_parameters(self) -> None:
@@ -258,10 +259,6 @@ class _Student(nn.Module):
 def _relative_error(found: Tensor, wanted: Tensor) -> Tensor:
     """Mean squared error as a share of the mean square."""
     return (found - wanted).square().mean() / wanted.square().mean().clamp(min=1e-12)
-
-
-def _logit_scale(teacher: LayerGraph, activate: Activate, images: Tensor) -> Tensor:
-    return logits_in_parts(teacher, images, activate).std().clamp(min=1e-6)
 
 
 def _snapshot(student: nn.Module) -> dict[str, Tensor]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 from toolchain.datasets import PixelSource
-from toolchain.errors import UnsupportedNetworkError
+from toolchain.errors import DataError, UnsupportedNetworkError
 from toolchain.importers.foreign_network import (
     NUM_OWN_SAMPLES,
     ForeignNetwork,
@@ -70,6 +70,7 @@ def read_float_network(
     Raises:
         UnsupportedNetworkError: it has quantizers already, it has an operation without a spiking form, or
             something differs.
+        DataError: the images have another shape than the network's input.
     """
     own = np.asarray(samples[:NUM_OWN_SAMPLES])
     pixels = np.concatenate([own, probe_pixels(input_shape, max_value)])
@@ -82,6 +83,11 @@ def read_float_network(
         case ForeignNetwork():
             module, notes = network.module, network.notes
             source, judge = network.source, network.runtime
+            if network.input_shape not in (None, tuple(input_shape)):
+                raise DataError(
+                    f"the images have shape {tuple(input_shape)}, but the network's input is "
+                    f"{network.input_shape}; choose another data set"
+                )
         case ExportedProgram():
             module, source = network, "exported program"
         case _:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -258,9 +258,10 @@ class ConversionSteps:
             images_of,
             num_images,
             self.held_out,
-            plan,
+            replace(plan, batch_size=min(plan.batch_size, self.samples_per_pass)),
             self.error,
             training_loss(self.teacher.readout),
+            self.samples_per_pass,
             lambda epoch, error: self.on_progress(name, epoch, plan.epochs),
         )
         what = f"{what}; best epoch {result.epoch} of {plan.epochs}"

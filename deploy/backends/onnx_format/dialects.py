@@ -53,7 +53,7 @@ class Qcdq:
     """
 
     divides = True
-    batch = "batch"
+    batch: int | str = "batch"
 
     def __init__(self, network: IntegerNetwork) -> None:
         most = max((p.timesteps for p in network.spiking), default=1)
@@ -96,7 +96,7 @@ class Qonnx:
     """
 
     divides = False
-    batch = 1
+    batch: int | str = 1
     opsets = {"": 13, QONNX_DOMAIN: 1}  # noqa: RUF012
 
     def weight(self, writer: GraphWriter, integers: np.ndarray, scale: float, name: str) -> str:

@@ -94,16 +94,28 @@ class Lookahead:
             )
         return self._known[key]
 
-    def _absorbs(self, node: Node, read: str, high: float) -> bool | None:
+    def _absorbs(self, node: Node, read: str, high: float, *, joined: bool = False) -> bool | None:
+        """Whether a quantizer clips at the bound, or could be made to.
+
+        Args:
+            joined: whether other values, which the bound does not hold for, were joined to this one. A
+                quantizer must then clip at or below the bound itself.
+        """
         call = self._call_of(node)
         if node.inputs[0] == read and (is_quantize(node) or is_qonnx(node)):
             try:
                 codes = codes_of(call)
                 zero, most = codes.zero(), codes.scale.max() * (codes.high - codes.zero())
-                return codes.low <= zero and (codes.is_uniform or high >= most)
+                return codes.low <= zero and ((codes.is_uniform and not joined) or high >= most)
             except QacDeployError:
                 return False  # said with the name of that quantizer, when it is read
-        moves = node.operation in (*MOVEMENTS, "Concat") or bounds_of_clip(call) is not None
+        if node.operation == "Concat" and node.domain in ("", "ai.onnx"):
+            return self._all_readers(
+                node.outputs[0],
+                lambda later, name: self._absorbs(later, name, high, joined=True),
+                ("absorbed with others", high),
+            )
+        moves = node.operation in MOVEMENTS or bounds_of_clip(call) is not None
         return None if moves and node.domain in ("", "ai.onnx") else False
 
     def _clips(self, node: Node, read: str) -> bool | None:

@@ -112,8 +112,8 @@ class QuantizerSteps:
             name=tensor, shapes=source.shapes, source=source, node=node, tensor=tensor, codes=codes
         )
 
-    def narrowed(self, value: Live, clip: Clipped) -> Live:
-        """The integers of a quantizer behind a clip."""
+    def narrowed(self, value: Live, clip: Clipped, tensor: str) -> Live:
+        """The integers of a quantizer behind a clip, which are a tensor of the file."""
         if not isinstance(value, OpenQuantizer):
             raise UnsupportedNetworkError(
                 "it clips integers that were moved; put it directly behind QuantizeLinear"
@@ -124,7 +124,7 @@ class QuantizerSteps:
         name = (
             value.name if (low, high) == (codes.low, codes.high) else f"{value.name} {low} {high}"
         )
-        return replace(value, name=name, codes=replace(codes, low=low, high=high))
+        return replace(value, name=name, tensor=tensor, codes=replace(codes, low=low, high=high))
 
     def from_zero(self, value: OpenQuantizer) -> OpenQuantizer:
         """A quantizer behind a ReLU that follows it."""

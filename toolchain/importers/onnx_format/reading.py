@@ -268,7 +268,7 @@ class _Reader:
     def _clip(self, call: Call, low: float, high: float) -> None:
         value, name = call.live(), call.node.outputs[0]
         if value.codes is not None:
-            self.values[name] = self.steps.narrowed(value, Clipped(low=low, high=high))
+            self.values[name] = self.steps.narrowed(value, Clipped(low=low, high=high), name)
             return
         facts = value.facts
         if facts.low >= 0:
