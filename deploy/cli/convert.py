@@ -48,7 +48,7 @@ def convert_command(
     ] = None,
     max_value: Annotated[
         int | None,
-        typer.Option(min=1, help="Largest pixel, without a data set (default: 255)."),
+        typer.Option(min=1, max=65_535, help="Largest pixel, without a data set (default: 255)."),
     ] = None,
     mean_timesteps: Annotated[
         float | None,

@@ -109,7 +109,9 @@ def convert_file(
     """
     file_format = recognise(path)
     options.require_of(file_format)
-    dataset, data_note = (None, None) if options.data is None else _data_set(options.data)
+    dataset, data_note = None, None
+    if options.data is not None:
+        dataset, data_note = _data_set(options.data, required=file_format is not Format.STATE_DICT)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
@@ -168,12 +170,15 @@ def _converted(
             assert_never(file_format)
 
 
-def _data_set(name: str) -> tuple[Dataset | None, str | None]:
-    """The data set, or why one that is known by its name cannot be read here."""
+def _data_set(name: str, *, required: bool) -> tuple[Dataset | None, str | None]:
+    """The data set, or why one that is known by its name cannot be read here.
+
+    The networks of the QCFS code are for known data sets, which may be elsewhere. Of others nothing is known.
+    """
     try:
         return load_dataset(name), None
     except DataError as error:
-        if name not in DATASETS:
+        if required or name not in DATASETS:
             raise
         return None, f"{name} is recorded without a digest of its samples: {error}"
 

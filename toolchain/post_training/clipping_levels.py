@@ -186,7 +186,7 @@ def quantile_clipping_levels(histogram: Histogram, quantile: float) -> np.ndarra
     return np.full((1, 1, 1), (at + 1) / NUM_BINS * merged.largest[0])
 
 
-@lru_cache(maxsize=2 * 256)
+@lru_cache(maxsize=32)
 def _squared_errors(timesteps: int, clipping_weight: float) -> np.ndarray:
     """Error of each bin's centre at each relative clipping level, ``(fractions, NUM_BINS)``."""
     centres = (np.arange(NUM_BINS) + 0.5) / NUM_BINS
@@ -194,10 +194,3 @@ def _squared_errors(timesteps: int, clipping_weight: float) -> np.ndarray:
     counts = np.floor(np.clip(centres / step, 0, timesteps) + 0.5)
     weights = np.where(centres > FRACTIONS[:, None], clipping_weight, 1.0)
     return weights * (centres - counts * step) ** 2
-
-
-def levels_at(
-    table: Mapping[str, Mapping[int, np.ndarray]], timesteps: Mapping[str, int]
-) -> dict[str, np.ndarray]:
-    """Clipping levels of each group at its T."""
-    return {name: table[name][steps] for name, steps in timesteps.items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 import torch
@@ -31,7 +31,6 @@ from toolchain.post_training.clipping_levels import (
     Histogram,
     best_clipping_levels,
     collect_histograms,
-    levels_at,
     quantile_clipping_levels,
 )
 from toolchain.post_training.closed_form import (
@@ -58,6 +57,9 @@ MEASURED_TIMESTEPS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 25
 LARGEST_TIMESTEPS = 256
 VALUES_PER_PASS = 2**24  # of the largest population, 64 MiB in float32
 VALUES_AT_ONCE = 2**26  # of the largest population where all images are needed together
+
+LevelAt = Callable[[str, int], np.ndarray]
+"""Name of a group and T to its clipping level, ``(channels, 1, 1)``."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -102,10 +104,11 @@ class ConversionSteps:
         )
         fixed = {n: quantile_clipping_levels(h, BASELINE_QUANTILE) for n, h in histograms.items()}
         most = self.plan.max_timesteps or min(4 * steps, LARGEST_TIMESTEPS)
-        table = self._clipping_levels(histograms, steps, most)
+        level_at = self._clipping_levels(histograms, steps)
 
         def at(timesteps: Mapping[str, int]) -> LayerGraph:
-            return with_levels(self.teacher, self.groups, timesteps, levels_at(table, timesteps))
+            levels = {name: level_at(name, steps) for name, steps in timesteps.items()}
+            return with_levels(self.teacher, self.groups, timesteps, levels)
 
         graph = self._first(
             "fixed quantile",
@@ -124,7 +127,7 @@ class ConversionSteps:
             graph, self._corrected(graph, behaviour),
         )  # fmt: skip
         if self.plan.mixed and len(self.groups) > 1:
-            mixed = at(self._allocate(at, uniform, table, behaviour))
+            mixed = at(self._allocate(at, uniform, level_at, most, behaviour))
             better = min((mixed, self._corrected(mixed, behaviour)), key=self._held_out_error)
             levels = [timesteps_of(better)[group.name] for group in self.groups]
             what = f"T = {min(levels)} to {max(levels)} by measured sensitivity, levels and biases anew"
@@ -155,12 +158,10 @@ class ConversionSteps:
         what = f"weights too, on {num_images:,} training images without labels"
         return self._distilled("fine-tuning", what, graph, images_of, num_images, plan)
 
-    def _clipping_levels(
-        self, histograms: Mapping[str, Histogram], steps: int, most: int
-    ) -> dict[str, dict[int, np.ndarray]]:
-        """Clipping levels of each group at each T up to ``most``, by the criterion that suits it.
+    def _clipping_levels(self, histograms: Mapping[str, Histogram], steps: int) -> LevelAt:
+        """Clipping levels by the criterion that suits each group.
 
-        The criterion is the one whose levels, at the mean of T, change the logits least.
+        It is the one whose levels, at the mean of T, change the logits least.
         """
         clips = {
             group.name: min(
@@ -181,12 +182,13 @@ class ConversionSteps:
         }
         errors = self._errors_alone("clipping levels", candidates)
         best = {name: criteria[name][int(np.argmin(found))] for name, found in errors.items()}
-        return {
-            name: best_clipping_levels(
-                histograms[name], range(1, most + 1), best[name], clips[name]
-            )
-            for name in criteria
-        }
+
+        @cache
+        def level_at(name: str, timesteps: int) -> np.ndarray:
+            found = best_clipping_levels(histograms[name], [timesteps], best[name], clips[name])
+            return found[timesteps]
+
+        return level_at
 
     def _errors_alone(
         self, name: str, candidates: Mapping[str, Sequence[Candidate]]
@@ -206,17 +208,21 @@ class ConversionSteps:
         self,
         at: Callable[[Mapping[str, int]], LayerGraph],
         uniform: dict[str, int],
-        table: Mapping[str, Mapping[int, np.ndarray]],
+        level_at: LevelAt,
+        most: int,
         behaviour: FloatBehaviour,
     ) -> dict[str, int]:
-        """Timesteps with the least error within the budget, never more than that of uniform timesteps."""
-        most = max(next(iter(table.values())))
+        """Timesteps with the least measured error within the budget, at most that of uniform timesteps.
+
+        Args:
+            most: largest T of a group.
+        """
         measured = sorted({*(t for t in MEASURED_TIMESTEPS if t <= most), most})
         sensitivity = Sensitivity(
             timesteps=tuple(measured),
             errors=self._errors_alone(
                 "sensitivity",
-                {n: [(t, levels[t]) for t in measured] for n, levels in table.items()},
+                {name: [(t, level_at(name, t)) for t in measured] for name in uniform},
             ),
             weights=self.weights,
         )

@@ -19,7 +19,7 @@ from toolchain.importers.onnx_format.quantization import (
     is_qonnx,
     is_quantize,
 )
-from toolchain.importers.onnx_format.values import Call, Static
+from toolchain.importers.onnx_format.values import GRID_TOLERANCE, Call, Static
 
 MAX_DEPTH = 100
 """Most operations in a row that are looked through."""
@@ -106,7 +106,8 @@ class Lookahead:
             try:
                 codes = codes_of(call)
                 zero, most = codes.zero(), codes.scale.max() * (codes.high - codes.zero())
-                return codes.low <= zero and ((codes.is_uniform and not joined) or high >= most)
+                clips_below = high >= most * (1 - GRID_TOLERANCE)
+                return codes.low <= zero and ((codes.is_uniform and not joined) or clips_below)
             except QacDeployError:
                 return False  # said with the name of that quantizer, when it is read
         if node.operation == "Concat" and node.domain in ("", "ai.onnx"):

@@ -115,9 +115,11 @@ class ReadGraph:
     Attributes:
         observed: of each quantizer.
         logits: tensor of the file for each output, in order.
+        several_tensors: quantizers whose values are more than one tensor of the file.
     """
 
     network: OnnxNetwork
     observed: dict[str, Observed] = field(default_factory=dict)
     logits: list[str] = field(default_factory=list)
+    several_tensors: set[str] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)

@@ -18,10 +18,7 @@ from toolchain.importers.onnx_format.model_file import Node
 from toolchain.importers.onnx_format.network import Observed, ReadGraph
 from toolchain.importers.onnx_format.operations.layers import WithConstant
 from toolchain.importers.onnx_format.quantization import Codes
-from toolchain.importers.onnx_format.values import Facts, Grid, Live
-
-GRID_TOLERANCE = 1e-6
-"""Relative difference of two scales that are one and the same in float32."""
+from toolchain.importers.onnx_format.values import GRID_TOLERANCE, Facts, Grid, Live
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +99,7 @@ class QuantizerSteps:
     def __init__(self, result: ReadGraph) -> None:
         self.result = result
         self.made: dict[tuple[str, str], Live] = {}
+        self.names: dict[tuple[str, str], str] = {}
 
     def quantize(self, source: Live, codes: Codes, node: Node) -> OpenQuantizer:
         """The integers of a quantizer, as an open one."""
@@ -143,7 +141,9 @@ class QuantizerSteps:
         if not isinstance(value, OpenQuantizer):
             return value
         key = value.source.name, value.name
-        if key not in self.made:
+        if key in self.made:
+            self.result.several_tensors |= {self.names[key]} if key in self.names else set()
+        else:
             try:
                 self.made[key] = self._made(value, observed)
             except UnsupportedNetworkError as error:
@@ -170,6 +170,7 @@ class QuantizerSteps:
         result = f"{value.name} quantized"
         quantizer = imported_quantizer(step, levels)
         name = self.result.network.add(node.name, quantizer, [taken], [result])
+        self.names[source.name, value.name] = name
         self.result.observed[name] = Observed(
             tensor=observed or value.tensor,
             codes=None if observed else codes,

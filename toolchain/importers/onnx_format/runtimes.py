@@ -41,8 +41,12 @@ def judge_of(model: OnnxModel, read: ReadGraph, sample_shape: tuple[int, ...]) -
     name, run = make(model, wanted, (batch, *sample_shape))
 
     tensors = [observed.tensor for observed in read.observed.values()]
-    alone = {n: o for n, o in read.observed.items() if tensors.count(o.tensor) == 1}
-    types: dict[str, np.dtype[Any]] = {}
+    alone = {
+        quantizer: observed
+        for quantizer, observed in read.observed.items()
+        if tensors.count(observed.tensor) == 1 and quantizer not in read.several_tensors
+    }
+    examples: dict[str, np.ndarray] = {}  # of what a tensor holds
 
     def execute(
         inputs: np.ndarray, stimuli: Mapping[str, np.ndarray] | None = None
@@ -52,13 +56,14 @@ def judge_of(model: OnnxModel, read: ReadGraph, sample_shape: tuple[int, ...]) -
         if stimuli:
             taken = {quantizer: alone[quantizer] for quantizer in stimuli if quantizer in alone}
             given |= {
-                _stimulus(o.tensor): _tensor_of(o, stimuli[n]).astype(types[o.tensor])
+                _stimulus(o.tensor): _tensor_of(o, stimuli[n]).astype(examples[o.tensor].dtype)
                 for n, o in taken.items()
             }
-            stimulated = _with_stimuli(model, {o.tensor: types[o.tensor] for o in taken.values()})
+            replaced = {o.tensor: examples[o.tensor] for o in taken.values()}
+            stimulated = _with_stimuli(model, replaced, batch)
             _, executed = make(stimulated, wanted, (batch, *sample_shape))
         found = _in_batches(name, executed, given, batch)
-        types.update({tensor: found[tensor].dtype for tensor in tensors})
+        examples.update({tensor: found[tensor][:1] for tensor in tensors})
         quantized = {
             quantizer: _real_values(observed, found[observed.tensor])
             for quantizer, observed in read.observed.items()
@@ -79,7 +84,7 @@ def _stimulus(tensor: str) -> str:
     return f"{tensor} (stimulus)"
 
 
-def _with_stimuli(model: OnnxModel, types: Mapping[str, np.dtype[Any]]) -> OnnxModel:
+def _with_stimuli(model: OnnxModel, replaced: Mapping[str, np.ndarray], batch: int) -> OnnxModel:
     """The file with one more input for each of these tensors, which all nodes read in its place."""
     import onnx
 
@@ -87,11 +92,11 @@ def _with_stimuli(model: OnnxModel, types: Mapping[str, np.dtype[Any]]) -> OnnxM
     proto.CopyFrom(model.proto)
     for node in proto.graph.node:
         for index, name in enumerate(node.input):
-            if name in types:
+            if name in replaced:
                 node.input[index] = _stimulus(name)
-    for name, dtype in types.items():
-        kind = onnx.helper.np_dtype_to_tensor_dtype(dtype)
-        proto.graph.input.append(onnx.helper.make_tensor_value_info(_stimulus(name), kind, None))
+    for name, values in replaced.items():
+        kind, shape = onnx.helper.np_dtype_to_tensor_dtype(values.dtype), (batch, *values.shape[1:])
+        proto.graph.input.append(onnx.helper.make_tensor_value_info(_stimulus(name), kind, shape))
     return replace(model, proto=proto)
 
 
