@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import TypeAlias
 
 import networkx as nx
@@ -30,6 +31,9 @@ from toolchain.networks.linear_maps import (
 
 MOST_TERMS = 2**20
 """Most terms of the sums that are written out; above it, the populations stay as they are."""
+
+MOST_WEIGHTS = 2**26
+"""Most weights between all channels that are looked at, likewise."""
 
 _Window: TypeAlias = frozenset[Pair]  # places (row, column) of the pooled population
 _Sum: TypeAlias = dict[_Window, int]  # a sum of maxima of windows, each with its sign
@@ -133,9 +137,12 @@ _Terms: TypeAlias = Iterator[tuple[Pair, Pair, int]]  # target, source, coeffici
 
 
 def _terms(network: IntegerNetwork, synapse: IntegerSynapse) -> _Terms | None:
-    """What each neuron of a channel reads, in counts; None if channels differ or are mixed."""
+    """What each neuron of a channel reads, in counts; None if channels differ, mix or are too many."""
     shape = network[synapse.source].shape
     target = network[synapse.target]
+    taps = prod(synapse.weighted.weight.shape[2:])
+    if shape[0] * target.shape[0] * taps > MOST_WEIGHTS:
+        return None
     weights = kernel(synapse, shape)
     of_one = weights[0, 0]
     own = np.eye(len(weights), weights.shape[1], dtype=np.int64)[..., None, None] * of_one

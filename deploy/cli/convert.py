@@ -48,7 +48,7 @@ def convert_command(
     ] = None,
     max_value: Annotated[
         int | None,
-        typer.Option(min=1, help="Largest pixel, without a data set (default: 255)."),
+        typer.Option(min=1, max=65_535, help="Largest pixel, without a data set (default: 255)."),
     ] = None,
     mean_timesteps: Annotated[
         float | None,
@@ -219,12 +219,14 @@ def _print(file: Path, report: ConversionReport) -> None:
         f"{len(activations)} spiking populations, {steps}{more}"
     )
     if (agreement := conversion.agreement) is not None:
-        ties = ""
+        equal = f"{agreement.num_counts:,} {conversion.compared} and all logits equal"
         if agreement.num_ties:
-            ties = f"; {agreement.num_ties:,} more lie on a boundary, and differ by one"
+            equal = (
+                f"{agreement.num_counts - agreement.num_ties:,} of {agreement.num_counts:,} "
+                f"{conversion.compared} equal; {agreement.num_ties:,} lie on a boundary, and differ by one"
+            )
         console.print(
-            f"  compared with {escape(conversion.runtime)} on {agreement.num_samples} samples: "
-            f"{agreement.num_counts - agreement.num_ties:,} {conversion.compared} and all logits equal{ties}"
+            f"  compared with {escape(conversion.runtime)} on {agreement.num_samples} samples: {equal}"
         )
     if conversion.post_training is not None:
         _print_steps(conversion.post_training)

@@ -17,7 +17,7 @@ from deploy.convert.recognise import Format, recognise
 from deploy.design.accuracy import measure_accuracy
 from deploy.design.fidelity import MEASURED_SAMPLES, affordable_samples, check_fits
 from toolchain.datasets import DATASETS, Dataset, data_record, load_dataset
-from toolchain.errors import DataError, OptionError
+from toolchain.errors import DataError, OptionError, UnsupportedNetworkError
 from toolchain.files.checkpoint import Checkpoint, save_checkpoint
 from toolchain.importers.foreign_network import ForeignNetwork, RuntimeAgreement, import_network
 from toolchain.importers.input_layout import for_images, image_shape_of
@@ -109,10 +109,16 @@ def convert_file(
     """
     file_format = recognise(path)
     options.require_of(file_format)
-    dataset, data_note = (None, None) if options.data is None else _data_set(options.data)
+    dataset, data_note = None, None
+    if options.data is not None:
+        dataset, data_note = _data_set(options.data, required=file_format is not Format.STATE_DICT)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        conversion = _converted(path, file_format, options, dataset, on_stage)
+        try:
+            conversion = _converted(path, file_format, options, dataset, on_stage)
+        except UnsupportedNetworkError as error:  # names a node, and not always its file
+            named = str(error).removeprefix(f"{path}: ")
+            raise UnsupportedNetworkError(f"{path}: {named}") from None
     said = (str(warning.message) for warning in caught if warning.category is UserWarning)
     conversion = replace(conversion, notes=tuple(dict.fromkeys((*conversion.notes, *said))))
     training: dict[str, Any] = {
@@ -164,12 +170,15 @@ def _converted(
             assert_never(file_format)
 
 
-def _data_set(name: str) -> tuple[Dataset | None, str | None]:
-    """The data set, or why one that is known by its name cannot be read here."""
+def _data_set(name: str, *, required: bool) -> tuple[Dataset | None, str | None]:
+    """The data set, or why one that is known by its name cannot be read here.
+
+    The networks of the QCFS code are for known data sets, which may be elsewhere. Of others nothing is known.
+    """
     try:
         return load_dataset(name), None
     except DataError as error:
-        if name not in DATASETS:
+        if required or name not in DATASETS:
             raise
         return None, f"{name} is recorded without a digest of its samples: {error}"
 

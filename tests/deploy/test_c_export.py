@@ -11,6 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from installed_command import run_command
+from integer_maximum_networks import max_pool_network
+from map_networks import map_and_class_network
 from small_networks import residual_network
 from strategies import integer_networks, random_pixels
 
@@ -21,6 +23,7 @@ from toolchain.errors import UnsupportedNetworkError
 from toolchain.networks.integer_network import IntegerNetwork
 from toolchain.networks.integer_network.serialize import load_integer_network
 from toolchain.networks.layer_graph import split_outputs
+from toolchain.networks.linear_maps import Convolution
 
 STRICT = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic"]
 SANITIZED = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
@@ -66,6 +69,15 @@ def check(network, seed, folder, options=()):
     pixels = random_pixels(network, seed)
     write_c(to_c(network, pixels[:1]), folder)
     assert run_c(folder, pixels, options) == expected_text(network, pixels)
+
+
+def test_several_outputs_and_every_kind_of_map(tmp_path):
+    check(map_and_class_network(), 4, tmp_path, SANITIZED)
+
+
+def test_exact_max_pools_are_their_neurons(tmp_path):
+    read = Convolution(weight=np.arange(-9, 9, dtype=np.int8).reshape(1, 2, 3, 3))
+    check(max_pool_network(("a", (1, 1, 1), (read,), 0)), 4, tmp_path)
 
 
 ANY = integer_networks(alignments=("average", "replicate", "truncate"), any_potential=True)

@@ -181,6 +181,7 @@ def test_without_data_the_shape_is_that_of_the_file(tmp_path):
         (("relu.onnx", "--input-shape", "9"), "--input-shape must be CHANNELSxHEIGHTxWIDTH"),
         (("relu.onnx", *PLAIN[:2], "--mean-timesteps", "2", "--normalize", "mnist"), "--normalize must be"),
         (("relu.onnx", "--data", "digits", "--mean-timesteps", "2"), "has 2 classes, but data set 'digits'"),
+        (("quantized.onnx", "--data", "cifar-10"), "data set 'cifar-10' is not on this machine"),
         (("own.npz",), "own.npz: is a zip archive of no known kind"),
         (("quantized.onnx", "--mean-timesteps", "2"), "quantized.onnx: has quantizers, which set every T"),
         (("quantized.onnx", "--input-shape", "1x9x9"), "but images have shape (1, 9, 9)"),

@@ -13,10 +13,12 @@ from builders import connect, dense, network_of, spiking
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from integer_maximum_networks import max_pool_network
+from map_networks import map_and_class_network
 from small_networks import residual_network
 from strategies import integer_networks, random_pixels
 
 from deploy.backends.onnx_format.execution import compare_with_network, qonnx_executor
+from deploy.backends.onnx_format.losses import losses
 from deploy.backends.onnx_format.network import to_onnx, to_qonnx
 from deploy.backends.onnx_format.rounding import exact_rounding
 from sim.engines import simulate
@@ -24,13 +26,11 @@ from toolchain.datasets import load_dataset
 from toolchain.errors import UnsupportedNetworkError
 from toolchain.networks.integer_network import (
     IntegerNetwork,
-    IntegerReadout,
     verify_integer_network,
 )
 from toolchain.networks.integer_network.accumulator_bounds import Interval
 from toolchain.networks.integer_network.serialize import load_integer_network
-from toolchain.networks.layer_graph.populations import ReadoutOutput
-from toolchain.networks.linear_maps import Convolution, Resample, Scale, SelectChannels, SumPool
+from toolchain.networks.linear_maps import Convolution, SumPool
 
 INTEGER_OPERATORS = {
     "QLinearConv", "QLinearMatMul", "QGemm", "MatMulNBits", "MatMulIntegerToFloat", "QLinearAdd",
@@ -59,10 +59,34 @@ def test_random_networks_give_the_same_counts_and_logits(network, seed):
 
 
 @pytest.mark.exhaustive
-@settings(max_examples=2_000)
+@settings(max_examples=600)
 @given(integer_networks(), st.integers(0, 2**32 - 1))
 def test_many_random_networks_give_the_same_counts_and_logits(network, seed):
     agreed(network, seed)
+
+
+def with_longer_windows(network, seed):
+    """The network with T up to 400 and thresholds up to 4,096 times as large; maxima stay as they are."""
+    rng = np.random.default_rng(seed)
+    changed = []
+    for population in network.populations:
+        if population.kind == "spiking":
+            factor = 1 << int(rng.integers(0, 13))
+            population = replace(
+                population,
+                timesteps=int(rng.choice([1, 5, 40, 255, 400])),
+                threshold=population.threshold * factor,
+                initial_potential=population.initial_potential * factor
+                + int(rng.integers(0, factor)),
+            )
+        changed.append(population)
+    return IntegerNetwork.build(changed, network.synapses)
+
+
+@settings(max_examples=6)
+@given(integer_networks(extended=False), st.integers(0, 2**32 - 1))
+def test_long_windows_and_large_thresholds_give_the_same_counts(network, seed):
+    agreed(with_longer_windows(network, seed), seed, samples=6)
 
 
 @settings(max_examples=6)
@@ -201,55 +225,6 @@ def test_a_maximum_that_is_no_max_pool_stays_as_its_neurons():
     assert not export.pools.populations
 
 
-def map_and_class_network():
-    """Two outputs of a U-Net-like network: upsampling, a transposed convolution, parts of a concatenation."""
-    rng = np.random.default_rng(3)
-
-    def conv(*size, **options):
-        return Convolution(weight=rng.integers(-9, 10, size, dtype=np.int8), **options)
-
-    twice = np.repeat(np.eye(2, dtype=np.int64), 2, axis=0)
-    inserted = np.zeros((3, 2), np.int64)
-    inserted[[0, 2], [0, 1]] = 1
-    uneven = np.array([[1, 1, 0, 0], [0, 1, 1, 2]])
-    left, right = (np.array(c) for c in ([0, 1, -1, -1], [-1, -1, 1, 0]))
-    populations = network_of(
-        spiking("fine", (2, 4, 4), 3, 40, 20, 5), spiking("coarse", (2, 2, 2), 2, 60, 30, 9),
-        spiking("both", (4, 4, 4), 5, 70, 35, 3), spiking("small", (2, 2, 2), 1, 70, 35, 3),
-        image=(1, 4, 4), max_value=9,
-    ).populations[:-1]  # fmt: skip
-    outputs = (
-        ReadoutOutput(name="mask", start=0, stop=3, height=4, width=4),
-        ReadoutOutput(name="class", start=3, stop=5, height=1, width=1),
-    )
-    readout = IntegerReadout(
-        name="logits",
-        shape=(5, 4, 4),
-        bias=rng.integers(-9, 9, (5, 1, 1)),
-        unit=1.0,
-        outputs=outputs,
-    )
-    zeros = np.eye(4, 1, dtype=np.int64)
-    return IntegerNetwork.build(
-        [*populations, readout],
-        [
-            connect("input", "fine", conv(2, 1, 3, 3, padding=(1, 1))),
-            connect("fine", "coarse", SumPool(kernel=(2, 2), stride=(2, 2)), conv(2, 1, 1, 1, groups=2)),
-            connect("coarse", "both", Resample(rows=twice, columns=twice), conv(2, 2, 3, 3, padding=(1, 1)),
-                    SelectChannels(channels=left)),
-            connect("fine", "both", SelectChannels(channels=np.array([1, 0])),
-                    Scale(weight=np.array([3, -4], np.int8)), SelectChannels(channels=right)),
-            connect("coarse", "small", Resample(rows=inserted, columns=inserted), conv(2, 2, 2, 2)),
-            connect("fine", "small", Scale(weight=np.array([2, 5], np.int8)),
-                    Resample(rows=uneven, columns=uneven)),
-            connect("both", "logits", conv(3, 4, 3, 3, padding=(2, 2), dilation=(2, 2)),
-                    SelectChannels(channels=np.array([0, 1, 2, -1, -1]))),
-            connect("small", "logits", conv(2, 2, 2, 2), Resample(rows=zeros, columns=zeros),
-                    SelectChannels(channels=np.array([-1, -1, -1, 0, 1]))),
-        ],
-    )  # fmt: skip
-
-
 def test_several_outputs_and_every_kind_of_map():
     export = agreed(map_and_class_network(), samples=8)
     assert [o.name for o in export.model.graph.output] == ["mask", "class"]
@@ -288,7 +263,12 @@ def test_an_initial_potential_above_the_threshold_is_refused_by_name():
 
 
 def test_names_that_mean_something_in_onnx_do_no_harm():
-    names = {"stem": "one", "inner.0": "logits_bias", "join": "../$(x)\n\u202e%s"}
+    names = {
+        "input": "",
+        "stem": "one",
+        "inner.0": "logits_bias",
+        "join": "../$(x)\n\u202e%s\ud800",
+    }
     network = residual_network()
     renamed = IntegerNetwork.build(
         [replace(p, name=names.get(p.name, p.name)) for p in network.populations],
@@ -398,3 +378,33 @@ def test_qonnx_gives_equal_counts_before_and_after_qonnx_transformations():
         outputs={"logits": cleaned.graph.output[0].name},
     )
     compare_with_network(changed, network, pixels, qonnx_executor)
+
+
+def test_what_the_file_does_not_say_is_listed():
+    pooled = max_pool_network(
+        ("a", (1, 3, 3), (Convolution(weight=np.ones((1, 2, 1, 1), np.int8)),), 0)
+    )
+    populations = [
+        replace(p, initial_potential=p.threshold // 5) if p.name == "a" else p
+        for p in pooled.populations
+    ]
+    network = IntegerNetwork.build(populations, pooled.synapses)
+    assert losses(to_onnx(network), network)[2:] == [
+        "initial potentials of a: the counts include them, but an importer takes half a threshold and "
+        "another bias",
+        "populations rx1, ry1: MaxPool nodes compute what they do",
+    ]
+    wide = wide_network(255, 2_000_000)
+    assert losses(to_onnx(wide), wide)[-1] == (
+        "hidden: float32 is not exact for them, so they are computed in float64 in front of their "
+        "quantizers, which other tools may not take"
+    )
+
+
+def test_the_command_refuses_timesteps_that_qonnx_lacks_and_writes_nothing(
+    qac_deploy, compiled, tmp_path
+):
+    process = qac_deploy("export", compiled[1], "--format", "qonnx")
+    assert process.returncode == 2
+    assert "must be 2^b - 1" in process.stderr
+    assert not list(tmp_path.iterdir())

@@ -82,7 +82,7 @@ def test_a_file_is_read_as_its_program(network, saved, tmp_path):
     imported = import_exported(path, max_value=16)
     assert [(p.name, p.timesteps) for p in imported.graph.spiking] == [("relu", 4)]
     assert imported.source == "PyTorch exported program with quantizers of qac-deploy"
-    assert imported.agreement.num_counts == 6 * 256
+    assert imported.agreement.num_counts == imported.agreement.num_samples * 256
     assert convert(program, SHAPE, 16)["relu"].timesteps == 4
 
 
@@ -162,6 +162,22 @@ def test_sample_inputs_are_not_read(saved, tmp_path):
     assert not mark.exists()
 
 
+def test_names_from_a_file_are_shown_as_plain_text(saved, tmp_path):
+    def change(document):
+        node = node_of(document, "aten.add")
+        node["target"] = "torch.ops.aten.sigmoid.default"
+        node["inputs"] = node["inputs"][:1]
+        node["inputs"][0]["name"] = "self"
+        node["metadata"]["nn_module_stack"] = "key,\x1b\u202ename,torch.nn.Sigmoid"
+        node["metadata"]["stack_trace"] = f'File "{"x" * 5000}.py", line 1, in forward\n    x'
+
+    path = written(tmp_path / "network.pt2", changed(saved, DOCUMENT, change))
+    with pytest.raises(QacDeployError, match=r"^\?\?name: ") as caught:
+        import_exported(path)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 500
+
+
 def set_target(target):
     return lambda document: node_of(document, "aten.add").update(target=target)
 
@@ -196,6 +212,7 @@ def set_power(document):
         (set_target("torch.hub.load"), r"nodes\[\d+\].target must be an operation of torch.ops.aten"),
         (set_target("torch.ops.aten.from_file.default"), "must be an operation of torch.ops.aten"),
         (set_target("torch.ops.aten.add.__class__"), "must be an operation of torch.ops.aten"),
+        (set_target("torch.ops.torchao.da8w4_linear_cpu.default"), "must be an operation of torch.ops"),
         (set_target("torch.ops.load_library"), "must be an operation of torch.ops.aten"),
         (set_target("math.factorial"), "must be an operation of torch.ops.aten"),
         (set_argument(as_operator="torch.hub.load"), "'as_operator' is not among as_none, as_tensor"),
@@ -253,11 +270,8 @@ def test_archives_that_are_no_programs_are_refused(saved, tmp_path):
         load_program(written(path, bomb, compression=zipfile.ZIP_DEFLATED))
     with pytest.raises(ModelFileError, match=r"has no member 'models/model\.json'"):
         load_program(written(path, {k: v for k, v in saved.items() if k != DOCUMENT}))
-    legacy = {"serialized_exported_program.json": b"", "serialized_state_dict.pt": b""}
-    with pytest.raises(
-        ModelFileError, match=r"not in the one folder|save it again with torch 2\.9"
-    ):
-        load_program(written(path, legacy, root=""))
+    with pytest.raises(ModelFileError, match=r"stored weights as pickles; .* torch 2\.9"):
+        load_program(written(path, {**saved, "data/weights/model.pt": b""}))
 
 
 def mutated_value(value, choose):
@@ -311,15 +325,16 @@ def refusal_of(path):
     return None
 
 
-@pytest.mark.parametrize("seed", range(24))
-def test_a_mutated_file_is_read_or_refused(saved, tmp_path, seed):
+@pytest.mark.parametrize("seed", range(12))
+def test_a_mutated_file_is_read_or_refused(saved, tmp_path, seed, capfd):
     assert_read_or_refused(written(tmp_path / "x.pt2", mutated(saved, random.Random(seed))))
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.slow
 def test_many_mutated_files_are_read_or_refused(saved, tmp_path):
     read = 0
-    for seed in range(24, 500):
+    for seed in range(12, 500):
         members = mutated(saved, random.Random(seed))
         path = written(tmp_path / "x.pt2", members)
         if seed % 5 == 0:  # damage of the archive itself

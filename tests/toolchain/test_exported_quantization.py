@@ -134,3 +134,18 @@ def test_packed_kernels_of_eager_mode_are_refused():
     module = nn.Sequential(torch.ao.nn.quantized.Linear(4, 2))
     with pytest.raises(UnsupportedNetworkError, match=r"^0: Linear of .* packed integer kernel of"):
         read_exported(module, SHAPE)
+
+
+def test_quantized_weights_alone_are_a_plain_network():
+    from torchao.quantization import Int8WeightOnlyConfig, quantize_
+
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, 3)).eval()
+    float_logits = module(INPUTS[:9])
+    quantize_(module, Int8WeightOnlyConfig())
+    network = read_exported(module, SHAPE)
+    assert not network.is_quantized
+    theirs = network.execute(INPUTS[:9].numpy()).logits
+    ours = network.module(INPUTS[:9].double()).detach().numpy()
+    assert np.allclose(ours, theirs, atol=1e-6)
+    assert not np.allclose(ours, float_logits.detach().numpy(), atol=1e-6)

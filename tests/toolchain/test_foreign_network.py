@@ -36,7 +36,7 @@ def own_network(input_shape=(1, 6, 6), *, rounded=np.rint, quantized="relu", sca
         name: value.numpy().astype(np.float32) for name, value in module.state_dict().items()
     }
 
-    def execute(inputs):
+    def execute(inputs, stimuli=None):
         assert inputs.dtype == np.float32
         rows = inputs.reshape(len(inputs), -1)
         hidden = rows @ weights["hidden.weight"].T + weights["hidden.bias"]
@@ -85,7 +85,7 @@ def test_ties_are_counted_and_do_not_reach_later_layers():
         for name in ("hidden.bias", "logits.bias")
     )
 
-    def execute(inputs):
+    def execute(inputs, stimuli=None):
         fired = np.clip(np.rint(bias / STEP), 0, LEVELS) * np.float32(STEP)
         fired = np.repeat(fired[None], len(inputs), 0)
         return RuntimeValues(
@@ -108,10 +108,56 @@ def test_a_large_value_hides_no_difference_of_another_neuron():
     steps = np.clip(np.rint(bias / STEP + 0.02), 0, LEVELS)
     fired = np.repeat((steps * STEP)[None], 2, 0)
     changed = replace(
-        network, execute=lambda inputs: RuntimeValues(logits=fired, quantized={"relu": fired})
+        network,
+        execute=lambda inputs, stimuli=None: RuntimeValues(logits=fired, quantized={"relu": fired}),
     )
-    with pytest.raises(UnsupportedNetworkError, match="^relu: numpy gives 2 steps of 0.25 where"):
+    with pytest.raises(UnsupportedNetworkError, match=r"^relu: numpy gives 2 steps of 0.25 where"):
         compare_with_runtime(changed, torch.zeros(2, 2))
+
+
+def silent_network(*, doubled):
+    """No image makes the first quantizer fire, so that nothing shows what its runtime does behind it.
+
+    Args:
+        doubled: whether the runtime doubles the weights behind the first quantizer.
+    """
+    torch.manual_seed(0)
+    module = nn.Sequential()
+    module.add_module("first", imported_quantizer(STEP, LEVELS))
+    module.add_module("hidden", nn.Linear(2, 8))
+    module.add_module("second", imported_quantizer(STEP, LEVELS))
+    module.double().eval()
+    weight, bias = (value.detach().numpy() for value in module.hidden.parameters())
+
+    def execute(inputs, stimuli=None):
+        first = np.clip(np.rint(inputs.astype(float) / STEP), 0, LEVELS) * STEP
+        read = first if stimuli is None else stimuli["first"]
+        second = np.clip(np.rint((read @ weight.T * (1 + doubled) + bias) / STEP), 0, LEVELS) * STEP
+        logits = second if stimuli is None else stimuli["second"]
+        given = frozenset(stimuli or ())
+        quantized = {"first": first, "second": second}
+        return RuntimeValues(logits=logits, quantized=quantized, stimulated=given)
+
+    return ForeignNetwork(module=module, source="a test", runtime="numpy", execute=execute)
+
+
+def test_random_counts_show_what_images_do_not_reach():
+    silent = torch.full((5, 2), -1.0)
+    assert compare_with_runtime(silent_network(doubled=False), silent).num_counts == 5 * 10
+    with pytest.raises(UnsupportedNetworkError, match=r"^second: numpy gives"):
+        compare_with_runtime(silent_network(doubled=True), silent)
+
+
+def test_large_inputs_reach_clips_that_images_do_not():
+    """The runtime clips its input at twice the largest pixel."""
+    network = own_network()
+
+    def execute(inputs, stimuli=None):
+        return network.execute(np.minimum(inputs, 2))
+
+    import_network(replace(network, execute=execute), (1, 6, 6), 255)
+    with pytest.raises(UnsupportedNetworkError, match=r"^relu: numpy gives"):
+        import_network(replace(network, execute=execute, any_input=True), (1, 6, 6), 255)
 
 
 @pytest.mark.parametrize(

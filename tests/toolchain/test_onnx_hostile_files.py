@@ -178,8 +178,12 @@ def grown(n):
 
 
 def doubled(n):
-    for _ in range(400):
-        n.node("Add", n.current)
+    """Two ways at every level, which a search along all of them would follow 2^40 times."""
+    for _ in range(40):
+        n.node("Concat", n.current, axis=1)
+        n.node(
+            "Slice", n.constant([0], np.int64), n.constant([1], np.int64), n.constant([1], np.int64)
+        )
 
 
 def expanded(n):

@@ -11,6 +11,7 @@ from torch import nn
 from toolchain.errors import UnsupportedNetworkError
 from toolchain.importers.exported_quantization import read_exported
 from toolchain.importers.foreign_network import compare_with_runtime, import_network
+from toolchain.importers.input_layout import for_images
 from toolchain.importers.torch_module import Normalization
 from toolchain.method.quantizers import quantizers
 
@@ -106,6 +107,12 @@ TAKEN = {
     "integers that are flattened": (
         lambda n, x: value(code(torch.relu(x), *FOUR_BITS).flatten(1), *FOUR_BITS), {"relu": 15},
     ),
+    "a concatenation on one grid": (
+        lambda n, x: quantized(
+            torch.cat([quantized(torch.relu(v), *FOUR_BITS) for v in x.split(2, 1)], 1), *FOUR_BITS
+        ),
+        {"relu": 15, "relu_1": 15},
+    ),
     "torchao's operations": (affine_operations, {"relu": 31}),
 }  # fmt: skip
 
@@ -120,7 +127,8 @@ def test_a_quantizer_has_the_counts_of_torch(case):
     agreement = compare_with_runtime(network, INPUTS)
     imported = import_network(network, SHAPE, 255)
     assert {p.name: p.timesteps for p in imported.graph.spiking} == expected
-    assert agreement.num_counts == len(expected) * 200 * 4 * 36
+    shares = 2 if "concatenation" in case else 1  # each quantizer has half of the channels
+    assert agreement.num_counts == len(expected) * 200 * 4 * 36 // shares
     assert agreement.num_ties < 10
 
 
@@ -163,9 +171,47 @@ def test_a_signed_quantizer_of_pixels_is_refused_where_its_grid_does_not_hold_th
             return super().forward(quantized(x, *SYMMETRIC))
 
     network = read(lambda n, x: quantized(torch.relu(x)), make=OfInput)
+    normalization = Normalization(mean=(0.4,), std=(0.3,))
     with pytest.raises(UnsupportedNetworkError, match=r"^input_quantizer: .* two ways out: leave"):
-        import_network(network, SHAPE, 255)
-    import_network(network, SHAPE, 100)  # its step is that of these pixels
+        import_network(network, SHAPE, 255, normalization)
+    imported = import_network(network, SHAPE, 100)  # its step is that of these pixels
+    assert [p.name for p in imported.graph.spiking] == ["relu"]
+    imported = import_network(network, SHAPE, 255)
+    assert imported.graph["input_quantizer"].timesteps == 127
+
+
+def test_two_quantizers_of_the_input_and_two_outputs():
+    settings = 1 / 255, 0, 0, 255, torch.uint8
+
+    class Twice(Network):
+        def forward(self, x):
+            y = quantized(torch.relu(self.conv(quantized(x, *settings))), *FOUR_BITS)
+            skipped = quantized(x, *settings).flatten(1)
+            return {"classes": self.classes(y.flatten(1)), "image": 0.5 * skipped}
+
+    network = read(None, make=Twice)
+    assert compare_with_runtime(network, INPUTS).num_counts == 200 * 4 * 36
+    imported = import_network(network, SHAPE, 255)
+    assert len(imported.notes) == 1
+    assert [output.name for output in imported.graph.readout.outputs] == ["classes", "image"]
+
+
+class Vector(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.hidden, self.classes = nn.Linear(36, 8), nn.Linear(8, 3)
+
+    def forward(self, x):
+        return self.classes(quantized(torch.relu(self.hidden(x)), *FOUR_BITS))
+
+
+def test_a_network_of_vectors_takes_images():
+    torch.manual_seed(0)
+    network = read_exported(torch.export.export(Vector().eval(), (torch.zeros(2, 36),)))
+    assert network.input_shape == (36,)
+    imported = import_network(for_images(network, SHAPE), SHAPE, 255)
+    assert [(p.name, p.timesteps) for p in imported.graph.spiking] == [("relu", 15)]
+    assert imported.agreement.num_counts == 6 * 8
 
 
 class Observed(nn.Module):

@@ -48,7 +48,9 @@ _FUNCTIONS = frozenset({
 })  # fmt: skip
 _ASSUMPTIONS = {"finite", "integer", "nonnegative", "nonzero", "positive", "real"}
 _MAX_POWER = 4  # a power of powers takes any memory
+_MODULE = re.compile(r"[^,;\n()\[\]]*,[^,;\n()\[\]]*,[^,;\n()\[\]]*")  # key, path and class
 _MAX_EXPRESSION = 300
+_MAX_PATHS = 1000  # characters of the modules that an operation is in, or of a file's path
 _NUMBER_TYPES = {1, 2, 3, 4, 5, 6, 7, 8, 12}  # of schema.ScalarType: integers, floats and bool
 _CONTAINERS = {"builtins.tuple", "builtins.list", "builtins.dict", "collections.OrderedDict"}
 
@@ -153,16 +155,19 @@ def _target(where: str, value: Any) -> str:
 
 
 def _metadata(where: str, value: Any) -> dict[str, str]:
-    """Where an operation was written; all other notes are left out."""
+    """Where an operation was written, as far as it is short; all other notes are left out."""
     if not isinstance(value, dict):
         raise refuse(where, "a record", value)
     kept = {}
-    for key in ("stack_trace", "nn_module_stack"):
+    for key, longest in (("stack_trace", MAX_TEXT), ("nn_module_stack", _MAX_PATHS)):
         text = value.get(key)
-        if isinstance(text, str) and len(text) <= MAX_TEXT:
-            kept[key] = "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
-    if "nn_module_stack" in kept and "\n" in kept["nn_module_stack"]:
-        del kept["nn_module_stack"]
+        if isinstance(text, str) and len(text) <= longest:
+            lines = (line for line in text.split("\n") if len(line) <= _MAX_PATHS)
+            kept[key] = "\n".join(
+                "".join(c if c.isprintable() else "?" for c in line) for line in lines
+            )
+    if not all(_MODULE.fullmatch(part) for part in kept.get("nn_module_stack", "").split(";")):
+        kept.pop("nn_module_stack", None)
     return kept
 
 
@@ -261,7 +266,7 @@ _GRAPH = record_of({
     "sym_int_values": by_key(_name, _SYM_INT),
     "sym_bool_values": by_key(_name, _SYM_BOOL),
     "sym_float_values": by_key(_name, _SYM_FLOAT),
-    "is_single_tensor_return": flag,
+    "is_single_tensor_return": constant(False),  # but in graphs of control flow
     "custom_obj_values": constant({}),
 })  # fmt: skip
 _OUTSIDE = {
@@ -308,7 +313,7 @@ _PROGRAM: Mapping[str, Check] = {
         _symbol, record_of({"min_val": optional(integer), "max_val": optional(integer)})
     ),
     "schema_version": record_of({"major": length, "minor": length}),
-    "verifiers": list_of(text),
+    "verifiers": lambda where, value: list_of(text)(where, value or []),
 }
 _PAYLOAD: Mapping[str, Check] = {
     "path_name": _name, "is_param": flag, "use_pickle": flag, "tensor_meta": _STORED_META,

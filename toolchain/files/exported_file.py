@@ -25,10 +25,11 @@ from torch.export import ExportedProgram
 from toolchain.bounded_readers import parse_json
 from toolchain.errors import ModelFileError
 from toolchain.files.exported_document import checked_payloads, checked_program
+from toolchain.method.tracing import reason_of
 
 MAX_MEMBERS = 100_000
 MAX_DOCUMENT_BYTES = 64 << 20
-MAX_ELEMENTS = 2**28
+MAX_ELEMENTS = 2**27
 """Most elements of one tensor that the program computes, for two samples."""
 
 _DOCUMENT = "models/model.json"
@@ -57,18 +58,17 @@ def load_program(path: Path) -> ExportedProgram:
         raise ModelFileError(f"{path}: no such file")
     try:
         with zipfile.ZipFile(path) as archive:
-            root, members = _members(path, archive)
-            clean = _checked(path, archive, members)
+            clean = _checked(path, archive, _members(path, archive))
     except ModelFileError:
         raise
-    except (OSError, RuntimeError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ModelFileError(f"{path}: damaged zip archive ({_reason(error)}); {_REMEDY}") from None
     except Exception as error:  # zipfile raises many types on damaged content
-        raise ModelFileError(f"{path}: damaged zip archive ({_reason(error)}); {_REMEDY}") from None
+        raise ModelFileError(
+            f"{path}: damaged zip archive ({reason_of(error)}); {_REMEDY}"
+        ) from None
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as rewritten:
         for name, content in clean.items():
-            rewritten.writestr(f"{root}/{name}", content)
+            rewritten.writestr(f"program/{name}", content)
     buffer.seek(0)
     try:
         with _quiet():
@@ -76,25 +76,12 @@ def load_program(path: Path) -> ExportedProgram:
             _check_sizes(program)
     except Exception as error:  # what is well-formed may still contradict itself
         raise ModelFileError(
-            f"{path}: {_DOCUMENT}: torch.export cannot read it ({_reason(error)}); {_REMEDY}"
+            f"{path}: {_DOCUMENT}: torch.export cannot read it ({reason_of(error)}); {_REMEDY}"
         ) from None
     return program
 
 
-def _reason(error: BaseException) -> str:
-    """What went wrong in one line; torch puts its own reason at the end of a long text."""
-    lines = [line.strip() for line in str(error).splitlines()]
-    telling = [line for line in lines if line and not line.startswith(_NOT_TELLING)]
-    if not telling:
-        return type(error).__name__
-    text = telling[0] if isinstance(error, ValueError) else telling[-1]
-    return "".join(c if c.isprintable() else "?" for c in text)[:300]
-
-
-_NOT_TELLING = ("Use tlparse", "While executing", "GraphModule:", "Original traceback", "File ")
-
-
-def _members(path: Path, archive: zipfile.ZipFile) -> tuple[str, dict[str, zipfile.ZipInfo]]:
+def _members(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     """Members by their names below the one folder of the archive.
 
     Raises:
@@ -124,12 +111,12 @@ def _members(path: Path, archive: zipfile.ZipFile) -> tuple[str, dict[str, zipfi
         if name in members:
             raise ModelFileError(f"{path}: member {shown} is there twice; {_REMEDY}")
         members[name] = info
-    if "serialized_exported_program.json" in members:
+    if members.keys() & {"serialized_exported_program.json", "data/weights/model.pt"}:
         raise ModelFileError(
-            f"{path}: is of torch.export.save before torch 2.8, whose weights are pickles; load it with the "
+            f"{path}: is of an older torch.export.save, which stored weights as pickles; load it with the "
             f"torch that wrote it, and save it again with torch 2.9 or newer"
         )
-    return infos[0].filename.split("/", 1)[0] if infos else "", members
+    return members
 
 
 def _checked(
@@ -210,7 +197,7 @@ def _json(
     try:
         return check(parse_json(archive.read(info)))
     except (ValueError, RecursionError) as error:
-        raise ModelFileError(f"{path}: {name}: {_reason(error)}; {_REMEDY}") from None
+        raise ModelFileError(f"{path}: {name}: {reason_of(error)}; {_REMEDY}") from None
 
 
 def _check_tensor(path: Path, where: str, meta: Mapping[str, Any], num_bytes: int) -> None:
@@ -275,14 +262,11 @@ class _Sizes(fx.Interpreter):
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep back what torch logs about a failure, which becomes one error of ours."""
-    loggers = [logging.getLogger(name) for name in ("torch.export", "torch._export", "torch.fx")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL)
+    disabled = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        logging.disable(disabled)

@@ -41,6 +41,7 @@ def allowed_target(target: str) -> bool:
     return namespace in _NAMESPACES and _is_allowed(namespace, name, overload)
 
 
+_OF_TORCHAO = {"quantize_affine", "dequantize_affine", "choose_qparams_affine"}
 _NAMESPACES = ("aten", "quantized_decomposed", "torchao", "qac_deploy")
 
 
@@ -57,6 +58,8 @@ def _is_allowed(namespace: str, name: str, overload: str) -> bool:
     types = [str(a.type) for a in (*operation._schema.arguments, *operation._schema.returns)]
     if any(word in text for text in types for word in _NOT_OF_TENSORS):
         return False
+    if namespace == "torchao":  # others call kernels of their own
+        return name in _OF_TORCHAO
     return namespace != "aten" or _is_plain(operation)
 
 

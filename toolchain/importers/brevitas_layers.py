@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -11,8 +12,17 @@ from torch import Tensor, nn
 
 from toolchain.errors import UnsupportedNetworkError
 
-Outputs = Mapping[int, list[Any]]
-"""What each proxy gave on a few inputs, by its identity."""
+
+@dataclass(kw_only=True, eq=False)
+class Outputs:
+    """What each proxy gave on a few inputs, and the quantizer that was made of it, by its identity."""
+
+    by_proxy: Mapping[int, list[Any]]
+    quantizers: dict[int, nn.Module] = field(default_factory=dict)
+
+    def of(self, proxy: Any) -> list[Any]:
+        return self.by_proxy.get(id(proxy), [])
+
 
 _LINEAR = (nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.Linear)
 _PLAIN = (
@@ -26,17 +36,22 @@ def is_brevitas(module: nn.Module) -> bool:
     return type(module).__module__.startswith("brevitas.")
 
 
+def _is_proxy(module: nn.Module) -> bool:
+    return type(module).__module__.startswith("brevitas.proxy")
+
+
 def plain_layer(path: str, layer: Any, outputs: Outputs) -> nn.Module:
     """A layer of PyTorch that computes the same on plain tensors.
 
     Args:
         path: of the layer, for messages.
-        layer: a layer of ``brevitas.nn``; its ``input_quant``, ``output_quant`` and ``act_quant`` are proxies.
+        layer: a layer of ``brevitas.nn``, whose ``input_quant``, ``output_quant`` and ``act_quant`` are
+            proxies.
 
     Raises:
         UnsupportedNetworkError: naming a layer or quantizer that cannot be taken, and what to do.
     """
-    if type(layer).__module__.startswith("brevitas.proxy"):
+    if _is_proxy(layer):
         return _quantizer(path, layer, outputs)
     before = _quantizer(f"{path}.input_quant", getattr(layer, "input_quant", None), outputs)
     after = _quantizer(f"{path}.output_quant", getattr(layer, "output_quant", None), outputs)
@@ -45,9 +60,7 @@ def plain_layer(path: str, layer: Any, outputs: Outputs) -> nn.Module:
     elif hasattr(layer, "act_quant"):
         return _activation(path, layer, before, outputs)
     elif type(layer).__name__ == "QuantEltwiseAdd":
-        return BrevitasJoin(before, after, of_list=False)
-    elif type(layer).__name__ == "QuantCat":
-        return BrevitasJoin(before, after, of_list=True)
+        return BrevitasSum(before, after)
     else:
         core = _without_quantizers(path, layer)
     if isinstance(before, nn.Identity) and isinstance(after, nn.Identity):
@@ -99,17 +112,14 @@ class BrevitasLayer(nn.Module):
         return self.output_quant(self.layer(self.input_quant(x)))
 
 
-class BrevitasJoin(nn.Module):
-    """QuantEltwiseAdd and QuantCat."""
+class BrevitasSum(nn.Module):
+    """QuantEltwiseAdd."""
 
-    def __init__(self, before: nn.Module, after: nn.Module, *, of_list: bool) -> None:
+    def __init__(self, before: nn.Module, after: nn.Module) -> None:
         super().__init__()
-        self.input_quant, self.output_quant, self.of_list = before, after, of_list
+        self.input_quant, self.output_quant = before, after
 
-    def forward(self, first: Any, second: Any = 1, *, dim: int = 1) -> Tensor:
-        if self.of_list:
-            axis = second if isinstance(second, int) else dim
-            return self.output_quant(torch.cat([self.input_quant(x) for x in first], axis))
+    def forward(self, first: Tensor, second: Tensor) -> Tensor:
         return self.output_quant(self.input_quant(first) + self.input_quant(second))
 
 
@@ -140,10 +150,10 @@ def _weighted(path: str, layer: Any, outputs: Outputs) -> nn.Module:
         raise UnsupportedNetworkError(
             f"{path}: its padding is computed from the input ('same'); give it as numbers"
         )
-    weight = _constant(path, "weight", outputs.get(id(layer.weight_quant)), layer.weight)
+    weight = _constant(path, "weight", outputs.of(layer.weight_quant), layer.weight)
     bias = layer.bias
     if bias is not None:
-        bias = _constant(path, "bias", outputs.get(id(layer.bias_quant)), bias)
+        bias = _constant(path, "bias", outputs.of(layer.bias_quant), bias)
     if kind is nn.Linear:
         plain: Any = nn.Linear(layer.in_features, layer.out_features, bias is not None)
     else:
@@ -156,57 +166,65 @@ def _weighted(path: str, layer: Any, outputs: Outputs) -> nn.Module:
             "dilation",
             "groups",
         ]
-        settings = {name: getattr(layer, name) for name in names}
+        settings: dict[str, Any] = {name: getattr(layer, name) for name in names}
         if hasattr(layer, "output_padding") and "Transpose" in kind.__name__:
             settings["output_padding"] = layer.output_padding
-        plain = kind(**settings, bias=bias is not None, padding_mode=layer.padding_mode)
+        settings |= {"bias": bias is not None, "padding_mode": layer.padding_mode}
+        plain = kind(**settings)
     plain.weight = nn.Parameter(weight.detach().clone())
     if bias is not None:
         plain.bias = nn.Parameter(bias.detach().clone())
     return plain
 
 
-def _constant(path: str, name: str, found: list[Any] | None, unquantized: Tensor) -> Tensor:
+def _constant(path: str, name: str, found: list[Any], unquantized: Tensor) -> Tensor:
     """A weight or bias as it is quantized, the same in each call."""
     if not found:
         return unquantized
     values = [getattr(output, "value", output) for output in found]
     if not all(torch.equal(value, values[0]) for value in values):
         raise UnsupportedNetworkError(
-            f"{path}: its quantized {name} differs from call to call; give it a scale that does not depend on "
-            f"the input"
+            f"{path}: its quantized {name} differs from call to call; give it a scale that does not depend "
+            f"on the input"
         )
     return values[0].reshape(unquantized.shape)
 
 
 def _without_quantizers(path: str, layer: Any) -> nn.Module:
-    for kind in _PLAIN:
+    proxies = [part for part in layer.children() if _is_proxy(part)]
+    for kind in _PLAIN if not proxies else ():
         if isinstance(layer, kind):
             names = kind.__init__.__code__.co_varnames[1 : kind.__init__.__code__.co_argcount]
             return kind(**{name: getattr(layer, name) for name in names if hasattr(layer, name)})
     raise UnsupportedNetworkError(
         f"{path}: {type(layer).__name__} of Brevitas is not read; use QuantConv, QuantLinear, QuantReLU, "
-        f"QuantIdentity, QuantEltwiseAdd, QuantCat, and PyTorch's own pooling and batch norm"
+        f"QuantIdentity, QuantEltwiseAdd, torch.cat, and PyTorch's own pooling and batch norm"
     )
 
 
 def _quantizer(path: str, proxy: Any, outputs: Outputs) -> nn.Module:
-    """A quantizer of activations; an identity if there is none.
-
-    Raises:
-        UnsupportedNetworkError: it has no evenly spaced fixed levels.
-    """
+    """A quantizer of activations; an identity if there is none."""
     if proxy is None or not getattr(proxy, "is_quant_enabled", False):
         return nn.Identity()
-    found = outputs.get(id(proxy), [])
-    if not found:
+    if not outputs.of(proxy):
         return nn.Identity()  # never called
+    if id(proxy) not in outputs.quantizers:  # several layers may share one
+        outputs.quantizers[id(proxy)] = _quantizer_of(path, proxy, outputs.of(proxy))
+    return outputs.quantizers[id(proxy)]
+
+
+def _quantizer_of(path: str, proxy: Any, found: list[Any]) -> nn.Module:
+    """A quantizer with the levels of what a proxy gave.
+
+    Raises:
+        UnsupportedNetworkError: these are not evenly spaced, or not the same in each call.
+    """
     if not all(type(output).__name__ == "IntQuantTensor" for output in found):
         kinds = sorted({type(output).__name__ for output in found})
         raise UnsupportedNetworkError(
             f"{path}: {', '.join(kinds)} has no evenly spaced levels of one scale (FloatQuant, groupwise "
-            f"quantization). There are two ways out: an integer quantizer such as Uint8ActPerTensorFloat, and "
-            f"training again, or no quantizer here (act_quant=None), if no activation is"
+            f"quantization). There are two ways out: choose an integer quantizer such as "
+            f"Uint8ActPerTensorFloat and train again, or, where no activation is, no quantizer"
         )
     tensor_quant = proxy.fused_activation_quant_proxy.tensor_quant
     rounding = getattr(getattr(tensor_quant, "int_quant", None), "float_to_int_impl", None)
@@ -234,7 +252,7 @@ def _quantizer(path: str, proxy: Any, outputs: Outputs) -> nn.Module:
         raise UnsupportedNetworkError(
             f"{path}: has scales of shape {tuple(step.shape)}; use one per tensor, or one per channel"
         )
-    bits, signed = int(round(float(first.bit_width))), bool(first.signed)
+    bits, signed = round(float(first.bit_width)), bool(first.signed)
     narrow = int(bool(getattr(proxy, "is_narrow_range", False)))
     low = -(2 ** (bits - 1)) + narrow if signed else 0
     high = 2 ** (bits - 1) - 1 if signed else 2**bits - 1 - narrow

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -22,7 +22,7 @@ from torch.utils import _pytree as pytree
 
 from toolchain.datasets import PixelSource
 from toolchain.errors import UnsupportedNetworkError
-from toolchain.importers.brevitas_layers import is_brevitas, plain_layer
+from toolchain.importers.brevitas_layers import Outputs, is_brevitas, plain_layer
 from toolchain.importers.exported_program import module_path, silenced
 from toolchain.importers.foreign_network import (
     ForeignNetwork,
@@ -35,7 +35,7 @@ from toolchain.importers.program_quantizers import PlacedQuantizer, place_quanti
 from toolchain.importers.program_values import ConstantValues, quantize_nodes
 from toolchain.importers.torch_module import Normalization
 from toolchain.method.guard import faithful_copy
-from toolchain.method.tracing import place_of_error
+from toolchain.method.tracing import place_of_error, reason_of
 from toolchain.networks.linear_maps import Shape
 
 _SAMPLES_PER_BATCH = 64
@@ -53,7 +53,8 @@ def import_brevitas(
     """Convert a Brevitas network to a layer graph, compared with Brevitas' own execution of it.
 
     Args:
-        module: takes ``pixels / max_value`` of shape ``(B, *input_shape)``, returns logits. It stays as it is.
+        module: takes ``pixels / max_value`` of shape ``(B, *input_shape)``, returns logits. It stays as it
+            is.
         input_shape, max_value, normalization, samples: as ``convert`` takes them.
 
     Raises:
@@ -77,10 +78,11 @@ def read_brevitas(module: nn.Module, input_shape: Shape) -> ForeignNetwork:
     plain = _replace_layers(faithful_copy(original), _calls_of(original, input_shape))
     program = _exported(plain, input_shape)
     read = module_of(program)
+    first_paths = _first_paths(plain)
     calls: Counter[str] = Counter()
     places: list[tuple[str, int]] = []  # of the quantize operations, in order
     for node, _ in quantize_nodes(read.graph, ConstantValues(read)):
-        path, _ = module_path(node)
+        path = first_paths[module_path(node)[0]]
         places.append((path, calls[path]))
         calls[path] += 1
     placement = place_quantizers(read)
@@ -98,6 +100,15 @@ def read_brevitas(module: nn.Module, input_shape: Shape) -> ForeignNetwork:
         input_shape=input_shape,
         notes=tuple(dict.fromkeys(placement.notes)),
     )
+
+
+def _first_paths(module: nn.Module) -> dict[str, str]:
+    """The first path of each module by every path that it has."""
+    first: dict[int, str] = {}
+    return {
+        path: first.setdefault(id(part), path)
+        for path, part in module.named_modules(remove_duplicate=False)
+    }
 
 
 def _version() -> str:
@@ -125,10 +136,9 @@ def _calls_of(module: nn.Module, input_shape: Shape) -> dict[str, list[Any]]:
             for _ in range(_PROBES):
                 module(torch.rand((2, *input_shape), generator=random))
     except Exception as error:  # a user's own code
-        lines = str(error).strip().splitlines() or [type(error).__name__]
         raise UnsupportedNetworkError(
-            f"{type(module).__name__} fails on an input of shape {(2, *input_shape)}: {lines[0][:200]}; check "
-            f"input_shape"
+            f"{type(module).__name__} fails on an input of shape {(2, *input_shape)} ({reason_of(error)}); "
+            f"check input_shape"
         ) from error
     if not calls:
         raise UnsupportedNetworkError(
@@ -160,7 +170,9 @@ def _noting(module: nn.Module, note: Callable[[str, Any], object]) -> Iterator[N
 
 def _replace_layers(module: nn.Module, calls: dict[str, list[Any]]) -> nn.Module:
     """Replace Brevitas' layers of a network by PyTorch's own, in place; returns the network."""
-    outputs = {id(proxy): calls.get(path, []) for path, proxy in proxies_of(module).items()}
+    outputs = Outputs(
+        by_proxy={id(proxy): calls.get(path, []) for path, proxy in proxies_of(module).items()}
+    )
     if is_brevitas(module):
         return plain_layer("the network", module, outputs)
     plain: dict[int, nn.Module] = {}
@@ -186,8 +198,8 @@ def _exported(module: nn.Module, input_shape: Shape) -> ExportedProgram:
             place, lines = place_of_error(error), str(error).strip().splitlines()
             reason = lines[0][:300] if lines else type(error).__name__
     raise UnsupportedNetworkError(
-        f"{place or type(module).__name__}: torch.export cannot follow this forward, with plain tensors in the "
-        f"place of Brevitas' quantized ones: {reason}; leave out what reads their scale or value"
+        f"{place or type(module).__name__}: torch.export cannot follow this forward, with plain tensors in "
+        f"the place of Brevitas' quantized ones: {reason}; leave out what reads their scale or value"
     )
 
 
@@ -208,20 +220,18 @@ class _Judge:
         self._module, self._places = module, places
         self._left_out = left_out
 
-    def __call__(self, inputs: np.ndarray) -> RuntimeValues:
+    def __call__(
+        self, inputs: np.ndarray, stimuli: Mapping[str, np.ndarray] | None = None
+    ) -> RuntimeValues:
         logits: list[np.ndarray] = []
         parts: list[dict[str, np.ndarray]] = []
         bypassed = [
-            self._module.get_submodule(path).register_forward_hook(
-                lambda proxy, given, output: given[0]
-            )
+            self._module.get_submodule(path).register_forward_hook(_bypass)
             for path in self._left_out
         ]
         try:
             for part in np.array_split(inputs, -(-len(inputs) // _SAMPLES_PER_BATCH)):
-                found: dict[str, list[Any]] = {}
-                with _noting(self._module, lambda p, out: found.setdefault(p, []).append(out)):
-                    result = self._module(torch.from_numpy(np.array(part, np.float32)))
+                result, found = self._executed(part)
                 logits.append(_joined(result).numpy())
                 parts.append(
                     {
@@ -238,6 +248,18 @@ class _Judge:
                 name: np.concatenate([part[name] for part in parts]) for name in self._places
             },
         )
+
+    def _executed(self, inputs: np.ndarray) -> tuple[Any, dict[str, list[Any]]]:
+        """What Brevitas returns, and what its proxies gave, by their path."""
+        found: dict[str, list[Any]] = {}
+        with _noting(self._module, lambda path, output: found.setdefault(path, []).append(output)):
+            result = self._module(torch.from_numpy(np.array(inputs, np.float32)))
+        return result, found
+
+
+def _bypass(proxy: nn.Module, given: tuple[Any, ...], output: Any) -> Any:
+    """The values that a quantizer is given, in the place of those that it gives."""
+    return output._replace(value=getattr(given[0], "value", given[0]))
 
 
 def _joined(result: Any) -> Tensor:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
 from toolchain.datasets import PixelSource
-from toolchain.errors import UnsupportedNetworkError
+from toolchain.errors import ModelFileError, QacDeployError, UnsupportedNetworkError
+from toolchain.files.exported_file import load_program
 from toolchain.importers.exported_program import silenced
 from toolchain.importers.foreign_network import (
     ForeignNetwork,
@@ -21,7 +23,12 @@ from toolchain.importers.foreign_network import (
     RuntimeValues,
     import_network,
 )
-from toolchain.importers.program_modules import batch_size, check_batch, input_of, module_of
+from toolchain.importers.program_modules import (
+    batch_size,
+    check_batch,
+    input_of,
+    module_of,
+)
 from toolchain.importers.program_quantizers import (
     PlacedQuantizer,
     Placement,
@@ -30,9 +37,11 @@ from toolchain.importers.program_quantizers import (
 from toolchain.importers.program_values import ConstantValues, quantize_nodes
 from toolchain.importers.quantization_operations import PACKED, Quantization
 from toolchain.importers.torch_module import Normalization
+from toolchain.method.tracing import reason_of, require_plain_module
 from toolchain.networks.linear_maps import Shape
 
 _SAMPLES_PER_BATCH = 64
+_ELEMENTS_PER_BATCH = 2**25  # of the largest tensor, 128 MiB in float32
 
 
 def import_exported(
@@ -84,12 +93,24 @@ def read_exported(
         ModelFileError: the file is damaged, or holds something that it must not.
         UnsupportedNetworkError: naming the operation or quantizer that has no spiking form, and what to do.
     """
+    path = None
     if isinstance(program, str | Path):
-        from toolchain.files.exported_file import load_program
-
-        program = load_program(Path(program))
-    if not isinstance(program, ExportedProgram):
+        path = Path(program)
+        program = load_program(path)
+    elif not isinstance(program, ExportedProgram):
         program = _exported(program, input_shape)
+    try:
+        return _read(program)
+    except QacDeployError:
+        raise
+    except Exception as error:  # torch, on a program that contradicts itself
+        reason = f"torch cannot follow it ({reason_of(error)})"
+        if path is not None:
+            raise ModelFileError(f"{path}: {reason}; export the network again") from error
+        raise UnsupportedNetworkError(f"the program: {reason}; export it again") from error
+
+
+def _read(program: ExportedProgram) -> ForeignNetwork:
     example = input_of(program).meta["val"]
     known = [int(size) if isinstance(size, int) else None for size in example.shape[1:]]
     shape = None if None in known else tuple(size for size in known if size is not None)
@@ -98,19 +119,20 @@ def read_exported(
     constant = ConstantValues(runnable)
     quantized = quantize_nodes(runnable.graph, constant)
     module = module_of(program)
-    placement = Placement()
-    if quantized:
-        placement = place_quantizers(module)
+    placement = place_quantizers(module) if quantized else Placement()
     check_batch(program, module)
     judge = _Judge(runnable, quantized, placement, batch_size(program))
     return ForeignNetwork(
         module=module.to(torch.float64),
         source=_source(quantized),
-        runtime=f"torch {torch.__version__}",
+        runtime=_RUNTIME,
         execute=judge,
         input_shape=shape,
         notes=tuple(dict.fromkeys(placement.notes)),
     )
+
+
+_RUNTIME = f"torch {torch.__version__}"
 
 
 def _source(quantized: Sequence[tuple[fx.Node, Quantization]]) -> str:
@@ -122,10 +144,7 @@ def _source(quantized: Sequence[tuple[fx.Node, Quantization]]) -> str:
 
 
 def _exported(module: nn.Module, input_shape: Shape | None) -> ExportedProgram:
-    if not isinstance(module, nn.Module):
-        raise UnsupportedNetworkError(
-            f"the network must be an exported program, a .pt2 file or a module, not {type(module).__name__}"
-        )
+    require_plain_module(module)
     for path, part in module.named_modules():
         home = type(part).__module__
         if home.startswith(_PACKED_MODULES):
@@ -182,17 +201,31 @@ class _Judge:
         }
         self._left_out = {quantized[ordinal][0] for ordinal in placement.left_out}
 
-    def __call__(self, inputs: np.ndarray) -> RuntimeValues:
-        size = self._size or _SAMPLES_PER_BATCH
+    def __call__(
+        self, inputs: np.ndarray, stimuli: Mapping[str, np.ndarray] | None = None
+    ) -> RuntimeValues:
+        size = self._size or max(
+            1, min(_SAMPLES_PER_BATCH, _ELEMENTS_PER_BATCH // _largest(self._module.graph))
+        )
         logits, quantized = [], []
         for start in range(0, len(inputs), size):
             part = inputs[start : start + size]
             whole = part
             if self._size is not None and len(part) < size:  # the program takes no other batch
-                whole = np.concatenate([part, np.repeat(part[-1:], size - len(part), 0)])
-            run = _Execution(self._module, self._noted, self._left_out)
-            with torch.no_grad():
-                result = run.run(torch.from_numpy(np.array(whole, np.float32)))
+                whole = _padded(part, size)
+            given_on = {
+                name: _padded(values[start : start + size], len(whole))
+                for name, values in (stimuli or {}).items()
+            }
+            run = _Execution(self._module, self._noted, self._left_out, given_on)
+            try:
+                with torch.no_grad():
+                    result = run.run(torch.from_numpy(np.array(whole, np.float32)))
+            except Exception as error:  # kernels raise many types
+                raise UnsupportedNetworkError(
+                    f"{_RUNTIME} fails on an input of shape {whole.shape} ({reason_of(error)}); check the "
+                    f"input_shape"
+                ) from error
             leaves = [leaf for leaf in pytree.tree_leaves(result) if isinstance(leaf, Tensor)]
             joined = (
                 leaves[0]
@@ -206,7 +239,25 @@ class _Judge:
             quantized={
                 name: np.concatenate([part[name] for part in quantized]) for name in quantized[0]
             },
+            stimulated=frozenset(stimuli or ()),
         )
+
+
+def _padded(values: np.ndarray, size: int) -> np.ndarray:
+    """Samples filled up to a size with the last one."""
+    return np.concatenate([values, np.repeat(values[-1:], size - len(values), 0)])
+
+
+def _largest(graph: fx.Graph) -> int:
+    """Most elements of a tensor for one sample."""
+    values = [
+        value
+        for node in graph.nodes
+        for value in pytree.tree_leaves(node.meta.get("val"))
+        if isinstance(value, Tensor)
+    ]
+    sizes = [[s for s in value.shape[1:] if isinstance(s, int)] for value in values]
+    return max((prod(size) for size in sizes), default=1) or 1
 
 
 class _Execution(fx.Interpreter):
@@ -217,8 +268,10 @@ class _Execution(fx.Interpreter):
         module: fx.GraphModule,
         noted: dict[fx.Node, tuple[str, PlacedQuantizer, Quantization]],
         left_out: set[fx.Node],
+        stimuli: Mapping[str, np.ndarray],
     ) -> None:
         super().__init__(module)
+        self._stimuli = stimuli
         self._noted, self._left_out = noted, left_out
         self._open: set[fx.Node] = set(left_out)
         self.found: dict[str, np.ndarray] = {}
@@ -233,6 +286,8 @@ class _Execution(fx.Interpreter):
         if n in self._noted:
             name, placed, what = self._noted[n]
             self.found[name] = _values_of(result, placed, what).numpy()
+            if name in self._stimuli:
+                result = _stimulated(result, self._stimuli[name], placed, what)
         return result
 
     def _is_opened(self, n: fx.Node) -> bool:
@@ -248,3 +303,17 @@ def _values_of(result: Tensor, placed: PlacedQuantizer, what: Quantization) -> T
         return values / step if placed.per_channel else values
     counts = result.to(torch.float64) - grid.broadcast(grid.zero_point, result.ndim)
     return counts if placed.per_channel else counts * step
+
+
+def _stimulated(
+    result: Tensor, values: np.ndarray, placed: PlacedQuantizer, what: Quantization
+) -> Tensor:
+    """The result of a quantizer's node that stands for these values, which ``_values_of`` gives."""
+    grid, found = placed.grid, torch.from_numpy(values)
+    step = grid.broadcast(grid.step, found.ndim)
+    if what.role == "both":
+        found = found * step if placed.per_channel else found
+    else:
+        counts = (found if placed.per_channel else found / step).round()
+        found = counts + grid.broadcast(grid.zero_point, found.ndim)
+    return found.reshape(result.shape).to(result.dtype)

@@ -6,9 +6,10 @@ the place of the format's. ``compare_with_runtime`` runs both. The module is the
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import torch
@@ -26,10 +27,20 @@ from toolchain.networks.layer_graph import LayerGraph
 from toolchain.networks.linear_maps import Shape
 
 RUNTIME_TOLERANCE = 1e-5
-"""Share of the range of a tensor: what additions in float32, in another order, may change."""
+"""Share of the range of the logits: what additions in float32, in another order, may change."""
+
+ROUNDING_FACTOR, LEAST_ROUNDING = 32.0, 1e-6
+"""A value may lie this many times the module's own rounding in float32 beside a boundary, and at least this
+share of itself."""
 
 NUM_OWN_SAMPLES = 16
 """Samples of the user's data set on which both are compared."""
+
+LARGE = (2.0, 10.0, 100.0)
+"""Factors on the range of images, for inputs that reach every clip."""
+
+NUM_STIMULATED = 4
+"""Samples whose quantizers get random counts."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -39,10 +50,29 @@ class RuntimeValues:
     Attributes:
         logits: ``(B, ...)``.
         quantized: result of each quantizer, by its name in the module.
+        stimulated: quantizers whose stimulus was given on in place of that result.
+        remarks: what else the runtime shows on this batch, one line each.
     """
 
     logits: np.ndarray
     quantized: Mapping[str, np.ndarray]
+    stimulated: frozenset[str] = frozenset()
+    remarks: tuple[str, ...] = ()
+
+
+class Judge(Protocol):
+    """The format's own runtime, on a network in evaluation mode."""
+
+    def __call__(
+        self, inputs: np.ndarray, stimuli: Mapping[str, np.ndarray] | None = None
+    ) -> RuntimeValues:
+        """Execute a batch.
+
+        Args:
+            inputs: float32, ``(B, *input_shape)``.
+            stimuli: what quantizers give to whatever reads them, by name, in place of what they compute. It
+                is on their grid. What they compute is returned nevertheless.
+        """
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -54,18 +84,21 @@ class ForeignNetwork:
             activation, each called once, or none at all if the network is a plain ReLU network.
         source: what it is, for people, such as ``ONNX with quantize, clip and dequantize, opset 17``.
         runtime: name and version of the judge, such as ``onnxruntime 1.32.0``.
-        execute: runs the judge on float32 inputs, shape ``(B, *input_shape)``.
+        execute: the judge.
         input_shape: of one sample as the network takes it, without the batch axis and of any rank; None
             if it is not known. ``input_layout.for_images`` fits images to it.
         notes: what was left out or decided, one line each.
+        any_input: whether the module computes the same on every input, and not on images of pixels alone,
+            because nothing in it follows from what pixels are.
     """
 
     module: nn.Module
     source: str
     runtime: str
-    execute: Callable[[np.ndarray], RuntimeValues]
+    execute: Judge
     input_shape: tuple[int, ...] | None = None
     notes: tuple[str, ...] = ()
+    any_input: bool = False
 
     @property
     def is_quantized(self) -> bool:
@@ -79,11 +112,13 @@ class RuntimeAgreement:
     Attributes:
         num_ties: counts that differ by one, because the value lies on a rounding boundary of the quantizer
             (ours rounds half up, most formats half to even) or within float32's rounding of it.
+        remarks: of the runtime, one line each.
     """
 
     num_samples: int
     num_counts: int
     num_ties: int
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -114,7 +149,9 @@ def import_network(
         UnsupportedNetworkError: the first quantizer or the logits in which both differ, or an operation
             that has no spiking form.
     """
-    pixels = probe_pixels(input_shape, max_value)
+    pixels = np.concatenate(
+        [probe_pixels(input_shape, max_value), high_contrast_pixels(input_shape, max_value)]
+    )
     if samples is not None:
         pixels = np.concatenate([np.asarray(samples[:NUM_OWN_SAMPLES]), pixels])
     values = torch.from_numpy(pixels).to(torch.float64) / max_value
@@ -127,13 +164,18 @@ def import_network(
         None if normalization is None else normalization.std,
     )
     agreement = compare_with_runtime(network, inputs)
+    if network.any_input and not pixel_notes:
+        compare_with_runtime(network, large_inputs(inputs))
+    notes = [*network.notes, *pixel_notes, *agreement.remarks]
+    if agreement.num_ties:
+        notes.append(_effect_of_ties(network, inputs))
     graph = convert(network.module, input_shape, max_value, normalization, samples=samples)
     return Imported(
         graph=graph,
         source=network.source,
         runtime=network.runtime,
         agreement=agreement,
-        notes=(*network.notes, *pixel_notes),
+        notes=tuple(notes),
     )
 
 
@@ -143,6 +185,9 @@ def compare_with_runtime(network: ForeignNetwork, inputs: Tensor) -> RuntimeAgre
     After its comparison, each quantizer of the module gives what the runtime gave. So the first quantizer
     that differs is the one that was read wrongly, and a tie does not affect later layers.
 
+    A second time, all quantizers give random counts, in both. What follows them is then driven over its whole
+    range, clips included, even where the images leave it silent.
+
     Args:
         inputs: float32, ``(B, *input_shape)``.
 
@@ -150,36 +195,136 @@ def compare_with_runtime(network: ForeignNetwork, inputs: Tensor) -> RuntimeAgre
         UnsupportedNetworkError: naming the first quantizer that differs, or the logits.
     """
     theirs = network.execute(inputs.numpy())
-    comparison = _Comparison(network, theirs)
-    handles = [
-        quantizer.register_forward_hook(comparison.hook_of(name))
-        for name, quantizer in quantizers(network.module).items()
-    ]
-    try:
-        logits = execute(network.module, inputs.to(torch.float64))
-    finally:
-        for handle in handles:
-            handle.remove()
-    comparison.compare_logits(logits)
+    comparison = _Comparison(network)
+    comparison.run(inputs, theirs, {})
+    if stimuli := _stimuli(network, theirs):
+        some = inputs[-NUM_STIMULATED:]
+        stimulated = network.execute(some.numpy(), stimuli)
+        if taken := {name: stimuli[name] for name in stimulated.stimulated}:
+            _Comparison(network).run(some, stimulated, taken)
     return RuntimeAgreement(
-        num_samples=len(inputs), num_counts=comparison.num_counts, num_ties=comparison.num_ties
+        num_samples=len(inputs),
+        num_counts=comparison.num_counts,
+        num_ties=comparison.num_ties,
+        remarks=theirs.remarks,
     )
 
 
-def _largest_of_each_channel(values: Tensor) -> Tensor:
-    """Largest magnitude of each channel, in a shape that broadcasts; outliers of others do not count."""
-    others = [axis for axis in range(values.ndim) if axis != 1]
-    return values.abs().amax(dim=others, keepdim=True)
+def _effect_of_ties(network: ForeignNetwork, inputs: Tensor) -> str:
+    """What the ties change in the end, since the comparison goes on with the runtime's counts."""
+    theirs = np.asarray(network.execute(inputs.numpy()).logits, np.float64).reshape(len(inputs), -1)
+    ours = execute(network.module, inputs.to(torch.float64)).reshape(len(inputs), -1).numpy()
+    share = float(np.abs(ours - theirs).max() / np.abs(theirs).max())
+    others = int((ours.argmax(axis=1) != theirs.argmax(axis=1)).sum())
+    return (
+        f"ties: neurons round half up, {network.runtime} half to even. On the {len(inputs)} compared "
+        f"samples, logits differ by up to {share:.1%} of their range; {others} of them get another class"
+    )
+
+
+def _rounding(position: Tensor, single: Tensor) -> Tensor:
+    """How far float32 may move each value, judged by how far it moved this value and others of its sample.
+
+    A neuron of large values excuses no difference of the others, since these count by their median.
+    """
+    moved = (position - single).abs()
+    usual = moved.flatten(1).median(dim=1).values.reshape(-1, *[1] * (moved.ndim - 1))
+    return ROUNDING_FACTOR * torch.maximum(moved, usual) + LEAST_ROUNDING * (1 + position.abs())
+
+
+Hook: TypeAlias = Callable[[ActivationQuantizer, tuple[Any, ...], Tensor], Tensor]
+"""A forward hook of a quantizer, which changes what it gives."""
+
+
+def _with_hooks(
+    module: nn.Module,
+    hook_of: Callable[[str], Hook],
+    inputs: Tensor,
+) -> Tensor:
+    """Logits of a module whose quantizers have hooks."""
+    handles = [
+        quantizer.register_forward_hook(hook_of(name))
+        for name, quantizer in quantizers(module).items()
+    ]
+    try:
+        return execute(module, inputs)
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _stimuli(network: ForeignNetwork, theirs: RuntimeValues) -> dict[str, np.ndarray]:
+    """Random values on the grid of each quantizer; in half of the samples, 0 and the largest alone."""
+    random = np.random.default_rng(0)
+    stimuli = {}
+    for name, quantizer in quantizers(network.module).items():
+        step, levels = (float(value.detach()) for value in quantizer.step_and_levels())
+        shape = theirs.quantized[name][-NUM_STIMULATED:].shape
+        counts = random.integers(0, int(levels) + 1, shape)
+        counts[::2] = int(levels) * random.integers(0, 2, counts[::2].shape)
+        stimuli[name] = counts * step
+    return stimuli
+
+
+def large_inputs(inputs: Tensor) -> Tensor:
+    """Inputs of both signs, far beyond those of images, so that every clip of the first layers is reached."""
+    random = torch.Generator().manual_seed(0)
+    scale = float(inputs.abs().max()) or 1.0
+    normal = torch.randn((len(LARGE), *inputs.shape[1:]), generator=random, dtype=torch.float64)
+    factors = torch.tensor(LARGE, dtype=torch.float64).reshape(-1, *[1] * (inputs.ndim - 1))
+    return (normal * factors * scale).to(inputs.dtype)
+
+
+def high_contrast_pixels(shape: Shape, max_value: int) -> np.ndarray:
+    """Pixels that are 0 or the largest, at random: one by one, in blocks, by channel, and two halves."""
+    random = np.random.default_rng(1)
+    channels, height, width = shape
+    rows, columns = np.mgrid[:height, :width]
+    pixels = [random.integers(0, 2, shape)]
+    for size in (2, 4):
+        blocks = random.integers(0, 2, (channels, -(-height // size), -(-width // size)))
+        pixels.append(blocks[:, rows // size, columns // size])
+    pixels.append(np.broadcast_to(random.integers(0, 2, (channels, 1, 1)), shape))
+    pixels += [np.broadcast_to(half, shape) for half in (rows < height // 2, columns >= width // 2)]
+    return np.stack(pixels).astype(np.int64) * max_value
 
 
 class _Comparison:
-    def __init__(self, network: ForeignNetwork, theirs: RuntimeValues) -> None:
-        self.network, self.theirs = network, theirs
-        self.num_counts = self.num_ties = 0
+    """Compares the quantizers of a module with those of the judge, one execution after another."""
 
-    def hook_of(
-        self, name: str
-    ) -> Callable[[ActivationQuantizer, tuple[Any, ...], Tensor], Tensor]:
+    def __init__(self, network: ForeignNetwork) -> None:
+        self.network = network
+        self.num_counts = self.num_ties = 0
+        self.theirs = RuntimeValues(logits=np.empty(0), quantized={})
+        self.stimuli: Mapping[str, np.ndarray] = {}
+        self._single: dict[str, Tensor] = {}
+
+    def run(self, inputs: Tensor, theirs: RuntimeValues, stimuli: Mapping[str, np.ndarray]) -> None:
+        """Execute the module, and compare it with what the judge gave on the same inputs and stimuli."""
+        self.theirs, self.stimuli = theirs, stimuli
+        single = copy.deepcopy(self.network.module).to(torch.float32)
+        _with_hooks(single, self._noting, inputs)
+        logits = _with_hooks(self.network.module, self._comparing, inputs.to(torch.float64))
+        self.compare_logits(logits)
+
+    def _noting(self, name: str) -> Hook:
+        """What reaches a quantizer in float32, which shows how far rounding moves it."""
+
+        def hook(quantizer: ActivationQuantizer, given: tuple[Any, ...], output: Tensor) -> Tensor:
+            self._single[name] = given[0].to(torch.float64)
+            return self._given_on(name, output).to(torch.float32)
+
+        return hook
+
+    def _given_on(self, name: str, output: Tensor) -> Tensor:
+        """What a quantizer gives to whatever reads it: its stimulus, or what the runtime gave."""
+        values = self.stimuli.get(name)
+        if values is None:
+            values = self.theirs.quantized.get(name, np.empty(0))
+        found = torch.from_numpy(np.array(values, np.float64))
+        return found if found.shape == output.shape else output.to(torch.float64)
+
+    def _comparing(self, name: str) -> Hook:
         def hook(quantizer: ActivationQuantizer, given: tuple[Any, ...], output: Tensor) -> Tensor:
             return self._compared(name, quantizer, given[0], output)
 
@@ -209,7 +354,7 @@ class _Comparison:
         different = counts != expected
         if different.any():
             position = given / step
-            slack = RUNTIME_TOLERANCE * (1 + _largest_of_each_channel(position))
+            slack = _rounding(position, self._single[name] / step)
             tied = ((position - 0.5) - (position - 0.5).round()).abs() <= slack
             wrong = different & ~(tied & ((counts - expected).abs() == 1))
             if wrong.any():
@@ -220,7 +365,7 @@ class _Comparison:
                     f"{at}"
                 )
             self.num_ties += int(different.sum())
-        return expected * step
+        return expected * step if name not in self.stimuli else self._given_on(name, output)
 
     def compare_logits(self, ours: Tensor) -> None:
         theirs = torch.from_numpy(np.array(self.theirs.logits, np.float64))
@@ -229,10 +374,12 @@ class _Comparison:
                 f"{self.network.runtime} gives logits of shape {tuple(theirs.shape)}, the network that was "
                 f"read from it {tuple(ours.shape)}"
             )
-        theirs = theirs.reshape(ours.shape)
-        scale = max(float(theirs.abs().max()), float(ours.abs().max()))
-        largest = float((ours - theirs).abs().max())
-        if not largest <= RUNTIME_TOLERANCE * scale:
+        theirs, ours = (logits.reshape(len(ours), -1) for logits in (theirs, ours))
+        scales = torch.maximum(theirs.abs(), ours.abs()).amax(dim=1)
+        differences = (ours - theirs).abs().amax(dim=1)
+        if not (differences <= RUNTIME_TOLERANCE * scales).all():
+            worst = int((differences / scales).nan_to_num(torch.inf).argmax())
+            largest, scale = float(differences[worst]), float(scales[worst])
             raise UnsupportedNetworkError(
                 f"the logits differ from those of {self.network.runtime} by {largest:.3g} at most, in a "
                 f"range of {scale:.3g}"

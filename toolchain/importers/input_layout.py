@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from math import prod
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
 
 import numpy as np
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from typing_extensions import assert_never
 
 from toolchain.errors import UnsupportedNetworkError
@@ -81,10 +81,15 @@ def for_images(network: ForeignNetwork, image: Shape) -> ForeignNetwork:
     layout = layout_of(network.input_shape, image)
     if layout == "channels first":
         return network
-    network.module.register_forward_pre_hook(partial(_rearranged, layout))
+    if isinstance(network.module, fx.GraphModule):
+        _rearrange_first(network.module, layout)
+    else:
+        network.module.register_forward_pre_hook(partial(_rearranged, layout))
 
-    def execute(images: np.ndarray) -> RuntimeValues:
-        return network.execute(np.ascontiguousarray(_arranged(layout, images)))
+    def execute(
+        inputs: np.ndarray, stimuli: Mapping[str, np.ndarray] | None = None
+    ) -> RuntimeValues:
+        return network.execute(np.ascontiguousarray(_arranged(layout, inputs)), stimuli)
 
     note = f"its input holds an image as {_WORDS[layout]}"
     return replace(network, execute=execute, input_shape=image, notes=(*network.notes, note))
@@ -102,6 +107,18 @@ _WORDS: dict[Layout, str] = {
 def _rearranged(layout: Layout, module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor]:
     (images,) = args
     return (_arranged(layout, images),)
+
+
+def _rearrange_first(module: fx.GraphModule, layout: Layout) -> None:
+    """Put the rearrangement into a graph: ``torch.export`` leaves out the hooks of a graph module."""
+    (given,) = (node for node in module.graph.nodes if node.op == "placeholder")
+    arranging = fx.Graph()
+    arranging.output(_arranged(layout, fx.Proxy(arranging.placeholder("images"))).node)
+    with module.graph.inserting_before(given):
+        arranged = module.graph.graph_copy(arranging, {})
+    given.replace_all_uses_with(cast(fx.Node, arranged))
+    module.graph.erase_node(given)
+    module.recompile()
 
 
 def _arranged(layout: Layout, images: Any) -> Any:

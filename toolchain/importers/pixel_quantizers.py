@@ -64,7 +64,8 @@ def fit_pixel_quantizers(
 
     It is decided by computing it for all pixel levels from 0 to ``max_value``. An 8-bit grid of the range 0
     to 1, for example, holds each of 256 pixel levels, even where its step was observed to be 0.999 / 255. A
-    quantizer that rounds several levels to one, or clips some, becomes one of ours, if none of its results is negative.
+    quantizer that rounds several levels to one, or clips some, becomes one of ours, if none of its results is
+    negative.
 
     Args:
         mean, std: of the normalization of the network's input, per channel.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import count
 
 from torch import fx, nn
 from torch.export import ExportedProgram
@@ -76,15 +77,17 @@ def activation_name(node: fx.Node) -> str:
 
 def put_module(module: fx.GraphModule, node: fx.Node, name: str, child: nn.Module) -> str:
     """Replace the computation of a node by a module with one input; returns its name, which is new."""
-    unique, repeat = name, 1
-    while is_taken(module, unique):
-        unique, repeat = f"{name}_{repeat}", repeat + 1
-    parent, _, last = unique.rpartition(".")
+    unique = next(free for free in numbered(name) if not is_taken(module, free))
     module.add_submodule(unique, child)  # makes the parents that are missing
-    assert module.get_submodule(parent)._modules[last] is child
     (given,) = node.all_input_nodes[:1]
     node.op, node.target, node.args, node.kwargs = "call_module", unique, (given,), {}
     return unique
+
+
+def numbered(name: str) -> Iterator[str]:
+    """The name, then the name with each number."""
+    yield name
+    yield from (f"{name}_{number}" for number in count(1))
 
 
 def is_taken(module: nn.Module, path: str) -> bool:

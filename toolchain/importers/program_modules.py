@@ -134,16 +134,33 @@ def _release_batch(graph: fx.Graph, size: int | None) -> None:
 
 
 def _drop_casts(graph: fx.Graph) -> None:
-    """Remove casts to the type that a tensor has, and assertions, which hold for that type alone."""
+    """Remove what holds for one type of numbers alone, such as casts to the type that a tensor has.
+
+    Constants that are cast to float32 get the type of a weight instead, so that the network can be brought to
+    float64.
+    """
+    weights = [
+        node
+        for node in graph.nodes
+        if node.op == "get_attr" and getattr(node.meta.get("val"), "dtype", None) == torch.float32
+    ]
     for node in list(graph.nodes):
         name = operation_name(node.target)
         if name == "_assert_tensor_metadata":
             graph.erase_node(node)
         elif name in ("to", "_to_copy") and isinstance(node.args[0], fx.Node):
             given, result = node.args[0].meta.get("val"), node.meta.get("val")
-            if isinstance(given, Tensor) and given.dtype == getattr(result, "dtype", None):
+            if not isinstance(given, Tensor) or not isinstance(result, Tensor):
+                continue
+            if given.dtype == result.dtype:
                 node.replace_all_uses_with(node.args[0])
                 graph.erase_node(node)
+            elif result.dtype == torch.float32 and weights:
+                node.target = torch.ops.aten.to.other
+                node.args, node.kwargs = (node.args[0], weights[0]), {}
+                weights[0].meta.setdefault("val", result)
+                if weights[0] > node:
+                    node.prepend(weights[0])
 
 
 def check_batch(program: ExportedProgram, module: fx.GraphModule) -> None:

@@ -19,7 +19,12 @@ from toolchain.importers.imported_quantizers import imported_quantizer
 from toolchain.importers.known_values import INTEGERS, KnownValues, holds, same_grid
 from toolchain.importers.operations.movements import IDENTITIES, MOVEMENTS
 from toolchain.importers.pixel_quantizers import PixelQuantizer
-from toolchain.importers.program_activations import activation_name, is_taken, put_module
+from toolchain.importers.program_activations import (
+    activation_name,
+    is_taken,
+    numbered,
+    put_module,
+)
 from toolchain.importers.program_clips import STEPS, absorb_clips
 from toolchain.importers.program_values import (
     JOINS,
@@ -119,15 +124,19 @@ class _Placing:
         return self.found
 
     def _use_free_names(self) -> None:
-        """Give a quantizer the name that parameters of the program's own quantizer had."""
+        """Give quantizers the names that parameters of the program's own quantizers had."""
         for node in self.graph.nodes:
-            wanted = self._wanted.get(str(node.target)) if node.op == "call_module" else None
-            if wanted is not None and not is_taken(self.module, wanted):
-                name = str(node.target)
-                self.module.add_submodule(wanted, self.module.get_submodule(name))
+            name = str(node.target) if node.op == "call_module" else ""
+            if name not in self._wanted:
+                continue
+            free = next(
+                n for n in numbered(self._wanted[name]) if n == name or not is_taken(self.module, n)
+            )
+            if free != name:
+                self.module.add_submodule(free, self.module.get_submodule(name))
                 self.module.delete_submodule(name)
-                self.found.placed[wanted] = self.found.placed.pop(name)
-                node.target = wanted
+                self.found.placed[free] = self.found.placed.pop(name)
+                node.target = free
 
     # constants
 
@@ -168,7 +177,10 @@ class _Placing:
                 "its steps belong to the samples of a batch; use one step per tensor, or per channel",
             )
         if given in self.known.of_pixels:
-            return self._of_input(given, grid, ordinal)
+            key = (given, grid.key)
+            if key not in self._made:
+                self._made[key] = self._of_input(given, grid, ordinal)
+            return self._same(self._made[key])
         own = self.known.grids.get(given)
         if own is not None and holds(grid, own):
             return self._same(given)
@@ -337,10 +349,10 @@ def _name_of(module: fx.GraphModule, node: fx.Node, given: fx.Node) -> str:
 
 
 def _identifier(name: str) -> str:
-    return re.sub(r"\W", "_", name)[:200]
+    return re.sub(r"\W", "_", name)[:60]
 
 
 def _safe_path(path: str) -> str:
     """A path of modules that can be written in Python: names of a file may be anything."""
-    parts = [_identifier(part) for part in path.split(".")[:32] if part]
+    parts = [_identifier(part) for part in path.split(".")[:16] if part]
     return ".".join(parts) or "quantizer"

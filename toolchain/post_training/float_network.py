@@ -12,11 +12,13 @@ from torch.export import ExportedProgram
 
 from toolchain.datasets import PixelSource
 from toolchain.errors import DataError, UnsupportedNetworkError
+from toolchain.importers.exported_program import exported
 from toolchain.importers.foreign_network import (
     NUM_OWN_SAMPLES,
     ForeignNetwork,
     compare_with_runtime,
 )
+from toolchain.importers.operations.table import KNOWN
 from toolchain.importers.program_activations import quantize_program
 from toolchain.importers.program_modules import module_of
 from toolchain.importers.torch_module import Normalization, as_network_input, convert_with_calls
@@ -99,6 +101,9 @@ def read_float_network(
         )
     if isinstance(network, ForeignNetwork):
         compare_with_runtime(network, inputs.to(torch.float32))
+        module = exported(
+            evaluation_copy(network.module), input_shape, KNOWN
+        )  # whatever a reader wrote
     prepared = _with_quantizers(module, inputs[: len(own)])
     if isinstance(module, ExportedProgram):
         module = module_of(module)

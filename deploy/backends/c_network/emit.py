@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from typing_extensions import assert_never
 
-from sim.stepped import run_stepped
+from sim.engines import simulate
 from toolchain.errors import UnsupportedNetworkError
 from toolchain.networks.integer_network import (
     IntegerInput,
@@ -65,7 +65,7 @@ class CExport:
 
 
 def to_c(network: IntegerNetwork, pixels: np.ndarray) -> CExport:
-    """The tables of a network, and samples with what the stepped engine computes from them.
+    """The tables of a network, and samples with what the fastest engine computes from them.
 
     Args:
         pixels: integers of shape ``(B, C, H, W)``.
@@ -299,7 +299,7 @@ def _population_entry(
 
 
 def _sample_lines(network: IntegerNetwork, pixels: np.ndarray) -> Iterator[str]:
-    run = run_stepped(network, pixels)
+    run = simulate(network, pixels)
     sums = np.sum([counts.sum(axis=(1, 2, 3)) for counts in run.counts.values()], axis=0)
     samples = len(pixels)
     yield "/* Samples, and what qac-deploy computes from them. */"

@@ -39,7 +39,7 @@ class Dialect(Protocol):
         """Add the product of flat values with a weight ``(out, in)``, as of ``weight``."""
 
     def quantizer(self, writer: GraphWriter, values: str, timesteps: int, name: str) -> str:
-        """Add ``clip(round(values), 0, timesteps)``, which is named ``name``."""
+        """Add ``clip(round(values), 0, timesteps)``; the node that rounds is named ``name``."""
 
 
 class Qcdq:
@@ -53,7 +53,7 @@ class Qcdq:
     """
 
     divides = True
-    batch = "batch"
+    batch: int | str = "batch"
 
     def __init__(self, network: IntegerNetwork) -> None:
         most = max((p.timesteps for p in network.spiking), default=1)
@@ -76,7 +76,7 @@ class Qcdq:
         narrow = timesteps <= 255
         one = writer.scalar(1, "one")
         zero = writer.scalar(0, "zero_of_counts", np.uint8 if narrow else np.uint16)
-        counts = writer.node("QuantizeLinear", [values, one, zero], f"{name}_quantized")
+        counts = writer.node("QuantizeLinear", [values, one, zero], name)
         least, most = (
             zero,
             writer.scalar(timesteps, f"most_{timesteps}", np.uint8 if narrow else np.int32),
@@ -84,8 +84,8 @@ class Qcdq:
         if not narrow:  # onnxruntime clips no 16-bit integers
             counts = writer.node("Cast", [counts], f"{name}_int32", to=TensorProto.INT32)
             least = writer.scalar(0, "zero_int32", np.int32)
-        clipped = writer.node("Clip", [counts, least, most], f"{name}_counts")
-        return writer.node("DequantizeLinear", [clipped, one, least], name)
+        clipped = writer.node("Clip", [counts, least, most], f"{name}_clipped")
+        return writer.node("DequantizeLinear", [clipped, one, least], f"{name}_counts")
 
 
 class Qonnx:
@@ -96,7 +96,7 @@ class Qonnx:
     """
 
     divides = False
-    batch = 1
+    batch: int | str = 1
     opsets = {"": 13, QONNX_DOMAIN: 1}  # noqa: RUF012
 
     def weight(self, writer: GraphWriter, integers: np.ndarray, scale: float, name: str) -> str:

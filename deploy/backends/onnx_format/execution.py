@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 import onnx
@@ -16,8 +17,8 @@ from toolchain.errors import UnsupportedNetworkError
 from toolchain.networks.integer_network import IntegerNetwork
 from toolchain.networks.layer_graph import split_outputs
 
-BATCH = 32
-"""Samples executed at once."""
+_COUNTS_AT_ONCE = 2**23
+"""Counts of all populations and samples that are executed at once."""
 
 Run = Callable[[np.ndarray], dict[str, np.ndarray]]
 """Runs a model on float32 pixels; returns tensors by name."""
@@ -68,8 +69,10 @@ def compare_with_network(
     run, run_with_counts = runtime.prepare(export.model), runtime.prepare(_with_counts(export))
     engine = ExactEngine(network, with_counts=True)
     num_counts = num_logits = 0
-    for start in range(0, len(pixels), BATCH):
-        some = pixels[start : start + BATCH]
+    neurons = sum(prod(population.shape) for population in network.populations)
+    batch = max(1, _COUNTS_AT_ONCE // neurons)
+    for start in range(0, len(pixels), batch):
+        some = pixels[start : start + batch]
         expected = engine.run(some)
         given = some.astype(np.float32)
         alone = run(given)

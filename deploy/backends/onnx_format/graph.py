@@ -25,7 +25,8 @@ class GraphWriter:
         self._known: dict[tuple[bytes, str, tuple[int, ...]], str] = {}
 
     def unused(self, name: str) -> str:
-        """The name, with a number if it is taken; it is taken from then on."""
+        """The name, with a number if it is taken; it is taken from then on. ONNX takes no empty name."""
+        name = name.encode("utf-8", "replace").decode() or "_"
         numbered = (name if number == 1 else f"{name}_{number}" for number in count(1))
         unused = next(candidate for candidate in numbered if candidate not in self._taken)
         self._taken.add(unused)

@@ -73,7 +73,9 @@ def to_qonnx(network: IntegerNetwork) -> OnnxExport:
     bits = network.input.max_value.bit_length()
     pixels = onnx.StringStringEntryProto(key="finn_datatype", value=f"UINT{bits}")
     export.model.graph.quantization_annotation.append(
-        onnx.TensorAnnotation(tensor_name=network.input.name, quant_parameter_tensor_names=[pixels])
+        onnx.TensorAnnotation(
+            tensor_name=export.model.graph.input[0].name, quant_parameter_tensor_names=[pixels]
+        )
     )
     return export
 
@@ -119,7 +121,7 @@ def _export(network: IntegerNetwork, dialect: Dialect) -> OnnxExport:
         helper.make_graph(
             graph.nodes,
             "qac-deploy",
-            [helper.make_tensor_value_info(network.input.name, TensorProto.FLOAT, shape)],
+            [helper.make_tensor_value_info(writer.input, TensorProto.FLOAT, shape)],
             outputs,
             initializer=graph.constants,
         ),

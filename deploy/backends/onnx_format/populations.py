@@ -46,6 +46,7 @@ class NetworkWriter:
     """Adds one population after the other to a graph.
 
     Attributes:
+        input: tensor of the pixels.
         counts: tensor of the counts of each population that was added, the input included.
         in_float64, shifted_biases, pools: see ``OnnxExport``.
     """
@@ -55,8 +56,8 @@ class NetworkWriter:
         self.graph = GraphWriter()
         self.pools = maximum_pools(network)
         source = network.input
-        self.graph.unused(source.name)
-        self.counts = {source.name: FeatureMap(name=source.name, shape=source.shape)}
+        self.input = self.graph.unused(source.name)
+        self.counts = {source.name: FeatureMap(name=self.input, shape=source.shape)}
         self.in_float64: list[str] = []
         self.shifted_biases: list[str] = []
         self._pooled: dict[tuple[str, object], FeatureMap] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from toolchain.datasets import PixelSource
 from toolchain.errors import QacDeployError, UnsupportedNetworkError
@@ -42,7 +43,9 @@ def read_onnx(
     model = load_model(path)
     try:
         shape = _sample_shape(model, image)
-        read = read_graph(model, shape, _input_facts(max_value, normalization))
+        facts = _input_facts(max_value, normalization)
+        read = read_graph(model, shape, facts)
+        any_input = facts == Facts() or _is_same(read, model, shape)
     except QacDeployError as error:
         raise type(error)(f"{model.path}: {error}") from None
     runtime, execute = judge_of(model, read, shape)
@@ -53,18 +56,22 @@ def read_onnx(
         execute=execute,
         input_shape=shape,
         notes=tuple(read.notes),
+        any_input=any_input,
     )
 
 
-def sample_shape(path: Path | str) -> tuple[int, ...] | None:
-    """Shape of the input of an ONNX file, without the batch; None if it leaves sizes open.
-
-    Raises:
-        ModelFileError, UnsupportedNetworkError: as ``read_onnx``.
-    """
-    sizes = load_model(path).input.sizes[1:]
-    known = tuple(size for size in sizes if size is not None)
-    return known if known and len(known) == len(sizes) else None
+def _is_same(read: ReadGraph, model: OnnxModel, shape: tuple[int, ...]) -> bool:
+    """Whether a file is read in the same way when nothing is known of its input."""
+    try:
+        other = read_graph(model, shape, Facts())
+    except QacDeployError:
+        return False
+    ours, theirs = read.network.state_dict(), other.network.state_dict()
+    return (
+        read.network.steps == other.network.steps
+        and ours.keys() == theirs.keys()
+        and all(torch.equal(ours[name], theirs[name]) for name in ours)
+    )
 
 
 def import_onnx(

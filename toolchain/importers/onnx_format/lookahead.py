@@ -13,13 +13,20 @@ from toolchain.errors import QacDeployError
 from toolchain.importers.onnx_format.model_file import Node, OnnxModel
 from toolchain.importers.onnx_format.operations.arithmetic import clip_bounds
 from toolchain.importers.onnx_format.operations.table import MOVEMENTS
-from toolchain.importers.onnx_format.quantization import codes_of, is_qonnx, is_quantize
-from toolchain.importers.onnx_format.values import Call, Static
+from toolchain.importers.onnx_format.quantization import (
+    codes_of,
+    is_dequantize,
+    is_qonnx,
+    is_quantize,
+)
+from toolchain.importers.onnx_format.values import GRID_TOLERANCE, Call, Static
 
 MAX_DEPTH = 100
 """Most operations in a row that are looked through."""
 
-_LOGIT_SHAPES = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity"})
+SOFTMAXES = frozenset({"Softmax", "LogSoftmax"})
+
+_KEEP_ORDER = SOFTMAXES | {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Cast"}
 """Operations between a quantizer of logits and the output that keep the order of the logits."""
 
 
@@ -46,14 +53,19 @@ class Lookahead:
         """Whether nothing but ReLUs reads a value: a signed quantizer of it starts at 0 just as well."""
         return self._all_readers(name, self._clips, ("clipped",))
 
-    def output_of(self, name: str) -> str | None:
-        """The output that a tensor becomes, if nothing else reads it and its order stays."""
+    def way_out(self, name: str) -> tuple[str, list[Node]] | None:
+        """The output that a tensor of logits becomes, and the operations until there, if nothing else does.
+
+        None if something else reads it, or if the order of the logits changes on the way.
+        """
+        way: list[Node] = []
         while name not in self._outputs:
             readers = self._readers.get(name, [])
-            if len(readers) != 1 or readers[0].operation not in _LOGIT_SHAPES:
+            if len(readers) != 1 or not _keeps_order(readers[0]) or len(way) == MAX_DEPTH:
                 return None
+            way.append(readers[0])
             name = readers[0].outputs[0]
-        return name if not self._readers.get(name) else None
+        return None if self._readers.get(name) else (name, way)
 
     def _all_readers(
         self,
@@ -82,15 +94,29 @@ class Lookahead:
             )
         return self._known[key]
 
-    def _absorbs(self, node: Node, read: str, high: float) -> bool | None:
+    def _absorbs(self, node: Node, read: str, high: float, *, joined: bool = False) -> bool | None:
+        """Whether a quantizer clips at the bound, or could be made to.
+
+        Args:
+            joined: whether other values, which the bound does not hold for, were joined to this one. A
+                quantizer must then clip at or below the bound itself.
+        """
         call = self._call_of(node)
         if node.inputs[0] == read and (is_quantize(node) or is_qonnx(node)):
             try:
                 codes = codes_of(call)
-                return codes.low <= codes.zero() and (codes.is_uniform or high == inf)
+                zero, most = codes.zero(), codes.scale.max() * (codes.high - codes.zero())
+                clips_below = high >= most * (1 - GRID_TOLERANCE)
+                return codes.low <= zero and ((codes.is_uniform and not joined) or clips_below)
             except QacDeployError:
                 return False  # said with the name of that quantizer, when it is read
-        moves = node.operation in (*MOVEMENTS, "Concat") or bounds_of_clip(call) is not None
+        if node.operation == "Concat" and node.domain in ("", "ai.onnx"):
+            return self._all_readers(
+                node.outputs[0],
+                lambda later, name: self._absorbs(later, name, high, joined=True),
+                ("absorbed with others", high),
+            )
+        moves = node.operation in MOVEMENTS or bounds_of_clip(call) is not None
         return None if moves and node.domain in ("", "ai.onnx") else False
 
     def _clips(self, node: Node, read: str) -> bool | None:
@@ -100,6 +126,12 @@ class Lookahead:
             return None
         bounds = bounds_of_clip(self._call_of(node))
         return bounds is not None and bounds[0] >= 0
+
+
+def _keeps_order(node: Node) -> bool:
+    if node.domain in ("", "ai.onnx") and node.operation in _KEEP_ORDER:
+        return True
+    return is_quantize(node) or is_dequantize(node) or is_qonnx(node)
 
 
 def bounds_of_clip(call: Call) -> tuple[float, float] | None:

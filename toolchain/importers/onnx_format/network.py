@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from torch import Tensor, nn
@@ -13,11 +13,21 @@ from toolchain.importers.onnx_format.quantization import Codes
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One module of the network: which tensors it takes, and which it computes."""
+    """One module of the network.
+
+    Attributes:
+        inputs, outputs: tensors that it takes, and that it computes.
+        last_read: tensors that no later step reads, so that their memory is free.
+    """
 
     module: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    last_read: tuple[str, ...] = ()
+
+
+class _Scope(nn.Module):
+    """Holds the modules whose names begin alike, up to a dot."""
 
 
 class OnnxNetwork(nn.Module):
@@ -33,13 +43,39 @@ class OnnxNetwork(nn.Module):
         self, name: str, module: nn.Module, inputs: Sequence[str], outputs: Sequence[str]
     ) -> str:
         """Add a module under a name that no other has; returns that name."""
-        plain = name.replace(".", "_") or "node"
-        unique, repeat = plain, 1
-        while hasattr(self, unique):
-            unique, repeat = f"{plain}_{repeat}", repeat + 1
-        self.add_module(unique, module)
-        self.steps.append(Step(module=unique, inputs=tuple(inputs), outputs=tuple(outputs)))
-        return unique
+        *scopes, last = name.split(".")
+        holder, path = self._scope(scopes), f"{name[: len(name) - len(last)]}"
+        if holder is None or not last:
+            holder, path, last = self, "", name.replace(".", "_") or "node"
+        unique, repeat = last, 1
+        while hasattr(holder, unique):
+            unique, repeat = f"{last}_{repeat}", repeat + 1
+        holder.add_module(unique, module)
+        self.steps.append(Step(module=path + unique, inputs=tuple(inputs), outputs=tuple(outputs)))
+        return path + unique
+
+    def finish(self) -> None:
+        """Note where each tensor is read for the last time, after all steps were added."""
+        kept = set(self.returned.values())
+        steps = []
+        for step in reversed(self.steps):
+            last = tuple(n for n in dict.fromkeys((*step.inputs, *step.outputs)) if n not in kept)
+            kept.update(last)
+            steps.append(replace(step, last_read=last))
+        self.steps = steps[::-1]
+
+    def _scope(self, names: Sequence[str]) -> nn.Module | None:
+        """The module that holds others under these names; None if something else has one of them."""
+        holder: nn.Module = self
+        for name in names:
+            found = getattr(holder, name, None) if name else holder
+            if found is None:
+                found = _Scope()
+                holder.add_module(name, found)
+            if not isinstance(found, _Scope):
+                return None
+            holder = found
+        return holder
 
     def forward(self, x: Tensor) -> Tensor | dict[str, Tensor]:
         values = {self.taken: x}
@@ -49,6 +85,8 @@ class OnnxNetwork(nn.Module):
                 values[step.outputs[0]] = results
             else:
                 values.update(zip(step.outputs, results, strict=True))
+            for name in step.last_read:
+                del values[name]
         returned = {path: values[name] for path, name in self.returned.items()}
         return returned if len(returned) > 1 else next(iter(returned.values()))
 
@@ -77,9 +115,11 @@ class ReadGraph:
     Attributes:
         observed: of each quantizer.
         logits: tensor of the file for each output, in order.
+        several_tensors: quantizers whose values are more than one tensor of the file.
     """
 
     network: OnnxNetwork
     observed: dict[str, Observed] = field(default_factory=dict)
     logits: list[str] = field(default_factory=list)
+    several_tensors: set[str] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)

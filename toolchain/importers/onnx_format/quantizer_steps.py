@@ -7,7 +7,7 @@ open until something reads its integers other than by a clip.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import floor, inf
+from math import inf
 
 import numpy as np
 import torch
@@ -18,10 +18,7 @@ from toolchain.importers.onnx_format.model_file import Node
 from toolchain.importers.onnx_format.network import Observed, ReadGraph
 from toolchain.importers.onnx_format.operations.layers import WithConstant
 from toolchain.importers.onnx_format.quantization import Codes
-from toolchain.importers.onnx_format.values import Facts, Grid, Live
-
-GRID_TOLERANCE = 1e-6
-"""Relative difference of two scales that are one and the same in float32."""
+from toolchain.importers.onnx_format.values import GRID_TOLERANCE, Facts, Grid, Live
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,9 +77,10 @@ def levels_of(codes: Codes, facts: Facts) -> int:
             f"the smallest integer"
         )
     if facts.high < inf and codes.is_uniform:
-        position = facts.high / scale
-        limit = floor(position) if codes.rounding in ("FLOOR", "DOWN") else round(position)
-        high = min(high, limit)
+        # the count of the largest value, found as runtimes find it, also between two counts
+        position = np.float32(facts.high) / np.float32(scale)
+        whole = np.floor if codes.rounding in ("FLOOR", "DOWN") else np.round
+        high = min(high, int(whole(min(position, np.float32(high)))))
     if codes.rounding in ("CEIL", "UP"):
         raise UnsupportedNetworkError(
             f"it rounds with {codes.rounding}; soft-reset neurons round to the nearest integer or down: use "
@@ -101,6 +99,7 @@ class QuantizerSteps:
     def __init__(self, result: ReadGraph) -> None:
         self.result = result
         self.made: dict[tuple[str, str], Live] = {}
+        self.names: dict[tuple[str, str], str] = {}
 
     def quantize(self, source: Live, codes: Codes, node: Node) -> OpenQuantizer:
         """The integers of a quantizer, as an open one."""
@@ -111,8 +110,8 @@ class QuantizerSteps:
             name=tensor, shapes=source.shapes, source=source, node=node, tensor=tensor, codes=codes
         )
 
-    def narrowed(self, value: Live, clip: Clipped) -> Live:
-        """The integers of a quantizer behind a clip."""
+    def narrowed(self, value: Live, clip: Clipped, tensor: str) -> Live:
+        """The integers of a quantizer behind a clip, which are a tensor of the file."""
         if not isinstance(value, OpenQuantizer):
             raise UnsupportedNetworkError(
                 "it clips integers that were moved; put it directly behind QuantizeLinear"
@@ -123,7 +122,7 @@ class QuantizerSteps:
         name = (
             value.name if (low, high) == (codes.low, codes.high) else f"{value.name} {low} {high}"
         )
-        return replace(value, name=name, codes=replace(codes, low=low, high=high))
+        return replace(value, name=name, tensor=tensor, codes=replace(codes, low=low, high=high))
 
     def from_zero(self, value: OpenQuantizer) -> OpenQuantizer:
         """A quantizer behind a ReLU that follows it."""
@@ -142,7 +141,9 @@ class QuantizerSteps:
         if not isinstance(value, OpenQuantizer):
             return value
         key = value.source.name, value.name
-        if key not in self.made:
+        if key in self.made:
+            self.result.several_tensors |= {self.names[key]} if key in self.names else set()
+        else:
             try:
                 self.made[key] = self._made(value, observed)
             except UnsupportedNetworkError as error:
@@ -169,6 +170,7 @@ class QuantizerSteps:
         result = f"{value.name} quantized"
         quantizer = imported_quantizer(step, levels)
         name = self.result.network.add(node.name, quantizer, [taken], [result])
+        self.names[source.name, value.name] = name
         self.result.observed[name] = Observed(
             tensor=observed or value.tensor,
             codes=None if observed else codes,

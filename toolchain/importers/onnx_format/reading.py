@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from math import prod
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from toolchain.errors import ModelFileError, QacDeployError, UnsupportedNetworkError
-from toolchain.importers.onnx_format.lookahead import Lookahead, bounds_of_clip
+from toolchain.importers.onnx_format.lookahead import SOFTMAXES, Lookahead, bounds_of_clip
 from toolchain.importers.onnx_format.model_file import Node, OnnxModel
 from toolchain.importers.onnx_format.names import shown
 from toolchain.importers.onnx_format.network import OnnxNetwork, ReadGraph
@@ -47,6 +43,7 @@ from toolchain.importers.onnx_format.quantizer_steps import (
     QuantizerSteps,
     levels_of,
 )
+from toolchain.importers.onnx_format.shapes import shapes_of
 from toolchain.importers.onnx_format.values import (
     BATCHES,
     Call,
@@ -90,7 +87,12 @@ class _Reader:
         self.steps = QuantizerSteps(self.result)
         self.elements_left, self.products_left = MAX_ALL_VALUES, MAX_PRODUCTS
         self.constants_left = 2 * MAX_ELEMENTS
-        self.final: dict[str, str] = {}  # tensor of the file that stands for a value, by its name
+        self.logits: dict[str, Live] = {}  # what is returned in place of an output
+        self.unquantized: Node | None = (
+            None  # the first ReLU or clip that is no part of a quantizer
+        )
+        self.skipped: set[int] = set()  # nodes between these and the outputs
+        self.softmaxes = {node.outputs[0] for node in model.nodes if node.operation in SOFTMAXES}
         self.result.network.taken = model.input.name
         shapes = tuple((batch, *sample_shape) for batch in BATCHES)
         self._require_size(shapes[0])
@@ -102,10 +104,17 @@ class _Reader:
                 self._guarded(node, self._fold)
         self.values[self.model.input.name] = self.input
         for node in self.model.nodes:
-            if not all(name in self.values for name in filter(None, node.outputs)):
+            if id(node) not in self.skipped and any(
+                name not in self.values for name in filter(None, node.outputs)
+            ):
                 self._guarded(node, self._read)
+        if self.result.observed and self.unquantized is not None:
+            raise UnsupportedNetworkError(
+                f"{self.unquantized.name}: '{self.unquantized.operation}' has no quantizer, though others "
+                f"have; quantize its result as well, wherever it is read"
+            )
         for name in self.model.outputs:
-            value = self.values.get(name)
+            value = self.logits.get(name, self.values.get(name))
             if not isinstance(value, Live):
                 raise UnsupportedNetworkError(
                     f"output '{shown(name)}' does not depend on the network's input; remove it"
@@ -115,7 +124,8 @@ class _Reader:
             while path in self.result.network.returned:
                 path += "_"
             self.result.network.returned[path] = value.name
-            self.result.logits.append(self.final.get(name, name))
+            self.result.logits.append(value.name if name in self.logits else name)
+        self.result.network.finish()
         return self.result
 
     def _guarded(self, node: Node, work: Any) -> None:
@@ -235,25 +245,30 @@ class _Reader:
         self.values[name] = replace(self.steps.settled(quantized, observed=name), codes=None)
 
     def _left_out(self, node: Node, source: Live, codes: Codes, name: str) -> bool:
-        """Leave out a quantizer of signed logits; only the output reads it."""
+        """Leave out a quantizer of logits that are signed or had a softmax; only the output reads it."""
+        refusal_of_levels = None
         try:
             levels_of(codes, source.facts)
         except UnsupportedNetworkError as error:
-            output = self.ahead.output_of(name)
-            if output is None:
-                raise QuantizerError(str(error), node.name) from None
-            self.values[name] = self.steps.settled(source)
-            self.final[output] = source.name
-            self.result.notes.append(
-                f"{node.name}: quantizes the logits, with values below 0; it was left out"
-            )
-            return True
-        return False
+            refusal_of_levels = error
+        way = self.ahead.way_out(name)
+        if refusal_of_levels is None and (way is None or source.name not in self.softmaxes):
+            return False
+        if way is None:
+            raise QuantizerError(str(refusal_of_levels), node.name)
+        output, behind = way
+        self.logits[output] = self.steps.settled(source)
+        self.skipped.update(id(later) for later in behind)
+        left = "quantizes the logits; it was left out"
+        if any(later.operation in SOFTMAXES for later in behind):
+            left += ", with the softmax behind it"
+        self.result.notes.append(f"{node.name}: {left}")
+        return True
 
     def _clip(self, call: Call, low: float, high: float) -> None:
         value, name = call.live(), call.node.outputs[0]
         if value.codes is not None:
-            self.values[name] = self.steps.narrowed(value, Clipped(low=low, high=high))
+            self.values[name] = self.steps.narrowed(value, Clipped(low=low, high=high), name)
             return
         facts = value.facts
         if facts.low >= 0:
@@ -265,6 +280,7 @@ class _Reader:
         if low == 0 and self.ahead.is_absorbed(name, high):  # its quantizers clip at 0 themselves
             self.values[name] = replace(value, facts=bounded)
             return
+        self.unquantized = self.unquantized or call.node
         self._add(call, clamp_of(low, high), bounded)
 
     def _operation(self, call: Call) -> None:
@@ -315,7 +331,9 @@ class _Reader:
         live = [value for value in call.inputs if isinstance(value, Live)]
         live = live[:1] if _takes_one(call) else live
         outputs = [name for name in call.node.outputs if name]
-        shapes = [_shapes(module, [value.shapes[i] for value in live]) for i in range(len(BATCHES))]
+        shapes = [
+            shapes_of(module, [value.shapes[i] for value in live]) for i in range(len(BATCHES))
+        ]
         outputs = outputs[: len(shapes[0])]
         if len(shapes[0]) > len(outputs):
             raise ModelFileError(f"it has {len(outputs)} results, not {len(shapes[0])}")
@@ -366,23 +384,3 @@ def _facts_of_padding(module: nn.Module | None, facts: Facts) -> Facts:
     if value:
         return Facts(low=min(facts.low, value), high=max(facts.high, value))
     return replace(facts, low=min(facts.low, 0.0), high=max(facts.high, 0.0))
-
-
-@contextmanager
-def _quiet_torch() -> Iterator[None]:
-    """Keep back the traceback that torch logs of shapes that do not fit, which become one error of ours."""
-    log = logging.getLogger("torch._subclasses.fake_tensor")
-    level = log.level
-    log.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        log.setLevel(level)
-
-
-def _shapes(module: nn.Module, inputs: Sequence[tuple[int, ...]]) -> list[tuple[int, ...]]:
-    """Shapes of a module's results, computed without values and so without memory."""
-    with _quiet_torch(), FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
-        results: Any = module(*[torch.empty(shape, dtype=torch.float64) for shape in inputs])
-    listed = results if isinstance(results, list | tuple) else [results]
-    return [tuple(int(size) for size in result.shape) for result in listed]

@@ -49,6 +49,10 @@ class Static:
         return None
 
 
+GRID_TOLERANCE = 1e-6
+"""Relative difference of two scales that are one and the same in float32."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Grid:
     """Values that are ``scale * (0..levels)``."""

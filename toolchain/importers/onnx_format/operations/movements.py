@@ -335,7 +335,7 @@ def resize(call: Call) -> nn.Module | None:
 def _spatial_sizes(call: Call, index: int) -> list[int] | None:
     """Sizes of the axes behind batch and channels, which stay as they are."""
     value = call.input(index)
-    if not isinstance(value, Static):
+    if not isinstance(value, Static) or not value.arrays[0].size:
         return None
     spatial = []
     for array, shape in zip(value.arrays, call.live().shapes, strict=True):
