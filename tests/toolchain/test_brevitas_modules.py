@@ -222,6 +222,11 @@ def test_a_signed_quantizer_behind_a_relu_uses_its_levels_from_0():
     assert timesteps(import_brevitas(network, SHAPE)) == {"1": 127}
 
 
+def test_a_signed_quantizer_in_front_of_a_relu_uses_its_levels_from_0():
+    network = after_conv(qnn.QuantIdentity, lambda: qnn.QuantReLU(bit_width=4))()
+    assert timesteps(import_brevitas(network, SHAPE)) == {"1": 127, "2": 15}
+
+
 def test_a_quantizer_of_pixels():
     network = small(qnn.QuantIdentity(), conv(), qnn.QuantReLU(), nn.Flatten(), nn.Linear(256, 3))
     imported = import_brevitas(network, SHAPE)
@@ -247,7 +252,7 @@ def after_conv(*layers):
 
 REFUSED = {
     r"^1: this quantizer is signed: .* There are two ways out: put a ReLU in front": (
-        after_conv(qnn.QuantIdentity, lambda: qnn.QuantReLU(bit_width=4))
+        after_conv(qnn.QuantIdentity, lambda: conv(channels=4), qnn.QuantReLU)
     ),
     r"^1: FloatQuantTensor has no evenly spaced levels .* two ways out": (
         after_conv(lambda: qnn.QuantReLU(Fp8e4m3ActPerTensorFloat))

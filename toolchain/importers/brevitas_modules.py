@@ -275,6 +275,5 @@ def _joined(result: Any) -> Tensor:
 
 def _steps_of(output: Any, placed: PlacedQuantizer) -> np.ndarray:
     values = output.value.to(torch.float64)
-    if placed.per_channel:
-        values = values / placed.grid.broadcast(placed.grid.step, values.ndim)
-    return values.reshape(-1, *placed.shape).numpy()
+    counts = values / placed.grid.broadcast(placed.grid.step, values.ndim)
+    return placed.values_of(counts).reshape(-1, *placed.shape).numpy()

@@ -297,12 +297,9 @@ class _Execution(fx.Interpreter):
 
 def _values_of(result: Tensor, placed: PlacedQuantizer, what: Quantization) -> Tensor:
     grid, result = placed.grid, result.reshape(-1, *placed.shape)
-    step = grid.broadcast(grid.step, result.ndim)
     if what.role == "both":
-        values = result.to(torch.float64)
-        return values / step if placed.per_channel else values
-    counts = result.to(torch.float64) - grid.broadcast(grid.zero_point, result.ndim)
-    return counts if placed.per_channel else counts * step
+        return placed.values_of(result.to(torch.float64) / grid.broadcast(grid.step, result.ndim))
+    return placed.values_of(result.to(torch.float64) - grid.broadcast(grid.zero_point, result.ndim))
 
 
 def _stimulated(

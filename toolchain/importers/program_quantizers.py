@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, replace
+from math import ceil, inf
 from typing import Any, cast
 
 import torch
@@ -16,7 +17,13 @@ from torch import Tensor, fx
 from toolchain.errors import UnsupportedNetworkError
 from toolchain.importers.exported_program import module_path, operation_name, place
 from toolchain.importers.imported_quantizers import imported_quantizer
-from toolchain.importers.known_values import INTEGERS, KnownValues, holds, same_grid
+from toolchain.importers.known_values import (
+    INTEGERS,
+    STEP_SLACK,
+    KnownValues,
+    holds,
+    same_grid,
+)
 from toolchain.importers.operations.movements import IDENTITIES, MOVEMENTS
 from toolchain.importers.pixel_quantizers import PixelQuantizer
 from toolchain.importers.program_activations import (
@@ -25,7 +32,12 @@ from toolchain.importers.program_activations import (
     numbered,
     put_module,
 )
-from toolchain.importers.program_clips import STEPS, absorb_clips
+from toolchain.importers.program_clips import (
+    STEPS,
+    absorb_clips,
+    bound_behind,
+    remove_idle_clips,
+)
 from toolchain.importers.program_values import (
     JOINS,
     MONOTONE,
@@ -56,12 +68,23 @@ class PlacedQuantizer:
         grid: of that operation.
         per_channel: its values are divided by their channel's step, so that its own step is 1.
         shape: of its values, without the batch.
+        clipped_to: largest count that is left by the ReLUs and clips behind it, which alone read it; None
+            if others do.
     """
 
     ordinal: int
     grid: Grid
     per_channel: bool
     shape: tuple[Any, ...]
+    clipped_to: int | None = None
+
+    def values_of(self, counts: Tensor) -> Tensor:
+        """What the quantizer of the module gives, from what the program's own counts, which may be signed."""
+        if self.clipped_to is not None:
+            counts = counts.clamp(0, self.clipped_to)
+        if self.per_channel:
+            return counts
+        return counts * self.grid.broadcast(self.grid.step, counts.ndim)
 
 
 @dataclass(kw_only=True, eq=False)
@@ -113,6 +136,7 @@ class _Placing:
                 self._dequantize(node, what.grid)
             else:
                 self._quantize(node, what, ordinals[node])
+        remove_idle_clips(self.module, self.known)
         absorb_clips(
             self.module,
             {n: p.grid.step if p.per_channel else None for n, p in self.found.placed.items()},
@@ -177,14 +201,15 @@ class _Placing:
                 "its steps belong to the samples of a batch; use one step per tensor, or per channel",
             )
         if given in self.known.of_pixels:
-            key = (given, grid.key)
+            key: tuple[Any, ...] = (given, grid.key)
             if key not in self._made:
                 self._made[key] = self._of_input(given, grid, ordinal)
             return self._same(self._made[key])
         own = self.known.grids.get(given)
         if own is not None and holds(grid, own):
             return self._same(given)
-        if not self._starts_at_zero(given, grid):
+        bound = bound_behind(node, self.module, self.constant)
+        if not self._starts_at_zero(given, grid, bound):
             if _ends_in_output(node):
                 self.found.left_out.append(ordinal)
                 self.found.notes.append(
@@ -203,9 +228,9 @@ class _Placing:
         while grid.axis is None and operation_name(given.target) in _RESHAPES:
             path.insert(0, given)  # the quantizer goes in front of it, next to a max pool
             given = cast(fx.Node, given.args[0])
-        key = (given, grid.key)
+        key = (given, grid.key, _limit(grid, bound))
         if key not in self._made:
-            self._made[key] = self._quantizer(node, given, grid, ordinal)
+            self._made[key] = self._quantizer(node, given, grid, ordinal, bound)
         result = self._same(self._made[key])
         for reshape in path:
             result = self._reshaped(reshape, result)
@@ -218,11 +243,14 @@ class _Placing:
         self.known.same(result, given)
         return result
 
-    def _starts_at_zero(self, given: fx.Node, grid: Grid) -> bool:
+    def _starts_at_zero(self, given: fx.Node, grid: Grid, bound: float | None) -> bool:
         above = grid.zero_point - grid.low  # levels below 0
-        return bool((above == 0).all() or ((above >= 0).all() and given in self.known.positive))
+        clipped = given in self.known.positive or bound is not None
+        return bool((above == 0).all() or ((above >= 0).all() and clipped))
 
-    def _quantizer(self, node: fx.Node, given: fx.Node, grid: Grid, ordinal: int) -> fx.Node:
+    def _quantizer(
+        self, node: fx.Node, given: fx.Node, grid: Grid, ordinal: int, bound: float | None
+    ) -> fx.Node:
         """A quantizer of ours that reads a value; between a division and a product if it has many steps."""
         name = _name_of(self.module, node, given)
         levels = {grid.high - float(z) for z in grid.zero_point}
@@ -235,6 +263,7 @@ class _Placing:
                 name,
             )
         values, step, steps = given, float(grid.step[0]), None
+        timesteps = min(timesteps, _limit(grid, bound))
         if grid.axis is not None:
             step, steps = (
                 1.0,
@@ -254,6 +283,7 @@ class _Placing:
             grid=grid,
             per_channel=steps is not None,
             shape=tuple(quantized.meta["val"].shape[1:]),
+            clipped_to=None if bound is None else int(timesteps),
         )
         result = (
             quantized if steps is None else self._added(torch.ops.aten.mul.Tensor, quantized, steps)
@@ -312,6 +342,14 @@ class _Placing:
     def _refused(self, node: fx.Node, reason: str, name: str = "") -> UnsupportedNetworkError:
         where = place(node)
         return UnsupportedNetworkError(f"{name or where}: {reason}")
+
+
+def _limit(grid: Grid, bound: float | None) -> float:
+    """Largest count that is left by clips at a bound; that of the quantizer where it is lower."""
+    levels = float((grid.high - grid.zero_point).max())
+    if bound is None or bound == inf or grid.axis is not None:
+        return levels
+    return min(levels, max(1, ceil(bound / float(grid.step) * (1 - STEP_SLACK))))
 
 
 def _ends_in_output(node: fx.Node) -> bool:
