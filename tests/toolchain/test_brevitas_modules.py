@@ -266,7 +266,7 @@ REFUSED = {
             qnn.QuantReLU(return_quant_tensor=True), qnn.TruncAvgPool2d(2), nn.Flatten(), nn.Linear(16, 3)
         )
     ),
-    r"^1: this activation is read by 'linear' .* without a quantizer between them": (
+    r"^1: this activation, '(clamp|relu)', is read by 'linear' .* without a quantizer between them": (
         lambda: small(conv(), qnn.QuantReLU(act_quant=None), nn.Flatten(), qnn.QuantLinear(256, 3))
     ),
     "has no quantizer of Brevitas": lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 3)),

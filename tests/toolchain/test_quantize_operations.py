@@ -294,14 +294,17 @@ REFUSED = {
         lambda n, x: clipped_twice(quantized(x, *SYMMETRIC), torch.relu, lambda v: v)
     ),
     r"dynamic quantization computes its step from each input": dynamic,
-    r"this activation is read by 'add' .* without a quantizer between them": (
+    r"this activation, 'relu_1', is read by 'add' .* without a quantizer between them": (
         lambda n, x: quantized(torch.relu(x)) + torch.relu(x)
     ),
-    r"this activation is read by 'avg_pool2d'": (
+    r"this activation, 'relu', is read by 'avg_pool2d'": (
         lambda n, x: quantized(nn.functional.avg_pool2d(torch.relu(x), 1))
     ),
-    r"this activation is read by 'linear' .* without a quantizer": (
+    r"this activation, '(clamp|relu)', is read by 'linear' .* without a quantizer": (
         lambda n, x: quantized(x, *SYMMETRIC).clamp(0, 0.302)
+    ),
+    r"this activation, 'relu', is read by 'cat' .* where the activation is a module": (
+        lambda n, x: quantized(torch.cat([nn.functional.max_pool2d(torch.relu(x), 1), x], 1)[:, 2:6])
     ),
     r"'add' computes with integers; integer arithmetic hides": (
         lambda n, x: value((code(x) + 1).to(torch.uint8))

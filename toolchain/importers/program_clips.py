@@ -14,6 +14,7 @@ from toolchain.importers.imported_quantizers import imported_quantizer
 from toolchain.importers.known_values import KnownValues
 from toolchain.importers.program_values import (
     JOINS,
+    MAX_POOLS,
     MONOTONE,
     ConstantValues,
     clip_of,
@@ -94,9 +95,8 @@ def _absorb(
             by = f"read by '{operation_name(reader.target)}' ({place(reader)})"
             what = "returned by the network" if reader.op == "output" else by
             raise UnsupportedNetworkError(
-                f"{place(node)}: this activation is {what} without a quantizer between them; quantize that "
-                f"edge as well (annotate the operation that reads it), or leave out all quantizers for "
-                f"post-training conversion"
+                f"{place(node)}: this activation, {node.name[:60]!r}, is {what} without a quantizer "
+                f"between them; {_UNQUANTIZED}"
             )
         if activation.clip is not None:
             step, levels = (float(v.detach()) for v in quantizer.step_and_levels())
@@ -121,19 +121,31 @@ def _absorb(
     module.graph.erase_node(node)
 
 
+_UNQUANTIZED = (
+    "quantize that edge as well: X86InductorQuantizer does so in front of nn.MaxPool2d, nn.AvgPool2d and "
+    "nn.AdaptiveAvgPool2d where the activation is a module, such as self.relu = nn.ReLU(), and no function; "
+    "with other quantizers, annotate the operation that reads it. Or leave out all quantizers for "
+    "post-training conversion"
+)
+
+
 def _readers(module: fx.GraphModule, node: fx.Node) -> list[tuple[fx.Node, bool]]:
-    """Operations that a value reaches through monotone ones, and whether others join it before."""
+    """Operations that a value reaches through monotone ones, and whether others join it before.
+
+    A join behind a max pool is one of them: the quantizer behind both cannot be moved in front of the pool.
+    """
     found: dict[fx.Node, bool] = {}
-    waiting = [(reader, False) for reader in node.users]
+    waiting = [(reader, False, False) for reader in node.users]
     while waiting:
-        reader, joined = waiting.pop()
+        reader, joined, pooled = waiting.pop()
         name = operation_name(reader.target)
         if name == "sym_size":
             continue
         passes = name in MONOTONE or _divides_by_steps(reader) or clip_of(reader, module)
-        if reader.op == "call_function" and passes:
-            joins = name in JOINS or not keeps_values(reader)
-            waiting.extend((n, joined or joins) for n in reader.users)
+        if reader.op == "call_function" and passes and not (pooled and name in JOINS):
+            joined = joined or name in JOINS or not keeps_values(reader)
+            pooled = pooled or name in MAX_POOLS
+            waiting.extend((n, joined, pooled) for n in reader.users)
         else:
             found[reader] = found.get(reader, False) or joined
     return list(found.items())
