@@ -103,6 +103,10 @@ TAKEN = {
         lambda n, x: n.second(quantized(torch.relu(x))) + quantized(torch.relu(x)),
         {"relu": 255, "relu_1": 255},
     ),
+    "two quantizers that do the same": (
+        lambda n, x: (lambda y: n.second(quantized(y)).flatten(1) + quantized(y.flatten(1)))(torch.relu(x)),
+        {"relu": 255},
+    ),
     "a coarser quantizer of a quantizer": (
         lambda n, x: quantized(quantized(torch.relu(x)), 0.03, 0, 0, 84, torch.uint8),
         {"relu": 255, "quantize_per_tensor_1": 84},

@@ -24,6 +24,10 @@ from toolchain.importers.program_values import (
 from toolchain.method.quantizers import ActivationQuantizer
 
 
+_MAX_READERS = 1000
+"""Most operations behind a quantizer that are looked at."""
+
+
 def bound_behind(node: fx.Node, module: fx.GraphModule, constant: ConstantValues) -> float | None:
     """Upper bound of what reads a quantizer, if all of that clips it at 0; infinite for ReLUs.
 
@@ -31,7 +35,7 @@ def bound_behind(node: fx.Node, module: fx.GraphModule, constant: ConstantValues
     changes places with a ReLU behind it, and clips at 0 itself if its range starts there.
 
     Returns:
-        None if something reads negative values, or if nothing reads it.
+        None if something reads negative values, if nothing reads it, or if too much would have to be looked at.
     """
     bound = None
     waiting, seen = list(node.users), {node}
@@ -40,6 +44,8 @@ def bound_behind(node: fx.Node, module: fx.GraphModule, constant: ConstantValues
         if reader in seen or operation_name(reader.target) == "sym_size":
             continue
         seen.add(reader)
+        if len(seen) > _MAX_READERS:
+            return None
         if (clip := clip_of(reader, module)) is not None:
             bound = max(bound or 0.0, inf if clip.clip is None else clip.clip)
             continue

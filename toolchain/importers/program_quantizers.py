@@ -7,7 +7,8 @@ the logits, and again wherever a tensor is read. What of it fires is decided her
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import replace
 from math import ceil, inf
 from typing import Any, cast
 
@@ -26,6 +27,7 @@ from toolchain.importers.known_values import (
 )
 from toolchain.importers.operations.movements import IDENTITIES, MOVEMENTS
 from toolchain.importers.pixel_quantizers import PixelQuantizer
+from toolchain.importers.placed_quantizers import PlacedQuantizer, Placement
 from toolchain.importers.program_activations import (
     activation_name,
     is_taken,
@@ -59,48 +61,6 @@ SIGNED = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class PlacedQuantizer:
-    """A quantizer that was put in a module.
-
-    Attributes:
-        ordinal: which of the program's quantize operations on activations it stands for, from 0.
-        grid: of that operation.
-        per_channel: its values are divided by their channel's step, so that its own step is 1.
-        shape: of its values, without the batch.
-        clipped_to: largest count that is left by the ReLUs and clips behind it, which alone read it; None
-            if others do.
-    """
-
-    ordinal: int
-    grid: Grid
-    per_channel: bool
-    shape: tuple[Any, ...]
-    clipped_to: int | None = None
-
-    def values_of(self, counts: Tensor) -> Tensor:
-        """What the quantizer of the module gives, from what the program's own counts, which may be signed."""
-        if self.clipped_to is not None:
-            counts = counts.clamp(0, self.clipped_to)
-        if self.per_channel:
-            return counts
-        return counts * self.grid.broadcast(self.grid.step, counts.ndim)
-
-
-@dataclass(kw_only=True, eq=False)
-class Placement:
-    """What became of the quantize operations of a program.
-
-    Attributes:
-        placed: by the name of the quantizer.
-        left_out: ordinals of quantize operations of the logits, which were left out.
-    """
-
-    placed: dict[str, PlacedQuantizer] = field(default_factory=dict)
-    left_out: list[int] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-
 def place_quantizers(module: fx.GraphModule) -> Placement:
     """Replace the quantize and dequantize operations of a module, in place.
 
@@ -119,7 +79,7 @@ class _Placing:
         self.constant = ConstantValues(module)
         self.found = Placement()
         self.known = KnownValues(module=module, constant=self.constant)
-        self._made: dict[tuple[Any, ...], fx.Node] = {}
+        self._made: dict[tuple[Any, ...], tuple[fx.Node, int]] = {}
         self._wanted: dict[str, str] = {}
 
     def run(self) -> Placement:
@@ -201,10 +161,9 @@ class _Placing:
                 "its steps belong to the samples of a batch; use one step per tensor, or per channel",
             )
         if given in self.known.of_pixels:
-            key: tuple[Any, ...] = (given, grid.key)
-            if key not in self._made:
-                self._made[key] = self._of_input(given, grid, ordinal)
-            return self._same(self._made[key])
+            return self._once(
+                ordinal, (given, grid.key), lambda: self._of_input(given, grid, ordinal)
+            )
         own = self.known.grids.get(given)
         if own is not None and holds(grid, own):
             return self._same(given)
@@ -228,13 +187,22 @@ class _Placing:
         while grid.axis is None and operation_name(given.target) in _RESHAPES:
             path.insert(0, given)  # the quantizer goes in front of it, next to a max pool
             given = cast(fx.Node, given.args[0])
-        key = (given, grid.key, _limit(grid, bound))
-        if key not in self._made:
-            self._made[key] = self._quantizer(node, given, grid, ordinal, bound)
-        result = self._same(self._made[key])
+        result = self._once(
+            ordinal,
+            (given, grid.key, _limit(grid, bound)),
+            lambda: self._quantizer(node, given, grid, ordinal, bound),
+        )
         for reshape in path:
             result = self._reshaped(reshape, result)
         return result
+
+    def _once(self, ordinal: int, key: tuple[Any, ...], make: Callable[[], fx.Node]) -> fx.Node:
+        """The result of a quantizer, which is made if there is none with this key."""
+        if key in self._made:
+            self.found.repeated[ordinal] = self._made[key][1]
+        else:
+            self._made[key] = make(), ordinal
+        return self._same(self._made[key][0])
 
     def _reshaped(self, node: fx.Node, given: fx.Node) -> fx.Node:
         """A reshape of another value."""
