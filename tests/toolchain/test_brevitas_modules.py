@@ -141,6 +141,20 @@ def test_a_planted_difference_is_reported(read, planted):
         compare_with_runtime(replace(read, module=module), INPUTS[:20])
 
 
+def test_a_difference_behind_a_silent_quantizer_is_reported():
+    network = small(
+        conv(), qnn.QuantReLU(), qnn.QuantIdentity(Uint8ActPerTensorFloat, bit_width=3), nn.Flatten(),
+        nn.Linear(256, 3),
+    )  # fmt: skip
+    network[0].bias.data.fill_(-100)
+    read = read_brevitas(network, SHAPE)
+    assert not read.execute(INPUTS[:9].numpy()).quantized["1"].any()
+    compare_with_runtime(read, INPUTS[:9])
+    read.module.get_parameter("4.weight").data *= 1.01
+    with pytest.raises(UnsupportedNetworkError, match=r"^the logits differ from those of Brevitas"):
+        compare_with_runtime(read, INPUTS[:9])
+
+
 class Shared(nn.Module):
     """One ReLU under two names, and one quantizer for both sides of a sum."""
 
