@@ -23,7 +23,6 @@ from toolchain.importers.program_values import (
 )
 from toolchain.method.quantizers import ActivationQuantizer
 
-
 _MAX_READERS = 1000
 """Most operations behind a quantizer that are looked at."""
 
@@ -35,7 +34,7 @@ def bound_behind(node: fx.Node, module: fx.GraphModule, constant: ConstantValues
     changes places with a ReLU behind it, and clips at 0 itself if its range starts there.
 
     Returns:
-        None if something reads negative values, if nothing reads it, or if too much would have to be looked at.
+        None if something reads negative values, if nothing reads it, or if too much is behind it.
     """
     bound = None
     waiting, seen = list(node.users), {node}
