@@ -19,7 +19,7 @@ from toolchain.importers.foreign_network import ForeignNetwork
 from toolchain.importers.torch_module import Normalization
 from toolchain.method.calibration import HELD_OUT_SHARE
 from toolchain.method.float_snn import input_current
-from toolchain.networks.layer_graph import LayerGraph
+from toolchain.networks.layer_graph import LayerGraph, has_classes
 from toolchain.post_training.activation_groups import (
     mean_timesteps,
 )
