@@ -349,7 +349,9 @@ def test_many_mutated_files_are_read_or_refused(saved, tmp_path):
 
 def test_what_the_importer_knows_may_be_in_a_file():
     """Each operation is read, or refused with a reason of its own, and not by the gate in front."""
-    names = [name for name in sorted(KNOWN) if hasattr(torch.ops.aten, name)]
+    names = [
+        name for name in sorted(KNOWN - {"rrelu"}) if hasattr(torch.ops.aten, name)
+    ]  # it is random
     assert len(names) > 100
     for name in names:
         overloads = getattr(torch.ops.aten, name).overloads()
