@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import stat
 import zipfile
 from pathlib import Path
 
@@ -41,6 +42,11 @@ def recognise(path: Path) -> Format:
     if path.is_dir():
         raise ModelFileError(f"{path}: is a folder; {_folder_remedy(path)}")
     try:
+        # Opening a FIFO would wait for a writer. The formats' readers open the file again.
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise ModelFileError(
+                f"{path}: is no regular file (a FIFO, a socket or a device); save the network to a file"
+            )
         with path.open("rb") as file:
             head = file.read(_HEAD_BYTES)
     except FileNotFoundError:

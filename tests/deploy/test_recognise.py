@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import zipfile
 
@@ -81,6 +82,8 @@ def content(data):
         (zip_of("word/document.xml"), "is a zip archive of no known kind"),
         (lambda path: path.mkdir(), "is a folder; name the file of a network"),
         (lambda path: None, "no such file"),
+        (os.mkfifo, "is no regular file"),
+        (lambda path: path.symlink_to("/dev/zero"), "is no regular file"),
     ],
 )
 def test_other_files_are_refused_with_what_to_do(tmp_path, write, message):

@@ -141,6 +141,20 @@ def test_a_planted_difference_is_reported(read, planted):
         compare_with_runtime(replace(read, module=module), INPUTS[:20])
 
 
+def test_a_difference_behind_a_silent_quantizer_is_reported():
+    network = small(
+        conv(), qnn.QuantReLU(), qnn.QuantIdentity(Uint8ActPerTensorFloat, bit_width=3), nn.Flatten(),
+        nn.Linear(256, 3),
+    )  # fmt: skip
+    network[0].bias.data.fill_(-100)
+    read = read_brevitas(network, SHAPE)
+    assert not read.execute(INPUTS[:9].numpy()).quantized["1"].any()
+    compare_with_runtime(read, INPUTS[:9])
+    read.module.get_parameter("4.weight").data *= 1.01
+    with pytest.raises(UnsupportedNetworkError, match=r"^the logits differ from those of Brevitas"):
+        compare_with_runtime(read, INPUTS[:9])
+
+
 class Shared(nn.Module):
     """One ReLU under two names, and one quantizer for both sides of a sum."""
 
@@ -222,6 +236,11 @@ def test_a_signed_quantizer_behind_a_relu_uses_its_levels_from_0():
     assert timesteps(import_brevitas(network, SHAPE)) == {"1": 127}
 
 
+def test_a_signed_quantizer_in_front_of_a_relu_uses_its_levels_from_0():
+    network = after_conv(qnn.QuantIdentity, lambda: qnn.QuantReLU(bit_width=4))()
+    assert timesteps(import_brevitas(network, SHAPE)) == {"1": 127, "2": 15}
+
+
 def test_a_quantizer_of_pixels():
     network = small(qnn.QuantIdentity(), conv(), qnn.QuantReLU(), nn.Flatten(), nn.Linear(256, 3))
     imported = import_brevitas(network, SHAPE)
@@ -247,7 +266,7 @@ def after_conv(*layers):
 
 REFUSED = {
     r"^1: this quantizer is signed: .* There are two ways out: put a ReLU in front": (
-        after_conv(qnn.QuantIdentity, lambda: qnn.QuantReLU(bit_width=4))
+        after_conv(qnn.QuantIdentity, lambda: conv(channels=4), qnn.QuantReLU)
     ),
     r"^1: FloatQuantTensor has no evenly spaced levels .* two ways out": (
         after_conv(lambda: qnn.QuantReLU(Fp8e4m3ActPerTensorFloat))
@@ -261,7 +280,7 @@ REFUSED = {
             qnn.QuantReLU(return_quant_tensor=True), qnn.TruncAvgPool2d(2), nn.Flatten(), nn.Linear(16, 3)
         )
     ),
-    r"^1: this activation is read by 'linear' .* without a quantizer between them": (
+    r"^1: this activation, '(clamp|relu)', is read by 'linear' .* without a quantizer between them": (
         lambda: small(conv(), qnn.QuantReLU(act_quant=None), nn.Flatten(), qnn.QuantLinear(256, 3))
     ),
     "has no quantizer of Brevitas": lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 3)),

@@ -61,6 +61,42 @@ def test_a_residual_network_has_the_counts_of_torch(read):
     assert np.abs(ours - theirs).max() < 2e-3 * np.abs(theirs).max()  # ties at their worst
 
 
+class Averages(nn.Module):
+    """Two convolutions, and an average over each feature map at the end."""
+
+    def __init__(self, activation):
+        super().__init__()
+        self.conv1, self.relu1 = nn.Conv2d(1, 4, 3), nn.ReLU()
+        self.conv2, self.activation = nn.Conv2d(4, 4, 3), activation
+        self.classes = nn.Linear(4, 3)
+
+    def forward(self, x):
+        x = self.activation(self.conv2(self.relu1(self.conv1(x))))
+        return self.classes(nn.functional.adaptive_avg_pool2d(x, 1).flatten(1))
+
+
+def test_a_network_that_ends_in_an_average_needs_activation_modules():
+    """As the message says: a function is not fused, so that the average reads it without a quantizer."""
+    torch.manual_seed(0)
+    function, module = (
+        exported(quantized(Averages(relu), "x86")) for relu in (nn.functional.relu, nn.ReLU())
+    )
+    with pytest.raises(
+        UnsupportedNetworkError,
+        match=r": this activation, 'relu_1', is read by 'adaptive_avg_pool2d' .* is a module, such as",
+    ):
+        read_exported(function)
+    assert {"relu1", "activation"} <= quantizers(read_exported(module).module).keys()
+
+
+def test_a_signed_quantizer_in_front_of_a_clip_starts_at_0():
+    torch.manual_seed(0)
+    network = read_exported(exported(quantized(Averages(nn.Hardtanh(0, 0.2)), "xnnpack")))
+    found = activations(import_network(network, SHAPE, 255).graph)
+    (signed,) = (name for name in found if name.startswith("conv2.quantize"))
+    assert 1 < found[signed] < 127
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("quantizer", "is_qat"), [("arm", False), ("x86", True)])
 def test_other_recipes_have_the_counts_of_torch(quantizer, is_qat):

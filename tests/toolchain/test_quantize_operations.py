@@ -60,9 +60,9 @@ def read(between, classes=4 * 36, *, any_batch=True, make=Network):
     return read_exported(program)
 
 
-def per_channel(n, x):
-    settings = n.steps, n.zeros, 1, 0, 15, torch.uint8
-    codes = decomposed.quantize_per_channel(torch.relu(x), *settings)
+def per_channel(n, x, low=0):
+    settings = n.steps, n.zeros, 1, low, 15, torch.int8
+    codes = decomposed.quantize_per_channel(x if low else torch.relu(x), *settings)
     return decomposed.dequantize_per_channel(codes, *settings)
 
 
@@ -78,6 +78,10 @@ def affine_operations(n, x):
 def residual(n, x):
     x = quantized(torch.relu(x), *FOUR_BITS)
     return quantized(torch.relu(n.second(x) + quantized(x, *FOUR_BITS)), 0.3, 0, 0, 7, torch.uint8)
+
+
+def clipped_twice(x, one, other):
+    return one(x) - 0.5 * other(x)
 
 
 TAKEN = {
@@ -99,6 +103,10 @@ TAKEN = {
         lambda n, x: n.second(quantized(torch.relu(x))) + quantized(torch.relu(x)),
         {"relu": 255, "relu_1": 255},
     ),
+    "two quantizers that do the same": (
+        lambda n, x: (lambda y: n.second(quantized(y)).flatten(1) + quantized(y.flatten(1)))(torch.relu(x)),
+        {"relu": 255},
+    ),
     "a coarser quantizer of a quantizer": (
         lambda n, x: quantized(quantized(torch.relu(x)), 0.03, 0, 0, 84, torch.uint8),
         {"relu": 255, "quantize_per_tensor_1": 84},
@@ -112,6 +120,49 @@ TAKEN = {
             torch.cat([quantized(torch.relu(v), *FOUR_BITS) for v in x.split(2, 1)], 1), *FOUR_BITS
         ),
         {"relu": 15, "relu_1": 15},
+    ),
+    "a signed quantizer behind which a ReLU follows": (
+        lambda n, x: torch.relu(quantized(x, *SYMMETRIC)), {"conv.quantize_per_tensor": 127},
+    ),
+    "a signed quantizer with two ReLUs behind movements": (
+        lambda n, x: clipped_twice(quantized(x, *SYMMETRIC).flatten(2), torch.relu, torch.relu),
+        {"conv.quantize_per_tensor": 127},
+    ),
+    "integers of a signed quantizer that are moved": (
+        lambda n, x: torch.relu(value(code(x, *SYMMETRIC).flatten(1), *SYMMETRIC)),
+        {"conv.quantize_per_tensor": 127},
+    ),
+    "a signed quantizer in front of ReLU6": (
+        lambda n, x: nn.functional.relu6(quantized(x, 0.1, 3, -128, 127, torch.int8)),
+        {"conv.quantize_per_tensor": 60},
+    ),
+    "a clip at a multiple of the step": (
+        lambda n, x: quantized(x).clamp(0, 0.3), {"conv.quantize_per_tensor": 30},
+    ),
+    "a clip between two steps": (
+        lambda n, x: quantized(quantized(x, *SYMMETRIC).clamp(0, 0.302), *SYMMETRIC),
+        {"conv.quantize_per_tensor": 31, "clamp": 30},
+    ),
+    "two clips of one quantizer": (
+        lambda n, x: clipped_twice(
+            quantized(x, *SYMMETRIC),
+            lambda v: v.clamp(0, 0.6),
+            lambda v: quantized(v.clamp(0, 0.3), *SYMMETRIC),
+        ),
+        {"conv.quantize_per_tensor": 60, "clamp": 30},
+    ),
+    "signed quantizers on both sides of ReLU6, with one grid": (
+        lambda n, x: quantized(nn.functional.relu6(quantized(x, *SYMMETRIC)), *SYMMETRIC),
+        {"conv.quantize_per_tensor": 127},
+    ),
+    "two signed quantizers and a ReLU behind them": (
+        lambda n, x: torch.relu(
+            quantized(quantized(x, *SYMMETRIC), 0.03, 0, -128, 127, torch.int8)
+        ),
+        {"conv.quantize_per_tensor": 127, "conv.quantize_per_tensor_1": 127},
+    ),
+    "a signed quantizer of channels in front of ReLU6": (
+        lambda n, x: nn.functional.relu6(per_channel(n, x, low=-16)), {"conv.quantize_per_channel": 15},
     ),
     "torchao's operations": (affine_operations, {"relu": 31}),
 }  # fmt: skip
@@ -211,7 +262,7 @@ def test_a_network_of_vectors_takes_images():
     assert network.input_shape == (36,)
     imported = import_network(for_images(network, SHAPE), SHAPE, 255)
     assert [(p.name, p.timesteps) for p in imported.graph.spiking] == [("relu", 15)]
-    assert imported.agreement.num_counts == 6 * 8
+    assert imported.agreement.num_counts == 12 * 8
 
 
 class Observed(nn.Module):
@@ -243,12 +294,21 @@ REFUSED = {
     r"is signed: its values go from -1 to 1\.55": (
         lambda n, x: quantized(n.second(torch.relu(x)), 0.01, 100, 0, 255, torch.uint8)
     ),
+    r"is signed: its values go from -1\.28 to 1\.27": (
+        lambda n, x: clipped_twice(quantized(x, *SYMMETRIC), torch.relu, lambda v: v)
+    ),
     r"dynamic quantization computes its step from each input": dynamic,
-    r"this activation is read by 'add' .* without a quantizer between them": (
+    r"this activation, 'relu_1', is read by 'add' .* without a quantizer between them": (
         lambda n, x: quantized(torch.relu(x)) + torch.relu(x)
     ),
-    r"this activation is read by 'avg_pool2d'": (
+    r"this activation, 'relu', is read by 'avg_pool2d'": (
         lambda n, x: quantized(nn.functional.avg_pool2d(torch.relu(x), 1))
+    ),
+    r"this activation, '(clamp|relu)', is read by 'linear' .* without a quantizer": (
+        lambda n, x: quantized(x, *SYMMETRIC).clamp(0, 0.302)
+    ),
+    r"this activation, 'relu', is read by 'cat' .* where the activation is a module": (
+        lambda n, x: quantized(torch.cat([nn.functional.max_pool2d(torch.relu(x), 1), x], 1)[:, 2:6])
     ),
     r"'add' computes with integers; integer arithmetic hides": (
         lambda n, x: value((code(x) + 1).to(torch.uint8))

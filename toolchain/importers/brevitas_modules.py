@@ -30,8 +30,9 @@ from toolchain.importers.foreign_network import (
     RuntimeValues,
     import_network,
 )
+from toolchain.importers.placed_quantizers import PlacedQuantizer
 from toolchain.importers.program_modules import check_batch, module_of
-from toolchain.importers.program_quantizers import PlacedQuantizer, place_quantizers
+from toolchain.importers.program_quantizers import place_quantizers
 from toolchain.importers.program_values import ConstantValues, quantize_nodes
 from toolchain.importers.torch_module import Normalization
 from toolchain.method.guard import faithful_copy
@@ -90,6 +91,7 @@ def read_brevitas(module: nn.Module, input_shape: Shape) -> ForeignNetwork:
     judge = _Judge(
         original,
         {name: (places[placed.ordinal], placed) for name, placed in placement.placed.items()},
+        {places[later]: places[first] for later, first in placement.repeated.items()},
         {places[ordinal][0] for ordinal in placement.left_out},
     )
     return ForeignNetwork(
@@ -148,12 +150,15 @@ def _calls_of(module: nn.Module, input_shape: Shape) -> dict[str, list[Any]]:
 
 
 @contextmanager
-def _noting(module: nn.Module, note: Callable[[str, Any], object]) -> Iterator[None]:
-    """Call a function with the path and the result of each proxy, while Brevitas runs without gradients."""
+def _noting(module: nn.Module, note: Callable[[str, Any], Any]) -> Iterator[None]:
+    """Call a function with the path and the result of each proxy, while Brevitas runs without gradients.
 
-    def hook_of(path: str) -> Callable[[nn.Module, Any, Any], None]:
-        def hook(proxy: nn.Module, given: Any, output: Any) -> None:
-            note(path, output)
+    What the function returns is given on in place of that result, unless it is None.
+    """
+
+    def hook_of(path: str) -> Callable[[nn.Module, Any, Any], Any]:
+        def hook(proxy: nn.Module, given: Any, output: Any) -> Any:
+            return note(path, output)
 
         return hook
 
@@ -208,6 +213,7 @@ class _Judge:
 
     Args:
         places: of each quantizer of the read network: the path of the proxy, and which call of it.
+        repeated: places whose result is that of an earlier one.
         left_out: proxies of the logits, whose input is compared instead.
     """
 
@@ -215,10 +221,13 @@ class _Judge:
         self,
         module: nn.Module,
         places: dict[str, tuple[tuple[str, int], PlacedQuantizer]],
+        repeated: dict[tuple[str, int], tuple[str, int]],
         left_out: Collection[str],
     ) -> None:
         self._module, self._places = module, places
         self._left_out = left_out
+        self._named = {place: (name, placed) for name, (place, placed) in places.items()}
+        self._named |= {later: self._named[first] for later, first in repeated.items()}
 
     def __call__(
         self, inputs: np.ndarray, stimuli: Mapping[str, np.ndarray] | None = None
@@ -230,8 +239,10 @@ class _Judge:
             for path in self._left_out
         ]
         try:
-            for part in np.array_split(inputs, -(-len(inputs) // _SAMPLES_PER_BATCH)):
-                result, found = self._executed(part)
+            for start in range(0, len(inputs), _SAMPLES_PER_BATCH):
+                some = slice(start, start + _SAMPLES_PER_BATCH)
+                given_on = {name: values[some] for name, values in (stimuli or {}).items()}
+                result, found = self._executed(inputs[some], given_on)
                 logits.append(_joined(result).numpy())
                 parts.append(
                     {
@@ -247,12 +258,24 @@ class _Judge:
             quantized={
                 name: np.concatenate([part[name] for part in parts]) for name in self._places
             },
+            stimulated=frozenset(stimuli or ()),
         )
 
-    def _executed(self, inputs: np.ndarray) -> tuple[Any, dict[str, list[Any]]]:
+    def _executed(
+        self, inputs: np.ndarray, stimuli: Mapping[str, np.ndarray]
+    ) -> tuple[Any, dict[str, list[Any]]]:
         """What Brevitas returns, and what its proxies gave, by their path."""
         found: dict[str, list[Any]] = {}
-        with _noting(self._module, lambda path, output: found.setdefault(path, []).append(output)):
+
+        def note(path: str, output: Any) -> Any:
+            calls = found.setdefault(path, [])
+            calls.append(output)
+            name, placed = self._named.get((path, len(calls) - 1), ("", None))
+            if placed is None or name not in stimuli:
+                return None
+            return _stimulated(output, stimuli[name], placed)
+
+        with _noting(self._module, note):
             result = self._module(torch.from_numpy(np.array(inputs, np.float32)))
         return result, found
 
@@ -260,6 +283,14 @@ class _Judge:
 def _bypass(proxy: nn.Module, given: tuple[Any, ...], output: Any) -> Any:
     """The values that a quantizer is given, in the place of those that it gives."""
     return output._replace(value=getattr(given[0], "value", given[0]))
+
+
+def _stimulated(output: Any, values: np.ndarray, placed: PlacedQuantizer) -> Any:
+    """A quantized tensor with other values, which ``_steps_of`` gives for it."""
+    found = torch.from_numpy(np.array(values))
+    if placed.per_channel:
+        found = found * placed.grid.broadcast(placed.grid.step, found.ndim)
+    return output._replace(value=found.reshape(output.value.shape).to(output.value.dtype))
 
 
 def _joined(result: Any) -> Tensor:
@@ -275,6 +306,5 @@ def _joined(result: Any) -> Tensor:
 
 def _steps_of(output: Any, placed: PlacedQuantizer) -> np.ndarray:
     values = output.value.to(torch.float64)
-    if placed.per_channel:
-        values = values / placed.grid.broadcast(placed.grid.step, values.ndim)
-    return values.reshape(-1, *placed.shape).numpy()
+    counts = values / placed.grid.broadcast(placed.grid.step, values.ndim)
+    return placed.values_of(counts).reshape(-1, *placed.shape).numpy()

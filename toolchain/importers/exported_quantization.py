@@ -23,17 +23,14 @@ from toolchain.importers.foreign_network import (
     RuntimeValues,
     import_network,
 )
+from toolchain.importers.placed_quantizers import PlacedQuantizer, Placement
 from toolchain.importers.program_modules import (
     batch_size,
     check_batch,
     input_of,
     module_of,
 )
-from toolchain.importers.program_quantizers import (
-    PlacedQuantizer,
-    Placement,
-    place_quantizers,
-)
+from toolchain.importers.program_quantizers import place_quantizers
 from toolchain.importers.program_values import ConstantValues, quantize_nodes
 from toolchain.importers.quantization_operations import PACKED, Quantization
 from toolchain.importers.torch_module import Normalization
@@ -199,6 +196,10 @@ class _Judge:
             quantized[placed.ordinal][0]: (name, placed, quantized[placed.ordinal][1])
             for name, placed in placement.placed.items()
         }
+        self._repeated = {
+            quantized[later][0]: self._noted[quantized[first][0]]
+            for later, first in placement.repeated.items()
+        }
         self._left_out = {quantized[ordinal][0] for ordinal in placement.left_out}
 
     def __call__(
@@ -217,7 +218,7 @@ class _Judge:
                 name: _padded(values[start : start + size], len(whole))
                 for name, values in (stimuli or {}).items()
             }
-            run = _Execution(self._module, self._noted, self._left_out, given_on)
+            run = _Execution(self._module, self._noted, self._repeated, self._left_out, given_on)
             try:
                 with torch.no_grad():
                     result = run.run(torch.from_numpy(np.array(whole, np.float32)))
@@ -267,12 +268,13 @@ class _Execution(fx.Interpreter):
         self,
         module: fx.GraphModule,
         noted: dict[fx.Node, tuple[str, PlacedQuantizer, Quantization]],
+        repeated: dict[fx.Node, tuple[str, PlacedQuantizer, Quantization]],
         left_out: set[fx.Node],
         stimuli: Mapping[str, np.ndarray],
     ) -> None:
         super().__init__(module)
         self._stimuli = stimuli
-        self._noted, self._left_out = noted, left_out
+        self._noted, self._repeated, self._left_out = noted, repeated, left_out
         self._open: set[fx.Node] = set(left_out)
         self.found: dict[str, np.ndarray] = {}
 
@@ -286,6 +288,8 @@ class _Execution(fx.Interpreter):
         if n in self._noted:
             name, placed, what = self._noted[n]
             self.found[name] = _values_of(result, placed, what).numpy()
+        if found := self._noted.get(n) or self._repeated.get(n):
+            name, placed, what = found
             if name in self._stimuli:
                 result = _stimulated(result, self._stimuli[name], placed, what)
         return result
@@ -297,12 +301,9 @@ class _Execution(fx.Interpreter):
 
 def _values_of(result: Tensor, placed: PlacedQuantizer, what: Quantization) -> Tensor:
     grid, result = placed.grid, result.reshape(-1, *placed.shape)
-    step = grid.broadcast(grid.step, result.ndim)
     if what.role == "both":
-        values = result.to(torch.float64)
-        return values / step if placed.per_channel else values
-    counts = result.to(torch.float64) - grid.broadcast(grid.zero_point, result.ndim)
-    return counts if placed.per_channel else counts * step
+        return placed.values_of(result.to(torch.float64) / grid.broadcast(grid.step, result.ndim))
+    return placed.values_of(result.to(torch.float64) - grid.broadcast(grid.zero_point, result.ndim))
 
 
 def _stimulated(

@@ -10,7 +10,7 @@ from torch import fx
 from toolchain.errors import UnsupportedNetworkError
 from toolchain.importers.exported_program import operation_name, place
 from toolchain.importers.operations.movements import IDENTITIES
-from toolchain.importers.program_values import MONOTONE, ConstantValues, clip_of
+from toolchain.importers.program_values import MONOTONE, ConstantValues, clip_of, keeps_values
 from toolchain.importers.quantization_operations import Grid
 
 INTEGERS = (
@@ -28,7 +28,7 @@ _KEEP_SIGN = MONOTONE | _SCALING | {
 _OF_PIXELS = IDENTITIES | {
     "add", "div", "mul", "permute", "reshape", "rsub", "sub", "transpose", "unsqueeze", "view",
 }  # fmt: skip
-_STEP_SLACK = 1e-6  # share by which the same step differs where it was stored with fewer bits
+STEP_SLACK = 1e-6  # share by which the same step differs where it was stored with fewer bits
 
 
 @dataclass(kw_only=True, eq=False)
@@ -83,17 +83,30 @@ class KnownValues:
             self.of_pixels.add(node)
         if node.op != "call_function":
             return
-        if name in MONOTONE and given and not constants:
+        if self.is_idle(node):
+            self.grids[node] = self.grids[given[0]]
+        elif name in MONOTONE and given and not constants and keeps_values(node):
             grids = [self.grids.get(n) for n in given]
             if grids[0] is not None and len({g and g.key for g in grids}) == 1:
                 self.grids[node] = grids[0]
         if clip_of(node, self.module) is not None or self._keeps_sign(node, name, given, constants):
             self.positive.add(node)
 
+    def is_idle(self, node: fx.Node) -> bool:
+        """Whether a node is a ReLU, with or without an upper clip, of values on a grid that it holds."""
+        activation = clip_of(node, self.module)
+        grid = self.grids.get(node.all_input_nodes[0]) if activation is not None else None
+        if activation is None or grid is None:
+            return False
+        largest = grid.high * float(grid.step.max())
+        return activation.clip is None or activation.clip >= largest * (1 - STEP_SLACK)
+
     def _keeps_sign(
         self, node: fx.Node, name: str, given: list[fx.Node], constants: list[fx.Node]
     ) -> bool:
         if name not in _KEEP_SIGN or not all(n in self.positive for n in given):
+            return False
+        if not keeps_values(node):
             return False
         arguments = (*node.args, *node.kwargs.values()) if name in _SCALING else ()
         numbers = [a for a in arguments if isinstance(a, int | float)]
@@ -118,4 +131,4 @@ def holds(grid: Grid, own: Grid) -> bool:
 def _same_steps(one: Grid, other: Grid) -> bool:
     if one.axis != other.axis or one.step.shape != other.step.shape:
         return False
-    return torch.allclose(one.step, other.step, rtol=_STEP_SLACK, atol=0)
+    return torch.allclose(one.step, other.step, rtol=STEP_SLACK, atol=0)

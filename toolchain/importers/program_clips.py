@@ -1,8 +1,9 @@
-"""Make each ReLU of a quantized program a part of the quantizers that read it."""
+"""Make each ReLU of a quantized program a part of the quantizers that read it, or that it reads."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import inf
 
 import torch
 from torch import Tensor, fx
@@ -10,8 +11,65 @@ from torch import Tensor, fx
 from toolchain.errors import UnsupportedNetworkError
 from toolchain.importers.exported_program import operation_name, place
 from toolchain.importers.imported_quantizers import imported_quantizer
-from toolchain.importers.program_values import JOINS, MONOTONE, clip_of
+from toolchain.importers.known_values import KnownValues
+from toolchain.importers.program_values import (
+    JOINS,
+    MAX_POOLS,
+    MONOTONE,
+    ConstantValues,
+    clip_of,
+    keeps_values,
+    quantization_at,
+)
 from toolchain.method.quantizers import ActivationQuantizer
+
+
+_MAX_READERS = 1000
+"""Most operations behind a quantizer that are looked at."""
+
+
+def bound_behind(node: fx.Node, module: fx.GraphModule, constant: ConstantValues) -> float | None:
+    """Upper bound of what reads a quantizer, if all of that clips it at 0; infinite for ReLUs.
+
+    A signed quantizer then starts at 0 just as well. A later quantizer keeps 0 and the order of values, so it
+    changes places with a ReLU behind it, and clips at 0 itself if its range starts there.
+
+    Returns:
+        None if something reads negative values, if nothing reads it, or if too much would have to be looked at.
+    """
+    bound = None
+    waiting, seen = list(node.users), {node}
+    while waiting:
+        reader = waiting.pop()
+        if reader in seen or operation_name(reader.target) == "sym_size":
+            continue
+        seen.add(reader)
+        if len(seen) > _MAX_READERS:
+            return None
+        if (clip := clip_of(reader, module)) is not None:
+            bound = max(bound or 0.0, inf if clip.clip is None else clip.clip)
+            continue
+        what = quantization_at(reader, constant)
+        if what is not None and what.role != "dequantize":
+            grid = what.grid
+            if not ((grid.low <= grid.zero_point) & (grid.zero_point <= grid.high)).all():
+                return None
+            bound = inf
+            if (grid.zero_point == grid.low).all():
+                continue
+        elif what is None and operation_name(reader.target) not in MONOTONE:
+            return None
+        waiting.extend(reader.users)
+    return bound
+
+
+def remove_idle_clips(module: fx.GraphModule, known: KnownValues) -> None:
+    """Remove each ReLU of values that a quantizer keeps between 0 and its bound already."""
+    for node in list(module.graph.nodes):
+        if clip_of(node, module) is not None and known.is_idle(node):
+            (given,) = node.all_input_nodes[:1]
+            node.replace_all_uses_with(given)
+            module.graph.erase_node(node)
 
 
 def absorb_clips(module: fx.GraphModule, steps_by_quantizer: Mapping[str, Tensor | None]) -> None:
@@ -43,9 +101,8 @@ def _absorb(
             by = f"read by '{operation_name(reader.target)}' ({place(reader)})"
             what = "returned by the network" if reader.op == "output" else by
             raise UnsupportedNetworkError(
-                f"{place(node)}: this activation is {what} without a quantizer between them; quantize that "
-                f"edge as well (annotate the operation that reads it), or leave out all quantizers for "
-                f"post-training conversion"
+                f"{place(node)}: this activation, {node.name[:60]!r}, is {what} without a quantizer "
+                f"between them; {_UNQUANTIZED}"
             )
         if activation.clip is not None:
             step, levels = (float(v.detach()) for v in quantizer.step_and_levels())
@@ -70,18 +127,31 @@ def _absorb(
     module.graph.erase_node(node)
 
 
+_UNQUANTIZED = (
+    "quantize that edge as well: X86InductorQuantizer does so in front of nn.MaxPool2d, nn.AvgPool2d and "
+    "nn.AdaptiveAvgPool2d where the activation is a module, such as self.relu = nn.ReLU(), and no function; "
+    "with other quantizers, annotate the operation that reads it. Or leave out all quantizers for "
+    "post-training conversion"
+)
+
+
 def _readers(module: fx.GraphModule, node: fx.Node) -> list[tuple[fx.Node, bool]]:
-    """Operations that a value reaches through monotone ones, and whether others join it before."""
+    """Operations that a value reaches through monotone ones, and whether others join it before.
+
+    A join behind a max pool is one of them: the quantizer behind both cannot be moved in front of the pool.
+    """
     found: dict[fx.Node, bool] = {}
-    waiting = [(reader, False) for reader in node.users]
+    waiting = [(reader, False, False) for reader in node.users]
     while waiting:
-        reader, joined = waiting.pop()
+        reader, joined, pooled = waiting.pop()
         name = operation_name(reader.target)
         if name == "sym_size":
             continue
         passes = name in MONOTONE or _divides_by_steps(reader) or clip_of(reader, module)
-        if reader.op == "call_function" and passes:
-            waiting.extend((n, joined or name in JOINS) for n in reader.users)
+        if reader.op == "call_function" and passes and not (pooled and name in JOINS):
+            joined = joined or name in JOINS or not keeps_values(reader)
+            pooled = pooled or name in MAX_POOLS
+            waiting.extend((n, joined, pooled) for n in reader.users)
         else:
             found[reader] = found.get(reader, False) or joined
     return list(found.items())

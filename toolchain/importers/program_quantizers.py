@@ -7,7 +7,9 @@ the logits, and again wherever a tensor is read. What of it fires is decided her
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import replace
+from math import ceil, inf
 from typing import Any, cast
 
 import torch
@@ -16,16 +18,28 @@ from torch import Tensor, fx
 from toolchain.errors import UnsupportedNetworkError
 from toolchain.importers.exported_program import module_path, operation_name, place
 from toolchain.importers.imported_quantizers import imported_quantizer
-from toolchain.importers.known_values import INTEGERS, KnownValues, holds, same_grid
+from toolchain.importers.known_values import (
+    INTEGERS,
+    STEP_SLACK,
+    KnownValues,
+    holds,
+    same_grid,
+)
 from toolchain.importers.operations.movements import IDENTITIES, MOVEMENTS
 from toolchain.importers.pixel_quantizers import PixelQuantizer
+from toolchain.importers.placed_quantizers import PlacedQuantizer, Placement
 from toolchain.importers.program_activations import (
     activation_name,
     is_taken,
     numbered,
     put_module,
 )
-from toolchain.importers.program_clips import STEPS, absorb_clips
+from toolchain.importers.program_clips import (
+    STEPS,
+    absorb_clips,
+    bound_behind,
+    remove_idle_clips,
+)
 from toolchain.importers.program_values import (
     JOINS,
     MONOTONE,
@@ -47,37 +61,6 @@ SIGNED = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class PlacedQuantizer:
-    """A quantizer that was put in a module.
-
-    Attributes:
-        ordinal: which of the program's quantize operations on activations it stands for, from 0.
-        grid: of that operation.
-        per_channel: its values are divided by their channel's step, so that its own step is 1.
-        shape: of its values, without the batch.
-    """
-
-    ordinal: int
-    grid: Grid
-    per_channel: bool
-    shape: tuple[Any, ...]
-
-
-@dataclass(kw_only=True, eq=False)
-class Placement:
-    """What became of the quantize operations of a program.
-
-    Attributes:
-        placed: by the name of the quantizer.
-        left_out: ordinals of quantize operations of the logits, which were left out.
-    """
-
-    placed: dict[str, PlacedQuantizer] = field(default_factory=dict)
-    left_out: list[int] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-
 def place_quantizers(module: fx.GraphModule) -> Placement:
     """Replace the quantize and dequantize operations of a module, in place.
 
@@ -96,7 +79,7 @@ class _Placing:
         self.constant = ConstantValues(module)
         self.found = Placement()
         self.known = KnownValues(module=module, constant=self.constant)
-        self._made: dict[tuple[Any, ...], fx.Node] = {}
+        self._made: dict[tuple[Any, ...], tuple[fx.Node, int]] = {}
         self._wanted: dict[str, str] = {}
 
     def run(self) -> Placement:
@@ -113,6 +96,7 @@ class _Placing:
                 self._dequantize(node, what.grid)
             else:
                 self._quantize(node, what, ordinals[node])
+        remove_idle_clips(self.module, self.known)
         absorb_clips(
             self.module,
             {n: p.grid.step if p.per_channel else None for n, p in self.found.placed.items()},
@@ -177,14 +161,14 @@ class _Placing:
                 "its steps belong to the samples of a batch; use one step per tensor, or per channel",
             )
         if given in self.known.of_pixels:
-            key = (given, grid.key)
-            if key not in self._made:
-                self._made[key] = self._of_input(given, grid, ordinal)
-            return self._same(self._made[key])
+            return self._once(
+                ordinal, (given, grid.key), lambda: self._of_input(given, grid, ordinal)
+            )
         own = self.known.grids.get(given)
         if own is not None and holds(grid, own):
             return self._same(given)
-        if not self._starts_at_zero(given, grid):
+        bound = bound_behind(node, self.module, self.constant)
+        if not self._starts_at_zero(given, grid, bound):
             if _ends_in_output(node):
                 self.found.left_out.append(ordinal)
                 self.found.notes.append(
@@ -203,13 +187,22 @@ class _Placing:
         while grid.axis is None and operation_name(given.target) in _RESHAPES:
             path.insert(0, given)  # the quantizer goes in front of it, next to a max pool
             given = cast(fx.Node, given.args[0])
-        key = (given, grid.key)
-        if key not in self._made:
-            self._made[key] = self._quantizer(node, given, grid, ordinal)
-        result = self._same(self._made[key])
+        result = self._once(
+            ordinal,
+            (given, grid.key, _limit(grid, bound)),
+            lambda: self._quantizer(node, given, grid, ordinal, bound),
+        )
         for reshape in path:
             result = self._reshaped(reshape, result)
         return result
+
+    def _once(self, ordinal: int, key: tuple[Any, ...], make: Callable[[], fx.Node]) -> fx.Node:
+        """The result of a quantizer, which is made if there is none with this key."""
+        if key in self._made:
+            self.found.repeated[ordinal] = self._made[key][1]
+        else:
+            self._made[key] = make(), ordinal
+        return self._same(self._made[key][0])
 
     def _reshaped(self, node: fx.Node, given: fx.Node) -> fx.Node:
         """A reshape of another value."""
@@ -218,11 +211,14 @@ class _Placing:
         self.known.same(result, given)
         return result
 
-    def _starts_at_zero(self, given: fx.Node, grid: Grid) -> bool:
+    def _starts_at_zero(self, given: fx.Node, grid: Grid, bound: float | None) -> bool:
         above = grid.zero_point - grid.low  # levels below 0
-        return bool((above == 0).all() or ((above >= 0).all() and given in self.known.positive))
+        clipped = given in self.known.positive or bound is not None
+        return bool((above == 0).all() or ((above >= 0).all() and clipped))
 
-    def _quantizer(self, node: fx.Node, given: fx.Node, grid: Grid, ordinal: int) -> fx.Node:
+    def _quantizer(
+        self, node: fx.Node, given: fx.Node, grid: Grid, ordinal: int, bound: float | None
+    ) -> fx.Node:
         """A quantizer of ours that reads a value; between a division and a product if it has many steps."""
         name = _name_of(self.module, node, given)
         levels = {grid.high - float(z) for z in grid.zero_point}
@@ -235,6 +231,7 @@ class _Placing:
                 name,
             )
         values, step, steps = given, float(grid.step[0]), None
+        timesteps = min(timesteps, _limit(grid, bound))
         if grid.axis is not None:
             step, steps = (
                 1.0,
@@ -254,6 +251,7 @@ class _Placing:
             grid=grid,
             per_channel=steps is not None,
             shape=tuple(quantized.meta["val"].shape[1:]),
+            clipped_to=None if bound is None else int(timesteps),
         )
         result = (
             quantized if steps is None else self._added(torch.ops.aten.mul.Tensor, quantized, steps)
@@ -312,6 +310,14 @@ class _Placing:
     def _refused(self, node: fx.Node, reason: str, name: str = "") -> UnsupportedNetworkError:
         where = place(node)
         return UnsupportedNetworkError(f"{name or where}: {reason}")
+
+
+def _limit(grid: Grid, bound: float | None) -> float:
+    """Largest count that is left by clips at a bound; that of the quantizer where it is lower."""
+    levels = float((grid.high - grid.zero_point).max())
+    if bound is None or bound == inf or grid.axis is not None:
+        return levels
+    return min(levels, max(1, ceil(bound / float(grid.step) * (1 - STEP_SLACK))))
 
 
 def _ends_in_output(node: fx.Node) -> bool:

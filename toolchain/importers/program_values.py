@@ -20,9 +20,17 @@ MAX_POOLS = frozenset({
     "amax",
 })  # fmt: skip
 MONOTONE = MOVEMENTS | MAX_POOLS | {"getitem"}
-"""Operations that commute with a quantizer: what they give is among what they are given, or 0."""
+"""Operations that commute with a quantizer: what they give is among what they are given, or padding."""
 
 JOINS = frozenset({"cat", "stack", "copy", "select_scatter", "slice_scatter"})
+
+
+def keeps_values(node: fx.Node) -> bool:
+    """Whether what a monotone operation gives is among what it is given, or 0; padding may be with others."""
+    if operation_name(node.target) not in ("pad", "constant_pad_nd"):
+        return True
+    padding = (*node.args[2:], *node.kwargs.values())
+    return not any(isinstance(value, int | float) and value != 0 for value in padding)
 
 
 def clip_of(node: fx.Node, module: fx.GraphModule) -> Activation | None:
