@@ -65,6 +65,12 @@ def _accuracies(key: str, found: dict[str, Any]) -> str:
             lines.append(
                 _row(f"{name}, 8-bit integers", [r and 100 * r["integer"] for r in compared])
             )
+    for part in ("ours", "uniform"):
+        results = [found.get(f"{key}-{part}-{t}") for t in TIMESTEPS]
+        tests = [r["test"] for r in results if r]
+        if len(tests) == len(TIMESTEPS) and {t["samples"] for t in tests} == {test["samples"]}:
+            percent = [100 * t["agreement"] for t in tests]
+            lines.append(_row(f"{NAMES[part]}: same class as the float network", percent))
     peer = found.get(f"{key}-spikingjelly")
     for mode, by_steps in peer["accuracy"].items() if peer else ():
         lines.append(_row(f"SpikingJelly, {mode}", [100 * by_steps[str(t)] for t in TIMESTEPS]))

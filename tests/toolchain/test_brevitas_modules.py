@@ -247,8 +247,8 @@ def test_a_quantizer_of_pixels():
     assert timesteps(imported) == {"input_quantizer": 127, "2": 255}
     assert "became a population with T = 127" in imported.notes[0]
     normalization = Normalization(mean=(0.5,), std=(0.25,))
-    with pytest.raises(UnsupportedNetworkError, match=r"^input_quantizer: .* two ways out: leave"):
-        import_brevitas(network, SHAPE, normalization=normalization)
+    imported = import_brevitas(network, SHAPE, normalization=normalization)
+    assert timesteps(imported) == {"input_quantizer.counts": 255, "2": 255}
 
 
 def test_quantized_logits_are_left_out_with_a_note():

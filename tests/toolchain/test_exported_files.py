@@ -15,7 +15,9 @@ from torch import nn
 
 from toolchain.errors import ModelFileError, QacDeployError
 from toolchain.files.exported_file import load_program
+from toolchain.files.exported_operations import allowed_target
 from toolchain.importers.exported_quantization import import_exported, read_exported
+from toolchain.importers.operations.table import KNOWN
 from toolchain.importers.torch_module import convert
 from toolchain.method.quantizers import TimestepQuantizer
 
@@ -343,3 +345,14 @@ def test_many_mutated_files_are_read_or_refused(saved, tmp_path):
             path.write_bytes(content)
         read += assert_read_or_refused(path)
     assert 0 < read < 400
+
+
+def test_what_the_importer_knows_may_be_in_a_file():
+    """Each operation is read, or refused with a reason of its own, and not by the gate in front."""
+    names = [
+        name for name in sorted(KNOWN - {"rrelu"}) if hasattr(torch.ops.aten, name)
+    ]  # it is random
+    assert len(names) > 100
+    for name in names:
+        overloads = getattr(torch.ops.aten, name).overloads()
+        assert any(allowed_target(f"torch.ops.aten.{name}.{o}") for o in overloads), name

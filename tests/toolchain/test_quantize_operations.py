@@ -216,19 +216,20 @@ def test_the_input_may_be_quantized_where_its_grid_holds_every_pixel():
     assert [p.name for p in imported.graph.spiking] == ["input_quantizer", "relu"]
 
 
-def test_a_signed_quantizer_of_pixels_is_refused_where_its_grid_does_not_hold_them():
+def test_a_signed_quantizer_of_pixels_has_neurons_where_its_grid_does_not_hold_them():
     class OfInput(Network):
         def forward(self, x):
             return super().forward(quantized(x, *SYMMETRIC))
 
     network = read(lambda n, x: quantized(torch.relu(x)), make=OfInput)
     normalization = Normalization(mean=(0.4,), std=(0.3,))
-    with pytest.raises(UnsupportedNetworkError, match=r"^input_quantizer: .* two ways out: leave"):
-        import_network(network, SHAPE, 255, normalization)
+    imported = import_network(network, SHAPE, 255, normalization)
+    assert imported.graph["input_quantizer.counts"].timesteps == 255
+    network = read(lambda n, x: quantized(torch.relu(x)), make=OfInput)
     imported = import_network(network, SHAPE, 100)  # its step is that of these pixels
     assert [p.name for p in imported.graph.spiking] == ["relu"]
     imported = import_network(network, SHAPE, 255)
-    assert imported.graph["input_quantizer"].timesteps == 127
+    assert imported.graph["input_quantizer"].timesteps == 100
 
 
 def test_two_quantizers_of_the_input_and_two_outputs():

@@ -84,15 +84,16 @@ def _known() -> frozenset[str]:
         "addmm", "alpha_dropout", "amax", "avg_pool1d", "avg_pool2d", "batch_norm", "cat", "celu",
         "channel_shuffle", "chunk", "clamp", "clamp_max", "clamp_min", "clip", "contiguous", "conv1d",
         "conv2d", "conv_transpose1d", "conv_transpose2d", "detach", "div", "dropout", "elu", "expand",
-        "feature_dropout", "flatten",
+        "feature_alpha_dropout", "feature_dropout", "flatten",
         "fused_moving_avg_obs_fake_quant", "gelu", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu",
-        "linear", "log_softmax", "matmul", "max_pool1d", "max_pool2d", "mean", "mish", "movedim", "mul",
+        "lift_fresh_copy", "linear", "log_softmax", "matmul", "max_pool1d", "max_pool2d", "mean", "mish",
+        "movedim", "mul",
         "narrow", "neg", "pad", "permute", "pixel_shuffle", "pixel_unshuffle", "prelu", "relu", "relu6",
         "repeat", "reshape", "rsub", "select", "selu", "sigmoid", "silu", "slice", "softmax", "softplus",
         "split", "split_with_sizes", "squeeze", "stack", "sub", "sum", "sym_constrain_range_for_size",
         "sym_size", "t", "tanh", "tensor_split", "threshold", "to", "transpose", "unbind", "unflatten",
         "unsqueeze", "upsample_bilinear2d", "upsample_nearest2d", "view", "_assert_tensor_metadata",
-        "_assert_scalar",
+        "_assert_scalar", "_native_batch_norm_legit_functional", "empty_permuted",
     })  # fmt: skip
 
 

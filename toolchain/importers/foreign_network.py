@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -18,7 +18,12 @@ from torch import Tensor, nn
 from toolchain.datasets import PixelSource
 from toolchain.errors import UnsupportedNetworkError
 from toolchain.importers.imported_quantizers import imported_quantizer as imported_quantizer
-from toolchain.importers.pixel_quantizers import fit_pixel_quantizers
+from toolchain.importers.pixel_quantizers import (
+    LevelPopulation,
+    PixelQuantizer,
+    fit_pixel_quantizers,
+)
+from toolchain.importers.probe_inputs import high_contrast_pixels, large_inputs, random_results
 from toolchain.importers.torch_module import Normalization, as_network_input, convert
 from toolchain.method.graph_comparison import probe_pixels
 from toolchain.method.guard import execute
@@ -35,9 +40,6 @@ share of itself."""
 
 NUM_OWN_SAMPLES = 16
 """Samples of the user's data set on which both are compared."""
-
-LARGE = (2.0, 10.0, 100.0)
-"""Factors on the range of images, for inputs that reach every clip."""
 
 NUM_STIMULATED = 4
 """Samples whose quantizers get random counts."""
@@ -102,7 +104,8 @@ class ForeignNetwork:
 
     @property
     def is_quantized(self) -> bool:
-        return bool(quantizers(self.module))
+        of_pixels = (isinstance(part, PixelQuantizer) for part in self.module.modules())
+        return bool(quantizers(self.module)) or any(of_pixels)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,17 +159,11 @@ def import_network(
         pixels = np.concatenate([np.asarray(samples[:NUM_OWN_SAMPLES]), pixels])
     values = torch.from_numpy(pixels).to(torch.float64) / max_value
     inputs = as_network_input(values, normalization).to(torch.float32)
-    pixel_notes = fit_pixel_quantizers(
-        network.module,
-        input_shape,
-        max_value,
-        None if normalization is None else normalization.mean,
-        None if normalization is None else normalization.std,
-    )
+    network = with_pixel_quantizers(network, input_shape, max_value, normalization)
     agreement = compare_with_runtime(network, inputs)
-    if network.any_input and not pixel_notes:
+    if network.any_input:
         compare_with_runtime(network, large_inputs(inputs))
-    notes = [*network.notes, *pixel_notes, *agreement.remarks]
+    notes = [*network.notes, *agreement.remarks]
     if agreement.num_ties:
         notes.append(_effect_of_ties(network, inputs))
     graph = convert(network.module, input_shape, max_value, normalization, samples=samples)
@@ -177,6 +174,57 @@ def import_network(
         agreement=agreement,
         notes=tuple(notes),
     )
+
+
+def with_pixel_quantizers(
+    network: ForeignNetwork,
+    input_shape: Shape,
+    max_value: int,
+    normalization: Normalization | None = None,
+) -> ForeignNetwork:
+    """The same network, whose quantizers of the input became what they do to pixels, also in its judge.
+
+    Args:
+        input_shape, max_value, normalization: as ``convert`` takes them.
+
+    Raises:
+        UnsupportedNetworkError: as ``fit_pixel_quantizers``.
+    """
+    mean, std = (None, None) if normalization is None else (normalization.mean, normalization.std)
+    notes = fit_pixel_quantizers(network.module, input_shape, max_value, mean, std)
+    return replace(
+        network,
+        execute=_counting_levels(network),
+        notes=(*network.notes, *notes),
+        any_input=network.any_input and not notes,
+    )
+
+
+def _counting_levels(network: ForeignNetwork) -> Judge:
+    """A network's judge that gives counts of the quantizers that count levels from the lowest."""
+    of_levels = {
+        f"{name}.counts": (name, population)
+        for name, population in network.module.named_modules()
+        if isinstance(population, LevelPopulation)
+    }
+
+    def execute(
+        inputs: np.ndarray, stimuli: Mapping[str, np.ndarray] | None = None
+    ) -> RuntimeValues:
+        theirs = dict(stimuli or {})
+        for counts, (name, population) in of_levels.items():
+            if counts in theirs:
+                theirs[name] = population.values_of(theirs.pop(counts))
+        found = network.execute(inputs, theirs or None)
+        quantized, stimulated = dict(found.quantized), set(found.stimulated)
+        for counts, (name, population) in of_levels.items():
+            if name in quantized:
+                quantized[counts] = population.counts_of(quantized.pop(name))
+            if name in stimulated:
+                stimulated ^= {name, counts}
+        return replace(found, quantized=quantized, stimulated=frozenset(stimulated))
+
+    return execute if of_levels else network.execute
 
 
 def compare_with_runtime(network: ForeignNetwork, inputs: Tensor) -> RuntimeAgreement:
@@ -197,7 +245,8 @@ def compare_with_runtime(network: ForeignNetwork, inputs: Tensor) -> RuntimeAgre
     theirs = network.execute(inputs.numpy())
     comparison = _Comparison(network)
     comparison.run(inputs, theirs, {})
-    if stimuli := _stimuli(network, theirs):
+    results = {name: values[-NUM_STIMULATED:] for name, values in theirs.quantized.items()}
+    if stimuli := random_results(network.module, results):
         some = inputs[-NUM_STIMULATED:]
         stimulated = network.execute(some.numpy(), stimuli)
         if taken := {name: stimuli[name] for name in stimulated.stimulated}:
@@ -251,42 +300,6 @@ def _with_hooks(
     finally:
         for handle in handles:
             handle.remove()
-
-
-def _stimuli(network: ForeignNetwork, theirs: RuntimeValues) -> dict[str, np.ndarray]:
-    """Random values on the grid of each quantizer; in half of the samples, 0 and the largest alone."""
-    random = np.random.default_rng(0)
-    stimuli = {}
-    for name, quantizer in quantizers(network.module).items():
-        step, levels = (float(value.detach()) for value in quantizer.step_and_levels())
-        shape = theirs.quantized[name][-NUM_STIMULATED:].shape
-        counts = random.integers(0, int(levels) + 1, shape)
-        counts[::2] = int(levels) * random.integers(0, 2, counts[::2].shape)
-        stimuli[name] = counts * step
-    return stimuli
-
-
-def large_inputs(inputs: Tensor) -> Tensor:
-    """Inputs of both signs, far beyond those of images, so that every clip of the first layers is reached."""
-    random = torch.Generator().manual_seed(0)
-    scale = float(inputs.abs().max()) or 1.0
-    normal = torch.randn((len(LARGE), *inputs.shape[1:]), generator=random, dtype=torch.float64)
-    factors = torch.tensor(LARGE, dtype=torch.float64).reshape(-1, *[1] * (inputs.ndim - 1))
-    return (normal * factors * scale).to(inputs.dtype)
-
-
-def high_contrast_pixels(shape: Shape, max_value: int) -> np.ndarray:
-    """Pixels that are 0 or the largest, at random: one by one, in blocks, by channel, and two halves."""
-    random = np.random.default_rng(1)
-    channels, height, width = shape
-    rows, columns = np.mgrid[:height, :width]
-    pixels = [random.integers(0, 2, shape)]
-    for size in (2, 4):
-        blocks = random.integers(0, 2, (channels, -(-height // size), -(-width // size)))
-        pixels.append(blocks[:, rows // size, columns // size])
-    pixels.append(np.broadcast_to(random.integers(0, 2, (channels, 1, 1)), shape))
-    pixels += [np.broadcast_to(half, shape) for half in (rows < height // 2, columns >= width // 2)]
-    return np.stack(pixels).astype(np.int64) * max_value
 
 
 class _Comparison:

@@ -19,7 +19,7 @@ from toolchain.importers.foreign_network import ForeignNetwork
 from toolchain.importers.torch_module import Normalization
 from toolchain.method.calibration import HELD_OUT_SHARE
 from toolchain.method.float_snn import input_current
-from toolchain.networks.layer_graph import LayerGraph
+from toolchain.networks.layer_graph import LayerGraph, has_classes
 from toolchain.post_training.activation_groups import (
     mean_timesteps,
 )
@@ -77,6 +77,7 @@ def convert_post_training(
     read = read_float_network(
         network, dataset.input_shape, dataset.max_value, normalization, pixels
     )
+    _check_classes(read.graph, dataset)
     num_held_out = max(1, round(HELD_OUT_SHARE * len(pixels)))
     images = input_current(read.graph, pixels, torch.float32)
     run = ConversionSteps(
@@ -115,6 +116,15 @@ def convert_post_training(
         test=_test_accuracy(run, graph, dataset),
         notes=(*read.notes, *run.notes),
     )
+
+
+def _check_classes(graph: LayerGraph, dataset: Dataset) -> None:
+    classes = graph.readout.shape[0]
+    if has_classes(graph.readout) and classes != dataset.num_classes:
+        raise DataError(
+            f"the network has {classes} classes, but data set '{dataset.name}' has {dataset.num_classes}; "
+            f"choose the data set it was trained on"
+        )
 
 
 def _check(plan: PostTrainingPlan, dataset: Dataset) -> None:

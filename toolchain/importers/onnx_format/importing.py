@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -32,8 +33,8 @@ def read_onnx(
 
     Args:
         image: (channels, height, width), for sizes that the file leaves open.
-        max_value: largest pixel, if the input is known to be ``pixels / max_value``. A signed quantizer of it
-            is then one of values that are not negative, and one whose grid holds every pixel is left out.
+        max_value: largest pixel, if the input is known to be ``pixels / max_value``, or these normalized. A
+            quantizer of it becomes what it does to pixels; one whose grid holds every pixel is left out.
         normalization: of ``pixels / max_value``.
 
     Raises:
@@ -144,16 +145,18 @@ def _input_facts(max_value: int | None, normalization: Normalization | None) -> 
     if normalization is None:
         if max_value is None:
             return Facts()
-        return Facts(low=0.0, high=1.0, grid=Grid(scale=1 / max_value, levels=max_value))
+        grid = Grid(scale=1 / max_value, levels=max_value)
+        return Facts(low=0.0, high=1.0, grid=grid, of_pixels=True)
     if max_value is None:
         return Facts()
     mean, std = np.array(normalization.mean, float), np.array(normalization.std, float)
     if mean.size == 0 or std.size not in (1, mean.size) or not (std > 0).all():
         return Facts()  # an error of its own later
-    facts = Facts(low=float((-mean / std).min()), high=float(((1 - mean) / std).max()))
+    low, high = float((-mean / std).min()), float(((1 - mean) / std).max())
+    facts = Facts(low=low, high=high, of_pixels=True)
     if not mean.any() and (std == std[0]).all():
         grid = Grid(scale=1 / (max_value * float(std[0])), levels=max_value)
-        facts = Facts(low=0.0, high=facts.high, grid=grid)
+        facts = replace(facts, low=0.0, grid=grid)
     return facts
 
 

@@ -20,7 +20,7 @@ _RANGES = {
     "UINT4": (0, 15), "INT4": (-8, 7), "INT32": (-(2**31), 2**31 - 1),
 }  # fmt: skip
 
-_ROUNDINGS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+ROUNDINGS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "ROUND": np.round,
     "HALF_EVEN": np.round,
     "HALF_UP": lambda x: np.sign(x) * np.floor(np.abs(x) + 0.5),
@@ -30,6 +30,9 @@ _ROUNDINGS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "UP": lambda x: np.sign(x) * np.ceil(np.abs(x)),
     "DOWN": np.fix,
 }
+
+DOWNWARDS = frozenset({"FLOOR", "DOWN"})
+"""Roundings that are down for values that are not negative."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -159,7 +162,7 @@ def _codes_of_qonnx(call: Call) -> Codes:
     if signed and bits == 1:
         raise UnsupportedNetworkError("a signed quantizer of 1 bit gives -1 and 1; use 2 bits")
     rounding = call.text("rounding_mode", "ROUND").upper()
-    if rounding not in _ROUNDINGS:
+    if rounding not in ROUNDINGS:
         raise ModelFileError(f"its rounding_mode '{rounding[:40]}' does not exist")
     span = 2 ** (int(bits) - 1 if signed else int(bits))
     low = -span + narrow if signed else 0
@@ -208,7 +211,7 @@ def fake_quantized_constant(call: Call, array: np.ndarray) -> np.ndarray:
     codes = codes_of(call)
     single = array.astype(np.float32)
     position = single / codes.scale.astype(np.float32) + codes.zero_point.astype(np.float32)
-    integers = _ROUNDINGS[codes.rounding](np.clip(position, codes.low, codes.high))
+    integers = ROUNDINGS[codes.rounding](np.clip(position, codes.low, codes.high))
     result = (integers.astype(np.float64) - codes.zero_point) * codes.scale
     if result.shape != array.shape:
         raise ModelFileError(

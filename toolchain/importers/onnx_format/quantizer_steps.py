@@ -11,14 +11,16 @@ from math import inf
 
 import numpy as np
 import torch
+from torch import nn
 
 from toolchain.errors import UnsupportedNetworkError
 from toolchain.importers.foreign_network import imported_quantizer
 from toolchain.importers.onnx_format.model_file import Node
 from toolchain.importers.onnx_format.network import Observed, ReadGraph
 from toolchain.importers.onnx_format.operations.layers import WithConstant
-from toolchain.importers.onnx_format.quantization import Codes
+from toolchain.importers.onnx_format.quantization import DOWNWARDS, ROUNDINGS, Codes, is_qonnx
 from toolchain.importers.onnx_format.values import GRID_TOLERANCE, Facts, Grid, Live
+from toolchain.importers.pixel_quantizers import PixelQuantizer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +81,7 @@ def levels_of(codes: Codes, facts: Facts) -> int:
     if facts.high < inf and codes.is_uniform:
         # the count of the largest value, found as runtimes find it, also between two counts
         position = np.float32(facts.high) / np.float32(scale)
-        whole = np.floor if codes.rounding in ("FLOOR", "DOWN") else np.round
+        whole = np.floor if codes.rounding in DOWNWARDS else np.round
         high = min(high, int(whole(min(position, np.float32(high)))))
     if codes.rounding in ("CEIL", "UP"):
         raise UnsupportedNetworkError(
@@ -152,9 +154,11 @@ class QuantizerSteps:
 
     def _made(self, value: OpenQuantizer, observed: str | None) -> Live:
         source, codes, node = value.source, value.codes, value.node
-        levels = levels_of(codes, source.facts)
+        of_pixels = source.facts.of_pixels
+        levels = codes.high - codes.zero() if of_pixels else levels_of(codes, source.facts)
         scale = codes.scale.reshape(-1)
-        if codes.is_uniform and _is_on_grid(source.facts.grid, scale[0], levels):
+        begins = codes.low <= codes.zero()
+        if codes.is_uniform and begins and _is_on_grid(source.facts.grid, scale[0], levels):
             self.result.notes.append(
                 f"{node.name}: every value that it gets is on its grid already; it was left out"
             )
@@ -164,11 +168,13 @@ class QuantizerSteps:
         taken = source.name
         if scales is not None:
             taken = self._scaled(torch.div, scales, f"{node.name}_scale", taken)
-        if codes.rounding in ("FLOOR", "DOWN"):  # half a step less, since ours rounds half up
-            half = np.array(step / 2)
+        if codes.rounding in DOWNWARDS and not of_pixels:
+            half = np.array(step / 2)  # less, since ours rounds half up
             taken = self._scaled(torch.sub, half, f"{node.name}_half", taken)
         result = f"{value.name} quantized"
-        quantizer = imported_quantizer(step, levels)
+        quantizer: nn.Module = (
+            _of_pixels(codes, node, step) if of_pixels else imported_quantizer(step, levels)
+        )
         name = self.result.network.add(node.name, quantizer, [taken], [result])
         self.names[source.name, value.name] = name
         self.result.observed[name] = Observed(
@@ -177,10 +183,13 @@ class QuantizerSteps:
             scales=scales,
             clipped=value.clipped,
         )
-        grid = Grid(scale=step, levels=levels) if scales is None else None
+        starts_at_0 = codes.zero() <= codes.low or source.facts.low >= 0
+        grid = Grid(scale=step, levels=levels) if scales is None and starts_at_0 else None
         if scales is not None:
             result = self._scaled(torch.mul, scales, f"{node.name}_rescale", result)
-        facts = Facts(low=0.0, high=float(levels * scale.max()), grid=grid)
+        low = 0.0 if starts_at_0 else float((codes.low - codes.zero()) * scale.max())
+        high = float(levels * scale.max())
+        facts = Facts(low=low, high=high, grid=grid, of_pixels=of_pixels)
         return Live(name=result, shapes=source.shapes, facts=facts, codes=codes)
 
     def _broadcast(self, codes: Codes, source: Live) -> np.ndarray:
@@ -199,6 +208,20 @@ class QuantizerSteps:
         result = f"{taken} {name}"
         self.result.network.add(name, WithConstant(function, constant, index=1), [taken], [result])
         return result
+
+
+def _of_pixels(codes: Codes, node: Node, step: float) -> PixelQuantizer:
+    """A quantizer of pixels as the runtime computes it; QONNX rounds after it adds the zero point."""
+    rounding, zero = ROUNDINGS[codes.rounding], codes.zero()
+    before = zero if is_qonnx(node) else 0
+    return PixelQuantizer(
+        torch.tensor(step, dtype=torch.float64),
+        torch.tensor(zero),
+        codes.low,
+        codes.high,
+        rounding=lambda x: torch.from_numpy(rounding(x.numpy() + before) - before),
+        rounds_down=codes.rounding in DOWNWARDS,
+    )
 
 
 def _is_on_grid(grid: Grid | None, scale: float, levels: int) -> bool:

@@ -23,6 +23,7 @@ from toolchain.importers.onnx_format.operations.constants import FOLDS, MAX_ELEM
 from toolchain.importers.onnx_format.operations.table import (
     AVERAGES,
     MOVEMENTS,
+    OF_PIXELS,
     OPERATIONS,
     refusal,
 )
@@ -246,6 +247,8 @@ class _Reader:
 
     def _left_out(self, node: Node, source: Live, codes: Codes, name: str) -> bool:
         """Leave out a quantizer of logits that are signed or had a softmax; only the output reads it."""
+        if source.facts.of_pixels:
+            return False
         refusal_of_levels = None
         try:
             levels_of(codes, source.facts)
@@ -276,7 +279,7 @@ class _Reader:
         if low <= facts.low and facts.high <= high:  # it changes nothing
             self.values[name] = value
             return
-        bounded = replace(facts, low=max(low, facts.low), high=min(high, facts.high), grid=None)
+        bounded = Facts(low=max(low, facts.low), high=min(high, facts.high))
         if low == 0 and self.ahead.is_absorbed(name, high):  # its quantizers clip at 0 themselves
             self.values[name] = replace(value, facts=bounded)
             return
@@ -321,6 +324,8 @@ class _Reader:
             result = _facts_of_padding(module, facts[0])
         else:
             result = facts_after(call, facts)
+        alone = len(live) == 1 and facts[0].of_pixels
+        result = replace(result, of_pixels=alone and operation in OF_PIXELS)
         if module is None:
             self.values[call.node.outputs[0]] = live[0]
             return

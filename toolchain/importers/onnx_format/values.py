@@ -68,11 +68,13 @@ class Facts:
     Attributes:
         low, high: bounds.
         grid: set if they lie on a quantizer's grid.
+        of_pixels: each element follows from one pixel alone, and what pixels are is known.
     """
 
     low: float = -inf
     high: float = inf
     grid: Grid | None = None
+    of_pixels: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -119,6 +119,11 @@ MOVEMENTS = frozenset({
 })  # fmt: skip
 """Operations each of whose results is one of their values, so that a quantizer changes places with them."""
 
+OF_PIXELS = (MOVEMENTS - {"MaxPool", "GlobalMaxPool", "ReduceMax"}) | {
+    "Add", "Sub", "Mul", "Div", "Neg", "Sum", "BatchNormalization", "Pad",
+}  # fmt: skip
+"""Operations each of whose results follows from one element of a value, beside constants."""
+
 AVERAGES = frozenset({"AveragePool", "GlobalAveragePool", "ReduceMean"})
 """Operations whose results lie between the bounds of their values."""
 
