@@ -201,7 +201,8 @@ def test_the_input_may_be_quantized_where_its_grid_holds_every_pixel():
 
     class OfInput(Network):
         def forward(self, x):
-            return super().forward(quantized((x * 2) / 2, *settings))
+            x = quantized((x * 2).flatten(1) / 2, *settings)
+            return super().forward(x.unflatten(1, SHAPE))
 
     network = read(lambda n, x: quantized(torch.relu(x)), any_batch=False, make=OfInput)
     imported = import_network(network, SHAPE, 255)

@@ -26,7 +26,8 @@ _KEEP_SIGN = MONOTONE | _SCALING | {
     "_adaptive_avg_pool2d", "upsample_bilinear2d", "upsample_linear1d",
 }  # fmt: skip
 _OF_PIXELS = IDENTITIES | {
-    "add", "div", "mul", "permute", "reshape", "rsub", "sub", "transpose", "unsqueeze", "view",
+    "_unsafe_view", "add", "div", "flatten", "mul", "permute", "reshape", "rsub", "squeeze", "sub",
+    "transpose", "unflatten", "unsqueeze", "view",
 }  # fmt: skip
 STEP_SLACK = 1e-6  # share by which the same step differs where it was stored with fewer bits
 
