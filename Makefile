@@ -21,7 +21,7 @@ test: environment lava simulators
 	$(BIN)/python -m pytest -n 2
 
 slow: environment lava simulators  # the paper's networks at full width, in Lava too
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow
 
 exhaustive: environment  # thousands of random networks and modules
 	$(BIN)/python -m pytest -n 2 -m exhaustive
