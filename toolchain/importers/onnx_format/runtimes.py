@@ -159,7 +159,7 @@ def _real_values(observed: Observed, values: np.ndarray) -> np.ndarray:
         values = integers * step
     elif observed.scales is not None:
         values = values.astype(np.float64) / observed.scales
-    return np.maximum(values, 0) if observed.clipped else values
+    return values if observed.most is None else np.clip(values, 0, observed.most)
 
 
 def _tensor_of(observed: Observed, values: np.ndarray) -> np.ndarray:
