@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from toolchain.datasets import PixelSource
-from toolchain.errors import QacDeployError, UnsupportedNetworkError
+from toolchain.errors import QacDeployError, UnsupportedNetworkError, errors_of_file
 from toolchain.importers.foreign_network import ForeignNetwork, Imported, import_network
 from toolchain.importers.input_layout import for_images, image_shape_of, layout_of
 from toolchain.importers.onnx_format.model_file import OnnxModel, load_model
@@ -42,14 +42,12 @@ def read_onnx(
         UnsupportedNetworkError: naming the node that cannot be taken, and what to do.
     """
     model = load_model(path)
-    try:
+    with errors_of_file(path):
         shape = _sample_shape(model, image)
         facts = _input_facts(max_value, normalization)
         read = read_graph(model, shape, facts)
         any_input = facts == Facts() or _is_same(read, model, shape)
-    except QacDeployError as error:
-        raise type(error)(f"{model.path}: {error}") from None
-    runtime, execute = judge_of(model, read, shape)
+        runtime, execute = judge_of(model, read, shape)
     return ForeignNetwork(
         module=read.network.eval(),
         source=_source(model, read),
@@ -100,12 +98,10 @@ def import_onnx(
             f"{path}: has no quantizers, which set the timesteps; convert it with post-training conversion, "
             f"qac-deploy convert {path} --data NAME --mean-timesteps 4"
         )
-    image = input_shape or image_shape_of(network.input_shape)
-    try:
+    with errors_of_file(path):
+        image = input_shape or image_shape_of(network.input_shape)
         network = for_images(network, image)
         return import_network(network, image, max_value, normalization, samples=samples)
-    except UnsupportedNetworkError as error:
-        raise UnsupportedNetworkError(f"{path}: {error}") from None
 
 
 def _sample_shape(model: OnnxModel, image: Shape | None) -> tuple[int, ...]:
