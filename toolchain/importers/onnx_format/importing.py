@@ -46,7 +46,9 @@ def read_onnx(
         shape = _sample_shape(model, image)
         facts = _input_facts(max_value, normalization)
         read = read_graph(model, shape, facts)
-        any_input = facts == Facts() or _is_same(read, model, shape)
+        any_input = not _has_input_type(model) and (
+            facts == Facts() or _is_same(read, model, shape)
+        )
         runtime, execute = judge_of(model, read, shape)
     return ForeignNetwork(
         module=read.network.eval(),
@@ -57,6 +59,11 @@ def read_onnx(
         notes=tuple(read.notes),
         any_input=any_input,
     )
+
+
+def _has_input_type(model: OnnxModel) -> bool:
+    """Whether QONNX holds the input to a type, such as UINT4, and refuses other values."""
+    return any(a.tensor_name == model.input.name for a in model.proto.graph.quantization_annotation)
 
 
 def _is_same(read: ReadGraph, model: OnnxModel, shape: tuple[int, ...]) -> bool:
