@@ -185,15 +185,13 @@ class QuantizerSteps:
 
     def _made(self, value: OpenQuantizer, observed: str | None) -> Live:
         source, codes, node = value.source, value.codes, value.node
-        of_pixels = source.facts.of_pixels
-        levels = codes.high - codes.zero() if of_pixels else levels_of(codes, source.facts)
-        scale = codes.scale.reshape(-1)
-        begins = codes.low <= codes.zero()
-        if codes.is_uniform and begins and _is_on_grid(source.facts.grid, scale[0], levels):
+        of_pixels, scale = source.facts.of_pixels, codes.scale.reshape(-1)
+        if is_on_grid(source.facts.grid, codes):
             self.result.notes.append(
                 f"{node.name}: every value that it gets is on its grid already; it was left out"
             )
             return replace(source, codes=codes)
+        levels = codes.high - codes.zero() if of_pixels else levels_of(codes, source.facts)
         scales = None if codes.is_uniform else self._broadcast(codes, source)
         step = float(scale[0]) if scales is None else 1.0
         taken = source.name
@@ -215,11 +213,11 @@ class QuantizerSteps:
             most=levels * step if value.clipped else None,
         )
         starts_at_0 = codes.zero() <= codes.low or source.facts.low >= 0
-        grid = Grid(scale=step, levels=levels) if scales is None and starts_at_0 else None
+        lowest = 0 if starts_at_0 else codes.low - codes.zero()
+        grid = Grid(scale=step, levels=levels, lowest=lowest) if scales is None else None
         if scales is not None:
             result = self._scaled(torch.mul, scales, f"{node.name}_rescale", result)
-        low = 0.0 if starts_at_0 else float((codes.low - codes.zero()) * scale.max())
-        high = float(levels * scale.max())
+        low, high = float(lowest * scale.max()), float(levels * scale.max())
         facts = Facts(low=low, high=high, grid=grid, of_pixels=of_pixels)
         return Live(name=result, shapes=source.shapes, facts=facts, codes=codes)
 
@@ -255,12 +253,13 @@ def _of_pixels(codes: Codes, node: Node, step: float) -> PixelQuantizer:
     )
 
 
-def _is_on_grid(grid: Grid | None, scale: float, levels: int) -> bool:
+def is_on_grid(grid: Grid | None, codes: Codes) -> bool:
     """Whether values of a grid are values of a quantizer, which then changes none of them."""
-    if grid is None:
+    if grid is None or not codes.is_uniform or codes.rounding in ("CEIL", "UP"):
         return False
-    ratio = grid.scale / scale
-    return is_multiple(ratio) and grid.levels * round(ratio) <= levels
+    ratio, zero = grid.scale / codes.scale.reshape(-1)[0], codes.zero()
+    begins, ends = codes.low - zero <= grid.lowest * round(ratio), codes.high - zero
+    return is_multiple(ratio) and begins and grid.levels * round(ratio) <= ends
 
 
 def is_multiple(ratio: float) -> bool:

@@ -39,6 +39,7 @@ from toolchain.importers.onnx_format.quantizer_steps import (
     OpenQuantizer,
     QuantizerError,
     QuantizerSteps,
+    is_on_grid,
     levels_of,
 )
 from toolchain.importers.onnx_format.shapes import shapes_of
@@ -252,7 +253,8 @@ class _Reader:
             return False
         refusal_of_levels = None
         try:
-            levels_of(codes, source.facts)
+            if not is_on_grid(source.facts.grid, codes):
+                levels_of(codes, source.facts)
         except UnsupportedNetworkError as error:
             refusal_of_levels = error
         way = self.ahead.way_out(name)
@@ -285,7 +287,7 @@ class _Reader:
         if low == 0 and self.ahead.is_absorbed(name, high):  # its quantizers clip at 0 themselves
             self.values[name] = replace(value, facts=bounded)
             return
-        if self.result.observed and facts.grid is not None and low <= 0:
+        if self.result.observed and facts.grid is not None and low <= 0 <= facts.low:
             self.values[name] = self.steps.clipped(value, facts.grid, high, call.node)
             return
         self.unquantized = self.unquantized or call.node
