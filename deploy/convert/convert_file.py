@@ -17,7 +17,7 @@ from deploy.convert.recognise import Format, recognise
 from deploy.design.accuracy import measure_accuracy
 from deploy.design.fidelity import MEASURED_SAMPLES, affordable_samples, check_fits
 from toolchain.datasets import DATASETS, Dataset, data_record, load_dataset
-from toolchain.errors import DataError, OptionError, UnsupportedNetworkError
+from toolchain.errors import DataError, OptionError, errors_of_file
 from toolchain.files.checkpoint import Checkpoint, save_checkpoint
 from toolchain.importers.foreign_network import ForeignNetwork, RuntimeAgreement, import_network
 from toolchain.importers.input_layout import for_images, image_shape_of
@@ -112,13 +112,9 @@ def convert_file(
     dataset, data_note = None, None
     if options.data is not None:
         dataset, data_note = _data_set(options.data, required=file_format is not Format.STATE_DICT)
-    with warnings.catch_warnings(record=True) as caught:
+    with warnings.catch_warnings(record=True) as caught, errors_of_file(path):
         warnings.simplefilter("always")
-        try:
-            conversion = _converted(path, file_format, options, dataset, on_stage)
-        except UnsupportedNetworkError as error:  # names a node, and not always its file
-            named = str(error).removeprefix(f"{path}: ")
-            raise UnsupportedNetworkError(f"{path}: {named}") from None
+        conversion = _converted(path, file_format, options, dataset, on_stage)
     said = (str(warning.message) for warning in caught if warning.category is UserWarning)
     conversion = replace(conversion, notes=tuple(dict.fromkeys((*conversion.notes, *said))))
     training: dict[str, Any] = {

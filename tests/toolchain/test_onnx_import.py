@@ -12,6 +12,7 @@ from onnx_networks import Builder
 from random_onnx_networks import random_network
 
 from toolchain.errors import UnsupportedNetworkError
+from toolchain.importers import foreign_network
 from toolchain.importers.onnx_format import import_onnx, read_onnx
 from toolchain.method.float_snn import run_float_snn
 from toolchain.method.graph_comparison import probe_pixels
@@ -440,3 +441,31 @@ def test_many_random_networks_equal_their_runtime(tmp_path):
         refused
     )
     assert len(refused) < 60
+
+
+@pytest.mark.parametrize("where", ["reading", "the runtime", "the comparison", "the conversion"])
+def test_an_error_begins_with_the_file_once(tmp_path, where, monkeypatch):
+    network = Builder()
+    network.conv(1, 4)
+    if where == "reading":
+        network.node("Tanh")
+    network.qcdq(0.1, 7, name="q")
+    network.head(144)
+    path = network.save(tmp_path)
+    if where == "the runtime":
+        run = onnxruntime.InferenceSession.run
+        monkeypatch.setattr(
+            onnxruntime.InferenceSession, "run", lambda self, names, feed: run(self, names, {})
+        )
+    if where == "the comparison":
+        monkeypatch.setattr(foreign_network, "RUNTIME_TOLERANCE", -1.0)
+    if where == "the conversion":
+        monkeypatch.setattr(foreign_network, "convert", refuse)
+    with pytest.raises(UnsupportedNetworkError) as caught:
+        import_onnx(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert str(caught.value).count(str(path)) == 1
+
+
+def refuse(*args, **options):
+    raise UnsupportedNetworkError("q: has no spiking form")

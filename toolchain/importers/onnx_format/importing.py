@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from toolchain.datasets import PixelSource
-from toolchain.errors import QacDeployError, UnsupportedNetworkError
+from toolchain.errors import QacDeployError, UnsupportedNetworkError, errors_of_file
 from toolchain.importers.foreign_network import ForeignNetwork, Imported, import_network
 from toolchain.importers.input_layout import for_images, image_shape_of, layout_of
 from toolchain.importers.onnx_format.model_file import OnnxModel, load_model
@@ -42,14 +42,14 @@ def read_onnx(
         UnsupportedNetworkError: naming the node that cannot be taken, and what to do.
     """
     model = load_model(path)
-    try:
+    with errors_of_file(path):
         shape = _sample_shape(model, image)
         facts = _input_facts(max_value, normalization)
         read = read_graph(model, shape, facts)
-        any_input = facts == Facts() or _is_same(read, model, shape)
-    except QacDeployError as error:
-        raise type(error)(f"{model.path}: {error}") from None
-    runtime, execute = judge_of(model, read, shape)
+        any_input = not _has_input_type(model) and (
+            facts == Facts() or _is_same(read, model, shape)
+        )
+        runtime, execute = judge_of(model, read, shape)
     return ForeignNetwork(
         module=read.network.eval(),
         source=_source(model, read),
@@ -59,6 +59,11 @@ def read_onnx(
         notes=tuple(read.notes),
         any_input=any_input,
     )
+
+
+def _has_input_type(model: OnnxModel) -> bool:
+    """Whether QONNX holds the input to a type, such as UINT4, and refuses other values."""
+    return any(a.tensor_name == model.input.name for a in model.proto.graph.quantization_annotation)
 
 
 def _is_same(read: ReadGraph, model: OnnxModel, shape: tuple[int, ...]) -> bool:
@@ -100,12 +105,10 @@ def import_onnx(
             f"{path}: has no quantizers, which set the timesteps; convert it with post-training conversion, "
             f"qac-deploy convert {path} --data NAME --mean-timesteps 4"
         )
-    image = input_shape or image_shape_of(network.input_shape)
-    try:
+    with errors_of_file(path):
+        image = input_shape or image_shape_of(network.input_shape)
         network = for_images(network, image)
         return import_network(network, image, max_value, normalization, samples=samples)
-    except UnsupportedNetworkError as error:
-        raise UnsupportedNetworkError(f"{path}: {error}") from None
 
 
 def _sample_shape(model: OnnxModel, image: Shape | None) -> tuple[int, ...]:

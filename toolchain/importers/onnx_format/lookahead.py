@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from math import inf
 
-from toolchain.errors import QacDeployError
+import numpy as np
+
+from toolchain.errors import QacDeployError, UnsupportedNetworkError
 from toolchain.importers.onnx_format.model_file import Node, OnnxModel
 from toolchain.importers.onnx_format.operations.arithmetic import clip_bounds
 from toolchain.importers.onnx_format.operations.table import MOVEMENTS
 from toolchain.importers.onnx_format.quantization import (
     codes_of,
+    counts_at,
     is_dequantize,
     is_qonnx,
     is_quantize,
@@ -44,14 +47,57 @@ class Lookahead:
         self._known: dict[tuple[object, ...], bool] = {}
 
     def is_absorbed(self, name: str, high: float) -> bool:
-        """Whether quantizers alone read a value, which then clip it at 0 and at a bound themselves."""
-        return self._all_readers(
+        """Whether quantizers alone read a value, which then clip it at 0 and at a bound themselves.
+
+        Raises:
+            UnsupportedNetworkError: the bound is another count in each channel of a quantizer.
+        """
+        absorbed = self._all_readers(
             name, lambda node, read: self._absorbs(node, read, high), ("absorbed", high)
         )
+        if not absorbed:
+            self._require_one_count(name, high)
+        return absorbed
 
     def is_clipped(self, name: str) -> bool:
         """Whether nothing but ReLUs reads a value: a signed quantizer of it starts at 0 just as well."""
         return self._all_readers(name, self._clips, ("clipped",))
+
+    def _require_one_count(self, name: str, high: float) -> None:
+        """Refuse a bound that is another count in each channel of the quantizer behind it."""
+        for node in self._readers.get(name, []):
+            if not is_quantize(node) and not is_qonnx(node):
+                continue
+            try:
+                counts = np.unique(counts_at(codes_of(self._call_of(node)), high))
+            except QacDeployError:
+                continue  # said with the name of that quantizer, when it is read
+            if len(counts) > 1:
+                raise UnsupportedNetworkError(
+                    f"its upper bound of {high:g} is from {counts[0]:g} to {counts[-1]:g} steps of the "
+                    f"channels of {node.name}, and a population has one T; use one scale for all channels, "
+                    f"or put a ReLU in place of this clip and quantize again"
+                )
+
+    def upper_clip(self, name: str) -> float:
+        """The bound at which all readers of a value clip it; infinity if there is none."""
+        bound = self._first_bound(name)
+        if bound < inf and self._all_readers(
+            name, lambda node, read: self._clips_at(node, bound), ("clipped at", bound)
+        ):
+            return bound
+        return inf
+
+    def _first_bound(self, name: str) -> float:
+        for _ in range(MAX_DEPTH):
+            readers = self._readers.get(name, [])
+            if not readers or readers[0].domain not in ("", "ai.onnx"):
+                break
+            if readers[0].operation not in MOVEMENTS:
+                bounds = bounds_of_clip(self._call_of(readers[0]))
+                return inf if bounds is None else bounds[1]
+            name = next((o for o in readers[0].outputs if o in self._readers), "")
+        return inf
 
     def way_out(self, name: str) -> tuple[str, list[Node]] | None:
         """The output that a tensor of logits becomes, and the operations until there, if nothing else does.
@@ -85,7 +131,8 @@ class Lookahead:
                 and all(
                     all(
                         self._all_readers(output, decides, question, depth + 1)
-                        for output in filter(None, reader.outputs)
+                        for output in reader.outputs
+                        if output in self._readers or output in self._outputs
                     )
                     if answer is None
                     else answer
@@ -105,9 +152,10 @@ class Lookahead:
         if node.inputs[0] == read and (is_quantize(node) or is_qonnx(node)):
             try:
                 codes = codes_of(call)
-                zero, most = codes.zero(), codes.scale.max() * (codes.high - codes.zero())
+                most = codes.scale.max() * (codes.high - codes.zero())
                 clips_below = high >= most * (1 - GRID_TOLERANCE)
-                return codes.low <= zero and ((codes.is_uniform and not joined) or clips_below)
+                one_count = not joined and len(np.unique(counts_at(codes, high))) == 1
+                return codes.low <= codes.zero() and (clips_below or one_count)
             except QacDeployError:
                 return False  # said with the name of that quantizer, when it is read
         if node.operation == "Concat" and node.domain in ("", "ai.onnx"):
@@ -120,12 +168,19 @@ class Lookahead:
         return None if moves and node.domain in ("", "ai.onnx") else False
 
     def _clips(self, node: Node, read: str) -> bool | None:
+        return self._bounds_hold(node, lambda low, high: low >= 0)
+
+    def _clips_at(self, node: Node, bound: float) -> bool | None:
+        return self._bounds_hold(node, lambda low, high: low <= 0 and high == bound)
+
+    def _bounds_hold(self, node: Node, holds: Callable[[float, float], bool]) -> bool | None:
+        """Whether a node is a clip of which something holds; None if it moves values."""
         if node.domain not in ("", "ai.onnx"):
             return False
         if node.operation in MOVEMENTS:
             return None
         bounds = bounds_of_clip(self._call_of(node))
-        return bounds is not None and bounds[0] >= 0
+        return bounds is not None and holds(*bounds)
 
 
 def _keeps_order(node: Node) -> bool:

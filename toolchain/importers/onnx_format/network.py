@@ -99,13 +99,14 @@ class Observed:
         tensor: its name in the file.
         codes: set if the tensor holds integers.
         scales: what its values are divided by, for a quantizer whose step is 1.
-        clipped: values below 0 count as 0, because a ReLU follows that is no step of the module.
+        most: the largest value, if a clip follows that is no step of the module; smaller ones than 0 are then
+            0.
     """
 
     tensor: str
     codes: Codes | None = None
     scales: np.ndarray | None = None
-    clipped: bool = False
+    most: float | None = None
 
 
 @dataclass(eq=False)

@@ -170,6 +170,13 @@ def _codes_of_qonnx(call: Call) -> Codes:
     return Codes(scale=scale, zero_point=zero_point, low=low, high=high, rounding=rounding)
 
 
+def counts_at(codes: Codes, value: float) -> np.ndarray:
+    """Counts of a value from 0 on, for each scale, found in float32 as runtimes find them."""
+    position = np.float32(value) / codes.scale.reshape(-1).astype(np.float32)
+    whole = np.floor if codes.rounding in DOWNWARDS else np.round
+    return np.asarray(whole(np.minimum(position, np.float32(codes.high - codes.zero()))))
+
+
 def quantized_constant(call: Call, array: np.ndarray) -> np.ndarray:
     """Integers of QuantizeLinear for a constant, computed in float32 as runtimes do."""
     codes = codes_of(call)

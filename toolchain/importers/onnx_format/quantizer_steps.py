@@ -18,7 +18,13 @@ from toolchain.importers.foreign_network import imported_quantizer
 from toolchain.importers.onnx_format.model_file import Node
 from toolchain.importers.onnx_format.network import Observed, ReadGraph
 from toolchain.importers.onnx_format.operations.layers import WithConstant
-from toolchain.importers.onnx_format.quantization import DOWNWARDS, ROUNDINGS, Codes, is_qonnx
+from toolchain.importers.onnx_format.quantization import (
+    DOWNWARDS,
+    ROUNDINGS,
+    Codes,
+    counts_at,
+    is_qonnx,
+)
 from toolchain.importers.onnx_format.values import GRID_TOLERANCE, Facts, Grid, Live
 from toolchain.importers.pixel_quantizers import PixelQuantizer
 
@@ -78,11 +84,8 @@ def levels_of(codes: Codes, facts: Facts) -> int:
             f"its smallest value is {low * scale:.3g}, and spike counts start at 0; use a zero point that is "
             f"the smallest integer"
         )
-    if facts.high < inf and codes.is_uniform:
-        # the count of the largest value, found as runtimes find it, also between two counts
-        position = np.float32(facts.high) / np.float32(scale)
-        whole = np.floor if codes.rounding in DOWNWARDS else np.round
-        high = min(high, int(whole(min(position, np.float32(high)))))
+    if facts.high < inf and len(counts := np.unique(counts_at(codes, facts.high))) == 1:
+        high = min(high, int(counts[0]))
     if codes.rounding in ("CEIL", "UP"):
         raise UnsupportedNetworkError(
             f"it rounds with {codes.rounding}; soft-reset neurons round to the nearest integer or down: use "
@@ -134,6 +137,34 @@ class QuantizerSteps:
         codes = replace(value.codes, low=zero)
         return replace(value, name=f"{value.name} from 0", codes=codes, clipped=True)
 
+    def up_to(self, value: OpenQuantizer, bound: float) -> OpenQuantizer:
+        """A quantizer from 0 on and a clip that follows it, if that clips at one of its levels."""
+        codes = value.codes
+        steps = bound / codes.scale.reshape(-1)[0] if codes.is_uniform else inf
+        most = codes.high - codes.zero()
+        if codes.low != codes.zero() or not 1 <= steps < most or not is_multiple(steps):
+            return value
+        codes = replace(codes, high=codes.low + round(steps))
+        return replace(value, name=f"{value.name} to {codes.high}", codes=codes, clipped=True)
+
+    def clipped(self, value: Live, grid: Grid, bound: float, node: Node) -> Live:
+        """A clip of values on a grid as one more quantizer, where other values of that grid stay.
+
+        Raises:
+            UnsupportedNetworkError: the bound is none of their levels.
+        """
+        if not is_multiple(bound / grid.scale):
+            raise UnsupportedNetworkError(
+                f"it clips values of a quantizer at {bound:g}, which is no multiple of its step "
+                f"{grid.scale:g}; clip at one of its levels, or let the quantizer clip"
+            )
+        levels = round(bound / grid.scale)
+        quantizer = imported_quantizer(grid.scale, levels)
+        name = self.result.network.add(node.name, quantizer, [value.name], [node.outputs[0]])
+        self.result.observed[name] = Observed(tensor=node.outputs[0])
+        facts = Facts(low=0.0, high=levels * grid.scale, grid=Grid(scale=grid.scale, levels=levels))
+        return Live(name=node.outputs[0], shapes=value.shapes, facts=facts)
+
     def settled(self, value: Live, observed: str | None = None) -> Live:
         """A value as a tensor of the module; an open quantizer becomes a step of it.
 
@@ -154,15 +185,13 @@ class QuantizerSteps:
 
     def _made(self, value: OpenQuantizer, observed: str | None) -> Live:
         source, codes, node = value.source, value.codes, value.node
-        of_pixels = source.facts.of_pixels
-        levels = codes.high - codes.zero() if of_pixels else levels_of(codes, source.facts)
-        scale = codes.scale.reshape(-1)
-        begins = codes.low <= codes.zero()
-        if codes.is_uniform and begins and _is_on_grid(source.facts.grid, scale[0], levels):
+        of_pixels, scale = source.facts.of_pixels, codes.scale.reshape(-1)
+        if is_on_grid(source.facts.grid, codes):
             self.result.notes.append(
                 f"{node.name}: every value that it gets is on its grid already; it was left out"
             )
             return replace(source, codes=codes)
+        levels = codes.high - codes.zero() if of_pixels else levels_of(codes, source.facts)
         scales = None if codes.is_uniform else self._broadcast(codes, source)
         step = float(scale[0]) if scales is None else 1.0
         taken = source.name
@@ -181,14 +210,14 @@ class QuantizerSteps:
             tensor=observed or value.tensor,
             codes=None if observed else codes,
             scales=scales,
-            clipped=value.clipped,
+            most=levels * step if value.clipped else None,
         )
         starts_at_0 = codes.zero() <= codes.low or source.facts.low >= 0
-        grid = Grid(scale=step, levels=levels) if scales is None and starts_at_0 else None
+        lowest = 0 if starts_at_0 else codes.low - codes.zero()
+        grid = Grid(scale=step, levels=levels, lowest=lowest) if scales is None else None
         if scales is not None:
             result = self._scaled(torch.mul, scales, f"{node.name}_rescale", result)
-        low = 0.0 if starts_at_0 else float((codes.low - codes.zero()) * scale.max())
-        high = float(levels * scale.max())
+        low, high = float(lowest * scale.max()), float(levels * scale.max())
         facts = Facts(low=low, high=high, grid=grid, of_pixels=of_pixels)
         return Live(name=result, shapes=source.shapes, facts=facts, codes=codes)
 
@@ -224,14 +253,15 @@ def _of_pixels(codes: Codes, node: Node, step: float) -> PixelQuantizer:
     )
 
 
-def _is_on_grid(grid: Grid | None, scale: float, levels: int) -> bool:
+def is_on_grid(grid: Grid | None, codes: Codes) -> bool:
     """Whether values of a grid are values of a quantizer, which then changes none of them."""
-    if grid is None:
+    if grid is None or not codes.is_uniform or codes.rounding in ("CEIL", "UP"):
         return False
-    ratio = grid.scale / scale
-    whole = round(ratio)
-    return (
-        whole >= 1
-        and abs(ratio - whole) <= GRID_TOLERANCE * whole
-        and grid.levels * whole <= levels
-    )
+    ratio, zero = grid.scale / codes.scale.reshape(-1)[0], codes.zero()
+    begins, ends = codes.low - zero <= grid.lowest * round(ratio), codes.high - zero
+    return is_multiple(ratio) and begins and grid.levels * round(ratio) <= ends
+
+
+def is_multiple(ratio: float) -> bool:
+    """Whether a ratio of two numbers that were stored in float32 is a whole number from 1 on."""
+    return round(ratio) >= 1 and abs(ratio - round(ratio)) <= GRID_TOLERANCE * ratio

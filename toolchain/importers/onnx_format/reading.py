@@ -15,10 +15,7 @@ from toolchain.importers.onnx_format.lookahead import SOFTMAXES, Lookahead, boun
 from toolchain.importers.onnx_format.model_file import Node, OnnxModel
 from toolchain.importers.onnx_format.names import shown
 from toolchain.importers.onnx_format.network import OnnxNetwork, ReadGraph
-from toolchain.importers.onnx_format.operations.arithmetic import (
-    clamp_of,
-    facts_after,
-)
+from toolchain.importers.onnx_format.operations.arithmetic import clamp_of, facts_after
 from toolchain.importers.onnx_format.operations.constants import FOLDS, MAX_ELEMENTS
 from toolchain.importers.onnx_format.operations.table import (
     AVERAGES,
@@ -42,11 +39,13 @@ from toolchain.importers.onnx_format.quantizer_steps import (
     OpenQuantizer,
     QuantizerError,
     QuantizerSteps,
+    is_on_grid,
     levels_of,
 )
 from toolchain.importers.onnx_format.shapes import shapes_of
 from toolchain.importers.onnx_format.values import (
     BATCHES,
+    GRID_TOLERANCE,
     Call,
     Facts,
     Live,
@@ -89,9 +88,7 @@ class _Reader:
         self.elements_left, self.products_left = MAX_ALL_VALUES, MAX_PRODUCTS
         self.constants_left = 2 * MAX_ELEMENTS
         self.logits: dict[str, Live] = {}  # what is returned in place of an output
-        self.unquantized: Node | None = (
-            None  # the first ReLU or clip that is no part of a quantizer
-        )
+        self.unquantized: Node | None = None  # first ReLU or clip that is no part of a quantizer
         self.skipped: set[int] = set()  # nodes between these and the outputs
         self.softmaxes = {node.outputs[0] for node in model.nodes if node.operation in SOFTMAXES}
         self.result.network.taken = model.input.name
@@ -231,8 +228,8 @@ class _Reader:
             and self._left_out(value.node, value.source, value.codes, name)
         ):
             return
-        if isinstance(value, OpenQuantizer) and clipped:
-            value = self.steps.from_zero(value)
+        if isinstance(value, OpenQuantizer):
+            value = self._with_clips_behind(value, name)
         settled = self.steps.settled(value, observed=name)
         self.values[name] = replace(settled, codes=None)
 
@@ -241,9 +238,14 @@ class _Reader:
         if not self.ahead.is_clipped(name) and self._left_out(call.node, source, codes, name):
             return
         quantized = self.steps.quantize(source, codes, call.node)
-        if self.ahead.is_clipped(name):
-            quantized = self.steps.from_zero(quantized)
+        quantized = self._with_clips_behind(quantized, name)
         self.values[name] = replace(self.steps.settled(quantized, observed=name), codes=None)
+
+    def _with_clips_behind(self, value: OpenQuantizer, name: str) -> OpenQuantizer:
+        """A quantizer with the clips of its real values, which are a tensor of the file, as part of it."""
+        if self.ahead.is_clipped(name):
+            value = self.steps.from_zero(value)
+        return self.steps.up_to(value, self.ahead.upper_clip(name))
 
     def _left_out(self, node: Node, source: Live, codes: Codes, name: str) -> bool:
         """Leave out a quantizer of logits that are signed or had a softmax; only the output reads it."""
@@ -251,7 +253,8 @@ class _Reader:
             return False
         refusal_of_levels = None
         try:
-            levels_of(codes, source.facts)
+            if not is_on_grid(source.facts.grid, codes):
+                levels_of(codes, source.facts)
         except UnsupportedNetworkError as error:
             refusal_of_levels = error
         way = self.ahead.way_out(name)
@@ -276,12 +279,16 @@ class _Reader:
         facts = value.facts
         if facts.low >= 0:
             low = max(low, 0.0)
-        if low <= facts.low and facts.high <= high:  # it changes nothing
+        slack = 0.0 if facts.grid is None else GRID_TOLERANCE  # its step is stored in float32
+        if low <= facts.low and facts.high * (1 - slack) <= high:  # it changes nothing
             self.values[name] = value
             return
         bounded = Facts(low=max(low, facts.low), high=min(high, facts.high))
         if low == 0 and self.ahead.is_absorbed(name, high):  # its quantizers clip at 0 themselves
             self.values[name] = replace(value, facts=bounded)
+            return
+        if self.result.observed and facts.grid is not None and low <= 0 <= facts.low:
+            self.values[name] = self.steps.clipped(value, facts.grid, high, call.node)
             return
         self.unquantized = self.unquantized or call.node
         self._add(call, clamp_of(low, high), bounded)

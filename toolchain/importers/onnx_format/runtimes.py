@@ -159,7 +159,7 @@ def _real_values(observed: Observed, values: np.ndarray) -> np.ndarray:
         values = integers * step
     elif observed.scales is not None:
         values = values.astype(np.float64) / observed.scales
-    return np.maximum(values, 0) if observed.clipped else values
+    return values if observed.most is None else np.clip(values, 0, observed.most)
 
 
 def _tensor_of(observed: Observed, values: np.ndarray) -> np.ndarray:
@@ -190,7 +190,7 @@ def _onnxruntime(
     options.log_severity_level = 4
     options.intra_op_num_threads = 1
     options.enable_mem_pattern = False
-    with _said_as_ours(model, name):
+    with _said_as_ours(name):
         session = onnxruntime.InferenceSession(
             copy.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
@@ -200,7 +200,7 @@ def _onnxruntime(
     def run(inputs: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
         feed = {n: np.ascontiguousarray(v) for n, v in inputs.items()}
         feed[model.input.name] = feed[model.input.name].astype(dtype)
-        with _said_as_ours(model, name):
+        with _said_as_ours(name):
             values = session.run(wanted, feed)
         return dict(zip(wanted, values, strict=True))
 
@@ -233,12 +233,12 @@ def _qonnx(model: OnnxModel, wanted: list[str], shape: tuple[int, ...]) -> tuple
         dim.dim_value = size
     for output in copy.graph.output:
         output.type.tensor_type.ClearField("shape")
-    with _said_as_ours(model, name):
+    with _said_as_ours(name):
         wrapped = ModelWrapper(copy).transform(InferShapes())
 
     def run(inputs: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
         given = {n: v.astype(np.float32) for n, v in inputs.items()}
-        with _said_as_ours(model, name):
+        with _said_as_ours(name):
             found = execute_onnx(
                 wrapped,
                 given,
@@ -275,7 +275,7 @@ def _copy_with_outputs(model: OnnxModel, wanted: list[str]) -> Any:
 
 
 @contextmanager
-def _said_as_ours(model: OnnxModel, runtime: str) -> Iterator[None]:
+def _said_as_ours(runtime: str) -> Iterator[None]:
     """Turn whatever a runtime raises into one error of ours, and keep back what it prints."""
     try:
         with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
@@ -286,5 +286,5 @@ def _said_as_ours(model: OnnxModel, runtime: str) -> Iterator[None]:
     except Exception as error:  # a runtime's own types
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UnsupportedNetworkError(
-            f"{model.path}: {runtime} cannot execute it: {shown(reason[:300])}"
+            f"{runtime} cannot execute it: {shown(reason[:300])}"
         ) from error

@@ -55,10 +55,11 @@ GRID_TOLERANCE = 1e-6
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """Values that are ``scale * (0..levels)``."""
+    """Values that are ``scale * (lowest..levels)``."""
 
     scale: float
     levels: int
+    lowest: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

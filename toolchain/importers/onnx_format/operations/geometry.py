@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -50,6 +50,23 @@ class Window:
     @property
     def pool_padding(self) -> list[int]:
         return self.padding if self.pool_is_plain else [0] * len(self.kernel)
+
+    def filled_up(self, sizes: Sequence[int]) -> Window:
+        """The same with as much padding at the end as ``ceil_mode`` adds; no window begins in it."""
+        ends = []
+        for size, k, s, d, begin, end in zip(
+            sizes,
+            self.kernel,
+            self.stride,
+            self.dilation,
+            self.padding,
+            self.padding_end,
+            strict=True,
+        ):
+            reach = d * (k - 1) + 1
+            last = min(-(-(size + begin + end - reach) // s), (size + begin - 1) // s)
+            ends.append(max(0, last * s + reach - size - begin))
+        return replace(self, padding_end=ends)
 
     def output_sizes(self, sizes: Sequence[int], ceil_mode: bool) -> tuple[int, ...]:
         result = []

@@ -179,13 +179,14 @@ def max_pool(call: Call) -> nn.Module:
     of_class, x = of_rank(_MAX_POOLS, call), call.live()
     if len([name for name in call.node.outputs if name]) > 1:
         raise UnsupportedNetworkError("it returns the indices of maxima; use the values alone")
-    window = window_of(call, None)
-    # values that are not negative may be padded with zeros
+    window, ceil_mode = window_of(call, None), bool(call.integer("ceil_mode", 0))
+    positive = x.facts.low >= 0  # such values may be padded with zeros
+    if ceil_mode and positive and x.facts.grid is None:  # a quantizer may be behind it
+        window, ceil_mode = window.filled_up(x.shape[2:]), False
     module = of_class(
-        window.kernel, window.stride, window.pool_padding, window.dilation,
-        ceil_mode=bool(call.integer("ceil_mode", 0)),
-    )  # fmt: skip
-    return padded(window, 0.0 if x.facts.low >= 0 else -torch.inf, module, pool=True)
+        window.kernel, window.stride, window.pool_padding, window.dilation, ceil_mode=ceil_mode
+    )
+    return padded(window, 0.0 if positive else -torch.inf, module, pool=True)
 
 
 def average_pool(call: Call) -> nn.Module:
