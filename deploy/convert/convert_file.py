@@ -19,8 +19,9 @@ from deploy.design.fidelity import MEASURED_SAMPLES, affordable_samples, check_f
 from toolchain.datasets import DATASETS, Dataset, data_record, load_dataset
 from toolchain.errors import DataError, OptionError, errors_of_file
 from toolchain.files.checkpoint import Checkpoint, save_checkpoint
-from toolchain.importers.foreign_network import ForeignNetwork, RuntimeAgreement, import_network
-from toolchain.importers.input_layout import for_images, image_shape_of
+from toolchain.importers.foreign.foreign_network import ForeignNetwork, RuntimeAgreement
+from toolchain.importers.foreign.import_network import import_network
+from toolchain.importers.foreign.input_layout import for_images, image_shape_of
 from toolchain.importers.torch_module import Normalization, convert
 from toolchain.method.float_snn import run_float_snn
 from toolchain.networks.layer_graph import LayerGraph, has_classes
@@ -159,7 +160,7 @@ def _converted(
             network = read_onnx(path, images.shape, images.max_value, images.normalization)
             return _of_foreign(path, network, options, images, on_stage)
         case Format.EXPORTED:
-            from toolchain.importers.exported_quantization import read_exported
+            from toolchain.importers.exported_format import read_exported
 
             return _of_foreign(path, read_exported(path), options, images, on_stage)
         case _:
@@ -180,7 +181,7 @@ def _data_set(name: str, *, required: bool) -> tuple[Dataset | None, str | None]
 
 
 def _of_state_dict(path: Path, options: ConvertOptions, dataset: Dataset | None) -> Conversion:
-    from toolchain.importers.qcfs import load_qcfs_network
+    from toolchain.importers.qcfs_format.importing import load_qcfs_network
 
     if options.arch is None:
         raise OptionError(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from deploy.convert.recognise import Format
 from toolchain.errors import OptionError
-from toolchain.importers.qcfs import NORMALIZATIONS
+from toolchain.importers.qcfs_format.importing import NORMALIZATIONS
 from toolchain.importers.torch_module import Normalization
 
 DEFAULT_MAX_VALUE = 255

@@ -12,8 +12,9 @@ import torch
 from torch import nn
 
 from toolchain.errors import UnsupportedNetworkError
-from toolchain.importers.brevitas_modules import import_brevitas, read_brevitas
-from toolchain.importers.foreign_network import compare_with_runtime, import_network
+from toolchain.importers.brevitas_format import import_brevitas, read_brevitas
+from toolchain.importers.foreign.import_network import import_network
+from toolchain.importers.foreign.runtime_comparison import compare_with_runtime
 from toolchain.importers.torch_module import Normalization
 from toolchain.method.quantizers import quantizers
 

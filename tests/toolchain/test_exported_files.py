@@ -16,7 +16,7 @@ from torch import nn
 from toolchain.errors import ModelFileError, QacDeployError
 from toolchain.files.exported_file import load_program
 from toolchain.files.exported_operations import allowed_target
-from toolchain.importers.exported_quantization import import_exported, read_exported
+from toolchain.importers.exported_format import import_exported, read_exported
 from toolchain.importers.operations.table import KNOWN
 from toolchain.importers.torch_module import convert
 from toolchain.method.quantizers import TimestepQuantizer

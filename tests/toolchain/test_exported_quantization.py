@@ -15,8 +15,9 @@ pytest.importorskip("torchao")
 from pt2e_networks import SHAPE, Chain, Residual, exported, quantized
 
 from toolchain.errors import UnsupportedNetworkError
-from toolchain.importers.exported_quantization import import_exported, read_exported
-from toolchain.importers.foreign_network import compare_with_runtime, import_network
+from toolchain.importers.exported_format import import_exported, read_exported
+from toolchain.importers.foreign.import_network import import_network
+from toolchain.importers.foreign.runtime_comparison import compare_with_runtime
 from toolchain.method.float_snn import run_float_snn
 from toolchain.method.quantizers import quantizers
 

@@ -10,14 +10,11 @@ import torch
 from torch import nn
 
 from toolchain.errors import UnsupportedNetworkError
-from toolchain.importers.foreign_network import (
-    ForeignNetwork,
-    RuntimeValues,
-    compare_with_runtime,
-    import_network,
-    imported_quantizer,
-)
-from toolchain.importers.input_layout import for_images, image_shape_of, layout_of
+from toolchain.importers.foreign.foreign_network import ForeignNetwork, RuntimeValues
+from toolchain.importers.foreign.import_network import import_network
+from toolchain.importers.foreign.imported_quantizers import imported_quantizer
+from toolchain.importers.foreign.input_layout import for_images, image_shape_of, layout_of
+from toolchain.importers.foreign.runtime_comparison import compare_with_runtime
 
 STEP, LEVELS = 0.25, 6
 

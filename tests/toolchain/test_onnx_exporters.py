@@ -15,7 +15,8 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from torch import nn
 
 from toolchain.errors import UnsupportedNetworkError
-from toolchain.importers.foreign_network import RuntimeValues, compare_with_runtime
+from toolchain.importers.foreign.foreign_network import RuntimeValues
+from toolchain.importers.foreign.runtime_comparison import compare_with_runtime
 from toolchain.importers.onnx_format import import_onnx, read_onnx
 from toolchain.method.quantizers import quantizers
 

@@ -12,7 +12,7 @@ from onnx_networks import Builder
 from random_onnx_networks import random_network
 
 from toolchain.errors import UnsupportedNetworkError
-from toolchain.importers import foreign_network
+from toolchain.importers.foreign import foreign_network as foreign_network
 from toolchain.importers.onnx_format import import_onnx, read_onnx
 from toolchain.method.float_snn import run_float_snn
 from toolchain.method.graph_comparison import probe_pixels
@@ -183,7 +183,7 @@ def test_a_difference_of_the_runtime_is_named(tmp_path):
     import_onnx(path)
     foreign = read_onnx(path)
     foreign.module.get_submodule("node_q_half").constant.zero_()
-    from toolchain.importers.foreign_network import import_network
+    from toolchain.importers.foreign.import_network import import_network
 
     with pytest.raises(
         UnsupportedNetworkError, match=r"^node_q: qonnx 1.* gives \d+ steps of 0.1 where"

@@ -10,7 +10,7 @@ import torch
 from onnx_networks import Builder
 
 from toolchain.errors import UnsupportedNetworkError
-from toolchain.importers.foreign_network import compare_with_runtime
+from toolchain.importers.foreign.runtime_comparison import compare_with_runtime
 from toolchain.importers.onnx_format import import_onnx, read_onnx
 from toolchain.method.quantizers import quantizers
 

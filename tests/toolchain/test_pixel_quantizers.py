@@ -10,11 +10,10 @@ import torch
 from onnx_networks import Builder
 
 from toolchain.errors import UnsupportedNetworkError
-from toolchain.importers.foreign_network import (
-    RuntimeValues,
+from toolchain.importers.foreign.foreign_network import RuntimeValues
+from toolchain.importers.foreign.import_network import import_network, with_pixel_quantizers
+from toolchain.importers.foreign.runtime_comparison import (
     compare_with_runtime,
-    import_network,
-    with_pixel_quantizers,
 )
 from toolchain.importers.onnx_format import import_onnx, read_onnx
 from toolchain.importers.torch_module import Normalization, as_network_input

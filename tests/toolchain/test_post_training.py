@@ -10,7 +10,7 @@ from torch import nn
 from sim.exact.engine import run_exact
 from toolchain.datasets import load_dataset
 from toolchain.errors import DataError, OptionError, UnsupportedNetworkError
-from toolchain.importers.foreign_network import ForeignNetwork, RuntimeValues
+from toolchain.importers.foreign.foreign_network import ForeignNetwork, RuntimeValues
 from toolchain.importers.torch_module import Normalization
 from toolchain.method.float_snn import run_float_snn
 from toolchain.method.quantize_activations import quantize_activations

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from toolchain.errors import UnsupportedNetworkError
-from toolchain.importers.program_activations import quantize_program
+from toolchain.importers.exported_format.program_activations import quantize_program
 from toolchain.importers.torch_module import convert
 from toolchain.method.float_snn import run_float_snn
 from toolchain.method.quantizers import TimestepQuantizer, quantizers

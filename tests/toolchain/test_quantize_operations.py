@@ -9,9 +9,10 @@ import torch.ao.quantization.fx._decomposed
 from torch import nn
 
 from toolchain.errors import UnsupportedNetworkError
-from toolchain.importers.exported_quantization import read_exported
-from toolchain.importers.foreign_network import compare_with_runtime, import_network
-from toolchain.importers.input_layout import for_images
+from toolchain.importers.exported_format import read_exported
+from toolchain.importers.foreign.import_network import import_network
+from toolchain.importers.foreign.input_layout import for_images
+from toolchain.importers.foreign.runtime_comparison import compare_with_runtime
 from toolchain.importers.torch_module import Normalization
 from toolchain.method.quantizers import quantizers
 

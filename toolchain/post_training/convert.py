@@ -15,7 +15,7 @@ from torch.export import ExportedProgram
 
 from toolchain.datasets import Dataset
 from toolchain.errors import DataError, OptionError
-from toolchain.importers.foreign_network import ForeignNetwork
+from toolchain.importers.foreign.foreign_network import ForeignNetwork
 from toolchain.importers.torch_module import Normalization
 from toolchain.method.calibration import HELD_OUT_SHARE
 from toolchain.method.float_snn import input_current

@@ -12,15 +12,13 @@ from torch.export import ExportedProgram
 
 from toolchain.datasets import PixelSource
 from toolchain.errors import DataError, UnsupportedNetworkError
+from toolchain.importers.exported_format.program_activations import quantize_program
+from toolchain.importers.exported_format.program_modules import module_of
 from toolchain.importers.exported_program import exported
-from toolchain.importers.foreign_network import (
-    NUM_OWN_SAMPLES,
-    ForeignNetwork,
-    compare_with_runtime,
-)
+from toolchain.importers.foreign.foreign_network import ForeignNetwork
+from toolchain.importers.foreign.import_network import NUM_OWN_SAMPLES
+from toolchain.importers.foreign.runtime_comparison import compare_with_runtime
 from toolchain.importers.operations.table import KNOWN
-from toolchain.importers.program_activations import quantize_program
-from toolchain.importers.program_modules import module_of
 from toolchain.importers.torch_module import Normalization, as_network_input, convert_with_calls
 from toolchain.method.float_snn import input_current
 from toolchain.method.graph_comparison import probe_pixels

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from toolchain.datasets.size_limit import VARIABLE, size_limit
 from toolchain.errors import UnsupportedNetworkError
-from toolchain.importers.foreign_network import RuntimeAgreement
+from toolchain.importers.foreign.foreign_network import RuntimeAgreement
 from toolchain.importers.nir_format.conventions import Convention
 from toolchain.importers.nir_format.execution import Execution, batches, execute_graph
 from toolchain.importers.nir_format.populations import NirPopulations

@@ -11,7 +11,8 @@ import numpy as np
 
 from toolchain.datasets import PixelSource
 from toolchain.errors import DataError, ModelFileError, OptionError, UnsupportedNetworkError
-from toolchain.importers.foreign_network import NUM_OWN_SAMPLES, Imported
+from toolchain.importers.foreign.foreign_network import Imported
+from toolchain.importers.foreign.import_network import NUM_OWN_SAMPLES
 from toolchain.importers.linear_expressions import LinearExpression
 from toolchain.importers.nir_format.comparison import RUNTIME, compare_with_graph
 from toolchain.importers.nir_format.conventions import convention_of

@@ -10,8 +10,9 @@ import torch
 
 from toolchain.datasets import PixelSource
 from toolchain.errors import QacDeployError, UnsupportedNetworkError, errors_of_file
-from toolchain.importers.foreign_network import ForeignNetwork, Imported, import_network
-from toolchain.importers.input_layout import for_images, image_shape_of, layout_of
+from toolchain.importers.foreign.foreign_network import ForeignNetwork, Imported
+from toolchain.importers.foreign.import_network import import_network
+from toolchain.importers.foreign.input_layout import for_images, image_shape_of, layout_of
 from toolchain.importers.onnx_format.model_file import OnnxModel, load_model
 from toolchain.importers.onnx_format.names import shown
 from toolchain.importers.onnx_format.network import ReadGraph

@@ -14,7 +14,8 @@ import torch
 from torch import nn
 
 from toolchain.errors import UnsupportedNetworkError
-from toolchain.importers.foreign_network import imported_quantizer
+from toolchain.importers.foreign.imported_quantizers import imported_quantizer
+from toolchain.importers.foreign.pixel_quantizers import PixelQuantizer
 from toolchain.importers.onnx_format.model_file import Node
 from toolchain.importers.onnx_format.network import Observed, ReadGraph
 from toolchain.importers.onnx_format.operations.layers import WithConstant
@@ -26,7 +27,6 @@ from toolchain.importers.onnx_format.quantization import (
     is_qonnx,
 )
 from toolchain.importers.onnx_format.values import GRID_TOLERANCE, Facts, Grid, Live
-from toolchain.importers.pixel_quantizers import PixelQuantizer
 
 
 @dataclass(frozen=True, kw_only=True)

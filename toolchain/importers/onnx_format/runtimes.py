@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from toolchain.errors import UnsupportedNetworkError
-from toolchain.importers.foreign_network import Judge, RuntimeValues
+from toolchain.importers.foreign.foreign_network import Judge, RuntimeValues
 from toolchain.importers.onnx_format.model_file import OnnxModel
 from toolchain.importers.onnx_format.names import shown
 from toolchain.importers.onnx_format.network import Observed, ReadGraph

@@ -13,7 +13,7 @@ from torch import Tensor, fx, nn
 from typing_extensions import assert_never
 
 from toolchain.errors import UnsupportedNetworkError
-from toolchain.importers.foreign_network import ForeignNetwork, RuntimeValues
+from toolchain.importers.foreign.foreign_network import ForeignNetwork, RuntimeValues
 from toolchain.networks.linear_maps import Shape
 
 Layout: TypeAlias = Literal[

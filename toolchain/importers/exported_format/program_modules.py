@@ -12,6 +12,7 @@ from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
 from toolchain.errors import UnsupportedNetworkError
+from toolchain.importers.exported_format.quantization_operations import QUANTIZATIONS
 from toolchain.importers.exported_program import (
     check_stateless,
     constants,
@@ -21,7 +22,6 @@ from toolchain.importers.exported_program import (
     silenced,
 )
 from toolchain.importers.operations.table import KNOWN
-from toolchain.importers.quantization_operations import QUANTIZATIONS
 from toolchain.networks.linear_maps import Shape
 
 _RESHAPES = frozenset({"view", "reshape", "_unsafe_view", "expand"})

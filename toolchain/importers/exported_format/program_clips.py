@@ -9,10 +9,8 @@ import torch
 from torch import Tensor, fx
 
 from toolchain.errors import UnsupportedNetworkError
-from toolchain.importers.exported_program import operation_name, place
-from toolchain.importers.imported_quantizers import imported_quantizer
-from toolchain.importers.known_values import KnownValues
-from toolchain.importers.program_values import (
+from toolchain.importers.exported_format.known_values import KnownValues
+from toolchain.importers.exported_format.program_values import (
     JOINS,
     MAX_POOLS,
     MONOTONE,
@@ -21,6 +19,8 @@ from toolchain.importers.program_values import (
     keeps_values,
     quantization_at,
 )
+from toolchain.importers.exported_program import operation_name, place
+from toolchain.importers.foreign.imported_quantizers import imported_quantizer
 from toolchain.method.quantizers import ActivationQuantizer
 
 _MAX_READERS = 1000

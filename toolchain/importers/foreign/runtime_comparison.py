@@ -1,228 +1,38 @@
-"""A network from another tool, beside that tool's own execution of it (design 2.6).
-
-A reader of a format makes a module of the file: the same operations in PyTorch, with quantizers of ours in
-the place of the format's. ``compare_with_runtime`` runs both. The module is then converted as any other.
-"""
+"""Compare a network that was read with the runtime of its format: every count, and the logits."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from toolchain.datasets import PixelSource
 from toolchain.errors import UnsupportedNetworkError
-from toolchain.importers.imported_quantizers import imported_quantizer as imported_quantizer
-from toolchain.importers.pixel_quantizers import (
-    LevelPopulation,
-    PixelQuantizer,
-    fit_pixel_quantizers,
+from toolchain.importers.foreign.foreign_network import (
+    ForeignNetwork,
+    RuntimeAgreement,
+    RuntimeValues,
 )
-from toolchain.importers.probe_inputs import high_contrast_pixels, large_inputs, random_results
-from toolchain.importers.torch_module import Normalization, as_network_input, convert
-from toolchain.method.graph_comparison import probe_pixels
+from toolchain.importers.foreign.probe_inputs import (
+    random_results,
+)
 from toolchain.method.guard import execute
 from toolchain.method.quantizers import ActivationQuantizer, quantizers
-from toolchain.networks.layer_graph import LayerGraph
-from toolchain.networks.linear_maps import Shape
 
 RUNTIME_TOLERANCE = 1e-5
 """Share of the range of the logits: what additions in float32, in another order, may change."""
+
 
 ROUNDING_FACTOR, LEAST_ROUNDING = 32.0, 1e-6
 """A value may lie this many times the module's own rounding in float32 beside a boundary, and at least this
 share of itself."""
 
-NUM_OWN_SAMPLES = 16
-"""Samples of the user's data set on which both are compared."""
 
 NUM_STIMULATED = 4
 """Samples whose quantizers get random counts."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class RuntimeValues:
-    """What the format's own runtime computed for one batch.
-
-    Attributes:
-        logits: ``(B, ...)``.
-        quantized: result of each quantizer, by its name in the module.
-        stimulated: quantizers whose stimulus was given on in place of that result.
-        remarks: what else the runtime shows on this batch, one line each.
-    """
-
-    logits: np.ndarray
-    quantized: Mapping[str, np.ndarray]
-    stimulated: frozenset[str] = frozenset()
-    remarks: tuple[str, ...] = ()
-
-
-class Judge(Protocol):
-    """The format's own runtime, on a network in evaluation mode."""
-
-    def __call__(
-        self, inputs: np.ndarray, stimuli: Mapping[str, np.ndarray] | None = None
-    ) -> RuntimeValues:
-        """Execute a batch.
-
-        Args:
-            inputs: float32, ``(B, *input_shape)``.
-            stimuli: what quantizers give to whatever reads them, by name, in place of what they compute. It
-                is on their grid. What they compute is returned nevertheless.
-        """
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class ForeignNetwork:
-    """A network that was read from a file or an object of another tool.
-
-    Attributes:
-        module: computes the same in float64, on a batch of any size. It has a quantizer for each quantized
-            activation, each called once, or none at all if the network is a plain ReLU network.
-        source: what it is, for people, such as ``ONNX with quantize, clip and dequantize, opset 17``.
-        runtime: name and version of the judge, such as ``onnxruntime 1.32.0``.
-        execute: the judge.
-        input_shape: of one sample as the network takes it, without the batch axis and of any rank; None
-            if it is not known. ``input_layout.for_images`` fits images to it.
-        notes: what was left out or decided, one line each.
-        any_input: whether the module computes the same on every input, and not on images of pixels alone,
-            because nothing in it follows from what pixels are.
-    """
-
-    module: nn.Module
-    source: str
-    runtime: str
-    execute: Judge
-    input_shape: tuple[int, ...] | None = None
-    notes: tuple[str, ...] = ()
-    any_input: bool = False
-
-    @property
-    def is_quantized(self) -> bool:
-        of_pixels = (isinstance(part, PixelQuantizer) for part in self.module.modules())
-        return bool(quantizers(self.module)) or any(of_pixels)
-
-
-@dataclass(frozen=True, kw_only=True)
-class RuntimeAgreement:
-    """Numbers of a comparison that found no difference.
-
-    Attributes:
-        num_ties: counts that differ by one, because the value lies on a rounding boundary of the quantizer
-            (ours rounds half up, most formats half to even) or within float32's rounding of it.
-        remarks: of the runtime, one line each.
-    """
-
-    num_samples: int
-    num_counts: int
-    num_ties: int
-    remarks: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Imported:
-    """A layer graph that was made of a foreign network, and how far both agree."""
-
-    graph: LayerGraph
-    source: str
-    runtime: str
-    agreement: RuntimeAgreement
-    notes: tuple[str, ...] = ()
-
-
-def import_network(
-    network: ForeignNetwork,
-    input_shape: Shape,
-    max_value: int,
-    normalization: Normalization | None = None,
-    *,
-    samples: PixelSource | None = None,
-) -> Imported:
-    """Compare a quantized network with its runtime, and convert it to a layer graph.
-
-    Args:
-        input_shape, max_value, normalization, samples: as ``convert`` takes them.
-
-    Raises:
-        UnsupportedNetworkError: the first quantizer or the logits in which both differ, or an operation
-            that has no spiking form.
-    """
-    parts = [probe_pixels(input_shape, max_value), high_contrast_pixels(input_shape, max_value)]
-    if samples is not None:
-        parts.insert(0, np.asarray(samples[:NUM_OWN_SAMPLES]))
-    values = torch.from_numpy(np.concatenate(parts)).to(torch.float64) / max_value
-    inputs = as_network_input(values, normalization).to(torch.float32)
-    network = with_pixel_quantizers(network, input_shape, max_value, normalization)
-    agreement = compare_with_runtime(network, inputs)
-    if network.any_input:
-        compare_with_runtime(network, large_inputs(inputs))
-    notes = [*network.notes, *agreement.remarks]
-    if agreement.num_ties:
-        notes.append(_effect_of_ties(network, inputs))
-    graph = convert(network.module, input_shape, max_value, normalization, samples=samples)
-    return Imported(
-        graph=graph,
-        source=network.source,
-        runtime=network.runtime,
-        agreement=agreement,
-        notes=tuple(notes),
-    )
-
-
-def with_pixel_quantizers(
-    network: ForeignNetwork,
-    input_shape: Shape,
-    max_value: int,
-    normalization: Normalization | None = None,
-) -> ForeignNetwork:
-    """The same network, whose quantizers of the input became what they do to pixels, also in its judge.
-
-    Args:
-        input_shape, max_value, normalization: as ``convert`` takes them.
-
-    Raises:
-        UnsupportedNetworkError: as ``fit_pixel_quantizers``.
-    """
-    mean, std = (None, None) if normalization is None else (normalization.mean, normalization.std)
-    notes = fit_pixel_quantizers(network.module, input_shape, max_value, mean, std)
-    return replace(
-        network,
-        execute=_counting_levels(network),
-        notes=(*network.notes, *notes),
-        any_input=network.any_input and not notes,
-    )
-
-
-def _counting_levels(network: ForeignNetwork) -> Judge:
-    """A network's judge that gives counts of the quantizers that count levels from the lowest."""
-    of_levels = {
-        f"{name}.counts": (name, population)
-        for name, population in network.module.named_modules()
-        if isinstance(population, LevelPopulation)
-    }
-
-    def execute(
-        inputs: np.ndarray, stimuli: Mapping[str, np.ndarray] | None = None
-    ) -> RuntimeValues:
-        theirs = dict(stimuli or {})
-        for counts, (name, population) in of_levels.items():
-            if counts in theirs:
-                theirs[name] = population.values_of(theirs.pop(counts))
-        found = network.execute(inputs, theirs or None)
-        quantized, stimulated = dict(found.quantized), set(found.stimulated)
-        for counts, (name, population) in of_levels.items():
-            if name in quantized:
-                quantized[counts] = population.counts_of(quantized.pop(name))
-            if name in stimulated:
-                stimulated ^= {name, counts}
-        return replace(found, quantized=quantized, stimulated=frozenset(stimulated))
-
-    return execute if of_levels else network.execute
 
 
 def compare_with_runtime(network: ForeignNetwork, inputs: Tensor) -> RuntimeAgreement:
@@ -254,18 +64,6 @@ def compare_with_runtime(network: ForeignNetwork, inputs: Tensor) -> RuntimeAgre
         num_counts=comparison.num_counts,
         num_ties=comparison.num_ties,
         remarks=theirs.remarks,
-    )
-
-
-def _effect_of_ties(network: ForeignNetwork, inputs: Tensor) -> str:
-    """What the ties change in the end, since the comparison goes on with the runtime's counts."""
-    theirs = np.asarray(network.execute(inputs.numpy()).logits, np.float64).reshape(len(inputs), -1)
-    ours = execute(network.module, inputs.to(torch.float64)).reshape(len(inputs), -1).numpy()
-    share = float(np.abs(ours - theirs).max() / np.abs(theirs).max())
-    others = int((ours.argmax(axis=1) != theirs.argmax(axis=1)).sum())
-    return (
-        f"ties: neurons round half up, {network.runtime} half to even. On the {len(inputs)} compared "
-        f"samples, logits differ by up to {share:.1%} of their range; {others} of them get another class"
     )
 
 
@@ -388,7 +186,6 @@ class _Comparison:
             )
         theirs, ours, single = (v.reshape(len(ours), -1) for v in (theirs, ours, single))
         scales = torch.maximum(theirs.abs(), ours.abs()).amax(dim=1)
-        scales = scales.clamp(min=float(scales.max()) / 100)  # where large terms cancel each other
         differences = (ours - theirs).abs().amax(dim=1)
         moved = (ours - single).abs().amax(dim=1)
         rounding = ROUNDING_FACTOR * torch.maximum(moved, moved.median())

@@ -9,8 +9,8 @@ from torch import fx, nn
 from torch.export import ExportedProgram
 
 from toolchain.errors import UnsupportedNetworkError
+from toolchain.importers.exported_format.program_modules import check_batch, module_of
 from toolchain.importers.exported_program import module_path, operation_name
-from toolchain.importers.program_modules import check_batch, module_of
 from toolchain.method.activations import Activation, activation_of
 from toolchain.method.quantize_activations import quantize_activations
 from toolchain.method.quantizers import ActivationQuantizer, quantizers

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from toolchain.importers.quantization_operations import Grid
+from toolchain.importers.exported_format.quantization_operations import Grid
 
 
 @dataclass(frozen=True, kw_only=True)

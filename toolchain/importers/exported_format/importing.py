@@ -16,23 +16,19 @@ from torch.utils import _pytree as pytree
 from toolchain.datasets import PixelSource
 from toolchain.errors import ModelFileError, QacDeployError, UnsupportedNetworkError
 from toolchain.files.exported_file import load_program
-from toolchain.importers.exported_program import silenced
-from toolchain.importers.foreign_network import (
-    ForeignNetwork,
-    Imported,
-    RuntimeValues,
-    import_network,
-)
-from toolchain.importers.placed_quantizers import PlacedQuantizer, Placement
-from toolchain.importers.program_modules import (
+from toolchain.importers.exported_format.placed_quantizers import PlacedQuantizer, Placement
+from toolchain.importers.exported_format.program_modules import (
     batch_size,
     check_batch,
     input_of,
     module_of,
 )
-from toolchain.importers.program_quantizers import place_quantizers
-from toolchain.importers.program_values import ConstantValues, quantize_nodes
-from toolchain.importers.quantization_operations import PACKED, Quantization
+from toolchain.importers.exported_format.program_quantizers import place_quantizers
+from toolchain.importers.exported_format.program_values import ConstantValues, quantize_nodes
+from toolchain.importers.exported_format.quantization_operations import PACKED, Quantization
+from toolchain.importers.exported_program import silenced
+from toolchain.importers.foreign.foreign_network import ForeignNetwork, Imported, RuntimeValues
+from toolchain.importers.foreign.import_network import import_network
 from toolchain.importers.torch_module import Normalization
 from toolchain.method.tracing import reason_of, require_plain_module
 from toolchain.networks.linear_maps import Shape

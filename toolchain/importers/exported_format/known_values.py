@@ -8,10 +8,15 @@ import torch
 from torch import fx
 
 from toolchain.errors import UnsupportedNetworkError
+from toolchain.importers.exported_format.program_values import (
+    MONOTONE,
+    ConstantValues,
+    clip_of,
+    keeps_values,
+)
+from toolchain.importers.exported_format.quantization_operations import Grid
 from toolchain.importers.exported_program import operation_name, place
 from toolchain.importers.operations.movements import IDENTITIES
-from toolchain.importers.program_values import MONOTONE, ConstantValues, clip_of, keeps_values
-from toolchain.importers.quantization_operations import Grid
 
 INTEGERS = (
     "integer arithmetic hides the quantizers. Convert with convert_pt2e(model, "

@@ -22,18 +22,14 @@ from torch.utils import _pytree as pytree
 
 from toolchain.datasets import PixelSource
 from toolchain.errors import UnsupportedNetworkError
-from toolchain.importers.brevitas_layers import Outputs, is_brevitas, plain_layer
+from toolchain.importers.brevitas_format.layers import Outputs, is_brevitas, plain_layer
+from toolchain.importers.exported_format.placed_quantizers import PlacedQuantizer
+from toolchain.importers.exported_format.program_modules import check_batch, module_of
+from toolchain.importers.exported_format.program_quantizers import place_quantizers
+from toolchain.importers.exported_format.program_values import ConstantValues, quantize_nodes
 from toolchain.importers.exported_program import module_path, silenced
-from toolchain.importers.foreign_network import (
-    ForeignNetwork,
-    Imported,
-    RuntimeValues,
-    import_network,
-)
-from toolchain.importers.placed_quantizers import PlacedQuantizer
-from toolchain.importers.program_modules import check_batch, module_of
-from toolchain.importers.program_quantizers import place_quantizers
-from toolchain.importers.program_values import ConstantValues, quantize_nodes
+from toolchain.importers.foreign.foreign_network import ForeignNetwork, Imported, RuntimeValues
+from toolchain.importers.foreign.import_network import import_network
 from toolchain.importers.torch_module import Normalization
 from toolchain.method.guard import faithful_copy
 from toolchain.method.tracing import place_of_error, reason_of

@@ -16,31 +16,27 @@ import torch
 from torch import Tensor, fx
 
 from toolchain.errors import UnsupportedNetworkError
-from toolchain.importers.exported_program import module_path, operation_name, place
-from toolchain.importers.imported_quantizers import imported_quantizer
-from toolchain.importers.known_values import (
+from toolchain.importers.exported_format.known_values import (
     INTEGERS,
     STEP_SLACK,
     KnownValues,
     holds,
     same_grid,
 )
-from toolchain.importers.operations.movements import IDENTITIES, MOVEMENTS
-from toolchain.importers.pixel_quantizers import PixelQuantizer
-from toolchain.importers.placed_quantizers import PlacedQuantizer, Placement
-from toolchain.importers.program_activations import (
+from toolchain.importers.exported_format.placed_quantizers import PlacedQuantizer, Placement
+from toolchain.importers.exported_format.program_activations import (
     activation_name,
     is_taken,
     numbered,
     put_module,
 )
-from toolchain.importers.program_clips import (
+from toolchain.importers.exported_format.program_clips import (
     STEPS,
     absorb_clips,
     bound_behind,
     remove_idle_clips,
 )
-from toolchain.importers.program_values import (
+from toolchain.importers.exported_format.program_values import (
     JOINS,
     MONOTONE,
     ConstantValues,
@@ -49,7 +45,15 @@ from toolchain.importers.program_values import (
     quantization_at,
     quantize_nodes,
 )
-from toolchain.importers.quantization_operations import Grid, Quantization, is_quantization
+from toolchain.importers.exported_format.quantization_operations import (
+    Grid,
+    Quantization,
+    is_quantization,
+)
+from toolchain.importers.exported_program import module_path, operation_name, place
+from toolchain.importers.foreign.imported_quantizers import imported_quantizer
+from toolchain.importers.foreign.pixel_quantizers import PixelQuantizer
+from toolchain.importers.operations.movements import IDENTITIES, MOVEMENTS
 
 _RESHAPES = (IDENTITIES - {"to", "_to_copy"}) | {
     "flatten", "reshape", "squeeze", "unflatten", "unsqueeze", "view", "_unsafe_view",

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from toolchain.errors import UnsupportedNetworkError
-from toolchain.importers.imported_quantizers import imported_quantizer
+from toolchain.importers.foreign.imported_quantizers import imported_quantizer
 from toolchain.networks.linear_maps import Shape
 
 _VALUES_PER_BATCH = 2**22

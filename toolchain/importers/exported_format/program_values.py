@@ -9,10 +9,13 @@ import torch
 from torch import Tensor, fx
 
 from toolchain.errors import UnsupportedNetworkError
+from toolchain.importers.exported_format.quantization_operations import (
+    Quantization,
+    quantization_of,
+)
 from toolchain.importers.exported_program import operation_name, place
 from toolchain.importers.operations.movements import MOVEMENTS
 from toolchain.importers.operations.table import MAX_CONSTANT
-from toolchain.importers.quantization_operations import Quantization, quantization_of
 from toolchain.method.activations import Activation, activation_of
 
 MAX_POOLS = frozenset({
