@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Protocol
 
 import numpy as np
-from onnx import TensorProto
 
 from deploy.backends.onnx_format.graph import GraphWriter
 from toolchain.networks.integer_network import IntegerNetwork
@@ -73,19 +72,19 @@ class Qcdq:
         return writer.node("Gemm", [values, weight, no_bias], f"{name}_dense", transB=1)
 
     def quantizer(self, writer: GraphWriter, values: str, timesteps: int, name: str) -> str:
-        narrow = timesteps <= 255
         one = writer.scalar(1, "one")
-        zero = writer.scalar(0, "zero_of_counts", np.uint8 if narrow else np.uint16)
+        if timesteps <= 255:
+            zero = writer.scalar(0, "zero_uint8", np.uint8)
+            most = writer.scalar(timesteps, f"most_{timesteps}", np.uint8)
+            counts = writer.node("QuantizeLinear", [values, one, zero], name)
+            clipped = writer.node("Clip", [counts, zero, most], f"{name}_clipped")
+            return writer.node("DequantizeLinear", [clipped, one, zero], f"{name}_counts")
+        # onnxruntime clips no 16-bit integers, and by default quantizes anew what was dequantized from 32
+        zero = writer.scalar(0, "zero_uint16", np.uint16)
         counts = writer.node("QuantizeLinear", [values, one, zero], name)
-        least, most = (
-            zero,
-            writer.scalar(timesteps, f"most_{timesteps}", np.uint8 if narrow else np.int32),
-        )
-        if not narrow:  # onnxruntime clips no 16-bit integers
-            counts = writer.node("Cast", [counts], f"{name}_int32", to=TensorProto.INT32)
-            least = writer.scalar(0, "zero_int32", np.int32)
-        clipped = writer.node("Clip", [counts, least, most], f"{name}_clipped")
-        return writer.node("DequantizeLinear", [clipped, one, least], f"{name}_counts")
+        values = writer.node("DequantizeLinear", [counts, one, zero], f"{name}_values")
+        bounds = [writer.scalar(v, f"bound_{v}") for v in (0, timesteps)]
+        return writer.node("Clip", [values, *bounds], f"{name}_counts")
 
 
 class Qonnx:
