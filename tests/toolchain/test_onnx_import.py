@@ -12,7 +12,8 @@ from onnx_networks import Builder
 from random_onnx_networks import random_network
 
 from toolchain.errors import UnsupportedNetworkError
-from toolchain.importers.foreign import foreign_network as foreign_network
+from toolchain.importers.foreign import import_network as importing
+from toolchain.importers.foreign import runtime_comparison
 from toolchain.importers.onnx_format import import_onnx, read_onnx
 from toolchain.method.float_snn import run_float_snn
 from toolchain.method.graph_comparison import probe_pixels
@@ -458,9 +459,9 @@ def test_an_error_begins_with_the_file_once(tmp_path, where, monkeypatch):
             onnxruntime.InferenceSession, "run", lambda self, names, feed: run(self, names, {})
         )
     if where == "the comparison":
-        monkeypatch.setattr(foreign_network, "RUNTIME_TOLERANCE", -1.0)
+        monkeypatch.setattr(runtime_comparison, "RUNTIME_TOLERANCE", -1.0)
     if where == "the conversion":
-        monkeypatch.setattr(foreign_network, "convert", refuse)
+        monkeypatch.setattr(importing, "convert", refuse)
     with pytest.raises(UnsupportedNetworkError) as caught:
         import_onnx(path)
     assert str(caught.value).startswith(f"{path}: ")
