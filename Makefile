@@ -4,6 +4,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
+# they ask for an older nir, a driver of chips and torchvision, which reading and writing NIR does not need
+NIR_SIMULATORS := sinabs==3.1.3 spikingjelly==2.0.0
+
 .PHONY: demo test slow exhaustive netx peers benchmark torchvision lint environment lava simulators clean
 
 demo: environment lava
@@ -18,7 +21,7 @@ test: environment lava simulators
 	$(BIN)/python -m pytest -n 2
 
 slow: environment lava simulators  # the paper's networks at full width, in Lava too
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow
 
 exhaustive: environment  # thousands of random networks and modules
 	$(BIN)/python -m pytest -n 2 -m exhaustive
@@ -66,6 +69,7 @@ environment: $(VENV)/installed
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet "torch==2.13.0" -e ".[dev]"
+	$(BIN)/python -m pip install --quiet --no-deps $(NIR_SIMULATORS)
 	touch $@
 
 lava: environment

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import atexit
+import json
 import os
 import pty
 import re
+import select
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from functools import cache
 from pathlib import Path
 
 COMMAND = Path(sys.executable).with_name("qac-deploy")
+
+READ_AT_START = ("PYTHON", "OMP_", "MKL_", "LD_", "TORCH", "PATH")
+"""First letters of variables that take effect as Python or PyTorch start."""
 
 
 def run_command(*arguments, cwd, timeout=300, **environment):
@@ -19,18 +27,52 @@ def run_command(*arguments, cwd, timeout=300, **environment):
 
     If it refuses its input, its standard error starts with the message: stages before it are left out.
     """
-    process = subprocess.run(
-        [COMMAND, *map(str, arguments)],
-        cwd=cwd,
-        timeout=timeout,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "COLUMNS": "140", "NO_COLOR": "1", **environment},
-        check=False,
-    )
+    command = [str(COMMAND), *map(str, arguments)]
+    variables = {**os.environ, "COLUMNS": "140", "NO_COLOR": "1", **environment}
+    if any(name.startswith(READ_AT_START) for name in environment):
+        process = subprocess.run(
+            command, cwd=cwd, timeout=timeout, capture_output=True, text=True, env=variables, check=False
+        )  # fmt: skip
+    else:
+        process = _run_forked(command, Path(cwd), timeout, variables)
     if process.returncode == 2:
         process.stderr = from_message(process.stderr)
     return process
+
+
+def _run_forked(command, cwd, timeout, variables):
+    """``subprocess.run`` in a process that ``command_server`` forks."""
+    if not cwd.is_dir():
+        raise NotADirectoryError(cwd)
+    with tempfile.TemporaryDirectory() as folder:
+        outputs = {name: Path(folder, name) for name in ("stdout", "stderr")}
+        for path in outputs.values():
+            path.touch()
+        request = {"arguments": command, "cwd": str(cwd), "environment": variables}
+        server = _server()
+        server.stdin.write(json.dumps(request | {n: str(p) for n, p in outputs.items()}) + "\n")
+        server.stdin.flush()
+        process = int(server.stdout.readline())
+        if not select.select([server.stdout], [], [], timeout)[0]:
+            os.kill(process, signal.SIGKILL)
+            server.stdout.readline()
+            raise subprocess.TimeoutExpired(command, timeout)
+        code = int(server.stdout.readline())
+        texts = (path.read_text() for path in outputs.values())
+        return subprocess.CompletedProcess(command, code, *texts)
+
+
+@cache
+def _server():
+    server = subprocess.Popen(
+        [sys.executable, Path(__file__).with_name("command_server.py")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert server.stdout.readline() == "ready\n"
+    atexit.register(server.kill)
+    return server
 
 
 def from_message(stderr):

@@ -1,6 +1,8 @@
 """One error class per kind of problem that a user can solve; the command line exits with code 2."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 
 
 class QacDeployError(Exception):
@@ -80,3 +82,13 @@ class EngineError(QacDeployError):
 
 class ClusterError(QacDeployError):
     """Dask is not installed, or its scheduler or workers cannot be used."""
+
+
+@contextmanager
+def errors_of_file(path: Path | str) -> Iterator[None]:
+    """Say a file in front of errors that name a part of it alone, such as a node."""
+    try:
+        yield
+    except (ModelFileError, UnsupportedNetworkError) as error:
+        named = str(error).removeprefix(f"{path}: ")
+        raise type(error)(f"{path}: {named}") from error.__cause__

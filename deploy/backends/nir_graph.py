@@ -6,7 +6,8 @@ bias of a population is that of one node in front of it.
 
 nir 1.0.8 derives the shapes behind a convolution from the first size of its kernel and without its groups.
 A grouped or rectangular kernel is therefore filled up with zeros, and a map that NIR lacks is written as
-the convolution or matrix that equals it. What NIR cannot express is kept as metadata of the nodes, and
+the convolution or matrix that equals it. So are scales, and matrices always have a bias: sinabs and nirtorch
+read neither Scale nor Linear. What NIR cannot express is kept as metadata of the nodes, and
 listed as a loss because other readers ignore it. The metadata of the graph holds the network itself.
 """
 
@@ -50,6 +51,9 @@ from toolchain.networks.linear_maps import (
 
 MOST_WEIGHTS = 2**25
 """Weights of one node that stands for a map which NIR or nir lacks."""
+
+RESET = "soft: v -= v_threshold where v >= v_threshold"
+"""Metadata of every IF node."""
 
 _NETWORK = "qac_deploy_network"  # metadata of the graph, as JSON; its arrays follow
 _ARRAY = "qac_deploy_array_"
@@ -167,7 +171,11 @@ def _population_node(population: IntegerPopulation, is_flat: bool) -> nir.NIRNod
             metadata |= {"unit": unit}
             return nir.Output({"output": np.array(shape)}, metadata=metadata)
         case IntegerSpiking(threshold=threshold):
-            metadata |= {"initial_potential": population.initial_potential, "role": population.role}
+            metadata |= {
+                "initial_potential": population.initial_potential,
+                "role": population.role,
+                "reset": RESET,
+            }
             whole = np.broadcast_to(threshold, population.shape).reshape(shape).astype(np.float64)
             return nir.IF(r=np.ones(shape), v_threshold=whole, metadata=metadata)
         case _:
@@ -197,15 +205,15 @@ def _flat_chain(synapse: IntegerSynapse, shape: Shape, source_is_flat: bool) -> 
     chain: Chain = [] if source_is_flat else [("flatten", flatten)]
     match synapse.maps:
         case (Dense(weight=weight),):
-            return [*chain, ("0 linear", nir.Linear(_scaled(weight, 2**synapse.exponent)))]
-        case (Scale(weight=weight),):
+            return [*chain, ("0 affine", _affine(weight, 2**synapse.exponent))]
+        case (Scale(weight=weight),) if prod(shape) ** 2 > MOST_WEIGHTS:
             weight = np.repeat(weight, prod(shape[1:]))
             return [*chain, ("0 scale", nir.Scale(_scaled(weight, 2**synapse.exponent)))]
     size = prod(chain_output_shape(synapse.maps, shape)) * prod(shape)
     if size > MOST_WEIGHTS:
         raise _too_large(synapse, f"behind a dense map it is a matrix of {size:,} weights")
     matrix = merged_matrix(synapse, shape)
-    return [*chain, ("linear", nir.Linear(_scaled(matrix, 2**synapse.exponent)))]
+    return [*chain, ("affine", _affine(matrix, 2**synapse.exponent))]
 
 
 def _map_nodes(
@@ -215,10 +223,13 @@ def _map_nodes(
     match linear_map:
         case Dense(weight=weight):
             yield "flatten", nir.Flatten({"input": np.array(shape)}, start_dim=0)
-            yield "linear", nir.Linear(_scaled(weight, factor))
-        case Scale(weight=weight):
+            yield "affine", _affine(weight, factor)
+        case Scale(weight=weight) if len(weight) ** 2 > MOST_WEIGHTS:
             factors = np.broadcast_to(weight[:, None, None], shape)
             yield "scale", nir.Scale(_scaled(factors, factor))
+        case Scale(weight=weight):
+            diagonal = Convolution(weight=np.diag(weight.astype(np.int64))[..., None, None])
+            yield "scale", _convolution(diagonal, shape, factor)
         case SumPool(kernel=kernel, stride=stride, padding=padding):
             yield "pool", nir.SumPool2d(np.array(kernel), np.array(stride), np.array(padding))
         case Convolution() | Resample() | SelectChannels():
@@ -271,14 +282,10 @@ def _add_bias(
     else:
         return False
     for chain in chains:
-        word, last = chain[-1]
-        match last:
-            case nir.Conv2d():
-                last.bias = bias
-                return True
-            case nir.Linear(weight=weight):
-                chain[-1] = (word.replace("linear", "affine"), nir.Affine(weight, bias))
-                return True
+        _, last = chain[-1]
+        if isinstance(last, nir.Conv2d | nir.Affine):
+            last.bias = bias
+            return True
     if len(bias) ** 2 > MOST_WEIGHTS:
         raise UnsupportedNetworkError(
             f"{population.name}: its {len(bias):,} biases follow a scale or a pool, and NIR has biases only "
@@ -296,6 +303,10 @@ def _add_bias(
     return True
 
 
+def _affine(weight: np.ndarray, factor: int) -> nir.Affine:
+    return nir.Affine(_scaled(weight, factor), np.zeros(len(weight)))
+
+
 def _scaled(weight: np.ndarray, factor: int) -> np.ndarray:
     return weight.astype(np.float64) * factor
 
@@ -311,6 +322,8 @@ def _losses(network: IntegerNetwork, without_bias: list[str]) -> list[str]:
     steps = sorted({p.timesteps for p in network.spiking})
     if len(steps) > 1:
         losses.append(f"timesteps: NIR has one time base, here populations run {steps}")
+    else:
+        losses.append(f"timesteps: NIR has no length of a sample, here {steps[0]}")
     if any(s.alignment == "average" for s in network.synapses):
         losses.append(
             "alignment buffers: NIR passes each spike on at once, here the spikes of a window are summed"

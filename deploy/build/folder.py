@@ -51,6 +51,10 @@ SANAFE_EXPORT = FolderKind(
     "qac-deploy export build/ --format sanafe",
 )
 
+C_EXPORT = FolderKind(
+    "an export to C", "qac-deploy export to C", "qac-deploy export build/ --format c"
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Changes:

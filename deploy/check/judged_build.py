@@ -52,6 +52,20 @@ def judge(build: Build, num_samples: int) -> JudgedBuild:
     )
 
 
+def probes_of(build: Build, count: int) -> Samples:
+    """Test samples of the build's data set if there is one, with extremes and random pixels."""
+    from toolchain.method.graph_comparison import probe_pixels
+
+    own, source = samples_of(build, count), build.network.input
+    probes = probe_pixels(source.shape, source.max_value), random_pixels(build.network, count // 2)
+    pixels = np.concatenate([own.pixels, *probes])
+    return Samples(
+        pixels=pixels,
+        name=f"{own.name} and {len(pixels) - len(own.pixels)} extreme and random ones",
+        note=own.note,
+    )
+
+
 def samples_of(build: Build, count: int) -> Samples:
     """Test samples of the build's data set, or random pixels if there is none: an equality holds for any."""
     if build.report["data"] is None:

@@ -2,109 +2,245 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 
-from deploy.cli.console import JsonOption, bold, choice, console, print_json, print_next
+from deploy.cli.console import JsonOption, bold, console, print_json, print_next, status
 
 if TYPE_CHECKING:
-    from toolchain.datasets import Dataset
+    from deploy.convert.convert_file import ConversionReport
+    from toolchain.post_training import PostTrained
+
+_QCFS, _NIR, _PLAIN = "QCFS checkpoints", "NIR graphs", "Plain ReLU networks"
 
 
 def convert_command(
-    weights: Annotated[
-        Path, typer.Argument(help="State dict or training checkpoint (.pth) of a QCFS network.")
-    ],
-    arch: Annotated[
-        str,
-        typer.Option(
-            help="Architecture: vgg-11, -13, -16 or -19, with -wobn for those without batch norm; resnet-18, "
-            "-20, -34, -50, -101 or -152."
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="ONNX file, exported program of PyTorch (.pt2), NIR graph, or QCFS checkpoint (.pth)."
         ),
     ],
-    levels: Annotated[
-        int,
-        typer.Option(
-            min=1, max=256, help="Levels L that it was trained with: the T of every population."
-        ),
-    ] = 8,
-    classes: Annotated[int, typer.Option(min=2, help="Number of classes.")] = 10,
-    image: Annotated[
-        int, typer.Option(min=8, help="Height and width of an image, in pixels.")
-    ] = 32,
-    normalize: Annotated[
-        str, typer.Option(help="Input normalization: cifar-10, cifar-100, imagenet or none.")
-    ] = "cifar-10",
     data: Annotated[
         str | None,
         typer.Option(
-            help="Data set on which compile measures the network: cifar-10, cifar-100, an .npz file or a "
-            "folder."
+            help="Data set that the network was trained on: digits, mnist5k, fashion-mnist, cifar-10, "
+            "cifar-100, an .npz file or a folder. The network is compared and measured on it."
+        ),
+    ] = None,
+    normalize: Annotated[
+        str | None,
+        typer.Option(
+            help="What the network takes: pixels / max_value (none, the default), normalized further "
+            "(cifar-10, cifar-100, imagenet, or MEANS/STDS such as 0.286/0.353), or pixels as they are "
+            "(pixels). QCFS checkpoints: cifar-10 by default."
+        ),
+    ] = None,
+    input_shape: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CxHxW", help="Shape of an image, if neither file nor data set says it."
+        ),
+    ] = None,
+    max_value: Annotated[
+        int | None,
+        typer.Option(min=1, max=65_535, help="Largest pixel, without a data set (default: 255)."),
+    ] = None,
+    mean_timesteps: Annotated[
+        float | None,
+        typer.Option(
+            min=1,
+            help="Budget for the mean T of the spiking populations.",
+            rich_help_panel=_PLAIN,
+        ),
+    ] = None,
+    samples: Annotated[
+        int | None,
+        typer.Option(
+            min=8, help="Training images to calibrate on, without labels.", rich_help_panel=_PLAIN
+        ),
+    ] = None,
+    finetune: Annotated[
+        int | None,
+        typer.Option(
+            metavar="EPOCHS",
+            min=1,
+            help="Epochs of training the weights to give the float network's logits.",
+            rich_help_panel=_PLAIN,
+        ),
+    ] = None,
+    reset: Annotated[
+        str | None,
+        typer.Option(
+            help="Reset of the neurons: soft, by subtraction, the only one that has an exact form.",
+            rich_help_panel=_NIR,
+        ),
+    ] = None,
+    timesteps: Annotated[
+        int | None,
+        typer.Option(min=1, help="T, which a NIR graph does not hold.", rich_help_panel=_NIR),
+    ] = None,
+    dt: Annotated[
+        float | None,
+        typer.Option(
+            help="Length of a timestep, in the unit of the graph's time constants.",
+            rich_help_panel=_NIR,
+        ),
+    ] = None,
+    arch: Annotated[
+        str | None,
+        typer.Option(
+            help="Architecture: vgg-11, -13, -16 or -19, with -wobn for those without batch norm; resnet-18, "
+            "-20, -34, -50, -101 or -152.",
+            rich_help_panel=_QCFS,
+        ),
+    ] = None,
+    levels: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=256,
+            help="Levels L that it was trained with: the T of every population (default: 8).",
+            rich_help_panel=_QCFS,
+        ),
+    ] = None,
+    classes: Annotated[
+        int | None,
+        typer.Option(min=2, help="Number of classes (default: 10).", rich_help_panel=_QCFS),
+    ] = None,
+    image: Annotated[
+        int | None,
+        typer.Option(
+            min=8,
+            help="Height and width of an image, in pixels (default: 32).",
+            rich_help_panel=_QCFS,
         ),
     ] = None,
     out: Annotated[Path, typer.Option(help="Model file to write.")] = Path("model.pt"),
     as_json: JsonOption = False,
 ) -> None:
-    """Import a network that was trained with the public QCFS code; every population gets T = L.
+    """Convert a network of another tool to a model file.
 
-    Only plain tensors are read, and nothing in the file is executed. Max pooling stays exact, with
-    additional neurons. The network is compared with what it became; if they differ, nothing is written.
+    ONNX with quantize/clip/dequantize or QONNX (Brevitas, QKeras), programs that PyTorch quantized (pt2e,
+    torchao), NIR graphs and QCFS checkpoints come in with the T that they were trained with. A plain ReLU
+    network gets quantizers without training: add --data and --mean-timesteps.
+
+    The network is executed by its own runtime and compared with what it became; if they differ, nothing is
+    written. Nothing in the file is executed. Max pooling stays exact, with additional neurons.
 
     A network of your own comes in from Python: see "Bring your own network" in README.md.
 
-    Example: qac-deploy convert qcfs.pth --arch resnet-20 --levels 4
+    Example: qac-deploy convert network.onnx --data fashion-mnist --mean-timesteps 4
     """
-    from deploy.design.fidelity import check_fits
-    from toolchain.datasets import data_record
-    from toolchain.files.checkpoint import Checkpoint, save_checkpoint
+    from deploy.convert.convert_file import convert_file
+    from deploy.convert.options import ConvertOptions, shape_of
     from toolchain.files.whole_files import MODEL_FILE, require_replaceable_file
-    from toolchain.importers.qcfs import NORMALIZATIONS, load_qcfs_network
-    from toolchain.importers.torch_module import convert
 
     require_replaceable_file(out, MODEL_FILE)
-    choice(normalize, (*NORMALIZATIONS, "none"), "--normalize")
-    dataset, note = (None, None) if data is None else _data_set(data)
-    shape = (3, image, image)
-    module = load_qcfs_network(weights, arch, shape, classes, levels)
-    samples = None
-    if dataset is not None and (dataset.input_shape, dataset.max_value) == (shape, 255):
-        samples = dataset.train_pixels
-    graph = convert(module, shape, 255, NORMALIZATIONS.get(normalize), samples=samples)
-    training: dict[str, object] = {
-        "imported_from": f"QCFS checkpoint {weights.name}",
-        "architecture": arch,
-        "levels": levels,
-        "normalization": normalize,
-        "data": data,
-    }
-    if dataset is not None:
-        check_fits(graph, dataset)
-        training |= data_record(dataset, out)
-    save_checkpoint(out, Checkpoint(graph, training))
-    if as_json:
-        record = {"model": str(out), "populations": len(graph.populations), "data_note": note}
-        print_json({**record, **training})
-        return
-    console.print(
-        f"{bold(out)}  {arch} from {escape(str(weights))}: {len(graph.populations) - 2} spiking populations, "
-        f"T = {levels}"
+    options = ConvertOptions(
+        data=data,
+        normalize=normalize,
+        input_shape=shape_of(input_shape),
+        max_value=max_value,
+        arch=arch,
+        levels=levels,
+        classes=classes,
+        image=image,
+        reset=reset,
+        timesteps=timesteps,
+        dt=dt,
+        mean_timesteps=mean_timesteps,
+        samples=samples,
+        finetune=finetune,
     )
-    if note is not None:
-        console.print(f"  [yellow]{escape(note)}[/yellow]")
+    with status(f"read {file}", hidden=as_json) as say:
+        report = convert_file(file, out, options, say)
+    if as_json:
+        print_json(_record(report))
+        return
+    _print(file, report)
     print_next(f"compile {out} --target loihi-sim")
 
 
-def _data_set(name: str) -> tuple[Dataset | None, str | None]:
-    """The data set, or why one that is known by its name cannot be read here."""
-    from toolchain.datasets import DATASETS, load_dataset
-    from toolchain.errors import DataError
+def _record(report: ConversionReport) -> dict[str, object]:
+    conversion, graph = report.conversion, report.conversion.graph
+    return {
+        "model": report.model,
+        "source": conversion.source,
+        "runtime": conversion.runtime,
+        "populations": len(graph.populations),
+        "timesteps": {p.name: p.timesteps for p in graph.spiking},
+        "agreement": None if conversion.agreement is None else asdict(conversion.agreement),
+        "steps": [asdict(s) for s in measured.steps]
+        if (measured := conversion.post_training)
+        else [],
+        "test": asdict(measured.test) if measured and measured.test else None,
+        "notes": list(conversion.notes),
+        "accuracy": None if report.accuracy is None else asdict(report.accuracy),
+        "data_note": report.data_note,
+        **report.training,
+    }
 
-    try:
-        return load_dataset(name), None
-    except DataError as error:
-        if name not in DATASETS:
-            raise
-        return None, f"{name} is recorded without a digest of its samples: {error}"
+
+def _print_steps(result: PostTrained) -> None:
+    """A table of what each step gained, on held-out training images."""
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    table.add_column("step", overflow="fold")
+    for heading in ("mean T", "error", "same class", "accuracy"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for step in result.steps:
+        undone = "" if step.kept else " (undone)"
+        table.add_row(
+            f"{bold(step.name)}{undone}: {escape(step.what)}",
+            "" if step.mean_timesteps is None else f"{step.mean_timesteps:.2f}",
+            f"{step.logit_error:.4f}",
+            "" if step.agreement is None else f"{step.agreement:.1%}",
+            "" if step.accuracy is None else f"{step.accuracy:.1%}",
+        )
+    console.print(table)
+
+
+def _print(file: Path, report: ConversionReport) -> None:
+    conversion, spiking = report.conversion, report.conversion.graph.spiking
+    activations = [p.timesteps for p in spiking if p.role == "activation"]
+    least, most = min(activations), max(activations)
+    mean = sum(activations) / len(activations)
+    steps = f"T = {least}" if least == most else f"T = {least} to {most}, {mean:.2f} on average"
+    maxima = len(spiking) - len(activations)
+    more = f", and {maxima} of exact max pooling" if maxima else ""
+    console.print(
+        f"{bold(report.model)}  {escape(conversion.source)}, from {escape(str(file))}: "
+        f"{len(activations)} spiking populations, {steps}{more}"
+    )
+    if (agreement := conversion.agreement) is not None:
+        equal = f"{agreement.num_counts:,} {conversion.compared} and all logits equal"
+        if agreement.num_ties:
+            equal = (
+                f"{agreement.num_counts - agreement.num_ties:,} of {agreement.num_counts:,} "
+                f"{conversion.compared} equal; {agreement.num_ties:,} lie on a boundary, and differ by one"
+            )
+        console.print(
+            f"  compared with {escape(conversion.runtime)} on {agreement.num_samples} samples: {equal}"
+        )
+    if conversion.post_training is not None:
+        _print_steps(conversion.post_training)
+    for note in conversion.notes:
+        console.print(f"  {escape(note)}")
+    if (measured := conversion.post_training) is not None and measured.test is not None:
+        test = measured.test
+        console.print(
+            f"  on {test.samples:,} test images: float network {test.float_network:.2%}, converted "
+            f"{test.converted:.2%}; same class on {test.agreement:.2%}"
+        )
+    elif report.accuracy is not None:
+        console.print(
+            f"  accuracy {report.accuracy.accuracy:.2%} on the first {report.accuracy.samples:,} test images"
+        )
+    if report.data_note is not None:
+        console.print(f"  [yellow]{escape(report.data_note)}[/yellow]")

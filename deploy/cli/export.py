@@ -12,6 +12,12 @@ from rich.markup import escape
 
 from deploy.cli.console import BuildArgument, JsonOption, bold, choice, console, print_json
 
+ONNX_SAMPLES = 32
+"""Test samples on which an ONNX file is executed, beside extremes and random pixels."""
+
+C_SAMPLES = 4
+"""Test samples in an export to C."""
+
 SANAFE_SAMPLES = 2
 """Test samples in an export to SANA-FE; `cross-check` takes any number."""
 
@@ -33,16 +39,24 @@ class _Written:
 
 def export_command(
     build: BuildArgument,
-    form: Annotated[str, typer.Option("--format", help="Format: nir, netx or sanafe.")] = "nir",
+    form: Annotated[
+        str, typer.Option("--format", help="Format: onnx, qonnx, c, nir, netx or sanafe.")
+    ] = "nir",
     out: Annotated[
         Path | None,
         typer.Option(
-            help="File to write, or folder for sanafe (default: network.nir, network.net or sanafe)."
+            help="File to write, or folder for c and sanafe (default: a name such as network.onnx)."
         ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write the network in another tool's format, and list what that format cannot express.
+
+    onnx: quantize, clip and dequantize nodes of the standard operators, for any T. qonnx: Quant nodes, which
+    FINN and hls4ml read, if every T is 2^b - 1. onnxruntime or qonnx runs the file beside the exact engine
+    first; if a count differs, nothing is written. Need: pip install 'qac-deploy[onnx]'.
+
+    c: a folder with the integers as a C header and a reference implementation in C99 that needs no library.
 
     nir: the integers as a NIR graph. Needs the package nir: pip install 'qac-deploy[nir]'.
 
@@ -61,8 +75,9 @@ def export_command(
     try:
         written = write(build, out)
     except ImportError as error:
+        extra = _EXTRAS.get(form, form)
         raise ModelFileError(
-            f"the package {error.name} is not installed; run `pip install 'qac-deploy[{form}]'`"
+            f"the package {error.name} is not installed; run `pip install 'qac-deploy[{extra}]'`"
         ) from error
     if as_json:
         losses = list(written.losses)
@@ -71,6 +86,62 @@ def export_command(
     console.print(f"{bold(out)}: {written.summary}")
     for loss in written.losses:
         console.print(f"  not expressed: {escape(loss)}")
+
+
+def _write_onnx(build: Path, out: Path, *, form: str = "onnx") -> _Written:
+    from deploy.backends.onnx_format.execution import RUNTIMES, compare_with_network
+    from deploy.backends.onnx_format.losses import losses
+    from deploy.backends.onnx_format.network import to_onnx, to_qonnx
+    from deploy.build.load import load_build
+    from deploy.check.judged_build import probes_of
+    from toolchain.files.whole_files import ONNX_FILE, require_replaceable_file, whole_file
+
+    require_replaceable_file(out, ONNX_FILE)
+    loaded = load_build(build)
+    export = (to_qonnx if form == "qonnx" else to_onnx)(loaded.network)
+    samples = probes_of(loaded, ONNX_SAMPLES)
+    agreement = compare_with_network(export, loaded.network, samples.pixels, RUNTIMES[form])
+    with whole_file(out, ONNX_FILE) as path:
+        path.write_bytes(export.model.SerializeToString(deterministic=True))
+    return _Written(
+        figures={
+            "nodes": len(export.model.graph.node),
+            "runtime": agreement.runtime,
+            "samples": agreement.num_samples,
+            "data_note": samples.note,
+            "equal_counts": agreement.num_counts,
+            "equal_logits": agreement.num_logits,
+            "float64_populations": export.in_float64,
+            "max_pools": sum(map(len, export.pools.by_target.values())),
+        },
+        losses=losses(export, loaded.network),
+        summary=f"{agreement.runtime} gives the same {agreement.num_counts:,} counts and "
+        f"{agreement.num_logits:,} logits as the exact engine, on {samples.name}",
+    )
+
+
+def _write_qonnx(build: Path, out: Path) -> _Written:
+    return _write_onnx(build, out, form="qonnx")
+
+
+def _write_c(build: Path, out: Path) -> _Written:
+    from deploy.backends.c_network.emit import to_c, write_c
+    from deploy.build.folder import C_EXPORT, require_replaceable_folder, whole_folder
+    from deploy.build.load import load_build
+    from deploy.check.judged_build import samples_of
+
+    require_replaceable_folder(out, C_EXPORT)
+    loaded = load_build(build)
+    samples = samples_of(loaded, C_SAMPLES)
+    export = to_c(loaded.network, samples.pixels)
+    with whole_folder(out, C_EXPORT) as folder:
+        write_c(export, folder)
+    return _Written(
+        figures={"samples": len(samples.pixels), "data_note": samples.note, **export.figures},
+        losses=export.losses,
+        summary=f"all integers and a reference implementation, with {samples.name}; run it with "
+        f"make -C {escape(str(out))} run",
+    )
 
 
 def _write_nir(build: Path, out: Path) -> _Written:
@@ -137,7 +208,13 @@ def _write_sanafe(build: Path, out: Path) -> _Written:
     )
 
 
+_EXTRAS = {"qonnx": "onnx"}
+"""Optional dependencies of a format that has not its name."""
+
 _WRITERS: dict[str, tuple[str, Callable[[Path, Path], _Written]]] = {
+    "onnx": ("network.onnx", _write_onnx),
+    "qonnx": ("network_qonnx.onnx", _write_qonnx),
+    "c": ("c_network", _write_c),
     "nir": ("network.nir", _write_nir),
     "netx": ("network.net", _write_netx),
     "sanafe": ("sanafe", _write_sanafe),

@@ -195,6 +195,8 @@ def test_weights_and_thresholds_are_in_nodes_that_nir_defines(compiled):
     assert (graph.nodes["inner"].v_threshold == network["inner"].threshold).all()
     into_join = sorted(source for source, target in graph.edges if target == "join")
     assert into_join == ["inner to join, 0 conv", "stem to join, 0 scale"]
+    assert graph.nodes["join"].metadata["reset"].startswith("soft")
+    assert not any(isinstance(node, nir.Linear | nir.Scale) for node in graph.nodes.values())
 
 
 def test_the_command_names_each_loss(qac_deploy, compiled, tmp_path):

@@ -104,6 +104,7 @@ def test_an_imported_qcfs_network_is_exact_in_integers(qac_deploy, tmp_path):
     process = qac_deploy(*convert)
     assert process.returncode == 0, process.stderr
     assert "19 spiking populations, T = 3" in process.stdout
+    assert "accuracy 10.00% on the first 10 test images" in process.stdout
     checkpoint = load_checkpoint(tmp_path / "model.pt")
     assert checkpoint.training["data"] == "own.npz"
     assert len(checkpoint.training["data_sha256"]) == 64
@@ -125,14 +126,15 @@ def test_convert_records_a_named_data_set_that_is_elsewhere(tmp_path, monkeypatc
     monkeypatch.setenv("HOME", str(tmp_path))
     torch.save(public_names(build_model("resnet-20", (3, 8, 8), 10).state_dict()), tmp_path / "a")
     out = tmp_path / "model.pt"
-    convert_command(tmp_path / "a", "resnet-20", 4, 10, 8, data="cifar-10", out=out, as_json=True)
+    options = {"arch": "resnet-20", "levels": 4, "image": 8, "data": "cifar-10"}
+    convert_command(tmp_path / "a", **options, out=out, as_json=True)
     record = json.loads(capsys.readouterr().out)
     assert record["data_note"].startswith(
         "cifar-10 is recorded without a digest of its samples: data set 'cifar-10' is not on this machine"
     )
     assert load_checkpoint(out).training["data"] == "cifar-10"
     with pytest.raises(DataError, match="no data set is named 'gone'"):
-        convert_command(tmp_path / "no weights", "resnet-20", data="gone", out=out)
+        convert_command(tmp_path / "a", arch="resnet-20", data="gone", out=out)
 
 
 def test_reproduce_shares_its_networks_and_writes_table_plot_and_page(qac_deploy, tmp_path):

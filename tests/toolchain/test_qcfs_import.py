@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from toolchain.errors import ModelFileError, UnsupportedNetworkError
-from toolchain.importers.qcfs import NORMALIZATIONS, load_qcfs_network
+from toolchain.importers.qcfs_format.importing import NORMALIZATIONS, load_qcfs_network
 from toolchain.importers.torch_module import convert
 from toolchain.method.float_snn import run_float_snn
 

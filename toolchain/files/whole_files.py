@@ -46,6 +46,7 @@ TRAINING_STATE = FileKind("a training state", _TORCH_MARKS)
 SIMULATION_JOURNAL = FileKind("the state of a simulation", (b"qac-deploy simulation",))
 EXPLORATION_JOURNAL = FileKind("the state of an exploration", (b"qac-deploy exploration",))
 HDF5_FILE = FileKind("an HDF5 file", (b"\x89HDF\r\n\x1a\n",))
+ONNX_FILE = FileKind("an ONNX file of ours", (b"\x12\nqac-deploy",))  # field 2 is the producer
 PNG_FILE = FileKind("a PNG picture", (b"\x89PNG\r\n\x1a\n",))
 SVG_FILE = FileKind("an SVG picture", (b"<!DOCTYPE svg",))
 REPORT_PAGE = FileKind("a page of ours", (b"<!doctype html>", b"Content-Security-Policy"))

@@ -40,7 +40,7 @@ def exported(module: nn.Module, input_shape: Shape, known: Collection[str]) -> E
     """
     images = torch.zeros(BATCH, *input_shape, dtype=torch.float64)
     try:
-        with torch.no_grad(), _silence(), _quantizers_as_operations(module):
+        with torch.no_grad(), silenced(), _quantizers_as_operations(module):
             program = torch.export.export(module, (images,), strict=False)
             program.graph.eliminate_dead_code()  # such as statistics that a hook logs
             return functional(program, known)
@@ -60,20 +60,19 @@ def _reason(error: Exception) -> str:
 
 
 @contextmanager
-def _silence() -> Iterator[None]:
-    """Keep back what torch prints about a failure, which becomes one error of ours.
+def silenced() -> Iterator[None]:
+    """Keep back what torch's exporter prints: a failure becomes one error of ours.
 
-    The network has been executed before, with all its own warnings and output.
+    It is for code of torch alone, or for a network that was executed before, with its own warnings.
     """
-    log = logging.getLogger("torch.fx.experimental.symbolic_shapes")
-    level = log.level
-    log.setLevel(logging.ERROR)
+    disabled = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
     try:
         with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        log.setLevel(level)
+        logging.disable(disabled)
 
 
 @contextmanager

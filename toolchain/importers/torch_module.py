@@ -20,7 +20,7 @@ from toolchain.datasets import PixelSource
 from toolchain.errors import UnsupportedNetworkError
 from toolchain.importers.exported_program import exported, runnable
 from toolchain.importers.linear_expressions import LinearExpression
-from toolchain.importers.network_reader import read_network
+from toolchain.importers.network_reader import ReadNetwork, read_network
 from toolchain.importers.operations.table import KNOWN
 from toolchain.method.graph_comparison import compare_with_module
 from toolchain.method.guard import TOLERANCE, evaluation_copy, execute
@@ -63,6 +63,18 @@ def convert(
         UnsupportedNetworkError: naming the module or operation that has no spiking form and its replacement,
             or the first population that differs from the module.
     """
+    return convert_with_calls(module, input_shape, max_value, normalization, samples=samples).graph
+
+
+def convert_with_calls(
+    module: nn.Module | ExportedProgram,
+    input_shape: Shape,
+    max_value: int,
+    normalization: Normalization | None = None,
+    *,
+    samples: PixelSource | None = None,
+) -> ReadNetwork:
+    """Convert as ``convert`` does; return also which call of a quantizer each population was."""
     image = _image(input_shape, max_value)
     input_shape = image.shape
     if isinstance(module, ExportedProgram):
@@ -98,7 +110,7 @@ def convert(
             f"their quantizer, within {TOLERANCE:g}, and differ by one from those of the network",
             stacklevel=2,
         )
-    return read.graph
+    return read
 
 
 def _image(input_shape: Shape, max_value: int) -> InputPopulation:
@@ -120,6 +132,11 @@ def _image(input_shape: Shape, max_value: int) -> InputPopulation:
     return InputPopulation(
         name="input", shape=(channels, height, width), max_value=largest, unit=1 / largest
     )
+
+
+def as_network_input(values: Tensor, normalization: Normalization | None) -> Tensor:
+    """Take ``pixels / max_value``, float64 of shape ``(B, C, H, W)``, to the input of a network."""
+    return _normalizing(normalization, values.shape[1])(values)
 
 
 def _normalizing(

@@ -57,7 +57,9 @@ def operation(node: fx.Node, network: nn.Module) -> str:
     if node.op not in ("call_function", "call_method"):
         return node.op
     name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
-    return name.strip("_")  # F.threshold is _threshold
+    return name.split(".")[0].strip(
+        "_"
+    )  # F.threshold is _threshold; relu.default is one of torch.export
 
 
 def activation_of(node: fx.Node, network: nn.Module) -> Activation | None:

@@ -7,7 +7,7 @@ with. The hardware runs the integer network.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +32,7 @@ from toolchain.networks.linear_maps import (
     Scale,
     SelectChannels,
     SumPool,
+    WeightedMap,
 )
 from toolchain.networks.temporal_alignment import selected_frames
 
@@ -220,18 +221,31 @@ def _current(
     return current
 
 
-def transmit(maps: tuple[LinearMap, ...], values: Tensor) -> Tensor:
-    """Apply a synapse's maps to ``(B, C, H, W)`` values in their own float type."""
-    for linear_map in maps:
+def map_weights(maps: tuple[LinearMap, ...], dtype: torch.dtype) -> tuple[Tensor | None, ...]:
+    """The weight of each map of a synapse, as a tensor; None for maps without one."""
+    return tuple(
+        torch.from_numpy(m.weight).to(dtype) if isinstance(m, WeightedMap) else None for m in maps
+    )
+
+
+def transmit(
+    maps: tuple[LinearMap, ...], values: Tensor, weights: Sequence[Tensor | None] | None = None
+) -> Tensor:
+    """Apply a synapse's maps to ``(B, C, H, W)`` values in their own float type.
+
+    Args:
+        weights: used in place of the maps' own, one for each map.
+    """
+    for linear_map, weight in zip(maps, weights or map_weights(maps, values.dtype), strict=True):
         match linear_map:
             case Convolution(stride=stride, padding=padding, dilation=dilation, groups=groups):
-                weight = torch.from_numpy(linear_map.weight).to(values.dtype)
+                assert weight is not None
                 values = F.conv2d(values, weight, None, stride, padding, dilation, groups)
             case Dense():
-                weight = torch.from_numpy(linear_map.weight).to(values.dtype)
+                assert weight is not None
                 values = F.linear(values.flatten(1), weight)[:, :, None, None]
             case Scale():
-                weight = torch.from_numpy(linear_map.weight).to(values.dtype)
+                assert weight is not None
                 values = values * weight[:, None, None]
             case AveragePool() | SumPool():
                 values = _pooled(linear_map, values)

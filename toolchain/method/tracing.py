@@ -184,3 +184,16 @@ def source_location(stack_trace: str | None) -> str | None:
 def place_of_error(error: BaseException) -> str | None:
     """``source_location`` of where an error was raised."""
     return source_location("".join(_frames_of(error)))
+
+
+def reason_of(error: BaseException) -> str:
+    """What went wrong in one line; torch puts its own reason at the end of a long text."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    telling = [line for line in lines if line and not line.startswith(_NOT_TELLING)]
+    if not telling:
+        return type(error).__name__
+    text = telling[0] if isinstance(error, ValueError) else telling[-1]
+    return "".join(c if c.isprintable() else "?" for c in text)[:300]
+
+
+_NOT_TELLING = ("Use tlparse", "While executing", "GraphModule:", "Original traceback", "File ")

@@ -35,6 +35,7 @@ from toolchain.networks.layer_graph import (
 )
 from toolchain.networks.linear_maps import with_weight
 from toolchain.passes.constant_neurons import ConstantNeurons, constant_neurons
+from toolchain.passes.integer_units import units_of_integers
 from toolchain.passes.quantize_maximum import quantize_maximum
 from toolchain.passes.weight_rows import value_of_each_row, weight_and_rows
 
@@ -144,6 +145,9 @@ def _plain_layer(
     """Integer weights in units that the weights alone choose."""
     incoming = graph.incoming(population.name)
     unit, relative = _units_and_exponents(population, incoming, max_weight)
+    if isinstance(population, SpikingPopulation):
+        most = widths.distinct_thresholds
+        unit = units_of_integers(population, incoming, relative, unit, max_weight, most)
     return _Layer.of(population, incoming, unit, relative, max_weight, sources, None, widths)
 
 

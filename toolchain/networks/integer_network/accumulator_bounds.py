@@ -44,12 +44,12 @@ class Interval:
 def synapse_interval(network: IntegerNetwork, synapse: IntegerSynapse) -> Interval:
     """Bounds of ``op(W, N)`` per target channel, before the exponent, for any N the source can present."""
     most = largest_source_value(network, synapse)
-    low, high = _unit_bounds(synapse, network[synapse.source].shape).target
+    low, high = unit_bounds(synapse, network[synapse.source].shape).target
     return Interval(low=low * most, high=high * most)
 
 
 @dataclass(frozen=True, eq=False)
-class _UnitBounds:
+class UnitBounds:
     """Bounds of a synapse's sums for sources from 0 to 1.
 
     Attributes:
@@ -61,13 +61,16 @@ class _UnitBounds:
     partial: int
 
 
-_known_bounds: WeakKeyDictionary[WeightedMap, tuple[tuple[object, ...], _UnitBounds]] = (
+_known_bounds: WeakKeyDictionary[WeightedMap, tuple[tuple[object, ...], UnitBounds]] = (
     WeakKeyDictionary()
 )
 
 
-def _unit_bounds(synapse: IntegerSynapse, source_shape: Shape) -> _UnitBounds:
-    """They are kept: bounds are computed for each exponent tried and in each engine, from the same maps."""
+def unit_bounds(synapse: IntegerSynapse, source_shape: Shape) -> UnitBounds:
+    """Bounds of a synapse, before its exponent, that reads values from 0 to 1.
+
+    They are kept: bounds are computed for each exponent tried and in each engine, from the same maps.
+    """
     maps = (source_shape, synapse.pools_before, synapse.pools_after)
     known = _known_bounds.get(synapse.weighted)
     if known is None or known[0] != maps:
@@ -76,7 +79,7 @@ def _unit_bounds(synapse: IntegerSynapse, source_shape: Shape) -> _UnitBounds:
     return known[1]
 
 
-def _compute_unit_bounds(synapse: IntegerSynapse, source_shape: Shape) -> _UnitBounds:
+def _compute_unit_bounds(synapse: IntegerSynapse, source_shape: Shape) -> UnitBounds:
     partial = 1
     for end in range(1, len(synapse.pools_before) + 1):
         matrices = chain_axis_matrices(synapse.pools_before[:end], source_shape)
@@ -86,7 +89,7 @@ def _compute_unit_bounds(synapse: IntegerSynapse, source_shape: Shape) -> _UnitB
     for end in range(len(synapse.pools_after) + 1):
         target = largest_sums((*up_to_weight, *synapse.pools_after[:end]), source_shape)
         partial = max(partial, *(int(np.abs(bound).max()) for bound in target))
-    return _UnitBounds(target, partial)
+    return UnitBounds(target, partial)
 
 
 def largest_sums(maps: Sequence[LinearMap], source_shape: Shape) -> tuple[np.ndarray, np.ndarray]:
@@ -198,7 +201,7 @@ def window_sum_bound(network: IntegerNetwork, name: str) -> int:
     for synapse in network.incoming(name):
         interval = synapse_interval(network, synapse)
         most = largest_source_value(network, synapse)
-        bounds = _unit_bounds(synapse, network[synapse.source].shape)
+        bounds = unit_bounds(synapse, network[synapse.source].shape)
         on_the_way = max(on_the_way, (bounds.partial * most) << synapse.exponent)
         partial = partial + (
             np.maximum(np.abs(interval.low), np.abs(interval.high)) << synapse.exponent

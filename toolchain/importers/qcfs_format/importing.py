@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from toolchain.errors import ModelFileError
 from toolchain.files.plain_torch_file import load_plain_zip
-from toolchain.importers.qcfs_networks import (
+from toolchain.importers.qcfs_format.networks import (
     ARCHITECTURES,
     build_qcfs_network,
     qcfs_architecture,

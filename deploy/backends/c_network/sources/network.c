@@ -1,0 +1,3 @@
+/* The tables of network.h, in one object file. */
+#define NETWORK_TABLES
+#include "network.h"

@@ -1,0 +1,77 @@
+"""A process that has imported what takes long, and forks to run each command.
+
+Importing PyTorch takes more than a second, as long as many commands themselves. Every command still runs in
+a process of its own, with its own folder, environment, output and exit code; modules of this project are
+imported in that process. ``installed_command`` talks to it with one line of JSON for each command.
+"""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import json
+import os
+import sys
+import threading
+import traceback
+
+import networkx  # noqa: F401
+import rich.progress
+import rich.status  # noqa: F401
+import safetensors.numpy  # noqa: F401
+import torch
+import torch.export
+import yaml  # noqa: F401
+
+
+def import_tracer():
+    """Export a network, which imports PyTorch's tracer."""
+    torch.export.export(torch.nn.ReLU(), (torch.zeros(1),))
+    assert threading.active_count() == 1, "a fork copies no other thread"
+
+
+def serve():
+    """Answer each request with the number of a process, and later with its exit code."""
+    import_tracer()
+    gc.freeze()  # so that no collection in a command walks through what was imported here
+    print("ready", flush=True)
+    for line in sys.stdin:
+        request = json.loads(line)
+        process = os.fork()
+        if not process:
+            run(request)
+        print(process, flush=True)
+        _, status = os.waitpid(process, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)
+
+
+def run(request):
+    """Become the command, as the console script is."""
+    null = os.open(os.devnull, os.O_RDONLY)
+    outputs = [os.open(request[name], os.O_WRONLY) for name in ("stdout", "stderr")]
+    for number, opened in enumerate((null, *outputs)):
+        os.dup2(opened, number)
+    os.chdir(request["cwd"])
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    sys.argv = request["arguments"]
+    code = 1
+    try:
+        from deploy.cli.main import main
+
+        main()
+        code = 0
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        threading._shutdown()
+        atexit._run_exitfuncs()
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(code)
+
+
+if __name__ == "__main__":
+    serve()

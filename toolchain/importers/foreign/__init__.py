@@ -1,0 +1,1 @@
+"""What the readers of other tools' formats have in common: the comparison with the format's own runtime."""
