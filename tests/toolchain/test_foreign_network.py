@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -202,3 +203,28 @@ def test_an_image_is_moved_to_where_the_network_reads_it(image):
     weight = synapse.maps[-1].weight.reshape(8, *image)
     expected = last.module.hidden.weight.detach().numpy().reshape(8, height, width, channels)
     np.testing.assert_allclose(weight, expected.transpose(0, 3, 1, 2))
+
+
+def test_the_effect_of_ties_is_said():
+    """The runtime's logits follow from its own counts, and ours from ours."""
+    network = own_network()
+    with torch.no_grad():
+        network.module.hidden.weight.zero_()
+        network.module.hidden.weight[:, 0] = STEP  # the first pixel, 0 or 1, moves all by one step
+        network.module.hidden.bias.fill_(0.5 * STEP)
+    weights = {n: v.numpy().astype(np.float32) for n, v in network.module.state_dict().items()}
+
+    def execute(inputs, stimuli=None):
+        hidden = (
+            inputs.reshape(len(inputs), -1) @ weights["hidden.weight"].T + weights["hidden.bias"]
+        )
+        fired = np.clip(np.rint(hidden / STEP), 0, LEVELS) * np.float32(STEP)
+        logits = fired @ weights["logits.weight"].T + weights["logits.bias"]
+        return RuntimeValues(logits=logits, quantized={"relu": fired})
+
+    imported = import_network(replace(network, execute=execute), (1, 6, 6), 1)
+    assert imported.agreement.num_ties > 0
+    (note,) = imported.notes
+    assert re.match(
+        r"ties: neurons round half up, numpy half to even\. .* up to [1-9][\d.]*% of", note
+    )

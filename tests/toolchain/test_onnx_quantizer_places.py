@@ -11,7 +11,7 @@ from onnx_networks import Builder
 
 from toolchain.errors import UnsupportedNetworkError
 from toolchain.importers.foreign.runtime_comparison import compare_with_runtime
-from toolchain.importers.onnx_format import import_onnx, read_onnx
+from toolchain.importers.onnx_format import import_onnx, read_onnx, runtimes
 from toolchain.method.quantizers import quantizers
 
 
@@ -301,3 +301,27 @@ def test_integers_are_clipped_and_then_pooled(tmp_path):
     network.head(18)
     found = timesteps(import_onnx(network.save(tmp_path)))
     assert set(found.values()) == {7}
+
+
+def test_a_default_session_that_differs_is_said(tmp_path, monkeypatch):
+    network = Builder()
+    network.conv(1, 2)
+    network.qcdq(0.1, 7, name="q")
+    network.head(72)
+    path = network.save(tmp_path)
+    assert import_onnx(path).notes == ()
+    as_written = runtimes._onnxruntime
+
+    def session(model, wanted, shape, *, rewritten=False):
+        name, run = as_written(model, wanted, shape, rewritten=rewritten)
+        factor = 1.5 if rewritten else 1
+        return (
+            name,
+            lambda given: (
+                {n: factor * v for n, v in run(given).items()} if rewritten else run(given)
+            ),
+        )
+
+    monkeypatch.setattr(runtimes, "_onnxruntime", session)
+    (note,) = import_onnx(path).notes
+    assert "rewrites the file by default, and its logits then differ by up to 50.00%" in note
