@@ -93,7 +93,7 @@ def _rewritten(
             if is_in_place(node, result):
                 _pass_on(node)
             path = pools_before(node, result) if max_pool == "exact" else []
-            name = _replace(result, node, _quantizer(make_quantizer, activation), replaced)
+            name = _replace(result, node, quantizer_for(make_quantizer, activation), replaced)
             replaced[name] = activation.module()
             if path:
                 moved |= {name, *(str(n.target) for n in path if n.op == "call_module")}
@@ -116,7 +116,7 @@ def _rewritten(
     return result
 
 
-def _quantizer(
+def quantizer_for(
     make_quantizer: Callable[[], ActivationQuantizer], activation: Activation
 ) -> ActivationQuantizer:
     """A quantizer for an activation; it clips first where the activation does."""

@@ -11,8 +11,8 @@ from torch.export import ExportedProgram
 from toolchain.errors import UnsupportedNetworkError
 from toolchain.importers.exported_format.program_modules import check_batch, module_of
 from toolchain.importers.exported_program import module_path, operation_name
-from toolchain.method.activations import Activation, activation_of
-from toolchain.method.quantize_activations import quantize_activations
+from toolchain.method.activations import activation_of
+from toolchain.method.quantize_activations import quantize_activations, quantizer_for
 from toolchain.method.quantizers import ActivationQuantizer, quantizers
 
 _ACTIVATION_MODULES = {"ReLU", "ReLU6", "Hardtanh", "Threshold", "BrevitasActivation"}
@@ -44,7 +44,7 @@ def quantize_program(
     module = module_of(program)
     for node in list(module.graph.nodes):
         if node.op == "call_function" and (found := activation_of(node, module)) is not None:
-            put_module(module, node, activation_name(node), _quantizer(make_quantizer, found))
+            put_module(module, node, activation_name(node), quantizer_for(make_quantizer, found))
     if not quantizers(module):
         raise UnsupportedNetworkError(
             "the program has no activation (ReLU, or a clip from 0 to c), so that no population would "
@@ -54,16 +54,6 @@ def quantize_program(
     module.recompile()
     check_batch(program, module)
     return module
-
-
-def _quantizer(
-    make_quantizer: Callable[[], ActivationQuantizer], activation: Activation
-) -> ActivationQuantizer:
-    quantizer = make_quantizer()
-    if activation.clip is not None:
-        quantizer.clip = activation.clip
-        quantizer.set_threshold(activation.clip)
-    return quantizer
 
 
 def activation_name(node: fx.Node) -> str:
