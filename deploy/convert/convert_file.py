@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,8 +17,10 @@ from deploy.convert.recognise import Format, recognise
 from deploy.design.accuracy import measure_accuracy
 from deploy.design.fidelity import MEASURED_SAMPLES, affordable_samples, check_fits
 from toolchain.datasets import DATASETS, Dataset, data_record, load_dataset
-from toolchain.errors import DataError, OptionError, errors_of_file
+from toolchain.errors import DataError, ModelFileError, OptionError, errors_of_file
+from toolchain.files.checkpoint import FORMAT as MODEL_FORMAT
 from toolchain.files.checkpoint import Checkpoint, save_checkpoint
+from toolchain.files.plain_torch_file import load_plain_zip
 from toolchain.importers.foreign.foreign_network import ForeignNetwork, RuntimeAgreement
 from toolchain.importers.foreign.import_network import import_network
 from toolchain.importers.foreign.input_layout import for_images, image_shape_of
@@ -184,6 +186,11 @@ def _of_state_dict(path: Path, options: ConvertOptions, dataset: Dataset | None)
     from toolchain.importers.qcfs_format.importing import load_qcfs_network
 
     if options.arch is None:
+        document = load_plain_zip(path, "export the network with torch.onnx.export")
+        if isinstance(document, Mapping) and document.get("format") == MODEL_FORMAT:
+            raise ModelFileError(
+                f"{path}: is a model file already; run `qac-deploy compile {path}`"
+            )
         raise OptionError(
             f"{path}: holds weights without a network; name the network of the QCFS code with --arch, or "
             f"export your own with torch.onnx.export or torch.export.save"

@@ -194,3 +194,9 @@ def test_what_is_refused_writes_nothing(folder, tmp_path, arguments, message):
     assert process.returncode == 2
     assert message in process.stderr
     assert not out.exists()
+
+
+def test_a_model_file_needs_no_conversion(trained, tmp_path):
+    process = run_command("convert", trained[1], "--out", tmp_path / "other.pt", cwd=tmp_path)
+    assert process.returncode == 2
+    assert f"{trained[1]}: is a model file already; run `qac-deploy compile" in process.stderr
