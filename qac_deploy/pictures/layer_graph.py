@@ -132,12 +132,13 @@ def boxes_of_report(report: Report) -> list[Box]:
 
 
 _LANE, _BOX, _GAP, _EDGES = 20.0, 330.0, 26.0, 470.0  # widths
-_LINE, _BOX_HEIGHT, _SPACE = 17.0, 34.0, 16.0  # heights
+_LINE, _BOX_HEIGHT, _SPACE = 17.0, 40.0, 15.0  # heights
 _RADIUS = 7.0
 _WIDEST_LANES = 180.0
 _TALLEST = 1100  # pixels on the screen, above which the picture scrolls
 _MOST_SQUARES = 16
-_NAME_LETTERS, _EDGE_LETTERS = 26, 70
+_LETTER = 7.8  # width of a bold letter, at most on average
+_EDGE_LETTERS = 70
 _COLOURS = {"input": "#7a8494", "spiking": "#2f7fd0", "readout": "#2f9e6b", "maximum": "#9b6fd0"}
 _CRITICAL = "#d2691e"
 _FONT = "system-ui,-apple-system,'Segoe UI',Roboto,sans-serif"
@@ -219,27 +220,33 @@ class _Drawing:
         yield element("path", d="".join(heads), fill="currentColor", fill_opacity=0.8)
 
     def box(self, row: int, box: Box) -> Iterator[Markup]:
-        """A population with its name, shape and T, and its incoming edges on the right."""
+        """A population with its name, shape and T (a square per timestep), and its incoming edges."""
         x, y = self._left, self._tops[row]
         colour = _COLOURS[box.kind]
         yield element(
             "rect", x=x, y=y, width=_BOX, height=_BOX_HEIGHT, rx=5, fill=colour, fill_opacity=0.16,
             stroke=_CRITICAL if box.critical else colour, stroke_width=2 if box.critical else 1.3,
         )  # fmt: skip
-        base = y + _BOX_HEIGHT / 2 + 4.5
-        words = element("tspan", shortened(box.name, _NAME_LETTERS), font_weight=600)
+        right, squares = x + _BOX - 10, min(box.timesteps, _MOST_SQUARES) if box.steps else 0
+        room = _BOX - 30 - (7 * squares + 50 if squares else 60)
         pooling = "max pooling" if box.kind == "maximum" else ""
         details = " · ".join(part for part in (box.shape, box.more, pooling) if part)
-        quiet = element("tspan", f" {details}", fill_opacity=0.75, font_size=12, dx=6)
-        title = element("title", f"{box.name}, {box.kind}, {details}")
-        yield element("text", title, words, quiet, x=x + 10, y=base, fill="currentColor")
-        if box.steps:
-            yield from self._timesteps(box, x + _BOX - 10, y, base, colour)
-        else:
-            yield element(
-                "text", box.kind, x=x + _BOX - 10, y=base, text_anchor="end", fill="currentColor",
-                fill_opacity=0.75, font_size=12,
-            )  # fmt: skip
+        yield element(
+            "text", element("title", f"{box.name}, {box.kind}, {details}"),
+            shortened(box.name, int(room / _LETTER)), x=x + 10, y=y + 17, fill="currentColor",
+            font_weight=600,
+        )  # fmt: skip
+        yield element(
+            "text", details, x=x + 10, y=y + 32, fill="currentColor", fill_opacity=0.78, font_size=12,
+        )  # fmt: skip
+        label = {"x": right - 7 * squares - 7 * bool(squares), "y": y + 17}
+        yield element(
+            "text", f"T = {box.steps}" if squares else box.kind, **label, text_anchor="end",
+            fill="currentColor", font_weight=600 if squares else None,
+            fill_opacity=None if squares else 0.78, font_size=None if squares else 12,
+        )  # fmt: skip
+        marks = (f"M{right - 7 * n:.1f} {y + 7.5:.1f}h5v10h-5z" for n in range(squares, 0, -1))
+        yield element("path", d="".join(marks), fill=colour)
         lines = _lines(box)
         first = self._middle(row) - _LINE * (len(lines) - 1) / 2 + 4.5
         for index, line in enumerate(lines):
@@ -247,20 +254,6 @@ class _Drawing:
                 "text", element("title", line), shortened(line, _EDGE_LETTERS), x=x + _BOX + _GAP,
                 y=first + _LINE * index, fill="currentColor", fill_opacity=0.85, font_size=12,
             )  # fmt: skip
-
-    def _timesteps(
-        self, box: Box, right: float, y: float, base: float, colour: str
-    ) -> Iterator[Markup]:
-        """T as a number and as squares, one per timestep."""
-        shown = min(box.timesteps, _MOST_SQUARES)
-        squares = "".join(
-            f"M{right - 7 * (shown - i):.1f} {y + 12:.1f}h5v10h-5z" for i in range(shown)
-        )
-        yield element("path", d=squares, fill=colour)
-        yield element(
-            "text", f"T = {box.timesteps}", x=right - 7 * shown - 7, y=base, text_anchor="end",
-            fill="currentColor", font_weight=600,
-        )  # fmt: skip
 
 
 def _lines(box: Box) -> list[str]:
