@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from deploy.backends.lava.emit_bundle import SOURCES
 from deploy.backends.lava.environment import (
     LAVA_DL,
     LAVA_NC,
@@ -104,7 +105,7 @@ def test_an_interpreter_that_was_asked_for_must_do(
         find_lava_python(asked)
     assert str(refusal.value) == (
         f"--lava-python {asked}: {complaint}; run `qac-deploy doctor --create-lava-env` and leave "
-        "--lava-python out"
+        "--lava-python out, or see `qac-deploy doctor --help` for an environment of your own"
     )
 
 
@@ -312,6 +313,17 @@ def test_a_folder_that_is_something_else_is_not_removed(tmp_path):
         create_lava_environment()
     assert precious.exists()
     assert os.listdir(precious.parent) == ["precious"]
+
+
+def test_the_commands_for_an_own_environment_name_the_versions_that_are_checked(tmp_path):
+    said = " ".join(CliRunner().invoke(app, ["doctor", "--help"]).stdout.split())
+    readme = (SOURCES.parent / "emit_bundle.py").read_text()
+    for text in (said, readme):
+        assert f"pip install {' '.join(LAVA_NC.pip_options)} {LAVA_NC.requirements[0]}" in text
+        assert f"Python {LAVA_NC.python_range}" in text
+        assert "pip install asteval networkx numpy scipy" in text
+    assert f"pip install {LAVA_DL.requirements[0]}" in said
+    assert all(environment.python_variable in said for environment in (LAVA_NC, LAVA_DL))
 
 
 def doctor(*options):
