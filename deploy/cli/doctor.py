@@ -11,9 +11,10 @@ import typer
 from rich.markup import escape
 
 from deploy.cli.console import JsonOption, LavaPythonOption, console, print_json
+from toolchain.optional_packages import OPTIONAL_PACKAGES, missing_message
 
 _PACKAGES = {
-    "torch": "pip install torch",
+    "torch": missing_message(OPTIONAL_PACKAGES["torch"]),
     "numpy": "pip install numpy",
     "networkx": "pip install networkx",
     "safetensors": "pip install safetensors",

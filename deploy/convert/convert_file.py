@@ -15,7 +15,8 @@ from typing_extensions import assert_never
 from deploy.convert.options import DEFAULT_MAX_VALUE, ConvertOptions, normalization_of
 from deploy.convert.recognise import Format, recognise
 from deploy.design.accuracy import measure_accuracy
-from deploy.design.fidelity import MEASURED_SAMPLES, affordable_samples, check_fits
+from deploy.design.check_fits import check_fits
+from deploy.design.fidelity import MEASURED_SAMPLES, affordable_samples
 from toolchain.datasets import DATASETS, Dataset, data_record, load_dataset
 from toolchain.errors import DataError, ModelFileError, OptionError, errors_of_file
 from toolchain.files.checkpoint import FORMAT as MODEL_FORMAT
