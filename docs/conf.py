@@ -20,9 +20,11 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
     "command_reference",
+    "target_fields",
+    "page_titles",
 ]
 exclude_patterns = ["_build", "extensions"]
-suppress_warnings = ["toc.empty_glob"]  # a page of the index that is not written yet
+suppress_warnings = ["toc.not_readable"]  # pages of the index that are not written yet
 highlight_language = "text"
 
 # Notebooks show the outputs that are stored in them; a test runs each of them anew.
@@ -30,6 +32,7 @@ nb_execution_mode = "off"
 myst_heading_anchors = 4  # as on a git host: pipeline.md#the-bound
 
 nitpicky = True
+smartquotes = False  # options such as --json keep their dashes
 
 html_theme = "furo"
 html_static_path = ["_static"]
