@@ -1,4 +1,4 @@
-"""What a Markdown page holds, read by a parser of Markdown: code blocks with their marks, tables, links, headings."""
+"""What a Markdown page holds: code blocks with their marks, tables, links and headings."""
 
 from __future__ import annotations
 

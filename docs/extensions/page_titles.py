@@ -17,7 +17,9 @@ class ShowTitles(SphinxPostTransform):
 
     def run(self, **kwargs: object) -> None:
         for link in self.document.findall(pending_xref):
-            if link.get("refdomain") != "doc" or not re.fullmatch(r"[\w./-]+\.(md|ipynb)", link.astext()):
+            if link.get("refdomain") != "doc" or not re.fullmatch(
+                r"[\w./-]+\.(md|ipynb)", link.astext()
+            ):
                 continue
             page, anchor = link["reftarget"], link.get("reftargetid")
             if page not in self.env.titles:  # MyST warns of it

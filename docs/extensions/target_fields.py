@@ -12,7 +12,13 @@ from sphinx.util.docutils import SphinxDirective
 
 from hw_models.core_limits import CoreAmounts
 from hw_models.figures import Figure
-from hw_models.target_description import CostProfile, Mesh, SynapseMemory, TargetDescription, load_target
+from hw_models.target_description import (
+    CostProfile,
+    Mesh,
+    SynapseMemory,
+    TargetDescription,
+    load_target,
+)
 from toolchain.networks.integer_network import IntegerWidths
 
 RECORDS = {
