@@ -32,6 +32,18 @@ nb_execution_mode = "off"
 myst_heading_anchors = 4  # as on a git host: pipeline.md#the-bound
 
 nitpicky = True
+# types of Python, NumPy and torch, whose documentation is elsewhere, and internal ones
+nitpick_ignore_regex = [("py:.*", r"(?!qac_deploy\.).*")]
+
+add_module_names = False
+python_use_unqualified_type_names = True
+python_maximum_signature_line_length = 72
+autodoc_class_signature = "separated"  # users get these objects from functions, and make none
+autodoc_default_options = {"exclude-members": "__init__, __new__"}
+autodoc_member_order = "bysource"
+autodoc_inherit_docstrings = False
+napoleon_use_ivar = True
+
 smartquotes = False  # options such as --json keep their dashes
 
 html_theme = "furo"
