@@ -11,7 +11,6 @@ from rich.markup import escape
 
 from deploy.cli import completion
 from deploy.cli.console import (
-    MOST_SHOWN,
     BuildArgument,
     JsonOption,
     LavaPythonOption,
@@ -20,6 +19,7 @@ from deploy.cli.console import (
     print_json,
     status,
 )
+from deploy.design.limits import MOST_SHOWN
 
 if TYPE_CHECKING:
     import numpy as np
