@@ -68,17 +68,9 @@ def export_command(
 
     Example: qac-deploy export build/ --format netx --out network.net
     """
-    from toolchain.errors import ModelFileError
-
     default, write = _WRITERS[choice(form, _WRITERS, "--format")]
     out = out or Path(default)
-    try:
-        written = write(build, out)
-    except ImportError as error:
-        extra = _EXTRAS.get(form, form)
-        raise ModelFileError(
-            f"the package {error.name} is not installed; run `pip install 'qac-deploy[{extra}]'`"
-        ) from error
+    written = write(build, out)
     if as_json:
         losses = list(written.losses)
         print_json({"file": str(out), "format": form, **written.figures, "losses": losses})
@@ -207,9 +199,6 @@ def _write_sanafe(build: Path, out: Path) -> _Written:
         f"python {escape(str(out / 'run.py'))}",
     )
 
-
-_EXTRAS = {"qonnx": "onnx"}
-"""Optional dependencies of a format that has not its name."""
 
 _WRITERS: dict[str, tuple[str, Callable[[Path, Path], _Written]]] = {
     "onnx": ("network.onnx", _write_onnx),

@@ -30,6 +30,7 @@ from deploy.cli.trace import trace_command
 from deploy.cli.train import train_command
 from deploy.cli.verify import verify_command
 from toolchain.errors import QacDeployError
+from toolchain.optional_packages import optional_packages
 
 app = typer.Typer(
     name="qac-deploy",
@@ -78,7 +79,8 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
     try:
         try:
-            app()
+            with optional_packages():
+                app()
         finally:
             sys.stdout.flush()  # a full disk or a closed pipe is noticed here, not as the interpreter ends
     except QacDeployError as error:

@@ -97,7 +97,7 @@ def simulate(
     """
     from deploy.build.load import load_build
     from deploy.design.accuracy import load_accuracy, measure_accuracy
-    from deploy.design.fidelity import check_fits
+    from deploy.design.check_fits import check_fits
     from toolchain.datasets import load_dataset, load_recorded
     from toolchain.errors import DataError
     from toolchain.networks.layer_graph import has_classes

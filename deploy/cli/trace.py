@@ -267,9 +267,8 @@ def _other_engines(
 ) -> list[EngineTrace]:
     """The traced neurons in the engines that were asked for, next to the stepped engine."""
     from deploy.backends.lava.environment import find_lava_python
-    from deploy.check.verify import RTL_CYCLES
     from deploy.trace.engines import trace_in_lava, trace_in_rtl
-    from hw_models.pe_array.rtl.driver.simulator import preferred_simulator
+    from hw_models.pe_array.rtl.driver.simulator import RTL_CYCLES, preferred_simulator
 
     found = []
     if engine in ("lava", "all"):
