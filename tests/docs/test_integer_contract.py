@@ -113,7 +113,8 @@ def test_the_sums_in_the_text(network, frames):
         rf"in each of four"
     )
     assert numbers == [
-        counts["input"].tolist(), products("input", "a"), 1, [2 * v for v in products("input", "a")], current("a"),
+        counts["input"].tolist(), products("input", "a"), 1, [2 * v for v in products("input", "a")],
+        current("a"),
     ]  # fmt: skip
     numbers = said(
         rf"From `a`: W · {LIST} = {LIST}\. From the pixels: W · {LIST} = {LIST}, shifted by (\d+): {LIST}\. "
