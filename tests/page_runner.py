@@ -93,12 +93,13 @@ def run_page(page: Path, folder: Path, names: dict[str, Any] | None = None) -> l
     """Run a page in a folder that may hold files which the page takes for granted.
 
     Args:
-        names: what the Python session of the reader holds before.
+        names: what the Python session of the reader holds before; it gets what the page defines.
 
     Raises:
         PageError: a block fails; the message names its line.
     """
-    session = {"__name__": "page", **(names or {})}
+    session = {} if names is None else names
+    session["__name__"] = "page"
     return [_run_block(page, block, folder, session) for block in code_blocks(page)]
 
 

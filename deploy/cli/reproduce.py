@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from importlib.metadata import version
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from deploy.reproduce.experiment import Experiment
 
 NAMES = "summary, table4, table5, table8, fig1, fig11, baselines, calibration or budget"
+EPOCHS, FURTHER_EPOCHS, MEAN_TIMESTEPS = 6, 8, 2.8
 
 
 def reproduce_command(
@@ -50,14 +53,14 @@ def reproduce_command(
     out: Annotated[
         Path, typer.Option(help="Folder for tables, plots and the trained networks.")
     ] = Path("results"),
-    epochs: Annotated[int, typer.Option(min=1, help="Epochs of the float ANN.")] = 6,
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs of the float ANN.")] = EPOCHS,
     further_epochs: Annotated[
         int,
         typer.Option(min=1, help="Epochs of each network that is trained on from the float ANN."),
-    ] = 8,
+    ] = FURTHER_EPOCHS,
     mean_timesteps: Annotated[
         float, typer.Option(min=1, help="Budget for the mean T of the spiking populations.")
-    ] = 2.8,
+    ] = MEAN_TIMESTEPS,
     samples: Annotated[
         int | None, typer.Option(min=1, help="Test images to measure on (default: all).")
     ] = None,
@@ -109,6 +112,17 @@ def reproduce_command(
         )
         result = EXPERIMENTS[experiment](study, samples or len(dataset.test_labels))
         progress.update(task, total=1, completed=1, note="done")
+    command = f"qac-deploy reproduce {experiment} --data {data} --network {network}"
+    for option, value, default in (
+        ("epochs", epochs, EPOCHS),
+        ("further-epochs", further_epochs, FURTHER_EPOCHS),
+        ("mean-timesteps", mean_timesteps, MEAN_TIMESTEPS),
+        ("samples", samples, None),
+    ):
+        if value != default:
+            command += f" --{option} {value:g}"
+    made_by = {"command": command, "version": version("qac-deploy")}
+    result = replace(result, values={**result.values, **made_by})
     files = save_experiment(result, out)
     if as_json:
         print_json(

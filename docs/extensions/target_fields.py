@@ -1,4 +1,4 @@
-"""The directive ``target-fields``: a table of the fields of a target, read from a built-in one and the code."""
+"""The directive ``target-fields``: a table of a target's fields, read from a built-in one and the code."""
 
 from __future__ import annotations
 

@@ -109,10 +109,12 @@ def test_the_sums_in_the_text(network, frames):
         return input_currents(network, network[name], frames)[0, 0].reshape(-1).tolist()
 
     numbers = said(
-        rf"W · {LIST} = {LIST}, shifted by (\d+): {LIST}\. With the bias, I = {LIST} in each of four"
+        rf"W · {LIST} = {LIST}, shifted by (\d+): {LIST}\. With the bias, I = {LIST} "
+        rf"in each of four"
     )
     assert numbers == [
-        counts["input"].tolist(), products("input", "a"), 1, [2 * v for v in products("input", "a")], current("a"),
+        counts["input"].tolist(), products("input", "a"), 1, [2 * v for v in products("input", "a")],
+        current("a"),
     ]  # fmt: skip
     numbers = said(
         rf"From `a`: W · {LIST} = {LIST}\. From the pixels: W · {LIST} = {LIST}, shifted by (\d+): {LIST}\. "
@@ -120,8 +122,8 @@ def test_the_sums_in_the_text(network, frames):
     )
     shifted = [4 * v for v in products("input", "b")]
     assert numbers == [
-        counts["a"].tolist(), products("a", "b"), counts["input"].tolist(), products("input", "b"), 2, shifted,
-        current("b"),
+        counts["a"].tolist(), products("a", "b"), counts["input"].tolist(), products("input", "b"), 2,
+        shifted, current("b"),
     ]  # fmt: skip
     assert re.findall(rf"The counts are N = {LIST}", EXAMPLE) == [
         str(counts["a"].tolist()),
@@ -152,7 +154,8 @@ def test_the_closed_form(network, frames):
 def test_the_maximum():
     numbers = said(
         r"Counts (\d) and (\d) with T = (\d) and w = (\d): Θ = (\d), V₀ = (\d), I = 3 - 1 = (\d)\. V \+ I is "
-        r"(\d, \d, \d, \d) in the four steps, with spikes (\d, \d, \d, \d)\. The count is (\d), and 1 \+ 2 = (\d)"
+        r"(\d, \d, \d, \d) in the four steps, with spikes (\d, \d, \d, \d)\. The count is (\d), and "
+        r"1 \+ 2 = (\d)"
     )
     low, high, steps, weight, threshold, start, current, reached, spikes, count, maximum = numbers
     assert (threshold, current) == (steps * weight, weight * (high - low))
