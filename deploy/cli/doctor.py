@@ -58,7 +58,8 @@ def doctor(
 
     pip install --no-deps --ignore-requires-python lava-nc==0.10.0
 
-    Choose it with --lava-python or the variable QAC_DEPLOY_LAVA_PYTHON, unless qac-deploy itself runs in it.
+    pip may name conflicts with the metadata of lava-nc; they do no harm. Choose this environment with
+    --lava-python or the variable QAC_DEPLOY_LAVA_PYTHON, unless qac-deploy itself runs in it.
 
     Example: qac-deploy doctor --create-lava-env
     """

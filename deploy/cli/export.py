@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from deploy.cli import completion
 from deploy.cli.console import BuildArgument, JsonOption, bold, choice, console, print_json
 
 ONNX_SAMPLES = 32
@@ -40,7 +41,12 @@ class _Written:
 def export_command(
     build: BuildArgument,
     form: Annotated[
-        str, typer.Option("--format", help="Format: onnx, qonnx, c, nir, netx or sanafe.")
+        str,
+        typer.Option(
+            "--format",
+            autocompletion=completion.one_of(_WRITERS),
+            help="Format: onnx, qonnx, c, nir, netx or sanafe.",
+        ),
     ] = "nir",
     out: Annotated[
         Path | None,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
+from deploy.cli import completion
 from deploy.cli.console import (
     BuildArgument,
     JsonOption,
@@ -67,7 +68,10 @@ def trace_command(
     ] = None,
     engine: Annotated[
         str,
-        typer.Option(help="stepped; or also lava, rtl (the PE array's SystemVerilog), or all."),
+        typer.Option(
+            autocompletion=completion.one_of(("stepped", "lava", "rtl", "all")),
+            help="stepped; or also lava, rtl (the PE array's SystemVerilog), or all.",
+        ),
     ] = "stepped",
     contributions: Annotated[
         int | None,
@@ -80,7 +84,11 @@ def trace_command(
         ),
     ] = None,
     data: Annotated[
-        str | None, typer.Option(help="Data set (default: the one the build was measured on).")
+        str | None,
+        typer.Option(
+            autocompletion=completion.data_set,
+            help="Data set (default: the one the build was measured on).",
+        ),
     ] = None,
     random: Annotated[
         int | None,

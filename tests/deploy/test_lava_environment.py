@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from dataclasses import replace
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from deploy.backends.lava.environment import (
     LAVA_DL,
@@ -20,6 +22,7 @@ from deploy.backends.lava.environment import (
     python_version,
     pythons_at_hand,
 )
+from deploy.cli.main import app
 from toolchain.errors import LavaError
 
 REAL_PYTHON = sys.executable
@@ -116,6 +119,15 @@ def test_a_real_interpreter_names_the_modules_that_it_lacks():
         find_lava_python(Path(REAL_PYTHON), environment)
     environment = replace(environment, modules=("numpy",))
     assert find_lava_python(Path(REAL_PYTHON), environment) == Path(REAL_PYTHON)
+
+
+def test_a_relative_path_or_a_name_on_the_path_becomes_absolute(tmp_path, monkeypatch):
+    """A run in Lava starts the interpreter in a folder of its own."""
+    python = interpreter(tmp_path / "bin" / "python3.11", *GOOD)
+    monkeypatch.chdir(tmp_path)
+    assert find_lava_python(Path("bin/python3.11")) == python
+    monkeypatch.setenv("QAC_DEPLOY_LAVA_PYTHON", "python3.11")
+    assert find_lava_python() == python
 
 
 def test_the_variable_must_do_as_well(tmp_path, monkeypatch, managed):
@@ -300,3 +312,33 @@ def test_a_folder_that_is_something_else_is_not_removed(tmp_path):
         create_lava_environment()
     assert precious.exists()
     assert os.listdir(precious.parent) == ["precious"]
+
+
+def doctor(*options):
+    """Finished `qac-deploy doctor` in this process."""
+    run = CliRunner().invoke(app, ["doctor", *map(str, options)])
+    assert run.exit_code == 0, run.output
+    return run
+
+
+def test_doctor_makes_the_environment_and_says_which_python_runs_lava(tmp_path):
+    venv_maker(tmp_path / "bin" / "python3.12", new_interpreter(tmp_path, "3.12"), "3.12")
+    run = doctor("--create-lava-env", "--json")
+    python = tmp_path / "managed" / "bin" / "python"
+    assert {"name": "lava-nc", "found": str(python), "remedy": None, "python": "3.12"} in (
+        json.loads(run.stdout)
+    )
+    assert run.stderr == (
+        "lava-nc 0.10.0 needs Python 3.10 to 3.13, and this is 3.14: another one makes the environment\n"
+    )
+    assert f"found   lava-nc       {python} (Python 3.12)\n" in doctor().stdout
+
+
+def test_doctor_names_what_is_missing(tmp_path, managed):
+    assert (
+        f"missing lava-nc       {managed}: cannot import lava-nc (no ensurepip); run `qac-deploy doctor "
+        "--create-lava-env`\n" in doctor().stdout
+    )
+    asked = interpreter(tmp_path / "asked", "3.12", "0.10.0", "asteval")
+    said = doctor("--lava-python", asked).stdout
+    assert f"missing lava-nc       --lava-python {asked}: has no asteval, which lava-nc" in said

@@ -95,6 +95,36 @@ def test_commands_that_need_no_torch_run_without_it(compiled):
         assert code == 0, (arguments, stderr)
 
 
+def test_functions_without_torch_raise_the_same_message(compiled):
+    """What shows a finished build needs no torch."""
+    script = """\
+import sys
+sys.modules["torch"] = None
+import qac_deploy as qd
+build = qd.load_build("build")
+assert build.report.num_cores == 17 and "<" in build.pipeline._repr_html_()
+pixels = qd.load_data("digits").test_pixels[:2]
+calls = (
+    lambda: qd.network("lenet", "digits"),
+    lambda: qd.quantize(None),
+    lambda: qd.train(None, "digits"),
+    lambda: qd.convert("relu.onnx", "digits"),
+    lambda: qd.load_model("model.pt"),
+    lambda: qd.compile("model.pt"),
+    lambda: build.simulate(pixels),
+)
+for call in calls:
+    try:
+        call()
+    except qd.QacDeployError as error:
+        print(str(error).splitlines()[0])
+"""
+    process = subprocess.run(
+        [sys.executable, "-c", script], cwd=compiled[1].parent, capture_output=True, text=True, check=True
+    )  # fmt: skip
+    assert process.stdout == 7 * "PyTorch is not installed; choose one of its builds:\n"
+
+
 def test_other_packages_name_their_extra(compiled):
     """NetX needs h5py alone; the message names the first missing package and the extra that brings it."""
     forms = {"nir": ("nir", "nir"), "netx": ("h5py", "netx"), "qonnx": ("onnx", "onnx")}

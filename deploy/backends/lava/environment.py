@@ -205,11 +205,12 @@ def import_failure(python: Path, environment: LavaEnvironment = LAVA_NC) -> str 
 
 
 def _require(environment: LavaEnvironment, python: Path, origin: str) -> Path:
+    """The path of an interpreter that the user named; a run in another folder finds it, too."""
     if (refusal := _refusal(environment, python)) is not None:
         raise LavaError(
             f"{origin} {python}: {refusal}; {environment.remedy} and leave {origin} out"
         )
-    return python
+    return Path(shutil.which(python) or python).absolute()
 
 
 def _refusal(environment: LavaEnvironment, python: Path) -> str | None:
