@@ -230,17 +230,12 @@ def _run_lava(
     build: Build, pixels: np.ndarray, lava_python: Path | None, record: _Record, *, hide: bool
 ) -> Simulation:
     """Run the network in Lava, and record whether it equals the stepped engine and the tick model."""
-    from deploy.backends.lava.environment import find_lava_python
-    from deploy.check.engines import compare_lava_run, run_build_in_lava
-    from hw_models.multicore.pipeline.pipeline_ticks import schedule_pipeline
-    from sim.stepped import run_stepped
+    from deploy.check.engines import run_and_compare_in_lava
 
-    schedule = schedule_pipeline(build.pipeline, len(pixels))
-    python = find_lava_python(lava_python)
-    with status(f"running {schedule.num_ticks} ticks in Lava", hidden=hide):
-        run = run_build_in_lava(build, pixels, num_ticks=schedule.num_ticks, python=python)
-    compared = compare_lava_run(run_stepped(build.network, pixels), schedule, run)
-    record["num_ticks"] = schedule.num_ticks
+    with status("starting Lava", hidden=hide) as on_stage:
+        result = run_and_compare_in_lava(build, pixels, lava_python, on_stage)
+    run, compared = result.run, result.comparison
+    record["num_ticks"] = result.schedule.num_ticks
     record["stalls"] = run.stalls
     record["equal"] = {
         "counts, trains and logits = stepped engine": compared.integers is None,

@@ -10,7 +10,6 @@ import typer
 from rich.markup import escape
 
 from deploy.cli.console import (
-    MOST_SHOWN,
     BuildArgument,
     JsonOption,
     LavaPythonOption,
@@ -19,6 +18,7 @@ from deploy.cli.console import (
     print_json,
     status,
 )
+from deploy.design.limits import MOST_SHOWN
 
 if TYPE_CHECKING:
     import numpy as np

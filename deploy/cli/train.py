@@ -108,10 +108,11 @@ def train_command(
 
     Example: qac-deploy train --data digits --out model.pt
     """
+    from deploy.train.budget import DEFAULT_MEAN_TIMESTEPS, timestep_settings
     from deploy.train.train_model import TrainOptions, train_model
     from toolchain.files.whole_files import MODEL_FILE, require_replaceable_file
     from toolchain.method.max_pooling import MAX_POOLS
-    from toolchain.training import EpochReport, TimestepBudget, TrainingPlan
+    from toolchain.training import EpochReport, TrainingPlan
 
     require_replaceable_file(out, MODEL_FILE)
     if sum((mean_timesteps is not None, interval is not None, no_budget)) > 1:
@@ -120,15 +121,13 @@ def train_command(
         raise typer.BadParameter(
             "needs a float ANN to follow: add --float-epochs", param_hint="--distill"
         )
-    budget = TimestepBudget(kind="mean", limit=mean_timesteps or 2.5)
-    if interval is not None:
-        budget = TimestepBudget(kind="interval", limit=interval)
+    if mean_timesteps is None and interval is None and not no_budget:
+        mean_timesteps = DEFAULT_MEAN_TIMESTEPS
     plan = TrainingPlan(
         epochs=epochs,
         batch_size=batch_size,
         learning_rate=learning_rate,
-        budget=None if no_budget else budget,
-        timestep_weight_decay=5e-4 if no_budget else 0.0,
+        **timestep_settings(mean_timesteps, interval),
         distillation=distill,
         augment=augment,
         seed=seed,

@@ -9,7 +9,6 @@ import typer
 from rich.markup import escape
 
 from deploy.cli.console import (
-    MOST_SHOWN,
     BuildArgument,
     JsonOption,
     LavaPythonOption,
@@ -17,6 +16,7 @@ from deploy.cli.console import (
     print_json,
     status,
 )
+from deploy.design.limits import MOST_SHOWN
 
 _MARKS = {
     "equal": "[green]equal[/green]    ",
