@@ -101,4 +101,5 @@ class Build:
             f"Build {self.path}",
             self.report.title,
             fragment(table(self.report.rows()), draw_graph(boxes_of_report(document))),
+            ["Each square is a timestep T. Orange populations set the interval between results."],
         )

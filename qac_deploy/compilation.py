@@ -12,6 +12,7 @@ from qac_deploy.build import Build
 from qac_deploy.data import Data
 from qac_deploy.messages import speaks_python
 from qac_deploy.model import Model
+from qac_deploy.paths import as_path
 from qac_deploy.progress import progress_line
 from toolchain.errors import DataError, OptionError
 
@@ -111,7 +112,7 @@ def compile(
         data=_data_name(data),
         samples=_integer("--samples", samples),
     )
-    file, folder = _model_file(model), Path(out)
+    file, folder = _model_file(model), as_path(out, "--out")
     measure = _accuracy(accuracy) if isinstance(accuracy, str) else as_accuracy(accuracy)
     with progress_line("compiling", progress) as show:
         compile_or_explain(file, folder, options, show, measure)
@@ -125,7 +126,7 @@ def load_build(folder: str | PathLike[str]) -> Build:
     Raises:
         QacDeployError: the folder is no build, or a file of it was changed; the message names it.
     """
-    path = Path(folder)
+    path = as_path(folder, "the build folder")
     if path.is_file():
         raise OptionError(
             f"{path}: is a file, and load_build takes the folder that compile writes; a model file is read "

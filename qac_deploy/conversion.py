@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from qac_deploy.data import Data, as_dataset
 from qac_deploy.messages import speaks_python
 from qac_deploy.model import Model
+from qac_deploy.paths import as_path
 from qac_deploy.progress import progress_line
 from toolchain.errors import OptionError
 
@@ -79,7 +80,7 @@ def convert(
     from deploy.convert.options import ConvertOptions
     from toolchain.files.whole_files import MODEL_FILE, require_replaceable_file
 
-    network, path = _network(source), Path(out)
+    network, path = _network(source), as_path(out, "--out")
     require_replaceable_file(path, MODEL_FILE)
     dataset = _dataset(data)
     options = ConvertOptions(
@@ -117,7 +118,9 @@ def load_model(path: str | PathLike[str]) -> Model:
     """
     from toolchain.files.checkpoint import load_checkpoint
 
-    file = Path(path)
+    file = as_path(path, "the model file")
+    if file.is_dir():
+        raise OptionError(f"{file}: is a folder; a build is read by load_build")
     checkpoint = load_checkpoint(file)
     return Model(path=file, graph=checkpoint.graph, training=checkpoint.training)
 

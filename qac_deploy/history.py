@@ -64,16 +64,42 @@ class History:
         return [epoch.mean_timesteps for epoch in self.epochs]
 
     def __repr__(self) -> str:
-        last = self.epochs[-1]
-        lines = [
-            f"History of {len(self.epochs)} epochs: loss {self.loss[0]:.3f} to {last.loss:.3f}, accuracy on "
-            f"training images {self.accuracy[0]:.1%} to {last.accuracy:.1%}"
+        return "\n".join([f"History of {self._title()}", *(f"  {line}" for line in self._lines())])
+
+    def _repr_html_(self) -> str:
+        from deploy.report.markup import NOTHING
+        from qac_deploy.pictures.curves import Panel, draw_curves
+        from qac_deploy.pictures.texts import figure
+
+        panels = [
+            Panel(title="loss", form=".2f", values=self.loss, others={}),
+            Panel(title="accuracy, training", form=".0%", values=self.accuracy, others={}),
         ]
-        if last.timesteps:
-            steps = ", ".join(f"{name} {steps}" for name, steps in last.timesteps.items())
-            lines.append(f"  T: {steps}; mean {last.mean_timesteps:.2f}")
-        if self.test_accuracy is not None:
-            lines.append(
-                f"  accuracy on {self.test_samples:,} test images: {self.test_accuracy:.2%}"
+        if steps := self.timesteps:
+            panels.append(
+                Panel(
+                    title="T: mean, and each", form=".1f", values=self.mean_timesteps, others=steps
+                )
             )
-        return "\n".join([*lines, *(f"  {note}" for note in self.notes)])
+        curves = draw_curves(panels) if len(self.epochs) > 1 else NOTHING
+        return figure("History", self._title(), curves, self._lines())
+
+    def _title(self) -> str:
+        if not self.epochs:
+            return "no epoch: the run that was resumed had ended"
+        first, last = self.epochs[0], self.epochs[-1]
+        if len(self.epochs) == 1:
+            return f"1 epoch: loss {last.loss:.3f}, accuracy on training images {last.accuracy:.1%}"
+        return (
+            f"{len(self.epochs)} epochs: loss {first.loss:.3f} to {last.loss:.3f}, accuracy on training "
+            f"images {first.accuracy:.1%} to {last.accuracy:.1%}"
+        )
+
+    def _lines(self) -> list[str]:
+        lines = []
+        if self.epochs and (found := self.epochs[-1].timesteps):
+            steps = ", ".join(f"{name} {steps}" for name, steps in found.items())
+            lines.append(f"T: {steps}; mean {self.epochs[-1].mean_timesteps:.2f}")
+        if self.test_accuracy is not None:
+            lines.append(f"accuracy on {self.test_samples:,} test images: {self.test_accuracy:.2%}")
+        return [*lines, *self.notes]

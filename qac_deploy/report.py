@@ -104,6 +104,7 @@ class Report:
     def rows(self) -> list[tuple[str, str]]:
         """Name and value of each figure of the summary."""
         from deploy.report.markup import energy_texts, time_texts
+        from deploy.report.suggestions import effects
 
         pipeline, rows = self.document["pipeline"], []
         fidelity = self.document["fidelity"]
@@ -144,7 +145,8 @@ class Report:
             )
         if self.suggestions:
             first = self.suggestions[0]
-            rows.append(("what helps", f"{first['change']}: {first['command']}"))
+            gains = "; ".join(effects(self.document, first))
+            rows.append(("what helps", f"{first['change']}: {gains}"))
         return rows
 
     def __repr__(self) -> str:

@@ -77,9 +77,16 @@ def as_pixels(network: IntegerNetwork, pixels: Any) -> PixelSource:
     if hasattr(pixels, "detach"):  # a tensor
         pixels = pixels.detach().cpu().numpy()
     elif hasattr(pixels, "test_pixels"):
-        raise DataError(f"simulate takes pixels, not a data set; pass its test_pixels[:{16}]")
+        raise DataError("simulate takes pixels, not a data set; pass its test_pixels")
     elif not hasattr(pixels, "shape"):
-        pixels = np.asarray(pixels)
+        try:
+            pixels = np.asarray(pixels)
+        except ValueError as error:  # rows of different lengths
+            raise DataError(f"pixels are no array ({error}); stack images of equal shape") from None
+    if getattr(pixels, "dtype", np.dtype(int)).kind not in "biuf":
+        raise DataError(
+            f"pixels must be an array of integers, not {pixels!r:.60}; pass load_data(...).test_pixels"
+        )
     found = tuple(pixels.shape)
     if found[1:] != shape or len(found) != 4:
         raise DataError(

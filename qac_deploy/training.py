@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from functools import partial
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qac_deploy.data import Data, as_dataset
 from qac_deploy.history import Epoch, History
 from qac_deploy.messages import speaks_python
+from qac_deploy.paths import as_path
 from qac_deploy.progress import progress_line
 from toolchain.errors import OptionError
 
@@ -206,7 +206,7 @@ def train(
             plan,
             note,
             teacher=teacher,
-            state_file=None if state_file is None else Path(state_file),
+            state_file=None if state_file is None else as_path(state_file, "--state-file"),
             resume=resume,
         )
         show("measuring the accuracy on test images")

@@ -17,6 +17,7 @@ from toolchain.importers.brevitas_format import is_brevitas_network, read_brevit
 from toolchain.importers.exported_format import read_exported
 from toolchain.importers.torch_module import convert
 from toolchain.method.quantizers import quantizers
+from toolchain.networks.linear_maps import Shape
 
 Module: TypeAlias = nn.Module | ExportedProgram
 
@@ -41,21 +42,32 @@ def convert_module(
         QacDeployError: it has no spiking form, or an option is missing or does not belong to it.
     """
     images, name = images_of(options, dataset), name_of(module)
+    if isinstance(module, nn.Module) and quantizers(module):
+        return _of_our_quantizers(name, module, options, images, on_stage)
+    if isinstance(module, nn.Module) and is_brevitas_network(module):
+        network = read_brevitas(module, _shape(name, images))
+        return convert_foreign(name, network, options, images, on_stage)
+    if isinstance(module, ExportedProgram):
+        return convert_foreign(name, read_exported(module), options, images, on_stage)
+    if isinstance(module, fx.GraphModule):
+        network = read_exported(module, _shape(name, images))
+        if network.is_quantized:
+            return convert_foreign(name, network, options, images, on_stage)
+    return convert_plain(name, module, options, images, on_stage)
+
+
+def _shape(name: str, images: Images) -> Shape:
+    """Shape of an image, which a module does not say.
+
+    Raises:
+        OptionError: it is not known.
+    """
     if images.shape is None:
         raise OptionError(
             f"{name}: a module does not say the shape of an image; add --data, or for example --input-shape "
             f"3x32x32"
         )
-    if isinstance(module, nn.Module) and quantizers(module):
-        return _of_our_quantizers(name, module, options, images, on_stage)
-    if isinstance(module, nn.Module) and is_brevitas_network(module):
-        network = read_brevitas(module, images.shape)
-        return convert_foreign(name, network, options, images, on_stage)
-    if isinstance(module, ExportedProgram | fx.GraphModule):
-        network = read_exported(module, images.shape)
-        if network.is_quantized or isinstance(module, ExportedProgram):
-            return convert_foreign(name, network, options, images, on_stage)
-    return convert_plain(name, module, options, images, on_stage)
+    return images.shape
 
 
 def _of_our_quantizers(
@@ -70,11 +82,10 @@ def _of_our_quantizers(
             f"{name}: has quantizers, which set every T; leave out --mean-timesteps, and choose other "
             f"timesteps with `compile --timesteps`"
         )
-    assert images.shape is not None
     on_stage("compare the layer graph with the module")
     graph = convert(
         module,
-        images.shape,
+        _shape(name, images),
         images.max_value,
         images.normalization,
         samples=None if images.dataset is None else images.dataset.train_pixels,
