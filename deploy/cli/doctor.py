@@ -15,12 +15,13 @@ from rich.markup import escape
 
 from deploy.cli.console import JsonOption, LavaPythonOption, console, print_json
 from toolchain.errors import LavaError
+from toolchain.optional_packages import OPTIONAL_PACKAGES, missing_message
 
 if TYPE_CHECKING:
     from deploy.backends.lava.environment import LavaEnvironment
 
 _PACKAGES = {
-    "torch": "pip install torch",
+    "torch": missing_message(OPTIONAL_PACKAGES["torch"]),
     "numpy": "pip install numpy",
     "networkx": "pip install networkx",
     "safetensors": "pip install safetensors",

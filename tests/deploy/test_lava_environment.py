@@ -55,6 +55,7 @@ def clean_machine(tmp_path, monkeypatch):
     """Nothing that this machine has counts: no variables, an empty PATH, Python 3.14 without Lava."""
     monkeypatch.delenv("QAC_DEPLOY_LAVA_PYTHON", raising=False)
     monkeypatch.setenv("QAC_DEPLOY_LAVA_ENV", str(tmp_path / "managed"))
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "bin").mkdir()
     system = [d for d in ("/usr/bin", "/bin") if Path(d, "sh").exists()]
     tools = {t: Path(d, t) for d in system for t in ("sh", "mkdir", "cp", "chmod", "touch")}
@@ -165,7 +166,8 @@ def venv_maker(path: Path, made: Path, version: str = "3.11") -> Path:
     """A command that makes a virtual environment at its last argument from a ready interpreter."""
     return script(
         path,
-        answers(path, version) + 'for folder in "$@"; do :; done\n'
+        answers(path, version) + 'if [ "$1 $2" = "python find" ]; then exit 2; fi\n'
+        'for folder in "$@"; do :; done\n'
         f'mkdir -p "$folder/bin"; touch "$folder/pyvenv.cfg"; cp {made} "$folder/bin/python"\n'
         f'echo "{path.name} $@" >> {made.parent}/maker-calls',
     )
@@ -226,8 +228,8 @@ def test_a_python_without_its_venv_module_is_passed_over_and_uv_is_last(tmp_path
     said = []
     create_lava_environment(say=said.append)
     assert said == [f"{current} cannot make an environment: no ensurepip"]
-    assert (tmp_path / "maker-calls").read_text().splitlines()[-1] == (
-        f"uv venv --seed --python 3.11 {tmp_path / 'managed'}"
+    assert (tmp_path / "maker-calls").read_text() == (
+        f"uv venv --seed --python 3.11 {tmp_path / 'managed'}\n"
     )
 
 
