@@ -18,10 +18,10 @@ demo: $(VENV)/package
 	@$(BIN)/qac-deploy demo --create-lava-env
 
 test: environment lava simulators
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 slow: environment lava simulators  # the paper's networks at full width, in Lava too
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow
 
 exhaustive: environment  # thousands of random networks and modules
 	$(BIN)/python -m pytest -n 2 -m exhaustive
