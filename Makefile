@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 # they ask for an older nir, a driver of chips and torchvision, which reading and writing NIR does not need
 NIR_SIMULATORS := sinabs==3.1.3 spikingjelly==2.0.0
 
-.PHONY: demo test slow exhaustive netx peers benchmark torchvision docs linkcheck lint environment lava simulators clean
+.PHONY: demo test slow exhaustive netx peers benchmark torchvision pictures docs linkcheck lint environment lava simulators clean
 
 demo: environment lava
 	$(BIN)/qac-deploy train --data digits --out model.pt
@@ -64,6 +64,10 @@ docs: environment  # docs/_build/html
 linkcheck: environment  # links to other sites; needs a network
 	$(BIN)/python -m sphinx -q -n -b linkcheck docs docs/_build/linkcheck
 
+# the screenshots of README and docs/; five minutes on 2 cores. Other figures: `python benchmarks/figures --help`
+pictures: environment lava simulators
+	$(BIN)/python benchmarks/figures pictures
+
 lint: environment
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -89,4 +93,4 @@ simulators:  # Verilator and Icarus for the PE array's RTL, Chromium for the rep
 	else echo "the tests of RTL and report need: apt install verilator iverilog chromium" >&2; exit 1; fi
 
 clean:
-	rm -rf docs/_build $(VENV) .venv-peers .venv-torchvision build model.pt resnet-20.pt
+	rm -rf docs/_build .figures $(VENV) .venv-peers .venv-torchvision build model.pt resnet-20.pt
