@@ -1,4 +1,4 @@
-"""docs/pe-array.md: a ResNet-20 in four modes, and what a VGG-16 moves under each order of the loops."""
+"""docs/pe-array.md: a narrow ResNet-20 in four modes, and what a VGG-16 moves under each order of the loops."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ DATAFLOWS = (
 
 
 def measure_modes(commands: Commands, docs: Path) -> dict[str, Any]:
-    commands.model("resnet-20.pt")
-    report = commands.run("compile resnet-20.pt --out resnet-20-build")
+    commands.model("narrow-resnet-20.pt")
+    report = commands.run("compile narrow-resnet-20.pt --out resnet-20-build")
     compared = commands.run(COMPARE)
     shutil.copy(commands.folder / "pe-array.png", docs / "pe-array.png")
     estimates = [
