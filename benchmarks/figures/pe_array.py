@@ -1,4 +1,4 @@
-"""docs/pe-array.md: a narrow ResNet-20 in four modes, and what a VGG-16 moves under each order of the loops."""
+"""docs/pe-array.md: a narrow ResNet-20 in four modes, and a VGG-16 under each order of the loops."""
 
 from __future__ import annotations
 
