@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 # they ask for an older nir, a driver of chips and torchvision, which reading and writing NIR does not need
 NIR_SIMULATORS := sinabs==3.1.3 spikingjelly==2.0.0
 
-.PHONY: demo test slow exhaustive netx peers benchmark torchvision pictures lint environment lava simulators clean
+.PHONY: demo test slow exhaustive netx peers benchmark torchvision pictures docs linkcheck lint environment lava simulators clean
 
 demo: environment lava
 	$(BIN)/qac-deploy train --data digits --out model.pt
@@ -57,6 +57,13 @@ torchvision: .venv-torchvision/installed
 	.venv-torchvision/bin/python -m pip install --quiet "torch==2.14.1" "torchvision==0.29.1" -e . pytest
 	touch $@
 
+docs: environment  # docs/_build/html
+	$(BIN)/python -m sphinx -q -W -n --keep-going docs docs/_build/html
+	@echo "open docs/_build/html/index.html in a browser"
+
+linkcheck: environment  # links to other sites; needs a network
+	$(BIN)/python -m sphinx -q -n -b linkcheck docs docs/_build/linkcheck
+
 # the screenshots of README and docs/; five minutes on 2 cores. Other figures: `python benchmarks/figures --help`
 pictures: environment lava simulators
 	$(BIN)/python benchmarks/figures pictures
@@ -86,4 +93,4 @@ simulators:  # Verilator and Icarus for the PE array's RTL, Chromium for the rep
 	else echo "the tests of RTL and report need: apt install verilator iverilog chromium" >&2; exit 1; fi
 
 clean:
-	rm -rf .figures $(VENV) .venv-peers .venv-torchvision build model.pt resnet-20.pt
+	rm -rf docs/_build .figures $(VENV) .venv-peers .venv-torchvision build model.pt resnet-20.pt

@@ -28,10 +28,8 @@ def show(found: dict[str, Any]) -> dict[str, str]:
     """The trace of neuron 2, as docs/trace.md prints it."""
     lines = found["trace"]
     start = next(i for i, line in enumerate(lines) if line.startswith("neuron 2 ("))
-    command = f"    qac-deploy {TRACE}\n\n"
-    return {
-        "trace": command + "".join(f"    {line.rstrip()}\n" for line in lines[start : start + 4])
-    }
+    shown = "\n".join(line.rstrip() for line in lines[start : start + 4])
+    return {"trace": f"```bash\nqac-deploy {TRACE}\n```\n\n```text\n{shown}\n```\n"}
 
 
 def measure_max_pools(commands: Commands) -> dict[str, Any]:

@@ -66,4 +66,4 @@ def measure(commands: Commands) -> dict[str, Any]:
 def show(found: dict[str, Any]) -> dict[str, str]:
     lines = [line.rstrip() for line in found["printed"] if not line.startswith("next:")]
     printed = "\n".join(lines).strip().replace("imported.pt", "model.pt")
-    return {"import": f"```\n{printed}\n```\n"}
+    return {"import": f"```text\n{printed}\n```\n"}

@@ -25,12 +25,6 @@ from rich.progress import (
 
 console = Console(highlight=False, soft_wrap=True)
 
-MOST_SHOWN = 10_000
-"""Most samples of a run that is shown, or checked neuron by neuron: its records grow with them."""
-
-MOST_OF_A_RESOURCE = 1_000_000
-"""Most slots of a buffer or replicas of a population that are counted: no target has as many."""
-
 _NUMBER = re.compile(r"[\d,]+")
 _SECONDS_PER_LINE = 10.0
 
@@ -46,7 +40,7 @@ ModelArgument = Annotated[
 LavaPythonOption = Annotated[
     Path | None,
     typer.Option(
-        help="Python 3.10 interpreter with lava-nc (default: as `qac-deploy doctor` finds it)."
+        help="Python interpreter with lava-nc (default: as `qac-deploy doctor` finds it)."
     ),
 ]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")]

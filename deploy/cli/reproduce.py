@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
+from deploy.cli import completion
 from deploy.cli.console import (
     JsonOption,
     bold,
@@ -30,13 +31,24 @@ EPOCHS, FURTHER_EPOCHS, MEAN_TIMESTEPS = 6, 8, 2.8
 
 def reproduce_command(
     experiment: Annotated[
-        str, typer.Argument(help=f"{NAMES}; or page, which gathers all results.")
+        str,
+        typer.Argument(
+            autocompletion=completion.one_of((*completion.EXPERIMENTS, "page")),
+            help=f"{NAMES}; or page, which gathers all results.",
+        ),
     ],
     data: Annotated[
-        str, typer.Option(help="Data set, as for `qac-deploy train`.")
+        str,
+        typer.Option(
+            autocompletion=completion.data_set, help="Data set, as for `qac-deploy train`."
+        ),
     ] = "fashion-mnist",
     network: Annotated[
-        str, typer.Option(help="Architecture, optionally with a width factor: vgg-9:0.25.")
+        str,
+        typer.Option(
+            autocompletion=completion.one_of(completion.ARCHITECTURES),
+            help="Architecture, optionally with a width factor: vgg-9:0.25.",
+        ),
     ] = "resnet-20",
     out: Annotated[
         Path, typer.Option(help="Folder for tables, plots and the trained networks.")

@@ -82,6 +82,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
     Raises:
         ModelFileError: naming the file, the field and what it must be.
     """
+    if path.is_dir():
+        raise ModelFileError(f"{path}: is a folder; name the model file, such as model.pt")
     if not path.is_file():
         raise ModelFileError(f"{path}: no such file; `qac-deploy train` makes one")
     root = RecordReader(path, "", load_plain_zip(path, _REMEDY))

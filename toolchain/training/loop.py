@@ -32,10 +32,17 @@ from toolchain.training.resume import TrainingProgress, load_training_state, sav
 
 @dataclass(frozen=True, kw_only=True)
 class EpochReport:
-    """Training loss of an epoch, and T_l after it by name of the quantizer."""
+    """An epoch of training.
+
+    Attributes:
+        loss: mean over the training images, without the price of the budget.
+        accuracy: share of right classes of the training images, or of their pixels, while they were trained.
+        timesteps: T_l after the epoch, by name of the quantizer.
+    """
 
     epoch: int
     loss: float
+    accuracy: float
     timesteps: dict[str, float]
 
 
@@ -103,7 +110,7 @@ def train(
         module.train()
         torch.manual_seed(plan.seed + epoch)
         order = np.random.default_rng((plan.seed, epoch)).permutation(len(dataset.train_labels))
-        total = 0.0
+        total = right = 0.0
         for images, labels in _batches(
             dataset, np.split(order, batch_ends[:-1]), plan, fabric, memory_format
         ):
@@ -123,9 +130,11 @@ def train(
             for quantizer in found.values():
                 quantizer.clamp_parameters()
             total += float(loss.detach()) * len(labels)
+            right += float((logits.detach().argmax(1) == labels).float().mean()) * len(labels)
         report = EpochReport(
             epoch=epoch + 1,
             loss=total * fabric.world_size / len(order),
+            accuracy=right * fabric.world_size / len(order),
             timesteps={n: float(q.timesteps.detach()) for n, q in found.items()},
         )
         if state_file is not None and fabric.is_global_zero:
