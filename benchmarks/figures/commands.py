@@ -20,12 +20,8 @@ import torch
 ROOT = Path(__file__).resolve().parents[2]
 MODELS = {
     "model.pt": "train --data digits --out model.pt",
-    "resnet-20.pt": "train --data fashion-mnist --arch resnet-20 --float-epochs 1 --epochs 3 "
-    "--mean-timesteps 2.9 --out resnet-20.pt",
     "narrow-resnet-20.pt": "train --data mnist5k --arch resnet-20 --width 0.25 --epochs 4 "
     "--out narrow-resnet-20.pt",
-    "narrow-vgg-9.pt": "train --data mnist5k --arch vgg-9 --width 0.1 --float-epochs 1 --epochs 1 "
-    "--out narrow-vgg-9.pt",
     "lenet.pt": "train --data mnist5k --arch lenet --max-pool exact --epochs 3 --out lenet.pt",
 }
 """The command that trains each model of a figure, on one thread: their number decides how sums round."""

@@ -26,7 +26,7 @@ def measure(commands: Commands) -> dict[str, Any]:
             commands.model(model)
             accuracy = ""
         commands.run(f"compile {model}{accuracy} --out exported-build")
-        found = commands.run("export exported-build/ --format onnx --out network.onnx")
+        found = commands.run("export exported-build/ --format onnx --out exported.onnx")
         rows.append(
             {
                 "name": name,

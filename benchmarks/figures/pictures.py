@@ -15,7 +15,7 @@ TRACE = (
 )
 
 REPORT_SIZE = 1280, 800
-EXPLORE_SIZE = 1280, 1000
+EXPLORE_SIZE = 1280, 1640
 
 
 def draw(commands: Commands, docs: Path) -> dict[str, Any]:

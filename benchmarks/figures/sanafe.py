@@ -14,12 +14,9 @@ BUILDS = {
 }
 DESIGNS = {
     "digits, as compiled": ("model.pt", "", 4),
-    "digits, `--optimize energy`": ("model.pt", "--optimize energy", 4),
     "digits, `--optimize cores`": ("model.pt", "--optimize cores", 4),
     "digits, `--optimize stalls`": ("model.pt", "--optimize stalls", 4),
     "digits, `--optimize time`": ("model.pt", "--optimize time", 4),
-    "VGG-9, as compiled": ("narrow-vgg-9.pt", "", 1),
-    "VGG-9, `--optimize time`": ("narrow-vgg-9.pt", "--optimize time", 1),
 }
 """Name in the table: model, options of ``compile``, ``cross-check --samples``."""
 
@@ -90,7 +87,7 @@ def show_builds(found: dict[str, Any]) -> dict[str, str]:
     reasons = [b["us_by_reason"] for b in builds]
     rows += [
         ["time of the run, ours", *(f"{t['ours']:,.0f} us" for t in times)],
-        ["of it, queues in the mesh", *(f"{-r['no queues in the mesh']:,.0f} us" for r in reasons)],
+        ["of it, queues in the mesh", *(f"{abs(r['no queues in the mesh']):,.0f} us" for r in reasons)],
         ["lookups in parallel", *(f"{r[LOOKUPS]:+,.0f} us" for r in reasons)],
         ["SANA-FE, simple timing", *(f"{t['simple']:,.0f} us" for t in times)],
         ["waiting", *(f"{r[WAITING]:+,.0f} us" for r in reasons)],
