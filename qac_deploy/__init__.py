@@ -28,6 +28,8 @@ from toolchain.errors import QacDeployError
 
 if TYPE_CHECKING:
     from toolchain.datasets import Dataset as Dataset
+
+    __version__: str
 else:
 
     def __getattr__(name: str) -> Any:
@@ -35,6 +37,10 @@ else:
             from toolchain.datasets import Dataset
 
             return Dataset
+        if name == "__version__":
+            from importlib.metadata import version
+
+            return version("qac-deploy")
         raise AttributeError(f"module 'qac_deploy' has no attribute '{name}'")
 
 

@@ -10,6 +10,7 @@ from functools import wraps
 from typing import Any, TypeVar, cast
 
 from toolchain.errors import OptionError, QacDeployError
+from toolchain.optional_packages import optional_packages
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -27,6 +28,7 @@ def speaks_python(function: Function) -> Function:
 
     Raises:
         OptionError: a keyword is unknown, or a positional argument is missing or too many.
+        MissingPackageError: an optional package, such as torch, is not installed.
     """
     signature = inspect.signature(function)
     keywords = [name for name in signature.parameters if name != "self"]
@@ -38,7 +40,8 @@ def speaks_python(function: Function) -> Function:
         except TypeError as error:
             raise OptionError(_unbound(function.__name__, str(error), options, keywords)) from None
         try:
-            return function(*arguments, **options)
+            with optional_packages():
+                return function(*arguments, **options)
         except QacDeployError as error:
             if error.args and isinstance(error.args[0], str):
                 error.args = (in_python(error.args[0], keywords), *error.args[1:])

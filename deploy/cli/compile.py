@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from deploy.cli import completion
 from deploy.cli.console import (
     AccuracyOption,
     JsonOption,
@@ -26,10 +27,17 @@ from deploy.optimize.objectives import OBJECTIVES
 def compile_command(
     model: ModelArgument,
     target: Annotated[
-        str, typer.Option(help="Target chip: a built-in name or a YAML file.")
+        str,
+        typer.Option(
+            autocompletion=completion.target, help="Target chip: a built-in name or a YAML file."
+        ),
     ] = "loihi-sim",
     array: Annotated[
-        str, typer.Option(help="PE array to compare with: a built-in name or a YAML file.")
+        str,
+        typer.Option(
+            autocompletion=completion.array,
+            help="PE array to compare with: a built-in name or a YAML file.",
+        ),
     ] = "pe-array",
     unrolling: Annotated[
         str | None,
@@ -45,8 +53,9 @@ def compile_command(
     alignment: Annotated[
         str | None,
         typer.Option(
+            autocompletion=completion.alignment,
             help="Temporal alignment: average, replicate or truncate (default: the model's own); exact max "
-            "pooling needs average."
+            "pooling needs average.",
         ),
     ] = None,
     align: Annotated[
@@ -86,7 +95,10 @@ def compile_command(
     ] = None,
     data: Annotated[
         str | None,
-        typer.Option(help="Data set to measure on (default: the one the network was trained on)."),
+        typer.Option(
+            autocompletion=completion.data_set,
+            help="Data set to measure on (default: the one the network was trained on).",
+        ),
     ] = None,
     max_timesteps: Annotated[
         int | None, typer.Option(min=1, help="Upper limit of every T_l (default: as trained).")
@@ -114,6 +126,7 @@ def compile_command(
     optimize: Annotated[
         str | None,
         typer.Option(
+            autocompletion=completion.one_of(OBJECTIVES),
             help="Search for a design that lowers one of: "
             + "; ".join(objective.description for objective in OBJECTIVES.values())
             + ".",

@@ -40,7 +40,7 @@ ModelArgument = Annotated[
 LavaPythonOption = Annotated[
     Path | None,
     typer.Option(
-        help="Python 3.10 interpreter with lava-nc (default: as `qac-deploy doctor` finds it)."
+        help="Python interpreter with lava-nc (default: as `qac-deploy doctor` finds it)."
     ),
 ]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
+from deploy.cli import completion
 from deploy.cli.console import JsonOption, bold, console, print_json, print_next, status
 
 if TYPE_CHECKING:
@@ -28,8 +29,9 @@ def convert_command(
     data: Annotated[
         str | None,
         typer.Option(
+            autocompletion=completion.data_set,
             help="Data set that the network was trained on: digits, mnist5k, fashion-mnist, cifar-10, "
-            "cifar-100, an .npz file or a folder. The network is compared and measured on it."
+            "cifar-100, an .npz file or a folder. The network is compared and measured on it.",
         ),
     ] = None,
     normalize: Annotated[
@@ -94,6 +96,7 @@ def convert_command(
     arch: Annotated[
         str | None,
         typer.Option(
+            autocompletion=completion.one_of(completion.QCFS_ARCHITECTURES),
             help="Architecture: vgg-11, -13, -16 or -19, with -wobn for those without batch norm; resnet-18, "
             "-20, -34, -50, -101 or -152.",
             rich_help_panel=_QCFS,

@@ -11,6 +11,7 @@ import typer
 from rich.markup import escape
 from typing_extensions import NotRequired
 
+from deploy.cli import completion
 from deploy.cli.console import (
     AccuracyOption,
     BuildArgument,
@@ -59,9 +60,19 @@ class _Record(TypedDict):
 def simulate(
     build: BuildArgument,
     data: Annotated[
-        str | None, typer.Option(help="Data set (default: the one the build was measured on).")
+        str | None,
+        typer.Option(
+            autocompletion=completion.data_set,
+            help="Data set (default: the one the build was measured on).",
+        ),
     ] = None,
-    engine: Annotated[str, typer.Option(help=f"Engine: {', '.join(ENGINES)} or lava.")] = "exact",
+    engine: Annotated[
+        str,
+        typer.Option(
+            autocompletion=completion.one_of((*ENGINES, "lava")),
+            help=f"Engine: {', '.join(ENGINES)} or lava.",
+        ),
+    ] = "exact",
     samples: Annotated[
         int | None, typer.Option(min=1, help="Number of test samples (default: all; 16 for lava).")
     ] = None,
@@ -76,7 +87,13 @@ def simulate(
         typer.Option(help="Address of a Dask scheduler, to compute on its workers."),
     ] = None,
     accuracy: AccuracyOption = None,
-    device: Annotated[str, typer.Option(help="Device of the exact engine: cpu or cuda.")] = "cpu",
+    device: Annotated[
+        str,
+        typer.Option(
+            autocompletion=completion.one_of(("cpu", "cuda")),
+            help="Device of the exact engine: cpu or cuda.",
+        ),
+    ] = "cpu",
     resume: ResumeOption = False,
     lava_python: LavaPythonOption = None,
     as_json: JsonOption = False,
@@ -97,7 +114,7 @@ def simulate(
     """
     from deploy.build.load import load_build
     from deploy.design.accuracy import load_accuracy, measure_accuracy
-    from deploy.design.fidelity import check_fits
+    from deploy.design.check_fits import check_fits
     from toolchain.datasets import load_dataset, load_recorded
     from toolchain.errors import DataError
     from toolchain.networks.layer_graph import has_classes

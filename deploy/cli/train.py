@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from deploy.cli import completion
 from deploy.cli.console import (
     JsonOption,
     ResumeOption,
@@ -27,14 +28,16 @@ def train_command(
     data: Annotated[
         str,
         typer.Option(
-            help="Data set: digits, mnist5k, fashion-mnist, cifar-10, cifar-100, an .npz file or a folder."
+            autocompletion=completion.data_set,
+            help="Data set: digits, mnist5k, fashion-mnist, cifar-10, cifar-100, an .npz file or a folder.",
         ),
     ] = "digits",
     arch: Annotated[
         str,
         typer.Option(
+            autocompletion=completion.one_of(completion.ARCHITECTURES),
             help="Architecture: lenet, resnet-mini, resnet-18, resnet-19, resnet-20, resnet-34, vgg-9 or "
-            "vgg-16."
+            "vgg-16.",
         ),
     ] = "resnet-mini",
     width: Annotated[
@@ -66,8 +69,9 @@ def train_command(
     max_pool: Annotated[
         str,
         typer.Option(
+            autocompletion=completion.one_of(completion.MAX_POOLS),
             help="Max pooling of lenet, the VGGs and ResNets for 224x224 images: exact keeps it, with "
-            "additional neurons; average replaces it by average pooling, as the paper's Algorithm 1 does."
+            "additional neurons; average replaces it by average pooling, as the paper's Algorithm 1 does.",
         ),
     ] = "average",
     epochs: Annotated[int, typer.Option(min=1, help="Training epochs.")] = 30,

@@ -61,8 +61,8 @@ def verify_command(
     from deploy.backends.lava.environment import find_lava_python
     from deploy.build.load import read_build
     from deploy.check.judged_build import judge
-    from deploy.check.verify import RTL_CYCLES, RtlLimit, Rung, compare_files, verify
-    from hw_models.pe_array.rtl.driver.simulator import preferred_simulator
+    from deploy.check.verify import RtlLimit, Rung, compare_files, verify
+    from hw_models.pe_array.rtl.driver.simulator import RTL_CYCLES, preferred_simulator
 
     limit = None
     if rtl or rtl_cycles is not None:

@@ -17,7 +17,8 @@ from deploy.convert.convert_module import Module, convert_module, name_of
 from deploy.convert.options import ConvertOptions
 from deploy.convert.recognise import Format, recognise
 from deploy.design.accuracy import measure_accuracy
-from deploy.design.fidelity import MEASURED_SAMPLES, affordable_samples, check_fits
+from deploy.design.check_fits import check_fits
+from deploy.design.fidelity import MEASURED_SAMPLES, affordable_samples
 from toolchain.datasets import DATASETS, Dataset, can_be_found, data_record, load_dataset
 from toolchain.errors import DataError, errors_of_file
 from toolchain.files.checkpoint import Checkpoint, save_checkpoint
