@@ -104,6 +104,7 @@ class Report:
     def rows(self) -> list[tuple[str, str]]:
         """Name and value of each figure of the summary."""
         from deploy.report.markup import energy_texts, time_texts
+        from deploy.report.outputs import NO_ACCURACY, output_sentences
         from deploy.report.suggestions import effects
 
         pipeline, rows = self.document["pipeline"], []
@@ -120,6 +121,9 @@ class Report:
             )
         elif fidelity is None:
             rows.append(("accuracy", self.document["data_note"] or "not measured: no data set"))
+        else:
+            rows.append(("accuracy", f"none: {NO_ACCURACY}"))
+            rows += [("output", sentence) for sentence in output_sentences(fidelity)]
         rows += [
             ("mean T", f"{self.mean_timesteps:.2f}"),
             ("interval", f"{pipeline['interval_exact']} ticks between results"),

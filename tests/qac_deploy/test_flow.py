@@ -144,3 +144,46 @@ def test_a_budget_for_the_interval_takes_the_place_of_the_mean(digits):
         assert history.notes == (
             f"above the budget by {left:.2f} timesteps; train for more epochs",
         )
+
+
+class Maps(nn.Module):
+    """Two logits for each pixel, and a second output if it is asked for."""
+
+    def __init__(self, *, two: bool) -> None:
+        super().__init__()
+        self.two = two
+        self.features, self.relu = nn.Conv2d(1, 3, 3, padding=1), nn.ReLU()
+        self.classes, self.depth = nn.Conv2d(3, 2, 1), nn.Conv2d(3, 1, 1)
+
+    def forward(self, x):
+        x = self.relu(self.features(x))
+        return (self.classes(x), self.depth(x)) if self.two else self.classes(x)
+
+
+def run_of_maps(folder, *, two):
+    torch.manual_seed(0)
+    model = qd.convert(
+        qd.quantize(Maps(two=two)), input_shape=(1, 4, 4), max_value=9, out=folder / "model.pt"
+    )
+    build = qd.compile(model, folder / "build", samples=2)
+    pixels = np.random.default_rng(0).integers(0, 10, (3, 1, 4, 4))
+    return build, build.simulate(pixels)
+
+
+def test_a_network_of_maps_has_a_class_for_each_pixel(tmp_path):
+    build, run = run_of_maps(tmp_path, two=False)
+    (maps,) = run.outputs.values()
+    assert maps.shape == (3, 2, 4, 4)
+    assert np.array_equal(run.logits, maps.reshape(3, -1))
+    assert np.array_equal(run.predictions, maps.argmax(axis=1))
+    assert run.accuracy(run.predictions) == 1
+    assert run.accuracy(1 - run.predictions) == 0
+    assert build.report.accuracy is None
+    assert "not measured" in repr(build)
+
+
+def test_a_network_with_two_outputs_has_no_predictions(tmp_path):
+    _, run = run_of_maps(tmp_path, two=True)
+    assert sorted(maps.shape for maps in run.outputs.values()) == [(3, 1, 4, 4), (3, 2, 4, 4)]
+    with pytest.raises(qd.QacDeployError, match=r"the readout .* has no classes"):
+        run.predictions  # noqa: B018
