@@ -7,8 +7,8 @@ A comment directly above a block says what is done otherwise, and why::
     <!-- file: metrics.py -->
     <!-- output -->
 
-The third one saves the block under that name. The last one says that the block is what the Python block before
-it prints. Lines that install packages are left out; other tests install.
+The third one saves the block under that name. The last one says that the block is what the Python block
+before it prints. Lines that install packages are left out; other tests install.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Execute the notebooks and store their outputs: ``python docs/tutorials/run_notebooks.py [NAME ...]``.
 
-Each notebook runs in an empty folder, in the interpreter that runs this file. Cells that simulate in Lava need
-the environment that ``qac-deploy doctor --create-lava-env`` makes.
+Each notebook runs in an empty folder, in the interpreter that runs this file. Cells that simulate in Lava
+need the environment that ``qac-deploy doctor --create-lava-env`` makes.
 """
 
 from __future__ import annotations
