@@ -25,6 +25,7 @@ extensions = [
 ]
 exclude_patterns = ["_build", "extensions"]
 highlight_language = "text"
+pygments_dark_style = "github-dark"
 
 # Notebooks show the outputs that are stored in them; a test runs each of them anew.
 nb_execution_mode = "off"
