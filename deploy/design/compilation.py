@@ -38,8 +38,8 @@ class CompileOptions(PassOptions):
         slots: of every alignment buffer, per replica; None takes the target's default.
         slots_of: of single buffers, per replica, by ``SOURCE->TARGET``.
         replicate: number of replicas R of populations that have more than one.
-        tile_work: largest ``worst_tile_work`` of a tile, for populations that are cut finer than they need
-            to fit.
+        tile_work: largest ``CutCounts.worst_tile_work`` of a tile, for populations that are cut finer than
+            they need to fit.
         exchange_cores: exchange cores to lower the traffic, see ``placement_search``.
         optimize: name of an objective in ``deploy.optimize.objectives``; None optimizes nothing.
         interval: ticks between results that a search for fewer stalls aims for; None aims for the fewest

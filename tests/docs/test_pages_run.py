@@ -8,7 +8,7 @@ import re
 
 import numpy as np
 import pytest
-from markdown_pages import DOCS, PAGES, code_blocks, page_name
+from markdown_pages import PAGES, code_blocks, page_name
 from page_files import (
     copy_first_result,
     my_network,
@@ -107,18 +107,6 @@ def the_report_says_what_exact_max_pooling_costs(report, page):
 
 
 CHECKS = {"docs/own-network.md": the_unet_finds_the_discs}
-
-
-def test_the_share_of_energy_in_the_questions_is_that_of_the_first_result(compiled):
-    said = re.search(
-        r"neuron updates take (\d+) % of the energy: ([\d.]+) of ([\d.]+) µJ",
-        " ".join((DOCS / "faq.md").read_text("utf-8").split()),
-    )
-    costs = json.loads((compiled[1] / "report.json").read_text())["costs"]["davies2018"]
-    updates = sum(e for name, e in costs["energy_by_event_j"].items() if "update" in name)
-    total = costs["energy_per_sample_j"]
-    expected = (f"{100 * updates / total:.0f}", f"{1e6 * updates:.2f}", f"{1e6 * total:.2f}")
-    assert said.groups() == expected
 
 
 @pytest.mark.parametrize(
