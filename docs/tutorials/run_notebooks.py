@@ -57,11 +57,27 @@ def stripped(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
         if cell.cell_type != "code":
             continue
         cell.execution_count = None
-        cell.outputs = [output for output in cell.outputs if not _is_progress(output)]
+        cell.outputs = _joined([output for output in cell.outputs if not _is_progress(output)])
         for output in cell.outputs:
             if "execution_count" in output:
                 output.execution_count = None
     return notebook
+
+
+def _joined(outputs: list[nbformat.NotebookNode]) -> list[nbformat.NotebookNode]:
+    """Outputs with printed text that follows printed text in one piece."""
+    found: list[nbformat.NotebookNode] = []
+    for output in outputs:
+        last = found[-1] if found else output
+        if (
+            found
+            and output.output_type == last.output_type == "stream"
+            and output.name == last.name
+        ):
+            last.text += output.text
+        else:
+            found.append(output)
+    return found
 
 
 def _is_progress(output: nbformat.NotebookNode) -> bool:
