@@ -24,7 +24,6 @@ extensions = [
     "page_titles",
 ]
 exclude_patterns = ["_build", "extensions"]
-suppress_warnings = ["toc.not_readable"]  # pages of the index that are not written yet
 highlight_language = "text"
 
 # Notebooks show the outputs that are stored in them; a test runs each of them anew.

@@ -5,17 +5,21 @@ A comment directly above a block says what is done otherwise, and why::
     <!-- not run: installs packages -->
     <!-- run with epochs=30 => epochs=1; fashion-mnist => digits; reason: minutes of training -->
     <!-- file: metrics.py -->
+    <!-- output -->
 
-The last one saves the block under that name. Lines that install packages are left out; other tests install.
+The third one saves the block under that name. The last one says that the block is what the Python block
+before it prints. Lines that install packages are left out; other tests install.
 """
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import shlex
 import subprocess
 import sys
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,7 +104,19 @@ def run_page(page: Path, folder: Path, names: dict[str, Any] | None = None) -> l
     """
     session = {} if names is None else names
     session["__name__"] = "page"
-    return [_run_block(page, block, folder, session) for block in code_blocks(page)]
+    outcomes: list[Outcome] = []
+    for block in code_blocks(page):
+        if block.mark == "output":
+            _compare_output(page, block, outcomes)
+        outcomes.append(_run_block(page, block, folder, session))
+    return outcomes
+
+
+def _compare_output(page: Path, block: CodeBlock, before: list[Outcome]) -> None:
+    """Require that a block is what the one before it printed."""
+    printed = before[-1].output if before else ""
+    if printed != block.text:
+        raise PageError(f"{page.name}, line {block.line}: the block before prints\n{printed}")
 
 
 def _run_block(page: Path, block: CodeBlock, folder: Path, session: dict[str, Any]) -> Outcome:
@@ -108,31 +124,42 @@ def _run_block(page: Path, block: CodeBlock, folder: Path, session: dict[str, An
     if reason:
         return Outcome(block=block, ran=False, reason=reason)
     if kind == "shown":
+        if block.mark.startswith("file:"):
+            _save(block, block.text, folder)
         return Outcome(block=block, ran=False, reason="is no code")
     text = block.text
     for printed, replacement in substitutions(block):
         text = text.replace(printed, replacement)
     if block.mark.startswith("file:"):
-        (folder / block.mark.removeprefix("file:").strip()).write_text(text, encoding="utf-8")
+        _save(block, text, folder)
         return Outcome(block=block, ran=True)
     place = f"{page.name}, line {block.line}"
     if kind == "python":
-        _run_python(text, place, folder, session)
-        return Outcome(block=block, ran=True)
+        output = _run_python(text, place, folder, session)
+        return Outcome(block=block, ran=True, output=output)
     lines = re.sub(r"\\\n\s*", " ", text).splitlines()
     outputs = [_run_line(line, place, folder) for line in lines if line.strip()]
     return Outcome(block=block, ran=True, output="".join(outputs))
 
 
-def _run_python(text: str, place: str, folder: Path, session: dict[str, Any]) -> None:
-    before = Path.cwd()
+def _save(block: CodeBlock, text: str, folder: Path) -> None:
+    (folder / block.mark.removeprefix("file:").strip()).write_text(text, encoding="utf-8")
+
+
+def _run_python(text: str, place: str, folder: Path, session: dict[str, Any]) -> str:
+    """What the text prints; it can import the files of the folder."""
+    before, path, printed = Path.cwd(), sys.path[:], io.StringIO()
     os.chdir(folder)
+    sys.path.insert(0, str(folder))
     try:
-        exec(compile(text, place, "exec"), session)
+        with redirect_stdout(printed):
+            exec(compile(text, place, "exec"), session)
     except Exception as error:
         raise PageError(f"{place}: {type(error).__name__}: {error}") from error
     finally:
         os.chdir(before)
+        sys.path[:] = path
+    return printed.getvalue()
 
 
 def _run_line(line: str, place: str, folder: Path) -> str:

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from deploy.cli.console import JsonOption, LavaPythonOption, bold, console, print_json
+from deploy.cli.console import JsonOption, LavaPythonOption, bold, console, print_json, status
 
 LAVA_SAMPLES = 16
 """Test samples in Lava, which takes a second for a few of them."""
@@ -26,7 +26,10 @@ def demo(
         typer.Option(help="Folder for the model file and the build; earlier ones are replaced."),
     ] = Path("demo"),
     create_lava_env: Annotated[
-        bool, typer.Option("--create-lava-env", help="Make the environment that runs Lava first.")
+        bool,
+        typer.Option(
+            "--create-lava-env", help="Create an environment with lava-nc, unless one exists."
+        ),
     ] = False,
     lava_python: LavaPythonOption = None,
     as_json: JsonOption = False,
@@ -50,7 +53,7 @@ def demo(
         ) from error
     require_replaceable_folder(build, BUILD)  # or refuse before the training
     run = _runner(context, as_json=as_json)
-    steps = [run("doctor", "--create-lava-env")] if create_lava_env else []
+    steps = [_created_lava(as_json=as_json)] if create_lava_env else []
     steps.append(run("train", "--data", "digits", "--out", model))
     steps.append(run("compile", model, "--target", "loihi-sim", "--out", build))
     steps.append(run("simulate", build, "--engine", "exact"))
@@ -95,6 +98,21 @@ def _runner(context: typer.Context, *, as_json: bool) -> Callable[..., dict[str,
         return {"command": _command(words), "result": document, "skipped": None}
 
     return run
+
+
+def _created_lava(*, as_json: bool) -> dict[str, Any]:
+    """Make the environment as `doctor` does, without its table of what else is installed."""
+    from deploy.backends.lava.environment import LAVA_NC, create_lava_environment, find_lava_python
+
+    command = _command(["doctor", "--create-lava-env"])
+    if not as_json:
+        console.print(f"\n[bold]$ {escape(command)}[/bold]")
+    with status(f"making an environment with {LAVA_NC.package}", hidden=as_json) as say:
+        create_lava_environment(LAVA_NC, say)
+    found = str(find_lava_python())
+    if not as_json:
+        console.print(f"{LAVA_NC.package} {LAVA_NC.version}  {escape(found)}")
+    return {"command": command, "result": {LAVA_NC.package: found}, "skipped": None}
 
 
 def _skipped(arguments: Sequence[object], reason: str, *, as_json: bool) -> dict[str, Any]:

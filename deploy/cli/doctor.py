@@ -61,6 +61,8 @@ def doctor(
     pip may name conflicts with the metadata of lava-nc; they do no harm. Choose this environment with
     --lava-python or the variable QAC_DEPLOY_LAVA_PYTHON, unless qac-deploy itself runs in it.
 
+    lava-dl only runs on Python 3.10: pip install lava-dl==0.6.0 there, and set QAC_DEPLOY_LAVA_DL_PYTHON.
+
     Example: qac-deploy doctor --create-lava-env
     """
     from deploy.backends.lava.environment import LAVA_DL, LAVA_NC, create_lava_environment

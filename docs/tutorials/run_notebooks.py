@@ -1,7 +1,7 @@
-"""Execute the notebooks anew and store their outputs: ``python docs/tutorials/run_notebooks.py [NAME ...]``.
+"""Execute the notebooks and store their outputs: ``python docs/tutorials/run_notebooks.py [NAME ...]``.
 
-Each notebook runs in an empty folder, in the interpreter that runs this file. The cells that simulate in Lava need
-the environment that ``qac-deploy doctor --create-lava-env`` makes.
+Each notebook runs in an empty folder, in the interpreter that runs this file. Cells that simulate in Lava
+need the environment that ``qac-deploy doctor --create-lava-env`` makes.
 """
 
 from __future__ import annotations
@@ -43,12 +43,14 @@ def executed(path: Path) -> nbformat.NotebookNode:
         resources = {"metadata": {"path": str(folder)}}
         client = NotebookClient(notebook, timeout=600, kernel_name="python3", resources=resources)
         client.execute(env={**os.environ, **SAME_ARITHMETIC})
-    return _stripped(notebook)
+    return stripped(notebook)
 
 
-def _stripped(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+def stripped(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     """Without times, numbers of executions and lines of progress."""
-    notebook.metadata = nbformat.from_dict({"kernelspec": KERNEL, "language_info": {"name": "python"}})
+    notebook.metadata = nbformat.from_dict(
+        {"kernelspec": KERNEL, "language_info": {"name": "python"}}
+    )
     for number, cell in enumerate(notebook.cells):
         cell.id = f"cell-{number}"
         cell.metadata = nbformat.from_dict({k: v for k, v in cell.metadata.items() if k == "tags"})

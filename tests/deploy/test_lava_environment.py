@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from deploy.backends.lava.emit_bundle import SOURCES
 from deploy.backends.lava.environment import (
     LAVA_DL,
     LAVA_NC,
@@ -54,6 +55,7 @@ def clean_machine(tmp_path, monkeypatch):
     """Nothing that this machine has counts: no variables, an empty PATH, Python 3.14 without Lava."""
     monkeypatch.delenv("QAC_DEPLOY_LAVA_PYTHON", raising=False)
     monkeypatch.setenv("QAC_DEPLOY_LAVA_ENV", str(tmp_path / "managed"))
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "bin").mkdir()
     system = [d for d in ("/usr/bin", "/bin") if Path(d, "sh").exists()]
     tools = {t: Path(d, t) for d in system for t in ("sh", "mkdir", "cp", "chmod", "touch")}
@@ -104,7 +106,7 @@ def test_an_interpreter_that_was_asked_for_must_do(
         find_lava_python(asked)
     assert str(refusal.value) == (
         f"--lava-python {asked}: {complaint}; run `qac-deploy doctor --create-lava-env` and leave "
-        "--lava-python out"
+        "--lava-python out, or see `qac-deploy doctor --help` for an environment of your own"
     )
 
 
@@ -164,7 +166,8 @@ def venv_maker(path: Path, made: Path, version: str = "3.11") -> Path:
     """A command that makes a virtual environment at its last argument from a ready interpreter."""
     return script(
         path,
-        answers(path, version) + 'for folder in "$@"; do :; done\n'
+        answers(path, version) + 'if [ "$1 $2" = "python find" ]; then exit 2; fi\n'
+        'for folder in "$@"; do :; done\n'
         f'mkdir -p "$folder/bin"; touch "$folder/pyvenv.cfg"; cp {made} "$folder/bin/python"\n'
         f'echo "{path.name} $@" >> {made.parent}/maker-calls',
     )
@@ -225,8 +228,8 @@ def test_a_python_without_its_venv_module_is_passed_over_and_uv_is_last(tmp_path
     said = []
     create_lava_environment(say=said.append)
     assert said == [f"{current} cannot make an environment: no ensurepip"]
-    assert (tmp_path / "maker-calls").read_text().splitlines()[-1] == (
-        f"uv venv --seed --python 3.11 {tmp_path / 'managed'}"
+    assert (tmp_path / "maker-calls").read_text() == (
+        f"uv venv --seed --python 3.11 {tmp_path / 'managed'}\n"
     )
 
 
@@ -312,6 +315,17 @@ def test_a_folder_that_is_something_else_is_not_removed(tmp_path):
         create_lava_environment()
     assert precious.exists()
     assert os.listdir(precious.parent) == ["precious"]
+
+
+def test_the_commands_for_an_own_environment_name_the_versions_that_are_checked(tmp_path):
+    said = " ".join(CliRunner().invoke(app, ["doctor", "--help"]).stdout.split())
+    readme = (SOURCES.parent / "emit_bundle.py").read_text()
+    for text in (said, readme):
+        assert f"pip install {' '.join(LAVA_NC.pip_options)} {LAVA_NC.requirements[0]}" in text
+        assert f"Python {LAVA_NC.python_range}" in text
+        assert "pip install asteval networkx numpy scipy" in text
+    assert f"pip install {LAVA_DL.requirements[0]}" in said
+    assert all(environment.python_variable in said for environment in (LAVA_NC, LAVA_DL))
 
 
 def doctor(*options):

@@ -121,3 +121,10 @@ def test_what_is_wrong_with_a_page_is_found(tmp_path):
     assert list(unknown_commands("qac-deploy compile model.pt --slots=3 --json")) == []
     assert list(unknown_commands("qac-deploy compil model.pt")) != []
     assert list(unknown_commands("qac-deploy compile model.pt --slot 3")) != []
+
+
+def test_readme_is_short_up_to_its_reference_tables():
+    text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    shown, reference, _ = re.sub(r"<!--.*?-->", "", text, flags=re.S).partition("\n## Reference\n")
+    assert reference
+    assert len(shown.split()) <= 1_000

@@ -117,6 +117,7 @@ CHECKS = {"docs/own-network.md": the_unet_finds_the_discs}
         ("```bash\npython -c 'raise SystemExit(3)'\n```", "ended with 3"),
         ("<!-- not run -->\n```python\n1 / 0\n```", "must give a reason"),
         ("<!-- run with 1 => 0 -->\n```python\n1\n```", "must end with '; reason: ...'"),
+        ("```python\nprint(1)\n```\n<!-- output -->\n```text\n2\n```", "line 5: the block before prints\n1"),
         ("<!-- run with 2 => 0; reason: x -->\n```python\n1\n```", "not have what the mark replaces"),
     ],
 )  # fmt: skip
@@ -133,15 +134,27 @@ def test_blocks_share_a_session_a_folder_and_their_marks(tmp_path):
         "<!-- file: module.py -->\n```python\nlimit = 3\n```\n"
         "<!-- run with limit => 7; reason: tests the mark -->\n```python\nseen = limit\n```\n"
         "```python\nfrom pathlib import Path\nPath('seen').write_text(f'{seen} {own}')\n```\n"
-        "```text\nqac-deploy nothing\n```\n"
+        "<!-- file: limit.txt -->\n```text\n3\n```\n"
+        "```python\nimport module\nprint(module.limit, Path('limit.txt').read_text(), end='')\n```\n"
+        "<!-- output -->\n```text\n3 3\n```\n"
         "<!-- not run: takes hours -->\n```bash\nfalse\n```\n"
         "```bash\npip install nothing-of-that-name\n"
         "python -c 'import module; assert module.limit \\\n== 3'\n```\n"
     )
     outcomes = run_page(page, tmp_path, {"own": 1})
     assert (tmp_path / "seen").read_text() == "7 1"
-    assert [outcome.ran for outcome in outcomes] == [True, True, True, False, False, True]
+    assert [outcome.ran for outcome in outcomes] == [
+        True,
+        True,
+        True,
+        False,
+        True,
+        False,
+        False,
+        True,
+    ]
     assert [outcome.reason for outcome in outcomes if not outcome.ran] == [
+        "is no code",
         "is no code",
         "takes hours",
     ]

@@ -208,7 +208,8 @@ def _require(environment: LavaEnvironment, python: Path, origin: str) -> Path:
     """The path of an interpreter that the user named; a run in another folder finds it, too."""
     if (refusal := _refusal(environment, python)) is not None:
         raise LavaError(
-            f"{origin} {python}: {refusal}; {environment.remedy} and leave {origin} out"
+            f"{origin} {python}: {refusal}; {environment.remedy} and leave {origin} out, or see "
+            f"`qac-deploy doctor --help` for an environment of your own"
         )
     return Path(shutil.which(python) or python).absolute()
 
