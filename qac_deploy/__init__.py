@@ -23,6 +23,7 @@ from qac_deploy.model import Model
 from qac_deploy.pipeline import Pipeline
 from qac_deploy.report import Report
 from qac_deploy.run import Run
+from qac_deploy.suggestions import Suggestion
 from qac_deploy.training import network, quantize, train
 from toolchain.errors import QacDeployError
 
@@ -54,6 +55,7 @@ __all__ = [
     "QacDeployError",
     "Report",
     "Run",
+    "Suggestion",
     "compile",
     "convert",
     "load_build",

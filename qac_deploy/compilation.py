@@ -14,14 +14,12 @@ from qac_deploy.messages import speaks_python
 from qac_deploy.model import Model
 from qac_deploy.paths import as_path
 from qac_deploy.progress import progress_line
+from qac_deploy.suggestions import ALL
 from toolchain.errors import DataError, OptionError
 
 if TYPE_CHECKING:
     from deploy.design.accuracy import Accuracy, AccuracyFunction
     from toolchain.networks.layer_graph import AlignmentMethod
-
-ALL = "*"
-"""Key of a mapping that chooses for all that it does not name."""
 
 
 @speaks_python

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from deploy.report.records import Report as Document
-    from deploy.report.records import SuggestionRecord
+    from qac_deploy.suggestions import Suggestion
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -88,9 +88,11 @@ class Report:
         return self.document["pipeline"]["explanation"]
 
     @property
-    def suggestions(self) -> list[SuggestionRecord]:
-        """Changes that would help, the best first, each with its command and measures."""
-        return list(self.document["suggestions"])
+    def suggestions(self) -> list[Suggestion]:
+        """Changes that would help, the best first, each with its command, its keywords and measures."""
+        from qac_deploy.suggestions import suggestion_of
+
+        return [suggestion_of(record) for record in self.document["suggestions"]]
 
     @property
     def title(self) -> str:
