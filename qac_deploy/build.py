@@ -36,7 +36,7 @@ class Build:
         """Read a folder; ``load_build`` is for users."""
         from deploy.build.load import load_build
 
-        return cls(path=folder, contents=load_build(folder))
+        return cls(path=folder, contents=load_build(folder.absolute()))
 
     @property
     def network(self) -> IntegerNetwork:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from operator import index
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qac_deploy.build import Build
 from qac_deploy.data import Data
 from qac_deploy.messages import speaks_python
 from qac_deploy.model import Model
+from qac_deploy.numbers import optional, real_number, whole_number
 from qac_deploy.paths import as_path
 from qac_deploy.progress import progress_line
 from qac_deploy.suggestions import ALL
@@ -91,7 +91,7 @@ def compile(
         array=str(array),
         unrolling=None
         if unrolling is None
-        else [_integer("--unrolling", size) for size in unrolling],
+        else [whole_number("--unrolling", size) for size in unrolling],
         alignment=alignment,
         alignments=dict(align or {}),
         slots=every_slots,
@@ -99,16 +99,16 @@ def compile(
         replicate=_integers("--replicate", replicate),
         tile_work=_integers("--tile-work", tile_work),
         exchange_cores=bool(exchange_cores),
-        weight_bits=_optional("--weight-bits", weight_bits),
-        thresholds=_optional("--thresholds", thresholds),
-        max_timesteps=_optional("--max-timesteps", max_timesteps),
+        weight_bits=optional(whole_number, "--weight-bits", weight_bits),
+        thresholds=optional(whole_number, "--thresholds", thresholds),
+        max_timesteps=optional(whole_number, "--max-timesteps", max_timesteps),
         uniform_timesteps=every_timesteps,
         timesteps=timesteps_of,
         optimize=optimize,
-        interval=_optional("--interval", interval),
-        accuracy_budget=float(accuracy_budget),
+        interval=optional(whole_number, "--interval", interval),
+        accuracy_budget=real_number("--accuracy-budget", accuracy_budget),
         data=_data_name(data),
-        samples=_integer("--samples", samples),
+        samples=whole_number("--samples", samples),
     )
     file, folder = _model_file(model), as_path(out, "--out")
     measure = _accuracy(accuracy) if isinstance(accuracy, str) else as_accuracy(accuracy)
@@ -138,8 +138,10 @@ def _model_file(model: object) -> Path:
 
     Raises:
         OptionError: it is no model yet.
+        ModelFileError: the file holds another model by now.
     """
     if isinstance(model, Model):
+        model.require_unchanged()
         return model.path
     if isinstance(model, str | PathLike):
         return Path(model)
@@ -174,7 +176,7 @@ def _for_all_and_single(
 ) -> tuple[int | None, dict[str, int]]:
     """The number for all, and those for single names."""
     if not isinstance(chosen, Mapping):
-        return _optional(option, chosen), {}
+        return optional(whole_number, option, chosen), {}
     numbers = _integers(option, chosen)
     return numbers.pop(ALL, None), numbers
 
@@ -184,16 +186,4 @@ def _integers(option: str, chosen: Mapping[str, int] | None) -> dict[str, int]:
         return {}
     if not isinstance(chosen, Mapping):
         raise OptionError(f"{option} must be a dictionary of numbers by name, not {chosen!r}")
-    return {str(name): _integer(f"{option} of {name}", n) for name, n in chosen.items()}
-
-
-def _optional(option: str, number: Any) -> int | None:
-    return None if number is None else _integer(option, number)
-
-
-def _integer(option: str, number: Any) -> int:
-    """A number as a plain ``int``, which files hold."""
-    try:
-        return index(number)
-    except TypeError:
-        raise OptionError(f"{option} must be a whole number, not {number!r}") from None
+    return {str(name): whole_number(f"{option} of {name}", n) for name, n in chosen.items()}

@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Any
 from qac_deploy.data import Data, as_dataset
 from qac_deploy.messages import speaks_python
 from qac_deploy.model import Model
+from qac_deploy.numbers import optional, real_number, whole_number
 from qac_deploy.paths import as_path
 from qac_deploy.progress import progress_line
+from qac_deploy.threads import one_at_a_time
 from toolchain.errors import OptionError
+from toolchain.files.digest import file_sha256
 
 if TYPE_CHECKING:
     from torch import nn
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 
 
 @speaks_python
+@one_at_a_time
 def convert(
     source: str | PathLike[str] | nn.Module | ExportedProgram,
     data: Data | None = None,
@@ -87,17 +91,17 @@ def convert(
         data=fspath(data) if isinstance(data, str | PathLike) else getattr(data, "name", None),
         normalize=_normalization_text(normalize),
         input_shape=_shape(input_shape),
-        max_value=max_value,
+        max_value=optional(whole_number, "--max-value", max_value),
         arch=arch,
-        levels=levels,
-        classes=classes,
-        image=image,
+        levels=optional(whole_number, "--levels", levels),
+        classes=optional(whole_number, "--classes", classes),
+        image=optional(whole_number, "--image", image),
         reset=reset,
-        timesteps=timesteps,
-        dt=dt,
-        mean_timesteps=mean_timesteps,
-        samples=samples,
-        finetune=finetune,
+        timesteps=optional(whole_number, "--timesteps", timesteps),
+        dt=optional(real_number, "--dt", dt),
+        mean_timesteps=optional(real_number, "--mean-timesteps", mean_timesteps),
+        samples=optional(whole_number, "--samples", samples),
+        finetune=optional(whole_number, "--finetune", finetune),
     )
     with progress_line("reading the network", progress) as show:
         report = convert_network(network, path, options, show, dataset)
@@ -106,6 +110,7 @@ def convert(
         graph=report.conversion.graph,
         training=report.training,
         conversion=report,
+        sha256=file_sha256(path),
     )
 
 
@@ -122,7 +127,8 @@ def load_model(path: str | PathLike[str]) -> Model:
     if file.is_dir():
         raise OptionError(f"{file}: is a folder; a build is read by load_build")
     checkpoint = load_checkpoint(file)
-    return Model(path=file, graph=checkpoint.graph, training=checkpoint.training)
+    digest = file_sha256(file)
+    return Model(path=file, graph=checkpoint.graph, training=checkpoint.training, sha256=digest)
 
 
 def _network(source: Any) -> Any:

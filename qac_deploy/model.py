@@ -7,9 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from toolchain.errors import ModelFileError
+from toolchain.files.digest import file_sha256
+
 if TYPE_CHECKING:
     from deploy.convert.conversion import ConversionReport
     from toolchain.networks.layer_graph import LayerGraph, Population
+
 
 _SHOWN_FIRST, _SHOWN_LAST = 30, 5  # populations of a large network in a text
 
@@ -23,12 +27,28 @@ class Model:
         graph: populations and synapses of the float spiking network.
         training: the record in the file: data set, origin and settings.
         conversion: what was compared and measured; None for a model that was loaded.
+        sha256: of the file.
     """
 
     path: Path
     graph: LayerGraph
     training: Mapping[str, Any]
     conversion: ConversionReport | None = None
+    sha256: str
+
+    def require_unchanged(self) -> None:
+        """Require that the file still holds this model.
+
+        Raises:
+            ModelFileError: it is missing, or holds another one.
+        """
+        found = file_sha256(self.path) if self.path.is_file() else None
+        if found != self.sha256:
+            what = "is no longer there" if found is None else "was replaced since"
+            raise ModelFileError(
+                f"{self.path}: {what} this model was written or loaded; convert it again to a file of "
+                f"its own with out=..., or read the file with load_model"
+            )
 
     @property
     def populations(self) -> tuple[Population, ...]:
@@ -42,9 +62,8 @@ class Model:
 
     @property
     def mean_timesteps(self) -> float:
-        """Mean T of the spiking populations."""
-        steps = self.timesteps.values()
-        return sum(steps) / max(len(steps), 1)
+        """Mean T of the activations, without the neurons of exact max pooling."""
+        return self.graph.mean_timesteps
 
     @property
     def accuracy(self) -> float | None:

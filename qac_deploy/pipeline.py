@@ -76,7 +76,9 @@ class Pipeline:
         return figure("Pipeline", self._title(), draw_timeline(self.record), [self.limit])
 
     def _title(self) -> str:
+        from deploy.design.pace import every_ticks
+
         return (
-            f"a result every {self.record['interval_exact']} ticks, the first after "
+            f"a result {every_ticks(self.record['interval_exact'])}, the first after "
             f"{self.latency_ticks:,}; a stage stalls {self.stall_share:.0%} of the time"
         )

@@ -39,7 +39,7 @@ class Report:
 
     @property
     def mean_timesteps(self) -> float:
-        """Mean T of the spiking populations."""
+        """Mean T of the activations, without the neurons of exact max pooling."""
         return self.document["mean_timesteps"]
 
     @property
@@ -105,6 +105,7 @@ class Report:
 
     def rows(self) -> list[tuple[str, str]]:
         """Name and value of each figure of the summary."""
+        from deploy.design.pace import every_ticks
         from deploy.report.markup import energy_texts, time_texts
         from deploy.report.outputs import NO_ACCURACY, output_sentences
         from deploy.report.suggestions import effects
@@ -126,9 +127,11 @@ class Report:
         else:
             rows.append(("accuracy", f"none: {NO_ACCURACY}"))
             rows += [("output", sentence) for sentence in output_sentences(fidelity)]
+        if fidelity is not None and (note := self.document["data_note"]):
+            rows.append(("data", note))
         rows += [
             ("mean T", f"{self.mean_timesteps:.2f}"),
-            ("interval", f"{pipeline['interval_exact']} ticks between results"),
+            ("interval", f"a result {every_ticks(pipeline['interval_exact'])}"),
             ("latency", f"{self.latency_ticks:,} ticks until the first result"),
             (
                 "stalls",

@@ -83,15 +83,26 @@ class Run:
             labels: ``(B,)``, or ``(B, H, W)`` where the logits are maps.
 
         Raises:
-            QacDeployError: the labels have another shape, or the network has no classes.
+            QacDeployError: the labels have another shape or are no indices of classes, or the network has no
+                classes.
         """
         import numpy as np
 
         found, given = self.predictions, np.asarray(labels)
+        classes = next(iter(self.outputs.values())).shape[1]
+        if given.dtype.kind not in "iu":
+            raise DataError(
+                f"labels must be whole numbers, the indices of classes, not {given.dtype}"
+            )
         if given.shape != found.shape:
             raise DataError(
                 f"labels must have shape {found.shape}, one for each prediction, not {given.shape}; pass "
                 f"those of the images that were simulated"
+            )
+        if given.size and not 0 <= given.min() <= given.max() < classes:
+            raise DataError(
+                f"labels must be 0..{classes - 1}, one index for each of {classes} classes, but reach "
+                f"{given.min()}..{given.max()}"
             )
         return float((found == given).mean())
 

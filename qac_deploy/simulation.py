@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from math import prod
 from pathlib import Path
 from typing import Any, cast
@@ -36,13 +37,19 @@ def simulate(
     if engine not in (*ENGINES, LAVA):
         raise OptionError(f"--engine must be one of {', '.join((*ENGINES, LAVA))}, not '{engine}'")
     network = build.network
+    if lava_python is not None and engine != LAVA:
+        raise OptionError(
+            f"--lava-python belongs to engine '{LAVA}', not to '{engine}'; leave it out"
+        )
+    if device != "cpu" and engine == LAVA:
+        raise OptionError(f"--device belongs to engine 'exact', not to '{LAVA}'; leave it out")
     source = as_pixels(network, pixels)
     trains: Callable[[], Mapping[str, np.ndarray]]
     notes: tuple[str, ...] = ()
     if engine == LAVA:
         _require_memory(network, len(source), with_trains=True)
         run = _in_lava(build, source[:], lava_python, show)
-        trains = lambda: run.trains  # noqa: E731
+        trains = partial(_trains_of, run)
         notes = (
             "counts, trains and logits equal the stepped engine's; ticks and stall counters equal the tick "
             "model's",
@@ -50,11 +57,7 @@ def simulate(
     else:
         _require_memory(network, len(source), with_trains=False)
         run = _in_engine(network, source, engine, device, show, with_trains=False)
-
-        def trains() -> Mapping[str, np.ndarray]:
-            _require_memory(network, len(source), with_trains=True)
-            again = _in_engine(network, source, engine, device, show, with_trains=True)
-            return again.trains
+        trains = partial(_trains_again, network, source, engine, device)
 
     return Run(
         engine=engine,
@@ -65,6 +68,18 @@ def simulate(
         notes=notes,
         compute_trains=trains,
     )
+
+
+def _trains_of(run: Simulation) -> Mapping[str, np.ndarray]:
+    return run.trains
+
+
+def _trains_again(
+    network: IntegerNetwork, pixels: PixelSource, engine: str, device: str
+) -> Mapping[str, np.ndarray]:
+    """The trains of a run that kept counts alone."""
+    _require_memory(network, len(pixels), with_trains=True)
+    return _in_engine(network, pixels, engine, device, with_trains=True).trains
 
 
 def as_pixels(network: IntegerNetwork, pixels: Any) -> PixelSource:
@@ -96,6 +111,10 @@ def as_pixels(network: IntegerNetwork, pixels: Any) -> PixelSource:
     if not len(pixels):
         raise DataError("pixels hold no image; pass at least one")
     _check_type(network, pixels[:1])
+    if isinstance(
+        pixels, np.ndarray
+    ):  # a caller may use the array again before it reads the trains
+        pixels = pixels.copy()
     return cast("PixelSource", pixels)
 
 
@@ -151,7 +170,7 @@ def _in_engine(
     pixels: PixelSource,
     engine: str,
     device: str,
-    show: Callable[[str], None],
+    show: Callable[[str], None] = lambda words: None,
     *,
     with_trains: bool,
 ) -> Simulation:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from os import PathLike
 from typing import TYPE_CHECKING
@@ -9,8 +11,10 @@ from typing import TYPE_CHECKING
 from qac_deploy.data import Data, as_dataset
 from qac_deploy.history import Epoch, History
 from qac_deploy.messages import speaks_python
+from qac_deploy.numbers import optional, real_number, whole_number
 from qac_deploy.paths import as_path
 from qac_deploy.progress import progress_line
+from qac_deploy.threads import one_at_a_time
 from toolchain.errors import OptionError
 
 if TYPE_CHECKING:
@@ -50,6 +54,7 @@ def network(architecture: str, data: Data, *, width: float = 1.0, seed: int = 0)
 
 
 @speaks_python
+@one_at_a_time
 def quantize(
     module: nn.Module,
     *,
@@ -90,6 +95,8 @@ def quantize(
         )
     if max_pool not in MAX_POOLS:
         raise OptionError(f"--max-pool must be one of {', '.join(MAX_POOLS)}, not {max_pool!r}")
+    timesteps = whole_number("--timesteps", timesteps)
+    max_timesteps = optional(whole_number, "--max-timesteps", max_timesteps)
     if timesteps < 1 or (max_timesteps is not None and max_timesteps < timesteps):
         raise OptionError(
             f"--timesteps must be at least 1 and at most --max-timesteps ({max_timesteps}), not {timesteps}"
@@ -106,6 +113,7 @@ def quantize(
 
 
 @speaks_python
+@one_at_a_time
 def train(
     module: nn.Module,
     data: Data,
@@ -123,7 +131,10 @@ def train(
     resume: bool = False,
     progress: bool | None = None,
 ) -> History:
-    """Train a network in place, and the timesteps of its quantizers with it.
+    """Train a network in place, and the timesteps of its quantizers with it; leave it in evaluation mode.
+
+    All parameters are trained but those that require no gradient, and batch norm follows its batches, even
+    where it was in evaluation mode. The random numbers of the caller stay as they are.
 
     A quantized network is converted once before the first epoch, so that none is trained in vain. A network
     without quantizers is trained as it is. In your own training loop, call each quantizer's
@@ -159,12 +170,13 @@ def train(
         _require_module(teacher, "train")
     if distill and teacher is None:
         raise OptionError("--distill needs a trained network to follow; add --teacher")
-    for option, value, least in (
-        ("--epochs", epochs, 1),
-        ("--batch-size", batch_size, 2),
-    ):
-        if value < least:
-            raise OptionError(f"{option} must be at least {least}, not {value}")
+    epochs = whole_number("--epochs", epochs, 1)
+    batch_size = whole_number("--batch-size", batch_size, 2)
+    seed = whole_number("--seed", seed, 0)
+    learning_rate = real_number("--learning-rate", learning_rate)
+    distill = real_number("--distill", distill)
+    mean_timesteps = optional(real_number, "--mean-timesteps", mean_timesteps)
+    interval = optional(whole_number, "--interval", interval)
     if not (learning_rate > 0 and 0 <= distill <= 1):
         raise OptionError(
             f"--learning-rate must be positive and --distill from 0 to 1, not {learning_rate:g} and "
@@ -200,15 +212,16 @@ def train(
                 f"{report.accuracy:.1%}" + f", T {steps}" * bool(steps)
             )
 
-        train_module(
-            module,
-            dataset,
-            plan,
-            note,
-            teacher=teacher,
-            state_file=None if state_file is None else as_path(state_file, "--state-file"),
-            resume=resume,
-        )
+        with _own_random_numbers_and_gradients():
+            train_module(
+                module,
+                dataset,
+                plan,
+                note,
+                teacher=teacher,
+                state_file=None if state_file is None else as_path(state_file, "--state-file"),
+                resume=resume,
+            )
         show("measuring the accuracy on test images")
         accuracy, samples = _test_accuracy(module, dataset)
     notes = []
@@ -221,6 +234,16 @@ def train(
     return History(
         epochs=tuple(past), test_accuracy=accuracy, test_samples=samples, notes=tuple(notes)
     )
+
+
+@contextmanager
+def _own_random_numbers_and_gradients() -> Iterator[None]:
+    """Leave the caller's random numbers as they are, and compute gradients where the caller has none."""
+    import torch
+
+    devices = range(torch.cuda.device_count())
+    with torch.random.fork_rng(devices), torch.inference_mode(False), torch.enable_grad():
+        yield
 
 
 def _test_accuracy(module: nn.Module, dataset: Dataset) -> tuple[float | None, int]:

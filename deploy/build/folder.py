@@ -185,6 +185,10 @@ def recorded_digests(folder: Path, kind: FolderKind) -> Mapping[str, Any]:
         ModelFileError: the folder is not of the kind, or its manifest was changed.
     """
     path = folder / MANIFEST
+    if folder.is_file():
+        raise ModelFileError(
+            f"{folder}: is a file, and {kind.name} is a folder, which `{kind.made_by}` makes"
+        )
     try:
         if not stat.S_ISREG(path.lstat().st_mode):
             raise ModelFileError(

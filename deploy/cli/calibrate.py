@@ -18,7 +18,6 @@ from deploy.cli.console import (
     print_json,
     print_next,
     progress_bar,
-    report_progress,
 )
 
 
@@ -86,7 +85,7 @@ def calibrate_command(
 
         def show(report: CalibrationEpoch) -> None:
             note = f"held-out error {report.held_out_loss:.4f}"
-            report_progress(progress, task, report.epoch, note)
+            progress.update(task, completed=report.epoch, note=note)
 
         result = calibrate_model(model, out, options, show, say)
     if as_json:

@@ -19,7 +19,6 @@ from deploy.cli.console import (
     console,
     print_json,
     progress_bar,
-    report_progress,
 )
 
 if TYPE_CHECKING:
@@ -98,7 +97,7 @@ def reproduce_command(
 
         def show(name: str, report: EpochReport) -> None:
             note = f"{name}, epoch {report.epoch}, loss {report.loss:.3f}"
-            report_progress(progress, task, None, note)
+            progress.update(task, note=note)
 
         study = Study(
             architecture=architecture,

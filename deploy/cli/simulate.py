@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypedDict
@@ -120,6 +121,16 @@ def simulate(
     from toolchain.networks.layer_graph import has_classes
 
     choice(engine, (*ENGINES, "lava"), "--engine")
+    _require_of_engine(
+        engine,
+        {
+            "--lava-python": (lava_python is not None, engine == "lava"),
+            "--workers": (workers > 1, engine != "lava"),
+            "--scheduler": (scheduler is not None, engine != "lava"),
+            "--device": (device != "cpu", engine == "exact"),
+            "--resume": (resume, engine != "lava"),
+        },
+    )
     if accuracy is not None and resume:
         raise typer.BadParameter(
             "cannot be used with --accuracy, as the logits of finished samples are not kept on disk; leave "
@@ -181,6 +192,15 @@ def simulate(
         _show(record)
     if not all(record.get("equal", {}).values()):
         raise typer.Exit(1)
+
+
+def _require_of_engine(engine: str, options: Mapping[str, tuple[bool, bool]]) -> None:
+    """Refuse an option that is given, but means nothing for the engine."""
+    for option, (is_given, belongs) in options.items():
+        if is_given and not belongs:
+            raise typer.BadParameter(
+                f"does not belong to --engine {engine}; leave one of them out", param_hint=option
+            )
 
 
 def _run_dataset(

@@ -19,7 +19,6 @@ from deploy.cli.console import (
     print_json,
     print_next,
     progress_bar,
-    report_progress,
     resumable,
 )
 
@@ -158,7 +157,7 @@ def train_command(
             timesteps = " ".join(f"{t:g}" for t in report.timesteps.values())
             note = f"{phase}, loss {report.loss:.3f}" + (f", T {timesteps}" if timesteps else "")
             done = report.epoch + (float_epochs if phase == "quantized" else 0)
-            report_progress(progress, task, done, note)
+            progress.update(task, completed=done, note=note)
 
         def say(description: str) -> None:
             if not (as_json or is_worker):

@@ -57,11 +57,16 @@ def _check_search(options: CompileOptions) -> None:
     if options.optimize is not None:
         _check_choice("--optimize", options.optimize, OBJECTIVES)
         takes_interval = OBJECTIVES[options.optimize].takes_interval
-    if options.interval is not None and (not takes_interval or options.replicate):
+    if options.interval is not None and not takes_interval:
         objectives = " or ".join(name for name, o in OBJECTIVES.items() if o.takes_interval)
         raise OptionError(
-            f"--interval needs --optimize {objectives}, which chooses the replicas itself: leave out "
-            f"--replicate"
+            f"--interval is an aim of --optimize {objectives}: add it, or leave out --interval"
+        )
+    if options.interval is not None and options.replicate:
+        raise OptionError("--interval chooses the replicas itself: leave out --replicate")
+    if options.accuracy_budget and options.optimize is None:
+        raise OptionError(
+            "--accuracy-budget is what --optimize may lose: add --optimize, or leave it out"
         )
     if options.exchange_cores and options.optimize is not None:
         raise OptionError(

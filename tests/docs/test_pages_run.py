@@ -93,8 +93,9 @@ def the_report_says_what_exact_max_pooling_costs(report, page):
     sentence = (
         f"xact max pooling: 4 populations, 1,152 neurons on {cost['cores']} of "
         f"{report['mapping']['num_cores']} cores, the first result after {latency} ticks instead of "
-        f"{latency - ticks}, then one every {interval:g} instead of {cost['interval_ticks_without']:g} "
-        f"(--optimize stalls adds slots); train --max-pool average does without, but is another network"
+        f"{latency - ticks}, then one every {interval:g} ticks instead of every "
+        f"{cost['interval_ticks_without']:g} ticks (--optimize stalls adds "
+        f"slots); train --max-pool average does without, but is another network"
     )
     terminal = Console(file=io.StringIO(), width=300)
     print_summary(report, terminal)

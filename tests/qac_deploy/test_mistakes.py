@@ -101,13 +101,13 @@ MISTAKES = {
     ),
     "a budget below one": (
         lambda f: qd.train(f.module, f.data, mean_timesteps=float("nan")),
-        "'mean_timesteps' must be at least 1, not nan",
+        "'mean_timesteps' must be a finite number, not nan",
     ),
     "no epoch": (lambda f: qd.train(f.module, f.data, epochs=0), "'epochs' must be at least 1"),
     "no teacher": (lambda f: qd.train(f.module, f.data, distill=0.5), "add 'teacher'"),
     "an interval without a search": (
         lambda f: qd.compile(f.model, interval=3),
-        "'interval' needs 'optimize' stalls",
+        "'interval' is an aim of 'optimize' stalls",
     ),
     "an unknown objective": (
         lambda f: qd.compile(f.model, optimize="speed"),
@@ -177,3 +177,69 @@ def test_results_above_the_limit_of_memory_are_refused_before_they_are_computed(
     assert "50 images: their spike trains take" in refusal(lambda: run.trains)
     monkeypatch.setenv("QAC_DEPLOY_LIMIT_BYTES", str(counts + trains))
     assert run.trains
+
+
+@pytest.mark.parametrize(
+    ("labels", "complaint"),
+    [
+        (np.array(["1", "2"]), "labels must be whole numbers, the indices of classes, not <U1"),
+        (np.array([0.5, 1.5]), "labels must be whole numbers, the indices of classes, not float64"),
+        (
+            np.array([1, 10]),
+            r"labels must be 0..9, one index for each of 10 classes, but reach 1..10",
+        ),
+        (np.array([-1, 3]), r"but reach -1..3"),
+    ],
+)
+def test_labels_that_are_no_classes_are_refused(flow, labels, complaint):
+    run = flow.build.simulate(flow.data.test_pixels[:2])
+    with pytest.raises(qd.QacDeployError, match=complaint):
+        run.accuracy(labels)
+
+
+@pytest.mark.parametrize(
+    ("call", "complaint"),
+    [
+        (lambda f: qd.compile(f.model, accuracy_budget=1), "'accuracy_budget' is what 'optimize' may lose"),
+        (lambda f: qd.compile(f.model, interval=2), "'interval' is an aim of 'optimize' stalls"),
+        (lambda f: f.build.simulate(f.data.test_pixels[:1], lava_python="x"), "'lava_python' belongs to"),
+        (lambda f: f.build.simulate(f.data.test_pixels[:1], "lava", device="cuda"), "'device' belongs to"),
+        (lambda f: qd.train(f.module, f.data, epochs=1.5), "'epochs' must be a whole number, not 1.5"),
+        (lambda f: qd.train(f.module, f.data, epochs="3"), "'epochs' must be a whole number, not '3'"),
+        (lambda f: qd.train(f.module, f.data, learning_rate="1"), "'learning_rate' must be a number"),
+        (lambda f: qd.convert(f.module, f.data, mean_timesteps="four"), "'mean_timesteps' must be a number"),
+        (lambda f: qd.train(f.module, "nothing.npz"), "No such file"),
+        (lambda f: qd.load_build(f.model.path), "is a file"),
+    ],
+)  # fmt: skip
+def test_options_that_would_be_ignored_or_are_no_numbers_are_refused(flow, call, complaint):
+    with pytest.raises(qd.QacDeployError, match=complaint):
+        call(flow)
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (lambda module: module.requires_grad_(False), "has no parameter to train"),
+        (lambda module: module.double(), r"is of torch\.float64.*call module\.float\(\)"),
+    ],
+)
+def test_modules_that_cannot_be_trained_are_refused(digits, change, complaint):
+    with pytest.raises(qd.QacDeployError, match=complaint):
+        qd.train(change(qd.quantize(OwnNetwork())), digits, epochs=1)
+
+
+def test_files_that_are_no_models_say_how_one_is_made(tmp_path):
+    weights, whole = tmp_path / "weights.pth", tmp_path / "whole.pth"
+    torch.save(OwnNetwork().state_dict(), weights)
+    torch.save(OwnNetwork(), whole)
+    with pytest.raises(
+        qd.QacDeployError, match=r"weights\.pth: is not a model file; .*`qac-deploy convert`"
+    ):
+        qd.load_model(weights)
+    with pytest.raises(qd.QacDeployError) as refused:
+        qd.load_model(whole)
+    assert "OwnNetwork was not an allowed global by default); `qac-deploy train`" in str(
+        refused.value
+    )
+    assert str(refused.value).isprintable()

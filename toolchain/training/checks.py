@@ -51,6 +51,25 @@ def require_trainable_data(dataset: Dataset, batch_size: int, num_processes: int
         )
 
 
+def require_trainable_module(module: nn.Module) -> None:
+    """Require weights to train, in the precision of the images.
+
+    Raises:
+        UnsupportedNetworkError: no parameter needs a gradient, or one is not of float32.
+    """
+    if not any(parameter.requires_grad for parameter in module.parameters()):
+        raise UnsupportedNetworkError(
+            f"{type(module).__name__} has no parameter to train: none requires a gradient; set "
+            f"requires_grad_(True) on those that are to be trained"
+        )
+    for name, parameter in module.named_parameters():
+        if parameter.dtype != torch.float32:
+            raise UnsupportedNetworkError(
+                f"parameter {name} is of {parameter.dtype}, and training takes images of float32; call "
+                f"module.float() first"
+            )
+
+
 @torch.no_grad()
 def require_logits(module: nn.Module, images: Tensor) -> None:
     """Require that a network returns logits, which the cross entropy takes.

@@ -24,6 +24,7 @@ from toolchain.training.checks import (
     require_convertible,
     require_logits,
     require_trainable_data,
+    require_trainable_module,
 )
 from toolchain.training.evaluate import as_input
 from toolchain.training.plan import TrainingPlan
@@ -73,12 +74,13 @@ def train(
     Raises:
         ModelFileError: the state file is damaged, or belongs to another plan, network, data set or other
             settings.
-        UnsupportedNetworkError: the network has quantizers and cannot be converted, or returns
-            probabilities.
+        UnsupportedNetworkError: the network has quantizers and cannot be converted, returns
+            probabilities, or has no parameter of float32 to train.
         DataError: there are fewer than two training images per process and batch.
     """
     num_processes = plan.devices * plan.nodes
     require_trainable_data(dataset, plan.batch_size, num_processes)
+    require_trainable_module(module)
     fabric = Fabric(accelerator="auto", devices=plan.devices, num_nodes=plan.nodes)
     fabric.launch()
     found = quantizers(module)
