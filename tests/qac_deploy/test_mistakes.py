@@ -243,3 +243,26 @@ def test_files_that_are_no_models_say_how_one_is_made(tmp_path):
         refused.value
     )
     assert str(refused.value).isprintable()
+
+
+@pytest.mark.parametrize("name", ["a\x1b[31mred\x1b[2J", "line\nbreak", "right‮left", "c1\x9b31m"])
+def test_names_that_a_terminal_would_obey_are_refused(flow, tmp_path, name):
+    module = nn.Sequential(nn.Flatten(), nn.Linear(64, 8))
+    module.add_module(name, nn.ReLU())
+    module.append(nn.Linear(8, 10))
+    with pytest.raises(
+        qd.QacDeployError, match=r"must be printable characters; rename it"
+    ) as refused:
+        qd.quantize(module)
+    assert str(refused.value).isprintable()
+    document = torch.load(flow.model.path)
+    spiking = next(p for p in document["populations"] if p["kind"] == "spiking")
+    for synapse in document["synapses"]:
+        for end in ("source", "target"):
+            synapse[end] = name if synapse[end] == spiking["name"] else synapse[end]
+    spiking["name"] = name
+    document["version"] = 1  # without digests
+    torch.save(document, tmp_path / "model.pt")
+    with pytest.raises(qd.QacDeployError, match=r"must be printable characters") as refused:
+        qd.load_model(tmp_path / "model.pt")
+    assert str(refused.value).isprintable()
