@@ -185,11 +185,11 @@ def recorded_digests(folder: Path, kind: FolderKind) -> Mapping[str, Any]:
         ModelFileError: the folder is not of the kind, or its manifest was changed.
     """
     path = folder / MANIFEST
-    if folder.is_file():
-        raise ModelFileError(
-            f"{folder}: is a file, and {kind.name} is a folder, which `{kind.made_by}` makes"
-        )
     try:
+        if folder.is_file():
+            raise ModelFileError(
+                f"{folder}: is a file, and {kind.name} is a folder, which `{kind.made_by}` makes"
+            )
         if not stat.S_ISREG(path.lstat().st_mode):
             raise ModelFileError(
                 f"{path}: is not a regular file; `{kind.made_by}` makes {kind.name}"

@@ -239,8 +239,9 @@ def test_files_that_are_no_models_say_how_one_is_made(tmp_path):
         qd.load_model(weights)
     with pytest.raises(qd.QacDeployError) as refused:
         qd.load_model(whole)
-    assert "OwnNetwork was not an allowed global by default); `qac-deploy train`" in str(
-        refused.value
+    assert (
+        "OwnNetwork was not an allowed global by default); make one with `qac-deploy train`"
+        in str(refused.value)
     )
     assert str(refused.value).isprintable()
 

@@ -30,7 +30,7 @@ VERSION = 2
 OLDEST_VERSION = 1  # without digests
 _STRUCTURE = ("populations", "synapses")
 _REMEDY = (
-    "`qac-deploy train` makes a model file, and `qac-deploy convert` from a network of another tool"
+    "make one with `qac-deploy train`, or with `qac-deploy convert` from a network of another tool"
 )
 
 
