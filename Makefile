@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check --root-user-action ignore
+PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 # Pinned, because an unpinned one may bring several gigabytes of CUDA packages. `make TORCH=torch demo` takes the newest,
 # with CUDA where that is what pip finds; a path of a wheel works, too
