@@ -161,6 +161,7 @@ def train(
         QacDeployError: the network cannot be converted or returns probabilities, or the data do not fit.
     """
     from deploy.train.budget import timestep_settings
+    from toolchain.files.whole_files import TRAINING_STATE, require_replaceable_file
     from toolchain.method.quantizers import quantizers
     from toolchain.training import TrainingPlan
     from toolchain.training import train as train_module
@@ -182,6 +183,11 @@ def train(
             f"--learning-rate must be positive and --distill from 0 to 1, not {learning_rate:g} and "
             f"{distill:g}"
         )
+    state = None if state_file is None else as_path(state_file, "--state-file")
+    if resume and state is None:
+        raise OptionError("--resume continues from a state; add --state-file")
+    if state is not None:
+        require_replaceable_file(state, TRAINING_STATE, remedy="choose another with --state-file")
     dataset = as_dataset(data)
     if interval is not None and mean_timesteps == _DEFAULT_MEAN_TIMESTEPS:
         mean_timesteps = None  # the default gives way
@@ -219,7 +225,7 @@ def train(
                 plan,
                 note,
                 teacher=teacher,
-                state_file=None if state_file is None else as_path(state_file, "--state-file"),
+                state_file=state,
                 resume=resume,
             )
         show("measuring the accuracy on test images")

@@ -267,3 +267,38 @@ def test_names_that_a_terminal_would_obey_are_refused(flow, tmp_path, name):
     with pytest.raises(qd.QacDeployError, match=r"must be printable characters") as refused:
         qd.load_model(tmp_path / "model.pt")
     assert str(refused.value).isprintable()
+
+
+class _Pair(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.own = OwnNetwork()
+
+    def forward(self, x):
+        return self.own(x), x
+
+
+@pytest.mark.parametrize(
+    ("module", "options", "complaint"),
+    [
+        (lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 3)), {}, "3 logits, but the labels have 10"),
+        (_Pair, {}, "returns tuple, but the loss takes one tensor of logits"),
+        (OwnNetwork, {"learning_rate": 1e6}, "training diverged in epoch 1.*lower 'learning_rate'"),
+        (OwnNetwork, {"resume": True}, "'resume' continues from a state; add 'state_file'"),
+    ],
+)  # fmt: skip
+def test_trainings_that_cannot_be_are_refused(digits, module, options, complaint):
+    with pytest.raises(qd.QacDeployError, match=complaint):
+        qd.train(module(), digits, epochs=1, **options)
+
+
+def test_a_model_file_is_no_place_for_a_training_state(flow, tmp_path):
+    before = flow.model.path.read_bytes()
+    with pytest.raises(
+        qd.QacDeployError, match=r"is not a training state, .*choose another with 'state_file'"
+    ):
+        qd.train(qd.quantize(OwnNetwork()), flow.data, epochs=1, state_file=flow.model.path)
+    assert flow.model.path.read_bytes() == before
+    torch.save(OwnNetwork().state_dict(), tmp_path / "weights.pt")
+    with pytest.raises(qd.QacDeployError, match=r"weights\.pt: exists and is not a model file"):
+        qd.convert(flow.module, flow.data, out=tmp_path / "weights.pt")

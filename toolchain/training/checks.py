@@ -71,17 +71,28 @@ def require_trainable_module(module: nn.Module) -> None:
 
 
 @torch.no_grad()
-def require_logits(module: nn.Module, images: Tensor) -> None:
-    """Require that a network returns logits, which the cross entropy takes.
+def require_logits(module: nn.Module, images: Tensor, num_classes: int) -> None:
+    """Require that a network returns logits of all classes, which the cross entropy takes.
 
     Args:
         images: float ``(B, C, H, W)``.
 
     Raises:
-        UnsupportedNetworkError: it returns probabilities.
+        UnsupportedNetworkError: it returns several tensors, too few logits, or probabilities.
     """
     outputs = module.eval()(images)
-    if outputs.dim() < 2 or outputs.shape[1] < 2:
+    if not isinstance(outputs, Tensor):
+        raise UnsupportedNetworkError(
+            f"{type(module).__name__} returns {type(outputs).__name__}, but the loss takes one tensor of "
+            f"logits; train it in a loop of your own, or return the logits alone"
+        )
+    found = outputs.shape[1] if outputs.dim() > 1 else 0
+    if found < num_classes:
+        raise UnsupportedNetworkError(
+            f"{type(module).__name__} returns {found} logits, but the labels have {num_classes} classes; "
+            f"give its last layer {num_classes} outputs"
+        )
+    if found < 2:
         return
     sums = outputs.sum(1)
     if bool((outputs >= 0).all()) and bool(((sums - 1).abs() < _PROBABILITY_TOLERANCE).all()):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from toolchain.datasets import Dataset, samples_sha256
+from toolchain.errors import OptionError
 from toolchain.method.quantizers import ActivationQuantizer, SlipRelu, quantizers
 from toolchain.training.augmentation import shift_and_mirror
 from toolchain.training.checks import (
@@ -74,8 +76,9 @@ def train(
     Raises:
         ModelFileError: the state file is damaged, or belongs to another plan, network, data set or other
             settings.
-        UnsupportedNetworkError: the network has quantizers and cannot be converted, returns
-            probabilities, or has no parameter of float32 to train.
+        UnsupportedNetworkError: the network has quantizers and cannot be converted, returns no logits of
+            all classes, or has no parameter of float32 to train.
+        OptionError: the loss is no longer finite.
         DataError: there are fewer than two training images per process and batch.
     """
     num_processes = plan.devices * plan.nodes
@@ -87,7 +90,7 @@ def train(
     if found and not any(isinstance(q, SlipRelu) for q in found.values()):
         require_convertible(module, dataset)
     first = as_input(dataset.train_pixels[:2], dataset.max_value)
-    require_logits(module, first)
+    require_logits(module, first, dataset.num_classes)
     module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     memory_format = fastest_memory_format(module, first)
     module.to(memory_format=memory_format)  # type: ignore[call-overload]
@@ -133,6 +136,11 @@ def train(
                 quantizer.clamp_parameters()
             total += float(loss.detach()) * len(labels)
             right += float((logits.detach().argmax(1) == labels).float().mean()) * len(labels)
+        if not isfinite(total):
+            raise OptionError(
+                f"training diverged in epoch {epoch + 1}: the loss is {total}; lower --learning-rate, which "
+                f"is {plan.learning_rate:g}"
+            )
         report = EpochReport(
             epoch=epoch + 1,
             loss=total * fabric.world_size / len(order),
