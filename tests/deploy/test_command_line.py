@@ -337,7 +337,7 @@ def test_a_full_disk_is_reported_and_keeps_the_earlier_model(tmp_path, monkeypat
     from toolchain.networks.layer_graph import LayerGraph
 
     model = tmp_path / "model.pt"
-    earlier = b"PK\x03\x04 archive/data.pkl: the earlier model"
+    earlier = b"PK\x03\x04 archive/data.pkl qac-deploy model: the earlier one"
     model.write_bytes(earlier)
 
     def fail(document, file):
