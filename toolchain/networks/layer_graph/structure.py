@@ -77,7 +77,7 @@ def verify_structure(network: PopulationGraph[Any, Any, Any, Any]) -> None:
 def _require_printable(kind: str, name: str) -> None:
     """Names from a file are shown in terminals, where a control character could do anything."""
     require(
-        name.isprintable() and bool(name),
+        name.isprintable(),
         f"name of {kind} {name!r:.100} must be printable characters; rename its layer",
     )
 
