@@ -3,25 +3,25 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+# Pinned, because an unpinned one may bring several gigabytes of CUDA packages. `make TORCH=torch demo` takes the newest,
+# with CUDA where that is what pip finds; a path of a wheel works, too
+TORCH ?= torch==2.13.0
 
 # they ask for an older nir, a driver of chips and torchvision, which reading and writing NIR does not need
 NIR_SIMULATORS := sinabs==3.1.3 spikingjelly==2.0.0
 
-.PHONY: demo test slow exhaustive netx peers benchmark torchvision lint environment lava simulators clean
+.PHONY: demo test slow exhaustive netx peers benchmark torchvision pictures docs linkcheck lint environment lava simulators clean
 
-demo: environment lava
-	$(BIN)/qac-deploy train --data digits --out model.pt
-	$(BIN)/qac-deploy compile model.pt --target loihi-sim
-	$(BIN)/qac-deploy simulate build --engine exact
-	$(BIN)/qac-deploy simulate build --engine lava --samples 16
-	$(BIN)/qac-deploy compare build
-	@echo; echo "open build/report.html in a browser"
+demo: $(VENV)/package
+	@$(BIN)/qac-deploy demo --create-lava-env
 
 test: environment lava simulators
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 slow: environment lava simulators  # the paper's networks at full width, in Lava too
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow
 
 exhaustive: environment  # thousands of random networks and modules
 	$(BIN)/python -m pytest -n 2 -m exhaustive
@@ -41,7 +41,7 @@ peers: environment .venv-peers/installed  # ZigZag and SCALE-Sim count the PE ar
 
 # docs/performance.md; about half an hour on 2 cores, a third of it training. Needs `apt install dataset-fashion-mnist`
 benchmark: environment lava resnet-20.pt
-	$(BIN)/python -m pip install --quiet "torch==2.13.0" -e ".[dev,benchmark]"
+	$(PIP) install -qq "$(TORCH)" -e ".[dev,benchmark]"
 	$(BIN)/python benchmarks/performance --model resnet-20.pt
 
 resnet-20.pt: $(VENV)/installed
@@ -57,6 +57,17 @@ torchvision: .venv-torchvision/installed
 	.venv-torchvision/bin/python -m pip install --quiet "torch==2.14.1" "torchvision==0.29.1" -e . pytest
 	touch $@
 
+docs: environment  # docs/_build/html
+	$(BIN)/python -m sphinx -q -W -n --keep-going docs docs/_build/html
+	@echo "open docs/_build/html/index.html in a browser"
+
+linkcheck: environment  # links to other sites; needs a network
+	$(BIN)/python -m sphinx -q -n -b linkcheck docs docs/_build/linkcheck
+
+# the screenshots of README and docs/; five minutes on 2 cores. Other figures: `python benchmarks/figures --help`
+pictures: environment lava simulators
+	$(BIN)/python benchmarks/figures pictures
+
 lint: environment
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -65,12 +76,17 @@ lint: environment
 
 environment: $(VENV)/installed
 
-# torch is pinned because an unpinned one may bring several gigabytes of CUDA packages
-$(VENV)/installed: pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet "torch==2.13.0" -e ".[dev]"
-	$(BIN)/python -m pip install --quiet --no-deps $(NIR_SIMULATORS)
-	touch $@
+$(VENV)/package: pyproject.toml
+	@echo "installing qac-deploy and $(TORCH) into $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) install -qq "$(TORCH)" -e ".[torch]"
+	@touch $@
+
+$(VENV)/installed: $(VENV)/package
+	@echo "installing what tests and documentation need into $(VENV)"
+	@$(PIP) install -qq "$(TORCH)" -e ".[dev]"
+	@$(PIP) install -qq --no-deps $(NIR_SIMULATORS)
+	@touch $@
 
 lava: environment
 	$(BIN)/qac-deploy doctor --create-lava-env
@@ -82,4 +98,4 @@ simulators:  # Verilator and Icarus for the PE array's RTL, Chromium for the rep
 	else echo "the tests of RTL and report need: apt install verilator iverilog chromium" >&2; exit 1; fi
 
 clean:
-	rm -rf $(VENV) .venv-peers .venv-torchvision build model.pt resnet-20.pt
+	rm -rf docs/_build .figures $(VENV) .venv-peers .venv-torchvision build demo model.pt resnet-20.pt

@@ -24,6 +24,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -189,10 +190,9 @@ def measured(name: str) -> dict[str, Any]:
     except Exception as error:  # a fault, which the page shows
         record["failed"] = f"{type(error).__name__}: {str(error).splitlines()[0]}"
         warnings.warn(record["failed"], stacklevel=1)
-    import torch
-    import torchvision
 
-    record["versions"] = f"torch {torch.__version__}, torchvision {torchvision.__version__}"
+    packages = ("qac-deploy", "torch", "torchvision")
+    record["versions"] = ", ".join(f"{package} {version(package)}" for package in packages)
     record["machine"] = f"{platform.machine()}, Python {platform.python_version()}"
     return dict(record)
 
@@ -340,6 +340,7 @@ processor time.
 An empty cell was not measured.
 
 """
+_MADE_BY = "\n*Made by `make torchvision`.*\n"
 _COLUMNS = (
     "network", "input", "parameters, M", "convert, s", "lower, s", "map, s", "memory, GB", "populations",
     "maxima", "cores", "chips", "exact = stepped",
@@ -368,7 +369,7 @@ def write_page(docs: Path) -> Path:
         chips=target.num_chips,
         small="32x32 (AlexNet 63x63, Inception v3 75x75)",
     )
-    text += _table([_COLUMNS, ["---"] * len(_COLUMNS), *rows])
+    text += _table([_COLUMNS, ["---"] * len(_COLUMNS), *rows]) + _MADE_BY
     refused = [(EXAMPLES[n].title, r["refused"]) for n, r in records.items() if "refused" in r]
     if refused:
         text += "\n## Refused\n\n" + _table([("network", "message"), ("---", "---"), *refused])

@@ -2,7 +2,8 @@
 
 Importing PyTorch takes more than a second, as long as many commands themselves. Every command still runs in
 a process of its own, with its own folder, environment, output and exit code; modules of this project are
-imported in that process. ``installed_command`` talks to it with one line of JSON for each command.
+imported in that process, from bytecode that the first one leaves in a folder of its own where Python is told
+to write none beside the sources. ``installed_command`` talks to it with one line of JSON for each command.
 """
 
 from __future__ import annotations
@@ -11,16 +12,20 @@ import atexit
 import gc
 import json
 import os
+import shutil
 import sys
+import tempfile
 import threading
 import traceback
 
+import lightning_fabric  # noqa: F401
 import networkx  # noqa: F401
-import rich.progress
+import rich.markdown
 import rich.status  # noqa: F401
 import safetensors.numpy  # noqa: F401
 import torch
 import torch.export
+import typer.rich_utils  # noqa: F401
 import yaml  # noqa: F401
 
 
@@ -34,6 +39,16 @@ def serve():
     """Answer each request with the number of a process, and later with its exit code."""
     import_tracer()
     gc.freeze()  # so that no collection in a command walks through what was imported here
+    bytecode = tempfile.mkdtemp()  # a TemporaryDirectory would end with the first command
+    try:
+        if sys.dont_write_bytecode:
+            sys.dont_write_bytecode, sys.pycache_prefix = False, bytecode
+        serve_requests()
+    finally:
+        shutil.rmtree(bytecode)
+
+
+def serve_requests():
     print("ready", flush=True)
     for line in sys.stdin:
         request = json.loads(line)

@@ -1,6 +1,9 @@
 """Settings of every test, and a trained model with its build, made once through the installed command."""
 
+import fcntl
 import os
+import pickle
+import shutil
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -21,15 +24,46 @@ def qac_deploy(tmp_path):
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory):
+def made_once(tmp_path_factory, worker_id):
+    """made_once(name, make): what ``make(folder)`` returns, and a copy of the folder that it fills.
+
+    One of the test processes calls it, and the others wait.
+    """
+    own = tmp_path_factory.getbasetemp()
+    shared = own if worker_id == "master" else own.parent
+
+    def once(name, make):
+        result, original = (shared / f"{name}-original{suffix}" for suffix in (".pickle", ""))
+        with (shared / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not result.exists():
+                original.mkdir()
+                result.write_bytes(pickle.dumps(make(original)))
+        folder = tmp_path_factory.mktemp(name)
+        shutil.copytree(original, folder, dirs_exist_ok=True)
+        return pickle.loads(result.read_bytes()), folder
+
+    return once
+
+
+@pytest.fixture(scope="session")
+def trained(made_once):
     """(finished train command, model file)."""
-    folder = tmp_path_factory.mktemp("trained")
-    process = run_command("train", "--data", "digits", "--out", "model.pt", cwd=folder)
+
+    def train(folder):
+        return run_command("train", "--data", "digits", "--out", "model.pt", cwd=folder)
+
+    process, folder = made_once("trained", train)
     return process, folder / "model.pt"
 
 
 @pytest.fixture(scope="session")
-def compiled(trained):
-    """(finished compile command, build folder)."""
-    _, model = trained
-    return run_command("compile", "model.pt", cwd=model.parent), model.parent / "build"
+def compiled(trained, made_once):
+    """(finished compile command, build folder beside its model)."""
+
+    def compile_it(folder):
+        shutil.copy(trained[1], folder)
+        return run_command("compile", "model.pt", cwd=folder)
+
+    process, folder = made_once("compiled", compile_it)
+    return process, folder / "build"

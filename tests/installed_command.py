@@ -71,7 +71,8 @@ def _server():
         text=True,
     )
     assert server.stdout.readline() == "ready\n"
-    atexit.register(server.kill)
+    atexit.register(server.wait)
+    atexit.register(server.stdin.close)  # the end of its input ends it
     return server
 
 

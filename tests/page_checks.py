@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator
@@ -125,14 +126,16 @@ class Opened:
     def _unanswered(self, tab: str, order: Iterable[int], key: str) -> list[str]:
         faults = []
         for index in order:
-            control = self.page.locator(_OPERATED).nth(index)
-            if not control.is_visible() or control.is_disabled():
+            place = f"{json.dumps(_OPERATED)}, {index}"
+            pressed = self.faults(
+                f"[ready({place})].map(control => control && ({key})(control))[0]"
+            )
+            if pressed is None:
                 continue
-            control.focus()
-            self.faults("remember()")
-            self.page.keyboard.press(control.evaluate(key))
-            faults += self.faults("unanswered()")
-            if not control.is_visible():  # a link to another tab
+            self.page.keyboard.press(pressed)
+            in_sight, silent = self.faults(f"answer({place})")
+            faults += silent
+            if not in_sight:  # a link to another tab
                 self.page.get_by_role("tab", name=tab, exact=True).click()
         return faults
 

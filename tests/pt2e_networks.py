@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import warnings
+from functools import cache
+from types import SimpleNamespace
 
 import torch
 from torch import nn
@@ -11,19 +13,29 @@ from torch import nn
 SHAPE = (1, 8, 8)
 BATCH = ({0: torch.export.Dim("batch")},)
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")
-    logging.disable(logging.WARNING)
-    from torchao.quantization.pt2e import move_exported_model_to_eval
-    from torchao.quantization.pt2e.quantize_pt2e import (
-        convert_pt2e,
-        prepare_pt2e,
-        prepare_qat_pt2e,
-    )
-    from torchao.quantization.pt2e.quantizer import arm_inductor_quantizer, x86_inductor_quantizer
-    from torchao.testing.pt2e import _xnnpack_quantizer as xnnpack
 
-    logging.disable(logging.NOTSET)
+@cache
+def torchao():
+    """What the tests use of it; importing it takes as long as collecting hundreds of tests."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logging.disable(logging.WARNING)
+        from torchao.quantization import pt2e
+        from torchao.quantization.pt2e import quantize_pt2e
+        from torchao.quantization.pt2e.quantizer import (
+            arm_inductor_quantizer,
+            x86_inductor_quantizer,
+        )
+        from torchao.testing.pt2e import _xnnpack_quantizer
+
+        logging.disable(logging.NOTSET)
+    return SimpleNamespace(
+        steps=quantize_pt2e,
+        move_to_eval=pt2e.move_exported_model_to_eval,
+        arm=arm_inductor_quantizer,
+        x86=x86_inductor_quantizer,
+        xnnpack=_xnnpack_quantizer,
+    )
 
 
 class Block(nn.Module):
@@ -73,13 +85,14 @@ class Chain(nn.Module):
 def quantizer_of(name, is_qat):
     match name:
         case "x86":
-            config = x86_inductor_quantizer.get_default_x86_inductor_quantization_config
-            quantizer = x86_inductor_quantizer.X86InductorQuantizer()
+            config = torchao().x86.get_default_x86_inductor_quantization_config
+            quantizer = torchao().x86.X86InductorQuantizer()
             return quantizer.set_global(config(is_qat=is_qat))
         case "arm":
-            config = arm_inductor_quantizer.get_default_arm_inductor_quantization_config
-            quantizer = arm_inductor_quantizer.ArmInductorQuantizer()
+            config = torchao().arm.get_default_arm_inductor_quantization_config
+            quantizer = torchao().arm.ArmInductorQuantizer()
             return quantizer.set_global(config(is_qat=is_qat))
+    xnnpack = torchao().xnnpack
     config = xnnpack.get_symmetric_quantization_config(is_per_channel=True, is_qat=is_qat)
     return xnnpack.XNNPACKQuantizer().set_global(config)
 
@@ -96,12 +109,13 @@ def quantized(network, quantizer, *, is_qat=False, size=None):
         warnings.simplefilter("ignore")
         module = network.train() if is_qat else network.eval()
         exported = torch.export.export(module, (images,), dynamic_shapes=shapes).module()
-        prepare = prepare_qat_pt2e if is_qat else prepare_pt2e
+        steps = torchao().steps
+        prepare = steps.prepare_qat_pt2e if is_qat else steps.prepare_pt2e
         prepared = prepare(exported, quantizer_of(quantizer, is_qat))
         for _ in range(3):
             prepared(torch.randint(0, 256, (size or 16, *SHAPE)) / 255)
-        converted = convert_pt2e(prepared)
-        move_exported_model_to_eval(converted)
+        converted = steps.convert_pt2e(prepared)
+        torchao().move_to_eval(converted)
     return converted
 
 

@@ -84,6 +84,10 @@ class ClusterError(QacDeployError):
     """Dask is not installed, or its scheduler or workers cannot be used."""
 
 
+class MissingPackageError(QacDeployError):
+    """An optional package is not installed, or too old."""
+
+
 @contextmanager
 def errors_of_file(path: Path | str) -> Iterator[None]:
     """Say a file in front of errors that name a part of it alone, such as a node."""

@@ -23,7 +23,7 @@ def this_machine(device: str = "cpu") -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "vnni": torch.cpu._is_vnni_supported(),
         "python": platform.python_version(),
-        "packages": {package: version(package) for package in PACKAGES},
+        "packages": {package: version(package) for package in ("qac-deploy", *PACKAGES)},
     }
 
 

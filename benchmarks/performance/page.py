@@ -22,7 +22,15 @@ its own. The processes take turns: in each round, one run warms up and one run i
 the machine affects all of them. The tables give the median and, in brackets, the extremes. Every engine and
 peer first runs the same samples, and the benchmark stops unless all its spike counts and logits equal those
 of the exact engine. Memory is the peak of a run minus what the process held after its imports.
+
+The line below each figure names the command that made it.
 """
+
+MADE_BY = {
+    "cpu": "make benchmark",
+    "cuda": "python benchmarks/performance --only engines --device cuda",
+}
+"""The command of the figures of each device."""
 
 PEERS = """\
 SpikingJelly and snnTorch run the same integers in their own layers and neurons
@@ -33,7 +41,7 @@ cost of their neurons step by step.
 """
 
 ON_GPU = """\
-Measured with `python benchmarks/performance --only engines --device cuda`. 64 samples are too few to keep
+64 samples are too few to keep
 the device busy: most of the time of a layer goes into starting its kernels. *All counts* copies them to the
 host's memory, which takes longer than computing them. Peers leave theirs on the device, so they are
 compared with the exact engine's logits alone.
@@ -56,7 +64,9 @@ def write_page(folder: Path) -> Path:
         name = f"engines-{device}"
         if name in documents:
             plot_engines(documents[name], folder / f"{name}.png")
-            picture = f"![Time per sample against T]({folder.name}/{name}.png)\n"
+            picture = (
+                f"![Time per sample against T]({folder.name}/{name}.png)\n\n{_made_by(device)}"
+            )
             sections.append(_engines(documents[name], device, picture))
     if "dataset" in documents:
         sections.append(_dataset(documents["dataset"]))
@@ -76,8 +86,13 @@ def _engines(document: Document, device: str, picture: str) -> str:
             f"### {network}, 32x32, random weights\n",
             _findings(rows, device == "cpu"),
             _table(rows),
+            _made_by(device),
         ]
     return "\n".join(lines)
+
+
+def _made_by(device: str = "cpu") -> str:
+    return f"*Made by `{MADE_BY[device]}`.*\n"
 
 
 def _findings(rows: Sequence[Row], on_host: bool) -> str:
@@ -150,6 +165,7 @@ def _dataset(document: Document) -> str:
             f"**{document['seconds_per_1000']:.3f} s** for 1,000 images "
             f"({_spread(document['seconds'])} s in all)",
             f"- **{document['share_outside_convolutions']:.0%}** of that outside convolutions\n",
+            _made_by(),
         )
     )
 
@@ -166,6 +182,7 @@ def _start_up(document: Document) -> str:
             f"Whole commands, from start to exit; compiling with a data set of {document['test_images']:,} "
             f"test images, on which it measures accuracy, alignments and events.\n",
             _markdown(("command", "seconds", "memory, MB"), rows),
+            _made_by(),
         )
     )
 

@@ -39,7 +39,7 @@ def time_start_up(on_progress: Callable[[str], None]) -> dict[str, Any]:
         ]  # fmt: skip
         lines = {
             "qac-deploy --help": ([command, "--help"], HELP_ROUNDS),
-            "qac-deploy compile, ResNet-18": (compiling, COMPILE_ROUNDS),
+            "qac-deploy compile resnet-18.pt": (compiling, COMPILE_ROUNDS),
         }
         taken: dict[str, list[tuple[float, int]]] = {name: [] for name in lines}
         for number in range(HELP_ROUNDS):

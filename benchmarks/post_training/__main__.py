@@ -16,6 +16,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -97,8 +98,9 @@ def _once(file: Path, measure: Callable[[], Any]) -> None:
     if file.exists():
         return
     found = measure()
+    versions = {"qac-deploy": version("qac-deploy"), "torch": torch.__version__}
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps({"torch": torch.__version__, **found}, indent=1) + "\n", "utf-8")
+    file.write_text(json.dumps({**versions, **found}, indent=1) + "\n", "utf-8")
 
 
 def _say(line: str) -> None:

@@ -37,7 +37,12 @@ def write_page(docs: Path) -> None:
     text = page.read_text("utf-8")
     before, rest = text.split(START)
     after = rest.split(END)[1]
-    page.write_text(f"{before}{START}\n\n" + "\n\n".join(parts) + f"\n\n{END}{after}", "utf-8")
+    versions = ", ".join(
+        sorted({f"qac-deploy {of['qac-deploy']}" for of in found.values() if "qac-deploy" in of})
+    )
+    made_by = f"*Made by `python benchmarks/post_training`{versions and f' ({versions})'}.*"
+    measured = "\n\n".join(f"{part}\n\n{made_by}" for part in parts)
+    page.write_text(f"{before}{START}\n\n{measured}\n\n{END}{after}", "utf-8")
 
 
 def _compared(result: dict[str, Any]) -> dict[str, Any]:

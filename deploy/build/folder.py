@@ -186,6 +186,10 @@ def recorded_digests(folder: Path, kind: FolderKind) -> Mapping[str, Any]:
     """
     path = folder / MANIFEST
     try:
+        if folder.is_file():
+            raise ModelFileError(
+                f"{folder}: is a file, and {kind.name} is a folder, which `{kind.made_by}` makes"
+            )
         if not stat.S_ISREG(path.lstat().st_mode):
             raise ModelFileError(
                 f"{path}: is not a regular file; `{kind.made_by}` makes {kind.name}"

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from deploy.backends.lava.emit_bundle import SOURCES
+from deploy.backends.lava.environment import find_lava_python
 from deploy.build.load import LAVA, Build
-from hw_models.multicore.pipeline.pipeline_ticks import Schedule
+from hw_models.multicore.pipeline.pipeline_ticks import Schedule, schedule_pipeline
 from hw_models.pe_array.array_description import PeArray
 from hw_models.pe_array.functional import run_on_array
 from hw_models.pe_array.modes import snn_schedules
 from sim.results import Simulation, first_divergence
 from sim.runners.lava import LavaRun, run_lava
+from sim.stepped import run_stepped
 from toolchain.networks.integer_network import IntegerNetwork
 
 
@@ -36,6 +38,39 @@ class LavaComparison:
     @property
     def first_difference(self) -> str | None:
         return self.integers or self.step_ticks or self.stalls
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ComparedLavaRun:
+    """A run in Lava, the tick model of its samples, and the comparison of both and of the stepped engine."""
+
+    run: LavaRun
+    schedule: Schedule
+    comparison: LavaComparison
+
+
+def run_and_compare_in_lava(
+    build: Build,
+    pixels: np.ndarray,
+    python: Path | None = None,
+    on_stage: Callable[[str], None] = lambda words: None,
+) -> ComparedLavaRun:
+    """Run a build in Lava, and compare it with the stepped engine and the tick model.
+
+    Args:
+        pixels: integers of shape ``(K, C, H, W)``.
+        python: interpreter with Lava; None looks for one.
+        on_stage: called with what is done next.
+
+    Raises:
+        LavaError: there is no such interpreter, or the run failed.
+    """
+    schedule = schedule_pipeline(build.pipeline, len(pixels))
+    interpreter = find_lava_python(python)
+    on_stage(f"running {schedule.num_ticks} ticks in Lava")
+    run = run_build_in_lava(build, pixels, num_ticks=schedule.num_ticks, python=interpreter)
+    compared = compare_lava_run(run_stepped(build.network, pixels), schedule, run)
+    return ComparedLavaRun(run=run, schedule=schedule, comparison=compared)
 
 
 def run_build_in_lava(

@@ -30,9 +30,6 @@ from toolchain.errors import LavaError, ModelFileError, UnsupportedNetworkError
 from toolchain.files.checkpoint import load_checkpoint
 from toolchain.networks.integer_network.serialize import array_titles, describe_network
 
-# about 20 s each for the 1,024 elements of the default array
-RTL_CYCLES: dict[SimulatorName, int] = {"verilator": 1_000_000, "icarus": 500}
-
 Status = Literal["equal", "different", "skipped"]
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from deploy.cli import completion
 from deploy.cli.console import (
     JsonOption,
     ModelArgument,
@@ -17,7 +18,6 @@ from deploy.cli.console import (
     print_json,
     print_next,
     progress_bar,
-    report_progress,
 )
 
 
@@ -25,14 +25,21 @@ def calibrate_command(
     model: ModelArgument,
     alignment: Annotated[
         str,
-        typer.Option(help="Temporal alignment to calibrate for: average, replicate or truncate."),
+        typer.Option(
+            autocompletion=completion.alignment,
+            help="Temporal alignment to calibrate for: average, replicate or truncate.",
+        ),
     ] = "truncate",
     timesteps: Annotated[
         int | None,
         typer.Option(min=1, max=1_024, help="T of every population (default: as trained)."),
     ] = None,
     data: Annotated[
-        str | None, typer.Option(help="Data set (default: the one the network was trained on).")
+        str | None,
+        typer.Option(
+            autocompletion=completion.data_set,
+            help="Data set (default: the one the network was trained on).",
+        ),
     ] = None,
     samples: Annotated[
         int, typer.Option(min=8, help="Training images to use, without their labels.")
@@ -78,7 +85,7 @@ def calibrate_command(
 
         def show(report: CalibrationEpoch) -> None:
             note = f"held-out error {report.held_out_loss:.4f}"
-            report_progress(progress, task, report.epoch, note)
+            progress.update(task, completed=report.epoch, note=note)
 
         result = calibrate_model(model, out, options, show, say)
     if as_json:

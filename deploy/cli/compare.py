@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
+from deploy.cli import completion
 from deploy.cli.console import BuildArgument, JsonOption, console, print_json, progress_bar
 
 if TYPE_CHECKING:
@@ -24,7 +25,10 @@ def compare(
     build: BuildArgument,
     array: Annotated[
         str | None,
-        typer.Option(help="PE array: a built-in name or a YAML file (default: the build's)."),
+        typer.Option(
+            autocompletion=completion.array,
+            help="PE array: a built-in name or a YAML file (default: the build's).",
+        ),
     ] = None,
     sweep: Annotated[
         bool,

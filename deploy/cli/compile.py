@@ -8,9 +8,8 @@ from typing import Annotated
 
 import typer
 
+from deploy.cli import completion
 from deploy.cli.console import (
-    MOST_OF_A_RESOURCE,
-    MOST_SHOWN,
     AccuracyOption,
     JsonOption,
     ModelArgument,
@@ -21,16 +20,24 @@ from deploy.cli.console import (
     print_next,
     status,
 )
+from deploy.design.limits import MOST_OF_A_RESOURCE, MOST_SHOWN
 from deploy.optimize.objectives import OBJECTIVES
 
 
 def compile_command(
     model: ModelArgument,
     target: Annotated[
-        str, typer.Option(help="Target chip: a built-in name or a YAML file.")
+        str,
+        typer.Option(
+            autocompletion=completion.target, help="Target chip: a built-in name or a YAML file."
+        ),
     ] = "loihi-sim",
     array: Annotated[
-        str, typer.Option(help="PE array to compare with: a built-in name or a YAML file.")
+        str,
+        typer.Option(
+            autocompletion=completion.array,
+            help="PE array to compare with: a built-in name or a YAML file.",
+        ),
     ] = "pe-array",
     unrolling: Annotated[
         str | None,
@@ -46,8 +53,9 @@ def compile_command(
     alignment: Annotated[
         str | None,
         typer.Option(
+            autocompletion=completion.alignment,
             help="Temporal alignment: average, replicate or truncate (default: the model's own); exact max "
-            "pooling needs average."
+            "pooling needs average.",
         ),
     ] = None,
     align: Annotated[
@@ -87,7 +95,10 @@ def compile_command(
     ] = None,
     data: Annotated[
         str | None,
-        typer.Option(help="Data set to measure on (default: the one the network was trained on)."),
+        typer.Option(
+            autocompletion=completion.data_set,
+            help="Data set to measure on (default: the one the network was trained on).",
+        ),
     ] = None,
     max_timesteps: Annotated[
         int | None, typer.Option(min=1, help="Upper limit of every T_l (default: as trained).")
@@ -115,6 +126,7 @@ def compile_command(
     optimize: Annotated[
         str | None,
         typer.Option(
+            autocompletion=completion.one_of(OBJECTIVES),
             help="Search for a design that lowers one of: "
             + "; ".join(objective.description for objective in OBJECTIVES.values())
             + ".",
@@ -153,28 +165,12 @@ def compile_command(
     Example: qac-deploy compile model.pt --target loihi-sim --optimize stalls
     """
     from deploy.build.load import load_report
-    from deploy.compile.compile_model import compile_model
-    from deploy.compile.refusal import write_refusal
+    from deploy.compile.refusal import compile_or_explain
     from deploy.design.accuracy import load_accuracy
     from deploy.design.compilation import CompileOptions
     from deploy.report.terminal import print_summary
-    from toolchain.errors import IntegerWidthError, MappingError, QacDeployError
     from toolchain.networks.layer_graph import ALIGNMENT_METHODS
 
-    takes_interval = False
-    if optimize is not None:
-        takes_interval = OBJECTIVES[choice(optimize, OBJECTIVES, "--optimize")].takes_interval
-    if interval is not None and (not takes_interval or replicate):
-        objectives = " or ".join(name for name, o in OBJECTIVES.items() if o.takes_interval)
-        raise typer.BadParameter(
-            f"needs --optimize {objectives}, which chooses the replicas itself: leave out --replicate",
-            param_hint="--interval",
-        )
-    if exchange_cores and optimize is not None:
-        raise typer.BadParameter(
-            "is a step of --optimize, which tries it itself: leave it out",
-            param_hint="--exchange-cores",
-        )
     every_slots, slots_of = _counts(slots, "--slots", "slots")
     every_timesteps, timesteps_of = _counts(timesteps, "--timesteps", "timesteps")
     options = CompileOptions(
@@ -206,15 +202,7 @@ def compile_command(
     )
     measure = None if accuracy is None else load_accuracy(accuracy)
     with status("compiling", hidden=as_json) as on_stage:
-        try:
-            compile_model(model, out, options, on_stage, measure)
-        except (IntegerWidthError, MappingError) as error:
-            try:
-                page = write_refusal(model, out, options, error, on_stage, measure)
-                more = f"{page} shows its size and what would fit"
-            except QacDeployError as failure:
-                more = f"no page on what would fit was written: {failure}"
-            raise type(error)(f"{error}\n{more}") from error
+        compile_or_explain(model, out, options, on_stage, measure)
     if as_json:
         print_json(load_report(out))
         return

@@ -18,18 +18,13 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
 )
 
 console = Console(highlight=False, soft_wrap=True)
-
-MOST_SHOWN = 10_000
-"""Most samples of a run that is shown, or checked neuron by neuron: its records grow with them."""
-
-MOST_OF_A_RESOURCE = 1_000_000
-"""Most slots of a buffer or replicas of a population that are counted: no target has as many."""
 
 _NUMBER = re.compile(r"[\d,]+")
 _SECONDS_PER_LINE = 10.0
@@ -46,7 +41,7 @@ ModelArgument = Annotated[
 LavaPythonOption = Annotated[
     Path | None,
     typer.Option(
-        help="Python 3.10 interpreter with lava-nc (default: as `qac-deploy doctor` finds it)."
+        help="Python interpreter with lava-nc (default: as `qac-deploy doctor` finds it)."
     ),
 ]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")]
@@ -140,9 +135,13 @@ class _Bar(Progress):
     _last_stage = ""
     _last_line = time.monotonic()
 
+    def __init__(self, *columns: ProgressColumn, console: Console, hidden: bool) -> None:
+        super().__init__(*columns, console=console, disable=hidden or not console.is_terminal)
+        self._is_log = not (hidden or console.is_terminal)
+
     def update(self, task_id: TaskID, **changes: Any) -> None:
         super().update(task_id, **changes)
-        if self.disable or self.console.is_terminal:
+        if not self._is_log:
             return
         task, now = self.tasks[task_id], time.monotonic()
         note = str(task.fields["note"])
@@ -151,7 +150,8 @@ class _Bar(Progress):
             return
         self._last_stage, self._last_line = stage, now
         done = "" if task.total is None else f" {task.completed:,.0f}/{task.total:,.0f}"
-        print(f"{task.description}{done} {note}".rstrip(), file=sys.stderr, flush=True)
+        words = f"{task.description}{done}" + (f": {note}" if note else "")
+        print(words, file=sys.stderr, flush=True)
 
 
 def progress_bar(*, hidden: bool) -> Progress:
@@ -163,19 +163,5 @@ def progress_bar(*, hidden: bool) -> Progress:
         TimeElapsedColumn(),
         TextColumn("{task.fields[note]}", markup=False),
         console=Console(stderr=True),
-        disable=hidden,
+        hidden=hidden,
     )
-
-
-def report_progress(progress: Progress, task: TaskID, completed: float | None, note: str) -> None:
-    """Advance a task; where a bar cannot be shown, as in a log, print one line.
-
-    Args:
-        completed: steps done; None if the task does not count them.
-    """
-    progress.update(task, completed=completed, note=note)
-    if progress.disable or progress.console.is_terminal:
-        return
-    (shown,) = (t for t in progress.tasks if t.id == task)
-    count = "" if completed is None else f" {completed:g}/{shown.total:g}"
-    progress.console.print(f"{shown.description}{count}: {note}", markup=False)

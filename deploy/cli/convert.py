@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
+from deploy.cli import completion
 from deploy.cli.console import JsonOption, bold, console, print_json, print_next, status
 
 if TYPE_CHECKING:
-    from deploy.convert.convert_file import ConversionReport
+    from deploy.convert.conversion import ConversionReport
     from toolchain.post_training import PostTrained
 
 _QCFS, _NIR, _PLAIN = "QCFS checkpoints", "NIR graphs", "Plain ReLU networks"
@@ -28,8 +29,9 @@ def convert_command(
     data: Annotated[
         str | None,
         typer.Option(
+            autocompletion=completion.data_set,
             help="Data set that the network was trained on: digits, mnist5k, fashion-mnist, cifar-10, "
-            "cifar-100, an .npz file or a folder. The network is compared and measured on it."
+            "cifar-100, an .npz file or a folder. The network is compared and measured on it.",
         ),
     ] = None,
     normalize: Annotated[
@@ -94,6 +96,7 @@ def convert_command(
     arch: Annotated[
         str | None,
         typer.Option(
+            autocompletion=completion.one_of(completion.QCFS_ARCHITECTURES),
             help="Architecture: vgg-11, -13, -16 or -19, with -wobn for those without batch norm; resnet-18, "
             "-20, -34, -50, -101 or -152.",
             rich_help_panel=_QCFS,
@@ -136,7 +139,7 @@ def convert_command(
 
     Example: qac-deploy convert network.onnx --data fashion-mnist --mean-timesteps 4
     """
-    from deploy.convert.convert_file import convert_file
+    from deploy.convert.convert_network import convert_network
     from deploy.convert.options import ConvertOptions, shape_of
     from toolchain.files.whole_files import MODEL_FILE, require_replaceable_file
 
@@ -158,7 +161,7 @@ def convert_command(
         finetune=finetune,
     )
     with status(f"read {file}", hidden=as_json) as say:
-        report = convert_file(file, out, options, say)
+        report = convert_network(file, out, options, say)
     if as_json:
         print_json(_record(report))
         return
@@ -207,40 +210,24 @@ def _print_steps(result: PostTrained) -> None:
 
 
 def _print(file: Path, report: ConversionReport) -> None:
-    conversion, spiking = report.conversion, report.conversion.graph.spiking
-    activations = [p.timesteps for p in spiking if p.role == "activation"]
-    least, most = min(activations), max(activations)
-    mean = sum(activations) / len(activations)
-    steps = f"T = {least}" if least == most else f"T = {least} to {most}, {mean:.2f} on average"
-    maxima = len(spiking) - len(activations)
-    more = f", and {maxima} of exact max pooling" if maxima else ""
+    from deploy.convert.sentences import (
+        accuracy_sentence,
+        agreement_sentence,
+        populations_sentence,
+    )
+
+    conversion = report.conversion
     console.print(
         f"{bold(report.model)}  {escape(conversion.source)}, from {escape(str(file))}: "
-        f"{len(activations)} spiking populations, {steps}{more}"
+        f"{populations_sentence(conversion.graph)}"
     )
-    if (agreement := conversion.agreement) is not None:
-        equal = f"{agreement.num_counts:,} {conversion.compared} and all logits equal"
-        if agreement.num_ties:
-            equal = (
-                f"{agreement.num_counts - agreement.num_ties:,} of {agreement.num_counts:,} "
-                f"{conversion.compared} equal; {agreement.num_ties:,} lie on a boundary, and differ by one"
-            )
-        console.print(
-            f"  compared with {escape(conversion.runtime)} on {agreement.num_samples} samples: {equal}"
-        )
+    if (agreement := agreement_sentence(conversion)) is not None:
+        console.print(f"  {escape(agreement)}")
     if conversion.post_training is not None:
         _print_steps(conversion.post_training)
     for note in conversion.notes:
         console.print(f"  {escape(note)}")
-    if (measured := conversion.post_training) is not None and measured.test is not None:
-        test = measured.test
-        console.print(
-            f"  on {test.samples:,} test images: float network {test.float_network:.2%}, converted "
-            f"{test.converted:.2%}; same class on {test.agreement:.2%}"
-        )
-    elif report.accuracy is not None:
-        console.print(
-            f"  accuracy {report.accuracy.accuracy:.2%} on the first {report.accuracy.samples:,} test images"
-        )
+    if (accuracy := accuracy_sentence(report)) is not None:
+        console.print(f"  {escape(accuracy)}")
     if report.data_note is not None:
         console.print(f"  [yellow]{escape(report.data_note)}[/yellow]")

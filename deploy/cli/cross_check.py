@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from deploy.cli.console import MOST_SHOWN, BuildArgument, JsonOption, console, print_json, status
+from deploy.cli.console import BuildArgument, JsonOption, console, print_json, status
+from deploy.design.limits import MOST_SHOWN
 from deploy.report.tables import Table, names, numbers, print_table, sentences, tabulate
 
 if TYPE_CHECKING:

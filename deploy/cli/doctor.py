@@ -5,15 +5,23 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import shutil
-from typing import Annotated
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 
 from deploy.cli.console import JsonOption, LavaPythonOption, console, print_json
+from toolchain.errors import LavaError
+from toolchain.optional_packages import OPTIONAL_PACKAGES, missing_message
+
+if TYPE_CHECKING:
+    from deploy.backends.lava.environment import LavaEnvironment
 
 _PACKAGES = {
-    "torch": "pip install torch",
+    "torch": missing_message(OPTIONAL_PACKAGES["torch"]),
     "numpy": "pip install numpy",
     "networkx": "pip install networkx",
     "safetensors": "pip install safetensors",
@@ -26,13 +34,16 @@ _PACKAGES = {
 def doctor(
     create_lava_env: Annotated[
         bool,
-        typer.Option("--create-lava-env", help="Create a Python 3.10 environment with lava-nc."),
+        typer.Option(
+            "--create-lava-env",
+            help="Create an environment with lava-nc, which runs on Python 3.10 to 3.13, unless one exists.",
+        ),
     ] = False,
     create_lava_dl_env: Annotated[
         bool,
         typer.Option(
             "--create-lava-dl-env",
-            help="Create a Python 3.10 environment with lava-dl, which reads NetX files (6 GB).",
+            help="Create an environment with lava-dl, which reads NetX files (6 GB, Python 3.10).",
         ),
     ] = False,
     lava_python: LavaPythonOption = None,
@@ -40,39 +51,91 @@ def doctor(
 ) -> None:
     """Show which packages and programs are installed, and how to install the missing ones.
 
+    Lava may also run in an environment of your own with Python 3.10 to 3.13, such as that of qac-deploy. To
+    install lava-nc there, run both of these; the options are needed as lava-nc names Python 3.10 alone:
+
+    pip install asteval networkx numpy scipy
+
+    pip install --no-deps --ignore-requires-python lava-nc==0.10.0
+
+    pip may name conflicts with the metadata of lava-nc; they do no harm. Choose this environment with
+    --lava-python or the variable QAC_DEPLOY_LAVA_PYTHON, unless qac-deploy itself runs in it.
+
+    lava-dl only runs on Python 3.10: pip install lava-dl==0.6.0 there, and set QAC_DEPLOY_LAVA_DL_PYTHON.
+
     Example: qac-deploy doctor --create-lava-env
     """
-    from deploy.backends.lava.environment import (
-        LAVA_DL,
-        LAVA_NC,
-        create_lava_environment,
-        find_lava_python,
-    )
-    from toolchain.errors import LavaError
+    from deploy.backends.lava.environment import LAVA_DL, LAVA_NC, create_lava_environment
 
     for wanted, environment in ((create_lava_env, LAVA_NC), (create_lava_dl_env, LAVA_DL)):
         if wanted:
-            with console.status(f"making a Python 3.10 environment with {environment.package}"):
-                create_lava_environment(environment)
-    rows = [("python", platform.python_version(), "")]
-    for package, remedy in _PACKAGES.items():
-        try:
-            rows.append((package, importlib.metadata.version(package), ""))
-        except importlib.metadata.PackageNotFoundError:
-            rows.append((package, "", remedy))
-    for chosen, environment in ((lava_python, LAVA_NC), (None, LAVA_DL)):
-        try:
-            rows.append((environment.package, str(find_lava_python(chosen, environment)), ""))
-        except LavaError as error:
-            optional = " (optional: reads exported NetX files)" if environment is LAVA_DL else ""
-            rows.append((environment.package, "", f"{error}{optional}"))
-    for program in ("verilator", "iverilog"):
-        found = shutil.which(program) or ""
-        remedy = f"apt install {program} (optional: the PE array's RTL)"
-        rows.append((program, found, "" if found else remedy))
+            with console.status(f"making an environment with {environment.package}"):
+                create_lava_environment(environment, _say)
+    rows = [
+        _Row("python", platform.python_version()),
+        *(_package(package, remedy) for package, remedy in _PACKAGES.items()),
+        _lava(LAVA_NC, lava_python),
+        _lava(LAVA_DL, None),
+        *(_program(program) for program in ("verilator", "iverilog")),
+    ]
     if as_json:
-        print_json([{"name": n, "found": f or None, "remedy": r or None} for n, f, r in rows])
+        print_json([asdict(row) for row in rows])
         return
-    for name, found, remedy in rows:
-        mark = "[green]found[/green]  " if found else "[yellow]missing[/yellow]"
-        console.print(f"{mark} {name:<13} {escape(found or remedy)}")
+    for row in rows:
+        mark = "[green]found[/green]  " if row.found else "[yellow]missing[/yellow]"
+        python = f" (Python {row.python})" if row.python else ""
+        console.print(f"{mark} {row.name:<13} {escape(f'{row.found or row.remedy}{python}')}")
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One thing that may be installed.
+
+    Attributes:
+        found: its version or path; None if it is missing.
+        remedy: how to install it if it is missing.
+        python: of an interpreter, the version of its language.
+    """
+
+    name: str
+    found: str | None = None
+    remedy: str | None = None
+    python: str | None = None
+
+
+def _package(package: str, remedy: str) -> _Row:
+    try:
+        return _Row(package, importlib.metadata.version(package))
+    except importlib.metadata.PackageNotFoundError:
+        return _Row(package, remedy=remedy)
+
+
+def _lava(environment: LavaEnvironment, chosen: Path | None) -> _Row:
+    """The interpreter of an environment, once it was seen to import the package."""
+    from deploy.backends.lava.environment import (
+        LAVA_DL,
+        find_lava_python,
+        import_failure,
+        python_version,
+    )
+
+    optional = " (optional: reads exported NetX files)" if environment is LAVA_DL else ""
+    try:
+        python = find_lava_python(chosen, environment)
+    except LavaError as error:
+        return _Row(environment.package, remedy=f"{error}{optional}")
+    if failure := import_failure(python, environment):
+        return _Row(
+            environment.package, remedy=f"{python}: {failure}; {environment.remedy}{optional}"
+        )
+    return _Row(environment.package, str(python), python=python_version(python))
+
+
+def _program(program: str) -> _Row:
+    if found := shutil.which(program):
+        return _Row(program, found)
+    return _Row(program, remedy=f"apt install {program} (optional: the PE array's RTL)")

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from deploy.cli import completion
 from deploy.cli.console import (
     AccuracyOption,
     JsonOption,
@@ -49,6 +50,7 @@ def explore_command(
         list[str] | None,
         typer.Option(
             metavar="WHAT[=VALUE,...]",
+            autocompletion=completion.one_of(VARIED),
             help="What to vary, and with which values besides the default, such as slots or weight-bits=4,2. "
             f"One of {', '.join(VARIED)}. May be given several times (default: all of them).",
         ),
@@ -68,7 +70,10 @@ def explore_command(
     ] = Path("explore"),
     data: Annotated[
         str | None,
-        typer.Option(help="Data set to measure on (default: the one the network was trained on)."),
+        typer.Option(
+            autocompletion=completion.data_set,
+            help="Data set to measure on (default: the one the network was trained on).",
+        ),
     ] = None,
     accuracy: AccuracyOption = None,
     accuracy_budget: Annotated[
@@ -83,6 +88,7 @@ def explore_command(
     array: Annotated[
         str | None,
         typer.Option(
+            autocompletion=completion.array,
             help="PE array, a built-in name or a YAML file: also try all of its unrollings, for the networks "
             "of the best designs.",
         ),

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from deploy.cli import completion
 from deploy.cli.console import BuildArgument, JsonOption, bold, choice, console, print_json
 
 ONNX_SAMPLES = 32
@@ -40,7 +41,12 @@ class _Written:
 def export_command(
     build: BuildArgument,
     form: Annotated[
-        str, typer.Option("--format", help="Format: onnx, qonnx, c, nir, netx or sanafe.")
+        str,
+        typer.Option(
+            "--format",
+            autocompletion=completion.one_of(_WRITERS),
+            help="Format: onnx, qonnx, c, nir, netx or sanafe.",
+        ),
     ] = "nir",
     out: Annotated[
         Path | None,
@@ -68,17 +74,9 @@ def export_command(
 
     Example: qac-deploy export build/ --format netx --out network.net
     """
-    from toolchain.errors import ModelFileError
-
     default, write = _WRITERS[choice(form, _WRITERS, "--format")]
     out = out or Path(default)
-    try:
-        written = write(build, out)
-    except ImportError as error:
-        extra = _EXTRAS.get(form, form)
-        raise ModelFileError(
-            f"the package {error.name} is not installed; run `pip install 'qac-deploy[{extra}]'`"
-        ) from error
+    written = write(build, out)
     if as_json:
         losses = list(written.losses)
         print_json({"file": str(out), "format": form, **written.figures, "losses": losses})
@@ -207,9 +205,6 @@ def _write_sanafe(build: Path, out: Path) -> _Written:
         f"python {escape(str(out / 'run.py'))}",
     )
 
-
-_EXTRAS = {"qonnx": "onnx"}
-"""Optional dependencies of a format that has not its name."""
 
 _WRITERS: dict[str, tuple[str, Callable[[Path, Path], _Written]]] = {
     "onnx": ("network.onnx", _write_onnx),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib.metadata
 import inspect
 import io
 import os
@@ -10,7 +11,7 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 from rich.markup import escape
@@ -20,6 +21,7 @@ from deploy.cli.compare import compare
 from deploy.cli.compile import compile_command
 from deploy.cli.convert import convert_command
 from deploy.cli.cross_check import cross_check_command
+from deploy.cli.demo import demo
 from deploy.cli.doctor import doctor
 from deploy.cli.explore import explore_command
 from deploy.cli.export import export_command
@@ -30,16 +32,17 @@ from deploy.cli.trace import trace_command
 from deploy.cli.train import train_command
 from deploy.cli.verify import verify_command
 from toolchain.errors import QacDeployError
+from toolchain.optional_packages import optional_packages
 
 app = typer.Typer(
     name="qac-deploy",
     help="Take a mixed-timestep spiking network from training to hardware, and see where it stalls.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
 _COMMANDS: dict[str, Callable[..., None]] = {
+    "demo": demo,
     "train": train_command,
     "convert": convert_command,
     "calibrate": calibrate_command,
@@ -64,6 +67,24 @@ def _help(command: Callable[..., None]) -> str:
     return "\n\n".join([*text, f"[bold]{example}[/bold]"])
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"qac-deploy {importlib.metadata.version('qac-deploy')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
 for _name, _command in _COMMANDS.items():
     app.command(_name, help=_help(_command))(_command)
 
@@ -78,7 +99,8 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
     try:
         try:
-            app()
+            with optional_packages():
+                app()
         finally:
             sys.stdout.flush()  # a full disk or a closed pipe is noticed here, not as the interpreter ends
     except QacDeployError as error:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from importlib.metadata import version
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
+from deploy.cli import completion
 from deploy.cli.console import (
     JsonOption,
     bold,
@@ -16,36 +19,47 @@ from deploy.cli.console import (
     console,
     print_json,
     progress_bar,
-    report_progress,
 )
 
 if TYPE_CHECKING:
     from deploy.reproduce.experiment import Experiment
 
 NAMES = "summary, table4, table5, table8, fig1, fig11, baselines, calibration or budget"
+EPOCHS, FURTHER_EPOCHS, MEAN_TIMESTEPS = 6, 8, 2.8
 
 
 def reproduce_command(
     experiment: Annotated[
-        str, typer.Argument(help=f"{NAMES}; or page, which gathers all results.")
+        str,
+        typer.Argument(
+            autocompletion=completion.one_of((*completion.EXPERIMENTS, "page")),
+            help=f"{NAMES}; or page, which gathers all results.",
+        ),
     ],
     data: Annotated[
-        str, typer.Option(help="Data set, as for `qac-deploy train`.")
+        str,
+        typer.Option(
+            autocompletion=completion.data_set, help="Data set, as for `qac-deploy train`."
+        ),
     ] = "fashion-mnist",
     network: Annotated[
-        str, typer.Option(help="Architecture, optionally with a width factor: vgg-9:0.25.")
+        str,
+        typer.Option(
+            autocompletion=completion.one_of(completion.ARCHITECTURES),
+            help="Architecture, optionally with a width factor: vgg-9:0.25.",
+        ),
     ] = "resnet-20",
     out: Annotated[
         Path, typer.Option(help="Folder for tables, plots and the trained networks.")
     ] = Path("results"),
-    epochs: Annotated[int, typer.Option(min=1, help="Epochs of the float ANN.")] = 6,
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs of the float ANN.")] = EPOCHS,
     further_epochs: Annotated[
         int,
         typer.Option(min=1, help="Epochs of each network that is trained on from the float ANN."),
-    ] = 8,
+    ] = FURTHER_EPOCHS,
     mean_timesteps: Annotated[
         float, typer.Option(min=1, help="Budget for the mean T of the spiking populations.")
-    ] = 2.8,
+    ] = MEAN_TIMESTEPS,
     samples: Annotated[
         int | None, typer.Option(min=1, help="Test images to measure on (default: all).")
     ] = None,
@@ -83,7 +97,7 @@ def reproduce_command(
 
         def show(name: str, report: EpochReport) -> None:
             note = f"{name}, epoch {report.epoch}, loss {report.loss:.3f}"
-            report_progress(progress, task, None, note)
+            progress.update(task, note=note)
 
         study = Study(
             architecture=architecture,
@@ -97,6 +111,17 @@ def reproduce_command(
         )
         result = EXPERIMENTS[experiment](study, samples or len(dataset.test_labels))
         progress.update(task, total=1, completed=1, note="done")
+    command = f"qac-deploy reproduce {experiment} --data {data} --network {network}"
+    for option, value, default in (
+        ("epochs", epochs, EPOCHS),
+        ("further-epochs", further_epochs, FURTHER_EPOCHS),
+        ("mean-timesteps", mean_timesteps, MEAN_TIMESTEPS),
+        ("samples", samples, None),
+    ):
+        if value != default:
+            command += f" --{option} {value:g}"
+    made_by = {"command": command, "version": version("qac-deploy")}
+    result = replace(result, values={**result.values, **made_by})
     files = save_experiment(result, out)
     if as_json:
         print_json(

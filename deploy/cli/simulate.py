@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypedDict
@@ -11,6 +12,7 @@ import typer
 from rich.markup import escape
 from typing_extensions import NotRequired
 
+from deploy.cli import completion
 from deploy.cli.console import (
     AccuracyOption,
     BuildArgument,
@@ -59,9 +61,19 @@ class _Record(TypedDict):
 def simulate(
     build: BuildArgument,
     data: Annotated[
-        str | None, typer.Option(help="Data set (default: the one the build was measured on).")
+        str | None,
+        typer.Option(
+            autocompletion=completion.data_set,
+            help="Data set (default: the one the build was measured on).",
+        ),
     ] = None,
-    engine: Annotated[str, typer.Option(help=f"Engine: {', '.join(ENGINES)} or lava.")] = "exact",
+    engine: Annotated[
+        str,
+        typer.Option(
+            autocompletion=completion.one_of((*ENGINES, "lava")),
+            help=f"Engine: {', '.join(ENGINES)} or lava.",
+        ),
+    ] = "exact",
     samples: Annotated[
         int | None, typer.Option(min=1, help="Number of test samples (default: all; 16 for lava).")
     ] = None,
@@ -76,7 +88,13 @@ def simulate(
         typer.Option(help="Address of a Dask scheduler, to compute on its workers."),
     ] = None,
     accuracy: AccuracyOption = None,
-    device: Annotated[str, typer.Option(help="Device of the exact engine: cpu or cuda.")] = "cpu",
+    device: Annotated[
+        str,
+        typer.Option(
+            autocompletion=completion.one_of(("cpu", "cuda")),
+            help="Device of the exact engine: cpu or cuda.",
+        ),
+    ] = "cpu",
     resume: ResumeOption = False,
     lava_python: LavaPythonOption = None,
     as_json: JsonOption = False,
@@ -97,12 +115,22 @@ def simulate(
     """
     from deploy.build.load import load_build
     from deploy.design.accuracy import load_accuracy, measure_accuracy
-    from deploy.design.fidelity import check_fits
+    from deploy.design.check_fits import check_fits
     from toolchain.datasets import load_dataset, load_recorded
     from toolchain.errors import DataError
     from toolchain.networks.layer_graph import has_classes
 
     choice(engine, (*ENGINES, "lava"), "--engine")
+    _require_of_engine(
+        engine,
+        {
+            "--lava-python": (lava_python is not None, engine == "lava"),
+            "--workers": (workers > 1, engine != "lava"),
+            "--scheduler": (scheduler is not None, engine != "lava"),
+            "--device": (device != "cpu", engine == "exact"),
+            "--resume": (resume, engine != "lava"),
+        },
+    )
     if accuracy is not None and resume:
         raise typer.BadParameter(
             "cannot be used with --accuracy, as the logits of finished samples are not kept on disk; leave "
@@ -164,6 +192,15 @@ def simulate(
         _show(record)
     if not all(record.get("equal", {}).values()):
         raise typer.Exit(1)
+
+
+def _require_of_engine(engine: str, options: Mapping[str, tuple[bool, bool]]) -> None:
+    """Refuse an option that is given, but means nothing for the engine."""
+    for option, (is_given, belongs) in options.items():
+        if is_given and not belongs:
+            raise typer.BadParameter(
+                f"does not belong to --engine {engine}; leave one of them out", param_hint=option
+            )
 
 
 def _run_dataset(
@@ -230,17 +267,12 @@ def _run_lava(
     build: Build, pixels: np.ndarray, lava_python: Path | None, record: _Record, *, hide: bool
 ) -> Simulation:
     """Run the network in Lava, and record whether it equals the stepped engine and the tick model."""
-    from deploy.backends.lava.environment import find_lava_python
-    from deploy.check.engines import compare_lava_run, run_build_in_lava
-    from hw_models.multicore.pipeline.pipeline_ticks import schedule_pipeline
-    from sim.stepped import run_stepped
+    from deploy.check.engines import run_and_compare_in_lava
 
-    schedule = schedule_pipeline(build.pipeline, len(pixels))
-    python = find_lava_python(lava_python)
-    with status(f"running {schedule.num_ticks} ticks in Lava", hidden=hide):
-        run = run_build_in_lava(build, pixels, num_ticks=schedule.num_ticks, python=python)
-    compared = compare_lava_run(run_stepped(build.network, pixels), schedule, run)
-    record["num_ticks"] = schedule.num_ticks
+    with status("starting Lava", hidden=hide) as on_stage:
+        result = run_and_compare_in_lava(build, pixels, lava_python, on_stage)
+    run, compared = result.run, result.comparison
+    record["num_ticks"] = result.schedule.num_ticks
     record["stalls"] = run.stalls
     record["equal"] = {
         "counts, trains and logits = stepped engine": compared.integers is None,

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
+from deploy.cli import completion
 from deploy.cli.console import (
-    MOST_SHOWN,
     BuildArgument,
     JsonOption,
     LavaPythonOption,
@@ -19,6 +19,7 @@ from deploy.cli.console import (
     print_json,
     status,
 )
+from deploy.design.limits import MOST_SHOWN
 
 if TYPE_CHECKING:
     import numpy as np
@@ -67,7 +68,10 @@ def trace_command(
     ] = None,
     engine: Annotated[
         str,
-        typer.Option(help="stepped; or also lava, rtl (the PE array's SystemVerilog), or all."),
+        typer.Option(
+            autocompletion=completion.one_of(("stepped", "lava", "rtl", "all")),
+            help="stepped; or also lava, rtl (the PE array's SystemVerilog), or all.",
+        ),
     ] = "stepped",
     contributions: Annotated[
         int | None,
@@ -80,7 +84,11 @@ def trace_command(
         ),
     ] = None,
     data: Annotated[
-        str | None, typer.Option(help="Data set (default: the one the build was measured on).")
+        str | None,
+        typer.Option(
+            autocompletion=completion.data_set,
+            help="Data set (default: the one the build was measured on).",
+        ),
     ] = None,
     random: Annotated[
         int | None,
@@ -267,9 +275,8 @@ def _other_engines(
 ) -> list[EngineTrace]:
     """The traced neurons in the engines that were asked for, next to the stepped engine."""
     from deploy.backends.lava.environment import find_lava_python
-    from deploy.check.verify import RTL_CYCLES
     from deploy.trace.engines import trace_in_lava, trace_in_rtl
-    from hw_models.pe_array.rtl.driver.simulator import preferred_simulator
+    from hw_models.pe_array.rtl.driver.simulator import RTL_CYCLES, preferred_simulator
 
     found = []
     if engine in ("lava", "all"):

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from deploy.cli import completion
 from deploy.cli.console import (
     JsonOption,
     ResumeOption,
@@ -18,7 +19,6 @@ from deploy.cli.console import (
     print_json,
     print_next,
     progress_bar,
-    report_progress,
     resumable,
 )
 
@@ -27,14 +27,16 @@ def train_command(
     data: Annotated[
         str,
         typer.Option(
-            help="Data set: digits, mnist5k, fashion-mnist, cifar-10, cifar-100, an .npz file or a folder."
+            autocompletion=completion.data_set,
+            help="Data set: digits, mnist5k, fashion-mnist, cifar-10, cifar-100, an .npz file or a folder.",
         ),
     ] = "digits",
     arch: Annotated[
         str,
         typer.Option(
+            autocompletion=completion.one_of(completion.ARCHITECTURES),
             help="Architecture: lenet, resnet-mini, resnet-18, resnet-19, resnet-20, resnet-34, vgg-9 or "
-            "vgg-16."
+            "vgg-16.",
         ),
     ] = "resnet-mini",
     width: Annotated[
@@ -66,8 +68,9 @@ def train_command(
     max_pool: Annotated[
         str,
         typer.Option(
+            autocompletion=completion.one_of(completion.MAX_POOLS),
             help="Max pooling of lenet, the VGGs and ResNets for 224x224 images: exact keeps it, with "
-            "additional neurons; average replaces it by average pooling, as the paper's Algorithm 1 does."
+            "additional neurons; average replaces it by average pooling, as the paper's Algorithm 1 does.",
         ),
     ] = "average",
     epochs: Annotated[int, typer.Option(min=1, help="Training epochs.")] = 30,
@@ -108,10 +111,11 @@ def train_command(
 
     Example: qac-deploy train --data digits --out model.pt
     """
+    from deploy.train.budget import DEFAULT_MEAN_TIMESTEPS, timestep_settings
     from deploy.train.train_model import TrainOptions, train_model
     from toolchain.files.whole_files import MODEL_FILE, require_replaceable_file
     from toolchain.method.max_pooling import MAX_POOLS
-    from toolchain.training import EpochReport, TimestepBudget, TrainingPlan
+    from toolchain.training import EpochReport, TrainingPlan
 
     require_replaceable_file(out, MODEL_FILE)
     if sum((mean_timesteps is not None, interval is not None, no_budget)) > 1:
@@ -120,15 +124,13 @@ def train_command(
         raise typer.BadParameter(
             "needs a float ANN to follow: add --float-epochs", param_hint="--distill"
         )
-    budget = TimestepBudget(kind="mean", limit=mean_timesteps or 2.5)
-    if interval is not None:
-        budget = TimestepBudget(kind="interval", limit=interval)
+    if mean_timesteps is None and interval is None and not no_budget:
+        mean_timesteps = DEFAULT_MEAN_TIMESTEPS
     plan = TrainingPlan(
         epochs=epochs,
         batch_size=batch_size,
         learning_rate=learning_rate,
-        budget=None if no_budget else budget,
-        timestep_weight_decay=5e-4 if no_budget else 0.0,
+        **timestep_settings(mean_timesteps, interval),
         distillation=distill,
         augment=augment,
         seed=seed,
@@ -155,7 +157,7 @@ def train_command(
             timesteps = " ".join(f"{t:g}" for t in report.timesteps.values())
             note = f"{phase}, loss {report.loss:.3f}" + (f", T {timesteps}" if timesteps else "")
             done = report.epoch + (float_epochs if phase == "quantized" else 0)
-            report_progress(progress, task, done, note)
+            progress.update(task, completed=done, note=note)
 
         def say(description: str) -> None:
             if not (as_json or is_worker):

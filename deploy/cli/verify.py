@@ -9,7 +9,6 @@ import typer
 from rich.markup import escape
 
 from deploy.cli.console import (
-    MOST_SHOWN,
     BuildArgument,
     JsonOption,
     LavaPythonOption,
@@ -17,6 +16,7 @@ from deploy.cli.console import (
     print_json,
     status,
 )
+from deploy.design.limits import MOST_SHOWN
 
 _MARKS = {
     "equal": "[green]equal[/green]    ",
@@ -61,8 +61,8 @@ def verify_command(
     from deploy.backends.lava.environment import find_lava_python
     from deploy.build.load import read_build
     from deploy.check.judged_build import judge
-    from deploy.check.verify import RTL_CYCLES, RtlLimit, Rung, compare_files, verify
-    from hw_models.pe_array.rtl.driver.simulator import preferred_simulator
+    from deploy.check.verify import RtlLimit, Rung, compare_files, verify
+    from hw_models.pe_array.rtl.driver.simulator import RTL_CYCLES, preferred_simulator
 
     limit = None
     if rtl or rtl_cycles is not None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from deploy.backends.lava.emit_bundle import emit_bundle
 from deploy.build.folder import BUILD, require_replaceable_folder, whole_folder, write_json
 from deploy.build.load import ARRAY, LAVA, MODEL, REPORT, TARGET
+from deploy.compile.check_options import check_options
 from deploy.compile.measure_design import measure_design
 from deploy.design.accuracy import Accuracy, AccuracyFunction, as_accuracy
 from deploy.design.compilation import Compilation, CompileOptions, DesignPoint
@@ -50,6 +51,7 @@ def compile_model(
     Raises:
         QacDeployError: the model, a description or the data set cannot be used, or the network does not fit.
     """
+    check_options(options)
     require_replaceable_folder(out, BUILD)
     target, array = load_target(options.target), load_array(options.array)
     on_stage("estimating the size")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from deploy.compile.compile_model import compile_model
 from deploy.design.accuracy import Accuracy
 from deploy.design.arguments import compile_command
 from deploy.design.compilation import CompileOptions
@@ -24,6 +25,29 @@ MOST_WEIGHTS_TRIED = 2**22
 """Weights of a network from which on no changes are tried, since lowering it again takes minutes."""
 
 _FEWER_BITS = (4, 2)
+
+
+def compile_or_explain(
+    model: Path,
+    out: Path,
+    options: CompileOptions,
+    on_stage: Callable[[str], None] = lambda stage: None,
+    accuracy: Accuracy | None = None,
+) -> None:
+    """Compile a model file; if it does not fit, write a page with its size and the changes that would fit.
+
+    Raises:
+        QacDeployError: as ``compile_model``; where the network does not fit, the message names the page.
+    """
+    try:
+        compile_model(model, out, options, on_stage, accuracy)
+    except (IntegerWidthError, MappingError) as error:
+        try:
+            page = write_refusal(model, out, options, error, on_stage, accuracy)
+            more = f"{page} shows its size and what would fit"
+        except QacDeployError as failure:
+            more = f"no page on what would fit was written: {failure}"
+        raise type(error)(f"{error}\n{more}") from error
 
 
 def write_refusal(

@@ -59,7 +59,7 @@ class ConvertOptions:
                 )
 
 
-_FLOAT_NETWORKS = (Format.ONNX, Format.EXPORTED)
+_FLOAT_NETWORKS = (Format.ONNX, Format.EXPORTED, Format.MODULE)
 _OPTIONS_OF: tuple[tuple[tuple[Format, ...], tuple[str, ...]], ...] = (
     ((Format.STATE_DICT,), ("arch", "levels", "classes", "image")),
     ((Format.NIR,), ("reset", "timesteps", "dt")),

@@ -11,12 +11,13 @@ from toolchain.errors import ModelFileError
 
 
 class Format(enum.Enum):
-    """A format that ``convert`` reads; the value names it for people."""
+    """A format that ``convert`` reads, or a module in memory; the value names it for people."""
 
     ONNX = "an ONNX file"
     EXPORTED = "an exported program of PyTorch (.pt2)"
     NIR = "a NIR graph"
     STATE_DICT = "a state_dict or training checkpoint"
+    MODULE = "a module of PyTorch"
 
 
 KNOWN = "convert reads ONNX files, PyTorch's exported programs (.pt2), NIR graphs and the checkpoints of QCFS"

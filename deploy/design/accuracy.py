@@ -70,9 +70,17 @@ class Accuracy:
 
 
 def as_accuracy(accuracy: Accuracy | AccuracyFunction | None) -> Accuracy | None:
-    """A function with the name that reports show."""
+    """A function with the name that reports show.
+
+    Raises:
+        AccuracyError: it is no function.
+    """
     if accuracy is None or isinstance(accuracy, Accuracy):
         return accuracy
+    if not callable(accuracy):
+        raise AccuracyError(
+            f"an accuracy must be a function of logits and labels, not {accuracy!r:.60}"
+        )
     return Accuracy(name=getattr(accuracy, "__name__", repr(accuracy)), function=accuracy)
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deploy.design.activity import Activity
 from deploy.design.array_comparison import ArrayComparison
-from deploy.design.fidelity import AlignmentTrade, Fidelity
 from hw_models.multicore.cost.asynchronous_time import AsynchronousTime
 from hw_models.multicore.cost.steady_pace import SteadyCost
 from hw_models.multicore.mapping.mapping import CoreMapping
@@ -19,10 +18,13 @@ from hw_models.multicore.pipeline.pipeline_ticks import Schedule
 from hw_models.multicore.pipeline.provisioning import Provisioning
 from hw_models.pe_array.array_description import PeArray
 from hw_models.target_description import TargetDescription
-from toolchain.files.checkpoint import Checkpoint
 from toolchain.networks.integer_network import IntegerNetwork
 from toolchain.networks.layer_graph import LayerGraph
 from toolchain.passes import PassOptions
+
+if TYPE_CHECKING:  # they import torch, which showing a finished build does not need
+    from deploy.design.fidelity import AlignmentTrade, Fidelity
+    from toolchain.files.checkpoint import Checkpoint
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +38,8 @@ class CompileOptions(PassOptions):
         slots: of every alignment buffer, per replica; None takes the target's default.
         slots_of: of single buffers, per replica, by ``SOURCE->TARGET``.
         replicate: number of replicas R of populations that have more than one.
-        tile_work: largest ``worst_tile_work`` of a tile, for populations that are cut finer than they need
-            to fit.
+        tile_work: largest ``CutCounts.worst_tile_work`` of a tile, for populations that are cut finer than
+            they need to fit.
         exchange_cores: exchange cores to lower the traffic, see ``placement_search``.
         optimize: name of an objective in ``deploy.optimize.objectives``; None optimizes nothing.
         interval: ticks between results that a search for fewer stalls aims for; None aims for the fewest

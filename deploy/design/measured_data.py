@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from deploy.design.accuracy import Accuracy
-from deploy.design.fidelity import check_fits
+from deploy.design.check_fits import check_fits
 from toolchain.datasets import Dataset, load_dataset, load_recorded
 from toolchain.errors import DataError
 from toolchain.files.checkpoint import Checkpoint

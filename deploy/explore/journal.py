@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
 
 from deploy.build.line_journal import JournalKind, LineJournal
@@ -12,6 +12,7 @@ from deploy.explore.measure import Outcome
 from deploy.report.records import MeasuresRecord
 from hw_models.target_description import TargetDescription
 from toolchain.datasets import Dataset, samples_sha256
+from toolchain.files.digest import file_sha256
 from toolchain.files.whole_files import EXPLORATION_JOURNAL
 from toolchain.networks.record_reader import RecordReader
 
@@ -57,20 +58,15 @@ def describe_run(
         of_data = samples_sha256(dataset.train_pixels, dataset.train_labels)
     function = accuracy
     if accuracy is not None:
-        function = f"{accuracy} {_sha256(Path(accuracy.rpartition(':')[0]))}"
+        function = f"{accuracy} {file_sha256(Path(accuracy.rpartition(':')[0]))}"
     return {
-        "model": _sha256(model),
+        "model": file_sha256(model),
         "data": of_data,
         "accuracy": function,
         "targets": {
-            name: hashlib.sha256(target.file.text.encode()).hexdigest()
-            for name, target in targets.items()
+            name: sha256(target.file.text.encode()).hexdigest() for name, target in targets.items()
         },
     }
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _outcome(reader: RecordReader) -> tuple[str, Outcome]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from deploy.design.compilation import Design
 from hw_models.multicore.cost.tick_cost import Cost
-from hw_models.multicore.mapping.core_resources import NetworkOnTarget, worst_tile_work
+from hw_models.multicore.mapping.core_resources import NetworkOnTarget
 from hw_models.multicore.pipeline.provisioning import Provisioning
 
 _FINER = 2 / 3
@@ -51,6 +51,6 @@ def _split(design: Design, names: Sequence[str]) -> Provisioning:
     mapping, provisioning = design.mapping, design.provisioning
     context = NetworkOnTarget(design.network, mapping.target, provisioning)
     limits = {
-        name: int(worst_tile_work(context, name, mapping.grids[name]) * _FINER) for name in names
+        name: int(context.cuts.worst_tile_work(mapping.grids[name]) * _FINER) for name in names
     }
     return replace(provisioning, tile_limits={**provisioning.tile_limits, **limits})

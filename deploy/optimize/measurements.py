@@ -193,7 +193,7 @@ class Measurements:
             options=explicit_options(design),
             change="",
             verdict="",
-            mean_timesteps=mean_timesteps(design.network),
+            mean_timesteps=design.network.mean_timesteps,
             replicas=dict(design.provisioning.replicas),
             interval_ticks=float(ticks),
             first_latency_ticks=schedule_pipeline(design.pipeline, 1).first_latency_ticks,
@@ -220,9 +220,3 @@ def _key(options: CompileOptions) -> Hashable:
     """The options that integers depend on: those of the float passes and of lowering."""
     names = (*(option.name for option in fields(PassOptions)), "weight_bits", "thresholds")
     return tuple(repr(getattr(options, name)) for name in names)
-
-
-def mean_timesteps(network: IntegerNetwork) -> float:
-    """Mean T of the spiking populations; 0 without one."""
-    spiking = network.spiking
-    return sum(p.timesteps for p in spiking) / max(len(spiking), 1)

@@ -8,7 +8,8 @@ from math import ceil
 
 from deploy.design.accuracy import OPTION
 from deploy.design.compilation import CompileOptions, Design, DesignPoint
-from deploy.optimize.measurements import Measurements, mean_timesteps
+from deploy.design.pace import every_ticks
+from deploy.optimize.measurements import Measurements
 from deploy.optimize.objectives import OBJECTIVES, Objective, Step
 from deploy.optimize.steps import STEP_RULES, Candidate, Search, StepRule, with_least_slots
 from hw_models.multicore.pipeline.initiation_interval import ideal_interval_ticks
@@ -117,11 +118,11 @@ class Climb:
         if asked is not None and kept.interval_ticks > asked >= point.interval_ticks:
             return None
         if asked is not None and kept.interval_ticks <= asked < point.interval_ticks:
-            return f"one result every {point.interval_ticks:g} ticks, not the {asked} asked for"
+            return f"one result {every_ticks(point.interval_ticks)}, not the {asked} asked for"
         objective = search.objective
         if objective.keeps_interval and point.interval_ticks > first.interval_ticks:
             return (
-                f"one result every {point.interval_ticks:g} ticks, {objective.name} keeps the "
+                f"one result {every_ticks(point.interval_ticks)}, {objective.name} keeps the "
                 f"{first.interval_ticks:g} as compiled"
             )
         kept_measure = objective.measure(kept)
@@ -192,7 +193,7 @@ def _uniform(search: Search, first: Design) -> Iterator[Candidate]:
     If the search sizes the buffers, also with the fewest slots, which shows the cost of mixed timesteps.
     """
     known = search.measurements
-    mean = mean_timesteps(first.network)
+    mean = first.network.mean_timesteps
     for steps in sorted({max(int(mean), 1), ceil(mean)}):
         options = replace(first.options, uniform_timesteps=steps, timesteps={})
         graph, network = known.lowered(options)
@@ -200,4 +201,4 @@ def _uniform(search: Search, first: Design) -> Iterator[Candidate]:
         yield f"uniform T = {steps}", design
         if search.objective.sizes_buffers:
             least = with_least_slots(search, design, ideal_interval_ticks(design.pipeline))
-            yield f"uniform T = {steps}, fewest slots for one result every {steps} ticks", least
+            yield f"uniform T = {steps}, fewest slots for one result {every_ticks(steps)}", least

@@ -17,6 +17,7 @@ from typing import TypeAlias
 import numpy as np
 
 from deploy.design.compilation import CompileOptions, Design
+from deploy.design.pace import every_ticks
 from deploy.optimize.finer_tiles import finer_tiles
 from deploy.optimize.measurements import Measurements
 from deploy.optimize.objectives import Objective, Step
@@ -80,7 +81,7 @@ def buffer_depths(search: Search, design: Design) -> Iterator[Candidate]:
     interval = initiation_interval(design.pipeline).ticks
     ideal = ideal_interval_ticks(design.pipeline)
     yield from _fitting(
-        f"fewest slots that keep one result every {interval} ticks",
+        f"fewest slots that keep one result {every_ticks(interval)}",
         lambda: with_least_slots(search, design, interval),
     )
     yield from _fitting(
@@ -94,7 +95,7 @@ def buffer_depths(search: Search, design: Design) -> Iterator[Candidate]:
         ),
     )
     aim = max(ideal, Fraction(search.interval or 1))
-    change = f"fewest slots for one result every {aim} ticks"
+    change = f"fewest slots for one result {every_ticks(aim)}"
     change += ", the longest window" if aim == ideal else ""
     yield from _fitting(change, lambda: with_least_slots(search, design, aim))
 
@@ -133,7 +134,7 @@ def replicas(search: Search, design: Design) -> Iterator[Candidate]:
     last = search.interval or 1
     for ticks in range(ceil(ideal_interval_ticks(design.pipeline)) - 1, last - 1, -1):
         found = least_replicas(design.pipeline, ticks)
-        pace = "per tick" if ticks == 1 else f"every {ticks} ticks"
+        pace = every_ticks(ticks)
         try:
             replicated = with_least_slots(search, design, Fraction(ticks), found)
         except MappingError:

@@ -9,6 +9,7 @@ from fractions import Fraction
 from deploy.design.compilation import CompileOptions, Design, DesignPoint, Suggestion
 from deploy.design.design import edge_name, explicit_options
 from deploy.design.fidelity import MEASURED_SAMPLES, accumulations, affordable_samples
+from deploy.design.pace import every_ticks
 from deploy.optimize.finer_tiles import finer_tiles
 from deploy.optimize.measurements import Measurements
 from deploy.optimize.steps import least_slots
@@ -162,7 +163,7 @@ def _of_pipeline(
     interval = initiation_interval(design.pipeline).ticks
     ideal = ideal_interval_ticks(design.pipeline)
     if ideal < interval:
-        change = f"size the buffers for one result every {ideal} ticks, the longest firing window"
+        change = f"size the buffers for one result {every_ticks(ideal)}, the longest firing window"
         yield _Candidate(change, _with_slots(design, options, ideal), True)
     for single in changes:
         if single.ticks < interval:
@@ -173,7 +174,7 @@ def _of_pipeline(
                 replicate={**options.replicate, **single.replicas},
             )
             yield _Candidate(single.description, changed, not single.windows)
-    change = f"use the fewest slots that keep one result every {interval} ticks"
+    change = f"use the fewest slots that keep one result {every_ticks(interval)}"
     yield _Candidate(change, _with_slots(design, options, interval), True)
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from math import prod
 
 from deploy.design.compilation import Compilation
+from deploy.design.pace import every_ticks
 from deploy.report.records import MaxPoolingRecord, Report
 from hw_models.multicore.pipeline.initiation_interval import initiation_interval
 from hw_models.multicore.pipeline.pipeline import Pipeline
@@ -41,7 +42,8 @@ def max_pooling_sentence(report: Report) -> str | None:
         f"exact max pooling: {num} population{'s' * (num > 1)}, {record['neurons']:,} neurons on "
         f"{record['cores']:,} of {report['mapping']['num_cores']:,} cores, the first result after "
         f"{pipeline['first_latency_ticks']:,} ticks instead of {record['first_latency_ticks_without']:,}, "
-        f"then one every {pipeline['interval_ticks']:g} instead of {record['interval_ticks_without']:g}"
+        f"then one {every_ticks(pipeline['interval_ticks'])} instead of "
+        f"{every_ticks(record['interval_ticks_without'])}"
         f"{advice}; train --max-pool average does without, but is another network"
     )
 

@@ -71,7 +71,7 @@ def report_document(compilation: Compilation) -> Report:
         "data_sha256": None if c.data_record is None else c.data_record["data_sha256"],
         "data_contents": c.data_contents,
         "data_note": c.data_note,
-        "mean_timesteps": sum(timesteps.values()) / max(len(timesteps), 1),
+        "mean_timesteps": c.design.network.mean_timesteps,
         "mean_timesteps_by_neurons": sum(t * neurons[n] for n, t in timesteps.items())
         / max(sum(neurons.values()), 1),
         "populations": [_population(c, p) for p in c.design.network.populations],

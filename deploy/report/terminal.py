@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.markup import escape
 
+from deploy.design.pace import every_ticks
 from deploy.report.array_findings import findings, headline, refusal_line, silicon
 from deploy.report.array_tables import (
     energy_table,
@@ -65,8 +66,8 @@ def print_summary(report: Report, console: Console) -> None:
     if max_pooling := max_pooling_sentence(report):
         console.print(escape(max_pooling))
     console.print(
-        f"\nfirst result after [bold]{pipeline['first_latency_ticks']}[/bold] ticks, then one every "
-        f"[bold]{pipeline['interval_exact']}[/bold] ticks (longest firing window: "
+        f"\nfirst result after [bold]{pipeline['first_latency_ticks']}[/bold] ticks, then one "
+        f"[bold]{every_ticks(pipeline['interval_exact'])}[/bold] (longest firing window: "
         f"{pipeline['ideal_interval_ticks']:g})"
     )
     console.print(f"limit: {escape(pipeline['explanation'])}")

@@ -87,7 +87,7 @@ class Experiment:
 
     def markdown(self) -> str:
         """Heading, table and notes."""
-        lines = [f"### {self.title}", ""]
+        lines = [f"## {self.title}", ""]
         lines += [f"| {' | '.join(self.columns)} |", f"|{' --- |' * len(self.columns)}"]
         lines += [f"| {' | '.join(row)} |" for row in self.shown()]
         lines += ["", *(f"- {note}" for note in self.notes), ""]

@@ -9,7 +9,6 @@ import numpy as np
 from deploy.reproduce.experiment import Experiment, plot_columns
 from deploy.reproduce.measures import (
     LEVELS,
-    mean_timesteps,
     run_integers,
     snn_accuracy,
 )
@@ -49,7 +48,7 @@ def summary(study: Study, samples: int) -> Experiment:
         accuracy(quantized, labels),
         accuracy(spiking, labels),
         float((integers == labels).mean()),
-        mean_timesteps(graph),
+        graph.mean_timesteps,
         weighted,
         accuracy(plain, labels),
     )

@@ -34,12 +34,6 @@ def snn_accuracy(graph: LayerGraph, pixels: PixelSource, labels: np.ndarray) -> 
     return accuracy(run_float_snn(graph, pixels, dtype=torch.float32).logits, labels)
 
 
-def mean_timesteps(graph: LayerGraph) -> float:
-    """Mean T over the spiking populations."""
-    steps = [p.timesteps for p in graph.spiking]
-    return sum(steps) / len(steps)
-
-
 def paper_figures() -> dict[str, Any]:
     """The paper's accuracies in percent, by table."""
     text = resources.files("deploy.reproduce").joinpath("paper.yaml").read_text("utf-8")

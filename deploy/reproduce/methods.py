@@ -12,7 +12,6 @@ from deploy.reproduce.experiment import Experiment, Plot, plot_columns
 from deploy.reproduce.measures import (
     LEVELS,
     data_note,
-    mean_timesteps,
     paper_figures,
     snn_accuracy,
 )
@@ -101,7 +100,7 @@ def baselines(study: Study, samples: int) -> Experiment:
         columns=("method", *(f"T={t} %" for t in timesteps)),
         rows=rows,
         notes=[
-            f"{len(labels):,} test images. QAC at mean T {mean_timesteps(graph):.2f}: {ours:.2%}.",
+            f"{len(labels):,} test images. QAC at mean T {graph.mean_timesteps:.2f}: {ours:.2%}.",
             "RMP, OPI and SNNC-AP start from the float ANN with thresholds at the 99.9 % quantile of 256 "
             "training images; QCFS, SlipReLU and SRP from networks trained with L = 4. SRP takes 4 more "
             "steps, before its first, to find the neurons it silences.",
@@ -113,7 +112,7 @@ def baselines(study: Study, samples: int) -> Experiment:
             x=list(timesteps),
             series={
                 **{str(r[0]): [100 * float(v) for v in r[1:]] for r in rows},
-                f"QAC, mean T {mean_timesteps(graph):.2f}": [100 * ours] * len(timesteps),
+                f"QAC, mean T {graph.mean_timesteps:.2f}": [100 * ours] * len(timesteps),
             },
         ),
     )

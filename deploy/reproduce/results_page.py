@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from deploy.reproduce.experiment import Experiment
 from deploy.reproduce.experiments import EXPERIMENTS
@@ -13,9 +15,17 @@ from toolchain.files.whole_files import ANY_FILE, whole_file
 _HEAD = """\
 # Results
 
-Made by `qac-deploy reproduce EXPERIMENT` and `qac-deploy reproduce page`; nothing here is written by
-hand. Each table is also a CSV and a JSON file in `results/`.
+`qac-deploy reproduce EXPERIMENT` writes each table and its plot into `results/`, as CSV, JSON and PNG, and
+`qac-deploy reproduce page` gathers them here; nothing is written by hand. The line below each figure names
+its command and the release that made it.
 """
+
+
+def _made_by(record: Mapping[str, Any]) -> str:
+    """The line that names the command below a table and its plot; files of version 0.1.0 may lack it."""
+    if "command" not in record:
+        return ""
+    return f"\n*Made by `{record['command']}` (qac-deploy {record['version']}).*\n"
 
 
 def write_results_page(folder: Path) -> Path:
@@ -37,7 +47,7 @@ def write_results_page(folder: Path) -> Path:
             )
             plotted = file.with_suffix(".png").is_file()
             picture = f"\n![{experiment.title}]({folder.name}/{file.stem}.png)\n" if plotted else ""
-            sections.append(experiment.markdown() + picture)
+            sections.append(experiment.markdown() + picture + _made_by(record))
     if not sections:
         raise DataError(f"{folder}: holds no result; run `qac-deploy reproduce summary` first")
     page = folder.parent / "results.md"

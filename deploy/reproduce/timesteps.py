@@ -14,7 +14,6 @@ from torch import nn
 from deploy.reproduce.experiment import Experiment, plot_columns
 from deploy.reproduce.measures import (
     data_note,
-    mean_timesteps,
     nearest_paper_network,
     paper_figures,
     snn_accuracy,
@@ -79,7 +78,7 @@ def table5(study: Study, samples: int) -> Experiment:
     for factor, of_paper in zip(range(1, 7), paper_figures()["table5"][like], strict=True):
         scaled = scale_timesteps(graph, factor)
         ours = snn_accuracy(scaled, pixels, labels)
-        rows.append((f"{factor}T", mean_timesteps(scaled), ours, of_paper / 100))
+        rows.append((f"{factor}T", scaled.mean_timesteps, ours, of_paper / 100))
     columns = ("timesteps", "mean T", "ours %", f"paper {like} CIFAR-10 %")
     plot = plot_columns("lines", "accuracy, %", columns, rows, {"ours": "ours %"})
     return Experiment(
@@ -105,7 +104,7 @@ def fig1(study: Study, samples: int) -> Experiment:
         title=f"Figure 1, timesteps per layer: {study.label}",
         columns=columns,
         rows=rows,
-        notes=[f"Mean T {mean_timesteps(graph):.2f}.", data_note(study)],
+        notes=[f"Mean T {graph.mean_timesteps:.2f}.", data_note(study)],
         plot=plot_columns("bars", "timesteps T, bits", columns, rows, series),
     )
 
@@ -169,7 +168,7 @@ def budget(study: Study, samples: int) -> Experiment:
             (
                 name,
                 snn_accuracy(graph, pixels, labels),
-                mean_timesteps(graph),
+                graph.mean_timesteps,
                 max(p.timesteps for p in graph.spiking),
                 float(initiation_interval(pipeline).ticks),
                 1 - sum(busy) / len(busy),

@@ -10,7 +10,7 @@ from typing import TypedDict
 import numpy as np
 import torch
 
-from deploy.design.fidelity import check_fits
+from deploy.design.check_fits import check_fits
 from toolchain.datasets import data_record, load_dataset, load_recorded
 from toolchain.files.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from toolchain.method.calibration import CalibrationEpoch, CalibrationPlan, Granularity, calibrate

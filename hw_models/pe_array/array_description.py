@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Literal, TypeAlias
 
-from hw_models.figures import Figure, FigureFile, load_figures
+from hw_models.figures import BUILT_IN, Figure, FigureFile, load_figures
 from hw_models.pe_array.loop_nest import TIME_LOOPS, Dataflow, Unrolling
 from toolchain.errors import TargetError
 
@@ -73,6 +73,12 @@ def load_array(name_or_path: str) -> PeArray:
         TargetError: naming the file, the field, what it must be and the remedy.
     """
     return describe_array(load_figures(name_or_path))
+
+
+def built_in_arrays() -> list[str]:
+    """Names of the arrays that come with the package."""
+    names = sorted(path.stem for path in BUILT_IN.glob("*.yaml"))
+    return [name for name in names if "unrolling" in load_figures(name).document["figures"]]
 
 
 def describe_array(file: FigureFile) -> PeArray:

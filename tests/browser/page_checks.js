@@ -235,6 +235,27 @@ function pictures() {
   return [...document.querySelectorAll("canvas")].map((canvas) => canvas.toDataURL()).join();
 }
 
+function isSeen(control) {
+  const box = control.getBoundingClientRect();
+  return control.checkVisibility({ visibilityProperty: true }) && box.width > 0 && box.height > 0;
+}
+
+// Give a control the focus and remember the page; null if it is out of sight or has nothing to do.
+function ready(selector, index) {
+  const control = document.querySelectorAll(selector)[index];
+  if (!control || !isSeen(control) || control.matches(":disabled, [aria-disabled=true], [aria-disabled=true] *")) return null;
+  control.focus();
+  remember();
+  return control;
+}
+
+// Whether the control is still in sight, which that of a link to another tab is not, and what did not answer.
+async function answer(selector, index) {
+  const silent = await unanswered();
+  const control = document.querySelectorAll(selector)[index];
+  return [Boolean(control) && isSeen(control), silent];
+}
+
 // Views draw in the next frame.
 async function unanswered() {
   await new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)));

@@ -72,7 +72,7 @@ def test_a_truncated_file(trained, qac_deploy, tmp_path, keep):
     process = qac_deploy("compile", "bad.pt")
     assert process.returncode == 2
     assert process.stderr.startswith(
-        "error: bad.pt: not a file in torch's zip format, or truncated; save it again"
+        "error: bad.pt: not a file in torch's zip format, or truncated; make one with `qac-deploy train`"
     )
 
 
@@ -103,7 +103,10 @@ def test_a_whole_pytorch_module(qac_deploy, tmp_path):
 
 
 def test_a_state_dict_is_not_a_model(refused):
-    assert refused(torch.nn.Linear(2, 2).state_dict()) == "error: bad.pt: format is missing"
+    assert refused(torch.nn.Linear(2, 2).state_dict()) == (
+        "error: bad.pt: is not a model file; make one with `qac-deploy train`, or with `qac-deploy convert` "
+        "from a network of another tool"
+    )
 
 
 def test_a_newer_version(document, refused):
@@ -126,7 +129,7 @@ def test_a_flipped_bit(trained, qac_deploy, tmp_path):
     assert process.returncode == 2
     assert process.stderr == (
         f"error: bad.pt: damaged: the content of member '{member.filename}' does not match its checksum; "
-        f"save it again with `qac-deploy train` or toolchain.files.checkpoint.save_checkpoint\n"
+        f"make one with `qac-deploy train`, or with `qac-deploy convert` from a network of another tool\n"
     )
 
 

@@ -254,11 +254,11 @@ def test_help_does_not_load_torch(tmp_path):
     assert subprocess.run([python, "-c", code], cwd=tmp_path, check=False).returncode == 0
 
 
-def test_an_interrupted_training_goes_on_where_it_stopped(tmp_path):
+def test_an_interrupted_training_goes_on_where_it_stopped(tmp_path, qac_deploy):
     """The resumed network is the uninterrupted one, bit for bit; other settings are refused."""
-    command = [COMMAND, "train", "--epochs", "25", "--float-epochs", "2", "--out"]
+    command = ["train", "--epochs", "10", "--float-epochs", "2", "--out"]
     process = subprocess.Popen(
-        [*command, "model.pt"],
+        [COMMAND, *command, "model.pt"],
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -276,14 +276,11 @@ def test_an_interrupted_training_goes_on_where_it_stopped(tmp_path):
     assert b"Traceback" not in stderr
     assert not (tmp_path / "model.pt").exists()
 
-    def run(*arguments):
-        return subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, check=False)
-
-    other = run(*command, "model.pt", "--resume", "--seed", "7")
+    other = qac_deploy(*command, "model.pt", "--resume", "--seed", "7")
     assert other.returncode == 2
     assert "belongs to a run with another seed; use the same, or remove the file" in other.stderr
-    assert run(*command, "model.pt", "--resume").returncode == 0
-    assert run(*command, "whole.pt").returncode == 0
+    assert qac_deploy(*command, "model.pt", "--resume").returncode == 0
+    assert qac_deploy(*command, "whole.pt").returncode == 0
     resumed, whole = (load_checkpoint(tmp_path / f"{name}.pt").graph for name in ("model", "whole"))
     pixels = load_dataset("digits").test_pixels
     logits = [run_float_snn(graph, pixels).logits for graph in (resumed, whole)]
@@ -340,7 +337,7 @@ def test_a_full_disk_is_reported_and_keeps_the_earlier_model(tmp_path, monkeypat
     from toolchain.networks.layer_graph import LayerGraph
 
     model = tmp_path / "model.pt"
-    earlier = b"PK\x03\x04 archive/data.pkl: the earlier model"
+    earlier = b"PK\x03\x04 archive/data.pkl qac-deploy model: the earlier one"
     model.write_bytes(earlier)
 
     def fail(document, file):

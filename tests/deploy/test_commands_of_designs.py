@@ -16,7 +16,7 @@ from small_targets import small_target, write_target
 from typer.testing import CliRunner
 
 from deploy.cli import main
-from deploy.compile import compile_model
+from deploy.compile import refusal as compiling
 from deploy.compile.refusal import refusal_record
 from deploy.design.arguments import as_arguments, compile_command
 from deploy.design.compilation import CompileOptions
@@ -49,7 +49,7 @@ def read_by_the_command_line(arguments):
         raise Parsed
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(compile_model, "compile_model", noted)
+        patch.setattr(compiling, "compile_or_explain", noted)
         result = CliRunner().invoke(main.app, arguments)
     assert isinstance(result.exception, Parsed), result.output
     return found[0]

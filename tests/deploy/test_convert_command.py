@@ -115,7 +115,7 @@ def test_a_quantized_network_keeps_its_levels(folder, tmp_path):
     arguments = ("--data", folder / "own.npz", "--out", "model.pt")
     process = run_command("convert", "quantized.onnx", *arguments, cwd=tmp_path)
     assert process.returncode == 0, process.stderr
-    assert "1 spiking populations, T = 5" in process.stdout
+    assert "1 spiking population, T = 5" in process.stdout
     assert "spike counts and all logits equal" in process.stdout
     assert "its input holds an image as one vector" in process.stdout
     assert "% on the first 32 test images" in process.stdout

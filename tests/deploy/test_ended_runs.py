@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 from installed_command import started, wait_until
+from small_networks import two_neurons
 
 from deploy.build.load import load_build
+from toolchain.files.checkpoint import Checkpoint, save_checkpoint
 from toolchain.files.whole_files import PREFIX, scratch_folder
 
 SLOW = """\
@@ -23,6 +25,14 @@ def slow(*arguments, **options):
 
 shutil.copyfile = os.replace = slow
 """
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """One whose build takes little time."""
+    path = tmp_path_factory.mktemp("model") / "model.pt"
+    save_checkpoint(path, Checkpoint(two_neurons(), {}))
+    return path
 
 
 def started_slowly(*arguments, cwd):
@@ -41,8 +51,8 @@ def names(folder):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_compile_run_that_is_ended_leaves_nothing(trained, tmp_path, number):
-    process = started_slowly("compile", trained[1], cwd=tmp_path)
+def test_a_compile_run_that_is_ended_leaves_nothing(model, tmp_path, number):
+    process = started_slowly("compile", model, cwd=tmp_path)
     assert [name for name in names(tmp_path) if name.startswith(PREFIX)]
     process.send_signal(number)
     _, said = process.communicate(timeout=60)
@@ -59,13 +69,13 @@ def test_an_export_that_is_ended_leaves_nothing(compiled, tmp_path):
     assert names(tmp_path) == []
 
 
-def test_the_next_run_clears_away_what_a_killed_one_left(trained, tmp_path, qac_deploy):
-    process = started_slowly("compile", trained[1], cwd=tmp_path)
+def test_the_next_run_clears_away_what_a_killed_one_left(model, tmp_path, qac_deploy):
+    process = started_slowly("compile", model, cwd=tmp_path)
     process.kill()
     process.communicate(timeout=60)
     (left,) = names(tmp_path)
     assert left.startswith(PREFIX)
-    assert qac_deploy("compile", trained[1]).returncode == 0
+    assert qac_deploy("compile", model).returncode == 0
     assert names(tmp_path) == ["build"]
     load_build(tmp_path / "build")
 

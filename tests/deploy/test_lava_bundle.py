@@ -425,7 +425,9 @@ def test_no_file_of_a_build_is_executed(compiled, tmp_path, qac_deploy):
         source.write_text(intruder + source.read_text())
     refused = qac_deploy("simulate", "build", "--engine", "lava", "--samples", 1)
     assert refused.returncode == 2
-    assert "build: is not as it was written: lava/linear_maps.py was changed;" in refused.stderr
+    assert (
+        "build: is not as it was written: lava/lava_dataclasses.py was changed;" in refused.stderr
+    )
     verified = qac_deploy("verify", "build", "--samples", 1, "--json")
     assert verified.returncode == 1
     different = [r for r in json.loads(verified.stdout)["rungs"] if r["status"] != "equal"]

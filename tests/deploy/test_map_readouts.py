@@ -18,8 +18,9 @@ from deploy.check.judged_build import judge
 from deploy.check.verify import verify
 from deploy.compile.compile_model import compile_model
 from deploy.design.accuracy import Accuracy, load_accuracy, measure_accuracy
+from deploy.design.check_fits import check_fits
 from deploy.design.compilation import CompileOptions
-from deploy.design.fidelity import check_fits, measure_fidelity
+from deploy.design.fidelity import measure_fidelity
 from deploy.optimize.measurements import Measurements
 from deploy.report.terminal import print_summary
 from deploy.train.calibrate_model import CalibrateOptions, calibrate_model

@@ -156,7 +156,7 @@ def test_reproduce_shares_its_networks_and_writes_table_plot_and_page(qac_deploy
     assert all(p.stat().st_mtime_ns == before for p, before in trained.items())
     assert qac_deploy("reproduce", "page").returncode == 0
     page = (tmp_path / "results.md").read_text()
-    assert page.index("### resnet-mini:0.5 on digits") < page.index("### Table 8")
+    assert page.index("## resnet-mini:0.5 on digits") < page.index("## Table 8")
     assert "same class on 100 of 100 images" in page
 
 

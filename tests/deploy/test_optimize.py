@@ -108,7 +108,7 @@ def test_replicas_chosen_by_hand_are_equal_on_every_rung(qac_deploy, model):
         (["--replicate", "stem"], "must be NAME=COUNT, such as conv3=2, not 'stem'"),
         (["--replicate", "input=2"], "'input' cannot be replicated, it is not a population on"),
         (["--replicate", "stem=0"], "must be at least 1, not 'stem=0'"),
-        (["--interval", "2"], "needs --optimize stalls"),
+        (["--interval", "2"], "aim of --optimize stalls"),
     ],
 )
 def test_replicas_that_cannot_be_are_refused(qac_deploy, model, options, complaint):

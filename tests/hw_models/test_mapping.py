@@ -15,7 +15,7 @@ from small_networks import one_layer
 from small_targets import small_target
 from strategies import integer_networks
 
-from hw_models.multicore.mapping.core_resources import NetworkOnTarget, worst_tile_work
+from hw_models.multicore.mapping.core_resources import NetworkOnTarget
 from hw_models.multicore.mapping.mapping import CoreMapping, map_network, place
 from hw_models.multicore.mapping.partition import partition
 from hw_models.multicore.mapping.placement import ORDERS, core_number, position
@@ -143,11 +143,11 @@ def test_finer_tiles_are_no_more_work_than_asked(network, data):
     name = data.draw(st.sampled_from(list(before.grids)))
     most = max(events_of(network, core) for core in before.cores_of(name))
     context = NetworkOnTarget(network, LOIHI, provisioning)
-    assert worst_tile_work(context, name, before.grids[name]) == most
+    assert context.cuts.worst_tile_work(before.grids[name]) == most
     asked = data.draw(st.integers(1, max(int(most), 1)))
     finer = replace(provisioning, tile_limits={name: asked})
     single = cut(name, network[name].shape, network[name].shape)
-    if worst_tile_work(context, name, single) > asked:
+    if context.cuts.worst_tile_work(single) > asked:
         message = (
             rf"{name}: one neuron alone receives [\d,]+ worst-case events, above the limit of {asked:,} "
             "per tile"

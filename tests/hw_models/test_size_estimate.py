@@ -104,14 +104,17 @@ def test_compile_refuses_before_it_reads_the_weights(tmp_path, monkeypatch):
     assert not (tmp_path / "build").exists()
 
 
-def test_a_run_of_too_many_samples_is_refused_with_the_most_that_can_be_shown(tmp_path):
+def test_a_run_of_too_many_samples_is_refused_with_the_most_that_can_be_shown(
+    tmp_path, monkeypatch
+):
     model = tmp_path / "model.pt"
     save_checkpoint(model, Checkpoint(residual_graph(1), {}))
+    monkeypatch.setattr("deploy.compile.compile_model.MOST_WINDOWS", 39_999)
     message = (
-        "--samples 1,000,000,000: 4,000,000,000 firing windows of 4 populations are more than the 200,000 "
-        "that a report shows; use at most 50,000 samples: steady figures do not depend on them"
+        "--samples 10,000: 40,000 firing windows of 4 populations are more than the 39,999 "
+        "that a report shows; use at most 9,999 samples: steady figures do not depend on them"
     )
-    options = CompileOptions(samples=10**9)
+    options = CompileOptions(samples=10_000)
     with pytest.raises(OptionError, match=message):
         compile_model(model, tmp_path / "build", options)
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
-
-pytest.importorskip("torchao")
-
 from pt2e_networks import SHAPE, Chain, Residual, exported, quantized
+from torch import nn
 
 from toolchain.errors import UnsupportedNetworkError
 from toolchain.importers.exported_format import import_exported, read_exported
@@ -20,6 +18,11 @@ from toolchain.importers.foreign.import_network import import_network
 from toolchain.importers.foreign.runtime_comparison import compare_with_runtime
 from toolchain.method.float_snn import run_float_snn
 from toolchain.method.quantizers import quantizers
+
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("torchao") is None,
+    reason="needs torchao: pip install 'qac-deploy[torchao]'",
+)
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (1000, *SHAPE))
 INPUTS = torch.from_numpy(PIXELS / 255).float()

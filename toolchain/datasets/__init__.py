@@ -4,6 +4,7 @@ from toolchain.datasets.dataset import Dataset
 from toolchain.datasets.digest import samples_sha256
 from toolchain.datasets.lookup import (
     DATASETS,
+    can_be_found,
     data_record,
     load_dataset,
     load_recorded,
@@ -15,6 +16,7 @@ __all__ = [
     "DATASETS",
     "Dataset",
     "PixelSource",
+    "can_be_found",
     "data_record",
     "load_dataset",
     "load_recorded",

@@ -23,6 +23,11 @@ class Dataset:
     pixel. The split into training and test samples is always the same.
 
     Attributes:
+        name: as it was asked for, or the path of a file or folder.
+        max_value: largest pixel; networks take ``pixels / max_value``.
+        num_classes: classes are ``0..num_classes - 1``.
+        train_pixels, test_pixels: slices give arrays; large data sets are read image by image.
+        train_labels, test_labels: see above.
         source: where the samples are from, if the name does not say it.
         notes: what was changed or noticed while reading, one line each.
     """
@@ -71,6 +76,7 @@ class Dataset:
 
     @property
     def input_shape(self) -> Shape:
+        """(channels, height, width) of an image."""
         channels, height, width = self.train_pixels.shape[1:]
         return channels, height, width
 

@@ -64,6 +64,11 @@ def _reader(name_or_path: str) -> Callable[[int], Dataset]:
     )
 
 
+def can_be_found(name: str) -> bool:
+    """Whether the name of a data set is one that ``load_dataset`` knows, or the path of a file or folder."""
+    return name in _READERS or Path(name).exists()
+
+
 def data_record(dataset: Dataset, holder: Path) -> dict[str, Any]:
     """Record of a data set in a model file or build, by which ``load_recorded`` finds it again.
 

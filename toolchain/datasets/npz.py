@@ -88,6 +88,10 @@ def _read(path: Path, limit_bytes: int) -> dict[str, np.ndarray]:
             return {field: _array(archive, field) for field in fields}
     except DataError:
         raise
+    except OSError as error:
+        raise DataError(
+            f"{path}: {error.strerror or error}; choose a file that can be read"
+        ) from None
     except Exception as error:  # zipfile and numpy raise many types on damaged content
         raise DataError(f"{path}: cannot be read as .npz without pickles: {error}") from None
 

@@ -29,7 +29,9 @@ FORMAT = "qac-deploy model"
 VERSION = 2
 OLDEST_VERSION = 1  # without digests
 _STRUCTURE = ("populations", "synapses")
-_REMEDY = "save it again with `qac-deploy train` or toolchain.files.checkpoint.save_checkpoint"
+_REMEDY = (
+    "make one with `qac-deploy train`, or with `qac-deploy convert` from a network of another tool"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,10 +84,14 @@ def load_checkpoint(path: Path) -> Checkpoint:
     Raises:
         ModelFileError: naming the file, the field and what it must be.
     """
+    if path.is_dir():
+        raise ModelFileError(f"{path}: is a folder; name the model file, such as model.pt")
     if not path.is_file():
         raise ModelFileError(f"{path}: no such file; `qac-deploy train` makes one")
-    root = RecordReader(path, "", load_plain_zip(path, _REMEDY))
-    root.choice("format", (FORMAT,))
+    document = load_plain_zip(path, _REMEDY)
+    if not isinstance(document, Mapping) or document.get("format") != FORMAT:
+        raise ModelFileError(f"{path}: is not a model file; {_REMEDY}")
+    root = RecordReader(path, "", document)
     version = root.integer("version", OLDEST_VERSION)
     if version > VERSION:
         raise root.refuse(

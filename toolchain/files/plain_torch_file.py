@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -36,9 +37,8 @@ def load_plain_zip(path: Path, remedy: str) -> Any:
     try:
         document = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the unpickler raises many types on hostile or damaged content
-        reason = str(error).strip().splitlines() or [type(error).__name__]
         raise ModelFileError(
-            f"{path}: cannot be read safely as plain tensors and containers ({reason[0][:160]}); {remedy}"
+            f"{path}: cannot be read safely as plain tensors and containers ({_reason(error)}); {remedy}"
         ) from error
     try:
         require_plain(document, _TensorGate(path.stat().st_size))
@@ -46,6 +46,17 @@ def load_plain_zip(path: Path, remedy: str) -> Any:
         raise ModelFileError(f"{path}: {error}; {remedy}") from None
     return document
 
+
+def _reason(error: Exception) -> str:
+    """Torch's reason in one line, without its advice to load the file all the same."""
+    text = "".join(c for c in _COLOURS.sub("", str(error)) if c.isprintable() or c == "\n")
+    found = _UNPICKLER.search(text)
+    lines = (found[1] if found else text).strip().splitlines() or [type(error).__name__]
+    return lines[0].partition(". Please use")[0][:160]
+
+
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+_UNPICKLER = re.compile(r"WeightsUnpickler error: (.*)")
 
 _TENSOR_TYPES = (
     torch.float16, torch.float32, torch.float64,

@@ -41,8 +41,8 @@ class FileKind:
     marks: tuple[bytes, ...] = ()
 
 
-MODEL_FILE = FileKind("a model file", _TORCH_MARKS)
-TRAINING_STATE = FileKind("a training state", _TORCH_MARKS)
+MODEL_FILE = FileKind("a model file", (*_TORCH_MARKS, b"qac-deploy model"))
+TRAINING_STATE = FileKind("a training state", (*_TORCH_MARKS, b"qac-deploy training state"))
 SIMULATION_JOURNAL = FileKind("the state of a simulation", (b"qac-deploy simulation",))
 EXPLORATION_JOURNAL = FileKind("the state of an exploration", (b"qac-deploy exploration",))
 HDF5_FILE = FileKind("an HDF5 file", (b"\x89HDF\r\n\x1a\n",))

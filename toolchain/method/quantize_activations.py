@@ -83,7 +83,8 @@ def _rewritten(
     for node in graph.nodes:
         activation_of(node, evaluated)  # an activation without spiking form is named first
     dropping = _same_in_training(module, graph)
-    result = copy.deepcopy(fx.GraphModule(evaluated, graph, type(module).__name__))
+    result = copy.deepcopy(fx.GraphModule(evaluated, graph))
+    type(result).__name__ = type(module).__name__  # each traced module has a class of its own
     replaced: dict[str, nn.Module] = {}
     moved: set[str] = set()
     for node in list(result.graph.nodes):

@@ -115,6 +115,10 @@ def require_plain_module(module: nn.Module) -> None:
     for path, part in module.named_modules():
         kind = type(part).__name__
         where = f"{path}: " if path else ""
+        if not path.isprintable():
+            raise UnsupportedNetworkError(
+                f"name of module {path!r:.100} must be printable characters; rename it"
+            )
         if kind in _WRAPPERS and type(part).__module__.startswith("torch."):
             raise UnsupportedNetworkError(
                 f"{where}the network is wrapped in {kind}; {_WRAPPERS[kind]}"

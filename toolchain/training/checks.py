@@ -51,18 +51,48 @@ def require_trainable_data(dataset: Dataset, batch_size: int, num_processes: int
         )
 
 
+def require_trainable_module(module: nn.Module) -> None:
+    """Require weights to train, in the precision of the images.
+
+    Raises:
+        UnsupportedNetworkError: no parameter needs a gradient, or one is not of float32.
+    """
+    if not any(parameter.requires_grad for parameter in module.parameters()):
+        raise UnsupportedNetworkError(
+            f"{type(module).__name__} has no parameter to train: none requires a gradient; set "
+            f"requires_grad_(True) on those that are to be trained"
+        )
+    for name, parameter in module.named_parameters():
+        if parameter.dtype != torch.float32:
+            raise UnsupportedNetworkError(
+                f"parameter {name} is of {parameter.dtype}, and training takes images of float32; call "
+                f"module.float() first"
+            )
+
+
 @torch.no_grad()
-def require_logits(module: nn.Module, images: Tensor) -> None:
-    """Require that a network returns logits, which the cross entropy takes.
+def require_logits(module: nn.Module, images: Tensor, num_classes: int) -> None:
+    """Require that a network returns logits of all classes, which the cross entropy takes.
 
     Args:
         images: float ``(B, C, H, W)``.
 
     Raises:
-        UnsupportedNetworkError: it returns probabilities.
+        UnsupportedNetworkError: it returns several tensors, too few logits, or probabilities.
     """
     outputs = module.eval()(images)
-    if outputs.dim() < 2 or outputs.shape[1] < 2:
+    if not isinstance(outputs, Tensor):
+        raise UnsupportedNetworkError(
+            f"{type(module).__name__} returns {type(outputs).__name__}, but the loss takes one tensor of "
+            f"logits; train it in a loop of your own, or return the logits alone"
+        )
+    found = outputs.shape[1] if outputs.dim() > 1 else 0
+    if found < num_classes:
+        raise UnsupportedNetworkError(
+            f"{type(module).__name__} returns {found} logits, but the labels have {num_classes} classes; "
+            f"give its last layer {num_classes} outputs"
+        )
+    if found < 2:
         return
     sums = outputs.sum(1)
     if bool((outputs >= 0).all()) and bool(((sums - 1).abs() < _PROBABILITY_TOLERANCE).all()):

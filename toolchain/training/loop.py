@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from toolchain.datasets import Dataset, samples_sha256
+from toolchain.errors import OptionError
 from toolchain.method.quantizers import ActivationQuantizer, SlipRelu, quantizers
 from toolchain.training.augmentation import shift_and_mirror
 from toolchain.training.checks import (
@@ -24,6 +26,7 @@ from toolchain.training.checks import (
     require_convertible,
     require_logits,
     require_trainable_data,
+    require_trainable_module,
 )
 from toolchain.training.evaluate import as_input
 from toolchain.training.plan import TrainingPlan
@@ -32,10 +35,17 @@ from toolchain.training.resume import TrainingProgress, load_training_state, sav
 
 @dataclass(frozen=True, kw_only=True)
 class EpochReport:
-    """Training loss of an epoch, and T_l after it by name of the quantizer."""
+    """An epoch of training.
+
+    Attributes:
+        loss: mean over the training images, without the price of the budget.
+        accuracy: share of right classes of the training images, or of their pixels, while they were trained.
+        timesteps: T_l after the epoch, by name of the quantizer.
+    """
 
     epoch: int
     loss: float
+    accuracy: float
     timesteps: dict[str, float]
 
 
@@ -66,19 +76,21 @@ def train(
     Raises:
         ModelFileError: the state file is damaged, or belongs to another plan, network, data set or other
             settings.
-        UnsupportedNetworkError: the network has quantizers and cannot be converted, or returns
-            probabilities.
+        UnsupportedNetworkError: the network has quantizers and cannot be converted, returns no logits of
+            all classes, or has no parameter of float32 to train.
+        OptionError: the loss is no longer finite.
         DataError: there are fewer than two training images per process and batch.
     """
     num_processes = plan.devices * plan.nodes
     require_trainable_data(dataset, plan.batch_size, num_processes)
+    require_trainable_module(module)
     fabric = Fabric(accelerator="auto", devices=plan.devices, num_nodes=plan.nodes)
     fabric.launch()
     found = quantizers(module)
     if found and not any(isinstance(q, SlipRelu) for q in found.values()):
         require_convertible(module, dataset)
     first = as_input(dataset.train_pixels[:2], dataset.max_value)
-    require_logits(module, first)
+    require_logits(module, first, dataset.num_classes)
     module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     memory_format = fastest_memory_format(module, first)
     module.to(memory_format=memory_format)  # type: ignore[call-overload]
@@ -103,7 +115,7 @@ def train(
         module.train()
         torch.manual_seed(plan.seed + epoch)
         order = np.random.default_rng((plan.seed, epoch)).permutation(len(dataset.train_labels))
-        total = 0.0
+        total = right = 0.0
         for images, labels in _batches(
             dataset, np.split(order, batch_ends[:-1]), plan, fabric, memory_format
         ):
@@ -123,9 +135,16 @@ def train(
             for quantizer in found.values():
                 quantizer.clamp_parameters()
             total += float(loss.detach()) * len(labels)
+            right += float((logits.detach().argmax(1) == labels).float().mean()) * len(labels)
+        if not isfinite(total):
+            raise OptionError(
+                f"training diverged in epoch {epoch + 1}: the loss is {total}; lower --learning-rate, which "
+                f"is {plan.learning_rate:g}"
+            )
         report = EpochReport(
             epoch=epoch + 1,
             loss=total * fabric.world_size / len(order),
+            accuracy=right * fabric.world_size / len(order),
             timesteps={n: float(q.timesteps.detach()) for n, q in found.items()},
         )
         if state_file is not None and fabric.is_global_zero:

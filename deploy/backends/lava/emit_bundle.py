@@ -25,9 +25,15 @@ _README = """\
 
     python -I run.py --samples samples.npz --ticks 200 --out result.npz
 
-Needs Python 3.10 with lava-nc 0.10.0, nothing else. `python -I run.py --help` describes the two files.
+Needs lava-nc 0.10.0 on Python 3.10 to 3.13. As lava-nc names Python 3.10 alone, install it with
+
+    pip install asteval networkx numpy scipy
+    pip install --no-deps --ignore-requires-python lava-nc==0.10.0
+
+`python -I run.py --help` describes the two files.
 `processes.py` has the Lava processes and their models, `network.py` builds and connects them, and
-`linear_maps.py` has the arithmetic of a synapse. `probes.py` has populations that record chosen neurons,
+`linear_maps.py` has the arithmetic of a synapse. `lava_dataclasses.py` lets Lava be imported on Python 3.11
+and later. `probes.py` has populations that record chosen neurons,
 for `--probe`. `placement.py` runs Lava's processes in a few processes of
 the operating system, and `progress.py` detects a run that hangs. `network.json` and `weights.npz` are the
 network.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from deploy.design.pace import every_ticks
 from deploy.report.markup import (
     NOTHING,
     Markup,
@@ -185,8 +186,8 @@ def _speed(report: Report) -> Markup:
     ticks = element(
         "p",
         element("b", "Ticks, exact: "),
-        f"first result after {pipeline['first_latency_ticks']:,}, then one every {interval} (longest firing "
-        f"window: {pipeline['ideal_interval_ticks']:g}).",
+        f"first result after {pipeline['first_latency_ticks']:,}, then one {every_ticks(interval)} (longest "
+        f"firing window: {pipeline['ideal_interval_ticks']:g}).",
     )
     question = "How fast is it?"
     if not costs:

@@ -14,10 +14,9 @@ synapse lists. The host sends an image only to the replica that works on it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from math import gcd
-from typing import TypeAlias
 
 import numpy as np
 
@@ -25,18 +24,13 @@ from hw_models.core_limits import CORE_LIMITS, CoreAmounts
 from hw_models.multicore.mapping.block_counts import (
     BlockCounts,
     Histogram,
-    channel_counts,
-    pixel_counts,
 )
-from hw_models.multicore.mapping.connectivity import Connectivity, connectivity
 from hw_models.multicore.mapping.core_profiles import (
-    ThresholdCodes,
     compartment_profiles,
     synapse_formats,
-    threshold_codes,
-    threshold_profiles,
     weight_bits,
 )
+from hw_models.multicore.mapping.cut_counts import CutCounts, cut_counts
 from hw_models.multicore.mapping.tile_grid import TileGrid, combinations
 from hw_models.multicore.pipeline.pipeline import pipeline_of
 from hw_models.multicore.pipeline.provisioning import Provisioning
@@ -59,12 +53,9 @@ class CoreUse(CoreAmounts):
     neurons: int
 
 
-_BlocksOfAxis: TypeAlias = tuple[str, str, int, tuple[int, ...]]  # source, target, axis, edges
-
-
 @dataclass(frozen=True, eq=False)
 class NetworkOnTarget:
-    """A network, a target, its provisioning there, and counts that all ways to cut it share.
+    """A network, a target and its provisioning there.
 
     Attributes:
         stored_bits: width of all weights on the cores; None takes the narrowest that holds each synapse's.
@@ -74,76 +65,11 @@ class NetworkOnTarget:
     target: TargetDescription
     provisioning: Provisioning
     stored_bits: int | None = None
-    _links: dict[tuple[str, str], Connectivity] = field(default_factory=dict)
-    _channels: dict[tuple[str, str], np.ndarray] = field(default_factory=dict)
-    _counts: dict[_BlocksOfAxis, BlockCounts] = field(default_factory=dict)
-    _reaching: dict[_BlocksOfAxis, np.ndarray] = field(default_factory=dict)
-    _sent: dict[tuple[str, str, int, tuple[int, ...], tuple[int, ...]], np.ndarray] = field(
-        default_factory=dict
-    )
-    distinct: dict[tuple[str, int, tuple[int, ...], tuple[tuple[int, ...], ...]], np.ndarray] = (
-        field(default_factory=dict)
-    )
-    _thresholds: dict[str, ThresholdCodes] = field(default_factory=dict)
 
-    def links(self, synapse: IntegerSynapse) -> Connectivity:
-        """The connectivity of a synapse."""
-        edge = synapse.source, synapse.target
-        if edge not in self._links:
-            self._links[edge] = connectivity(synapse, self.network[synapse.source].shape)
-        return self._links[edge]
-
-    def reaching(self, synapse: IntegerSynapse, axis: int, edges: tuple[int, ...]) -> np.ndarray:
-        """Whether each source reaches each block along an axis, bool ``(blocks, sources)``."""
-        key = synapse.source, synapse.target, axis, edges
-        if key not in self._reaching:
-            matrix = self.links(synapse).axes[axis]
-            self._reaching[key] = np.logical_or.reduceat(matrix, edges[:-1], axis=0)
-        return self._reaching[key]
-
-    def counts(self, synapse: IntegerSynapse, axis: int, edges: tuple[int, ...]) -> BlockCounts:
-        """The counts of each block along an axis."""
-        key = synapse.source, synapse.target, axis, edges
-        if key not in self._counts:
-            self._counts[key] = (
-                channel_counts(self._fan_in(synapse), edges)
-                if axis == 0
-                else pixel_counts(self.links(synapse).axes[axis], edges)
-            )
-        return self._counts[key]
-
-    def _fan_in(self, synapse: IntegerSynapse) -> np.ndarray:
-        """Channels of each block of atoms that reach each target channel, ``(targets, blocks)``."""
-        edge = synapse.source, synapse.target
-        if edge not in self._channels:
-            links = self.links(synapse).channels
-            starts = np.arange(0, links.shape[1], self.target.atoms)
-            self._channels[edge] = np.add.reduceat(links, starts, axis=1, dtype=np.int64)
-        return self._channels[edge]
-
-    def sent(
-        self, synapse: IntegerSynapse, axis: int, own: tuple[int, ...], consumer: tuple[int, ...]
-    ) -> np.ndarray:
-        """Pairs of a source in each own block and a consumer's block that it reaches; ``(own blocks,)``.
-
-        Along channels, all sources of one block of atoms are one, as an axon serves all of them.
-        """
-        key = synapse.source, synapse.target, axis, own, consumer
-        if key not in self._sent:
-            reached = self.reaching(synapse, axis, consumer)
-            starts = np.array(own[:-1])
-            if axis == 0:
-                parts = np.union1d(starts, np.arange(0, reached.shape[1], self.target.atoms))
-                reached = np.logical_or.reduceat(reached, parts, axis=1)
-                starts = np.searchsorted(parts, starts)
-            self._sent[key] = np.add.reduceat(reached.sum(axis=0), starts)
-        return self._sent[key]
-
-    def thresholds(self, population: IntegerPopulation) -> ThresholdCodes:
-        """Which neurons of a population have the same threshold."""
-        if population.name not in self._thresholds:
-            self._thresholds[population.name] = threshold_codes(population)
-        return self._thresholds[population.name]
+    @cached_property
+    def cuts(self) -> CutCounts:
+        """Counts that all ways to cut the network share."""
+        return cut_counts(self.network, self.target.atoms)
 
     @cached_property
     def weight_bits(self) -> dict[tuple[str, str], int]:
@@ -205,10 +131,26 @@ def highest_use(
     grid: TileGrid,
     consumers: Mapping[str, TileGrid],
 ) -> CoreUse:
-    """The most that any tile uses of each limit: this has to fit."""
-    blocks = _distinct_blocks(context, population, grid, consumers)
-    counts = _counted_uses(context, population, grid, consumers, blocks)
-    return CoreUse(**{name: int(np.max(count)) for name, count in counts.items()})
+    """The most that any tile uses of each limit: this has to fit.
+
+    All but the compartments is counted once, whatever the slots of the buffers.
+    """
+    known, name = context.cuts.highest, population.name
+    around = (*context.cuts.incoming[name], *context.cuts.outgoing[name])
+    key = (
+        grid,
+        tuple(consumers[s.target].edges for s in context.cuts.outgoing[name]),
+        tuple((context.source_replicas(s), context.target_replicas(s)) for s in around),
+        context.stored_bits,
+        context.target.slots_per_axon,
+        context.target.synapse_memory,
+    )
+    if key not in known:
+        blocks = _distinct_blocks(context, population, grid, consumers)
+        counts = _counted_uses(context, population, grid, consumers, blocks)
+        known[key] = {name: int(np.max(count)) for name, count in counts.items()}
+    compartments = known[key]["neurons"] * compartments_per_neuron(context, population)
+    return CoreUse(**{**known[key], "compartments": compartments})
 
 
 def _distinct_blocks(
@@ -218,38 +160,10 @@ def _distinct_blocks(
     consumers: Mapping[str, TileGrid],
 ) -> list[np.ndarray]:
     """One of all equal blocks along each axis: most of the many blocks of a feature map are alike."""
-    codes = context.thresholds(population).codes
+    codes = context.cuts.thresholds(population.name).codes
     if codes is not None and codes.shape[1:] != (1, 1):
         return [np.arange(size) for size in grid.shape]
-    return [_distinct_along(axis, context, population, grid, consumers) for axis in range(3)]
-
-
-def _distinct_along(
-    axis: int,
-    context: NetworkOnTarget,
-    population: IntegerPopulation,
-    grid: TileGrid,
-    consumers: Mapping[str, TileGrid],
-) -> np.ndarray:
-    """Index of the first of each set of equal blocks along one axis."""
-    edges, name = grid.edges[axis], population.name
-    outgoing = context.network.outgoing(name)
-    ends = tuple(consumers[synapse.target].edges[axis] for synapse in outgoing)
-    key = name, axis, edges, ends
-    if key not in context.distinct:
-        counts = [np.diff(edges)]
-        for synapse in context.network.incoming(name):
-            own = context.counts(synapse, axis, edges)
-            counts += [own.axons, own.kinds]
-        counts += [context.sent(s, axis, edges, end) for s, end in zip(outgoing, ends, strict=True)]
-        thresholds = context.thresholds(population)
-        if axis == 0 and thresholds.codes is not None:
-            counts.append(threshold_profiles(thresholds, grid)[:, 0, 0])
-        first: dict[tuple[int, ...], int] = {}
-        for index, row in enumerate(zip(*(count.tolist() for count in counts), strict=True)):
-            first.setdefault(row, index)
-        context.distinct[key] = np.array(list(first.values()))
-    return context.distinct[key]
+    return [context.cuts.distinct(grid, axis, consumers) for axis in range(3)]
 
 
 def _counted_uses(
@@ -266,27 +180,26 @@ def _counted_uses(
     Args:
         blocks: indices of the blocks along channels, rows and columns whose combinations are counted.
     """
-    network, name = context.network, population.name
+    network, name, cuts = context.network, population.name, context.cuts
 
     def combined(counts: Iterable[np.ndarray]) -> np.ndarray:
         return combinations(*(count[b] for count, b in zip(counts, blocks, strict=True)))
 
     words, input_axons, output_axons = np.zeros((3, *map(len, blocks)), np.int64)
-    for synapse in network.incoming(name):
+    for synapse in cuts.incoming[name]:
         planes = bit_planes(network[synapse.source])
-        axes = [context.counts(synapse, axis, grid.edges[axis]) for axis in range(3)]
+        axes = [cuts.counts(synapse, axis, grid.edges[axis]) for axis in range(3)]
         words += planes * _synapse_words(context, synapse, axes, blocks)
         axons = combined(counts.axons for counts in axes)
         input_axons += planes * context.source_replicas(synapse) * axons
-    for synapse in network.outgoing(name):
+    for synapse in cuts.outgoing[name]:
         edges = zip(grid.edges, consumers[synapse.target].edges, strict=True)
-        sent = [context.sent(synapse, axis, *pair) for axis, pair in enumerate(edges)]
+        sent = [cuts.sent(synapse, axis, *pair) for axis, pair in enumerate(edges)]
         output_axons += (
             context.target.slots_per_axon * context.target_replicas(synapse) * combined(sent)
         )
     channels, rows, columns = (np.diff(axis) for axis in grid.edges)
     neurons = combined((channels, rows, columns))
-    thresholds = threshold_profiles(context.thresholds(population), grid)
     return {
         "neurons": neurons,
         "compartments": neurons * compartments_per_neuron(context, population),
@@ -294,22 +207,10 @@ def _counted_uses(
         "input_axons": input_axons,
         "output_axons": output_axons,
         "compartment_bases": combined((np.ones_like(channels), rows, columns)),
-        "threshold_profiles": thresholds[np.ix_(*blocks)],
+        "threshold_profiles": cuts.profiles(grid)[np.ix_(*blocks)],
         "compartment_profiles": compartment_profiles(population),
         "synapse_formats": context.synapse_formats[name],
     }
-
-
-def worst_tile_work(context: NetworkOnTarget, name: str, grid: TileGrid) -> int:
-    """Events of a population's busiest tile if every source neuron spiked once: arrivals and synapses."""
-    total = np.zeros(grid.shape, np.int64)
-    for synapse in context.network.incoming(name):
-        axes = [context.counts(synapse, axis, grid.edges[axis]) for axis in range(3)]
-        total += combinations(*(counts.links for counts in axes))
-        total += combinations(
-            *(context.reaching(synapse, axis, grid.edges[axis]).sum(axis=1) for axis in range(3))
-        )
-    return int(total.max())
 
 
 def compartments_per_neuron(context: NetworkOnTarget, population: IntegerPopulation) -> int:

@@ -20,7 +20,6 @@ from hw_models.multicore.mapping.core_resources import (
     excess,
     fullest_limit,
     highest_use,
-    worst_tile_work,
 )
 from hw_models.multicore.mapping.tile_grid import TileGrid, cut
 from hw_models.multicore.pipeline.provisioning import Provisioning, uniform_provisioning
@@ -199,7 +198,7 @@ def _fewest_tiles(
     def grid_of(blocks: tuple[int, int, int]) -> TileGrid | None:
         """The grid if its tiles fit."""
         grid = cut(name, population.shape, blocks)
-        if tile_limit is not None and worst_tile_work(context, name, grid) > tile_limit:
+        if tile_limit is not None and context.cuts.worst_tile_work(grid) > tile_limit:
             return None
         over = excess(context, [highest_use(context, population, grid, consumers)])
         return None if over else grid
@@ -236,7 +235,7 @@ def _too_large_neuron(
     single = cut(population.name, population.shape, population.shape)
     tile_limit = context.provisioning.tile_limits.get(population.name)
     if tile_limit is not None:
-        work = worst_tile_work(context, population.name, single)
+        work = context.cuts.worst_tile_work(single)
         if work > tile_limit:
             return (
                 f"{population.name}: one neuron alone receives {work:,} worst-case events, above the "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import pairwise, product
 from math import prod
 
@@ -70,6 +70,7 @@ class TileGrid:
         )
 
 
+@lru_cache(maxsize=1 << 14)
 def cut(population: str, shape: Shape, blocks: tuple[int, int, int]) -> TileGrid:
     """Cut a population into blocks of as equal size as possible."""
     channels, rows, columns = (

@@ -16,7 +16,7 @@ Replicas: TypeAlias = Mapping[str, int]
 """Replicas R of each population; 1 where absent."""
 
 TileLimits: TypeAlias = Mapping[str, int]
-"""Largest ``worst_tile_work`` of a tile, for populations that are cut finer than they need to fit."""
+"""Largest work of a tile, see ``CutCounts``, for populations that are cut finer than they need to fit."""
 
 
 @dataclass(frozen=True, kw_only=True)

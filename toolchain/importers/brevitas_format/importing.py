@@ -116,6 +116,11 @@ def _version() -> str:
         return "of an unknown version"
 
 
+def is_brevitas_network(module: nn.Module) -> bool:
+    """Whether a part of a network is a quantizer of Brevitas."""
+    return bool(proxies_of(module))
+
+
 def proxies_of(module: nn.Module) -> dict[str, nn.Module]:
     """Quantizers of weights, biases and activations by their path: Brevitas calls them proxies."""
     return {

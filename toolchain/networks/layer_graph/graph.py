@@ -28,6 +28,11 @@ class _Node(Protocol):
     def timesteps(self) -> int: ...
 
 
+class _Spiking(_Node, Protocol):
+    @property
+    def role(self) -> str: ...
+
+
 class _Edge(Protocol):
     @property
     def source(self) -> str: ...
@@ -36,7 +41,7 @@ class _Edge(Protocol):
 
 
 InputT = TypeVar("InputT", bound=_Node)
-SpikingT = TypeVar("SpikingT", bound=_Node)
+SpikingT = TypeVar("SpikingT", bound=_Spiking)
 ReadoutT = TypeVar("ReadoutT", bound=_Node)
 SynapseT = TypeVar("SynapseT", bound=_Edge)
 
@@ -122,6 +127,15 @@ class PopulationGraph(Generic[InputT, SpikingT, ReadoutT, SynapseT]):
     def spiking(self) -> tuple[SpikingT, ...]:
         """The spiking populations in topological order."""
         return self._of_kind("spiking")
+
+    @property
+    def mean_timesteps(self) -> float:
+        """Mean T of the network's activations, which a budget counts; 0 without one.
+
+        The neurons of exact max pooling do not count: their T is that of what they compare.
+        """
+        steps = [p.timesteps for p in self.spiking if p.role == "activation"]
+        return sum(steps) / max(len(steps), 1)
 
     def _of_kind(self, kind: str) -> tuple[Any, ...]:
         return tuple(p for p in self.populations if p.kind == kind)

@@ -33,6 +33,7 @@ def verify_structure(network: PopulationGraph[Any, Any, Any, Any]) -> None:
     image, readout = network.input, network.readout
     for population in network.populations:
         name, shape, incoming = population.name, population.shape, network.incoming(population.name)
+        _require_printable("population", name)
         require(
             all(isinstance(n, int) and n >= 1 for n in shape),
             f"{name}: shape must be three positive integers, not {shape}",
@@ -73,6 +74,14 @@ def verify_structure(network: PopulationGraph[Any, Any, Any, Any]) -> None:
         _verify_synapse(network, synapse)
 
 
+def _require_printable(kind: str, name: str) -> None:
+    """Names from a file are shown in terminals, where a control character could do anything."""
+    require(
+        name.isprintable(),
+        f"name of {kind} {name!r:.100} must be printable characters; rename its layer",
+    )
+
+
 def _verify_outputs(readout: Any) -> None:
     """Check that several outputs of the readout have unique names and share its channels."""
     channels, height, width = readout.shape
@@ -83,6 +92,7 @@ def _verify_outputs(readout: Any) -> None:
     )
     start = 0
     for output in readout.outputs:
+        _require_printable("output", output.name)
         require(
             output.start == start < output.stop,
             f"{readout.name}: output {output.name} must have at least one channel and start at channel "

@@ -15,6 +15,7 @@ import sys
 import threading
 import traceback
 
+import lava_dataclasses  # noqa: F401  before Lava
 from lava.magma.compiler.builders.runtimeservice_builder import RuntimeServiceBuilder
 from lava.magma.runtime.message_infrastructure.factory import MessageInfrastructureFactory
 from lava.magma.runtime.message_infrastructure.multiprocessing import MultiProcessing

@@ -3,6 +3,7 @@
 They compute what the others compute; a run without a probe does not have them.
 """
 
+import lava_dataclasses  # noqa: F401  before Lava
 import numpy as np
 from lava.magma.core.decorator import implements, requires
 from lava.magma.core.model.py.type import LavaPyType

@@ -19,6 +19,7 @@ import traceback
 from collections import deque
 from math import prod
 
+import lava_dataclasses  # noqa: F401  before Lava
 import numpy as np
 from lava.magma.core.decorator import implements, requires
 from lava.magma.core.model.py.model import PyLoihiProcessModel

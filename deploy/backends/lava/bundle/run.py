@@ -12,7 +12,7 @@ With ``--probe=POPULATION:0,2,5`` it also holds, for these neurons of a spiking 
 numbered in the order of its feature map, ``POPULATION/currents`` (samples, T, neurons), the input of each
 step with the bias, and ``POPULATION/potentials``, the membrane potential after each step.
 
-Needs Python 3.10 with lava-nc 0.10.0.
+Needs Python 3.10 to 3.13 with lava-nc 0.10.0; README.md says how to install it.
 """
 
 import argparse
@@ -35,6 +35,7 @@ if __name__ == "__main__":  # Lava imports every file of this folder again to fi
     sys.path.insert(0, str(BUNDLE))  # python -I leaves it out
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # there is one process per population already
 
+import lava_dataclasses  # noqa: F401  before Lava
 import numpy as np
 from lava.magma.core.run_conditions import RunSteps
 from lava.magma.core.run_configs import Loihi1SimCfg

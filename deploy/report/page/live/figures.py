@@ -11,7 +11,6 @@ from deploy.report.markup import NOTHING, Markup, data_block, element
 SHARED_SCRIPT = "live.js"
 """Comes before the script of each view."""
 
-SAMPLE_COLOURS = 8
 HEAT_COLOURS = 10
 
 

@@ -34,6 +34,9 @@ DESIGN_FILES = (
     "node_unit.sv",
     "pe_array.sv",
 )
+RTL_CYCLES: dict[SimulatorName, int] = {"verilator": 1_000_000, "icarus": 500}
+"""Most cycles of a run that no user chose: about 20 s for the 1,024 elements of the default array."""
+
 TESTBENCH = "pe_array_testbench"
 CACHE_VARIABLE = "QAC_DEPLOY_RTL_CACHE"
 
