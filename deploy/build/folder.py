@@ -21,10 +21,10 @@ import numpy as np
 
 from toolchain.bounded_readers import parse_json
 from toolchain.errors import ModelFileError
+from toolchain.files.digest import file_sha256
 from toolchain.files.whole_files import MANIFEST, clear_abandoned, require_outside_ours, staging
 
 VERSION = 1
-_BLOCK_BYTES = 1 << 20
 _NAMED = 3  # differences that a message names; it counts the others
 
 
@@ -269,11 +269,7 @@ def _digests(folder: Path) -> dict[str, str]:
 def _digest(path: Path) -> str:
     if not stat.S_ISREG(path.lstat().st_mode):
         return "not a regular file"
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
+    return file_sha256(path)
 
 
 def _fail(error: OSError) -> None:
