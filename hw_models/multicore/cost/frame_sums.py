@@ -130,7 +130,9 @@ def _products(frames: np.ndarray, asked: Sequence[Weights]) -> list[np.ndarray]:
         prod(int(rows.sum(axis=1).max(initial=0)) for rows in weights) for weights in narrowed
     )
     frames = np.ascontiguousarray(frames, np.float32 if largest < 2**24 else np.float64)
-    return [_product(frames, weights) for weights in narrowed]
+    # integers that floats hold: some BLAS kernels set a flag from lanes of their registers that are not used
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+        return [_product(frames, weights) for weights in narrowed]
 
 
 def _add_up_runs(
