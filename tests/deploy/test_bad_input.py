@@ -430,3 +430,19 @@ def test_a_network_without_a_spiking_population_has_a_report(main, tmp_path):
     save_checkpoint(tmp_path / "linear.pt", Checkpoint(network, {}))
     assert main("compile", "linear.pt")[0] == 0
     assert load_report(tmp_path / "build")["mean_timesteps"] == 0
+
+
+@pytest.mark.parametrize(
+    ("engine", "option"),
+    [
+        ("exact", ["--lava-python", "nothing"]),
+        ("stepped", ["--device", "cuda"]),
+        ("lava", ["--workers", "2"]),
+        ("lava", ["--resume"]),
+    ],
+)
+def test_an_option_of_another_engine_is_refused(compiled, main, engine, option):
+    status, said = main("simulate", compiled[1], "--engine", engine, *option)
+    assert status == 2
+    assert option[0] in said
+    assert f"does not belong to --engine {engine}" in " ".join(said.replace("│", " ").split())

@@ -31,7 +31,7 @@ def test_train_reports_accuracy_and_no_gap(trained):
     assert model.is_file()
     assert "same class on 540 of 540" in process.stdout
     assert "next: qac-deploy compile model.pt --target loihi-sim" in process.stdout
-    epochs = [line for line in process.stderr.splitlines() if ": quantized, loss " in line]
+    epochs = [line for line in process.stderr.splitlines() if "quantized, loss " in line]
     assert len(epochs) == 30  # one line per epoch where no bar can be shown
     assert epochs[-1].startswith("training resnet-mini on digits 30/30: quantized, loss 0.")
 

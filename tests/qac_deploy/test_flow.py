@@ -187,3 +187,11 @@ def test_a_network_with_two_outputs_has_no_predictions(tmp_path):
     assert sorted(maps.shape for maps in run.outputs.values()) == [(3, 1, 4, 4), (3, 2, 4, 4)]
     with pytest.raises(qd.QacDeployError, match=r"the readout .* has no classes"):
         run.predictions  # noqa: B018
+
+
+def test_the_mean_of_t_leaves_out_exact_max_pooling(flow):
+    """In the model and in the report: it is the mean that a budget counts."""
+    activations = [p.timesteps for p in flow.model.graph.spiking if p.role == "activation"]
+    assert len(activations) < len(flow.model.timesteps)
+    assert flow.model.mean_timesteps == sum(activations) / len(activations)
+    assert flow.build.report.mean_timesteps == flow.model.mean_timesteps
