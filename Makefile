@@ -94,7 +94,7 @@ lava: environment
 simulators:  # Verilator and Icarus for the PE array's RTL, Chromium for the report; without root, only a look
 	@command -v verilator >/dev/null && command -v iverilog >/dev/null && command -v chromium >/dev/null \
 	|| if [ "$$(id -u)" = 0 ]; \
-	then apt-get update -qq && apt-get install -y -qq verilator iverilog chromium fonts-dejavu-core; \
+	then apt-get update -qq && apt-get install -y -qq verilator iverilog chromium fonts-dejavu-core >/dev/null; \
 	else echo "the tests of RTL and report need: apt install verilator iverilog chromium" >&2; exit 1; fi
 
 clean:
