@@ -1,4 +1,4 @@
-"""Read JSON, YAML and NumPy archives from anyone, within bounds of size and depth.
+"""Read JSON and YAML from anyone, within bounds of size and depth.
 
 A parser alone is no gate: short files can nest deeper than Python recurses, or name one list a billion times
 through aliases. What passes here is plain, finite and small enough to walk through.
@@ -12,7 +12,6 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
-from zipfile import ZIP_STORED, ZipFile, is_zipfile
 
 import numpy as np
 import yaml
@@ -23,9 +22,12 @@ MAX_DEPTH = 64
 MAX_VALUES = 100_000
 """Most values of a document that can name one list more than once."""
 
-MAX_JSON_BYTES = 256 << 20
+MAX_JSON_BYTES = 128 << 20
+MAX_JSON_VALUES = 5_000_000  # about 500 MB of memory
 MAX_YAML_BYTES = 128 << 10  # PyYAML reads about 50 kB per second
 _MAX_INTEGER = 2**63 - 1
+_MAX_DIGITS = 20  # with a sign
+_CHUNK_BYTES = 1 << 20
 
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _DEPTH_STEP = np.zeros(256, np.int32)
@@ -38,7 +40,7 @@ def read_json(path: Path) -> Any:
 
     Raises:
         OSError: it cannot be read.
-        ValueError: saying what is wrong: its size, encoding, syntax or depth, or NaN or infinity in it.
+        ValueError: saying what is wrong, as ``parse_json``, or that it is too large.
     """
     return parse_json(_read(path, MAX_JSON_BYTES))
 
@@ -47,13 +49,27 @@ def parse_json(content: bytes) -> Any:
     """Read a JSON document.
 
     Raises:
-        ValueError: as ``read_json``.
+        ValueError: saying what is wrong: its encoding, syntax, depth or number of values, or a number that
+            is not finite or an integer of more than 64 bits.
     """
-    content.decode()
-    brackets = np.frombuffer(_STRING.sub(b"", content), np.uint8)
-    if _DEPTH_STEP[brackets].cumsum(dtype=np.int64).max(initial=0) > MAX_DEPTH:
-        raise ValueError(f"more than {MAX_DEPTH} levels deep")
-    return json.loads(content, parse_constant=_refuse_constant)
+    text = content.decode()
+    level = num_values = 0
+    structure = _STRING.sub(b"", content)
+    for start in range(0, len(structure), _CHUNK_BYTES):
+        chunk = structure[start : start + _CHUNK_BYTES]
+        levels = _DEPTH_STEP[np.frombuffer(chunk, np.uint8)].cumsum() + level
+        num_values += sum(map(chunk.count, (b",", b"[", b"{")))
+        if levels.max() > MAX_DEPTH:
+            raise ValueError(f"more than {MAX_DEPTH} levels deep")
+        if num_values > MAX_JSON_VALUES:
+            raise ValueError(f"more than {MAX_JSON_VALUES:,} values")
+        level = int(levels[-1])
+    try:
+        return json.loads(
+            text, parse_constant=_refuse_constant, parse_int=_integer, parse_float=_number
+        )
+    except RecursionError:
+        raise ValueError(f"more than {MAX_DEPTH} levels deep") from None
 
 
 def read_yaml(path: Path) -> tuple[Any, str]:
@@ -71,7 +87,9 @@ def read_yaml(path: Path) -> tuple[Any, str]:
         if root is None:
             return None, text
         _count("content", root, _parts_of_node, lambda where, node: None)
-        return loader.construct_document(root), text
+        document = loader.construct_document(root)
+        require_plain(document)
+        return document, text
     except yaml.YAMLError as error:
         raise ValueError(str(error).splitlines()[0]) from error
     except RecursionError:
@@ -79,31 +97,6 @@ def read_yaml(path: Path) -> tuple[Any, str]:
     except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
         # PyYAML's answers to a text that does not fit its tag, such as `!!bool abc`
         raise ValueError(f"a value does not fit its tag ({error!r})") from error
-
-
-def read_npz(path: Path) -> dict[str, np.ndarray]:
-    """Read all arrays of an uncompressed ``.npz`` file, after checking the checksum of each.
-
-    Raises:
-        OSError: it cannot be read.
-        ValueError: it is damaged, or holds something else.
-    """
-    with path.open("rb") as file:
-        if not is_zipfile(file):
-            raise ValueError("not an .npz file, or truncated")
-        try:
-            with ZipFile(file) as archive:
-                if any(member.compress_type != ZIP_STORED for member in archive.infolist()):
-                    raise ValueError("its arrays must not be compressed")
-                if (damaged := archive.testzip()) is not None:
-                    raise ValueError(f"{damaged} does not match its checksum")
-            file.seek(0)
-            with np.load(file, allow_pickle=False) as arrays:
-                return {name: arrays[name] for name in arrays.files}
-        except (OSError, ValueError):
-            raise
-        except Exception as error:  # zipfile and NumPy raise many types on damaged content
-            raise ValueError(f"damaged ({str(error) or type(error).__name__})") from error
 
 
 def require_plain(
@@ -194,3 +187,15 @@ def _read(path: Path, max_bytes: int) -> bytes:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no number of JSON")
+
+
+def _integer(text: str) -> int:
+    if len(text) > _MAX_DIGITS or abs(int(text)) > _MAX_INTEGER:
+        raise ValueError(f"{text[:_MAX_DIGITS]}... must be an integer of at most 64 bits")
+    return int(text)
+
+
+def _number(text: str) -> float:
+    if math.isinf(value := float(text)):
+        raise ValueError(f"{text[:_MAX_DIGITS]} must be a finite number")
+    return value

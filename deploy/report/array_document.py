@@ -22,7 +22,7 @@ def array_document(comparison: ArrayComparison) -> ArrayRecord:
         "array": array.name,
         "elements": array.unrolling.num_elements,
         "unrolling": asdict(array.unrolling),
-        "dataflow": asdict(array.dataflow),
+        "dataflow": plain(array.dataflow),
         "clock_mhz": array.clock_mhz,
         "off_chip_bytes_per_cycle": array.off_chip_bytes_per_cycle,
         "refusal": comparison.refusal,
