@@ -10,7 +10,8 @@ LARGEST_COUNT = 2**31 - 1
 LARGEST_INTEGER = 2**63 - 1
 LARGEST_NUMBER = 1.7976931348623157e308
 
-Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=10_000)]
+Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=1000)]
+Text: TypeAlias = Annotated[str, Meta(min_length=1, max_length=100_000)]
 Digest: TypeAlias = Annotated[
     str, Meta(pattern=r"^[0-9a-f]{64}$", extra={"must_be": "a SHA-256 of 64 hexadecimal digits"})
 ]

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from toolchain.errors import ModelFileError, QacDeployError
+from toolchain.shown_values import shown
 
 T = TypeVar("T")
 
@@ -64,8 +65,6 @@ def refusal(
     remedy: str = "",
 ) -> QacDeployError:
     """The error for a field whose type cannot say what is wrong with it; raise it."""
-    from toolchain.schema_messages import shown
-
     return error(f"{path}: {field} must be {must_be}, not {shown(value)}{_end(remedy)}")
 
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Any, TypeAlias
 
 import msgspec
 from msgspec import inspect
 
 from toolchain.field_types import LARGEST_INTEGER, LARGEST_NUMBER
+from toolchain.shown_values import shown, shown_name
 
 Step: TypeAlias = str | int
 """A field's name or the index of an element."""
@@ -22,32 +24,15 @@ _PLACE = re.compile(r" - at (?P<key>`key` in )?`(?P<path>\$[^`]*)`$")
 _STEP = re.compile(r"\.(?P<name>\w+)|\[(?P<index>\d+)\]|(?P<any>\[\.\.\.\])")
 _MISSING = re.compile(r"Object missing required field `(\w+)`")
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
-_SHOWN_CHARACTERS = 60
-_SHOWN_PARTS = 30
-_LARGEST_SHOWN = 10**80
-
-
-def shown(value: object) -> str:
-    """A value in a message: at most 60 characters."""
-    match value:
-        case str() | bytes():
-            value = value[:_SHOWN_CHARACTERS]
-        case list() | tuple():
-            value = type(value)(value[:_SHOWN_PARTS])
-        case Mapping():
-            value = {key: value[key] for key in list(value)[:_SHOWN_PARTS]}
-        case int() if (
-            abs(value) > _LARGEST_SHOWN
-        ):  # Python writes no integer of thousands of digits
-            return f"an integer of {value.bit_length():,} bits"
-    text = repr(value)
-    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[: _SHOWN_CHARACTERS - 3]}..."
 
 
 def place(where: str, steps: Iterable[Step]) -> str:
     """Path of a field, such as ``line 3.spikes.inner`` or ``populations[2].shape``."""
     for step in steps:
-        where += f"[{step}]" if isinstance(step, int) else f".{step}" if where else step
+        if isinstance(step, int):
+            where += f"[{step}]"
+        else:
+            where += f".{shown_name(step)}" if where else shown_name(step)
     return where or "content"
 
 
@@ -127,12 +112,15 @@ def _replaced(document: Any, steps: list[Any], part: Any) -> Any:
 
 def _type_at(kind: Any, document: Any, steps: Iterable[Step]) -> Any:
     """Declared type of the field at a path, as ``msgspec.inspect`` describes it."""
-    of_type, value = _chosen(inspect.type_info(kind), document), document
+    of_type, value = _chosen(_type_info(kind), document), document
     for step in steps:
         inner = _inner(of_type, step)
         value = _value_at(value, [step])
         of_type = _chosen(inner, value)
     return of_type
+
+
+_type_info = cache(inspect.type_info)
 
 
 def _chosen(of_type: Any, value: Any) -> Any:

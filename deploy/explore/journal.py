@@ -15,7 +15,7 @@ from deploy.report.records import MeasuresRecord
 from hw_models.target_description import TargetDescription
 from toolchain.datasets import Dataset, samples_sha256
 from toolchain.errors import ModelFileError
-from toolchain.field_types import Name
+from toolchain.field_types import Text
 from toolchain.files.digest import file_sha256
 from toolchain.files.whole_files import EXPLORATION_JOURNAL
 from toolchain.schema import typed
@@ -74,9 +74,9 @@ def describe_run(
 
 
 class _OutcomeLine(Struct, kw_only=True, forbid_unknown_fields=True):
-    design: Name
+    design: Text
     measures: MeasuresRecord | None = None
-    refused: Name | None = None
+    refused: Text | None = None
 
 
 def _outcome(record: Any, path: Path, where: str, remedy: str) -> tuple[str, Outcome]:

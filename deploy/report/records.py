@@ -12,7 +12,7 @@ from deploy.report.activity import ActivityRecord
 from deploy.report.places import PlacesRecord
 from hw_models.multicore.pipeline.pipeline_ticks import Activity
 from hw_models.pe_array.modes import ModeName
-from toolchain.field_types import Count, Finite, Name, NotNegative, Total
+from toolchain.field_types import Count, Finite, NotNegative, Text, Total
 from toolchain.networks.layer_graph import AlignmentMethod
 
 VERSION = (
@@ -52,8 +52,8 @@ Chosen: TypeAlias = Annotated[int, Meta(ge=1, le=1_000_000)]
 class OptionsRecord(TypedDict):
     """``CompileOptions``: they are computed with again, so each has limits."""
 
-    target: Name
-    array: Name
+    target: Text
+    array: Text
     max_timesteps: Chosen | None
     uniform_timesteps: Chosen | None
     timesteps: dict[str, Chosen]
@@ -67,7 +67,7 @@ class OptionsRecord(TypedDict):
     replicate: dict[str, Chosen]
     tile_work: dict[str, Count]
     exchange_cores: bool
-    optimize: Name | None
+    optimize: Text | None
     interval: Chosen | None
     accuracy_budget: Annotated[float, Meta(ge=0, le=100)]
     data: str | None

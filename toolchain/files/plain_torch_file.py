@@ -97,15 +97,19 @@ class _TensorGate:
 
 
 def load_mapped_zip(path: Path) -> Any:
-    """The same containers with tensors that are read from the file as they are used, unchecked.
+    """The same containers with tensors that are read from the file as they are used.
+
+    The checksums of the members are not checked.
 
     Returns:
         None if the file cannot be read so; ``load_plain_zip`` says why.
     """
     try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        document = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        require_plain(document, _TensorGate(path.stat().st_size))
     except Exception:
         return None
+    return document
 
 
 def _check_members(path: Path, remedy: str) -> None:

@@ -18,6 +18,17 @@ MAX_DIVISOR = MAX_WINDOW**2  # of the mean over the largest window
 MAX_EXPONENT = 62  # of a power of two in 64 bits
 MAX_PARTS = 100_000  # populations, synapses, maps of one synapse, outputs of the readout
 
+PartName: TypeAlias = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=1000,
+        pattern=r"^[^\x00-\x1f\x7f-\x9f]*\Z",
+        extra={"must_be": "a text of 1 to 1,000 characters, all printable"},
+    ),
+]
+"""Name of a population or of an output."""
+
 Timesteps: TypeAlias = Annotated[int, Meta(ge=1, le=MAX_TIMESTEPS)]
 Pixel: TypeAlias = Annotated[int, Meta(ge=1, le=MAX_PIXEL)]
 Size: TypeAlias = Annotated[int, Meta(ge=1, le=MAX_NEURONS)]

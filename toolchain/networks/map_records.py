@@ -15,6 +15,7 @@ from toolchain.networks.limits import (
     Divisor,
     Exponent,
     Paddings,
+    PartName,
     Size,
     Windows,
 )
@@ -86,8 +87,8 @@ MapRecord: TypeAlias = Annotated[
 
 
 class SynapseRecord(Struct, kw_only=True, forbid_unknown_fields=True):
-    source: Name
-    target: Name
+    source: PartName
+    target: PartName
     alignment: AlignmentMethod
     maps: Annotated[list[MapRecord], Meta(max_length=MAX_PARTS)]
 

@@ -11,7 +11,7 @@ from msgspec import Meta, Struct, structs
 
 from toolchain.field_types import Name, Positive
 from toolchain.networks.layer_graph.populations import ReadoutOutput, Role
-from toolchain.networks.limits import MAX_PARTS, Pixel, Shape, Timesteps
+from toolchain.networks.limits import MAX_PARTS, PartName, Pixel, Shape, Timesteps
 from toolchain.networks.map_records import store_tensor
 from toolchain.networks.named_tensors import NamedTensors
 
@@ -22,7 +22,7 @@ P = TypeVar("P")
 
 
 class _Record(Struct, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):
-    name: Name
+    name: PartName
     shape: Shape
 
 

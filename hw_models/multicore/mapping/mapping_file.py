@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
@@ -17,7 +18,7 @@ from toolchain.errors import ModelFileError
 from toolchain.field_types import Count, Index, Name, Total
 from toolchain.json_files import read_typed_json
 from toolchain.networks.integer_network import IntegerInput, IntegerNetwork
-from toolchain.networks.limits import Channel
+from toolchain.networks.limits import Channel, PartName
 
 MAPPING = "mapping.json"
 MAX_REPLICAS = 1_000_000  # of a population: what `compile --replicate` takes
@@ -27,8 +28,8 @@ _Range: TypeAlias = tuple[Channel, Channel]
 
 
 class _BufferRecord(Struct, kw_only=True, forbid_unknown_fields=True):
-    source: Name
-    target: Name
+    source: PartName
+    target: PartName
     slots: Annotated[int, Meta(ge=1, le=MAX_SLOTS)]
 
 
@@ -36,7 +37,7 @@ class _Core(Struct, kw_only=True, forbid_unknown_fields=True):
     core: Index
     chip: Index
     position: tuple[Index, Index]
-    population: Name
+    population: PartName
     replica: Annotated[int, Meta(ge=0, lt=MAX_REPLICAS)]
     channels: _Range
     rows: _Range
@@ -107,6 +108,11 @@ def load_mapping(build: Path, network: IntegerNetwork, target: TargetDescription
             tiles = [core.tile for core in own if core.replica == 0]
             grids[name] = _grid(path, name, population.shape, tiles)
             replicas[name] = 1 + max(core.replica for core in own)
+            if replicas[name] * len(tiles) != len(own):
+                raise ModelFileError(
+                    f"{path}: the cores of '{name}' must hold each of its neurons once in each of its "
+                    f"{replicas[name]:,} replicas; {_REMEDY}"
+                )
     in_order = [
         (replica, tile)
         for name, grid in grids.items()
@@ -148,8 +154,9 @@ def _grid(path: Path, name: str, shape: tuple[int, ...], tiles: list[Tile]) -> T
         for axis, size in zip(_AXES, shape, strict=True)
     )
     grid = TileGrid(name, (edges[0], edges[1], edges[2]))
-    if not tiles or list(grid.tiles) != tiles:
+    num_tiles = prod(len(axis) - 1 for axis in edges)
+    if num_tiles != len(tiles) or not tiles or list(grid.tiles) != tiles:
         raise ModelFileError(
-            f"{path}: the cores of '{name}' must hold each of its neurons once; compile the model again"
+            f"{path}: the cores of '{name}' must hold each of its neurons once; {_REMEDY}"
         )
     return grid

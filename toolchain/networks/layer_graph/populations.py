@@ -7,8 +7,7 @@ from typing import ClassVar, Literal, TypeAlias, get_args
 
 import numpy as np
 
-from toolchain.field_types import Name
-from toolchain.networks.limits import Channel, Size
+from toolchain.networks.limits import Channel, PartName, Size
 from toolchain.networks.linear_maps import LinearMap, Shape, describe
 
 AlignmentMethod: TypeAlias = Literal["average", "replicate", "truncate"]
@@ -68,7 +67,7 @@ class ReadoutOutput:
         height, width: size of its maps.
     """
 
-    name: Name
+    name: PartName
     start: Channel
     stop: Size
     height: Size
