@@ -121,9 +121,9 @@ def describe_array(file: FigureFile) -> PeArray:
 
 def _buffer(file: FigureFile, name: str) -> Buffer:
     return Buffer(
+        copies=file.integer(f"{name}.copies", maximum=2),
         size_bytes=file.integer(f"{name}.size_bytes"),
         port_bytes=file.integer(f"{name}.port_bytes"),
-        copies=file.integer(f"{name}.copies", maximum=2),
         read_pj_per_byte=file.number(f"{name}.read_pj_per_byte"),
         write_pj_per_byte=file.number(f"{name}.write_pj_per_byte"),
     )

@@ -44,7 +44,7 @@ def resize(buffer, size_bytes):
         ),
         (
             lambda d: d["figures"]["buffers"].pop("membrane"),
-            "buffers.membrane.size_bytes is missing; add it with value, kind and source",
+            "buffers.membrane.copies is missing; add it with value, kind and source",
         ),
         (resize("psum", 0), "buffers.psum.size_bytes.value must be at least 1, not 0"),
         (
