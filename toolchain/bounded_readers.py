@@ -26,6 +26,7 @@ MAX_VALUES = 100_000
 
 MAX_JSON_BYTES = 128 << 20
 MAX_JSON_VALUES = 5_000_000  # about 500 MB of memory
+MAX_JOURNAL_BYTES = 256 << 20
 MAX_YAML_BYTES = 128 << 10  # PyYAML reads about 50 kB per second
 _MAX_INTEGER = 2**63 - 1
 _MAX_DIGITS = 20  # with a sign
@@ -38,6 +39,20 @@ _DEPTH_STEP[list(b"[{")] = 1
 _DEPTH_STEP[list(b"]}")] = -1
 
 
+def read_bytes(path: Path, max_bytes: int) -> bytes:
+    """The content of a file.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it has more bytes.
+    """
+    with path.open("rb") as file:
+        content = file.read(max_bytes + 1)
+    if len(content) > max_bytes:
+        raise ValueError(f"larger than {max_bytes:,} bytes")
+    return content
+
+
 def read_json(path: Path) -> Any:
     """Read a JSON file.
 
@@ -45,7 +60,7 @@ def read_json(path: Path) -> Any:
         OSError: it cannot be read.
         ValueError: saying what is wrong, as ``parse_json``, or that it is too large.
     """
-    return parse_json(_read(path, MAX_JSON_BYTES))
+    return parse_json(read_bytes(path, MAX_JSON_BYTES))
 
 
 def parse_json(content: bytes) -> Any:
@@ -83,7 +98,7 @@ def read_yaml(path: Path) -> tuple[Any, str]:
         ValueError: saying what is wrong: its size, encoding, syntax or depth, its values with all aliases
             written out, or a value that is not of the type that its tag names.
     """
-    text = _read(path, MAX_YAML_BYTES).decode()
+    text = read_bytes(path, MAX_YAML_BYTES).decode()
     try:
         loader = yaml.SafeLoader(text)
         root = loader.get_single_node()
@@ -184,14 +199,6 @@ def _parts_of_node(where: str, node: yaml.Node) -> Iterable[tuple[str, yaml.Node
             return ((where, part) for part in node.value)
         case _:
             return ()
-
-
-def _read(path: Path, max_bytes: int) -> bytes:
-    with path.open("rb") as file:
-        content = file.read(max_bytes + 1)
-    if len(content) > max_bytes:
-        raise ValueError(f"larger than {max_bytes:,} bytes")
-    return content
 
 
 def _refuse_constant(name: str) -> NoReturn:

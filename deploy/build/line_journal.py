@@ -13,7 +13,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import IO, Any, Generic, TypeVar
 
-from toolchain.bounded_readers import parse_json
+from toolchain.bounded_readers import MAX_JOURNAL_BYTES, parse_json, read_bytes
 from toolchain.errors import ModelFileError
 from toolchain.files.whole_files import FileKind, require_replaceable_file, whole_file
 from toolchain.schema import typed
@@ -175,7 +175,7 @@ def _line(record: Mapping[str, object], before: str) -> tuple[str, str]:
 def _read(path: Path, run: Mapping[str, object], kind: JournalKind[Key, Part]) -> dict[Key, Part]:
     try:
         # an interrupt may have cut off the line after the last line end
-        lines = path.read_bytes().split(b"\n")[:-1]
+        lines = read_bytes(path, MAX_JOURNAL_BYTES).split(b"\n")[:-1]
         found, *parts = map(parse_json, lines)
     except (OSError, ValueError) as error:
         raise ModelFileError(f"{path}: not {kind.file.name} ({error}); {_RESTART}") from None
