@@ -18,14 +18,26 @@ from typing import Any
 from zipfile import ZipFile, ZipInfo
 
 import numpy as np
+from msgspec import Struct
 
-from toolchain.bounded_readers import parse_json
+from toolchain.bounded_readers import MAX_JSON_BYTES, parse_json, read_bytes
 from toolchain.errors import ModelFileError
+from toolchain.field_types import Count, Text
 from toolchain.files.digest import file_sha256
 from toolchain.files.whole_files import MANIFEST, clear_abandoned, require_outside_ours, staging
+from toolchain.schema import typed
+from toolchain.shown_values import shown
 
 VERSION = 1
 _NAMED = 3  # differences that a message names; it counts the others
+
+
+class _Manifest(Struct, kw_only=True):
+    """``manifest.json``; what else is in it, the comparison with its digest finds."""
+
+    format: Text
+    version: Count
+    files: dict[str, Text]
 
 
 @dataclass(frozen=True)
@@ -178,7 +190,7 @@ def require_unchanged(folder: Path, kind: FolderKind) -> None:
         )
 
 
-def recorded_digests(folder: Path, kind: FolderKind) -> Mapping[str, Any]:
+def recorded_digests(folder: Path, kind: FolderKind) -> Mapping[str, str]:
     """SHA-256 of every file of a folder by its path, as its manifest records them.
 
     Raises:
@@ -194,28 +206,29 @@ def recorded_digests(folder: Path, kind: FolderKind) -> Mapping[str, Any]:
             raise ModelFileError(
                 f"{path}: is not a regular file; `{kind.made_by}` makes {kind.name}"
             )
-        text = path.read_bytes()
+        text = read_bytes(path, MAX_JSON_BYTES)
         document = parse_json(text)
-        files = dict(document["files"])
-        found_format, version = document["format"], document["version"]
     except OSError as error:
         raise ModelFileError(
             f"{path}: cannot be read, so {folder} is not {kind.name} of this version; `{kind.made_by}` "
             f"makes one"
         ) from error
-    except (ValueError, LookupError, TypeError) as error:
+    except ValueError as error:
         raise ModelFileError(f"{path}: was changed ({error}); {_remedy(kind)}") from error
-    if found_format != kind.format:
+    manifest = typed(document, _Manifest, path, remedy=_remedy(kind))
+    if manifest.format != kind.format:
         raise ModelFileError(
-            f"{path}: has format {found_format!r}, so {folder} is not {kind.name}; `{kind.made_by}` makes one"
+            f"{path}: has format {shown(manifest.format)}, so {folder} is not {kind.name}; "
+            f"`{kind.made_by}` makes one"
         )
-    if version != VERSION:
+    if manifest.version != VERSION:
         raise ModelFileError(
-            f"{path}: has version {version!r}, this qac-deploy reads version {VERSION}; {_remedy(kind)}"
+            f"{path}: has version {manifest.version}, this qac-deploy reads version {VERSION}; "
+            f"{_remedy(kind)}"
         )
-    if text != _manifest_text(kind, files).encode():
+    if text != _manifest_text(kind, manifest.files).encode():
         raise ModelFileError(f"{path}: was changed; {_remedy(kind)}")
-    return files
+    return manifest.files
 
 
 def changes_of(folder: Path, kind: FolderKind) -> Changes:

@@ -6,13 +6,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from deploy.build.folder import BUILD, recorded_digests, require_unchanged
-from deploy.report.records import VERSION
-from toolchain.bounded_readers import read_json
 from toolchain.errors import ModelFileError
 from toolchain.files.whole_files import PREFIX
+from toolchain.json_files import read_typed_json
+from toolchain.schema import typed
 
 if TYPE_CHECKING:
     from deploy.design.compilation import CompileOptions
@@ -152,19 +152,14 @@ def read_build(folder: Path) -> Build:
     from toolchain.networks.integer_network.serialize import load_integer_network
 
     report = _read_report(folder)
-    try:
-        options = CompileOptions(**report["options"])
-    except (KeyError, TypeError) as error:
-        raise ModelFileError(
-            f"{folder / REPORT}: its options cannot be read ({error}); compile the model again"
-        ) from error
+    options: Any = report["options"]
     network = load_integer_network(folder)
     target = load_target(str(folder / TARGET))
     mapping = load_mapping(folder, network, target)
     return Build(
         folder=folder,
         report=report,
-        options=options,
+        options=CompileOptions(**options),
         target=target,
         array=load_array(str(folder / ARRAY)),
         network=network,
@@ -174,22 +169,15 @@ def read_build(folder: Path) -> Build:
 
 
 def _read_report(folder: Path) -> Report:
+    from deploy.report.records import VERSION, Report, ReportHeader
+
     path = folder / REPORT
-    try:
-        report = read_json(path)
-    except OSError as error:
+    absent, remedy = "`qac-deploy compile model.pt` makes a build folder", "compile the model again"
+    document = read_typed_json(path, dict[str, Any], absent=absent, remedy=remedy)
+    header = typed(document, ReportHeader, path, remedy=remedy)
+    if header.version != VERSION:
         raise ModelFileError(
-            f"{path}: cannot be read; `qac-deploy compile model.pt` makes a build folder"
-        ) from error
-    except ValueError as error:
-        raise ModelFileError(
-            f"{path}: not valid JSON ({error}); compile the model again"
-        ) from error
-    if not isinstance(report, dict) or report.get("format") != "qac-deploy report":
-        raise ModelFileError(f"{path}: not a qac-deploy report; compile the model again")
-    if report.get("version") != VERSION:
-        raise ModelFileError(
-            f"{path}: is of another version of qac-deploy ({report.get('version')!r}, not {VERSION}); "
-            f"compile the model again"
+            f"{path}: is of another version of qac-deploy ({header.version}, not {VERSION}); {remedy}"
         )
-    return cast("Report", report)
+    typed(document, Report, path, remedy=remedy)
+    return cast("Report", document)  # plain, as ``verify`` compares it

@@ -25,9 +25,10 @@ from hw_models.pe_array.rtl.driver.simulator import SimulatorName
 from sim.core_by_core import frames_and_probes, verify_cores
 from sim.exact.engine import run_exact
 from sim.results import first_divergence
-from toolchain.bounded_readers import read_json, read_npz
-from toolchain.errors import LavaError, ModelFileError, UnsupportedNetworkError
+from toolchain.array_files import read_npz
+from toolchain.errors import LavaError, UnsupportedNetworkError
 from toolchain.files.checkpoint import load_checkpoint
+from toolchain.json_files import read_typed_json
 from toolchain.networks.integer_network.serialize import array_titles, describe_network
 
 Status = Literal["equal", "different", "skipped"]
@@ -153,11 +154,11 @@ def _bundle(build: JudgedBuild) -> Rung:
         link_ticks=build.target.link_ticks,
         cores=build.mapping.cores_by_population(),
     )
-    try:
-        found_document = read_json(folder / "network.json")
-        found = read_npz(folder / "weights.npz")
-    except (OSError, ValueError) as error:
-        raise ModelFileError(f"{folder}: cannot be read ({error}); compile again") from error
+    remedy = "compile the model again"
+    found_document = read_typed_json(
+        folder / "network.json", dict[str, Any], absent=remedy, remedy=remedy
+    )
+    found = read_npz(folder / "weights.npz", remedy)
     difference = (
         _source_difference(folder)
         or _array_difference(array_titles(document), arrays, found)

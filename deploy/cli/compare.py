@@ -12,7 +12,8 @@ from deploy.cli import completion
 from deploy.cli.console import BuildArgument, JsonOption, console, print_json, progress_bar
 
 if TYPE_CHECKING:
-    from deploy.report.records import Report, SweepRecord
+    from deploy.report.array_records import SweepRecord
+    from deploy.report.records import Report
     from hw_models.pe_array.array_description import PeArray
     from toolchain.datasets import Dataset
     from toolchain.networks.integer_network import IntegerNetwork

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from deploy.report.array_document import STALLS
+from deploy.report.array_records import ArrayRecord, SweepRecord, UnrollingRecord
 from deploy.report.markup import number
-from deploy.report.records import ArrayRecord, Report, SweepRecord, UnrollingRecord
+from deploy.report.records import Report
 from toolchain.files.whole_files import PNG_FILE, SVG_FILE, FileKind, whole_file
 
 if TYPE_CHECKING:

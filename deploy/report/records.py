@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
+from typing import Annotated, Any, Literal, TypeAlias, TypedDict
 
+from msgspec import Meta, Struct
 from typing_extensions import NotRequired
 
-if TYPE_CHECKING:
-    from deploy.report.activity import ActivityRecord
-    from deploy.report.places import PlacesRecord
-    from hw_models.multicore.pipeline.pipeline_ticks import Activity
-    from hw_models.pe_array.modes import ModeName
-    from toolchain.networks.layer_graph import AlignmentMethod
+from deploy.report.activity import ActivityRecord
+from deploy.report.array_records import ArrayRecord
+from deploy.report.places import PlacesRecord
+from hw_models.multicore.pipeline.pipeline_ticks import Activity
+from toolchain.field_types import Count, Finite, NotNegative, Text, Total
+from toolchain.networks.layer_graph import AlignmentMethod
 
 VERSION = (
     3  # 2 without suggestions, fit and activity; 1 without outputs and contents of the data set
@@ -22,6 +23,13 @@ VERSION = (
 def plain(value: Any) -> Any:
     """Turn a dataclass into plain containers: the record of its name."""
     return asdict(value)
+
+
+class ReportHeader(Struct, kw_only=True):
+    """What reports of every version have."""
+
+    format: Literal["qac-deploy report"]
+    version: Count
 
 
 class ModelRecord(TypedDict):
@@ -37,11 +45,33 @@ class TargetRecord(TypedDict):
     description: str
 
 
-class OptionsRecord(TypedDict):
-    """The ``CompileOptions`` that views of the report use; the file holds all of them."""
+Chosen: TypeAlias = Annotated[int, Meta(ge=1, le=1_000_000)]
+"""A number that an option of ``compile`` chooses."""
 
-    array: str
-    optimize: str | None
+
+class OptionsRecord(TypedDict):
+    """``CompileOptions``: they are computed with again, so each has limits."""
+
+    target: Text
+    array: Text
+    max_timesteps: Chosen | None
+    uniform_timesteps: Chosen | None
+    timesteps: dict[str, Chosen]
+    alignment: AlignmentMethod | None
+    alignments: dict[str, AlignmentMethod]
+    unrolling: tuple[Chosen, Chosen, Chosen, Chosen] | None
+    weight_bits: Annotated[int, Meta(ge=2, le=8)] | None
+    thresholds: Chosen | None
+    slots: Chosen | None
+    slots_of: dict[str, Chosen]
+    replicate: dict[str, Chosen]
+    tile_work: dict[str, Count]
+    exchange_cores: bool
+    optimize: Text | None
+    interval: Chosen | None
+    accuracy_budget: Annotated[float, Meta(ge=0, le=100)]
+    data: str | None
+    samples: Chosen
 
 
 class PopulationRecord(TypedDict):
@@ -113,16 +143,16 @@ class MeasuresRecord(TypedDict):
     Times and energies are by cost profile: empty without a data set, or where they were not computed.
     """
 
-    interval_ticks: float
-    first_latency_ticks: int
-    stall_share: float
-    num_cores: int
-    num_chips: int
-    num_slots: int
-    accuracy: float | None
-    interval_us: dict[str, float]
-    first_latency_us: dict[str, float]
-    energy_nj: dict[str, float]
+    interval_ticks: NotNegative
+    first_latency_ticks: Total
+    stall_share: NotNegative
+    num_cores: Total
+    num_chips: Total
+    num_slots: Total
+    accuracy: Finite | None
+    interval_us: dict[str, NotNegative]
+    first_latency_us: dict[str, NotNegative]
+    energy_nj: dict[str, NotNegative]
 
 
 class SuggestionRecord(TypedDict):
@@ -216,11 +246,23 @@ class MappingRecord(TypedDict):
     places: PlacesRecord
 
 
+Use: TypeAlias = tuple[int, int]
+"""Highest use of a core, and what a core has."""
+
+
 class MappedPopulationRecord(TypedDict):
-    """Cores; and per name in ``CORE_LIMITS`` the highest use of a core and the limit."""
+    """Cores, and the use of each limit in ``CORE_LIMITS``."""
 
     cores: int
     replicas: int
+    compartments: Use
+    synapse_words: Use
+    input_axons: Use
+    output_axons: Use
+    compartment_bases: Use
+    threshold_profiles: Use
+    compartment_profiles: Use
+    synapse_formats: Use
 
 
 class ChangeRecord(TypedDict):
@@ -343,105 +385,6 @@ class ProvenanceRecord(TypedDict):
     value: float
     kind: str
     source: str
-
-
-class RooflineRecord(TypedDict):
-    name: str
-    accumulations_per_byte: float
-    compute_roof: float
-    bandwidth_roof: float
-    attained: float
-    stall_free_bytes_per_cycle: int | None
-
-
-class LayerRecord(TypedDict):
-    name: str
-    target: str
-    frames: int
-    operand_bits: int
-    total_cycles: int
-    stalls: dict[str, int]
-    fill_and_drain_cycles: int
-    utilisation: float
-    cycles: int
-    node_stall_cycles: int
-    accumulations: int
-    weight_reads: int
-    input_reads: int
-    psum_reads: int
-    psum_writes: int
-    membrane_reads: int
-    membrane_writes: int
-    node_updates: int
-    output_writes: int
-    port_bytes_read: dict[str, float]
-    port_bytes_written: dict[str, float]
-    off_chip_bytes_loaded: dict[str, float]
-    off_chip_bytes_stored: dict[str, float]
-    energy_pj: dict[str, float]
-    roofline: RooflineRecord
-
-
-class SkippedPassRecord(TypedDict):
-    total_cycles: int
-    energy_pj: float
-
-
-class SkippingRecord(TypedDict):
-    total_cycles: float
-    energy_pj: float
-    layers: list[SkippedPassRecord]
-
-
-class ModeRecord(TypedDict):
-    mode: ModeName
-    total_cycles: int
-    cycles: int
-    stalls: dict[str, int]
-    fill_and_drain_cycles: int
-    utilisation: float
-    latency_us: float
-    throughput_per_s: float
-    accumulations: int
-    port_bytes: float
-    off_chip_bytes: float
-    energy_pj: dict[str, float]
-    layers: list[LayerRecord]
-    skipping: dict[str, SkippingRecord]
-
-
-class ArrayRecord(TypedDict):
-    array: str
-    elements: int
-    unrolling: dict[str, int]
-    dataflow: dict[str, str]
-    clock_mhz: float
-    off_chip_bytes_per_cycle: float
-    refusal: str | None
-    skipping_samples: int
-    published_silicon_pj: dict[str, float]
-    estimates: list[ModeRecord]
-
-
-class UnrollingRecord(TypedDict):
-    unrolling: dict[str, int]
-    mode: ModeName
-    total_cycles: int
-    utilisation: float
-    port_bytes: float
-    off_chip_bytes: int
-    energy_pj: float
-    on_front: bool
-    is_own: bool
-
-
-class SweepRecord(TypedDict):
-    """Every unrolling of an array's elements in one mode; ``left_out`` of them need larger buffers."""
-
-    mode: ModeName
-    elements: int
-    left_out: int
-    designs: list[UnrollingRecord]
 
 
 class Report(TypedDict):

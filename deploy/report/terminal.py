@@ -9,6 +9,7 @@ from rich.markup import escape
 
 from deploy.design.pace import every_ticks
 from deploy.report.array_findings import findings, headline, refusal_line, silicon
+from deploy.report.array_records import SweepRecord
 from deploy.report.array_tables import (
     energy_table,
     layers_table,
@@ -26,7 +27,7 @@ from deploy.report.pipeline_tables import (
     designs_table,
     stages_table,
 )
-from deploy.report.records import CostRecord, MappingRecord, Report, SweepRecord
+from deploy.report.records import CostRecord, MappingRecord, Report
 from deploy.report.suggestions import effects
 from deploy.report.tables import MARKS, print_table
 from hw_models.multicore.cost.tick_cost import TIMES

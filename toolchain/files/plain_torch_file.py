@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import torch
 
 from toolchain.bounded_readers import require_plain
 from toolchain.errors import ModelFileError
+from toolchain.files.digest import array_sha256
 from toolchain.files.whole_files import FileKind, whole_file
 
 
@@ -94,15 +97,19 @@ class _TensorGate:
 
 
 def load_mapped_zip(path: Path) -> Any:
-    """The same containers with tensors that are read from the file as they are used, unchecked.
+    """The same containers with tensors that are read from the file as they are used.
+
+    The checksums of the members are not checked.
 
     Returns:
         None if the file cannot be read so; ``load_plain_zip`` says why.
     """
     try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        document = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        require_plain(document, _TensorGate(path.stat().st_size))
     except Exception:
         return None
+    return document
 
 
 def _check_members(path: Path, remedy: str) -> None:
@@ -136,3 +143,28 @@ def save_plain_zip(path: Path, document: dict[str, Any], kind: FileKind) -> None
             torch.save(document, file)
         except RuntimeError as error:  # torch's report of a full disk
             raise OSError(str(error)) from error
+
+
+def content_sha256(content: Any) -> str:
+    """SHA-256 of plain containers and tensors: of all values, their types, and the shapes of tensors."""
+    digest = hashlib.sha256()
+
+    def add(value: Any) -> None:
+        match value:
+            case torch.Tensor():
+                digest.update(array_sha256(value.detach().cpu().numpy()).encode())
+            case Mapping():
+                digest.update(b"{%d" % len(value))
+                for name, part in value.items():
+                    add(name)
+                    add(part)
+            case list() | tuple():
+                digest.update(b"[%d" % len(value))
+                for part in value:
+                    add(part)
+            case _:
+                text = f"{type(value).__name__} {value!r}".encode(errors="surrogatepass")
+                digest.update(b"%d %s" % (len(text), text))
+
+    add(content)
+    return digest.hexdigest()

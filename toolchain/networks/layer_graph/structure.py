@@ -11,6 +11,7 @@ import numpy as np
 from toolchain.errors import UnsupportedNetworkError
 from toolchain.networks.layer_graph.graph import PopulationGraph
 from toolchain.networks.layer_graph.populations import ALIGNMENT_METHODS
+from toolchain.networks.limits import MAX_NEURONS, MAX_PIXEL, MAX_TIMESTEPS
 from toolchain.networks.linear_maps import (
     LinearMap,
     Resample,
@@ -18,9 +19,6 @@ from toolchain.networks.linear_maps import (
     chain_output_shape,
 )
 
-MAX_TIMESTEPS = 65_536  # longer than any firing window in use
-MAX_PIXEL = 2**24  # float32 holds all integers up to here exactly
-MAX_NEURONS = 2**27  # per population
 MAX_REPEATS = 2**16  # how often resampling adds one row or column
 
 
