@@ -81,7 +81,8 @@ def calibrate_command(
 
         def say(description: str) -> None:
             if not as_json:
-                progress.console.print(escape(description))
+                for line in description.split("\n"):
+                    progress.console.print(escape(line))
 
         def show(report: CalibrationEpoch) -> None:
             note = f"held-out error {report.held_out_loss:.4f}"

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
+from deploy.cli.help import HelpContext
 from toolchain.errors import QacDeployError
 from toolchain.optional_packages import optional_packages
 from toolchain.printable import printable
@@ -66,8 +67,16 @@ class OutputClosedError(Exception):
     """The reader of standard output has closed it."""
 
 
+class Command(TyperCommand):
+    """A command."""
+
+    context_class = HelpContext
+
+
 class Commands(TyperGroup):
-    """Commands whose closed output is told from other errors."""
+    """All commands. A closed output is told from other errors."""
+
+    context_class = HelpContext
 
     def invoke(self, ctx: Any) -> object:
         try:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import importlib.metadata
-import inspect
 import io
 import os
-import shutil
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -22,9 +20,10 @@ from deploy.cli.convert import convert_command
 from deploy.cli.cross_check import cross_check_command
 from deploy.cli.demo import demo
 from deploy.cli.doctor import doctor
-from deploy.cli.endings import EXIT_CODES, Commands, Ending, ending_of
+from deploy.cli.endings import EXIT_CODES, Command, Commands, Ending, ending_of
 from deploy.cli.explore import explore_command
 from deploy.cli.export import export_command
+from deploy.cli.help import CONTEXT_SETTINGS, HAS_ROOM, bold, help_of, short_help_of
 from deploy.cli.json_output import as_json, error_document, is_error, own_stdout, taken_documents
 from deploy.cli.report import report
 from deploy.cli.reproduce import reproduce_command
@@ -34,30 +33,17 @@ from deploy.cli.train import train_command
 from deploy.cli.verify import verify_command
 from deploy.report.terminal_text import TextConsole, escape
 
-_COLUMNS = shutil.get_terminal_size().columns
-_HAS_ROOM = _COLUMNS >= 72
-"""Whether a terminal has room for tables of options; where it has not, help is text, which is never cut."""
-
-
-def _shown(text: str) -> str:
-    return escape(text) if _HAS_ROOM else text
-
-
-def _bold(text: str) -> str:
-    return f"[bold]{escape(text)}[/bold]" if _HAS_ROOM else text
-
-
 app = typer.Typer(
     name="qac-deploy",
     cls=Commands,
     help="Take a mixed-timestep spiking network from training to hardware, and see where it stalls.",
     epilog="\n\n".join(
-        [_bold("Exit codes"), *(f"{code}: {meaning}" for code, meaning in EXIT_CODES.items())]
+        [bold("Exit codes"), *(f"{code}: {meaning}" for code, meaning in EXIT_CODES.items())]
     ),
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode="rich" if _HAS_ROOM else None,
-    context_settings={} if _HAS_ROOM else {"terminal_width": _COLUMNS},
+    rich_markup_mode="rich" if HAS_ROOM else None,
+    context_settings=CONTEXT_SETTINGS,
 )
 _COMMANDS: dict[str, Callable[..., None]] = {
     "demo": demo,
@@ -76,18 +62,6 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "reproduce": reproduce_command,
     "doctor": doctor,
 }
-
-
-def _paragraphs(command: Callable[..., None]) -> list[str]:
-    """The paragraphs of a docstring, each as one line; the last is an example."""
-    paragraphs = inspect.cleandoc(command.__doc__ or "").split("\n\n")
-    return [" ".join(paragraph.split()) for paragraph in paragraphs]
-
-
-def _help(command: Callable[..., None]) -> str:
-    """The docstring of a command, its brackets as text: they are no markup."""
-    *text, example = _paragraphs(command)
-    return "\n\n".join([*map(_shown, text), _bold(example)])
 
 
 def _print_version(wanted: bool) -> None:
@@ -109,8 +83,9 @@ def _options(
 
 
 for _name, _command in _COMMANDS.items():
-    _first = _shown(_paragraphs(_command)[0])
-    app.command(_name, help=_help(_command), short_help=_first)(_command)
+    app.command(_name, cls=Command, help=help_of(_command), short_help=short_help_of(_command))(
+        _command
+    )
 
 
 def main() -> None:

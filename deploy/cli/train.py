@@ -161,7 +161,8 @@ def train_command(
 
         def say(description: str) -> None:
             if not (as_json or is_worker):
-                progress.console.print(escape(description))
+                for line in description.split("\n"):
+                    progress.console.print(escape(line))
 
         with resumable(progress):
             result = train_model(out, options, show, on_data=say, resume=resume)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
-from deploy.reproduce.experiment import Experiment
+from deploy.reproduce.experiment import Experiment, markdown_text
 from deploy.reproduce.experiments import EXPERIMENTS
 from toolchain.errors import DataError
 from toolchain.files.whole_files import ANY_FILE, whole_file
+from toolchain.printable import printable
 
 _HEAD = """\
 # Results
@@ -25,7 +29,11 @@ def _made_by(record: Mapping[str, Any]) -> str:
     """The line that names the command below a table and its plot; files of version 0.1.0 may lack it."""
     if "command" not in record:
         return ""
-    return f"\n*Made by `{record['command']}` (qac-deploy {record['version']}).*\n"
+    command = printable(record["command"])
+    ticks = "`" * (1 + max(map(len, re.findall("`+", command)), default=0))
+    space = " " * (len(ticks) > 1)
+    code = f"{ticks}{space}{command}{space}{ticks}"
+    return f"\n*Made by {code} (qac-deploy {markdown_text(str(record['version']))}).*\n"
 
 
 def write_results_page(folder: Path) -> Path:
@@ -46,7 +54,8 @@ def write_results_page(folder: Path) -> Path:
                 notes=record["notes"],
             )
             plotted = file.with_suffix(".png").is_file()
-            picture = f"\n![{experiment.title}]({folder.name}/{file.stem}.png)\n" if plotted else ""
+            place = quote(os.fsencode(f"{folder.name}/{file.stem}"))
+            picture = f"\n![{markdown_text(experiment.title)}]({place}.png)\n" if plotted else ""
             sections.append(experiment.markdown() + picture + _made_by(record))
     if not sections:
         raise DataError(f"{folder}: holds no result; run `qac-deploy reproduce summary` first")
