@@ -70,11 +70,11 @@ def print_trace(
         _print_grid(_overview(trace), console)
     if trace.is_done.sum() == 1 and len(trace.neurons) > 1:
         console.print()
-        _print_grid(_fitting(trace, range(len(trace.neurons)), shown, console.width), console)
+        _print_grid(_rows(trace, range(len(trace.neurons)), shown), console)
         return
     for neuron in range(len(trace.neurons)):
         console.print(f"\n{_heading(trace, neuron)}")
-        _print_grid(_fitting(trace, [neuron], shown, console.width), console)
+        _print_grid(_rows(trace, [neuron], shown), console)
     if trace.is_done.sum() > _MOST_ROWS:
         console.print(f"the last {_MOST_ROWS} of {trace.is_done.sum()} steps; --json has all")
 
@@ -230,26 +230,17 @@ def _raster(trace: Trace, spikes: np.ndarray) -> str:
     return f"..{text[2 - _RASTER_CHARACTERS :]}"
 
 
-def _fitting(
-    trace: Trace, neurons: Sequence[int], engines: Sequence[EngineTrace], width: int
-) -> list[list[Cell]]:
-    """The steps with a column for each source, or with one for all if that is too wide."""
-    apart = _rows(trace, neurons, engines, apart=True)
-    return apart if _width(apart) <= width else _rows(trace, neurons, engines, apart=False)
-
-
 def _rows(
-    trace: Trace, neurons: Sequence[int], engines: Sequence[EngineTrace], *, apart: bool
+    trace: Trace, neurons: Sequence[int], engines: Sequence[EngineTrace]
 ) -> list[list[Cell]]:
     """A row per step: where it is, then before + input = reached, spike, and what is left.
 
-    Args:
-        apart: a column for each source, or one for all inputs together with the bias.
+    Several sources have a column each, next to the bias.
     """
     steps = trace.steps
     done = np.argwhere(trace.is_done).tolist()[-_MOST_ROWS:]
     several_samples, several_neurons = len(trace.samples) > 1, len(neurons) > 1
-    apart = apart and len(steps.inputs) > 1
+    apart = len(steps.inputs) > 1
     is_spiking = steps.threshold is not None
     head = [*(["neuron"] if several_neurons else []), *(["sample"] if several_samples else [])]
     head += ["step", "tick"] + (["threshold"] if several_neurons and is_spiking else [])
