@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from typing import Any
 
@@ -45,6 +47,10 @@ class TextConsole(Console):
         if is_text and not soft_wrap and self.is_terminal:
             objects = (self._in_lines(objects[0]),)
         super().print(*objects, soft_wrap=is_text or soft_wrap, **options)
+
+    def on_broken_pipe(self) -> None:
+        """Leave it to the caller that the reader has closed the output; Rich would end the program."""
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
     def render_str(self, text: str, **options: Any) -> Text:
         """Markup as text, without characters that do not print, in case that a name was not escaped."""
