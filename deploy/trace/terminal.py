@@ -230,9 +230,7 @@ def _raster(trace: Trace, spikes: np.ndarray) -> str:
     return f"..{text[2 - _RASTER_CHARACTERS :]}"
 
 
-def _rows(
-    trace: Trace, neurons: Sequence[int], engines: Sequence[EngineTrace]
-) -> list[list[Cell]]:
+def _rows(trace: Trace, neurons: Sequence[int], engines: Sequence[EngineTrace]) -> list[list[Cell]]:
     """A row per step: where it is, then before + input = reached, spike, and what is left.
 
     Several sources have a column each, next to the bias.

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -256,7 +258,12 @@ def test_a_file_name_that_is_not_utf8_comes_back(place):
     assert os.fsencode(document_of(process.stdout)["build"]) == b"no\xff"
 
 
-def test_help_and_documentation_name_every_exit_code(place):
+def test_help_and_documentation_name_every_exit_code_and_document(place):
     shown = run_command("--help", cwd=place.folder).stdout
+    page = (Path(__file__).parents[2] / "docs" / "commands.md").read_text()
     for code, meaning in EXIT_CODES.items():
-        assert f"{code}: {meaning.split(':')[0].split(',')[0]}" in shown
+        assert f"{code}: {meaning[:40]}" in shown
+        assert f"\n| {code} | " in page
+    documents = page[page.index("| command | document |") :].partition("\n\n")[0]
+    for command in _COMMANDS:
+        assert re.search(rf"^\|.*`{command}`.*\|.*\|$", documents, re.MULTILINE), command
