@@ -66,6 +66,8 @@ def run(request):
     outputs = [os.open(request[name], os.O_WRONLY) for name in ("stdout", "stderr")]
     for number, opened in enumerate((null, *outputs)):
         os.dup2(opened, number)
+    for name, number in (("stdout", 1), ("stderr", 2)):  # each may be a terminal or a file
+        setattr(sys, name, open(number, "w", closefd=False))  # noqa: SIM115
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update(request["environment"])

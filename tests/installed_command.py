@@ -103,21 +103,29 @@ def wait_until(condition, process=None, seconds=120):
         time.sleep(0.1)
 
 
-def in_terminal(columns, *arguments, cwd=None):
+def in_terminal(columns, *arguments, cwd=".", code=0):
     """Output of the installed command in a terminal of a width, without styles."""
     ours, its = pty.openpty()
-    environment = {**os.environ, "COLUMNS": str(columns), "NO_COLOR": "1", "TERM": "xterm"}
-    process = subprocess.Popen(
-        [COMMAND, *map(str, arguments)], stdout=its, stderr=its, stdin=subprocess.DEVNULL, env=environment,
-        cwd=cwd,
-    )  # fmt: skip
-    os.close(its)
-    output = b""
-    try:
-        while block := os.read(ours, 1 << 16):
-            output += block
-    except OSError:  # the end of a terminal's output
-        pass
-    os.close(ours)
-    assert process.wait() == 0
-    return re.sub(r"\x1b\[[0-9;]*m", "", output.decode()).replace("\r", "")
+    variables = {"COLUMNS": str(columns), "LINES": "50", "NO_COLOR": "1", "TERM": "xterm"}
+    request = {
+        "arguments": [str(COMMAND), *map(str, arguments)],
+        "cwd": str(cwd),
+        "environment": {**os.environ, **variables},
+        "stdout": os.ttyname(its),
+        "stderr": os.ttyname(its),
+    }
+    server, output = _server(), b""
+    server.stdin.write(json.dumps(request) + "\n")
+    server.stdin.flush()
+    server.stdout.readline()
+    while server.stdout not in select.select([ours, server.stdout], [], [])[0]:
+        output += os.read(ours, 1 << 16)
+    ended = int(server.stdout.readline())
+    while select.select([ours], [], [], 0)[0]:
+        output += os.read(ours, 1 << 16)
+    for end in (ours, its):
+        os.close(end)
+    text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", output.decode())
+    text = text.replace("\r\n", "\n").replace("\r", "\n")  # what is drawn anew is another line
+    assert ended == code, text
+    return text

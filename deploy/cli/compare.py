@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 
 from deploy.cli import completion
-from deploy.cli.console import BuildArgument, JsonOption, console, print_json, progress_bar
+from deploy.cli.console import BuildArgument, JsonOption, console, progress_bar
+from deploy.cli.json_output import print_json
+from deploy.report.terminal_text import escape
 
 if TYPE_CHECKING:
     from deploy.report.array_records import SweepRecord

@@ -16,10 +16,10 @@ from deploy.cli.console import (
     bold,
     choice,
     console,
-    print_json,
     print_next,
     status,
 )
+from deploy.cli.json_output import print_json
 from deploy.design.limits import MOST_OF_A_RESOURCE, MOST_SHOWN
 from deploy.optimize.objectives import OBJECTIVES
 
@@ -208,7 +208,7 @@ def compile_command(
         return
     print_summary(load_report(out), console)
     console.print(f"\n{bold(out / 'report.html')} has the timeline and the source of every figure")
-    print_next(f"simulate {out} --engine lava --samples 16")
+    print_next("simulate", out, "--engine", "lava", "--samples", 16)
 
 
 def _unrolling(text: str) -> list[int]:

@@ -7,11 +7,12 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 
-from deploy.cli.console import BuildArgument, JsonOption, console, print_json, status
+from deploy.cli.console import BuildArgument, JsonOption, console, status
+from deploy.cli.json_output import print_json
 from deploy.design.limits import MOST_SHOWN
 from deploy.report.tables import Table, names, numbers, print_table, sentences, tabulate
+from deploy.report.terminal_text import escape
 
 if TYPE_CHECKING:
     from deploy.check.cross_check import CrossCheck

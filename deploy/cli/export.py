@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from deploy.cli import completion
-from deploy.cli.console import BuildArgument, JsonOption, bold, choice, console, print_json
+from deploy.cli.console import BuildArgument, JsonOption, bold, choice, console
+from deploy.cli.json_output import print_json
+from deploy.report.terminal_text import escape
+from toolchain.shell_words import shell_command
 
 ONNX_SAMPLES = 32
 """Test samples on which an ONNX file is executed, beside extremes and random pixels."""
@@ -81,7 +83,7 @@ def export_command(
         losses = list(written.losses)
         print_json({"file": str(out), "format": form, **written.figures, "losses": losses})
         return
-    console.print(f"{bold(out)}: {written.summary}")
+    console.print(f"{bold(out)}: {escape(written.summary)}")
     for loss in written.losses:
         console.print(f"  not expressed: {escape(loss)}")
 
@@ -138,7 +140,7 @@ def _write_c(build: Path, out: Path) -> _Written:
         figures={"samples": len(samples.pixels), "data_note": samples.note, **export.figures},
         losses=export.losses,
         summary=f"all integers and a reference implementation, with {samples.name}; run it with "
-        f"make -C {escape(str(out))} run",
+        f"`{shell_command('make', '-C', out, 'run')}`",
     )
 
 
@@ -202,7 +204,7 @@ def _write_sanafe(build: Path, out: Path) -> _Written:
         },
         losses=export.losses,
         summary=f"{samples.name} in {num_ticks} ticks, the integers unchanged; run it with "
-        f"python {escape(str(out / 'run.py'))}",
+        f"`{shell_command('python', out / 'run.py')}`",
     )
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import typer
-from rich.markup import escape
 from typing_extensions import NotRequired
 
 from deploy.cli import completion
@@ -21,12 +20,13 @@ from deploy.cli.console import (
     ResumeOption,
     choice,
     console,
-    print_json,
     progress_bar,
     resumable,
     status,
 )
+from deploy.cli.json_output import print_json
 from deploy.report.outputs import NO_ACCURACY
+from deploy.report.terminal_text import escape
 from sim.engines import ENGINES
 
 if TYPE_CHECKING:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 
 from deploy.cli import completion
 from deploy.cli.console import (
@@ -16,10 +15,11 @@ from deploy.cli.console import (
     LavaPythonOption,
     choice,
     console,
-    print_json,
     status,
 )
+from deploy.cli.json_output import print_json
 from deploy.design.limits import MOST_SHOWN
+from deploy.report.terminal_text import escape
 
 if TYPE_CHECKING:
     import numpy as np

@@ -6,17 +6,17 @@ from dataclasses import asdict
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from deploy.cli.console import (
     BuildArgument,
     JsonOption,
     LavaPythonOption,
     console,
-    print_json,
     status,
 )
+from deploy.cli.json_output import print_json
 from deploy.design.limits import MOST_SHOWN
+from deploy.report.terminal_text import escape
 
 _MARKS = {
     "equal": "[green]equal[/green]    ",

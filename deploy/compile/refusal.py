@@ -20,6 +20,7 @@ from toolchain.files.whole_files import REPORT_PAGE, whole_file
 from toolchain.networks.layer_graph import LayerGraph
 from toolchain.networks.linear_maps import WeightedMap
 from toolchain.passes import chosen_graph
+from toolchain.printable import printable
 
 MOST_WEIGHTS_TRIED = 2**22
 """Weights of a network from which on no changes are tried, since lowering it again takes minutes."""
@@ -47,7 +48,9 @@ def compile_or_explain(
             more = f"{page} shows its size and what would fit"
         except QacDeployError as failure:
             more = f"no page on what would fit was written: {failure}"
-        raise type(error)(f"{error}\n{more}") from error
+        refused = type(error)(str(error))
+        refused.further = printable(more)
+        raise refused from error
 
 
 def write_refusal(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.markup import escape
 
 from deploy.design.pace import every_ticks
 from deploy.report.array_findings import findings, headline, refusal_line, silicon
@@ -30,6 +29,7 @@ from deploy.report.pipeline_tables import (
 from deploy.report.records import CostRecord, MappingRecord, Report
 from deploy.report.suggestions import effects
 from deploy.report.tables import MARKS, print_table
+from deploy.report.terminal_text import escape
 from hw_models.multicore.cost.tick_cost import TIMES
 
 MOST_SUGGESTED = 3
@@ -105,7 +105,7 @@ def _print_suggestions(report: Report, console: Console) -> None:
     for suggestion in suggestions[:MOST_SUGGESTED]:
         effect = "; ".join(effects(report, suggestion))
         console.print(f"  {escape(suggestion['change'])}: {effect}")
-        console.print(f"    [bold]{escape(suggestion['command'])}[/bold]")
+        console.print(f"    [bold]{escape(suggestion['command'])}[/bold]", soft_wrap=True)
     more = len(suggestions) - MOST_SUGGESTED
     if more > 0:
         console.print(f"  {more} more in the report")

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
+from urllib.parse import quote
 
 from msgspec import Struct
 
-from deploy.reproduce.experiment import Experiment
+from deploy.reproduce.experiment import Experiment, markdown_text
 from deploy.reproduce.experiments import EXPERIMENTS
 from toolchain.errors import DataError
 from toolchain.field_types import Name, Text
 from toolchain.files.whole_files import ANY_FILE, whole_file
 from toolchain.json_files import read_typed_json
+from toolchain.printable import printable
 from toolchain.schema import refusal
 
 _HEAD = """\
@@ -38,7 +42,11 @@ def _made_by(record: ResultRecord) -> str:
     """The line that names the command below a table and its plot; files of version 0.1.0 may lack it."""
     if record.command is None:
         return ""
-    return f"\n*Made by `{record.command}` (qac-deploy {record.version}).*\n"
+    command = printable(record.command)
+    ticks = "`" * (1 + max(map(len, re.findall("`+", command)), default=0))
+    space = " " * (len(ticks) > 1)
+    code = f"{ticks}{space}{command}{space}{ticks}"
+    return f"\n*Made by {code} (qac-deploy {markdown_text(str(record.version))}).*\n"
 
 
 def write_results_page(folder: Path) -> Path:
@@ -64,7 +72,8 @@ def write_results_page(folder: Path) -> Path:
                 notes=record.notes,
             )
             plotted = file.with_suffix(".png").is_file()
-            picture = f"\n![{experiment.title}]({folder.name}/{file.stem}.png)\n" if plotted else ""
+            place = quote(os.fsencode(f"{folder.name}/{file.stem}"))
+            picture = f"\n![{markdown_text(experiment.title)}]({place}.png)\n" if plotted else ""
             sections.append(experiment.markdown() + picture + _made_by(record))
     if not sections:
         raise DataError(f"{folder}: holds no result; run `qac-deploy reproduce summary` first")

@@ -75,10 +75,11 @@ def run_lava(
         if status is None:
             raise LavaError(
                 f"{bundle}: the Lava run took more than {timeout_s:g} s and was ended; "
-                f"use fewer samples or a longer time\n{said}"
+                f"use fewer samples or a longer time",
+                further=said,
             )
         if status != 0 or not result.exists():
-            raise LavaError(f"{bundle}: the Lava run failed with exit code {status}\n{said}")
+            raise LavaError(f"{bundle}: the Lava run failed with exit code {status}", further=said)
         return _read_result(result)
 
 

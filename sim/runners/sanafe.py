@@ -53,7 +53,7 @@ def run_sanafe(folder: Path) -> SanafeRun:
         status, said = run_script([*command, "--timing", *TIMING_MODELS], scratch)
         if status != 0 or not result.exists():
             raise SanafeError(
-                f"{folder}: the run in SANA-FE failed with exit code {status}\n{said}"
+                f"{folder}: the run in SANA-FE failed with exit code {status}", further=said
             )
         with np.load(result, allow_pickle=False) as archive:
             return sanafe_run({name: archive[name] for name in archive.files})

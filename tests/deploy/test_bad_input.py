@@ -374,14 +374,16 @@ def test_an_error_of_the_system_is_a_message(main, monkeypatch, error, message):
 
 
 @pytest.mark.parametrize("error", [KeyError("x"), FileNotFoundError(errno.ENOENT, "No such", "x")])
-def test_a_bug_keeps_its_traceback(monkeypatch, error):
+def test_a_bug_keeps_its_traceback(main, monkeypatch, error):
     monkeypatch.setattr(command_line, "app", raising(error))
-    with pytest.raises(type(error)):
-        command_line.main()
+    status, said = main()
+    assert status == 70
+    assert said.startswith("Traceback")
+    assert f"{type(error).__name__}: {error}" in said
 
 
 def raising(error):
-    def fail():
+    def fail(**options):
         raise error
 
     return fail

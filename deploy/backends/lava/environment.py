@@ -163,7 +163,9 @@ def create_lava_environment(
     install = ("install", "--disable-pip-version-check", *environment.pip_options)
     failure = _run(python, "-I", "-m", "pip", *install, *environment.requirements)
     if failure is not None:
-        raise LavaError(f"{folder}: pip cannot install {environment.requirements[0]}\n{failure}")
+        raise LavaError(
+            f"{folder}: pip cannot install {environment.requirements[0]}", further=failure
+        )
     if (failure := _failure(environment, python)) is not None:
         raise LavaError(f"{python}: {failure} although pip has installed it; remove {folder}")
     marker.write_text("".join(f"{requirement}\n" for requirement in environment.requirements))
@@ -311,8 +313,8 @@ def _make_venv(environment: LavaEnvironment, folder: Path, say: Callable[[str], 
         shutil.rmtree(folder, ignore_errors=True)
     raise LavaError(
         f"{needs}, and none was found that can make an environment; install one with its venv module, so "
-        f"that `python{environment.pythons[0]}` runs, or uv, which brings one"
-        + "".join(f"\n{failure}" for failure in failures)
+        f"that `python{environment.pythons[0]}` runs, or uv, which brings one",
+        further="\n".join(failures),
     )
 
 

@@ -198,7 +198,7 @@ def _run(command: Sequence[str], failure: str) -> str:
         raise RtlError(f"{failure}: {command[0]} cannot be started ({error})") from error
     if run.returncode != 0:
         said = [line for line in (run.stdout + run.stderr).splitlines() if line.strip()]
-        raise RtlError(f"{failure}\n" + "\n".join(said[-_TAIL_LINES:]))
+        raise RtlError(failure, further="\n".join(said[-_TAIL_LINES:]))
     return run.stdout
 
 
