@@ -72,7 +72,7 @@ def run(request):
     sys.argv = request["arguments"]
     code = 1
     try:
-        from deploy.cli.main import main
+        from deploy.cli.entry import main
 
         main()
         code = 0

@@ -7,7 +7,6 @@ import importlib.metadata
 import inspect
 import io
 import os
-import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -27,6 +26,7 @@ from deploy.cli.explore import explore_command
 from deploy.cli.export import export_command
 from deploy.cli.report import report
 from deploy.cli.reproduce import reproduce_command
+from deploy.cli.signals import ended_by_signals
 from deploy.cli.simulate import simulate
 from deploy.cli.trace import trace_command
 from deploy.cli.train import train_command
@@ -90,8 +90,12 @@ for _name, _command in _COMMANDS.items():
 
 
 def main() -> None:
-    """Console entry point; bad input ends with an error message and exit code 2, a bug with a traceback."""
-    _end_as_at_interrupt()
+    """Run the command; bad input ends with an error message and exit code 2, a bug with a traceback."""
+    with ended_by_signals():
+        _run()
+
+
+def _run() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(
             stream, io.TextIOWrapper
@@ -149,14 +153,6 @@ def _drop_output() -> None:
     """Send what standard output cannot take to nowhere, since the interpreter flushes it once more."""
     with open(os.devnull, "w") as nowhere, suppress(OSError):
         os.dup2(nowhere.fileno(), sys.stdout.fileno())
-
-
-def _end_as_at_interrupt() -> None:
-    """Treat SIGTERM and SIGHUP as Ctrl-C, which removes temporary files and processes first."""
-    for name in ("SIGTERM", "SIGHUP"):
-        number = getattr(signal, name, None)  # not every system has both
-        if number is not None and signal.getsignal(number) == signal.SIG_DFL:
-            signal.signal(number, signal.default_int_handler)
 
 
 if __name__ == "__main__":
