@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from toolchain.child_process import last_lines, run_child
 from toolchain.errors import LavaError
 
 
@@ -256,15 +257,13 @@ class _Answer:
 def _query(environment: LavaEnvironment, python: Path) -> _Answer | None:
     """Ask an interpreter what it has of an environment, without an import; None if it does not run."""
     try:
-        run = subprocess.run(
+        run = run_child(
             [str(python), "-I", "-c", _QUERY, environment.package, *environment.modules],
-            capture_output=True,
-            text=True,
-            timeout=60,
+            timeout_s=60,
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    lines = run.stdout.split("\n")
+    lines = run.stdout.decode(errors="replace").split("\n")
     if run.returncode != 0 or len(lines) < 4:
         return None
     version, executable, package_version, missing = lines[:4]
@@ -343,20 +342,20 @@ def _candidates(environment: LavaEnvironment) -> Iterator[Path]:
 def _run(*command: Path | str) -> str | None:
     """None if a command succeeds, or else the last lines of its output."""
     try:
-        run = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+        run = run_child([str(part) for part in command])
     except OSError as error:
         return str(error)
-    said = (run.stderr.strip() or run.stdout.strip() or f"exit code {run.returncode}").splitlines()
-    return None if run.returncode == 0 else "\n".join(said[-12:])
+    said = last_lines(run.stderr) or last_lines(run.stdout) or f"exit code {run.returncode}"
+    return None if run.returncode == 0 else said
 
 
 def _output(*command: str) -> str:
     """What a command prints, or nothing if it fails."""
     try:
-        run = subprocess.run(command, capture_output=True, text=True)
+        run = run_child(command)
     except OSError:
         return ""
-    return run.stdout.strip() if run.returncode == 0 else ""
+    return run.stdout.decode(errors="replace").strip() if run.returncode == 0 else ""
 
 
 def _interpreter(folder: Path) -> Path:

@@ -6,7 +6,6 @@ import fcntl
 import hashlib
 import os
 import shutil
-import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Literal, TypeAlias
 from typing_extensions import assert_never
 
 from hw_models.pe_array.loop_nest import Unrolling
+from toolchain.child_process import last_lines, run_child
 from toolchain.errors import RtlError
 from toolchain.files.whole_files import staging
 
@@ -44,7 +44,6 @@ _PROGRAMS: dict[SimulatorName, tuple[str, ...]] = {
     "verilator": ("verilator", "make", "g++"),
     "icarus": ("iverilog", "vvp"),
 }
-_TAIL_LINES = 12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,19 +186,18 @@ def _key(array: RtlArray, name: SimulatorName, files: Sequence[Path]) -> str:
 def _version(name: SimulatorName) -> str:
     option = {"verilator": "--version", "icarus": "-V"}[name]
     command = [_PROGRAMS[name][0], option]
-    return subprocess.run(command, capture_output=True, text=True).stdout.partition("\n")[0]
+    return run_child(command).stdout.decode(errors="replace").partition("\n")[0]
 
 
 def _run(command: Sequence[str], failure: str) -> str:
     """Run a command and return its output."""
     try:
-        run = subprocess.run(command, capture_output=True, text=True, errors="replace")
+        run = run_child(command)
     except OSError as error:
         raise RtlError(f"{failure}: {command[0]} cannot be started ({error})") from error
     if run.returncode != 0:
-        said = [line for line in (run.stdout + run.stderr).splitlines() if line.strip()]
-        raise RtlError(f"{failure}\n" + "\n".join(said[-_TAIL_LINES:]))
-    return run.stdout
+        raise RtlError(f"{failure}\n{last_lines(run.stdout + run.stderr)}")
+    return run.stdout.decode(errors="replace")
 
 
 @contextmanager
