@@ -16,6 +16,7 @@ from pathlib import Path
 
 from toolchain.child_process import last_lines, run_child
 from toolchain.errors import LavaError
+from toolchain.files.lock import one_run_at_a_time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,9 +157,34 @@ def create_lava_environment(
         LavaError: no fitting Python was found, the folder holds something else, or pip failed.
     """
     folder = managed_folder(environment)
-    python, marker = _interpreter(folder), folder / _MARKER
-    if marker.exists() and _failure(environment, python) is None:
+    python = _interpreter(folder)
+
+    def is_ready() -> bool:
+        return (folder / _MARKER).exists() and _failure(environment, python) is None
+
+    if is_ready():
         return python
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        lock = one_run_at_a_time(
+            folder.with_name(f"{folder.name}.lock"),
+            lambda: say(f"waiting for another run that makes {folder}"),
+        )
+        with lock:
+            if not is_ready():  # another run may have made it meanwhile
+                _make(environment, folder, python, say)
+    except OSError as error:
+        raise LavaError(
+            f"{folder}: cannot be made ({error}); set {environment.folder_variable} to a folder that can be "
+            f"written"
+        ) from error
+    return python
+
+
+def _make(
+    environment: LavaEnvironment, folder: Path, python: Path, say: Callable[[str], None]
+) -> None:
+    """Make an environment, in place of an unfinished or broken one; other runs wait meanwhile."""
     _clear(environment, folder)
     _make_venv(environment, folder, say)
     install = ("install", "--disable-pip-version-check", *environment.pip_options)
@@ -167,8 +193,8 @@ def create_lava_environment(
         raise LavaError(f"{folder}: pip cannot install {environment.requirements[0]}\n{failure}")
     if (failure := _failure(environment, python)) is not None:
         raise LavaError(f"{python}: {failure} although pip has installed it; remove {folder}")
-    marker.write_text("".join(f"{requirement}\n" for requirement in environment.requirements))
-    return python
+    requirements = "".join(f"{requirement}\n" for requirement in environment.requirements)
+    (folder / _MARKER).write_text(requirements)
 
 
 def pythons_at_hand(environment: LavaEnvironment = LAVA_NC) -> Iterator[Path]:
@@ -289,13 +315,6 @@ def _clear(environment: LavaEnvironment, folder: Path) -> None:
 
 
 def _make_venv(environment: LavaEnvironment, folder: Path, say: Callable[[str], None]) -> None:
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise LavaError(
-            f"{folder}: cannot be made ({error}); set {environment.folder_variable} to a folder that can be "
-            f"written"
-        ) from error
     current = python_version(Path(sys.executable))
     needs = f"{environment.package} {environment.version} needs Python {environment.python_range}"
     if current not in environment.pythons:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -17,6 +15,7 @@ from typing_extensions import assert_never
 from hw_models.pe_array.loop_nest import Unrolling
 from toolchain.child_process import last_lines, run_child
 from toolchain.errors import RtlError
+from toolchain.files.lock import one_run_at_a_time
 from toolchain.files.whole_files import staging
 
 SimulatorName: TypeAlias = Literal["verilator", "icarus"]
@@ -148,7 +147,7 @@ def compile_rtl(
     cache = cache or default_cache()
     cache.mkdir(parents=True, exist_ok=True, mode=0o700)
     compiled = cache / _key(array, name, files)
-    with _lock(cache / f"{compiled.name}.lock"):
+    with one_run_at_a_time(cache / f"{compiled.name}.lock"):
         if not compiled.exists():
             with staging(compiled) as prepared:
                 prepared.new.mkdir()
@@ -198,11 +197,3 @@ def _run(command: Sequence[str], failure: str) -> str:
     if run.returncode != 0:
         raise RtlError(f"{failure}\n{last_lines(run.stdout + run.stderr)}")
     return run.stdout.decode(errors="replace")
-
-
-@contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """Let one process at a time compile a simulation, while others wait for it."""
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
