@@ -77,7 +77,7 @@ def commands() -> list[Command]:
         ),
         Command(
             name="convert",
-            arguments=("convert", NETWORK, "--data", DATA, "--out", "converted.pt"),
+            arguments=("convert", NETWORK, "--data", DATA, "--mean-timesteps", 3, "--out", "converted.pt"),
             earlier=(*TRAIN, "--epochs", 1, "--out", "converted.pt"),
             outputs=["converted.pt"],
             weight=8,
