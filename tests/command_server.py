@@ -13,6 +13,7 @@ import gc
 import json
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import threading
@@ -61,7 +62,10 @@ def serve_requests():
 
 
 def run(request):
-    """Become the command, as the console script is."""
+    """Become the command, as the console script is, in a session of its own."""
+    os.setsid()
+    for number in (signal.SIGINT, signal.SIGTERM):  # as before the first line of Python
+        signal.signal(number, signal.SIG_DFL)
     null = os.open(os.devnull, os.O_RDONLY)
     outputs = [os.open(request[name], os.O_WRONLY) for name in ("stdout", "stderr")]
     for number, opened in enumerate((null, *outputs)):
@@ -74,7 +78,7 @@ def run(request):
     sys.argv = request["arguments"]
     code = 1
     try:
-        from deploy.cli.main import main
+        from deploy.cli.entry import main
 
         main()
         code = 0

@@ -42,24 +42,54 @@ def run_command(*arguments, cwd, timeout=300, **environment):
 
 def _run_forked(command, cwd, timeout, variables):
     """``subprocess.run`` in a process that ``command_server`` forks."""
-    if not cwd.is_dir():
-        raise NotADirectoryError(cwd)
-    with tempfile.TemporaryDirectory() as folder:
-        outputs = {name: Path(folder, name) for name in ("stdout", "stderr")}
-        for path in outputs.values():
+    with ForkedCommand(*command[1:], cwd=cwd, **variables) as run:
+        return run.finished(timeout)
+
+
+class ForkedCommand:
+    """A command that ``command_server`` forks, in a session of its own; one at a time."""
+
+    def __init__(self, *arguments, cwd, **environment):
+        self.command = [str(COMMAND), *map(str, arguments)]
+        self.cwd, self.environment = Path(cwd), {**os.environ, **environment}
+
+    def __enter__(self):
+        if not self.cwd.is_dir():
+            raise NotADirectoryError(self.cwd)
+        self._folder = tempfile.TemporaryDirectory()
+        self._outputs = {name: Path(self._folder.name, name) for name in ("stdout", "stderr")}
+        for path in self._outputs.values():
             path.touch()
-        request = {"arguments": command, "cwd": str(cwd), "environment": variables}
-        server = _server()
-        server.stdin.write(json.dumps(request | {n: str(p) for n, p in outputs.items()}) + "\n")
-        server.stdin.flush()
-        process = int(server.stdout.readline())
-        if not select.select([server.stdout], [], [], timeout)[0]:
-            os.kill(process, signal.SIGKILL)
-            server.stdout.readline()
-            raise subprocess.TimeoutExpired(command, timeout)
-        code = int(server.stdout.readline())
-        texts = (path.read_text() for path in outputs.values())
-        return subprocess.CompletedProcess(command, code, *texts)
+        request = {
+            "arguments": self.command,
+            "cwd": str(self.cwd),
+            "environment": self.environment,
+            **{name: str(path) for name, path in self._outputs.items()},
+        }
+        self._server = _server()
+        self._server.stdin.write(json.dumps(request) + "\n")
+        self._server.stdin.flush()
+        self.process, self._code = int(self._server.stdout.readline()), None
+        return self
+
+    def __exit__(self, *error):
+        if self._code is None:
+            self.send(signal.SIGKILL)
+            self._server.stdout.readline()
+        self._folder.cleanup()
+
+    def send(self, number):
+        """Send a signal; nothing happens if the command has ended."""
+        if not select.select([self._server.stdout], [], [], 0)[0]:
+            os.kill(self.process, number)
+
+    def finished(self, timeout):
+        """Wait for the end; returns the finished process."""
+        if not select.select([self._server.stdout], [], [], timeout)[0]:
+            raise subprocess.TimeoutExpired(self.command, timeout)
+        self._code = int(self._server.stdout.readline())
+        texts = (path.read_text() for path in self._outputs.values())
+        return subprocess.CompletedProcess(self.command, self._code, *texts)
 
 
 @cache

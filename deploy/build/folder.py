@@ -20,11 +20,14 @@ from zipfile import ZipFile, ZipInfo
 import numpy as np
 from msgspec import Struct
 
+from deploy.build.one_folder import of_one_folder
 from toolchain.bounded_readers import MAX_JSON_BYTES, parse_json, read_bytes
 from toolchain.errors import ModelFileError
 from toolchain.field_types import Count, Text
 from toolchain.files.digest import file_sha256
+from toolchain.files.exchange import put_in_place
 from toolchain.files.whole_files import MANIFEST, clear_abandoned, require_outside_ours, staging
+from toolchain.interrupts import uninterrupted
 from toolchain.schema import typed
 from toolchain.shown_values import shown
 
@@ -110,14 +113,8 @@ def whole_folder(destination: Path, kind: FolderKind) -> Iterator[Path]:
             yield prepared.new
             _write_manifest(prepared.new, kind)
             require_replaceable_folder(destination, kind)  # it may have changed meanwhile
-            if real.exists():
-                real.rename(prepared.old)
-            try:
-                prepared.new.rename(real)
-            except BaseException:
-                if prepared.old.exists():
-                    prepared.old.rename(real)
-                raise
+            with uninterrupted():
+                put_in_place(prepared.new, real, prepared.old)
     except OSError as error:
         raise ModelFileError(
             f"{destination}: cannot be written ({error}); nothing was changed; choose another with --out"
@@ -152,7 +149,7 @@ def require_replaceable_folder(destination: Path, kind: FolderKind) -> None:
             f"choose another with --out"
         )
     try:
-        changes = changes_of(destination, kind)
+        changes = of_one_folder(destination, lambda: changes_of(destination, kind))
     except ModelFileError as error:
         raise ModelFileError(f"{refusal} ({error}); choose another with --out") from error
     if changes.changed or changes.added:

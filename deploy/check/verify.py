@@ -69,7 +69,23 @@ def verify(
 
     Raises:
         RtlError: the RTL cannot be simulated.
+        ModelFileError: the folder was replaced since the build was read.
     """
+    rungs = _rungs(build, lava_python, on_stage, rtl)
+    while True:
+        with build.still_there():
+            rung = next(rungs, None)
+        if rung is None:
+            return
+        yield rung
+
+
+def _rungs(
+    build: JudgedBuild,
+    lava_python: Callable[[], Path],
+    on_stage: Callable[[str], None],
+    rtl: RtlLimit | None,
+) -> Iterator[Rung]:
     on_stage("lowering the model again")
     yield _model_to_integers(build)
     on_stage("exact engine")

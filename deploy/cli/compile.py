@@ -164,7 +164,6 @@ def compile_command(
 
     Example: qac-deploy compile model.pt --target loihi-sim --optimize stalls
     """
-    from deploy.build.load import load_report
     from deploy.compile.refusal import compile_or_explain
     from deploy.design.accuracy import load_accuracy
     from deploy.design.compilation import CompileOptions
@@ -202,11 +201,11 @@ def compile_command(
     )
     measure = None if accuracy is None else load_accuracy(accuracy)
     with status("compiling", hidden=as_json) as on_stage:
-        compile_or_explain(model, out, options, on_stage, measure)
+        report = compile_or_explain(model, out, options, on_stage, measure)
     if as_json:
-        print_json(load_report(out))
+        print_json(report)
         return
-    print_summary(load_report(out), console)
+    print_summary(report, console)
     console.print(f"\n{bold(out / 'report.html')} has the timeline and the source of every figure")
     print_next("simulate", out, "--engine", "lava", "--samples", 16)
 

@@ -12,11 +12,12 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from deploy.cli.help import HelpContext
+from deploy.cli.signals import INTERRUPTED, interrupted
 from toolchain.errors import QacDeployError
 from toolchain.optional_packages import optional_packages
 from toolchain.printable import printable
 
-DIFFERENT, REFUSED, BUG, INTERRUPTED, OUTPUT_CLOSED = 1, 2, 70, 130, 141
+DIFFERENT, REFUSED, BUG, OUTPUT_CLOSED = 1, 2, 70, 141
 
 EXIT_CODES = {
     0: "done, and no comparison found a difference",
@@ -88,9 +89,18 @@ class Commands(TyperGroup):
 def ending_of(run: Callable[[], object]) -> Ending:
     """Run something, and say how it ended.
 
+    After a signal every error counts as the interrupt: libraries turn it into errors of their own.
+
     Args:
         run: returns an exit code, or None for 0.
     """
+    ending = _uninterrupted_ending_of(run)
+    if ending.code and interrupted():
+        return Ending(INTERRUPTED, "KeyboardInterrupt", "interrupted")
+    return ending
+
+
+def _uninterrupted_ending_of(run: Callable[[], object]) -> Ending:
     try:
         with optional_packages():
             code = run()

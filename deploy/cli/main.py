@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.metadata
 import io
 import os
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -89,9 +88,7 @@ for _name, _command in _COMMANDS.items():
 
 
 def main() -> None:
-    """Console entry point; ends with one of ``EXIT_CODES``."""
-    _open_streams()
-    _end_as_at_interrupt()
+    """Run the command of ``sys.argv``; ends with one of ``EXIT_CODES``."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(
             stream, io.TextIOWrapper
@@ -148,27 +145,10 @@ def _wants_json(words: Sequence[str]) -> bool:
     return "--json" in options and os.environ.get("LOCAL_RANK", "0") == "0"
 
 
-def _open_streams() -> None:
-    """Let streams that were closed end nowhere, so that no file that is opened becomes one of them."""
-    for number, name in enumerate(("stdin", "stdout", "stderr")):
-        if getattr(sys, name) is None:
-            with suppress(OSError):
-                os.dup2(os.open(os.devnull, os.O_RDWR), number)
-            setattr(sys, name, open(number, "r" if number == 0 else "w", closefd=False))  # noqa: SIM115
-
-
 def _drop_output() -> None:
     """Send what standard output cannot take to nowhere, since the interpreter flushes it once more."""
     with open(os.devnull, "w") as nowhere, suppress(OSError):
         os.dup2(nowhere.fileno(), sys.stdout.fileno())
-
-
-def _end_as_at_interrupt() -> None:
-    """Treat SIGTERM and SIGHUP as Ctrl-C, which removes temporary files and processes first."""
-    for name in ("SIGTERM", "SIGHUP"):
-        number = getattr(signal, name, None)  # not every system has both
-        if number is not None and signal.getsignal(number) == signal.SIG_DFL:
-            signal.signal(number, signal.default_int_handler)
 
 
 if __name__ == "__main__":

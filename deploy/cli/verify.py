@@ -60,6 +60,7 @@ def verify_command(
     """
     from deploy.backends.lava.environment import find_lava_python
     from deploy.build.load import read_build
+    from deploy.build.one_folder import of_one_folder
     from deploy.check.judged_build import judge
     from deploy.check.verify import RtlLimit, Rung, compare_files, verify
     from hw_models.pe_array.rtl.driver.simulator import RTL_CYCLES, preferred_simulator
@@ -76,8 +77,9 @@ def verify_command(
             console.print(f"{_MARKS[rung.status]}  [bold]{rung.name}[/bold]: {escape(rung.detail)}")
 
     with status("reading the build", hidden=as_json) as on_stage:
-        show(compare_files(build))
-        loaded = judge(read_build(build), samples)
+        files, contents = of_one_folder(build, lambda: (compare_files(build), read_build(build)))
+        show(files)
+        loaded = judge(contents, samples)
         if loaded.samples.note is not None and not as_json:
             console.print(f"[yellow]{escape(loaded.samples.note)}[/yellow]")
         for rung in verify(

@@ -12,7 +12,7 @@ from deploy.design.arguments import compile_command
 from deploy.design.compilation import CompileOptions
 from deploy.design.design import build_design
 from deploy.report.html import render_refusal
-from deploy.report.records import RefusalRecord, TriedRecord
+from deploy.report.records import RefusalRecord, Report, TriedRecord
 from hw_models.target_description import TargetDescription, built_in_targets, load_target
 from toolchain.errors import IntegerWidthError, MappingError, QacDeployError
 from toolchain.files.checkpoint import load_checkpoint
@@ -34,14 +34,17 @@ def compile_or_explain(
     options: CompileOptions,
     on_stage: Callable[[str], None] = lambda stage: None,
     accuracy: Accuracy | None = None,
-) -> None:
+) -> Report:
     """Compile a model file; if it does not fit, write a page with its size and the changes that would fit.
+
+    Returns:
+        The build's report.
 
     Raises:
         QacDeployError: as ``compile_model``; where the network does not fit, the message names the page.
     """
     try:
-        compile_model(model, out, options, on_stage, accuracy)
+        return compile_model(model, out, options, on_stage, accuracy)
     except (IntegerWidthError, MappingError) as error:
         try:
             page = write_refusal(model, out, options, error, on_stage, accuracy)

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from toolchain.child_process import run_child
 from toolchain.datasets.size_limit import VARIABLE, size_limit
 from toolchain.errors import ModelFileError, UnsupportedNetworkError
 
@@ -58,12 +59,9 @@ def read_hdf5(path: Path, *, timeout_s: float = TIMEOUT_S) -> Content:
     }
     command = [sys.executable, "-I", str(_SCRIPT), str(path), json.dumps(limits)]
     try:
-        child = subprocess.run(
+        child = run_child(
             command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=timeout_s,
-            check=False,
+            timeout_s=timeout_s,
             env={**os.environ, "HDF5_PLUGIN_PRELOAD": "::", "OPENBLAS_NUM_THREADS": "1"},
         )
     except subprocess.TimeoutExpired:
