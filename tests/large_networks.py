@@ -213,7 +213,9 @@ def large_image(size: int, *, stride: int) -> LayerGraph:
     return float_network_of(
         float_spiking("stem", shape, 2, 1.0, 0.1),
         float_connect("input", "stem", stem),
-        float_connect("stem", "logits", AveragePool(kernel=kernel, stride=kernel), _dense(rng, 10, 2)),
+        float_connect(
+            "stem", "logits", AveragePool(kernel=kernel, stride=kernel), _dense(rng, 10, 2)
+        ),
         image=(1, size, size),
         max_value=255,
         unit=1 / 255,
@@ -228,7 +230,9 @@ def resampled(size: int) -> LayerGraph:
     pool = AveragePool(kernel=(size, size), stride=(size, size))
     return _digits(
         float_spiking("enlarged", (1, size, size), 2, 1.0, 0.1),
-        float_connect("input", "enlarged", Resample(rows=rows, columns=rows), Scale(weight=np.ones(1))),
+        float_connect(
+            "input", "enlarged", Resample(rows=rows, columns=rows), Scale(weight=np.ones(1))
+        ),
         float_connect("enlarged", "logits", pool, _dense(rng, 10, 1)),
     )
 
@@ -248,19 +252,21 @@ NETWORKS: dict[str, Callable[[], LayerGraph]] = {
     "chain-200": lambda: chain(200),
     "chain-200-convolutions": lambda: chain_of_convolutions(200),
     "chain-1000-T-16": lambda: chain(1000, timesteps=16),
-    "chain-5000": lambda: chain(5000, width=2),
-    "pools-5000": lambda: pools(5000, exact=False),
-    "pools-5000-in-a-row": lambda: pools_in_a_row(5000),
+    "chain-900": lambda: chain(900),
+    "chain-3000": lambda: chain(3000, width=2),
+    "pools-900": lambda: pools(900, exact=False),
+    "pools-2500": lambda: pools(2500, exact=False),
+    "pools-900-in-a-row": lambda: pools_in_a_row(900),
+    "maxima-300": lambda: pools(300, exact=True),
     "maxima-1000": lambda: pools(1000, exact=True),
-    "maxima-5000": lambda: pools(5000, exact=True),
     "dense-100000": lambda: wide_dense(100_000),
     "channels-10000": lambda: many_channels(10_000),
     "groups-4096": lambda: many_channels(4096, groups=4096),
     "joins-300": lambda: joins(300),
-    "joins-10000": lambda: joins(10_000),
+    "joins-2500": lambda: joins(2500),
     "residual-150": lambda: residual_chain(150),
     "concatenations-100": lambda: concatenations(100),
-    "selected-2000": lambda: selected_concatenation(2000),
+    "selected-900": lambda: selected_concatenation(900),
     "stride-huge": lambda: window(stride=(10**9, 10**9)),
     "padding-1000": lambda: window(padding=(1000, 1000), stride=(500, 500)),
     "padding-huge": lambda: window(padding=(10**9, 10**9), stride=(10**9, 10**9)),
