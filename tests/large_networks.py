@@ -252,6 +252,7 @@ NETWORKS: dict[str, Callable[[], LayerGraph]] = {
     "chain-200": lambda: chain(200),
     "chain-200-convolutions": lambda: chain_of_convolutions(200),
     "chain-1000-T-16": lambda: chain(1000, timesteps=16),
+    "chain-450-T-16": lambda: chain(450, timesteps=16),
     "chain-900": lambda: chain(900),
     "chain-3000": lambda: chain(3000, width=2),
     "pools-900": lambda: pools(900, exact=False),

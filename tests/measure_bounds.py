@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import resource
 import shlex
-import signal
 import subprocess
 import sys
 import time

@@ -113,5 +113,6 @@ def measure_design(
 def _not_counted(design: Design) -> str:
     return (
         f"energy and time are not measured: {len(design.mapping.cores):,} cores in all ticks until the first "
-        f"result need more than {MOST_EVENT_COUNTS:,} counts of each event; use fewer timesteps or populations"
+        f"result need more than {MOST_EVENT_COUNTS:,} counts of each kind of event; use fewer timesteps or "
+        f"populations"
     )
