@@ -10,8 +10,9 @@ known from an earlier run are not computed.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import torch
@@ -24,10 +25,14 @@ from sim.torch_maps import exact_type, transmit
 from toolchain.networks.integer_network import (
     IntegerInput,
     IntegerNetwork,
+    IntegerPopulation,
     IntegerReadout,
     IntegerSpiking,
 )
 from toolchain.networks.integer_network.network import step_frames
+
+_VALUES_AT_ONCE = 2**16
+"""Values of the frames that a synapse carries in one call, which stay in a processor's caches."""
 
 
 def run_frame_by_frame(
@@ -134,15 +139,24 @@ def _currents(
         if synapse.alignment == "average":
             currents += transmit(synapse, source.sum(dim=1).to(dtype))[:, None]
             continue
-        steps_by_frame: dict[int, list[int]] = defaultdict(list)
-        for step, frame in enumerate(step_frames(network, synapse)):
-            if frame is not None:
-                steps_by_frame[frame].append(step)
-        for frame, steps in steps_by_frame.items():
-            sent = transmit(synapse, source[:, frame].to(dtype))
-            for step in steps:
-                currents[:, step] += sent
+        pairs = [(s, f) for s, f in enumerate(step_frames(network, synapse)) if f is not None]
+        for frame_range in _ranges(len(pairs), batch, network[synapse.source], target):
+            steps, selected = zip(*pairs[frame_range], strict=True)
+            distinct, place = np.unique(selected, return_inverse=True)
+            values = source[:, distinct].to(dtype)
+            sent = transmit(synapse, values.flatten(0, 1)).unflatten(0, values.shape[:2])
+            currents[:, list(steps)] += sent[:, place]
     return currents
+
+
+def _ranges(
+    count: int, batch: int, source: IntegerPopulation, target: IntegerPopulation
+) -> Iterator[slice]:
+    """Steps that are computed together: many small frames at once, but large ones one by one."""
+    values = batch * max(math.prod(source.shape), math.prod(target.shape))
+    length = max(_VALUES_AT_ONCE // values, 1)
+    for start in range(0, count, length):
+        yield slice(start, start + length)
 
 
 def _fire(population: IntegerSpiking, currents: Tensor) -> Tensor:

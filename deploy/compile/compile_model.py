@@ -15,6 +15,7 @@ from deploy.compile.measure_design import measure_design
 from deploy.design.accuracy import Accuracy, AccuracyFunction, as_accuracy
 from deploy.design.compilation import Compilation, CompileOptions, DesignPoint
 from deploy.design.design import build_design
+from deploy.design.extent import check_extent
 from deploy.design.measured_data import measured_data
 from deploy.optimize.measurements import Measurements
 from deploy.optimize.search import optimize_design
@@ -59,12 +60,14 @@ def compile_model(
     on_stage("estimating the size")
     structure = load_structure(model)
     if structure is not None:
+        check_extent(structure)
         slots = options.slots or target.default_buffer_slots
         check_size(structure, target, slots, options.replicate)
         del structure
     on_stage("reading the model")
     digest = file_sha256(model) if model.is_file() else ""
     checkpoint = load_checkpoint(model)
+    check_extent(checkpoint.graph)
     _check_samples(options.samples, len(checkpoint.graph.populations))
     measure = as_accuracy(accuracy)
     dataset, data_note = measured_data(model, checkpoint, options.data, measure)
@@ -84,7 +87,8 @@ def compile_model(
     measured = measure_design(
         design, measurements, array, model=model, checkpoint=checkpoint, out=out
     )
-    compilation = replace(measured, data_note=data_note, design_points=points)
+    notes = [note for note in (data_note, measured.data_note) if note is not None]
+    compilation = replace(measured, data_note="; ".join(notes) or None, design_points=points)
     on_stage(f"writing {out}")
     return _write(compilation, out, digest)
 

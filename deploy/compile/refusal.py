@@ -11,6 +11,7 @@ from deploy.design.accuracy import Accuracy
 from deploy.design.arguments import compile_command
 from deploy.design.compilation import CompileOptions
 from deploy.design.design import build_design
+from deploy.design.limits import MOST_POPULATIONS_VARIED
 from deploy.report.html import render_refusal
 from deploy.report.records import RefusalRecord, Report, TriedRecord
 from hw_models.target_description import TargetDescription, built_in_targets, load_target
@@ -102,11 +103,11 @@ def refusal_record(
     graph = chosen_graph(checkpoint.graph, options)
     function = None if accuracy is None or ":" not in accuracy.name else accuracy.name
     needed = (error.needed_cores if isinstance(error, MappingError) else None) or {}
-    is_large = num_weights(graph) > MOST_WEIGHTS_TRIED
+    not_tried = _why_not_tried(graph)
     tried = (
-        []
-        if is_large
-        else list(_tried(model, checkpoint.graph, target, options, function, on_stage))
+        list(_tried(model, checkpoint.graph, target, options, function, on_stage))
+        if not_tried is None
+        else []
     )
     return {
         "model": {
@@ -132,11 +133,22 @@ def refusal_record(
             for p in graph.populations
         ],
         "tried": tried,
-        "not_tried": f"networks of more than {MOST_WEIGHTS_TRIED:,} weights are not lowered again for each "
-        f"change; this one has {num_weights(graph):,}"
-        if is_large
-        else None,
+        "not_tried": not_tried,
     }
+
+
+def _why_not_tried(graph: LayerGraph) -> str | None:
+    """Why no changes to a network are tried, in one sentence; None if they are."""
+    for number, most, counted in (
+        (num_weights(graph), MOST_WEIGHTS_TRIED, "weights"),
+        (len(graph.populations), MOST_POPULATIONS_VARIED, "populations"),
+    ):
+        if number > most:
+            return (
+                f"networks of more than {most:,} {counted} are not lowered again for each change; this one "
+                f"has {number:,}"
+            )
+    return None
 
 
 def num_weights(graph: LayerGraph) -> int:

@@ -14,6 +14,7 @@ from deploy.build.folder import EXPLORATION, require_replaceable_folder
 from deploy.design.accuracy import Accuracy, load_accuracy
 from deploy.design.compilation import CompileOptions
 from deploy.design.design import lower_model, provision
+from deploy.design.extent import check_extent
 from deploy.design.measured_data import measured_data
 from deploy.explore.array_shapes import explore_shapes
 from deploy.explore.exploration import Explored, Spread, explore, in_this_process
@@ -95,6 +96,7 @@ def explore_model(
     array = None if options.array is None else load_array(options.array)
     on_stage("reading the model")
     checkpoint = load_checkpoint(model)
+    check_extent(checkpoint.graph)
     graph = checkpoint.graph
     accuracy = None if options.accuracy is None else load_accuracy(options.accuracy)
     dataset, data_note = measured_data(model, checkpoint, options.data, accuracy)

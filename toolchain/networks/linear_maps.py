@@ -147,8 +147,10 @@ class _Pool:
             axis: 0 for rows, 1 for columns.
             size: length of the source along that axis.
         """
-        window = self.kernel[axis], self.stride[axis], self.padding[axis]
-        return window_taps(size, *window).sum(axis=0)
+        kernel, stride, padding = self.kernel[axis], self.stride[axis], self.padding[axis]
+        targets = np.arange(window_positions(size, kernel, stride, padding))
+        offset = np.arange(size) - (targets[:, None] * stride - padding)
+        return ((offset >= 0) & (offset < kernel)).astype(np.int64)
 
     def channel_sources(self, channels: int) -> np.ndarray:
         """Source channel of each target channel, int64 ``(targets,)``; -1 for a channel of zeros."""

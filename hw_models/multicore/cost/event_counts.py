@@ -202,12 +202,16 @@ class _Run:
         on_way = BlockSums(messages.distinct, messages.index[ways.route])
         links, numbers = np.unique(ways.link, return_inverse=True)
         share = 1 / (ways.hops + 2)[ways.route]
-        loads = np.zeros((len(self.link_loads), *messages.distinct.shape[1:]))
-        (loads[links],) = on_way.of_groups(numbers, len(links), share[None])
-        self._add(self.link_loads, range(len(loads)), synapse.source, own, loads)
+        (loads,) = on_way.of_groups(numbers, len(links), share[None])
+        self._add(self.link_loads, links, synapse.source, own, loads)
 
     def _add(
-        self, totals: np.ndarray, rows: range, source: str, own: slice, amounts: np.ndarray
+        self,
+        totals: np.ndarray,
+        rows: range | np.ndarray,
+        source: str,
+        own: slice,
+        amounts: np.ndarray,
     ) -> None:
         """Add amounts ``(rows, K, T)`` of the own samples of one replica of a source to rows of totals.
 
@@ -216,7 +220,10 @@ class _Run:
         columns = self.columns[self.schedule.step_ticks[source][own]]
         sample, step = np.nonzero(columns >= 0)
         counted = amounts[:, self.shown[own][sample], step]
-        totals[rows.start : rows.stop][:, columns[sample, step]] += counted
+        if isinstance(rows, range):
+            totals[rows.start : rows.stop][:, columns[sample, step]] += counted
+        else:
+            totals[np.ix_(rows, columns[sample, step])] += counted
 
 
 def _synapses(synapse: IntegerSynapse, source_shape: Shape, target: TileGrid) -> Weights:

@@ -25,7 +25,7 @@ from toolchain.networks.linear_maps import (
     chain_axis_matrices,
     chain_channel_sources,
     chain_output_shape,
-    window_taps,
+    window_positions,
 )
 
 
@@ -126,14 +126,19 @@ def _reads(convolution: Convolution, axis: int, presented: np.ndarray) -> np.nda
     Args:
         presented: largest value of each source.
     """
-    taps = window_taps(
-        len(presented),
-        convolution.kernel[axis],
-        convolution.stride[axis],
-        convolution.padding[axis],
-        convolution.dilation[axis],
+    kernel, stride, padding, dilation = (
+        sizes[axis]
+        for sizes in (
+            convolution.kernel,
+            convolution.stride,
+            convolution.padding,
+            convolution.dilation,
+        )
     )
-    return (taps @ presented).T
+    positions = window_positions(len(presented), kernel, stride, padding, dilation)
+    read = np.arange(positions)[:, None] * stride - padding + dilation * np.arange(kernel)
+    inside = (read >= 0) & (read < len(presented))
+    return np.where(inside, presented[np.where(inside, read, 0)], 0)
 
 
 def _signed(convolution: Convolution) -> tuple[np.ndarray, np.ndarray]:
