@@ -10,6 +10,7 @@ from rich.markup import escape
 
 from deploy.cli import completion
 from deploy.cli.console import BuildArgument, JsonOption, console, print_json, progress_bar
+from deploy.cli.limit_bytes import LimitBytesOption
 
 if TYPE_CHECKING:
     from deploy.report.records import Report, SweepRecord
@@ -40,6 +41,7 @@ def compare(
     plot: Annotated[
         Path | None, typer.Option(help="Write a plot to this file, .png or .svg.")
     ] = None,
+    limit_bytes: LimitBytesOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Compare the pipeline with a PE array that computes the same integers, layer by layer.

@@ -11,6 +11,7 @@ from rich.markup import escape
 
 from deploy.cli import completion
 from deploy.cli.console import JsonOption, bold, console, print_json, print_next, status
+from deploy.cli.limit_bytes import LimitBytesOption
 
 if TYPE_CHECKING:
     from deploy.convert.conversion import ConversionReport
@@ -124,6 +125,7 @@ def convert_command(
         ),
     ] = None,
     out: Annotated[Path, typer.Option(help="Model file to write.")] = Path("model.pt"),
+    limit_bytes: LimitBytesOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Convert a network of another tool to a model file.

@@ -23,6 +23,7 @@ from deploy.cli.console import (
     progress_bar,
     resumable,
 )
+from deploy.cli.limit_bytes import LimitBytesOption
 
 if TYPE_CHECKING:
     from deploy.explore.array_shapes import ArrayExplorationRecord
@@ -107,6 +108,7 @@ def explore_command(
         typer.Option(help="Address of a Dask scheduler, to compute on its workers."),
     ] = None,
     resume: ResumeOption = False,
+    limit_bytes: LimitBytesOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Explore the designs of a network: the Pareto front of accuracy, latency, throughput, energy and cores.

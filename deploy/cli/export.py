@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from deploy.cli import completion
 from deploy.cli.console import BuildArgument, JsonOption, bold, choice, console, print_json
+from deploy.cli.limit_bytes import LimitBytesOption
 
 ONNX_SAMPLES = 32
 """Test samples on which an ONNX file is executed, beside extremes and random pixels."""
@@ -54,6 +55,7 @@ def export_command(
             help="File to write, or folder for c and sanafe (default: a name such as network.onnx)."
         ),
     ] = None,
+    limit_bytes: LimitBytesOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write the network in another tool's format, and list what that format cannot express.

@@ -20,6 +20,7 @@ from deploy.cli.console import (
     print_json,
     progress_bar,
 )
+from deploy.cli.limit_bytes import LimitBytesOption
 
 if TYPE_CHECKING:
     from deploy.reproduce.experiment import Experiment
@@ -63,6 +64,7 @@ def reproduce_command(
     samples: Annotated[
         int | None, typer.Option(min=1, help="Test images to measure on (default: all).")
     ] = None,
+    limit_bytes: LimitBytesOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run an experiment of the paper on your data, and compare the results with the paper's.

@@ -26,6 +26,7 @@ from deploy.cli.console import (
     resumable,
     status,
 )
+from deploy.cli.limit_bytes import LimitBytesOption
 from deploy.report.outputs import NO_ACCURACY
 from sim.engines import ENGINES
 
@@ -97,6 +98,7 @@ def simulate(
     ] = "cpu",
     resume: ResumeOption = False,
     lava_python: LavaPythonOption = None,
+    limit_bytes: LimitBytesOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run the integer network on test images.

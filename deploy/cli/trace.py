@@ -19,6 +19,7 @@ from deploy.cli.console import (
     print_json,
     status,
 )
+from deploy.cli.limit_bytes import LimitBytesOption
 from deploy.design.limits import MOST_SHOWN
 
 if TYPE_CHECKING:
@@ -104,6 +105,7 @@ def trace_command(
         ),
     ] = None,
     lava_python: LavaPythonOption = None,
+    limit_bytes: LimitBytesOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Step through single neurons: input, membrane potential, threshold and spike in every step.

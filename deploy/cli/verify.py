@@ -16,6 +16,7 @@ from deploy.cli.console import (
     print_json,
     status,
 )
+from deploy.cli.limit_bytes import LimitBytesOption
 from deploy.design.limits import MOST_SHOWN
 
 _MARKS = {
@@ -44,6 +45,7 @@ def verify_command(
             help="Most RTL cycles to simulate, shortest kernels first (default: about 20 s of simulation).",
         ),
     ] = None,
+    limit_bytes: LimitBytesOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Check every step from the model file to each engine, integer by integer.
