@@ -1,0 +1,87 @@
+"""Every file that ever broke a reader, and what must become of it now."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from fuzz.cases import Case, Stage
+from fuzz.judge import Judge
+from fuzz.table import BY_NAME
+
+CORPUS = Path(__file__).with_name("corpus")
+EXPECTED = json.loads((CORPUS / "expected.json").read_text("utf-8"))
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory):
+    """judged(reader, seed, file, content): the verdict, with the limits of a run."""
+    scratch = tmp_path_factory.mktemp("corpus")
+    stages = {}
+
+    def verdict(reader, seed, file, content):
+        if reader not in stages:
+            stages[reader] = Stage(BY_NAME[reader], scratch)
+        stage, case = stages[reader], Case(seed, file, content, False)
+        try:
+            return judge.verdict(stage.reader, stage.placed(case), None)
+        finally:
+            stage.cleared(case)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(scratch)  # these are put back
+        for name in ("TMPDIR", "QAC_DEPLOY_LIMIT_BYTES", "QAC_DEPLOY_DATA"):
+            patch.setenv(name, "")
+        judge = Judge(scratch)
+        yield verdict
+
+
+def test_every_file_has_its_outcome():
+    files = {str(path.relative_to(CORPUS)) for path in CORPUS.rglob("*") if path.is_file()}
+    assert files - {"expected.json"} == set(EXPECTED)
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_what_broke_once(name, judged):
+    expected = EXPECTED[name]
+    reader, content = name.partition("/")[0], (CORPUS / name).read_bytes()
+    verdict = judged(reader, expected["seed"], expected["file"], content)
+    assert verdict.kind == expected["outcome"], verdict
+    assert expected["says"] in verdict.detail
+
+
+def with_text(content, place, text):
+    """An HDF5 file with a text in the place of an array."""
+    buffer = io.BytesIO(content)
+    with h5py.File(buffer, "r+") as file:
+        del file[place]
+        file[place] = text
+    return buffer.getvalue()
+
+
+BUILT = {
+    "a text that turns the direction of a terminal": (
+        "nir", "network.nir",
+        lambda content: with_text(content, "node/nodes/conv/stride", "\u202eü"),
+        "node 'conv': stride must be numbers, not ?ü",
+    ),
+    "the name of a node with an escape sequence, in an edge": (
+        "nir", "network.nir",
+        lambda content: with_text(content, "node/edges", np.array([["n1", "\x1b[31m"]], object)),
+        "the edge 'n1' -> '?[31m' of the graph names '?[31m', which is no node of it",
+    ),
+}  # fmt: skip
+"""Changes to sound files, where the file itself is large or its format changes."""
+
+
+@pytest.mark.parametrize("name", BUILT)
+def test_what_broke_once_built(name, judged):
+    reader, file, change, says = BUILT[name]
+    (sound,) = BY_NAME[reader].seeds()
+    verdict = judged(reader, 0, file, change(sound[file]))
+    assert verdict.kind == "refused", verdict
+    assert says in verdict.detail
