@@ -319,9 +319,7 @@ def image_folders(image_format: str) -> Iterable[Files]:
         buffer = io.BytesIO()
         images[mode].save(buffer, image_format)
         content = buffer.getvalue()
-        yield {
-            f"data/{part}/class/{name}.png": content for part in ("train", "test") for name in "ab"
-        }
+        yield {f"data/{part}/class/a.png": content for part in ("train", "test")}
 
 
 def _pixels(count: int) -> np.ndarray:

@@ -8,7 +8,7 @@ import os
 import sys
 import time
 import warnings
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import asdict
 from pathlib import Path
 from random import Random
@@ -37,7 +37,7 @@ class Worker:
         self.order = order
         self.scratch = Path(order["scratch"])
         self.judge = Judge(self.scratch)
-        self.counts: Counter[str] = Counter()
+        self.counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self._reported = time.monotonic()
         self._report = os.open(order["report"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         self._status = os.open(order["status"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
@@ -47,10 +47,12 @@ class Worker:
     def say(self, **line: Any) -> None:
         os.write(self._report, json.dumps(line).encode() + b"\n")
 
-    def flush(self, reader: str, *, at_once: bool = False) -> None:
+    def flush(self, *, at_once: bool = False) -> None:
+        """Report what was counted, about every second; end with the process that reads it."""
         now = time.monotonic()
         if at_once or now - self._reported > _SECONDS_PER_REPORT:
-            self.say(reader=reader, counts=self.counts)
+            for reader, counts in self.counts.items():
+                self.say(reader=reader, counts=counts)
             self.counts.clear()
             self._reported = now
             if os.getppid() != self._parent:
@@ -67,7 +69,7 @@ class Worker:
         os.pwrite(self._status, json.dumps(status).ljust(1000).encode(), 0)
         verdict = self.judge.verdict(reader, folder, sound)
         stage.cleared(case)
-        self.counts[verdict.kind] += 1
+        self.counts[reader.name][verdict.kind] += 1
         key = reader.name, verdict.kind, verdict.place
         if verdict.is_finding and key not in self._seen:
             self._seen.add(key)
@@ -86,7 +88,7 @@ class Worker:
             }
             kept.with_name(f"{kept.name}.json").write_text(json.dumps(finding, indent=1))
             self.say(reader=reader.name, finding=finding)
-        self.flush(reader.name)
+        self.flush()
         return verdict
 
     def plain(self) -> None:
@@ -107,7 +109,7 @@ class Worker:
                 must_agree = stage.reader.own or (stage.reader.checked and case.is_damage)
                 self.run_case(stage, case, [sound[case.seed]] if must_agree else None, number)
                 number += 1
-            self.flush(name, at_once=True)
+            self.flush(at_once=True)
             self.say(reader=name, finished=number)
 
     def guided(self) -> None:
