@@ -80,14 +80,16 @@ def main() -> int:
         run_lanes(
             lanes, _progress(totals, started, arguments.seconds if not arguments.count else None)
         )
+        interrupted = False
     except KeyboardInterrupt:
+        interrupted = True
         print("interrupted", flush=True)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     _print_summary(totals, time.monotonic() - started, arguments.findings)
     if arguments.counts:
         _write_counts(arguments.counts, totals)
-    return 1 if totals.findings else 0
+    return 130 if interrupted else int(bool(totals.findings))
 
 
 def _lanes(names, first, arguments, scratch, totals):

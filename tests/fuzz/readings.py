@@ -194,6 +194,16 @@ def array(folder: Path) -> str:
     return _digest(load_array(str(folder / "description.yaml")).file.document)
 
 
+def result(folder: Path) -> str:
+    from deploy.reproduce.results_page import write_results_page
+
+    copied = folder.parent / "copied" / "results"
+    copied.mkdir(parents=True, exist_ok=True)
+    for path in (folder / "results").iterdir():
+        (copied / path.name).write_bytes(path.read_bytes())
+    return write_results_page(copied).read_text()
+
+
 # -------------------------------------------------------------------------------- networks of others
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import shutil
 import struct
 import warnings
 from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from fuzz import readings
@@ -124,6 +126,15 @@ def exploration_journals() -> Iterable[Files]:
     yield {"journal": _written("journal", write)}
 
 
+def results() -> Iterable[Files]:
+    """A result of ``reproduce``, from which its page is written."""
+    result = {
+        "title": "Table 4", "columns": ["T", "ours %", "mean"], "rows": [["1T", 0.5, 2], ["2T", None, 3.5]],
+        "notes": ["A note."], "command": "qac-deploy reproduce table4", "version": "1.0.0",
+    }  # fmt: skip
+    yield {"results/table4-small.json": json.dumps(result).encode()}
+
+
 def targets() -> Iterable[Files]:
     from hw_models.target_description import built_in_targets
 
@@ -148,23 +159,43 @@ def _descriptions(names: Iterable[str]) -> Iterable[Files]:
 
 def onnx_files() -> Iterable[Files]:
     """Quantize/clip/dequantize and QONNX; each with a join and a pool."""
-    from onnx_networks import Builder
-
     for quantize in (
         lambda n, scale, name: n.qcdq(scale, 5, name=name),
         lambda n, scale, name: n.quant(scale, 3, name=name),
     ):
-        n = Builder()
-        n.conv(1, 2)
-        n.node("Relu")
-        first = quantize(n, 0.11, "a")
-        n.conv(2, 2)
-        quantize(n, 0.07, "b")
-        n.node("Add", first)
-        quantize(n, 0.13, "c")
-        n.node("MaxPool", kernel_shape=[2, 2], strides=[2, 2], name="pool")
-        n.head(18)
-        yield {"network.onnx": n.model().SerializeToString()}
+        yield {"network.onnx": _onnx(quantize).SerializeToString()}
+
+
+def _onnx(quantize: Callable[..., str]) -> Any:
+    from onnx_networks import Builder
+
+    n = Builder()
+    n.conv(1, 2)
+    n.node("Relu")
+    first = quantize(n, 0.11, "a")
+    n.conv(2, 2)
+    quantize(n, 0.07, "b")
+    n.node("Add", first)
+    quantize(n, 0.13, "c")
+    n.node("MaxPool", kernel_shape=[2, 2], strides=[2, 2], name="pool")
+    n.head(18)
+    return n.model()
+
+
+def onnx_files_with_data() -> Iterable[Files]:
+    """A network whose weights are in a file beside it."""
+    from onnx import TensorProto
+
+    model, data = _onnx(lambda n, scale, name: n.qcdq(scale, 5, name=name)), b""
+    for tensor in model.graph.initializer:
+        if tensor.raw_data:
+            where = {"location": "weights.bin", "offset": len(data), "length": len(tensor.raw_data)}
+            data += tensor.raw_data
+            tensor.ClearField("raw_data")
+            tensor.data_location = TensorProto.EXTERNAL
+            for key, value in where.items():
+                tensor.external_data.add(key=key, value=str(value))
+    yield {"network.onnx": model.SerializeToString(), "weights.bin": data}
 
 
 def nir_files() -> Iterable[Files]:

@@ -17,6 +17,9 @@ from typing import Any
 HANGS_AFTER_S = 60
 """Seconds without a new case after which a worker is ended; a reader has 5 s of processor time."""
 
+WORKER = (sys.executable, str(Path(__file__).parent), "--worker")
+"""A command that takes an order."""
+
 _POLL_S = 0.2
 _STARTS_WITHIN_S = 120
 _MOST_CRASHES = 20  # of one reader, after which its other cases are left out
@@ -58,8 +61,16 @@ class Totals:
 class Lane:
     """Workers of one engine, one process at a time."""
 
-    def __init__(self, engine: str, order: dict[str, Any], folder: Path, totals: Totals) -> None:
+    def __init__(
+        self,
+        engine: str,
+        order: dict[str, Any],
+        folder: Path,
+        totals: Totals,
+        worker: Sequence[str] = WORKER,
+    ) -> None:
         self._engine, self._order, self._folder, self._totals = engine, order, folder, totals
+        self._worker = worker
         self._process: subprocess.Popen[bytes] | None = None
         self._stopped = False
 
@@ -98,7 +109,7 @@ class Lane:
         report.touch()
         order = {**order, "engine": self._engine, "scratch": str(scratch), "report": str(report),
                  "status": str(status)}  # fmt: skip
-        command = [sys.executable, str(Path(__file__).parent), "--worker", json.dumps(order)]
+        command = [*self._worker, json.dumps(order)]
         with log.open("wb") as out, report.open() as lines:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True

@@ -86,6 +86,8 @@ READERS: tuple[Reader, ...] = (
     # networks of other tools
     Reader(name="onnx", files=("network.onnx",), seeds=seeds.onnx_files, change=change_onnx,
            read=readings.converted("network.onnx"), share=3, slow=True),
+    Reader(name="onnx-with-data", files=("network.onnx", "weights.bin"), seeds=seeds.onnx_files_with_data,
+           change=change_onnx, read=readings.converted("network.onnx"), slow=True),
     Reader(name="nir", files=("network.nir",), seeds=seeds.nir_files, change=change_hdf5,
            read=readings.converted("network.nir", timesteps=2, max_value=15), share=4, slow=True),
     Reader(name="exported-program", files=("network.pt2",), seeds=seeds.programs, change=change_zip,
@@ -113,6 +115,8 @@ READERS: tuple[Reader, ...] = (
            checked=True, read=readings.simulation_journal, change=change_json, agrees=operator.le),
     Reader(name="exploration-journal", files=("journal",), seeds=seeds.exploration_journals, own=True,
            checked=True, read=readings.exploration_journal, change=change_json, agrees=operator.le),
+    Reader(name="result", files=("results/table4-small.json",), seeds=seeds.results, read=readings.result,
+           change=change_json, share=0.5),
     Reader(name="target-yaml", files=("description.yaml",), seeds=seeds.targets, read=readings.target,
            change=change_yaml),
     Reader(name="array-yaml", files=("description.yaml",), seeds=seeds.arrays, read=readings.array,

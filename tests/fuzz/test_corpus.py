@@ -8,6 +8,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import onnx
 import pytest
 from fuzz.cases import Case, Stage
 from fuzz.judge import Judge
@@ -63,6 +64,14 @@ def with_text(content, place, text):
     return buffer.getvalue()
 
 
+def with_offset(content, offset):
+    """An ONNX file whose first tensor lies elsewhere in its data file."""
+    model = onnx.ModelProto.FromString(content)
+    for entry in model.graph.initializer[0].external_data:
+        entry.value = offset if entry.key == "offset" else entry.value
+    return model.SerializeToString()
+
+
 BUILT = {
     "a text that turns the direction of a terminal": (
         "nir", "network.nir",
@@ -73,6 +82,18 @@ BUILT = {
         "nir", "network.nir",
         lambda content: with_text(content, "node/edges", np.array([["n1", "\x1b[31m"]], object)),
         "the edge 'n1' -> '?[31m' of the graph names '?[31m', which is no node of it",
+    ),
+    "an offset of 4,000 digits": (
+        "onnx-with-data", "network.onnx", lambda content: with_offset(content, "9" * 4_000),
+        "'c0': offset must be a number of bytes, not '99999",
+    ),
+    "a result without a field": (
+        "result", "results/table4-small.json", lambda content: content.replace(b'"rows"', b'"row"'),
+        "table4-small.json: is no result of `qac-deploy reproduce` ('rows'); remove it",
+    ),
+    "a result that is nested too deeply": (
+        "result", "results/table4-small.json", lambda content: b"[" * 100_000,
+        "table4-small.json: is no result of `qac-deploy reproduce` (more than 64 levels deep); remove it",
     ),
 }  # fmt: skip
 """Changes to sound files, where the file itself is large or its format changes."""

@@ -40,11 +40,14 @@ def change_json(content: bytes, chance: Random) -> bytes:
     """Change a JSON document in one to four places; one that is none already is damaged as bytes."""
     if chance.random() < 0.15:
         return damage(content, chance)
+    if chance.random() < 0.02:
+        place = content.find(b":", chance.randrange(len(content) or 1)) + 1
+        return content[:place] + chance.choice((b"[", b'{"a":')) * 100_000 + content[place:]
     try:
         document = json.loads(content)
+        text = json.dumps(changed(document, chance), indent=chance.choice((None, 1)))
     except (ValueError, RecursionError):
         return damage(content, chance)
-    text = json.dumps(changed(document, chance), indent=chance.choice((None, 1)))
     return _encoded(_doubled(text, chance), chance)
 
 
@@ -134,7 +137,7 @@ def _value(chance: Random) -> Any:
             return chance.choice((None, True, False, [], {}, [[]], {"": {}}))
         case 4:
             deep: Any = []
-            for _ in range(chance.choice((60, 70, 900))):
+            for _ in range(chance.choice((60, 70, 400))):
                 deep = [deep]
             return deep
         case 5:
