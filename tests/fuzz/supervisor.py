@@ -172,7 +172,7 @@ def run_lanes(lanes: Sequence[Lane], on_progress: Any) -> None:
     for thread in threads:
         thread.start()
     try:
-        while any(thread.is_alive() for thread in threads):
+        while any(thread.is_alive() for thread in threads) and not errors:
             time.sleep(_POLL_S)
             on_progress()
     finally:
