@@ -18,6 +18,7 @@ from deploy.cli.console import (
     progress_bar,
 )
 from deploy.cli.json_output import print_json
+from deploy.cli.limit_bytes import LimitBytesOption
 from deploy.report.terminal_text import escape
 
 
@@ -52,6 +53,7 @@ def calibrate_command(
         float, typer.Option(min=1e-9, max=1e3, help="Initial learning rate of Adam.")
     ] = 0.01,
     out: Annotated[Path, typer.Option(help="Model file to write.")] = Path("calibrated.pt"),
+    limit_bytes: LimitBytesOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Fit initial membrane potentials and thresholds to the ANN's logits; the weights stay as they are.

@@ -10,6 +10,7 @@ import typer
 from deploy.cli import completion
 from deploy.cli.console import BuildArgument, JsonOption, console, progress_bar
 from deploy.cli.json_output import print_json
+from deploy.cli.limit_bytes import LimitBytesOption
 from deploy.report.terminal_text import escape
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def compare(
     plot: Annotated[
         Path | None, typer.Option(help="Write a plot to this file, .png or .svg.")
     ] = None,
+    limit_bytes: LimitBytesOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Compare the pipeline with a PE array that computes the same integers, layer by layer.

@@ -20,6 +20,7 @@ from deploy.cli.console import (
     status,
 )
 from deploy.cli.json_output import print_json
+from deploy.cli.limit_bytes import LimitBytesOption
 from deploy.design.limits import MOST_OF_A_RESOURCE, MOST_SHOWN
 from deploy.optimize.objectives import OBJECTIVES
 
@@ -153,6 +154,7 @@ def compile_command(
             min=1, max=MOST_SHOWN, help="Samples in the pipeline run that the report shows."
         ),
     ] = 16,
+    limit_bytes: LimitBytesOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Compile a trained network for a target, and report its accuracy, stalls, time and energy.

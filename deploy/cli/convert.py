@@ -11,6 +11,7 @@ import typer
 from deploy.cli import completion
 from deploy.cli.console import JsonOption, bold, console, print_next, status
 from deploy.cli.json_output import print_json
+from deploy.cli.limit_bytes import LimitBytesOption
 from deploy.report.terminal_text import escape
 
 if TYPE_CHECKING:
@@ -125,6 +126,7 @@ def convert_command(
         ),
     ] = None,
     out: Annotated[Path, typer.Option(help="Model file to write.")] = Path("model.pt"),
+    limit_bytes: LimitBytesOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Convert a network of another tool to a model file.

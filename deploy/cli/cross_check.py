@@ -10,6 +10,7 @@ import typer
 
 from deploy.cli.console import BuildArgument, JsonOption, console, status
 from deploy.cli.json_output import print_json
+from deploy.cli.limit_bytes import LimitBytesOption
 from deploy.design.limits import MOST_SHOWN
 from deploy.report.tables import Table, names, numbers, print_table, sentences, tabulate
 from deploy.report.terminal_text import escape
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 def cross_check_command(
     build: BuildArgument,
     samples: Annotated[int, typer.Option(min=1, max=MOST_SHOWN, help="Test samples to run.")] = 4,
+    limit_bytes: LimitBytesOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run the mapped network in SANA-FE, an independent simulator, and compare all numbers.

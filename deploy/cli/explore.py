@@ -20,6 +20,7 @@ from deploy.cli.console import (
     resumable,
 )
 from deploy.cli.json_output import print_json
+from deploy.cli.limit_bytes import LimitBytesOption
 from deploy.report.terminal_text import escape
 from toolchain.shell_words import shell_command
 
@@ -107,6 +108,7 @@ def explore_command(
         typer.Option(help="Address of a Dask scheduler, to compute on its workers."),
     ] = None,
     resume: ResumeOption = False,
+    limit_bytes: LimitBytesOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Explore the designs of a network: the Pareto front of accuracy, latency, throughput, energy and cores.

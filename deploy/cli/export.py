@@ -12,6 +12,7 @@ import typer
 from deploy.cli import completion
 from deploy.cli.console import BuildArgument, JsonOption, bold, choice, console
 from deploy.cli.json_output import print_json
+from deploy.cli.limit_bytes import LimitBytesOption
 from deploy.report.terminal_text import escape
 from toolchain.shell_words import shell_command
 
@@ -56,6 +57,7 @@ def export_command(
             help="File to write, or folder for c and sanafe (default: a name such as network.onnx)."
         ),
     ] = None,
+    limit_bytes: LimitBytesOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write the network in another tool's format, and list what that format cannot express.

@@ -19,6 +19,7 @@ from deploy.cli.console import (
     progress_bar,
 )
 from deploy.cli.json_output import print_json
+from deploy.cli.limit_bytes import LimitBytesOption
 from deploy.report.terminal_text import escape
 from toolchain.shell_words import shell_command
 
@@ -64,6 +65,7 @@ def reproduce_command(
     samples: Annotated[
         int | None, typer.Option(min=1, help="Test images to measure on (default: all).")
     ] = None,
+    limit_bytes: LimitBytesOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run an experiment of the paper on your data, and compare the results with the paper's.

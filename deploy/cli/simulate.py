@@ -25,6 +25,7 @@ from deploy.cli.console import (
     status,
 )
 from deploy.cli.json_output import print_json
+from deploy.cli.limit_bytes import LimitBytesOption
 from deploy.report.outputs import NO_ACCURACY
 from deploy.report.terminal_text import escape
 from sim.engines import ENGINES
@@ -97,6 +98,7 @@ def simulate(
     ] = "cpu",
     resume: ResumeOption = False,
     lava_python: LavaPythonOption = None,
+    limit_bytes: LimitBytesOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run the integer network on test images.

@@ -18,6 +18,7 @@ from deploy.cli.console import (
     status,
 )
 from deploy.cli.json_output import print_json
+from deploy.cli.limit_bytes import LimitBytesOption
 from deploy.design.limits import MOST_SHOWN
 from deploy.report.terminal_text import escape
 
@@ -104,6 +105,7 @@ def trace_command(
         ),
     ] = None,
     lava_python: LavaPythonOption = None,
+    limit_bytes: LimitBytesOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Step through single neurons: input, membrane potential, threshold and spike in every step.

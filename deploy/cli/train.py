@@ -20,6 +20,7 @@ from deploy.cli.console import (
     resumable,
 )
 from deploy.cli.json_output import print_json
+from deploy.cli.limit_bytes import LimitBytesOption
 from deploy.report.terminal_text import escape
 
 
@@ -100,6 +101,7 @@ def train_command(
     nodes: Annotated[int, typer.Option(min=1, help="Number of machines.")] = 1,
     resume: ResumeOption = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the random numbers.")] = 0,
+    limit_bytes: LimitBytesOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train a network whose activation quantizers learn their timesteps, and convert it to a spiking network.

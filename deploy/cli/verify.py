@@ -15,6 +15,7 @@ from deploy.cli.console import (
     status,
 )
 from deploy.cli.json_output import print_json
+from deploy.cli.limit_bytes import LimitBytesOption
 from deploy.design.limits import MOST_SHOWN
 from deploy.report.terminal_text import escape
 
@@ -44,6 +45,7 @@ def verify_command(
             help="Most RTL cycles to simulate, shortest kernels first (default: about 20 s of simulation).",
         ),
     ] = None,
+    limit_bytes: LimitBytesOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Check every step from the model file to each engine, integer by integer.

@@ -20,8 +20,10 @@ def class_labels(where: str, array: np.ndarray) -> np.ndarray:
         where: the file and field, for messages.
 
     Raises:
-        DataError: they are no integers, negative, one-hot, or of another shape.
+        DataError: there is none, or they are no integers, negative, one-hot, or of another shape.
     """
+    if not array.size:
+        raise DataError(f"{where} of shape {array.shape} holds no label; store one for each image")
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim == 2 and _is_one_hot(array):
@@ -35,11 +37,11 @@ def class_labels(where: str, array: np.ndarray) -> np.ndarray:
         raise DataError(
             f"{where} must have shape (B,), or (B, H, W) for one class per pixel, not {array.shape}"
         )
-    if array.size and array.min() < 0:
+    if array.min() < 0:
         raise DataError(
             f"{where} holds {array.min()}, but classes are numbered from 0; leave out images without a class"
         )
-    if array.size and array.max() >= 2**31:
+    if array.max() >= 2**31:
         raise DataError(f"{where} holds {array.max()}; number the classes from 0")
     return array.astype(np.int64)
 

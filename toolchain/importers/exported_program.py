@@ -21,7 +21,7 @@ from torch import Tensor, fx, nn
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind
 
-from toolchain.errors import UnsupportedNetworkError
+from toolchain.errors import UnsupportedNetworkError, first_line
 from toolchain.importers.tensor_views import BATCH
 from toolchain.method.quantize_operation import quantize
 from toolchain.method.quantizers import ActivationQuantizer, quantizers
@@ -56,7 +56,7 @@ def exported(module: nn.Module, input_shape: Shape, known: Collection[str]) -> E
 def _reason(error: Exception) -> str:
     if type(error).__name__ == "GuardOnDataDependentSymNode":
         return "a branch, a loop or a size depends on the values of a tensor"
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+    return first_line(error)
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
 from toolchain.datasets import PixelSource
-from toolchain.errors import UnsupportedNetworkError
+from toolchain.errors import UnsupportedNetworkError, first_line
 from toolchain.importers.brevitas_format.layers import Outputs, is_brevitas, plain_layer
 from toolchain.importers.exported_format.placed_quantizers import PlacedQuantizer
 from toolchain.importers.exported_format.program_modules import check_batch, module_of
@@ -201,8 +201,7 @@ def _exported(module: nn.Module, input_shape: Shape) -> ExportedProgram:
             with silenced(), torch.no_grad():
                 return torch.export.export(module.eval(), (images,), dynamic_shapes=shapes)
         except Exception as error:  # a user's own code
-            place, lines = place_of_error(error), str(error).strip().splitlines()
-            reason = lines[0][:300] if lines else type(error).__name__
+            place, reason = place_of_error(error), first_line(error)
     raise UnsupportedNetworkError(
         f"{place or type(module).__name__}: torch.export cannot follow this forward, with plain tensors in "
         f"the place of Brevitas' quantized ones: {reason}; leave out what reads their scale or value"

@@ -11,7 +11,7 @@ from torch import Tensor, fx, nn
 from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
-from toolchain.errors import UnsupportedNetworkError
+from toolchain.errors import UnsupportedNetworkError, first_line
 from toolchain.importers.exported_format.quantization_operations import QUANTIZATIONS
 from toolchain.importers.exported_program import (
     check_stateless,
@@ -199,7 +199,6 @@ class _Locating(fx.Interpreter):
         try:
             return super().run_node(n)
         except Exception as error:  # kernels raise many types
-            lines = str(error).strip().splitlines() or [type(error).__name__]
             raise UnsupportedNetworkError(
-                f"{place(n)}: '{operation_name(n.target)}': {lines[0][:200]}"
+                f"{place(n)}: '{operation_name(n.target)}': {first_line(error)}"
             ) from None

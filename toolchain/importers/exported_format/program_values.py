@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from toolchain.errors import UnsupportedNetworkError
+from toolchain.errors import UnsupportedNetworkError, first_line
 from toolchain.importers.exported_format.quantization_operations import (
     Quantization,
     quantization_of,
@@ -112,7 +112,7 @@ class ConstantValues:
                 return target(*args, **kwargs)
         except Exception as error:  # kernels raise many types
             raise UnsupportedNetworkError(
-                f"{place(node)}: '{operation_name(target)}' fails: {str(error).splitlines()[0][:200]}"
+                f"{place(node)}: '{operation_name(target)}' fails: {first_line(error)}"
             ) from None
 
 

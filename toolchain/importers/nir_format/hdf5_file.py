@@ -16,7 +16,7 @@ import numpy as np
 
 from toolchain.child_process import run_child
 from toolchain.datasets.size_limit import VARIABLE, size_limit
-from toolchain.errors import ModelFileError, UnsupportedNetworkError
+from toolchain.errors import ModelFileError, UnsupportedNetworkError, shown
 
 _SCRIPT = Path(__file__).with_name("hdf5_child.py")
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -92,8 +92,8 @@ def _num_bytes(path: Path, limit_bytes: int) -> int:
         )
     if num_bytes > limit_bytes:
         raise ModelFileError(
-            f"{path}: has {num_bytes:,} bytes, above the limit of {limit_bytes:,}; if the file is right, set "
-            f"{VARIABLE}={num_bytes}"
+            f"{path}: has {num_bytes:,} bytes, above the limit of {limit_bytes:,}; if the file is right, add "
+            f"--limit-bytes {num_bytes}"
         )
     return num_bytes
 
@@ -102,7 +102,8 @@ def _content(path: Path, answer: bytes) -> Content:
     """The content that a child wrote."""
     start = 8 + int.from_bytes(answer[:8], "little")
     header = json.loads(answer[8:start])
-    if (reason := header.get("refused")) is not None:
+    if header.get("refused") is not None:
+        reason = shown(header["refused"], 300)
         if "path" in header:
             raise ModelFileError(f"{path}: {'/'.join(header['path']) or 'content'}: {reason}")
         after = "/".join(header["after"])

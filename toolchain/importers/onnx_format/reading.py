@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from toolchain.errors import ModelFileError, QacDeployError, UnsupportedNetworkError
+from toolchain.errors import ModelFileError, QacDeployError, UnsupportedNetworkError, first_line
 from toolchain.importers.onnx_format.lookahead import SOFTMAXES, Lookahead, bounds_of_clip
 from toolchain.importers.onnx_format.model_file import Node, OnnxModel
 from toolchain.importers.onnx_format.names import shown
@@ -135,7 +135,7 @@ class _Reader:
         except QacDeployError as error:
             raise type(error)(f"{node.name}: {error}") from None
         except Exception as error:  # torch and NumPy raise many types on impossible shapes
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+            reason = first_line(error)
             raise ModelFileError(
                 f"{node.name}: '{shown(node.operation)}' cannot be computed ({shown(reason)}); export the "
                 f"network again"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from toolchain.errors import ModelFileError, UnsupportedNetworkError
+from toolchain.errors import ModelFileError, UnsupportedNetworkError, shown
 from toolchain.importers.onnx_format.values import Call
 
 MAX_SIZE = 2**24
@@ -106,7 +106,7 @@ def window_of(call: Call, kernel: Sequence[int] | None, *, transposed: bool = Fa
     begin, end = pads[:axes], pads[axes:]
     mode = call.text("auto_pad", "NOTSET")
     if mode not in ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER", ""):
-        raise ModelFileError(f"auto_pad must be one of the standard's, not '{mode[:40]}'")
+        raise ModelFileError(f"auto_pad must be one of the standard's, not '{shown(mode)}'")
     reach = [d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True)]
     if transposed:
         wanted = call.integers("output_shape")
