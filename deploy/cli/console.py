@@ -27,7 +27,7 @@ from rich.text import Text
 
 from deploy.cli.endings import INTERRUPTED
 from deploy.cli.json_output import leave_error
-from deploy.report.terminal_text import TextConsole, escape
+from deploy.report.terminal_text import TextConsole, escape, print_note
 from toolchain.printable import printable
 from toolchain.shell_words import shell_command
 
@@ -130,7 +130,7 @@ def resumable(progress: Progress) -> Iterator[None]:
     except KeyboardInterrupt:
         progress.stop()
         message = "interrupted; run the same command with --resume to continue"
-        print(message, file=sys.stderr)
+        print_note(message)
         leave_error("KeyboardInterrupt", message, INTERRUPTED)
         raise typer.Exit(INTERRUPTED) from None
 

@@ -30,7 +30,8 @@ from deploy.cli.simulate import simulate
 from deploy.cli.trace import trace_command
 from deploy.cli.train import train_command
 from deploy.cli.verify import verify_command
-from deploy.report.terminal_text import TextConsole, escape
+from deploy.report.terminal_text import print_note
+from toolchain.errors import QacDeployError
 
 app = typer.Typer(
     name="qac-deploy",
@@ -98,12 +99,21 @@ def main() -> None:
     sys.exit(run().code)
 
 
+def _commands() -> object:
+    """Run what the command line asks for; returns its exit code, or None for 0."""
+    try:
+        os.getcwd()
+    except OSError as error:  # libraries of PyTorch would end the process
+        raise QacDeployError("the current folder was deleted; change to another") from error
+    return app(standalone_mode=False)
+
+
 def _run() -> Ending:
     """Run the command, and tell its error."""
 
     def run() -> object:
         try:
-            return app(standalone_mode=False)
+            return _commands()
         finally:
             sys.stdout.flush()  # a full disk or a closed pipe is noticed here, not as the interpreter ends
 
@@ -113,7 +123,7 @@ def _run() -> Ending:
 def _run_for_machines() -> Ending:
     """Run the command with one document on standard output: its own, or that of its error."""
     with own_stdout() as write, taken_documents() as documents:
-        ending = _told(ending_of(lambda: app(standalone_mode=False)))
+        ending = _told(ending_of(_commands))
         if ending.kind is not None and not any(map(is_error, documents)):
             documents[:] = [error_document(ending.kind, ending.message, ending.code)]
 
@@ -129,8 +139,7 @@ def _run_for_machines() -> Ending:
 def _told(ending: Ending) -> Ending:
     """Show people how a run ended, if they have not seen it; return the same."""
     if ending.shown is not None:
-        for line in ending.shown.split("\n"):
-            TextConsole(stderr=True).print(escape(line))
+        print_note(ending.shown)
     if ending.code:
         try:
             sys.stdout.flush()

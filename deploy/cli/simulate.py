@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from math import prod
 from pathlib import Path
@@ -27,8 +26,9 @@ from deploy.cli.console import (
 from deploy.cli.json_output import print_json
 from deploy.cli.limit_bytes import LimitBytesOption
 from deploy.report.outputs import NO_ACCURACY
-from deploy.report.terminal_text import escape
+from deploy.report.terminal_text import escape, print_note
 from sim.engines import ENGINES
+from toolchain.printable import printable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -236,9 +236,9 @@ def _run_dataset(
     folder = build.resolve()
     state = folder.with_name(f"{folder.name}.simulation")
     if state.exists() and not resume:
-        print(
-            f"starting anew: {state} of an interrupted run is replaced; --resume would continue that run",
-            file=sys.stderr,
+        print_note(
+            f"starting anew: {printable(state)} of an interrupted run is replaced; --resume would "
+            "continue that run"
         )
     journal = Journal(
         state,

@@ -19,6 +19,9 @@ class Markup(str):
     __slots__ = ()
 
 
+_SPACES = "\n\t\u00a0"
+"""White space that does not print, but is plain text on a page."""
+
 NOTHING = Markup("")
 """A section without data."""
 
@@ -27,7 +30,7 @@ def text(value: object) -> Markup:
     """Any value as escaped text, with codes for characters that do not print."""
     if isinstance(value, Markup):
         return value
-    return Markup(html.escape(printable(value, keep="\n\t")))
+    return Markup(html.escape(printable(value, keep=_SPACES)))
 
 
 def join(parts: Iterable[object], separator: str = "") -> Markup:
@@ -82,7 +85,7 @@ def script_data(data: object) -> Markup:
 
 def _printable(data: Any) -> Any:
     if isinstance(data, str):
-        return printable(data, keep="\n\t")
+        return printable(data, keep=_SPACES)
     if isinstance(data, Mapping):
         return {_printable(key): _printable(value) for key, value in data.items()}
     if isinstance(data, list | tuple):

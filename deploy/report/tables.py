@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table as TerminalTable
 from rich.text import Text
@@ -171,16 +173,24 @@ class Table:
         """The table with some of its columns."""
         return self._keeping([column.heading in headings for column in self.columns])
 
-    def for_terminal(self) -> TerminalTable:
-        """The columns that have a short heading; the title is left to ``print_table``."""
+    def for_terminal(self, *, folded: bool = False) -> TerminalTable:
+        """The columns that have a short heading; the title is left to ``print_table``.
+
+        Args:
+            folded: headings that are wider than their column take several lines.
+        """
         shown = self._keeping([column.short is not None for column in self.columns])
         table = TerminalTable(box=None, padding=(0, 1, 0, 0))
         cells = [[_in_terminal(cell) for cell in row.cells] for row in shown.rows]
         for index, column in enumerate(shown.columns):
             wraps = column.holds is Holds.SENTENCES
-            widest = _widest_line([row[index] for row in cells])
+            widest = _widest_line(row[index] for row in cells)
+            heading = column.short or ""
+            if not wraps:
+                heading = _folded(heading, widest) if folded else heading
+                widest = max(widest, *map(cell_len, heading.split("\n")))
             table.add_column(
-                column.short or "",
+                Text(heading),
                 justify="right" if column.holds is Holds.NUMBERS else "left",
                 no_wrap=not wraps,
                 overflow="fold",
@@ -251,13 +261,20 @@ def print_table(table: Table, console: Console) -> None:
         console.print(f"\n[italic]{escape(table.title)}[/italic]")
     if not console.is_terminal:
         console = TextConsole(file=console.file, width=max(console.width, _PIPE_WIDTH))
-    in_columns = table.for_terminal()
     unlimited = console.options.update_width(_UNLIMITED_WIDTH)
-    if console.measure(in_columns, options=unlimited).minimum <= console.width:
-        console.print(in_columns)
-    else:
-        for line in table.in_lines():
-            console.print(line)
+    for folded in (False, True):
+        in_columns = table.for_terminal(folded=folded)
+        if console.measure(in_columns, options=unlimited).minimum <= console.width:
+            console.print(in_columns)
+            return
+    for line in table.in_lines():
+        console.print(line)
+
+
+def _folded(heading: str, width: int) -> str:
+    """A heading in lines of a width, or as wide as its longest word."""
+    width = max([width, *map(len, heading.split())])
+    return "\n".join(textwrap.wrap(heading, width)) if heading else heading
 
 
 def _widest_line(cells: Iterable[str]) -> int:

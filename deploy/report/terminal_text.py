@@ -67,6 +67,13 @@ class TextConsole(Console):
         return Text("\n").join(lines)
 
 
+def print_note(words: str) -> None:
+    """Tell people something on standard error."""
+    console = TextConsole(stderr=True)
+    for line in words.split("\n"):
+        console.print(escape(line))
+
+
 def _breaks(text: str, width: int) -> list[int]:
     """Places of the words that start a new line."""
     places, used = [], 0

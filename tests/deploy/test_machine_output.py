@@ -245,6 +245,16 @@ def test_closed_streams_are_no_bug(place):
     assert subprocess.run(["bash", "-c", script], cwd=place.folder, check=False).returncode == 0
 
 
+def test_a_deleted_current_folder_is_refused(tmp_path):
+    script = f"mkdir gone; cd gone; rmdir ../gone; {COMMAND} report build --json"
+    process = subprocess.run(
+        ["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert process.returncode == 2
+    message = "the current folder was deleted; change to another"
+    assert document_of(process.stdout)["error"]["message"] == message
+
+
 def test_numbers_that_json_lacks_are_null():
     assert json.loads(as_json({"x": [float("nan"), float("inf"), 1.5]})) == {"x": [None, None, 1.5]}
 
