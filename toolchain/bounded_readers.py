@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import numpy as np
 import yaml
 
-from toolchain.shown_values import shown_name
+from toolchain.shown_values import shown, shown_name
 
 MAX_DEPTH = 64
 """Most levels of records and lists in a document."""

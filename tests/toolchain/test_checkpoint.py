@@ -223,7 +223,10 @@ def _values(checkpoint):
         (lambda d: d["tensors"]["0"].add_(1e-9), "tensor 0"),
         (lambda d: d["tensors"].update({"3": d["tensors"]["3"].flip(0)}), "tensor 3"),
         (lambda d: d["populations"][1].update(timesteps=4), "structure"),
+        (lambda d: d["training"].update(epochs=4), "training"),
         (lambda d: d["digests"].pop("tensor 1"), "tensor 1"),
+        (lambda d: d["digests"].pop("training"), "training"),
+        (lambda d: d.update(version=1, synapses=d["synapses"][::-1]), "structure"),
     ],
 )
 def test_a_part_that_is_not_what_was_saved_is_named(model, change, part):
@@ -240,6 +243,14 @@ def test_a_file_of_the_first_version_has_no_digests_and_is_read(model):
     document = torch.load(model, weights_only=True)
     del document["digests"]
     torch.save(document | {"version": 1}, model)
+    assert _values(load_checkpoint(model)) == original
+
+
+def test_a_file_of_the_second_version_has_no_digest_of_its_training_and_is_read(model):
+    original = _values(load_checkpoint(model))
+    document = torch.load(model, weights_only=True)
+    del document["digests"]["training"]
+    torch.save(document | {"version": 2}, model)
     assert _values(load_checkpoint(model)) == original
 
 

@@ -56,7 +56,7 @@ class Document(Struct, forbid_unknown_fields=True):
         ({"parts": 3}, "parts must be a list, not 3"),
         (
             {"parts": [{"kind": "box"}] * 4},
-            "parts must be a list of at most 3 values, not [{'kind': 'box'}, {'kind': 'box'}, {'kind': 'box'}, ",
+            "parts must be a list of at most 3 values, not [{'kind': 'box'}, {'kind': 'box'}, {'kind': 'bo",
         ),
         ({"parts": [{"kind": "box"}, {}]}, "parts[1].kind is missing"),
         ({"parts": [{"kind": "ball"}]}, "parts[0].kind must be one of circle, box, not 'ball'"),
