@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import numpy as np
 import yaml
 
-from toolchain.shown_values import shown, shown_name
+from toolchain.shown_values import reason_line, shown, shown_name
 
 MAX_DEPTH = 64
 """Most levels of records and lists in a document."""
@@ -31,7 +31,6 @@ MAX_YAML_BYTES = 128 << 10  # PyYAML reads about 50 kB per second
 _MAX_INTEGER = 2**63 - 1
 _MAX_DIGITS = 20  # with a sign
 _CHUNK_BYTES = 1 << 20
-_MAX_REASON = 160  # characters
 
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _DEPTH_STEP = np.zeros(256, np.int32)
@@ -109,13 +108,12 @@ def read_yaml(path: Path) -> tuple[Any, str]:
         require_plain(document)
         return document, text
     except yaml.YAMLError as error:
-        raise ValueError(str(error).splitlines()[0][:_MAX_REASON]) from error
+        raise ValueError(reason_line(error)) from error
     except RecursionError:
         raise ValueError(f"more than {MAX_DEPTH} levels deep") from None
     except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
         # PyYAML's answers to a text that does not fit its tag, such as `!!bool abc`
-        reason = repr(error)[:_MAX_REASON]
-        raise ValueError(f"a value does not fit its tag ({reason})") from error
+        raise ValueError(f"a value does not fit its tag ({reason_line(error)})") from error
 
 
 def require_plain(
@@ -179,7 +177,7 @@ def _parts_of_value(where: str, value: Any) -> Iterable[tuple[str, Any]]:
             for key in value:
                 if type(key) not in (str, int):
                     raise ValueError(
-                        f"{where or 'content'} must have texts as names, not {str(key)[:60]!r}"
+                        f"{where or 'content'} must have texts as names, not {shown(key)}"
                     )
             return (
                 (f"{where}.{shown_name(key)}" if where else shown_name(key), part)

@@ -327,6 +327,21 @@ def test_what_is_not_plain_is_neither_written_nor_read(model, tmp_path, value, m
         load_checkpoint(model)
 
 
+def test_an_archive_over_several_disks_is_refused(model):
+    content = bytearray(model.read_bytes())
+    content[content.rindex(b"PK\x06\x07") + 16] = 2
+    model.write_bytes(content)
+    with pytest.raises(ModelFileError, match=r"damaged \(.*multiple disks.*\); make one with"):
+        load_checkpoint(model)
+
+
+def test_a_member_whose_name_is_not_printable_is_shown_in_one_line(model):
+    content = model.read_bytes().replace(b"/version", b"/v\x07rsion")
+    model.write_bytes(content.replace(b"3\n", b"4\n"))
+    with pytest.raises(ModelFileError, match=r"of member '.*/v\\x07rsion' does not match"):
+        load_checkpoint(model)
+
+
 def test_a_compressed_member_is_refused(model):
     with zipfile.ZipFile(model) as archive:
         members = {m.filename: archive.read(m) for m in archive.infolist()}
