@@ -11,6 +11,7 @@ from zipfile import ZIP_STORED, ZipFile, is_zipfile
 import numpy as np
 
 from toolchain.errors import ModelFileError
+from toolchain.shown_values import reason_line, shown_name
 
 NUMBER_TYPES = (
     np.bool_, np.uint8, np.int8, np.int16, np.int32, np.int64, np.float16, np.float32, np.float64,
@@ -64,13 +65,13 @@ def read_npz(path: Path, remedy: str) -> dict[str, np.ndarray]:
                     raise ModelFileError(f"{path}: its arrays must not be compressed; {remedy}")
                 if (damaged := archive.testzip()) is not None:
                     raise ModelFileError(
-                        f"{path}: damaged: '{damaged}' does not match its checksum; {remedy}"
+                        f"{path}: damaged: '{shown_name(damaged)}' does not match its checksum; {remedy}"
                     )
                 if len({member.filename for member in members}) < len(members):
                     raise ValueError("two arrays have one name")
                 for member in members:
                     if not member.filename.endswith(".npy"):
-                        raise ValueError(f"'{member.filename[:60]}' is no array")
+                        raise ValueError(f"'{shown_name(member.filename)}' is no array")
                     with archive.open(member) as content:
                         _require_declared_size(content, member.file_size)
             file.seek(0)
@@ -104,16 +105,16 @@ def require_plain_arrays(
         if type(array) is not np.ndarray or array.dtype not in allowed:
             names = ", ".join(sorted(map(str, allowed)))
             raise ModelFileError(
-                f"{path}: array '{name[:60]}' must be of type {names}, not {array.dtype}; {remedy}"
+                f"{path}: array '{shown_name(name)}' must be of type {names}, not {array.dtype}; {remedy}"
             )
         bytes_left -= array.size * array.itemsize
         if bytes_left < 0:
             raise ModelFileError(
-                f"{path}: array '{name[:60]}' takes more bytes than the file has; {remedy}"
+                f"{path}: array '{shown_name(name)}' takes more bytes than the file has; {remedy}"
             )
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise ModelFileError(
-                f"{path}: array '{name[:60]}' must be finite, but holds NaN or infinity; {remedy}"
+                f"{path}: array '{shown_name(name)}' must be finite, but holds NaN or infinity; {remedy}"
             )
 
 
@@ -139,5 +140,4 @@ def _unreadable(path: Path, remedy: str) -> ModelFileError:
 
 
 def _damaged(path: Path, error: Exception, remedy: str) -> ModelFileError:
-    reason = " ".join((str(error) or type(error).__name__).split())[:160]
-    return ModelFileError(f"{path}: damaged or truncated ({reason}); {remedy}")
+    return ModelFileError(f"{path}: damaged or truncated ({reason_line(error)}); {remedy}")

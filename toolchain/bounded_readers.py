@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -16,7 +15,7 @@ from typing import Any, NoReturn
 import numpy as np
 import yaml
 
-from toolchain.shown_values import shown_name
+from toolchain.shown_values import reason_line, shown, shown_name
 
 MAX_DEPTH = 64
 """Most levels of records and lists in a document."""
@@ -25,15 +24,14 @@ MAX_VALUES = 100_000
 """Most values of a document that can name one list more than once."""
 
 MAX_JSON_BYTES = 128 << 20
-MAX_JSON_VALUES = 5_000_000  # about 500 MB of memory
+MAX_JSON_VALUES = 4_000_000  # about 400 MB of memory; a mapping has 25 for each core
+MAX_WIDE_BYTES = 16 << 20  # one character can make all of a text four times as wide
 MAX_JOURNAL_BYTES = 256 << 20
 MAX_YAML_BYTES = 128 << 10  # PyYAML reads about 50 kB per second
 _MAX_INTEGER = 2**63 - 1
 _MAX_DIGITS = 20  # with a sign
 _CHUNK_BYTES = 1 << 20
-_MAX_REASON = 160  # characters
 
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _DEPTH_STEP = np.zeros(256, np.int32)
 _DEPTH_STEP[list(b"[{")] = 1
 _DEPTH_STEP[list(b"]}")] = -1
@@ -71,23 +69,33 @@ def parse_json(content: bytes) -> Any:
             is not finite or an integer of more than 64 bits.
     """
     text = content.decode()
-    level = num_values = 0
-    structure = _STRING.sub(b"", content)
-    for start in range(0, len(structure), _CHUNK_BYTES):
-        chunk = structure[start : start + _CHUNK_BYTES]
-        levels = _DEPTH_STEP[np.frombuffer(chunk, np.uint8)].cumsum() + level
-        num_values += sum(map(chunk.count, (b",", b"[", b"{")))
-        if levels.max() > MAX_DEPTH:
-            raise ValueError(f"more than {MAX_DEPTH} levels deep")
-        if num_values > MAX_JSON_VALUES:
-            raise ValueError(f"more than {MAX_JSON_VALUES:,} values")
-        level = int(levels[-1])
+    if len(content) > MAX_WIDE_BYTES and not text.isascii():
+        raise ValueError(f"larger than {MAX_WIDE_BYTES:,} bytes, with other characters than ASCII")
+    if sum(map(content.count, (b",", b"[", b"{"))) > MAX_JSON_VALUES:
+        raise ValueError(f"more than {MAX_JSON_VALUES:,} values")
+    if _depth(content) > MAX_DEPTH:
+        raise ValueError(f"more than {MAX_DEPTH} levels deep")
     try:
         return json.loads(
             text, parse_constant=_refuse_constant, parse_int=_integer, parse_float=_number
         )
     except RecursionError:
         raise ValueError(f"more than {MAX_DEPTH} levels deep") from None
+
+
+def _depth(content: bytes) -> int:
+    """Most brackets that are open at once, outside of texts."""
+    if b"\\" in content:  # take out escaped backslashes, then escaped quotes
+        content = content.replace(b"\\\\", b"")
+        content = content.replace(b'\\"', b"")
+    deepest = level = num_quotes = 0
+    for start in range(0, len(content), _CHUNK_BYTES):
+        chunk = np.frombuffer(content[start : start + _CHUNK_BYTES], np.uint8)
+        quotes = (chunk == ord('"')).cumsum() + num_quotes
+        levels = np.where(quotes % 2, 0, _DEPTH_STEP[chunk]).cumsum() + level
+        deepest = max(deepest, int(levels.max()))
+        level, num_quotes = int(levels[-1]), int(quotes[-1])
+    return deepest
 
 
 def read_yaml(path: Path) -> tuple[Any, str]:
@@ -109,13 +117,12 @@ def read_yaml(path: Path) -> tuple[Any, str]:
         require_plain(document)
         return document, text
     except yaml.YAMLError as error:
-        raise ValueError(str(error).splitlines()[0][:_MAX_REASON]) from error
+        raise ValueError(reason_line(error)) from error
     except RecursionError:
         raise ValueError(f"more than {MAX_DEPTH} levels deep") from None
     except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
         # PyYAML's answers to a text that does not fit its tag, such as `!!bool abc`
-        reason = repr(error)[:_MAX_REASON]
-        raise ValueError(f"a value does not fit its tag ({reason})") from error
+        raise ValueError(f"a value does not fit its tag ({reason_line(error)})") from error
 
 
 def require_plain(
@@ -179,7 +186,7 @@ def _parts_of_value(where: str, value: Any) -> Iterable[tuple[str, Any]]:
             for key in value:
                 if type(key) not in (str, int):
                     raise ValueError(
-                        f"{where or 'content'} must have texts as names, not {str(key)[:60]!r}"
+                        f"{where or 'content'} must have texts as names, not {shown(key)}"
                     )
             return (
                 (f"{where}.{shown_name(key)}" if where else shown_name(key), part)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 _SHOWN_CHARACTERS = 60
 _SHOWN_PARTS = 30
 _LARGEST_SHOWN = 10**80
+_REASON_CHARACTERS = 160
 
 
 def shown(value: object) -> str:
@@ -31,3 +32,9 @@ def shown_name(name: object) -> str:
     text = str(name)[: _SHOWN_CHARACTERS + 1]
     text = text if text.isprintable() else repr(text)[1:-1]
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[: _SHOWN_CHARACTERS - 3]}..."
+
+
+def reason_line(error: Exception) -> str:
+    """What an error of a library says, on one line and at most 160 characters long."""
+    text = " ".join((str(error) or type(error).__name__).split())[:_REASON_CHARACTERS]
+    return "".join(character if character.isprintable() else "?" for character in text)

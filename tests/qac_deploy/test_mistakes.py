@@ -9,6 +9,7 @@ from own_network import OwnNetwork
 from torch import nn
 
 import qac_deploy as qd
+from toolchain.files.checkpoint import content_digests
 
 
 def refusal(call):
@@ -262,7 +263,7 @@ def test_names_that_a_terminal_would_obey_are_refused(flow, tmp_path, name):
         for end in ("source", "target"):
             synapse[end] = name if synapse[end] == spiking["name"] else synapse[end]
     spiking["name"] = name
-    document["version"] = 1  # without digests
+    document["digests"] = content_digests(document)
     torch.save(document, tmp_path / "model.pt")
     with pytest.raises(qd.QacDeployError, match=r"must be printable characters") as refused:
         qd.load_model(tmp_path / "model.pt")

@@ -56,7 +56,7 @@ class Document(Struct, forbid_unknown_fields=True):
         ({"parts": 3}, "parts must be a list, not 3"),
         (
             {"parts": [{"kind": "box"}] * 4},
-            "parts must be a list of at most 3 values, not [{'kind': 'box'}, {'kind': 'box'}, {'kind': 'box'}, ",
+            "parts must be a list of at most 3 values, not [{'kind': 'box'}, {'kind': 'box'}, {'kind': 'bo",
         ),
         ({"parts": [{"kind": "box"}, {}]}, "parts[1].kind is missing"),
         ({"parts": [{"kind": "ball"}]}, "parts[0].kind must be one of circle, box, not 'ball'"),
@@ -140,9 +140,14 @@ def test_the_records_of_maps_have_the_fields_of_the_maps():
     ("text", "message"),
     [
         (b"[" * 65 + b"]" * 65, "more than 64 levels deep"),
+        (b'["\\\\", "\\"[", ' + b"[" * 64 + b"]" * 65, "more than 64 levels deep"),
+        (
+            b'["' + b"x" * (16 << 20) + "é".encode() + b'"]',
+            "larger than 16,777,216 bytes, with other char",
+        ),
         (b'{"a":' * 100_000, "more than 64 levels deep"),
-        (b"[" + b"0," * MAX_JSON_VALUES + b"0]", "more than 5,000,000 values"),
-        (b"[" + b"[]," * (MAX_JSON_VALUES // 2) + b"0]", "more than 5,000,000 values"),
+        (b"[" + b"0," * MAX_JSON_VALUES + b"0]", "more than 4,000,000 values"),
+        (b"[" + b"[]," * (MAX_JSON_VALUES // 2) + b"0]", "more than 4,000,000 values"),
         (b"[NaN]", "NaN is no number of JSON"),
         (b"[1e999]", "1e999 must be a finite number"),
         (b"[-9223372036854775808]", "must be an integer of at most 64 bits"),

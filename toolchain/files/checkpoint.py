@@ -96,7 +96,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "tensors": {name: _shared(array) for name, array in tensors.items()},
         "training": with_digest(checkpoint.training, path),
     }
-    _require_plain_fields(path, document)
+    _require_plain_fields(path, document, "")
     document["digests"] = content_digests(document)
     save_plain_zip(path, document, MODEL_FILE)
 
@@ -131,7 +131,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         )  # fmt: skip
     found = typed(document, ModelDocument, path, remedy=_REMEDY)
     tensors = _tensors(path, found)
-    _require_plain_fields(path, document)
+    _require_plain_fields(path, document, f"; {_REMEDY}")
     if found.version > OLDEST_VERSION or found.digests:
         _check_digests(path, document, found)
     try:
@@ -183,8 +183,11 @@ def content_digests(document: Mapping[str, Any]) -> dict[str, str]:
     return digests
 
 
-def _require_plain_fields(path: Path, document: Mapping[str, Any]) -> None:
+def _require_plain_fields(path: Path, document: Mapping[str, Any], end: str) -> None:
     """Check that all fields are plain but the tensors.
+
+    Args:
+        end: of the message.
 
     Raises:
         ModelFileError: naming the field and what it must be.
@@ -192,7 +195,7 @@ def _require_plain_fields(path: Path, document: Mapping[str, Any]) -> None:
     try:
         require_plain({field: document[field] for field in (*_STRUCTURE, "training")})
     except ValueError as error:
-        raise ModelFileError(f"{path}: {error}; {_REMEDY}") from None
+        raise ModelFileError(f"{path}: {error}{end}") from None
 
 
 def _check_digests(path: Path, document: Mapping[str, Any], found: ModelDocument) -> None:

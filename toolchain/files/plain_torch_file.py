@@ -15,6 +15,7 @@ from toolchain.bounded_readers import require_plain
 from toolchain.errors import ModelFileError
 from toolchain.files.digest import array_sha256
 from toolchain.files.whole_files import FileKind, whole_file
+from toolchain.shown_values import reason_line, shown_name
 
 
 def load_plain_zip(path: Path, remedy: str) -> Any:
@@ -34,8 +35,6 @@ def load_plain_zip(path: Path, remedy: str) -> Any:
     """
     if not path.is_file():
         raise ModelFileError(f"{path}: no such file")
-    if not zipfile.is_zipfile(path):
-        raise ModelFileError(f"{path}: not a file in torch's zip format, or truncated; {remedy}")
     _check_members(path, remedy)
     try:
         document = torch.load(path, map_location="cpu", weights_only=True)
@@ -115,20 +114,30 @@ def load_mapped_zip(path: Path) -> Any:
 def _check_members(path: Path, remedy: str) -> None:
     """Check that each member is uncompressed, as torch writes it, and matches its CRC-32."""
     try:
+        if not zipfile.is_zipfile(path):
+            raise ModelFileError(
+                f"{path}: not a file in torch's zip format, or truncated; {remedy}"
+            )
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
             compressed = [m.filename for m in members if m.compress_type != zipfile.ZIP_STORED]
             inflated = sum(m.file_size for m in members) > path.stat().st_size
             damaged = None if compressed or inflated else archive.testzip()
+    except ModelFileError:
+        raise
     except Exception as error:  # zipfile raises many types on damaged content, too
-        reason = str(error) or type(error).__name__
-        raise ModelFileError(f"{path}: damaged ({reason[:160]}); {remedy}") from error
+        raise ModelFileError(f"{path}: damaged ({reason_line(error)}); {remedy}") from error
     if compressed or inflated:
-        which = f"member '{compressed[0]}' is compressed" if compressed else "its members overlap"
+        which = (
+            f"member '{shown_name(compressed[0])}' is compressed"
+            if compressed
+            else "its members overlap"
+        )
         raise ModelFileError(f"{path}: {which}, which torch does not write; {remedy}")
     if damaged is not None:
         raise ModelFileError(
-            f"{path}: damaged: the content of member '{damaged}' does not match its checksum; {remedy}"
+            f"{path}: damaged: the content of member '{shown_name(damaged)}' does not match its "
+            f"checksum; {remedy}"
         )
 
 

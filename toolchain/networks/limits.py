@@ -24,7 +24,7 @@ PartName: TypeAlias = Annotated[
         min_length=1,
         max_length=1000,
         pattern=r"^[^\x00-\x1f\x7f-\x9f]*\Z",
-        extra={"must_be": "a text of 1 to 1,000 characters, all printable"},
+        extra={"must_be": "printable characters, from 1 to 1,000 of them"},
     ),
 ]
 """Name of a population or of an output."""
