@@ -126,8 +126,8 @@ def test_a_deep_network_is_compiled_without_variations_and_the_report_says_so(qa
     compiled = qac_deploy("compile", "wide.pt")
     assert compiled.returncode == 0, compiled.stderr
     sentence = (
-        "changes, other alignments and other values of assumed figures were not tried, since each of them "
-        "compiles 101 populations again; the limit is 100"
+        "changes, finer tiles, other alignments and other values of assumed figures were not tried, since "
+        "each of them compiles 101 populations again; the limit is 100"
     )
     assert sentence in " ".join(compiled.stdout.split())
     assert sentence.capitalize() in (tmp_path / "build/report.html").read_text()
