@@ -258,6 +258,7 @@ NETWORKS: dict[str, Callable[[], LayerGraph]] = {
     "pools-900": lambda: pools(900, exact=False),
     "pools-2500": lambda: pools(2500, exact=False),
     "pools-900-in-a-row": lambda: pools_in_a_row(900),
+    "maxima-100": lambda: pools(100, exact=True),
     "maxima-300": lambda: pools(300, exact=True),
     "maxima-1000": lambda: pools(1000, exact=True),
     "dense-100000": lambda: wide_dense(100_000),

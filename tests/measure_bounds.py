@@ -1,4 +1,8 @@
-"""Seconds and peak memory of commands on large networks: ``python tests/measure_bounds.py [CASE...]``."""
+"""Seconds and peak memory of commands on large networks.
+
+``python tests/measure_bounds.py FOLDER [CASE...]``, where a case is the name of a network, or that name and
+the command in which ``MODEL`` stands for its file: ``"chain-200 compile MODEL --optimize stalls"``.
+"""
 
 from __future__ import annotations
 
@@ -8,69 +12,67 @@ import shlex
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from installed_command import COMMAND
 from large_networks import NETWORKS, write_model
 
-MOST_SECONDS = 60
+
+@dataclass(frozen=True, kw_only=True)
+class Used:
+    """What a command used, and how it ended."""
+
+    returncode: int
+    processor_s: float
+    elapsed_s: float
+    peak_mb: float
+    stderr: str
 
 
-def measure(arguments: list[str], cwd: Path) -> tuple[int, float, float, float, str]:
-    """(exit code, processor seconds, elapsed seconds, peak MB, last line of standard error)."""
+def measure(*arguments: object, cwd: Path, most_processor_s: int) -> Used:
+    """Run the installed command; it is killed if it computes for longer."""
     start = time.monotonic()
     process = subprocess.Popen(
-        [COMMAND, *arguments],
+        [COMMAND, *map(str, arguments)],
         cwd=cwd,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CPU, (MOST_SECONDS, MOST_SECONDS)),
-        env={**os.environ, "NO_COLOR": "1"},
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CPU, (most_processor_s,) * 2),
+        # threads that wait for each other would count as work
+        env={**os.environ, "NO_COLOR": "1", "OMP_NUM_THREADS": "1"},
     )
-    error = process.stderr.read().decode()
+    with process.stderr:
+        stderr = process.stderr.read()
     _, status, used = os.wait4(process.pid, 0)
-    code = os.waitstatus_to_exitcode(status)
-    process.returncode = code
-    last = error.strip().splitlines()[-1:] or [""]
-    return (
-        code,
-        used.ru_utime + used.ru_stime,
-        time.monotonic() - start,
-        used.ru_maxrss / 1024,
-        last[0],
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return Used(
+        returncode=process.returncode,
+        processor_s=used.ru_utime + used.ru_stime,
+        elapsed_s=time.monotonic() - start,
+        peak_mb=used.ru_maxrss / 1024,
+        stderr=stderr,
     )
 
 
-def main(names: list[str]) -> None:
-    folder = Path(os.environ.get("FOLDER", "/tmp/bounds"))
+def main(folder: Path, cases: list[str]) -> None:
     folder.mkdir(exist_ok=True)
-    for text in names or NETWORKS:
-        name, *options = shlex.split(text)
+    for case in cases or NETWORKS:
+        name, *command = shlex.split(case)
         model = folder / f"{name}.pt"
         if not model.exists():
-            process = os.fork()
-            if not process:
-                write_model(name, model)
-                os._exit(0)
-            os.waitpid(process, 0)
-        options = options or ["compile", "MODEL", "--out", f"{name}.build"]
-        arguments = [model.name if part == "MODEL" else part for part in options]
-        code, cpu, elapsed, peak, error = measure(arguments, folder)
-        page = folder / f"{name}.build"
-        sizes = (
-            sorted(
-                ((f.stat().st_size, f.name) for f in page.rglob("*") if f.is_file()), reverse=True
-            )
-            if page.is_dir()
-            else []
-        )
-        largest = f"{sizes[0][1]} {sizes[0][0] / 1e6:.1f} MB" if sizes else ""
+            write_model(name, model)
+        command = command or ["compile", "MODEL", "--out", f"{name}.build"]
+        arguments = [model.name if part == "MODEL" else part for part in command]
+        used = measure(*arguments, cwd=folder, most_processor_s=300)
+        last = used.stderr.strip().splitlines()[-1:] if used.returncode else []
         print(
-            f"{text:32} rc {code:4} {cpu:7.1f} s cpu {elapsed:7.1f} s {peak:7.0f} MB  {largest}  "
-            f"{'' if code == 0 else error[:300]}",
+            f"{case:50} {used.returncode:4} {used.processor_s:6.1f} s of processor time "
+            f"{used.elapsed_s:6.1f} s {used.peak_mb:5.0f} MB {' '.join(last)[:200]}",
             flush=True,
         )
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main(Path(sys.argv[1]), sys.argv[2:])

@@ -72,8 +72,8 @@ def measure_design(
     figures: list[Sensitivity] = []
     if with_other_designs and is_deep:
         left_out = (
-            f"changes, other alignments and other values of assumed figures were not tried, since each of "
-            f"them compiles {len(network.populations)} populations again; the limit is "
+            f"changes, finer tiles, other alignments and other values of assumed figures were not tried, "
+            f"since each of them compiles {len(network.populations)} populations again; the limit is "
             f"{MOST_POPULATIONS_VARIED}"
         )
     elif with_other_designs:

@@ -43,10 +43,16 @@ def check_extent(graph: LayerGraph) -> None:
         _check(f"{name} has", prod(population.shape), MOST_NEURONS, "neurons", smaller)
     for synapse in graph.synapses:
         channels, *paths = _table_sizes(graph, synapse)
-        _check(f"{synapse} has", channels, MOST_CHANNEL_PAIRS, "pairs of channels", "use fewer")
+        _check(
+            f"{synapse.source} -> {synapse.target} has",
+            channels,
+            MOST_CHANNEL_PAIRS,
+            "pairs of channels",
+            "use fewer",
+        )
         for axis, number in zip(("rows", "columns"), paths, strict=True):
             _check(
-                f"{synapse} has",
+                f"{synapse.source} -> {synapse.target} has",
                 number,
                 MOST_AXIS_PATHS,
                 f"{axis} of its source times {axis} of its target times {axis} of its kernel",

@@ -95,9 +95,10 @@ def print_summary(report: Report, console: Console) -> None:
 
 def _print_suggestions(report: Report, console: Console) -> None:
     """The changes that help most, each with its command and what that gives."""
-    suggestions = report["suggestions"]
+    suggestions, left_out = report["suggestions"], report["suggestions_left_out"]
     if not suggestions:
-        console.print("no single change makes it faster, smaller or more efficient")
+        nothing = "no single change makes it faster, smaller or more efficient"
+        console.print(nothing if left_out is None else escape(left_out))
         return
     profiles = ", ".join(report["costs"])
     order = f" (us and nJ: {escape(profiles)})" * bool(profiles)
@@ -109,7 +110,7 @@ def _print_suggestions(report: Report, console: Console) -> None:
     more = len(suggestions) - MOST_SUGGESTED
     if more > 0:
         console.print(f"  {more} more in the report")
-    if left_out := report["suggestions_left_out"]:
+    if left_out:
         console.print(f"  {escape(left_out)}")
 
 

@@ -244,8 +244,8 @@ def _cycle_above(dependencies: Sequence[Dependency], ratio: Fraction) -> list[De
     steps = dict.fromkeys(step for d in dependencies for step in (d.source, d.target))
     distance = dict.fromkeys(steps, 0)
     reached_by: dict[tuple[str, int], Dependency] = {}
+    last: tuple[str, int] | None = None
     for number in range(len(steps) + 1):
-        last = None
         for dependency, excess in zip(dependencies, weights, strict=True):
             candidate = distance[dependency.source] + excess
             if candidate > distance[dependency.target]:
@@ -255,6 +255,7 @@ def _cycle_above(dependencies: Sequence[Dependency], ratio: Fraction) -> list[De
         assert last is not None, "there is such a cycle"
         if number in _LOOKS and (cycle := _cycle_behind(last, reached_by)):
             return cycle
+    assert last is not None
     cycle = _cycle_behind(last, reached_by)
     assert cycle is not None, "a step that is still reached later lies behind a cycle"
     return cycle

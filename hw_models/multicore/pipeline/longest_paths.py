@@ -57,7 +57,7 @@ class Sweeps:
         """Whether the weights on some cycle have a sum above 0."""
         distance = [0] * self.num_steps
         reached_from = [-1] * self.num_steps
-        sweeps = [[arcs[number] for number in order] for order in self.order]
+        sweeps = [_in_order(arcs, order) for order in self.order]
         for count in range(1, self.num_steps + 2):
             changed = False
             for sweep in sweeps:
@@ -76,7 +76,7 @@ class Sweeps:
         """Weight of the longest path from a step to each one that it reaches; no cycle may be positive."""
         distance = [_UNREACHED] * self.num_steps
         distance[start] = 0
-        sweeps = [[arcs[number] for number in order] for order in self.order]
+        sweeps = [_in_order(arcs, order) for order in self.order]
         changed = True
         while changed:
             changed = False
@@ -86,6 +86,10 @@ class Sweeps:
                         distance[target] = distance[source] + weight
                         changed = True
         return distance
+
+
+def _in_order(arcs: Sequence[Arc], order: Sequence[int]) -> list[Arc]:
+    return [arcs[number] for number in order]
 
 
 def _has_cycle(reached_from: Sequence[int]) -> bool:

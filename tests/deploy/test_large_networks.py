@@ -1,0 +1,161 @@
+"""Networks that are large in one respect: compiled within bounds, or refused with the limit they exceed."""
+
+import numpy as np
+import pytest
+from builders import float_connect, float_network_of, float_spiking
+from large_networks import chain, joins, write_model
+from measure_bounds import measure
+
+from deploy.design.extent import check_extent
+from deploy.design.limits import (
+    MOST_AXIS_PATHS,
+    MOST_CHANNEL_PAIRS,
+    MOST_NEURONS,
+    MOST_POPULATIONS,
+    MOST_POPULATIONS_VARIED,
+    MOST_SPIKES,
+)
+from toolchain.errors import UnsupportedNetworkError
+from toolchain.files.checkpoint import Checkpoint, save_checkpoint
+from toolchain.networks.linear_maps import Convolution, Dense, Scale
+
+
+def dense(targets, sources):
+    """Zeros that take no memory."""
+    return Dense(weight=np.broadcast_to(0.0, (targets, sources)))
+
+
+def of_spiking(shape, source_map, readout_map, image=(1, 1, 1), **fields):
+    return float_network_of(
+        float_spiking("wide", shape, **fields),
+        float_connect("input", "wide", source_map),
+        float_connect("wide", "logits", readout_map),
+        image=image,
+    )
+
+
+def of_neurons(channels, timesteps=1):
+    """2^16 neurons for each channel."""
+    convolution = Convolution(weight=np.zeros((channels, 1, 1, 1)))
+    shape = (channels, 256, 256)
+    return of_spiking(
+        shape, convolution, dense(1, channels * 2**16), (1, 256, 256), timesteps=timesteps
+    )
+
+
+def of_channel_pairs(channels):
+    network = of_spiking((channels, 1, 1), dense(channels, 1), dense(1, channels))
+    scale = float_connect("wide", "next", Scale(weight=np.ones(channels)))
+    return float_network_of(
+        *network.spiking,
+        float_spiking("next", (channels, 1, 1)),
+        network.incoming("wide")[0],
+        scale,
+        float_connect("next", "logits", dense(1, channels)),
+    )
+
+
+def of_rows(rows):
+    """A kernel of as many rows as the map."""
+    stem = Convolution(weight=np.zeros((1, 1, 1, 1)))
+    kernel = Convolution(weight=np.broadcast_to(0.0, (1, 1, 1025, 1)), padding=(512, 0))
+    return float_network_of(
+        float_spiking("tall", (1, rows, 1)),
+        float_spiking("next", (1, rows, 1)),
+        float_connect("input", "tall", stem),
+        float_connect("tall", "next", kernel),
+        float_connect("next", "logits", dense(1, rows)),
+        image=(1, rows, 1),
+    )
+
+
+@pytest.mark.parametrize(
+    ("largest", "larger", "complaint"),
+    [
+        (
+            chain(MOST_POPULATIONS - 2),
+            chain(MOST_POPULATIONS - 1),
+            "the network has 501 populations, more than the 500 that can be compiled",
+        ),
+        (
+            of_neurons(MOST_NEURONS // 2**16),
+            of_neurons(MOST_NEURONS // 2**16 + 1),
+            "wide has 4,259,840 neurons, more than the 4,194,304 that can be compiled",
+        ),
+        (
+            of_neurons(16, MOST_SPIKES // 2**20),
+            of_neurons(16, MOST_SPIKES // 2**20 + 1),
+            "the network has 68,157,440 neurons times timesteps, more than the 67,108,864",
+        ),
+        (
+            of_channel_pairs(2**13),
+            of_channel_pairs(2**13 + 1),
+            "wide -> next has 67,125,249 pairs of channels, more than the 67,108,864",
+        ),
+        (
+            of_rows(127),
+            of_rows(128),
+            "tall -> next has 16,793,600 rows of its source times rows of its target times rows of its "
+            "kernel, more than the 16,777,216",
+        ),
+    ],
+    ids=["populations", "neurons", "spikes", "channels", "rows"],
+)
+def test_the_largest_network_is_accepted_and_one_more_is_refused(largest, larger, complaint):
+    assert MOST_CHANNEL_PAIRS == 2**13 * 2**13
+    assert 127**2 * 1025 <= MOST_AXIS_PATHS < 128**2 * 1025
+    check_extent(largest)
+    with pytest.raises(UnsupportedNetworkError, match=complaint):
+        check_extent(larger)
+
+
+def test_a_network_that_is_too_deep_is_refused_before_any_work(qac_deploy, tmp_path):
+    save_checkpoint(tmp_path / "deep.pt", Checkpoint(chain(MOST_POPULATIONS, width=1), {}))
+    for command in ("compile", "explore"):
+        refused = qac_deploy(command, "deep.pt", "--out", "out")
+        assert refused.returncode == 2
+        assert refused.stderr.startswith(
+            "error: the network has 502 populations, more than the 500 that can be compiled; "
+        )
+        assert not (tmp_path / "out").exists()
+
+
+def test_a_deep_network_is_compiled_without_variations_and_the_report_says_so(qac_deploy, tmp_path):
+    graph = joins(MOST_POPULATIONS_VARIED - 2)  # with its input, join and readout one too many
+    save_checkpoint(tmp_path / "wide.pt", Checkpoint(graph, {}))
+    compiled = qac_deploy("compile", "wide.pt")
+    assert compiled.returncode == 0, compiled.stderr
+    sentence = (
+        "changes, finer tiles, other alignments and other values of assumed figures were not tried, since "
+        "each of them compiles 101 populations again; the limit is 100"
+    )
+    assert sentence in " ".join(compiled.stdout.split())
+    assert sentence.capitalize() in (tmp_path / "build/report.html").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("network", "options"),
+    [
+        ("chain-200", []),
+        ("chain-200", ["--optimize", "stalls"]),
+        ("chain-200-convolutions", []),
+        ("chain-450-T-16", []),
+        ("T-4096", []),
+        ("T-4096-twice", []),
+        ("maxima-100", []),
+        ("joins-300", []),
+        ("concatenations-100", []),
+        ("residual-150", []),
+        ("groups-4096", []),
+        ("channels-10000", []),
+        ("resampled-1024", []),
+    ],
+)
+def test_a_large_network_is_compiled_within_bounds(network, options, tmp_path):
+    """A minute of processor time is no timing: work that grows with a square takes several."""
+    write_model(network, tmp_path / "model.pt")
+    used = measure("compile", "model.pt", *options, cwd=tmp_path, most_processor_s=60)
+    assert used.returncode == 0, used.stderr
+    assert used.peak_mb < 1000
+    assert (tmp_path / "build/report.html").stat().st_size < 20e6
