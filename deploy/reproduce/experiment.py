@@ -12,6 +12,7 @@ from typing import Literal, TypeAlias, cast
 from typing_extensions import assert_never
 
 from deploy.build.folder import write_json
+from deploy.plotting import matplotlib_for_files
 from toolchain.files.whole_files import ANY_FILE, PNG_FILE, whole_file
 
 Cell: TypeAlias = str | int | float | None
@@ -129,10 +130,7 @@ def _text(column: str, cell: Cell) -> str:
 
 
 def _draw(experiment: Experiment, path: Path) -> None:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+    _, pyplot = matplotlib_for_files()
 
     plot = experiment.plot
     assert plot is not None
