@@ -202,7 +202,10 @@ class Runner:
         faults = faults_of(
             ending, with_json="--json" in line, may_be_long=line[0] in LONG or bool(asked & WORK)
         )
-        by_name = ("build.", "nowhere")  # a journal beside a build, and what --out names through a link
+        by_name = (
+            "build.",
+            "nowhere",
+        )  # a journal beside a build, and what --out names through a link
         after = contents(self.given)
         touched = [n for n in changed(before[0], after) if not n.startswith(by_name)]
         touched += [

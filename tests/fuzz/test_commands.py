@@ -11,8 +11,8 @@ from fuzz.judged_commands import Ending, changed, contents, faults_of
 
 
 def test_random_command_lines():
-    result = command_lines.run(seconds=600, seed=7, count=40)
-    assert result["cases"] == 40
+    result = command_lines.run(seconds=600, seed=7, count=20)
+    assert result["cases"] == 20
     assert result["findings"] == [], json.dumps(result["findings"], indent=1)
     assert result["codes"].keys() >= {"0", "2"}
 
@@ -26,11 +26,12 @@ def test_a_seed_and_a_number_give_one_command_line():
 
 
 ODD = [
-    ("report", ["LC_ALL=C", "COLUMNS is no number", "TERM is unknown"]),
     ("shown", ["output in ASCII", "COLUMNS=0", "no HOME"]),
-    ("simulate", ["HOME is under /proc", "XDG folders are missing", "no assertions"]),
+    (
+        "simulate",
+        ["HOME is under /proc", "TERM is unknown", "COLUMNS is no number", "no assertions"],
+    ),
     ("refused", ["errors are closed", "output is full"]),
-    ("shown", ["output is full"]),
     ("report", ["folder is deleted"]),
     ("export", ["small files alone"]),
     ("plot", ["MPLBACKEND is unknown", "MPLCONFIGDIR is read-only", "umask 777"]),
