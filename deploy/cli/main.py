@@ -82,7 +82,7 @@ def _options(
         ),
     ] = False,
 ) -> None:
-    pass
+    os.environ["MPLBACKEND"] = "Agg"  # plots are files; matplotlib cannot be imported with an unknown one
 
 
 for _name, _command in _COMMANDS.items():

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from deploy.plotting import matplotlib_for_files
 from deploy.report.array_document import STALLS
 from deploy.report.markup import number
 from deploy.report.records import ArrayRecord, Report, SweepRecord, UnrollingRecord
@@ -48,7 +47,10 @@ def draw_comparison(report: Report, sweeps: Sequence[SweepRecord], path: Path) -
     Raises:
         ModelFileError: the file cannot be written.
     """
-    matplotlib, pyplot = matplotlib_for_files()
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
 
     style: Any = {"svg.hashsalt": "qac-deploy", "font.size": 9}
     with matplotlib.rc_context(style):

@@ -12,7 +12,6 @@ from typing import Literal, TypeAlias, cast
 from typing_extensions import assert_never
 
 from deploy.build.folder import write_json
-from deploy.plotting import matplotlib_for_files
 from toolchain.files.whole_files import ANY_FILE, PNG_FILE, whole_file
 
 Cell: TypeAlias = str | int | float | None
@@ -130,7 +129,10 @@ def _text(column: str, cell: Cell) -> str:
 
 
 def _draw(experiment: Experiment, path: Path) -> None:
-    _, pyplot = matplotlib_for_files()
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
 
     plot = experiment.plot
     assert plot is not None

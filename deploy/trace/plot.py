@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from deploy.plotting import matplotlib_for_files
 from deploy.report.array_plot import plot_kind
 from deploy.trace.engines import EngineTrace
 from deploy.trace.neurons import neuron_text
@@ -48,7 +47,10 @@ def draw_trace(trace: Trace, engines: Sequence[EngineTrace], path: Path) -> None
     Raises:
         ModelFileError: the file cannot be written.
     """
-    matplotlib, pyplot = matplotlib_for_files()
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
 
     style: Any = {"svg.hashsalt": "qac-deploy", "font.size": 9, "axes.titlesize": 9}
     with matplotlib.rc_context(style):
