@@ -82,7 +82,8 @@ def _options(
         ),
     ] = False,
 ) -> None:
-    os.environ["MPLBACKEND"] = "Agg"  # plots are files; matplotlib cannot be imported with an unknown one
+    # plots are files, and matplotlib cannot be imported while this names a backend that it does not know
+    os.environ["MPLBACKEND"] = "Agg"
 
 
 for _name, _command in _COMMANDS.items():
