@@ -79,7 +79,8 @@ def _options(
         ),
     ] = False,
 ) -> None:
-    pass
+    # plots are files, and matplotlib cannot be imported while this names a backend that it does not know
+    os.environ["MPLBACKEND"] = "Agg"
 
 
 for _name, _command in _COMMANDS.items():

@@ -262,6 +262,23 @@ def test_a_batch_norm_of_nearly_no_weight_makes_neurons_that_always_or_never_fir
     assert process.returncode == 0, process.stderr
 
 
+class Rearranged(nn.Module):
+    """A batch norm whose channels are not those of a feature map."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(2, 4, 3, padding=1), nn.BatchNorm2d(4)
+        self.fire, self.classes = Quantizer(), nn.Linear(144, 3)
+
+    def forward(self, x):
+        mixed = self.conv(x).permute(0, 2, 3, 1).reshape(-1, 4, 6, 6)
+        return self.classes(self.fire(self.norm(mixed)).flatten(1))
+
+
+def test_a_batch_norm_of_rearranged_elements_converts(qac_deploy, tmp_path):
+    assert converted(qac_deploy, tmp_path, Rearranged())["timesteps"] == {"fire.relu": 3}
+
+
 @pytest.mark.parametrize("shape", ["3x6x6", "13", "2x-6x6"])
 def test_a_wrong_shape_of_the_image_is_refused(qac_deploy, tmp_path, shape):
     write_program(
