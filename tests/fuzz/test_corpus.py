@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 import onnx
 import pytest
+import torch
 from fuzz.cases import Case, Stage
 from fuzz.judge import Judge
 from fuzz.table import BY_NAME
@@ -72,6 +73,14 @@ def with_offset(content, offset):
     return model.SerializeToString()
 
 
+def with_tensor(content, name):
+    """A state_dict with one tensor more."""
+    state = torch.load(io.BytesIO(content), weights_only=True)
+    buffer = io.BytesIO()
+    torch.save({**state, name: torch.zeros(1)}, buffer)
+    return buffer.getvalue()
+
+
 def of_two_disks(content):
     """A zip archive whose locator says so: zipfile raises even when it is asked for the format alone."""
     place = content.rindex(b"PK\x06\x07") + 16
@@ -90,6 +99,11 @@ BUILT = {
         "nir", "network.nir",
         lambda content: with_text(content, "node/edges", np.array([["n1", "\x1b[31m"]], object)),
         "the edge 'n1' -> '?[31m' of the graph names '?[31m', which is no node of it",
+    ),
+    "an escape sequence as the name of a tensor": (
+        "qcfs", "network.pth",
+        lambda content: with_tensor(content, "\x1b[31m"),
+        "network.pth: tensor '?[31m' is not part of vgg-11-wobn",
     ),
     "an offset of 4,000 digits": (
         "onnx-with-data", "network.onnx", lambda content: with_offset(content, "9" * 4_000),
