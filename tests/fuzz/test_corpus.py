@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 import onnx
 import pytest
+import torch
 from fuzz.cases import Case, Stage
 from fuzz.judge import Judge
 from fuzz.table import BY_NAME
@@ -72,7 +73,23 @@ def with_offset(content, offset):
     return model.SerializeToString()
 
 
+def with_tensor(content, name):
+    """A state_dict with one tensor more."""
+    state = torch.load(io.BytesIO(content), weights_only=True)
+    buffer = io.BytesIO()
+    torch.save({**state, name: torch.zeros(1)}, buffer)
+    return buffer.getvalue()
+
+
+def of_two_disks(content):
+    """A zip archive whose locator says so: zipfile raises even when it is asked for the format alone."""
+    place = content.rindex(b"PK\x06\x07") + 16
+    return content[:place] + b"\x02" + content[place + 1 :]
+
+
 BUILT = {
+    "a model file of two disks": ("model", "model.pt", of_two_disks, "model.pt: "),
+    "a training state of two disks": ("training-state", "state.pt", of_two_disks, "state.pt: "),
     "a text that turns the direction of a terminal": (
         "nir", "network.nir",
         lambda content: with_text(content, "node/nodes/conv/stride", "\u202eü"),
@@ -82,6 +99,11 @@ BUILT = {
         "nir", "network.nir",
         lambda content: with_text(content, "node/edges", np.array([["n1", "\x1b[31m"]], object)),
         "the edge 'n1' -> '?[31m' of the graph names '?[31m', which is no node of it",
+    ),
+    "an escape sequence as the name of a tensor": (
+        "qcfs", "network.pth",
+        lambda content: with_tensor(content, "\x1b[31m"),
+        "network.pth: tensor '?[31m' is not part of vgg-11-wobn",
     ),
     "an offset of 4,000 digits": (
         "onnx-with-data", "network.onnx", lambda content: with_offset(content, "9" * 4_000),
@@ -102,7 +124,7 @@ BUILT = {
 @pytest.mark.parametrize("name", BUILT)
 def test_what_broke_once_built(name, judged):
     reader, file, change, says = BUILT[name]
-    (sound,) = BY_NAME[reader].seeds()
+    sound, *_ = BY_NAME[reader].seeds()
     verdict = judged(reader, 0, file, change(sound[file]))
     assert verdict.kind == "refused", verdict
     assert says in verdict.detail

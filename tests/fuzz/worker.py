@@ -47,6 +47,10 @@ class Worker:
     def say(self, **line: Any) -> None:
         os.write(self._report, json.dumps(line).encode() + b"\n")
 
+    def is_at(self, status: dict[str, Any]) -> None:
+        """Leave a sign of life, and what is at work if it is the last one."""
+        os.pwrite(self._status, json.dumps(status).ljust(1_000).encode(), 0)
+
     def flush(self, *, at_once: bool = False) -> None:
         """Report what was counted, about every second; end with the process that reads it."""
         now = time.monotonic()
@@ -64,9 +68,16 @@ class Worker:
         """Judge one case, and keep a finding of a kind and place that this run has not seen."""
         reader = stage.reader
         folder = stage.placed(case)
-        status = {"reader": reader.name, "number": number, "file": case.file, "seed": case.seed,
-                  "path": str(folder / case.file)}  # fmt: skip
-        os.pwrite(self._status, json.dumps(status).ljust(1000).encode(), 0)
+        path = str(folder / case.file)
+        self.is_at(
+            {
+                "reader": reader.name,
+                "number": number,
+                "file": case.file,
+                "seed": case.seed,
+                "path": path,
+            }
+        )
         verdict = self.judge.verdict(reader, folder, sound)
         stage.cleared(case)
         self.counts[reader.name][verdict.kind] += 1
@@ -98,6 +109,7 @@ class Worker:
         for place, name in enumerate(self.order["readers"]):
             now = time.monotonic()
             end = now + (deadline - now) * shares[place] / sum(shares[place:])
+            self.is_at({"reader": name})
             stage = Stage(BY_NAME[name], self.scratch)
             sound = stage.contents()
             self.judge.limit_memory()
@@ -121,8 +133,11 @@ class Worker:
 
         names, deadline = self.order["readers"], time.monotonic() + self.order["seconds"]
         with atheris.instrument_imports(include=PACKAGES, enable_loader_override=False):
-            stages = [Stage(BY_NAME[name], self.scratch) for name in names]
-            contents = [stage.contents() for stage in stages]  # lazy imports happen here
+            stages, contents = [], []
+            for name in names:
+                self.is_at({"reader": name})
+                stages.append(Stage(BY_NAME[name], self.scratch))
+                contents.append(stages[-1].contents())  # lazy imports happen here
         self.judge.limit_memory()
         corpus = self.scratch / "inputs"
         corpus.mkdir()

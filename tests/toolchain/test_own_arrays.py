@@ -302,6 +302,13 @@ def test_arrays_that_are_not_read_are_named(tmp_path):
     assert dataset.notes == ("arrays that are not read: num_clases, more",)
 
 
+def test_far_more_declared_classes_than_images(tmp_path):
+    """A file of 2 kB would ask for a network of gigabytes."""
+    assert load_dataset(saved(tmp_path, **arrays(), num_classes=65_539)).num_classes == 65_539
+    with pytest.raises(DataError, match="65,540 classes, of which 65,537 have no training image"):
+        load_dataset(saved(tmp_path, **arrays(), num_classes=65_540))
+
+
 def test_a_pipe_is_no_data_file(tmp_path):
     """Opening it would wait for a writer."""
     os.mkfifo(tmp_path / "own.npz")

@@ -8,6 +8,9 @@ import numpy as np
 
 from toolchain.errors import DataError
 
+MOST_UNSEEN = 65_536
+"""Most classes without a training image: each costs a row of weights in the network that is made for them."""
+
 _SHOWN = 5  # classes listed in a message
 
 
@@ -75,7 +78,7 @@ def implied_classes(
 
     Raises:
         DataError: a label is above the declared number of classes, or implies more classes than there are
-            images (or pixels with a label).
+            images (or pixels with a label), or far more are declared than have an image.
     """
     largest, part = max((int(array.max(initial=0)), name) for name, array in labels.items())
     if declared is not None and largest >= declared:
@@ -91,6 +94,11 @@ def implied_classes(
     num_classes = largest + 1 if declared is None else declared
     trained = np.unique(next(iter(labels.values())))
     num_unseen = num_classes - len(trained)
+    if num_unseen > MOST_UNSEEN:
+        raise DataError(
+            f"{where}: declares {num_classes:,} classes, of which {num_unseen:,} have no training image, "
+            f"more than {MOST_UNSEEN:,}; number the classes from 0 without gaps"
+        )
     if not num_unseen:
         return num_classes, ()
     first = np.arange(min(num_classes, len(trained) + _SHOWN))  # holds that many unseen ones

@@ -68,8 +68,9 @@ def change_yaml(content: bytes, chance: Random) -> bytes:
         lines[place : place + chance.randrange(2)] = [other]
         return b"".join(lines)
     try:
-        document = yaml.safe_load(content)
-        text = yaml.safe_dump(changed(document, chance), allow_unicode=True, sort_keys=False)
+        document = yaml.load(content, yaml.CSafeLoader)  # in C, which takes a tenth of the time
+        options = {"allow_unicode": True, "sort_keys": False}
+        text = yaml.dump(changed(document, chance), Dumper=yaml.CSafeDumper, **options)
     except (yaml.YAMLError, ValueError, AttributeError, LookupError, TypeError, RecursionError):
         return damage(content, chance)
     return _encoded(text, chance)
