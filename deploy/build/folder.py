@@ -24,10 +24,17 @@ from toolchain.bounded_readers import parse_json
 from toolchain.errors import ModelFileError
 from toolchain.files.digest import file_sha256
 from toolchain.files.exchange import put_in_place
-from toolchain.files.whole_files import MANIFEST, clear_abandoned, require_outside_ours, staging
+from toolchain.files.whole_files import (
+    MANIFEST,
+    clear_abandoned,
+    require_outside_ours,
+    require_writable,
+    staging,
+)
 from toolchain.interrupts import uninterrupted
 
 VERSION = 1
+_SHOWN = 40  # characters of a text in a manifest
 _NAMED = 3  # differences that a message names; it counts the others
 
 
@@ -118,6 +125,7 @@ def require_replaceable_folder(destination: Path, kind: FolderKind) -> None:
     try:
         clear_abandoned(destination.resolve().parent)  # may put back an earlier folder
         require_outside_ours(destination)
+        require_writable(destination.resolve().parent)
         _require_elsewhere(destination)
         is_new = not destination.exists() or (
             destination.is_dir() and not any(destination.iterdir())
@@ -204,11 +212,13 @@ def recorded_digests(folder: Path, kind: FolderKind) -> Mapping[str, Any]:
         raise ModelFileError(f"{path}: was changed ({error}); {_remedy(kind)}") from error
     if found_format != kind.format:
         raise ModelFileError(
-            f"{path}: has format {found_format!r}, so {folder} is not {kind.name}; `{kind.made_by}` makes one"
+            f"{path}: has format {repr(found_format)[:_SHOWN]}, so {folder} is not {kind.name}; "
+            f"`{kind.made_by}` makes one"
         )
     if version != VERSION:
         raise ModelFileError(
-            f"{path}: has version {version!r}, this qac-deploy reads version {VERSION}; {_remedy(kind)}"
+            f"{path}: has version {repr(version)[:_SHOWN]}, this qac-deploy reads version {VERSION}; "
+            f"{_remedy(kind)}"
         )
     if text != _manifest_text(kind, files).encode():
         raise ModelFileError(f"{path}: was changed; {_remedy(kind)}")

@@ -12,6 +12,7 @@ import numpy as np
 
 from deploy.dataset_run.simulate_dataset import ChunkResult, ChunkSimulator
 from toolchain.errors import ClusterError
+from toolchain.files.whole_files import scratch_folder
 
 CONNECT_TIMEOUT_S = 10
 
@@ -78,10 +79,14 @@ def dask_client(processes: int, scheduler: str | None) -> Iterator[Any]:
     with ExitStack() as until_done:
         address: Any = scheduler
         if address is None:
+            scratch = until_done.enter_context(
+                scratch_folder()
+            )  # cleared up also if this is killed
             address = until_done.enter_context(
                 distributed.LocalCluster(
                     n_workers=processes,
                     threads_per_worker=1,
+                    local_directory=str(scratch),
                     dashboard_address="127.0.0.1:0",  # any free port: None takes 8787
                     silence_logs=logging.CRITICAL,  # a failed task raises its error here
                 )
