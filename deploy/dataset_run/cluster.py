@@ -77,7 +77,8 @@ def dask_client(processes: int, scheduler: str | None) -> Iterator[Any]:
             "several workers need Dask: pip install 'qac-deploy[cluster]'; --workers 1 does not"
         ) from None
     for handler in logging.getLogger("distributed").handlers:
-        handler.setLevel(logging.CRITICAL)  # also of workers that an interrupt ends while they start
+        # also of workers that an interrupt ends while they start
+        handler.setLevel(logging.CRITICAL)
     with ExitStack() as until_done:
         address: Any = scheduler
         if address is None:
