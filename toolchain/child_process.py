@@ -23,15 +23,17 @@ _SHELL_SIGNALS = (
 )
 
 # The guard waits for the end of standard input, which this process holds open as long as it lives. It then
-# ends the whole group: processes are first asked, as some free shared memory only then.
+# ends the whole group: processes are first asked, as some free shared memory only then. The program is in the
+# background, where the shell says nothing of a signal that ends it.
 _GUARDED = """\
 exec 3<&0
 (trap '' TERM INT HUP; read _; kill -TERM 0; sleep 2; kill -KILL 0) <&3 >/dev/null 2>&1 &
 guard=$!
-"$@" 3<&- </dev/null
+"$@" 3<&- </dev/null &
+wait $!
 code=$?
 kill -KILL $guard
-wait $guard 2>/dev/null
+wait $guard
 exit $code
 """
 

@@ -76,6 +76,7 @@ def dask_client(processes: int, scheduler: str | None) -> Iterator[Any]:
         raise ClusterError(
             "several workers need Dask: pip install 'qac-deploy[cluster]'; --workers 1 does not"
         ) from None
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     for handler in logging.getLogger("distributed").handlers:
         # also of workers that an interrupt ends while they start
         handler.setLevel(logging.CRITICAL)

@@ -57,7 +57,7 @@ def digest(path: Path) -> str | None:
     found = hashlib.sha256()
     for part in sorted([path, *path.rglob("*")]):
         found.update(str(part.relative_to(path)).encode())
-        if part.is_file():
+        if part.is_file() and part.suffix != ".training":  # its duration is in it
             found.update(part.read_bytes())
     return found.hexdigest()
 
