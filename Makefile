@@ -12,7 +12,7 @@ TORCH ?= torch==2.13.0
 # they ask for an older nir, a driver of chips and torchvision, which reading and writing NIR does not need
 NIR_SIMULATORS := sinabs==3.1.3 spikingjelly==2.0.0
 
-.PHONY: demo test fuzz slow exhaustive netx peers benchmark torchvision pictures docs linkcheck lint environment lava simulators clean
+.PHONY: demo test fuzz slow kills exhaustive netx peers benchmark torchvision pictures docs linkcheck lint environment lava simulators clean
 
 demo: $(VENV)/package
 	@$(BIN)/qac-deploy demo --create-lava-env
@@ -22,6 +22,9 @@ test: environment lava simulators
 
 slow: environment lava simulators  # the paper's networks at full width, in Lava too
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow
+
+kills: environment lava simulators  # every command is ended by signals at random moments; half an hour
+	$(BIN)/python tests/kills
 
 exhaustive: environment  # thousands of random networks and modules
 	$(BIN)/python -m pytest -n 2 -m exhaustive

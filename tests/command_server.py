@@ -9,9 +9,12 @@ to write none beside the sources. ``installed_command`` talks to it with one lin
 from __future__ import annotations
 
 import atexit
+import contextlib
 import gc
+import importlib
 import json
 import os
+import pkgutil
 import shutil
 import signal
 import sys
@@ -36,9 +39,19 @@ def import_tracer():
     assert threading.active_count() == 1, "a fork copies no other thread"
 
 
+def import_all(package):
+    """Import all modules of a package but those that are only emitted, and those of optional packages."""
+    for module in pkgutil.walk_packages([package], f"{package}."):
+        if ".bundle." not in module.name:
+            with contextlib.suppress(ImportError):
+                importlib.import_module(module.name)
+
+
 def serve():
     """Answer each request with the number of a process, and later with its exit code."""
     import_tracer()
+    for package in os.environ.pop("COMMAND_SERVER_IMPORTS", "").split():
+        import_all(package)
     gc.freeze()  # so that no collection in a command walks through what was imported here
     bytecode = tempfile.mkdtemp()  # a TemporaryDirectory would end with the first command
     try:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -14,21 +16,24 @@ from pathlib import Path
 from toolchain.interrupts import uninterrupted
 
 _TAIL_LINES = 12
+_PR_SET_PDEATHSIG = 1
 _NUM_REQUESTS, _REQUEST_INTERVAL_S = 20, 0.25
 _SHELL_SIGNALS = (
     128  # a shell's exit code for a program that a signal ended is this plus its number
 )
 
 # The guard waits for the end of standard input, which this process holds open as long as it lives. It then
-# ends the whole group: processes are first asked, as some free shared memory only then.
+# ends the whole group: processes are first asked, as some free shared memory only then. The program is in the
+# background, where the shell says nothing of a signal that ends it.
 _GUARDED = """\
 exec 3<&0
 (trap '' TERM INT HUP; read _; kill -TERM 0; sleep 2; kill -KILL 0) <&3 >/dev/null 2>&1 &
 guard=$!
-"$@" 3<&- </dev/null
+"$@" 3<&- </dev/null &
+wait $!
 code=$?
 kill -KILL $guard
-wait $guard 2>/dev/null
+wait $guard
 exit $code
 """
 
@@ -85,6 +90,12 @@ def run_child(
     if code > _SHELL_SIGNALS:
         code = _SHELL_SIGNALS - code
     return subprocess.CompletedProcess(command, code, out, said)
+
+
+def end_with_parent() -> None:
+    """Let the system end this process when the one that started it ends, even if that is killed (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def last_lines(said: bytes | None) -> str:

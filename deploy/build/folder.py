@@ -26,7 +26,13 @@ from toolchain.errors import ModelFileError
 from toolchain.field_types import Count, Text
 from toolchain.files.digest import file_sha256
 from toolchain.files.exchange import put_in_place
-from toolchain.files.whole_files import MANIFEST, clear_abandoned, require_outside_ours, staging
+from toolchain.files.whole_files import (
+    MANIFEST,
+    clear_abandoned,
+    require_outside_ours,
+    require_writable,
+    staging,
+)
 from toolchain.interrupts import uninterrupted
 from toolchain.schema import typed
 from toolchain.shown_values import shown
@@ -130,6 +136,7 @@ def require_replaceable_folder(destination: Path, kind: FolderKind) -> None:
     try:
         clear_abandoned(destination.resolve().parent)  # may put back an earlier folder
         require_outside_ours(destination)
+        require_writable(destination.resolve().parent)
         _require_elsewhere(destination)
         is_new = not destination.exists() or (
             destination.is_dir() and not any(destination.iterdir())

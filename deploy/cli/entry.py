@@ -15,6 +15,10 @@ def main() -> None:
     """Run ``qac-deploy``; see ``deploy.cli.main.main``."""
     open_standard_streams()
     handle_with(interrupt)
+    if os.environ.get("LOCAL_RANK", "0") != "0":  # a worker of a distributed training
+        from toolchain.child_process import end_with_parent
+
+        end_with_parent()
     try:
         with ended_by_signals():
             from deploy.cli.main import main as run

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -155,8 +156,10 @@ def _write_nir(build: Path, out: Path) -> _Written:
 
     require_replaceable_file(out, HDF5_FILE)
     export = to_nir(load_build(build).network)
+    content = io.BytesIO()  # the HDF5 library may crash where it cannot write, as on a full disk
+    nir.write(content, export.graph)
     with whole_file(out, HDF5_FILE) as path:
-        nir.write(path, export.graph)
+        path.write_bytes(content.getvalue())
     nodes = len(export.graph.nodes)
     return _Written(
         figures={"nodes": nodes},

@@ -44,24 +44,26 @@ def make_inputs(folder: Path) -> None:
     random = np.random.default_rng(0)
     centers = random.integers(0, 256, (4, 1, 8, 8))
     arrays = {}
-    for part, count in (("train", 256), ("test", 2000)):
+    for part, count in (("train", 128), ("test", 1000)):
         labels = np.arange(count) % 4
         noise = random.integers(-60, 61, (count, 1, 8, 8))
         arrays[f"{part}_images"] = np.clip(centers[labels] + noise, 0, 255).astype(np.uint8)
         arrays[f"{part}_labels"] = labels
     np.savez(folder / DATA, **arrays)
-    for command in (
-        (*TRAIN, "--epochs", 2),
-        ("compile", "model.pt", "--timesteps", 3),  # which QONNX takes
-        ("compile", "model.pt", "--timesteps", 3, "--slots", 3, "--out", "other"),
-    ):
-        process = run_command(*command, cwd=folder)
-        assert process.returncode == 0, process.stderr
     torch.manual_seed(0)
     network = nn.Sequential(
         nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(64, 4)
     )
     torch.export.save(torch.export.export(network, (torch.zeros(1, 1, 8, 8),)), folder / NETWORK)
+    for command in (
+        (*TRAIN, "--epochs", 2),
+        ("compile", "model.pt", "--timesteps", 3),  # which QONNX takes
+        ("compile", "model.pt", "--timesteps", 3, "--slots", 3, "--out", "other"),
+        ("convert", NETWORK, "--data", DATA, "--mean-timesteps", 3, "--out", "chain.pt"),
+        ("compile", "chain.pt", "--out", "chain"),  # without joins, which NetX lacks
+    ):
+        process = run_command(*command, cwd=folder)
+        assert process.returncode == 0, process.stderr
 
 
 def commands() -> list[Command]:
@@ -135,8 +137,8 @@ def commands() -> list[Command]:
         ),
         Command(
             name="trace",
-            arguments=("trace", "build", "--plot", "trace.png", "--json"),
-            earlier=("trace", "build", "--sample", 3, "--plot", "trace.png"),
+            arguments=("trace", "build", "--population", "stem", "--plot", "trace.png"),
+            earlier=("trace", "build", "--population", "join", "--plot", "trace.png"),
             outputs=["trace.png"],
             weight=8,
         ),
@@ -185,15 +187,15 @@ def commands() -> list[Command]:
             found.append(
                 Command(
                     name=f"export {form}",
-                    arguments=("export", "build", *export),
-                    earlier=("export", "other", *export),
+                    arguments=("export", "chain" if form == "netx" else "build", *export),
+                    earlier=None if form == "netx" else ("export", "other", *export),
                     outputs=[output],
                 )
             )
     if importlib.util.find_spec("sanafe"):
         found.append(Command(name="cross-check", arguments=("cross-check", "build"), weight=6))
     if shutil.which("iverilog") or shutil.which("verilator"):
-        rtl = ("--engine", "rtl", "--sample", 0, "--json")
+        rtl = ("--population", "join", "--engine", "rtl", "--json")
         found.append(Command(name="trace --engine rtl", arguments=("trace", "build", *rtl)))
     try:
         find_lava_python()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -27,6 +28,7 @@ MANIFEST = "manifest.json"
 _OTHER_OUT = "choose another with --out"
 _LOCK, _UNLOCKED, _NEW, _OLD = "lock", "lock.new", "new", "old"  # names in a staging folder
 _LOCKED_WITHIN_S = 10.0
+_LOCK_CHARACTERS = 4_096
 _SHARED_MEMORY = "/dev/shm"
 _HEAD_BYTES = 512  # enough to recognise a kind of file
 _TORCH_MARKS = (b"PK\x03\x04", b"/data.pkl")
@@ -106,6 +108,7 @@ def require_replaceable_file(path: Path, kind: FileKind, *, remedy: str = _OTHER
     try:
         if not path.resolve().parent.is_dir():
             raise ModelFileError(f"{path}: there is no folder {path.parent}; make it first")
+        require_writable(path.resolve().parent)
         require_outside_ours(path, remedy=remedy)
         found = path.stat()
         if not stat.S_ISREG(found.st_mode):
@@ -120,6 +123,20 @@ def require_replaceable_file(path: Path, kind: FileKind, *, remedy: str = _OTHER
         raise ModelFileError(
             f"{path}: exists and is not {kind.name}, so it is not replaced; {remedy}"
         )
+
+
+def require_writable(folder: Path) -> None:
+    """Check, before a long run, that files can be made in a folder, or in the one that it will be made in.
+
+    Raises:
+        OSError: it is read-only, on a read-only disk, or not this user's.
+    """
+    while not folder.exists():
+        folder = folder.parent
+    if not os.access(folder, os.W_OK | os.X_OK):
+        is_read_only = bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
+        number = errno.EROFS if is_read_only else errno.EACCES
+        raise OSError(number, os.strerror(number), str(folder))
 
 
 def require_outside_ours(path: Path, *, remedy: str = _OTHER_OUT) -> None:
@@ -197,7 +214,7 @@ def clear_abandoned(parent: Path) -> None:
     with suppress(OSError):
         for name in os.listdir(parent):
             if name.startswith(PREFIX):
-                with suppress(OSError, ValueError, KeyError, TypeError):
+                with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
                     _clear_if_abandoned(parent / name)
 
 
@@ -214,7 +231,7 @@ def _clear_if_abandoned(folder: Path) -> None:
         return
     with (folder / _LOCK).open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails while its run lives
-        name = json.loads(lock.read())["destination"]
+        name = json.loads(lock.read(_LOCK_CHARACTERS))["destination"]
         destination = folder.parent / name
         if destination.parent != folder.parent:
             return

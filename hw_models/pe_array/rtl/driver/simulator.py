@@ -145,14 +145,21 @@ def compile_rtl(
             raise RtlError(f"{program} was not found; run `apt install verilator iverilog`")
     files = [sources / file for file in (*DESIGN_FILES, f"{TESTBENCH}.sv")]
     cache = cache or default_cache()
-    cache.mkdir(parents=True, exist_ok=True, mode=0o700)
     compiled = cache / _key(array, name, files)
-    with one_run_at_a_time(cache / f"{compiled.name}.lock"):
-        if not compiled.exists():
-            with staging(compiled) as prepared:
-                prepared.new.mkdir()
-                _compile(array, name, files, prepared.new)
-                (prepared.new / "simulation").rename(compiled)
+    if not compiled.exists():
+        try:
+            cache.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with one_run_at_a_time(cache / f"{compiled.name}.lock"):
+                if not compiled.exists():  # another run may have made it meanwhile
+                    with staging(compiled) as prepared:
+                        prepared.new.mkdir()
+                        _compile(array, name, files, prepared.new)
+                        (prepared.new / "simulation").rename(compiled)
+        except OSError as error:
+            raise RtlError(
+                f"{cache}: cannot be written ({error}); compiled simulations are kept there: make room, or "
+                f"set {CACHE_VARIABLE} to another folder"
+            ) from error
     run = ("vvp", "-n") if name == "icarus" else ()
     return RtlSimulator(array=array, command=(*run, str(compiled)))
 
