@@ -195,9 +195,11 @@ def _described(of_type: Any, value: Any, *, plural: bool = False) -> str:
         case inspect.LiteralType(values=values):
             listed = ", ".join(str(v).lower() if isinstance(v, bool) else str(v) for v in values)
             return f"one of {listed}" if len(values) > 1 else listed
-        case inspect.ListType(max_length=most):
+        case inspect.ListType(min_length=least, max_length=most):
             too_long = most is not None and isinstance(value, list | tuple) and len(value) > most
-            return f"a list of at most {most:,} values" if too_long else "a list"
+            if too_long:
+                return f"a list of at most {most:,} values"
+            return f"a list of at least {least}" if least else "a list"
         case inspect.VarTupleType():
             return "a list"
         case inspect.TupleType(item_types=types):
@@ -223,6 +225,8 @@ def _limited(noun: str, of_type: Any, value: Any) -> str:
         if most == LARGEST_NUMBER:
             return noun.replace("a number", "a finite number")
         return f"{noun} of at most {most:,}"
+    if is_number and of_type.lt is not None and value >= of_type.lt:
+        return f"{noun} below {of_type.lt:,g}"
     if below == 0:
         return noun.replace("a number", "a positive number")
     least = of_type.ge

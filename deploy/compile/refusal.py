@@ -125,7 +125,7 @@ def refusal_record(
         "populations": [
             {
                 "name": p.name,
-                "shape": list(p.shape),
+                "shape": p.shape,
                 "timesteps": p.timesteps,
                 "kind": p.kind,
                 "cores": needed.get(p.name),

@@ -12,7 +12,7 @@ from deploy.report.activity import ActivityRecord
 from deploy.report.array_records import ArrayRecord
 from deploy.report.places import PlacesRecord
 from hw_models.multicore.pipeline.pipeline_ticks import Activity
-from toolchain.field_types import Count, Finite, NotNegative, Text, Total
+from toolchain.field_types import Count, Finite, NotNegative, Positive, Text, Total
 from toolchain.networks.layer_graph import AlignmentMethod
 
 VERSION = (
@@ -76,7 +76,7 @@ class OptionsRecord(TypedDict):
 
 class PopulationRecord(TypedDict):
     name: str
-    shape: list[int]
+    shape: tuple[int, int, int]
     neurons: int
     timesteps: int
     cores: int
@@ -84,7 +84,7 @@ class PopulationRecord(TypedDict):
     kind: Literal["input", "spiking", "readout"]
     state_bound: NotRequired[int]
     state_limit: NotRequired[int]
-    threshold_range: NotRequired[list[int]]
+    threshold_range: NotRequired[tuple[int, int]]
 
 
 class SynapseRecord(TypedDict):
@@ -184,7 +184,7 @@ class FitRecord(TypedDict):
 
 class RefusedPopulationRecord(TypedDict):
     name: str
-    shape: list[int]
+    shape: tuple[int, int, int]
     timesteps: int
     kind: str
     cores: int | None
@@ -246,6 +246,9 @@ class MappingRecord(TypedDict):
     places: PlacesRecord
 
 
+Edge: TypeAlias = tuple[str, str]
+"""Source and target of a synapse."""
+
 Use: TypeAlias = tuple[int, int]
 """Highest use of a core, and what a core has."""
 
@@ -280,11 +283,11 @@ class PathRecord(TypedDict):
 
 class CauseRecord(TypedDict):
     activity: str
-    edge: list[str]
+    edge: Edge
     ticks: int
 
 
-SpanRecord: TypeAlias = tuple[int, int, str, int, list[str] | None]
+SpanRecord: TypeAlias = tuple[int, int, Activity, int, Edge | None]
 """(start, stop, activity, sample, edge waited for)."""
 
 
@@ -319,7 +322,7 @@ class PipelineRecord(TypedDict):
     stall_share: float
     least_stall_share: float
     critical_populations: list[str]
-    critical_buffers: list[list[str]]
+    critical_buffers: list[Edge]
     explanation: str
     changes: list[ChangeRecord]
     critical_paths: dict[str, list[PathRecord]]
@@ -339,16 +342,20 @@ class TimeRecord(TypedDict):
     slowest_core: int
 
 
+CoreTimes: TypeAlias = tuple[float, float, float, float, float, float, float]
+"""Seconds per sample of each kind in ``hw_models.multicore.cost.tick_cost.TIMES``."""
+
+
 class CostRecord(TypedDict):
     """Costs per sample in the steady state; ``first_latency_s`` is that of the first sample."""
 
-    interval_s: float
-    barrier_share: float
+    interval_s: Positive
+    barrier_share: Annotated[float, Meta(ge=0, lt=1)]
     energy_per_sample_j: float
     energy_by_event_j: dict[str, float]
     events_per_sample: dict[str, float]
     times: dict[str, TimeRecord]
-    core_times: list[list[float]]
+    core_times: Annotated[list[CoreTimes], Meta(min_length=1)]
     first_latency_s: float
 
 

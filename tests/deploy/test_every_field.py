@@ -228,6 +228,11 @@ def test_all_of_a_report_is_declared(compiled, trained):
             "compile the model again",
         ),
         (
+            "report.json",
+            lambda document: document["pipeline"]["critical_buffers"].append(["a", "b", "c"]),
+            "report.json: pipeline.critical_buffers[",
+        ),
+        (
             "mapping.json",
             lambda document: document["cores"][0].update(replica=999_999),
             "mapping.json: the cores of 'stem' must hold each of its neurons once",
