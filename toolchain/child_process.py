@@ -23,13 +23,13 @@ _SHELL_SIGNALS = (
 )
 
 # The guard waits for the end of standard input, which this process holds open as long as it lives. It then
-# ends the whole group: processes are first asked, as some free shared memory only then. The program is in the
-# background, where the shell says nothing of a signal that ends it.
+# ends the whole group: processes are first asked, as some free shared memory only then. What the shell
+# itself says, such as of a signal that ended the program, is dropped.
 _GUARDED = """\
-exec 3<&0
-(trap '' TERM INT HUP; read _; kill -TERM 0; sleep 2; kill -KILL 0) <&3 >/dev/null 2>&1 &
+exec 3<&0 4>&2 2>/dev/null
+(trap '' TERM INT HUP; read _; kill -TERM 0; sleep 2; kill -KILL 0) <&3 >/dev/null 4>&- &
 guard=$!
-"$@" 3<&- </dev/null &
+"$@" 2>&4 3<&- 4>&- </dev/null &
 wait $!
 code=$?
 kill -KILL $guard
