@@ -13,6 +13,7 @@ from toolchain.bounded_readers import read_yaml
 from toolchain.errors import TargetError
 from toolchain.field_types import LARGEST_COUNT, Name
 from toolchain.schema import refusal, typed
+from toolchain.shown_values import shown_name
 
 Kind: TypeAlias = Literal["published", "fitted", "scaled", "assumed"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -159,4 +160,5 @@ def _collect(path: Path, prefix: str, node: Any, figures: dict[str, Figure]) -> 
         figures[prefix] = typed(node, Figure, path, where=prefix, error=TargetError, remedy=parts)
         return
     for key, child in node.items():
-        _collect(path, f"{prefix}.{key}" if prefix else str(key), child, figures)
+        name = shown_name(key)
+        _collect(path, f"{prefix}.{name}" if prefix else name, child, figures)

@@ -11,7 +11,7 @@ from zipfile import ZIP_STORED, ZipFile, is_zipfile
 import numpy as np
 
 from toolchain.errors import ModelFileError
-from toolchain.shown_values import reason_line, shown_name
+from toolchain.shown_values import first_line, shown_name
 
 NUMBER_TYPES = (
     np.bool_, np.uint8, np.int8, np.int16, np.int32, np.int64, np.float16, np.float32, np.float64,
@@ -140,4 +140,4 @@ def _unreadable(path: Path, remedy: str) -> ModelFileError:
 
 
 def _damaged(path: Path, error: Exception, remedy: str) -> ModelFileError:
-    return ModelFileError(f"{path}: damaged or truncated ({reason_line(error)}); {remedy}")
+    return ModelFileError(f"{path}: damaged or truncated ({first_line(error)}); {remedy}")

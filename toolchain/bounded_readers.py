@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 import numpy as np
 import yaml
 
-from toolchain.shown_values import reason_line, shown, shown_name
+from toolchain.shown_values import first_line, shown, shown_name
 
 MAX_DEPTH = 64
 """Most levels of records and lists in a document."""
@@ -117,12 +117,12 @@ def read_yaml(path: Path) -> tuple[Any, str]:
         require_plain(document)
         return document, text
     except yaml.YAMLError as error:
-        raise ValueError(reason_line(error)) from error
+        raise ValueError(first_line(error)) from error
     except RecursionError:
         raise ValueError(f"more than {MAX_DEPTH} levels deep") from None
     except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
         # PyYAML's answers to a text that does not fit its tag, such as `!!bool abc`
-        raise ValueError(f"a value does not fit its tag ({reason_line(error)})") from error
+        raise ValueError(f"a value does not fit its tag ({first_line(error)})") from error
 
 
 def require_plain(

@@ -106,18 +106,6 @@ class MissingPackageError(QacDeployError):
     """An optional package is not installed, or too old."""
 
 
-def shown(text: object, most: int = 80) -> str:
-    """A text from a file for a message: printable, and of bounded length."""
-    plain = "".join(c if c.isprintable() else "?" for c in str(text)[: most + 1])
-    return plain if len(plain) <= most else plain[: most - 3] + "..."
-
-
-def first_line(error: BaseException) -> str:
-    """What a library says of a file, which may quote all that the file holds."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return shown(lines[0], 160)
-
-
 @contextmanager
 def errors_of_file(path: Path | str) -> Iterator[None]:
     """Say a file in front of errors that name a part of it alone, such as a node."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from toolchain.printable import printable
+
 _SHOWN_CHARACTERS = 60
 _SHOWN_PARTS = 30
 _LARGEST_SHOWN = 10**80
@@ -29,12 +31,16 @@ def shown(value: object) -> str:
 
 def shown_name(name: object) -> str:
     """A name in the path of a field, on one line and at most 60 characters long."""
-    text = str(name)[: _SHOWN_CHARACTERS + 1]
-    text = text if text.isprintable() else repr(text)[1:-1]
-    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[: _SHOWN_CHARACTERS - 3]}..."
+    return shown_text(name, _SHOWN_CHARACTERS)
 
 
-def reason_line(error: Exception) -> str:
-    """What an error of a library says, on one line and at most 160 characters long."""
-    text = " ".join((str(error) or type(error).__name__).split())[:_REASON_CHARACTERS]
-    return "".join(character if character.isprintable() else "?" for character in text)
+def shown_text(text: object, most: int = 80) -> str:
+    """A text from a file, in printable characters and no more than ``most`` of them."""
+    plain = printable(str(text)[: most + 1])
+    return plain if len(plain) <= most else f"{plain[: most - 3]}..."
+
+
+def first_line(error: BaseException) -> str:
+    """What a library says of a file, which may quote all that the file holds."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return shown_text(lines[0], _REASON_CHARACTERS)

@@ -7,7 +7,8 @@ import stat
 import zipfile
 from pathlib import Path
 
-from toolchain.errors import ModelFileError, first_line
+from toolchain.errors import ModelFileError
+from toolchain.shown_values import first_line
 
 
 class Format(enum.Enum):

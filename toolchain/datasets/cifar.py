@@ -12,7 +12,8 @@ import numpy as np
 
 from toolchain.datasets.dataset import Dataset, data_folder
 from toolchain.datasets.size_limit import check_size
-from toolchain.errors import DataError, first_line
+from toolchain.errors import DataError
+from toolchain.shown_values import first_line
 
 _PIXELS = 3 * 32 * 32
 _SOURCE = (

@@ -9,7 +9,8 @@ import numpy as np
 
 from toolchain.datasets.image_files import ImageFiles
 from toolchain.datasets.pixel_source import PixelSource
-from toolchain.errors import DataError, first_line
+from toolchain.errors import DataError
+from toolchain.shown_values import first_line
 
 _BATCH = 1_024
 

@@ -15,7 +15,8 @@ from toolchain.datasets.channel_order import channels_first
 from toolchain.datasets.dataset import Dataset
 from toolchain.datasets.labels import class_labels, implied_classes
 from toolchain.datasets.size_limit import check_size
-from toolchain.errors import DataError, first_line
+from toolchain.errors import DataError
+from toolchain.shown_values import first_line
 
 FIRST_FILE = "train-images-idx3-ubyte"
 _PARTS = {"train": "train", "test": "t10k"}

@@ -13,7 +13,8 @@ from zlib import crc32
 import numpy as np
 
 from toolchain.datasets.size_limit import DEFAULT_LIMIT_BYTES, check_size
-from toolchain.errors import DataError, first_line, shown
+from toolchain.errors import DataError
+from toolchain.shown_values import first_line, shown_text
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -191,8 +192,8 @@ def _require_checksums(path: Path) -> None:
                 )
             if crc32(content[place + 4 : end]) != int.from_bytes(stored, "big"):
                 raise DataError(
-                    f"{path}: damaged: its chunk {shown(kind.decode('latin1'))} does not match its checksum; "
-                    f"remove or replace it"
+                    f"{path}: damaged: its chunk {shown_text(kind.decode('latin1'))} does not match its "
+                    f"checksum; remove or replace it"
                 )
             place = end + 4
 

@@ -13,7 +13,8 @@ from toolchain.datasets.channel_order import LAYOUTS, channels_first
 from toolchain.datasets.dataset import Dataset
 from toolchain.datasets.labels import class_labels, implied_classes
 from toolchain.datasets.size_limit import check_size
-from toolchain.errors import DataError, first_line, shown
+from toolchain.errors import DataError
+from toolchain.shown_values import first_line
 
 _FIELDS = ("train_images", "train_labels", "test_images", "test_labels")
 _OPTIONS = ("num_classes", "max_value", "layout")
@@ -35,7 +36,7 @@ def load_npz(path: Path, limit_bytes: int) -> Dataset:
     """
     arrays, unread = _read(path, limit_bytes)
     layout = _layout(path, arrays)
-    notes = [f"arrays that are not read: {', '.join(map(shown, unread))}"] if unread else []
+    notes = [f"arrays that are not read: {', '.join(map(shown_text, unread))}"] if unread else []
     images = {}
     for part in ("train", "test"):
         where = f"{path}: {part}_images"

@@ -15,7 +15,7 @@ from toolchain.bounded_readers import require_plain
 from toolchain.errors import ModelFileError
 from toolchain.files.digest import array_sha256
 from toolchain.files.whole_files import FileKind, whole_file
-from toolchain.shown_values import reason_line, shown_name
+from toolchain.shown_values import first_line, shown_name
 
 
 def load_plain_zip(path: Path, remedy: str) -> Any:
@@ -126,7 +126,7 @@ def _check_members(path: Path, remedy: str) -> None:
     except ModelFileError:
         raise
     except Exception as error:  # zipfile raises many types on damaged content, too
-        raise ModelFileError(f"{path}: damaged ({reason_line(error)}); {remedy}") from error
+        raise ModelFileError(f"{path}: damaged ({first_line(error)}); {remedy}") from error
     if compressed or inflated:
         which = (
             f"member '{shown_name(compressed[0])}' is compressed"

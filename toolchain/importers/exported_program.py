@@ -21,12 +21,13 @@ from torch import Tensor, fx, nn
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind
 
-from toolchain.errors import UnsupportedNetworkError, first_line
+from toolchain.errors import UnsupportedNetworkError
 from toolchain.importers.tensor_views import BATCH
 from toolchain.method.quantize_operation import quantize
 from toolchain.method.quantizers import ActivationQuantizer, quantizers
 from toolchain.method.tracing import place_of_error, source_location
 from toolchain.networks.linear_maps import Shape
+from toolchain.shown_values import first_line
 
 
 def exported(module: nn.Module, input_shape: Shape, known: Collection[str]) -> ExportedProgram:

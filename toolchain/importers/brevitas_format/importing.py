@@ -21,7 +21,7 @@ from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
 from toolchain.datasets import PixelSource
-from toolchain.errors import UnsupportedNetworkError, first_line
+from toolchain.errors import UnsupportedNetworkError
 from toolchain.importers.brevitas_format.layers import Outputs, is_brevitas, plain_layer
 from toolchain.importers.exported_format.placed_quantizers import PlacedQuantizer
 from toolchain.importers.exported_format.program_modules import check_batch, module_of
@@ -34,6 +34,7 @@ from toolchain.importers.torch_module import Normalization
 from toolchain.method.guard import faithful_copy
 from toolchain.method.tracing import place_of_error, reason_of
 from toolchain.networks.linear_maps import Shape
+from toolchain.shown_values import first_line
 
 _SAMPLES_PER_BATCH = 64
 _PROBES = 2  # inputs on which a scale must be the same

@@ -11,7 +11,7 @@ from torch import Tensor, fx, nn
 from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
-from toolchain.errors import UnsupportedNetworkError, first_line
+from toolchain.errors import UnsupportedNetworkError
 from toolchain.importers.exported_format.quantization_operations import QUANTIZATIONS
 from toolchain.importers.exported_program import (
     check_stateless,
@@ -23,6 +23,7 @@ from toolchain.importers.exported_program import (
 )
 from toolchain.importers.operations.table import KNOWN
 from toolchain.networks.linear_maps import Shape
+from toolchain.shown_values import first_line
 
 _RESHAPES = frozenset({"view", "reshape", "_unsafe_view", "expand"})
 _EVALUATED = {"batch_norm": 5, "dropout": 2, "feature_dropout": 2, "alpha_dropout": 2}

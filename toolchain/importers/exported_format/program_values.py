@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from toolchain.errors import UnsupportedNetworkError, first_line
+from toolchain.errors import UnsupportedNetworkError
 from toolchain.importers.exported_format.quantization_operations import (
     Quantization,
     quantization_of,
@@ -17,6 +17,7 @@ from toolchain.importers.exported_program import operation_name, place
 from toolchain.importers.operations.movements import MOVEMENTS
 from toolchain.importers.operations.table import MAX_CONSTANT
 from toolchain.method.activations import Activation, activation_of
+from toolchain.shown_values import first_line
 
 MAX_POOLS = frozenset({
     "max_pool1d", "max_pool2d", "max_pool2d_with_indices", "adaptive_max_pool1d", "adaptive_max_pool2d",

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from toolchain.errors import ModelFileError, shown
+from toolchain.errors import ModelFileError
 from toolchain.networks.linear_maps import Pair
+from toolchain.shown_values import shown_text
 
 MAX_SIZE = 2**24
 """Largest size, stride, padding or dilation of any use."""
@@ -43,7 +44,7 @@ class Fields:
             case Mapping():
                 found = "a group"
             case _:
-                found = shown(value, 60)
+                found = shown_text(value, 60)
         return ModelFileError(f"{self.place}: {field} must be {must_be}, not {found}")
 
     def has(self, field: str) -> bool:

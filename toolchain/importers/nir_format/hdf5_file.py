@@ -16,7 +16,8 @@ import numpy as np
 
 from toolchain.child_process import run_child
 from toolchain.datasets.size_limit import VARIABLE, size_limit
-from toolchain.errors import ModelFileError, UnsupportedNetworkError, shown
+from toolchain.errors import ModelFileError, UnsupportedNetworkError
+from toolchain.shown_values import shown_text
 
 _SCRIPT = Path(__file__).with_name("hdf5_child.py")
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -103,7 +104,7 @@ def _content(path: Path, answer: bytes) -> Content:
     start = 8 + int.from_bytes(answer[:8], "little")
     header = json.loads(answer[8:start])
     if header.get("refused") is not None:
-        reason = shown(header["refused"], 300)
+        reason = shown_text(header["refused"], 300)
         if "path" in header:
             raise ModelFileError(f"{path}: {'/'.join(header['path']) or 'content'}: {reason}")
         after = "/".join(header["after"])

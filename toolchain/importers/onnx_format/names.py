@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from toolchain import errors
 from toolchain.errors import ModelFileError, UnsupportedNetworkError
+from toolchain.shown_values import shown_text
 
 REMEDY = "export the network again, or copy the file again"
 
 
 def shown(name: str | bytes) -> str:
     """A name from a file for people: printable, and of bounded length."""
-    return errors.shown(name.decode(errors="replace") if isinstance(name, bytes) else name)
+    return shown_text(name.decode(errors="replace") if isinstance(name, bytes) else name)
 
 
 def text_of(name: str | bytes) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from toolchain.errors import ModelFileError, QacDeployError, UnsupportedNetworkError, first_line
+from toolchain.errors import ModelFileError, QacDeployError, UnsupportedNetworkError
 from toolchain.importers.onnx_format.lookahead import SOFTMAXES, Lookahead, bounds_of_clip
 from toolchain.importers.onnx_format.model_file import Node, OnnxModel
 from toolchain.importers.onnx_format.names import shown
@@ -52,6 +52,7 @@ from toolchain.importers.onnx_format.values import (
     Static,
     Value,
 )
+from toolchain.shown_values import first_line
 
 MAX_VALUES = 2**25
 """Most elements of one value of one sample."""
