@@ -14,7 +14,7 @@ from toolchain.datasets.dataset import Dataset
 from toolchain.datasets.labels import class_labels, implied_classes
 from toolchain.datasets.size_limit import check_size
 from toolchain.errors import DataError
-from toolchain.shown_values import first_line
+from toolchain.shown_values import first_line, shown_text
 
 _FIELDS = ("train_images", "train_labels", "test_images", "test_labels")
 _OPTIONS = ("num_classes", "max_value", "layout")

@@ -74,8 +74,8 @@ def load_qcfs_network(
     if len(stored) < len(state):
         twice = next(given for given in state if stored[_own_name(given)] != given)
         raise ModelFileError(
-            f"{path}: tensors '{shown_text(twice)}' and '{shown_text(stored[_own_name(twice)])}' are the same "
-            f"one under its old and new name; leave one out"
+            f"{path}: tensors '{shown_text(twice)}' and '{shown_text(stored[_own_name(twice)])}' are the "
+            f"same one under its old and new name; leave one out"
         )
     for read, given in stored.items():
         if read not in own:
@@ -164,8 +164,8 @@ def _checked(path: Path, name: str, given: Tensor, tensor: Tensor, own_name: str
         )
     if own_name.endswith((".alpha", ".running_var")) and float(given.min()) < 0:
         raise ModelFileError(
-            f"{path}: tensor '{shown_text(name)}' is {float(given.min()):g}, but a clipping level or variance "
-            f"is positive; import an earlier checkpoint"
+            f"{path}: tensor '{shown_text(name)}' is {float(given.min()):g}, but a clipping level or "
+            f"variance is positive; import an earlier checkpoint"
         )
     return given.reshape(tensor.shape).to(tensor.dtype)
 
