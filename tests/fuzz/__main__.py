@@ -1,6 +1,7 @@
-"""Give changed files to every reader of files, and count what becomes of them.
+"""Give changed files to every reader of files, and odd lines and environments to every command.
 
-    python tests/fuzz --seconds 600            # by number on one core, guided by coverage on another
+    python tests/fuzz --seconds 600            # files by number on one core, guided by coverage on another,
+                                               # then command lines and environments, a tenth each
     python tests/fuzz --count 3000             # the first cases of each reader, the same ones every time
     python tests/fuzz --only model --case 17   # one case again, with its outcome
 
@@ -21,6 +22,7 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path[0:1] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1])]
 
+from fuzz import command_lines, environments
 from fuzz.supervisor import Lane, Totals, run_lanes
 from fuzz.table import BY_NAME, READERS
 
@@ -28,6 +30,8 @@ ROOT = Path(__file__).parents[2]
 _SECONDS_PER_LINE = 10
 _SECONDS_PER_GROUP = 120  # of guided readers, which share what they cover
 _ENDLESS = 10**9
+_COMMANDS = {"command lines": command_lines.run, "environments": environments.run}
+_SHARE, _LEAST_SECONDS = 0.1, 15  # of the time of a whole run, for each of these
 
 
 def main() -> int:
@@ -70,6 +74,11 @@ def main() -> int:
     for number in (signal.SIGINT, signal.SIGTERM):  # a shell may have told us to ignore the first
         signal.signal(number, signal.default_int_handler)
     started, totals = time.monotonic(), Totals()
+    whole = not (arguments.count or arguments.only)
+    on_commands = max(_LEAST_SECONDS, _SHARE * arguments.seconds)
+    if whole:
+        arguments.seconds = max(0, arguments.seconds - on_commands * len(_COMMANDS))
+    faults = 0
     scratch = Path(
         tempfile.mkdtemp(
             prefix="qac-deploy-fuzz-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None
@@ -80,6 +89,8 @@ def main() -> int:
         run_lanes(
             lanes, _progress(totals, started, arguments.seconds if not arguments.count else None)
         )
+        if whole:
+            faults = _judge_commands(on_commands, first, arguments.findings)
         interrupted = False
     except KeyboardInterrupt:
         interrupted = True
@@ -89,7 +100,24 @@ def main() -> int:
     _print_summary(totals, time.monotonic() - started, arguments.findings)
     if arguments.counts:
         _write_counts(arguments.counts, totals)
-    return 130 if interrupted else int(bool(totals.findings))
+    return 130 if interrupted else int(bool(totals.findings or faults))
+
+
+def _judge_commands(seconds: float, seed: int, folder: Path) -> int:
+    """Run commands with odd lines and in odd environments; returns the number of findings, which it keeps."""
+    found = 0
+    for name, run in _COMMANDS.items():
+        print(f"{name} for {seconds:.0f} s", flush=True)
+        result = run(seconds, seed)
+        codes = ", ".join(f"{n:,} with {code}" for code, n in sorted(result["codes"].items()))
+        print(f"{name}: {result['cases']:,} cases ({codes}), {len(result['findings'])} findings")
+        if result["findings"]:
+            folder.mkdir(exist_ok=True)
+            kept = folder / f"{name.replace(' ', '-')}-{seed}.json"
+            kept.write_text(json.dumps(result["findings"], indent=1) + "\n")
+            print(f"  {kept}")
+            found += len(result["findings"])
+    return found
 
 
 def _lanes(names, first, arguments, scratch, totals):
