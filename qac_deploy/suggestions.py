@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from deploy.report.records import SuggestionRecord
+from deploy.report.measure_records import SuggestionRecord
 from toolchain.shell_words import words_of
 
 ALL = "*"

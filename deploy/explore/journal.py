@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from deploy.build.line_journal import JournalKind, LineJournal
 from deploy.explore.measure import Outcome
-from deploy.report.records import MeasuresRecord
+from deploy.report.measure_records import MeasuresRecord
 from hw_models.target_description import TargetDescription
 from toolchain.datasets import Dataset, samples_sha256
 from toolchain.errors import ModelFileError

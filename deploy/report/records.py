@@ -10,9 +10,10 @@ from typing_extensions import NotRequired
 
 from deploy.report.activity import ActivityRecord
 from deploy.report.array_records import ArrayRecord
+from deploy.report.measure_records import MeasuresRecord, SuggestionRecord
 from deploy.report.places import PlacesRecord
 from hw_models.multicore.pipeline.pipeline_ticks import Activity
-from toolchain.field_types import Count, Finite, NotNegative, Positive, Text, Total
+from toolchain.field_types import Count, Positive, Text
 from toolchain.networks.layer_graph import AlignmentMethod
 
 VERSION = (
@@ -134,34 +135,6 @@ class AlignmentRecord(TypedDict):
     integer_accuracy: float | None
     first_latency_ticks: int
     interval_ticks: float
-
-
-class MeasuresRecord(TypedDict):
-    """Measures of a design, which those of other designs are compared with.
-
-    Accuracy is on the test samples of ``fidelity``; None without a data set, or if none is defined.
-    Times and energies are by cost profile: empty without a data set, or where they were not computed.
-    """
-
-    interval_ticks: NotNegative
-    first_latency_ticks: Total
-    stall_share: NotNegative
-    num_cores: Total
-    num_chips: Total
-    num_slots: Total
-    accuracy: Finite | None
-    interval_us: dict[str, NotNegative]
-    first_latency_us: dict[str, NotNegative]
-    energy_nj: dict[str, NotNegative]
-
-
-class SuggestionRecord(TypedDict):
-    """A change to the design, the command that compiles it, and the measures of the result."""
-
-    change: str
-    command: str
-    keeps_integers: bool
-    gives: MeasuresRecord
 
 
 class TightestRecord(TypedDict):

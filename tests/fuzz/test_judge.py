@@ -40,7 +40,7 @@ FAULTS = {
     "large": lambda folder: bytes(1 << 22) * 4 and bytearray(b"x" * (1 << 25)) and None,
     "changed a file": changing,
     "different": lambda folder: "other content",
-    "message": refusing("two\nlines"),
+    "message": refusing("x" * 10_000),
 }
 ESCAPES = {
     "opens '/etc/passwd'": lambda folder: Path("/etc/passwd").read_bytes(),

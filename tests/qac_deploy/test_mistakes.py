@@ -209,7 +209,7 @@ def test_labels_that_are_no_classes_are_refused(flow, labels, complaint):
         (lambda f: qd.train(f.module, f.data, epochs="3"), "'epochs' must be a whole number, not '3'"),
         (lambda f: qd.train(f.module, f.data, learning_rate="1"), "'learning_rate' must be a number"),
         (lambda f: qd.convert(f.module, f.data, mean_timesteps="four"), "'mean_timesteps' must be a number"),
-        (lambda f: qd.train(f.module, "nothing.npz"), "No such file"),
+        (lambda f: qd.train(f.module, "nothing.npz"), "no such file"),
         (lambda f: qd.load_build(f.model.path), "is a file"),
     ],
 )  # fmt: skip

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 _CHUNK_BYTES = 1 << 20
 
@@ -21,6 +23,8 @@ def file_sha256(path: Path) -> str:
 
 def array_sha256(array: np.ndarray) -> str:
     """SHA-256 of an array's type, shape and values."""
+    import numpy as np
+
     array = np.ascontiguousarray(array)
     digest = hashlib.sha256(f"{array.dtype.str} {array.shape}".encode())
     digest.update(array.data)

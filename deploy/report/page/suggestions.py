@@ -15,8 +15,9 @@ from deploy.report.markup import (
     scrolling,
     time_unit,
 )
+from deploy.report.measure_records import MeasuresRecord, SuggestionRecord
 from deploy.report.outputs import accuracy_number
-from deploy.report.records import MeasuresRecord, Report, SuggestionRecord
+from deploy.report.records import Report
 from deploy.report.tables import Command, Lines, names, numbers, sentences, tabulate
 
 
