@@ -70,7 +70,7 @@ def doctor(
     for wanted, environment in ((create_lava_env, LAVA_NC), (create_lava_dl_env, LAVA_DL)):
         if wanted:
             making = f"making an environment with {environment.package}"
-            with status(making, hidden=as_json) as say:
+            with status(making, hidden=False) as say:
                 create_lava_environment(environment, say)
     rows = [
         _Row("python", platform.python_version()),

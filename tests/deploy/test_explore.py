@@ -181,11 +181,6 @@ def test_the_terminal_shows_the_front_and_its_commands(explored, record):
             assert design["command"] in out
 
 
-def test_the_table_fits_80_columns(explored):
-    table = explored[0].stdout.split("\n\n")[1]
-    assert max(map(len, table.splitlines())) <= 80
-
-
 def test_the_page_shows_the_front_and_loads_nothing(explored, record):
     page = (explored[1] / "explore.html").read_text()
     front = sum(design["on_front"] for design in record["designs"])

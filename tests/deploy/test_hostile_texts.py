@@ -110,7 +110,7 @@ class Page(HTMLParser):
 
 def require_safe_page(path):
     text = path.read_text(encoding="utf-8")
-    assert text.translate({10: "", 9: ""}).isprintable()
+    assert text.translate({10: "", 9: "", 0xA0: ""}).isprintable()
     assert not any("alert(1)" in script for script in Page(text).scripts)
     for data in re.findall(r'<script type="application/json"[^>]*>(.*?)</script>', text, re.DOTALL):
         json.loads(data)

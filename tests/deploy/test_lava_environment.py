@@ -344,6 +344,7 @@ def test_doctor_makes_the_environment_and_says_which_python_runs_lava(tmp_path):
         json.loads(run.stdout)
     )
     assert run.stderr == (
+        "making an environment with lava-nc\n"
         "lava-nc 0.10.0 needs Python 3.10 to 3.13, and this is 3.14: another one makes the environment\n"
     )
     assert f"found   lava-nc       {python} (Python 3.12)\n" in doctor().stdout
