@@ -22,6 +22,7 @@ from typing_extensions import assert_never
 from sim.exact.linear_kernels import exact_arithmetic
 from sim.results import Simulation, check_pixels
 from sim.torch_maps import exact_type, transmit
+from toolchain.errors import UnsupportedNetworkError
 from toolchain.networks.integer_network import (
     IntegerInput,
     IntegerNetwork,
@@ -31,6 +32,9 @@ from toolchain.networks.integer_network import (
 )
 from toolchain.networks.integer_network.network import step_frames
 
+_VALUES_OF_A_BATCH = 2**22
+_MOST_AT_ONCE = 256  # samples
+_MOST_VALUES = 2**28
 _VALUES_AT_ONCE = 2**16
 """Values of the frames that a synapse carries in one call, which stay in a processor's caches."""
 
@@ -43,7 +47,7 @@ def run_frame_by_frame(
     with_counts: bool = True,
     with_trains: bool = True,
     on_counts: Callable[[str, Tensor], None] | None = None,
-    batch_size: int = 32,
+    batch_size: int | None = None,
 ) -> Simulation:
     """Simulate all populations but those whose spike trains are known.
 
@@ -53,12 +57,15 @@ def run_frame_by_frame(
             populations, and all upstream of them, are the same.
         with_counts, with_trains: keep the counts and the spike trains of every population.
         on_counts: see ``sim.engines.OnCounts``.
-        batch_size: samples computed at once; bounds memory, never changes a result.
+        batch_size: samples computed at once; bounds memory, never changes a result. By default as many as
+            ``_VALUES_OF_A_BATCH`` allow.
 
     Raises:
-        UnsupportedNetworkError: a bound exceeds the integers that doubles hold.
+        UnsupportedNetworkError: a bound exceeds the integers that doubles hold, or there are more spikes
+            in a sample than ``_MOST_VALUES``.
         DataError: type, shape or range of the pixels do not fit the input population.
     """
+    _check_values(network)
     pixels, known = check_pixels(network, pixels).astype(np.int64), known or {}
     logits: list[np.ndarray] = []
     counts: dict[str, list[np.ndarray]] = defaultdict(list)
@@ -79,6 +86,7 @@ def run_frame_by_frame(
         for p in network.populations
         if not isinstance(p, IntegerInput) and p.name not in known
     }
+    batch_size = batch_size or _samples_at_once(network)
     with exact_arithmetic():
         for start in range(0, max(len(pixels), 1), batch_size):
             batch = slice(start, start + batch_size)
@@ -89,6 +97,21 @@ def run_frame_by_frame(
         counts={name: np.concatenate(parts) for name, parts in counts.items()},
         trains={name: np.concatenate(parts) for name, parts in trains.items()},
     )
+
+
+def _check_values(network: IntegerNetwork) -> None:
+    values = sum(p.timesteps * math.prod(p.shape) for p in network.spiking)
+    if values > _MOST_VALUES:
+        raise UnsupportedNetworkError(
+            f"the network has {values:,} neurons times timesteps, more than the {_MOST_VALUES:,} of which "
+            f"every step is simulated; use fewer timesteps, a smaller input, or another engine"
+        )
+
+
+def _samples_at_once(network: IntegerNetwork) -> int:
+    """Many samples of a small network, whose steps then take no longer than one's; few of a large one."""
+    values = sum(p.timesteps * math.prod(p.shape) for p in network.spiking)
+    return min(max(_VALUES_OF_A_BATCH // max(values, 1), 1), _MOST_AT_ONCE)
 
 
 def _run_batch(

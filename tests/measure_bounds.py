@@ -30,8 +30,16 @@ class Used:
     stderr: str
 
 
-def measure(*arguments: object, cwd: Path, most_processor_s: int) -> Used:
-    """Run the installed command; it is killed if it computes for longer."""
+def measure(
+    *arguments: object, cwd: Path, most_processor_s: int, most_memory: int | None = None
+) -> Used:
+    """Run the installed command; it is killed if it computes for longer, and has as many bytes of memory."""
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_CPU, (most_processor_s,) * 2)
+        if most_memory is not None:
+            resource.setrlimit(resource.RLIMIT_AS, (most_memory,) * 2)
+
     start = time.monotonic()
     process = subprocess.Popen(
         [COMMAND, *map(str, arguments)],
@@ -39,7 +47,7 @@ def measure(*arguments: object, cwd: Path, most_processor_s: int) -> Used:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CPU, (most_processor_s,) * 2),
+        preexec_fn=limit,
         # threads that wait for each other would count as work
         env={**os.environ, "NO_COLOR": "1", "OMP_NUM_THREADS": "1"},
     )

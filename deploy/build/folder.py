@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 from zipfile import ZipFile, ZipInfo
 
+import msgspec
 import numpy as np
 from msgspec import Struct
 
@@ -295,7 +296,9 @@ def _fail(error: OSError) -> None:
 
 def write_json(path: Path, document: Any) -> None:
     """Readable JSON with a final newline; the same document gives the same bytes."""
-    path.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n")
+    # Python indents without its encoder in C, in ten times the time
+    text = msgspec.json.format(json.dumps(document, allow_nan=False), indent=1)
+    path.write_text(text + "\n")
 
 
 def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:

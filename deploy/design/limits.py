@@ -16,7 +16,7 @@ MOST_SYNAPSES = 10_000
 MOST_NEURONS = 2**22
 """Most neurons of a population, or pixels of the input: 2,048 x 2,048 of one channel."""
 
-MOST_SPIKES = 2**26
+MOST_SPIKES = 2**27
 """Most spikes of all neurons in one sample: the bytes of its spike trains."""
 
 MOST_CHANNEL_PAIRS = 2**26
@@ -25,7 +25,7 @@ MOST_CHANNEL_PAIRS = 2**26
 MOST_AXIS_PATHS = 2**24
 """Most triples of a source row, a target row and a row of the kernel of a synapse; the same along columns."""
 
-MOST_POPULATIONS_VARIED = 100
+MOST_POPULATIONS_VARIED = 150
 """Most populations of a network whose report also compares alignments, suggests changes and varies the
 assumed figures. Each of these compiles the network again."""
 

@@ -44,7 +44,7 @@ from toolchain.networks.linear_maps import (
     Shape,
     SumPool,
     as_grouped_convolution,
-    window_taps,
+    window_reads,
 )
 
 LARGEST_BYTE = 255
@@ -205,7 +205,7 @@ def channels_last_is_trusted(convolution: Convolution, shape: Shape) -> bool:
     is_depthwise = per_group == 1 and out == convolution.groups > 1
     one_column = convolution.output_shape(shape)[2] == 1
     reads_padding_alone = any(
-        not window_taps(size, *window).any(axis=(0, 2)).all()
+        not (window_reads(size, *window) >= 0).any(axis=1).all()
         for size, *window in zip(
             shape[1:],
             convolution.kernel,

@@ -240,7 +240,7 @@ def test_all_of_a_report_is_declared(compiled, trained):
         (
             "network.json",
             lambda document: document["populations"][0].update(shape=[1, 1, 2**60]),
-            "network.json: populations[0].shape must be 3 integers of at most 134,217,728, not [1, 1, "
+            "network.json: populations[0].shape must be 3 integers of at most 16,777,216, not [1, 1, "
             "1152921504606846976]; compile the model again",
         ),
     ],

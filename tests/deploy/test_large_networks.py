@@ -17,7 +17,7 @@ from deploy.design.limits import (
 )
 from toolchain.errors import UnsupportedNetworkError
 from toolchain.files.checkpoint import Checkpoint, save_checkpoint
-from toolchain.networks.linear_maps import Convolution, Dense, Scale
+from toolchain.networks.linear_maps import AveragePool, Convolution, Dense, Scale
 
 
 def dense(targets, sources):
@@ -85,7 +85,7 @@ def of_rows(rows):
         (
             of_neurons(16, MOST_SPIKES // 2**20),
             of_neurons(16, MOST_SPIKES // 2**20 + 1),
-            "the network has 68,157,440 neurons times timesteps, more than the 67,108,864",
+            "the network has 135,266,304 neurons times timesteps, more than the 134,217,728",
         ),
         (
             of_channel_pairs(2**13),
@@ -127,10 +127,84 @@ def test_a_deep_network_is_compiled_without_variations_and_the_report_says_so(qa
     assert compiled.returncode == 0, compiled.stderr
     sentence = (
         "changes, finer tiles, other alignments and other values of assumed figures were not tried, since "
-        "each of them compiles 101 populations again; the limit is 100"
+        "each of them compiles 151 populations again; the limit is 150"
     )
     assert sentence in " ".join(compiled.stdout.split())
     assert sentence.capitalize() in (tmp_path / "build/report.html").read_text()
+
+
+def a_large_map_of_a_few_weights(kernel, padding, stride=1):
+    """One pixel whose padding makes it a large map."""
+    taps = Convolution(
+        weight=np.broadcast_to(0.5, (1, 1, *kernel)), padding=padding, stride=(stride, stride)
+    )
+    shape = taps.output_shape((1, 1, 1))
+    return float_network_of(
+        float_spiking("wide", shape),
+        float_connect("input", "wide", taps),
+        float_connect("wide", "logits", dense(2, int(np.prod(shape)))),
+        max_value=16,
+        image=(1, 1, 1),
+        classes=2,
+    )
+
+
+def a_pool_of_one_pixel(kernel, padding, stride):
+    pool = AveragePool(kernel=kernel, padding=padding, stride=stride)
+    shape = pool.output_shape((1, 1, 1))
+    assert shape == (1, 1, 1)
+    return float_network_of(
+        float_spiking("pooled", shape),
+        float_connect("input", "pooled", pool, Scale(weight=np.ones(1))),
+        float_connect("pooled", "logits", dense(2, 1)),
+        max_value=16,
+        image=(1, 1, 1),
+        classes=2,
+    )
+
+
+def a_large_map_between(padding, stride):
+    """A pool that is large, and one that makes it small again."""
+    wide = AveragePool(kernel=(2, 2), padding=padding, stride=(1, 1))
+    rows = wide.output_shape((1, 1, 1))[1]
+    narrow = AveragePool(kernel=(rows, rows), stride=(rows, rows))
+    return float_network_of(
+        float_spiking("pooled", (1, 1, 1)),
+        float_connect("input", "pooled", wide, narrow, Scale(weight=np.ones(1))),
+        float_connect("pooled", "logits", dense(2, 1)),
+        max_value=16,
+        image=(1, 1, 1),
+        classes=2,
+    )
+
+
+BOMBS = {
+    "window": (
+        "calibrate",
+        a_pool_of_one_pixel((16384, 16384), (8192, 8192), (8192, 8192)),
+        "268,435,456 values in windows of 16384x16384 over 1 channels, above the limit",
+    ),
+    "between": (
+        "compile",
+        a_large_map_between((2500, 2500), 1),
+        "25,000,000 values in maps of shape (1, 5000, 5000), above the limit",
+    ),
+    "accumulations": (
+        "calibrate",
+        a_large_map_of_a_few_weights((512, 512), (1000, 1000)),
+        "581,985,894,400 multiply-accumulates per sample, above the limit",
+    ),
+}
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_a_small_file_cannot_ask_for_gigabytes_or_hours(bomb, tmp_path):
+    """Every command reads a model in the same way."""
+    command, graph, complaint = BOMBS[bomb]
+    save_checkpoint(tmp_path / "bomb.pt", Checkpoint(graph, {}))
+    used = measure(command, "bomb.pt", cwd=tmp_path, most_processor_s=30, most_memory=2**32)
+    assert used.returncode == 2, used.stderr
+    assert complaint in " ".join(used.stderr.split())
 
 
 @pytest.mark.slow

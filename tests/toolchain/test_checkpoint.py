@@ -134,7 +134,7 @@ def test_values_no_neuron_can_have_are_refused_by_name_and_limit(tmp_path, field
         ({"timesteps": 65_537}, "hidden: timesteps must be an integer from 1 to 65,536, not 65537"),
         (
             {"shape": (1, 2**14, 2**14)},
-            "hidden: shape (1, 16384, 16384) has 268,435,456 neurons, above the limit of 134,217,728",
+            "hidden: shape (1, 16384, 16384) has 268,435,456 neurons, above the limit of 16,777,216",
         ),
     ],
 )

@@ -1,7 +1,7 @@
 """Limits of the numbers that a network's files declare, in one place.
 
 From these numbers arrays are made: a small file must not declare a huge one. Each limit is far above any
-network in use; sizes that follow from several numbers are checked in ``layer_graph.structure``.
+network in use; sizes that follow from several numbers are checked in ``layer_graph.map_sizes``.
 """
 
 from __future__ import annotations
@@ -12,7 +12,10 @@ from msgspec import Meta
 
 MAX_TIMESTEPS = 65_536  # longer than any firing window in use
 MAX_PIXEL = 2**24  # float32 holds all integers up to here exactly
-MAX_NEURONS = 2**27  # per population
+MAX_NEURONS = (
+    2**24
+)  # per population, and values of a map within a synapse: 4,096 x 4,096 of one channel
+MAX_ACCUMULATIONS = 2**38  # multiply-accumulates per sample: 17 times those of VGG-16 at 224 x 224
 MAX_WINDOW = 2**14  # a kernel along one axis, its stride, dilation and padding: recordings of sound
 MAX_DIVISOR = MAX_WINDOW**2  # of the mean over the largest window
 MAX_EXPONENT = 62  # of a power of two in 64 bits

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Mapping as ReadOnlyDict
 from dataclasses import dataclass, fields, replace
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 
@@ -136,6 +136,16 @@ class _Run:
         times = np.bincount(columns[columns >= 0], minlength=num_columns)
         self.events.active_updates[cores.start : cores.stop] += np.multiply.outer(neurons, times)
 
+    @cached_property
+    def _sent(self) -> ReadOnlyDict[str, list[IntegerSynapse]]:
+        """Synapses of each source, in the order of all synapses."""
+        sent: dict[str, list[IntegerSynapse]] = {
+            p.name: [] for p in self.mapping.network.populations
+        }
+        for synapse in self.mapping.network.synapses:
+            sent[synapse.source].append(synapse)
+        return sent
+
     def counts(
         self, population: IntegerPopulation
     ) -> Iterator[tuple[Weights, Callable[[BlockSums], None]]]:
@@ -144,9 +154,7 @@ class _Run:
         if name in self.mapping.grids:
             own = [memberships(edges) for edges in self.mapping.grids[name].edges]
             yield own, partial(self._add_spikes, name)
-        for synapse in self.mapping.network.synapses:
-            if synapse.source != name:
-                continue
+        for synapse in self._sent[name]:
             synapses = _synapses(synapse, population.shape, self.mapping.grids[synapse.target])
             kind = self.events.convolution if is_convolution(synapse) else self.events.synaptic
             yield synapses, partial(self._add_arrivals, synapse, kind)

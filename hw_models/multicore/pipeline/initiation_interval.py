@@ -109,7 +109,11 @@ def sweeps_and_arcs(
         for step in (dependency.source, dependency.target):
             number.setdefault(step, len(number))
     place = {name: index for index, name in enumerate(pipeline.windows)}
-    arcs = [Arc(number[d.source], number[d.target], weight(d, ticks)) for d in dependencies]
+    tokens, delay = ticks.numerator, ticks.denominator  # once, as there may be many dependencies
+    arcs = [
+        Arc(number[d.source], number[d.target], delay * d.delay - tokens * d.tokens)
+        for d in dependencies
+    ]
     sweeps = Sweeps.of([place[name] for name, _ in number], [arc[:2] for arc in arcs])
     return sweeps, arcs
 

@@ -118,8 +118,12 @@ def schedule_pipeline(pipeline: Pipeline, num_samples: int) -> Schedule:
             for target, slots in targets:
                 if sample >= slots and target[sample - slots] + hop > at:
                     at = target[sample - slots] + hop
-            arrived = max([source[sample] for source in averaged], default=-hop) + hop
-            at = max(at, arrived)
+            arrived = 0
+            for source in averaged:
+                if source[sample] + hop > arrived:
+                    arrived = source[sample] + hop
+            if arrived > at:
+                at = arrived
             if selected:
                 needed = np.full(window, arrived)
                 for buffer in selected:

@@ -10,6 +10,7 @@ import numpy as np
 
 from toolchain.errors import UnsupportedNetworkError
 from toolchain.networks.layer_graph.graph import PopulationGraph
+from toolchain.networks.layer_graph.map_sizes import check_accumulations, verify_map_sizes
 from toolchain.networks.layer_graph.populations import ALIGNMENT_METHODS
 from toolchain.networks.limits import MAX_NEURONS, MAX_PIXEL, MAX_TIMESTEPS
 from toolchain.networks.linear_maps import (
@@ -68,8 +69,11 @@ def verify_structure(network: PopulationGraph[Any, Any, Any, Any]) -> None:
         not network.outgoing(readout.name),
         f"{readout.name}: the readout population must have no outgoing synapse",
     )
+    accumulations = 0
     for synapse in network.synapses:
         _verify_synapse(network, synapse)
+        accumulations += _checked_accumulations(network, synapse)
+        check_accumulations(accumulations)
 
 
 def _require_printable(kind: str, name: str) -> None:
@@ -127,6 +131,13 @@ def _verify_synapse(network: PopulationGraph[Any, Any, Any, Any], synapse: Any) 
     require(
         shape == wanted, f"{synapse}: gives shape {shape}, but the target population has {wanted}"
     )
+
+
+def _checked_accumulations(network: PopulationGraph[Any, Any, Any, Any], synapse: Any) -> int:
+    try:
+        return verify_map_sizes(synapse.maps, network[synapse.source].shape)
+    except UnsupportedNetworkError as error:
+        raise UnsupportedNetworkError(f"{synapse}: {error}") from None
 
 
 def _verify_indices(synapse: Any, linear_map: LinearMap) -> None:
