@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks.figures.commands import ROOT, Commands
 from benchmarks.figures.pages import table
 
-CASES = 5_000
+CASES = 4_000
 
 
 def measure(commands: Commands) -> dict[str, Any]:
