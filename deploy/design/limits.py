@@ -25,7 +25,7 @@ MOST_CHANNEL_PAIRS = 2**26
 MOST_AXIS_PATHS = 2**24
 """Most triples of a source row, a target row and a row of the kernel of a synapse; the same along columns."""
 
-MOST_POPULATIONS_VARIED = 150
+MOST_POPULATIONS_VARIED = 100
 """Most populations of a network whose report also compares alignments, suggests changes and varies the
 assumed figures. Each of these compiles the network again."""
 

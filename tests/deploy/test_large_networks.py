@@ -127,7 +127,7 @@ def test_a_deep_network_is_compiled_without_variations_and_the_report_says_so(qa
     assert compiled.returncode == 0, compiled.stderr
     sentence = (
         "changes, finer tiles, other alignments and other values of assumed figures were not tried, since "
-        "each of them compiles 151 populations again; the limit is 150"
+        "each of them compiles 101 populations again; the limit is 100"
     )
     assert sentence in " ".join(compiled.stdout.split())
     assert sentence.capitalize() in (tmp_path / "build/report.html").read_text()
