@@ -42,8 +42,10 @@ def read_bytes(path: Path, max_bytes: int) -> bytes:
 
     Raises:
         OSError: it cannot be read.
-        ValueError: it has more bytes.
+        ValueError: it has more bytes, or is no regular file, such as a FIFO, which would be waited for.
     """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise ValueError("no regular file (a FIFO, a socket or a device)")
     with path.open("rb") as file:
         content = file.read(max_bytes + 1)
     if len(content) > max_bytes:

@@ -195,6 +195,20 @@ def require_unchanged(folder: Path, kind: FolderKind) -> None:
         )
 
 
+def require_no_fifo(folder: Path, kind: FolderKind) -> None:
+    """Check that reading the files of a folder waits for nothing, whatever was put in their places.
+
+    Raises:
+        ModelFileError: the folder is not of the kind, or a FIFO, socket or device is in it.
+    """
+    for name in recorded_digests(folder, kind):
+        path = folder / name
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise ModelFileError(
+                f"{path}: is no regular file (a FIFO, a socket or a device); {_remedy(kind)}"
+            )
+
+
 def recorded_digests(folder: Path, kind: FolderKind) -> Mapping[str, str]:
     """SHA-256 of every file of a folder by its path, as its manifest records them.
 

@@ -15,6 +15,7 @@ from typing import IO, Any, Generic, TypeVar
 
 from toolchain.bounded_readers import MAX_JOURNAL_BYTES, parse_json, read_bytes
 from toolchain.errors import ModelFileError
+from toolchain.files.lock import open_lock
 from toolchain.files.whole_files import FileKind, require_replaceable_file, whole_file
 from toolchain.schema import typed
 
@@ -133,10 +134,10 @@ class _Lock:
         self._path = path.with_name(f"{path.name}.lock")
         self._another_at_work = another_at_work
         try:
-            self._file = self._path.open("w")
+            self._file = open_lock(self._path)
             while not self._taken(path):  # a run that ended has removed the file meanwhile
                 self._file.close()
-                self._file = self._path.open("w")
+                self._file = open_lock(self._path)
         except OSError as error:
             raise _unwritable(path, error, remedy) from None
 

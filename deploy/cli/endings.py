@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import errno
+import os
+import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -120,6 +123,10 @@ def _uninterrupted_ending_of(run: Callable[[], object]) -> Ending:
             return _misused(error)
         if isinstance(error, OSError) and error.errno in _REMEDIES:
             return _refused("OSError", _of_the_system(error))
+        if not _has_folder():
+            return _refused(
+                "OSError", "the current folder was deleted meanwhile; change to another"
+            )
         return Ending(
             BUG,
             type(error).__name__,
@@ -129,6 +136,14 @@ def _uninterrupted_ending_of(run: Callable[[], object]) -> Ending:
     if code == INTERRUPTED:
         return Ending(INTERRUPTED, "KeyboardInterrupt", "interrupted")
     return Ending(code if isinstance(code, int) else 0)
+
+
+def _has_folder() -> bool:
+    try:
+        os.getcwd()
+    except OSError:
+        return False
+    return True
 
 
 def _refused(kind: str, message: str) -> Ending:
@@ -146,5 +161,20 @@ def _misused(error: Exception) -> Ending:
     from typer.rich_utils import rich_format_error
 
     error.message = printable(error.message, keep="\n")  # type: ignore[attr-defined]
-    rich_format_error(error)  # type: ignore[arg-type]
+    with its_errors_dropped(sys.stderr):
+        rich_format_error(error)  # type: ignore[arg-type]
     return Ending(REFUSED, "UsageError", error.format_message())  # type: ignore[attr-defined]
+
+
+@contextmanager
+def its_errors_dropped(stream: IO[str]) -> Iterator[None]:
+    """A block that writes to a standard stream, which may be closed or on a full disk.
+
+    What the stream cannot take goes to nowhere, since the interpreter flushes it once more as it ends.
+    """
+    try:
+        yield
+        stream.flush()
+    except OSError:
+        with open(os.devnull, "w") as nowhere, suppress(OSError):
+            os.dup2(nowhere.fileno(), stream.fileno())

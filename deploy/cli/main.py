@@ -7,7 +7,6 @@ import io
 import os
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -19,7 +18,7 @@ from deploy.cli.convert import convert_command
 from deploy.cli.cross_check import cross_check_command
 from deploy.cli.demo import demo
 from deploy.cli.doctor import doctor
-from deploy.cli.endings import EXIT_CODES, Command, Commands, Ending, ending_of
+from deploy.cli.endings import EXIT_CODES, Command, Commands, Ending, ending_of, its_errors_dropped
 from deploy.cli.explore import explore_command
 from deploy.cli.export import export_command
 from deploy.cli.help import CONTEXT_SETTINGS, HAS_ROOM, bold, help_of, short_help_of
@@ -140,12 +139,11 @@ def _run_for_machines() -> Ending:
 def _told(ending: Ending) -> Ending:
     """Show people how a run ended, if they have not seen it; return the same."""
     if ending.shown is not None:
-        print_note(ending.shown)
+        with its_errors_dropped(sys.stderr):
+            print_note(ending.shown)
     if ending.code:
-        try:
-            sys.stdout.flush()
-        except OSError:
-            _drop_output()
+        with its_errors_dropped(sys.stdout):
+            pass
     return ending
 
 
@@ -153,12 +151,6 @@ def _wants_json(words: Sequence[str]) -> bool:
     """Whether one document is asked for; a process that another started to train with it has none."""
     options = words[: words.index("--")] if "--" in words else words
     return "--json" in options and os.environ.get("LOCAL_RANK", "0") == "0"
-
-
-def _drop_output() -> None:
-    """Send what standard output cannot take to nowhere, since the interpreter flushes it once more."""
-    with open(os.devnull, "w") as nowhere, suppress(OSError):
-        os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import shutil
 import subprocess
@@ -107,3 +108,33 @@ def test_a_home_that_cannot_be_written(qac_deploy, small_build, tmp_path):
         assert process.returncode == 0, process.stderr
         assert "Traceback" not in process.stderr
     assert (tmp_path / "home").read_text() == "a file"
+
+
+def test_nothing_waits_for_a_fifo(qac_deploy, small_build, tmp_path):
+    model = small_build / "model.pt"
+    os.mkfifo(tmp_path / "manifest.json")  # read to see whether the folder is one of ours
+    os.mkfifo(tmp_path / "pipe.pt")
+    refused(qac_deploy("compile", "pipe.pt", timeout=60), "pipe.pt")
+    os.mkfifo(tmp_path / "out.exploration.lock")
+    refused(
+        qac_deploy("explore", model, "--out", "out", "--budget", 1, timeout=60),
+        "nolockofqac-deploy",
+    )
+    for name in ("report.json", "lava/weights.npz"):
+        shutil.copytree(small_build, tmp_path / "b")
+        (tmp_path / "b" / name).unlink()
+        os.mkfifo(tmp_path / "b" / name)
+        refused(qac_deploy("verify", "b", timeout=60), f"b/{name}:isnoregularfile")
+        shutil.rmtree(tmp_path / "b")
+
+
+@pytest.mark.parametrize("is_link", [False, True])
+def test_a_file_in_the_place_of_a_lock_stays(qac_deploy, small_build, tmp_path, is_link):
+    lock, precious = tmp_path / "out.exploration.lock", tmp_path / "precious"
+    (precious if is_link else lock).write_text("precious")
+    if is_link:
+        lock.symlink_to(precious)
+    model = small_build / "model.pt"
+    refused(qac_deploy("explore", model, "--out", "out", "--budget", 1), lock.name)
+    assert lock.is_symlink() == is_link
+    assert lock.read_text() == "precious"

@@ -240,6 +240,17 @@ def test_a_document_that_cannot_be_written_is_refused(place):
     assert "No space left on device; make room on the disk" in process.stderr
 
 
+@pytest.mark.parametrize("arguments", [("report", "absent"), ("report", "--absent")])
+def test_an_error_that_cannot_be_shown_is_still_in_the_document(place, arguments):
+    with open("/dev/full", "w") as full:
+        process = subprocess.run(
+            [COMMAND, *arguments, "--json"],
+            cwd=place.folder, stdout=subprocess.PIPE, stderr=full, text=True, check=False,
+        )  # fmt: skip
+    assert process.returncode == 2
+    assert document_of(process.stdout)["error"]["exit_code"] == 2
+
+
 def test_closed_streams_are_no_bug(place):
     script = f"{COMMAND} report build >&- 2>&- <&-"
     assert subprocess.run(["bash", "-c", script], cwd=place.folder, check=False).returncode == 0
@@ -253,6 +264,20 @@ def test_a_deleted_current_folder_is_refused(tmp_path):
     assert process.returncode == 2
     message = "the current folder was deleted; change to another"
     assert document_of(process.stdout)["error"]["message"] == message
+
+
+def test_a_current_folder_that_is_deleted_meanwhile_is_refused(place, tmp_path):
+    source = (
+        "import os\nimport deploy.build.load as load\n"
+        "def fail(folder):\n    os.rmdir(os.getcwd())\n    os.path.abspath(folder)\n"
+        "load.load_report = fail\n"
+    )
+    (tmp_path / "gone").mkdir()
+    process = patched(
+        tmp_path / "patch", source, "report", "build", "--json", cwd=tmp_path / "gone"
+    )
+    assert process.returncode == 2
+    assert "the current folder was deleted" in document_of(process.stdout)["error"]["message"]
 
 
 def test_numbers_that_json_lacks_are_null():

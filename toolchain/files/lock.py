@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 
 @contextmanager
@@ -22,7 +25,7 @@ def one_run_at_a_time(path: Path, on_wait: Callable[[], None] = lambda: None) ->
     Raises:
         OSError: the file cannot be written.
     """
-    file, held = path.open("w"), False
+    file, held = open_lock(path), False
     try:
         while not held:
             try:
@@ -36,9 +39,26 @@ def one_run_at_a_time(path: Path, on_wait: Callable[[], None] = lambda: None) ->
                 held = os.path.samestat(path.stat(), os.fstat(file.fileno()))
             if not held:  # a run that ended has removed the file meanwhile
                 file.close()
-                file = path.open("w")
+                file = open_lock(path)
         yield
     finally:
         if held:
             path.unlink(missing_ok=True)
         file.close()
+
+
+def open_lock(path: Path) -> IO[str]:
+    """Open an empty file to lock it, or make it.
+
+    What someone else put there stays: no symbolic link is followed, no file shortened, no FIFO waited for.
+
+    Raises:
+        OSError: something else is there, or it cannot be written.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    descriptor = os.open(path, flags, 0o666)
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode) or found.st_size:
+        os.close(descriptor)
+        raise FileExistsError(errno.EEXIST, "a file that is no lock of qac-deploy", str(path))
+    return os.fdopen(descriptor, "w")

@@ -103,6 +103,8 @@ def load_mapped_zip(path: Path) -> Any:
     Returns:
         None if the file cannot be read so; ``load_plain_zip`` says why.
     """
+    if not path.is_file():  # nothing comes from a FIFO, and it would be waited for
+        return None
     try:
         document = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         require_plain(document, _TensorGate(path.stat().st_size))

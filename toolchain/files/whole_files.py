@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import glob
 import json
 import os
 import shutil
@@ -31,6 +32,7 @@ _LOCKED_WITHIN_S = 10.0
 _LOCK_CHARACTERS = 4_096
 _SHARED_MEMORY = "/dev/shm"
 _HEAD_BYTES = 512  # enough to recognise a kind of file
+_OF_OURS = b'"format": "qac-deploy '
 _TORCH_MARKS = (b"PK\x03\x04", b"/data.pkl")
 
 
@@ -113,8 +115,7 @@ def require_replaceable_file(path: Path, kind: FileKind, *, remedy: str = _OTHER
         found = path.stat()
         if not stat.S_ISREG(found.st_mode):
             raise ModelFileError(f"{path}: is not a regular file, so it is not replaced; {remedy}")
-        with path.open("rb") as file:
-            head = file.read(_HEAD_BYTES)
+        head = _head(path)
     except FileNotFoundError:
         return
     except (OSError, RuntimeError, ValueError) as error:
@@ -123,6 +124,11 @@ def require_replaceable_file(path: Path, kind: FileKind, *, remedy: str = _OTHER
         raise ModelFileError(
             f"{path}: exists and is not {kind.name}, so it is not replaced; {remedy}"
         )
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(_HEAD_BYTES)
 
 
 def require_writable(folder: Path) -> None:
@@ -146,8 +152,9 @@ def require_outside_ours(path: Path, *, remedy: str = _OTHER_OUT) -> None:
         ModelFileError: it is in one.
     """
     for folder in path.resolve().parents:
-        with suppress(OSError, ValueError), (folder / MANIFEST).open() as file:
-            if '"format": "qac-deploy ' in file.read(_HEAD_BYTES):
+        manifest = folder / MANIFEST
+        with suppress(OSError, ValueError):
+            if manifest.is_file() and _OF_OURS in _head(manifest):
                 raise ModelFileError(
                     f"{path}: is in {folder}, which stays as qac-deploy wrote it; {remedy}"
                 )
@@ -243,7 +250,7 @@ def _clear_if_abandoned(folder: Path) -> None:
 
 def _remove(folder: Path) -> None:
     """Remove a staging folder as far as possible, its lock last: without that no run would clear the rest."""
-    for left in Path(_SHARED_MEMORY).glob(f"{folder.name.lstrip('.')}-*"):
+    for left in Path(_SHARED_MEMORY).glob(f"{glob.escape(folder.name.lstrip('.'))}-*"):
         with suppress(OSError):
             left.unlink()
     for name in (_NEW, _OLD):
