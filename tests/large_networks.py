@@ -267,7 +267,7 @@ NETWORKS: dict[str, Callable[[], LayerGraph]] = {
     "joins-300": lambda: joins(300),
     "joins-2500": lambda: joins(2500),
     "residual-150": lambda: residual_chain(150),
-    "concatenations-100": lambda: concatenations(100),
+    "concatenations-70": lambda: concatenations(70),
     "selected-900": lambda: selected_concatenation(900),
     "stride-huge": lambda: window(stride=(10**9, 10**9)),
     "padding-1000": lambda: window(padding=(1000, 1000), stride=(500, 500)),

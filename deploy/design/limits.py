@@ -10,7 +10,7 @@ MOST_POPULATIONS = 500
 """Most populations of a network that is mapped. Its pipeline holds about as many samples as it is deep, so
 the events of its cores grow with the square."""
 
-MOST_SYNAPSES = 10_000
+MOST_SYNAPSES = 2_500
 """Most synapses of a network that is mapped: each is lowered, placed and shown for itself."""
 
 MOST_NEURONS = 2**22

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from builders import float_connect, float_network_of, float_spiking
-from large_networks import chain, joins, write_model
+from large_networks import chain, concatenations, joins, write_model
 from measure_bounds import measure
 
 from deploy.design.extent import check_extent
@@ -78,6 +78,11 @@ def of_rows(rows):
             "the network has 501 populations, more than the 500 that can be compiled",
         ),
         (
+            concatenations(70),
+            concatenations(71),
+            "the network has 2,557 synapses, more than the 2,500 that can be compiled",
+        ),
+        (
             of_neurons(MOST_NEURONS // 2**16),
             of_neurons(MOST_NEURONS // 2**16 + 1),
             "wide has 4,259,840 neurons, more than the 4,194,304 that can be compiled",
@@ -99,7 +104,7 @@ def of_rows(rows):
             "kernel, more than the 16,777,216",
         ),
     ],
-    ids=["populations", "neurons", "spikes", "channels", "rows"],
+    ids=["populations", "synapses", "neurons", "spikes", "channels", "rows"],
 )
 def test_the_largest_network_is_accepted_and_one_more_is_refused(largest, larger, complaint):
     assert MOST_CHANNEL_PAIRS == 2**13 * 2**13
@@ -207,23 +212,26 @@ def test_a_small_file_cannot_ask_for_gigabytes_or_hours(bomb, tmp_path):
     assert complaint in " ".join(used.stderr.split())
 
 
-@pytest.mark.slow
+FIRST = [("chain-200", ()), ("chain-200", ("--optimize", "stalls")), ("T-4096", ())]
+FURTHER = [
+    "chain-200-convolutions",
+    "chain-450-T-16",
+    "T-4096-twice",
+    "maxima-100",
+    "joins-300",
+    "concatenations-70",
+    "residual-150",
+    "groups-4096",
+    "channels-10000",
+    "resampled-1024",
+]
+
+
 @pytest.mark.parametrize(
     ("network", "options"),
     [
-        ("chain-200", []),
-        ("chain-200", ["--optimize", "stalls"]),
-        ("chain-200-convolutions", []),
-        ("chain-450-T-16", []),
-        ("T-4096", []),
-        ("T-4096-twice", []),
-        ("maxima-100", []),
-        ("joins-300", []),
-        ("concatenations-100", []),
-        ("residual-150", []),
-        ("groups-4096", []),
-        ("channels-10000", []),
-        ("resampled-1024", []),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in FIRST),
+        *(pytest.param(name, (), marks=pytest.mark.exhaustive) for name in FURTHER),
     ],
 )
 def test_a_large_network_is_compiled_within_bounds(network, options, tmp_path):
