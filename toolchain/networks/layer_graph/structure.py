@@ -147,7 +147,8 @@ def _verify_indices(synapse: Any, linear_map: LinearMap) -> None:
                 require(
                     matrix.dtype == np.int64
                     and bool((matrix >= 0).all() & (matrix <= MAX_REPEATS).all()),
-                    f"{synapse}: rows and columns must be int64 from 0 to {MAX_REPEATS:,}",
+                    f"{synapse}: its rows and columns must be added up to {MAX_REPEATS:,} times each, as "
+                    f"int64; overlapping pools in a row multiply these numbers: leave some out",
                 )
         case SelectChannels(channels=channels):
             require(
