@@ -310,8 +310,10 @@ def _fail(error: OSError) -> None:
 
 def write_json(path: Path, document: Any) -> None:
     """Readable JSON with a final newline; the same document gives the same bytes."""
-    # Python indents without its encoder in C, in ten times the time
-    text = msgspec.json.format(json.dumps(document, allow_nan=False), indent=1)
+    try:  # Python indents without its encoder in C, in ten times the time
+        text = msgspec.json.format(json.dumps(document, allow_nan=False), indent=1)
+    except msgspec.DecodeError:  # a byte of a file name that is no UTF-8
+        text = json.dumps(document, indent=1)
     path.write_text(text + "\n")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -72,10 +73,14 @@ def dask_client(processes: int, scheduler: str | None) -> Iterator[Any]:
     """
     try:
         import distributed
+        from distributed.deploy.spec import close_clusters
     except ImportError:
         raise ClusterError(
             "several workers need Dask: pip install 'qac-deploy[cluster]'; --workers 1 does not"
         ) from None
+    # the block closes its cluster; one that an interrupt left half made ends with this process, which its
+    # workers watch, while Dask would wait for it and end with a traceback
+    atexit.unregister(close_clusters)
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     for handler in logging.getLogger("distributed").handlers:
         # also of workers that an interrupt ends while they start

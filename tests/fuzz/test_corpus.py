@@ -93,17 +93,17 @@ BUILT = {
     "a text that turns the direction of a terminal": (
         "nir", "network.nir",
         lambda content: with_text(content, "node/nodes/conv/stride", "\u202eü"),
-        "node 'conv': stride must be numbers, not ?ü",
+        "node 'conv': stride must be numbers, not \\u202eü",
     ),
     "the name of a node with an escape sequence, in an edge": (
         "nir", "network.nir",
         lambda content: with_text(content, "node/edges", np.array([["n1", "\x1b[31m"]], object)),
-        "the edge 'n1' -> '?[31m' of the graph names '?[31m', which is no node of it",
+        "the edge 'n1' -> '\\x1b[31m' of the graph names '\\x1b[31m', which is no node of it",
     ),
     "an escape sequence as the name of a tensor": (
         "qcfs", "network.pth",
         lambda content: with_tensor(content, "\x1b[31m"),
-        "network.pth: tensor '?[31m' is not part of vgg-11-wobn",
+        "network.pth: tensor '\\x1b[31m' is not part of vgg-11-wobn",
     ),
     "an offset of 4,000 digits": (
         "onnx-with-data", "network.onnx", lambda content: with_offset(content, "9" * 4_000),

@@ -60,7 +60,14 @@ def make_inputs(folder: Path) -> None:
         ("compile", "model.pt", "--timesteps", 3),  # which QONNX takes
         ("compile", "model.pt", "--timesteps", 3, "--slots", 3, "--out", "other"),
         ("convert", NETWORK, "--data", DATA, "--mean-timesteps", 3, "--out", "chain.pt"),
-        ("compile", "chain.pt", "--out", "chain"),  # without joins, which NetX lacks
+        (
+            "compile",
+            "chain.pt",
+            "--thresholds",
+            1,
+            "--out",
+            "chain",
+        ),  # without joins, which NetX lacks
     ):
         process = run_command(*command, cwd=folder)
         assert process.returncode == 0, process.stderr
