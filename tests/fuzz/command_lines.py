@@ -189,7 +189,6 @@ class Runner:
             path.write_text("")
         process = os.fork()
         if not process:
-            os.setsid()
             self._serve(self._request(line, outputs))
             os._exit(99)
         code, seconds, peak, was_interrupted = wait_for(process)
