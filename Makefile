@@ -12,7 +12,7 @@ TORCH ?= torch==2.13.0
 # they ask for an older nir, a driver of chips and torchvision, which reading and writing NIR does not need
 NIR_SIMULATORS := sinabs==3.1.3 spikingjelly==2.0.0
 
-.PHONY: demo test slow exhaustive netx peers benchmark torchvision pictures docs linkcheck lint environment lava simulators clean
+.PHONY: demo test fuzz slow kills exhaustive netx peers benchmark torchvision pictures docs linkcheck lint environment lava simulators clean
 
 demo: $(VENV)/package
 	@$(BIN)/qac-deploy demo --create-lava-env
@@ -22,6 +22,9 @@ test: environment lava simulators
 
 slow: environment lava simulators  # the paper's networks at full width, in Lava too
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow
+
+kills: environment lava simulators  # every command is ended by signals at random moments; half an hour
+	$(BIN)/python tests/kills
 
 exhaustive: environment  # thousands of random networks and modules
 	$(BIN)/python -m pytest -n 2 -m exhaustive
@@ -94,8 +97,13 @@ lava: environment
 simulators:  # Verilator and Icarus for the PE array's RTL, Chromium for the report; without root, only a look
 	@command -v verilator >/dev/null && command -v iverilog >/dev/null && command -v chromium >/dev/null \
 	|| if [ "$$(id -u)" = 0 ]; \
-	then apt-get update -qq && apt-get install -y -qq verilator iverilog chromium fonts-dejavu-core; \
+	then apt-get update -qq && apt-get install -y -qq verilator iverilog chromium fonts-dejavu-core >/dev/null; \
 	else echo "the tests of RTL and report need: apt install verilator iverilog chromium" >&2; exit 1; fi
 
+# ten minutes; of what it found, `make fuzz` says how one case is run again
+SECONDS ?= 600
+fuzz: environment  # changed files for every reader of files: no traceback, nothing executed, nothing read wrongly
+	$(BIN)/python tests/fuzz --seconds $(SECONDS)
+
 clean:
-	rm -rf docs/_build .figures $(VENV) .venv-peers .venv-torchvision build demo model.pt resnet-20.pt
+	rm -rf docs/_build .figures .fuzz $(VENV) .venv-peers .venv-torchvision build demo model.pt resnet-20.pt

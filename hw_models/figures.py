@@ -5,13 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar, get_args
+
+from msgspec import Meta, Struct
 
 from toolchain.bounded_readers import read_yaml
 from toolchain.errors import TargetError
+from toolchain.field_types import LARGEST_COUNT, Name
+from toolchain.schema import refusal, typed
+from toolchain.shown_values import shown_name
 
-KINDS = ("published", "fitted", "scaled", "assumed")
+Kind: TypeAlias = Literal["published", "fitted", "scaled", "assumed"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 BUILT_IN = Path(__file__).parent / "targets"
+_LARGEST_FIGURE = 1e15  # of a time, an energy or an amount: sums of many stay exact enough
 _Choice = TypeVar("_Choice")
 
 
@@ -24,9 +31,17 @@ class Figure:
             part, or ``assumed``.
     """
 
-    value: float | int
-    kind: str
-    source: str
+    value: Annotated[int | float, Meta(extra={"must_be": "a number"})]
+    kind: Kind
+    source: Annotated[
+        str, Meta(min_length=1, extra={"must_be": "a text that says where the figure comes from"})
+    ]
+
+
+class _Document(Struct, kw_only=True):
+    name: Name
+    description: str
+    figures: dict[str, Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,28 +59,27 @@ class FigureFile:
     document: Mapping[str, Any]
     text: str
 
-    def number(self, name: str, minimum: float = 0) -> float:
+    def number(self, name: str, minimum: float = 0, maximum: float = _LARGEST_FIGURE) -> float:
         """A figure's value.
 
         Raises:
-            TargetError: it is missing, or below the minimum.
+            TargetError: it is missing, or outside of the limits.
         """
         if name not in self.figures:
             raise TargetError(f"{self.path}: {name} is missing; add it with value, kind and source")
         value = self.figures[name].value
-        if value < minimum:
-            raise TargetError(
-                f"{self.path}: {name}.value must be at least {minimum:g}, not {value:g}"
-            )
+        if not minimum <= value <= maximum:
+            limit = f"least {minimum:,g}" if value < minimum else f"most {maximum:,g}"
+            raise TargetError(f"{self.path}: {name}.value must be at {limit}, not {value:g}")
         return value
 
-    def integer(self, name: str, minimum: int = 1) -> int:
+    def integer(self, name: str, minimum: int = 1, maximum: int = LARGEST_COUNT) -> int:
         """An integer figure's value.
 
         Raises:
-            TargetError: it is missing, below the minimum, or no integer.
+            TargetError: it is missing, outside of the limits, or no integer.
         """
-        value = self.number(name, minimum)
+        value = self.number(name, minimum, maximum)
         if value != int(value):
             raise TargetError(f"{self.path}: {name}.value must be an integer, not {value:g}")
         return int(value)
@@ -91,7 +105,7 @@ class FigureFile:
             if node == option and type(node) is type(option):
                 return option
         listed = ", ".join(str(o).lower() if isinstance(o, bool) else str(o) for o in options)
-        raise TargetError(f"{self.path}: {name} must be one of {listed}, not {node!r}")
+        raise refusal(self.path, name, f"one of {listed}", node, error=TargetError)
 
     def section(self, name: str) -> dict[str, Figure]:
         """All figures below a dotted name, by the rest of their names."""
@@ -130,30 +144,21 @@ def read_figures(path: Path, document: Any, text: str) -> FigureFile:
     Raises:
         TargetError: the message names the file, the field, the values it may have and the remedy.
     """
-    if not isinstance(document, dict) or not isinstance(document.get("figures"), dict):
-        raise TargetError(f"{path}: must be a mapping with name, description and figures")
-    for field in ("name", "description"):
-        if not isinstance(document.get(field), str):
-            raise TargetError(f"{path}: {field} must be a text")
+    parts = "a hardware description has a name, a description and figures"
+    found = typed(document, _Document, path, error=TargetError, remedy=parts)
     figures: dict[str, Figure] = {}
-    _collect(path, "", document["figures"], figures)
-    description = document["description"].strip()
-    return FigureFile(path, document["name"], description, figures, document, text)
+    _collect(path, "", found.figures, figures)
+    return FigureFile(path, found.name, found.description.strip(), figures, document, text)
 
 
 def _collect(path: Path, prefix: str, node: Any, figures: dict[str, Figure]) -> None:
     """Flatten nested sections; a mapping that has a ``value`` is a figure."""
+    parts = "each figure has a value, its kind and its source"
     if not isinstance(node, dict):
-        raise TargetError(f"{path}: {prefix} must be a mapping with value, kind and source")
-    if "value" not in node:
-        for key, child in node.items():
-            _collect(path, f"{prefix}.{key}" if prefix else str(key), child, figures)
+        raise refusal(path, prefix, "a mapping of figures", node, error=TargetError, remedy=parts)
+    if "value" in node:
+        figures[prefix] = typed(node, Figure, path, where=prefix, error=TargetError, remedy=parts)
         return
-    value, kind, source = node["value"], node.get("kind"), node.get("source")
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
-        raise TargetError(f"{path}: {prefix}.value must be a number, not {value!r}")
-    if kind not in KINDS:
-        raise TargetError(f"{path}: {prefix}.kind must be one of {', '.join(KINDS)}, not {kind!r}")
-    if not isinstance(source, str) or not source:
-        raise TargetError(f"{path}: {prefix}.source must say where the figure comes from")
-    figures[prefix] = Figure(value=value, kind=kind, source=source)
+    for key, child in node.items():
+        name = shown_name(key)
+        _collect(path, f"{prefix}.{name}" if prefix else name, child, figures)

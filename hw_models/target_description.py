@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
@@ -10,7 +11,9 @@ import numpy as np
 from hw_models.core_limits import CORE_LIMITS, CoreAmounts
 from hw_models.figures import BUILT_IN, Figure, FigureFile, load_figures
 from toolchain.errors import TargetError
+from toolchain.field_types import LARGEST_COUNT
 from toolchain.networks.integer_network import IntegerWidths
+from toolchain.schema import refusal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,6 +140,21 @@ def built_in_targets() -> list[str]:
     return [name for name in names if "mesh" in load_figures(name).document["figures"]]
 
 
+MAX_MESH_SIDE = 256  # also of cores per tile
+MAX_CORES = MAX_MESH_SIDE**3  # of all chips
+MAX_SLOTS = 1_000_000  # of an alignment buffer: what `compile --slots` takes
+MAX_LINK_TICKS = 1_000_000
+MAX_WIDTHS = {
+    "weight_bits": 8,  # weights are int8
+    "max_exponent": 30,
+    "state_bits": 62,  # integers are computed in 64 bits
+    "threshold_mantissa_bits": 32,
+    "threshold_shift": 30,
+    "bias_mantissa_bits": 32,
+    "bias_exponent_bits": 4,
+}
+
+
 def describe_target(file: FigureFile) -> TargetDescription:
     """The target that a file of figures describes.
 
@@ -146,6 +164,7 @@ def describe_target(file: FigureFile) -> TargetDescription:
     integer = file.integer
     least = {name: limit.least for name, limit in CORE_LIMITS.items()}
     core = CoreAmounts(**_integers(file, "core", CoreAmounts, **least))
+    mesh = Mesh(**_integers(file, "mesh", Mesh, maximum=MAX_MESH_SIDE))
     names = dict.fromkeys(name.split(".")[0] for name in file.section("cost_profiles"))
     return TargetDescription(
         file=file,
@@ -154,34 +173,38 @@ def describe_target(file: FigureFile) -> TargetDescription:
         synapse_memory=SynapseMemory(
             **_integers(file, "synapse_memory", SynapseMemory, block_header_bits=0)
         ),
-        mesh=Mesh(**_integers(file, "mesh", Mesh)),
-        num_chips=integer("chips.count"),
+        mesh=mesh,
+        num_chips=integer("chips.count", maximum=MAX_CORES // mesh.num_cores),
         atoms=integer("population_axons.atoms"),
         slots_per_axon=integer("population_axons.slots_per_axon"),
-        link_ticks=integer("pipeline.link_ticks", 0),
-        default_buffer_slots=integer("pipeline.default_buffer_slots"),
+        link_ticks=integer("pipeline.link_ticks", 0, MAX_LINK_TICKS),
+        default_buffer_slots=integer("pipeline.default_buffer_slots", maximum=MAX_SLOTS),
         cost_profiles={name: _cost_profile(file, f"cost_profiles.{name}") for name in names},
     )
 
 
-def _integers(file: FigureFile, section: str, record: type, **least: int) -> dict[str, int]:
+def _integers(
+    file: FigureFile, section: str, record: type, maximum: int = LARGEST_COUNT, **least: int
+) -> dict[str, int]:
     """Figures of a section for the fields of a record, each at least 1 or as given."""
     return {
-        field.name: file.integer(f"{section}.{field.name}", least.get(field.name, 1))
+        field.name: file.integer(f"{section}.{field.name}", least.get(field.name, 1), maximum)
         for field in fields(record)
     }
 
 
 def _widths(file: FigureFile, core: CoreAmounts) -> IntegerWidths:
-    integer = file.integer
+    def bits(name: str, minimum: int) -> int:
+        return file.integer(f"integers.{name}", minimum, MAX_WIDTHS[name])
+
     return IntegerWidths(
-        weight_bits=integer("integers.weight_bits", 2),
-        max_exponent=integer("integers.max_exponent", 0),
-        state_bits=integer("integers.state_bits", 2),
-        threshold_mantissa_bits=integer("integers.threshold_mantissa_bits"),
-        threshold_shift=integer("integers.threshold_shift", 0),
-        bias_mantissa_bits=integer("integers.bias_mantissa_bits", 2),
-        bias_exponent_bits=integer("integers.bias_exponent_bits", 0),
+        weight_bits=bits("weight_bits", 2),
+        max_exponent=bits("max_exponent", 0),
+        state_bits=bits("state_bits", 2),
+        threshold_mantissa_bits=bits("threshold_mantissa_bits", 1),
+        threshold_shift=bits("threshold_shift", 0),
+        bias_mantissa_bits=bits("bias_mantissa_bits", 2),
+        bias_exponent_bits=bits("bias_exponent_bits", 0),
         # one profile is for the compartments of alignment buffers, which must not spike
         distinct_thresholds=core.threshold_profiles - 1,
     )
@@ -190,10 +213,16 @@ def _widths(file: FigureFile, core: CoreAmounts) -> IntegerWidths:
 def _cost_profile(file: FigureFile, section: str) -> CostProfile:
     scalars = [f for f in CostProfile.__dataclass_fields__ if f != "barrier_ns"]
     barrier = file.section(f"{section}.barrier_ns")
-    points = sorted(
-        (int(name.removeprefix("tiles_")), float(figure.value)) for name, figure in barrier.items()
-    )
+    points = []
+    for name in barrier:
+        tiles = re.fullmatch(r"tiles_([1-9][0-9]{0,8})", name)
+        if tiles is None:
+            raise refusal(
+                file.path, f"the names in {section}.barrier_ns", "tiles_1, tiles_2 and so on", name,
+                error=TargetError,
+            )  # fmt: skip
+        points.append((int(tiles[1]), file.number(f"{section}.barrier_ns.{name}")))
     if not points:
         raise TargetError(f"{file.path}: {section}.barrier_ns needs at least one point")
     values = {field: file.number(f"{section}.{field}") for field in scalars}
-    return CostProfile(**values, barrier_ns=tuple(points))
+    return CostProfile(**values, barrier_ns=tuple(sorted(points)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
@@ -15,7 +16,7 @@ from qac_deploy.numbers import optional, real_number, whole_number
 from qac_deploy.paths import as_path
 from qac_deploy.progress import progress_line
 from qac_deploy.suggestions import ALL
-from toolchain.errors import DataError, OptionError
+from toolchain.errors import DataError, ModelFileError, OptionError
 
 if TYPE_CHECKING:
     from deploy.design.accuracy import Accuracy, AccuracyFunction
@@ -113,8 +114,13 @@ def compile(
     file, folder = _model_file(model), as_path(out, "--out")
     measure = _accuracy(accuracy) if isinstance(accuracy, str) else as_accuracy(accuracy)
     with progress_line("compiling", progress) as show:
-        compile_or_explain(file, folder, options, show, measure)
-    return Build.load(folder)
+        report = compile_or_explain(file, folder, options, show, measure)
+    build = Build.load(folder)
+    if build.contents.report != json.loads(json.dumps(report)):
+        raise ModelFileError(
+            f"{folder}: was replaced at once by another compilation; choose another folder"
+        )
+    return build
 
 
 @speaks_python

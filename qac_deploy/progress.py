@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeAlias
 
+from toolchain.printable import printable
+
 Show: TypeAlias = "Callable[[str], None]"
 
 
@@ -16,17 +18,18 @@ def progress_line(words: str, shown: bool | None) -> Iterator[Show]:
     Args:
         shown: None shows them where somebody looks: in a terminal or a notebook.
     """
-    from rich.console import Console
-    from rich.markup import escape
+    from rich.text import Text
 
-    console = Console(stderr=True)
+    from deploy.report.terminal_text import TextConsole, escape
+
+    console = TextConsole(stderr=True)
     if shown is False or (shown is None and not (console.is_terminal or console.is_jupyter)):
         yield lambda words: None
     elif console.is_jupyter:
         yield from _in_notebook(words)
     elif console.is_terminal:
-        with console.status(escape(words)) as status:
-            yield lambda words: status.update(escape(words))
+        with console.status(Text(printable(words))) as status:
+            yield lambda words: status.update(Text(printable(words)))
     else:
         console.print(escape(words))
         yield lambda words: console.print(escape(words))

@@ -18,6 +18,7 @@ from toolchain.datasets import PixelSource
 from toolchain.datasets.size_limit import VARIABLE, size_limit
 from toolchain.errors import DataError, EngineError, OptionError
 from toolchain.networks.integer_network import IntegerNetwork
+from toolchain.shell_words import shell_command
 
 CHUNK_SAMPLES = 64
 """Images that an engine computes at once; the last chunk may be smaller."""
@@ -203,8 +204,9 @@ def _in_lava(
     check_pixels(build.network, pixels)
     run = run_and_compare_in_lava(build, pixels, python, show)
     if run.comparison.first_difference is not None:
+        command = shell_command("qac-deploy", "verify", build.folder)
         raise EngineError(
             f"Lava differs from the stepped engine or the tick model: {run.comparison.first_difference}; "
-            f"compile the model again, and run `qac-deploy verify {build.folder}`"
+            f"compile the model again, and run `{command}`"
         )
     return run.run.simulation

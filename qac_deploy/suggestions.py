@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import Any
 
-from deploy.report.records import SuggestionRecord
+from deploy.report.measure_records import SuggestionRecord
+from toolchain.shell_words import words_of
 
 ALL = "*"
 """Key of a mapping that chooses for all that it does not name."""
@@ -29,7 +29,7 @@ def suggestion_of(record: SuggestionRecord) -> Suggestion:
 
 
 def _keywords(command: str) -> dict[str, Any]:
-    words = iter(shlex.split(command)[3:])  # behind `qac-deploy compile MODEL`
+    words = iter(words_of(command)[3:])  # behind `qac-deploy compile MODEL`
     found: dict[str, Any] = {}
     for option in words:
         keyword = option.removeprefix("--").replace("-", "_")

@@ -10,8 +10,9 @@ known from an earlier run are not computed.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import torch
@@ -21,13 +22,21 @@ from typing_extensions import assert_never
 from sim.exact.linear_kernels import exact_arithmetic
 from sim.results import Simulation, check_pixels
 from sim.torch_maps import exact_type, transmit
+from toolchain.errors import UnsupportedNetworkError
 from toolchain.networks.integer_network import (
     IntegerInput,
     IntegerNetwork,
+    IntegerPopulation,
     IntegerReadout,
     IntegerSpiking,
 )
 from toolchain.networks.integer_network.network import step_frames
+
+_VALUES_OF_A_BATCH = 2**22
+_MOST_AT_ONCE = 256  # samples
+_MOST_VALUES = 2**28
+_VALUES_AT_ONCE = 2**16
+"""Values of the frames that a synapse carries in one call, which stay in a processor's caches."""
 
 
 def run_frame_by_frame(
@@ -38,7 +47,7 @@ def run_frame_by_frame(
     with_counts: bool = True,
     with_trains: bool = True,
     on_counts: Callable[[str, Tensor], None] | None = None,
-    batch_size: int = 32,
+    batch_size: int | None = None,
 ) -> Simulation:
     """Simulate all populations but those whose spike trains are known.
 
@@ -48,12 +57,15 @@ def run_frame_by_frame(
             populations, and all upstream of them, are the same.
         with_counts, with_trains: keep the counts and the spike trains of every population.
         on_counts: see ``sim.engines.OnCounts``.
-        batch_size: samples computed at once; bounds memory, never changes a result.
+        batch_size: samples computed at once; bounds memory, never changes a result. By default as many as
+            ``_VALUES_OF_A_BATCH`` allow.
 
     Raises:
-        UnsupportedNetworkError: a bound exceeds the integers that doubles hold.
+        UnsupportedNetworkError: a bound exceeds the integers that doubles hold, or there are more spikes
+            in a sample than ``_MOST_VALUES``.
         DataError: type, shape or range of the pixels do not fit the input population.
     """
+    _check_values(network)
     pixels, known = check_pixels(network, pixels).astype(np.int64), known or {}
     logits: list[np.ndarray] = []
     counts: dict[str, list[np.ndarray]] = defaultdict(list)
@@ -74,6 +86,7 @@ def run_frame_by_frame(
         for p in network.populations
         if not isinstance(p, IntegerInput) and p.name not in known
     }
+    batch_size = batch_size or _samples_at_once(network)
     with exact_arithmetic():
         for start in range(0, max(len(pixels), 1), batch_size):
             batch = slice(start, start + batch_size)
@@ -84,6 +97,21 @@ def run_frame_by_frame(
         counts={name: np.concatenate(parts) for name, parts in counts.items()},
         trains={name: np.concatenate(parts) for name, parts in trains.items()},
     )
+
+
+def _check_values(network: IntegerNetwork) -> None:
+    values = sum(p.timesteps * math.prod(p.shape) for p in network.spiking)
+    if values > _MOST_VALUES:
+        raise UnsupportedNetworkError(
+            f"the network has {values:,} neurons times timesteps, more than the {_MOST_VALUES:,} of which "
+            f"every step is simulated; use fewer timesteps, a smaller input, or another engine"
+        )
+
+
+def _samples_at_once(network: IntegerNetwork) -> int:
+    """Many samples of a small network, whose steps then take no longer than one's; few of a large one."""
+    values = sum(p.timesteps * math.prod(p.shape) for p in network.spiking)
+    return min(max(_VALUES_OF_A_BATCH // max(values, 1), 1), _MOST_AT_ONCE)
 
 
 def _run_batch(
@@ -134,15 +162,24 @@ def _currents(
         if synapse.alignment == "average":
             currents += transmit(synapse, source.sum(dim=1).to(dtype))[:, None]
             continue
-        steps_by_frame: dict[int, list[int]] = defaultdict(list)
-        for step, frame in enumerate(step_frames(network, synapse)):
-            if frame is not None:
-                steps_by_frame[frame].append(step)
-        for frame, steps in steps_by_frame.items():
-            sent = transmit(synapse, source[:, frame].to(dtype))
-            for step in steps:
-                currents[:, step] += sent
+        pairs = [(s, f) for s, f in enumerate(step_frames(network, synapse)) if f is not None]
+        for frame_range in _ranges(len(pairs), batch, network[synapse.source], target):
+            steps, selected = zip(*pairs[frame_range], strict=True)
+            distinct, place = np.unique(selected, return_inverse=True)
+            values = source[:, distinct].to(dtype)
+            sent = transmit(synapse, values.flatten(0, 1)).unflatten(0, values.shape[:2])
+            currents[:, list(steps)] += sent[:, place]
     return currents
+
+
+def _ranges(
+    count: int, batch: int, source: IntegerPopulation, target: IntegerPopulation
+) -> Iterator[slice]:
+    """Steps that are computed together: many small frames at once, but large ones one by one."""
+    values = batch * max(math.prod(source.shape), math.prod(target.shape))
+    length = max(_VALUES_AT_ONCE // values, 1)
+    for start in range(0, count, length):
+        yield slice(start, start + length)
 
 
 def _fire(population: IntegerSpiking, currents: Tensor) -> Tensor:

@@ -9,10 +9,14 @@ to write none beside the sources. ``installed_command`` talks to it with one lin
 from __future__ import annotations
 
 import atexit
+import contextlib
 import gc
+import importlib
 import json
 import os
+import pkgutil
 import shutil
+import signal
 import sys
 import tempfile
 import threading
@@ -35,9 +39,19 @@ def import_tracer():
     assert threading.active_count() == 1, "a fork copies no other thread"
 
 
+def import_all(package):
+    """Import all modules of a package but those that are only emitted, and those of optional packages."""
+    for module in pkgutil.walk_packages([package], f"{package}."):
+        if ".bundle." not in module.name:
+            with contextlib.suppress(ImportError):
+                importlib.import_module(module.name)
+
+
 def serve():
     """Answer each request with the number of a process, and later with its exit code."""
     import_tracer()
+    for package in os.environ.pop("COMMAND_SERVER_IMPORTS", "").split():
+        import_all(package)
     gc.freeze()  # so that no collection in a command walks through what was imported here
     bytecode = tempfile.mkdtemp()  # a TemporaryDirectory would end with the first command
     try:
@@ -61,18 +75,23 @@ def serve_requests():
 
 
 def run(request):
-    """Become the command, as the console script is."""
+    """Become the command, as the console script is, in a session of its own."""
+    os.setsid()
+    for number in (signal.SIGINT, signal.SIGTERM):  # as before the first line of Python
+        signal.signal(number, signal.SIG_DFL)
     null = os.open(os.devnull, os.O_RDONLY)
     outputs = [os.open(request[name], os.O_WRONLY) for name in ("stdout", "stderr")]
     for number, opened in enumerate((null, *outputs)):
         os.dup2(opened, number)
+    for name, number in (("stdout", 1), ("stderr", 2)):  # each may be a terminal or a file
+        setattr(sys, name, open(number, "w", closefd=False))  # noqa: SIM115
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update(request["environment"])
     sys.argv = request["arguments"]
     code = 1
     try:
-        from deploy.cli.main import main
+        from deploy.cli.entry import main
 
         main()
         code = 0

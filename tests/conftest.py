@@ -4,12 +4,16 @@ import fcntl
 import os
 import pickle
 import shutil
+import signal
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from installed_command import run_command
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported; commands inherit it
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as shells start what runs in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("tests", deadline=None, suppress_health_check=list(HealthCheck))
 settings.register_profile(

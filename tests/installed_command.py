@@ -42,24 +42,54 @@ def run_command(*arguments, cwd, timeout=300, **environment):
 
 def _run_forked(command, cwd, timeout, variables):
     """``subprocess.run`` in a process that ``command_server`` forks."""
-    if not cwd.is_dir():
-        raise NotADirectoryError(cwd)
-    with tempfile.TemporaryDirectory() as folder:
-        outputs = {name: Path(folder, name) for name in ("stdout", "stderr")}
-        for path in outputs.values():
+    with ForkedCommand(*command[1:], cwd=cwd, **variables) as run:
+        return run.finished(timeout)
+
+
+class ForkedCommand:
+    """A command that ``command_server`` forks, in a session of its own; one at a time."""
+
+    def __init__(self, *arguments, cwd, **environment):
+        self.command = [str(COMMAND), *map(str, arguments)]
+        self.cwd, self.environment = Path(cwd), {**os.environ, **environment}
+
+    def __enter__(self):
+        if not self.cwd.is_dir():
+            raise NotADirectoryError(self.cwd)
+        self._folder = tempfile.TemporaryDirectory()
+        self._outputs = {name: Path(self._folder.name, name) for name in ("stdout", "stderr")}
+        for path in self._outputs.values():
             path.touch()
-        request = {"arguments": command, "cwd": str(cwd), "environment": variables}
-        server = _server()
-        server.stdin.write(json.dumps(request | {n: str(p) for n, p in outputs.items()}) + "\n")
-        server.stdin.flush()
-        process = int(server.stdout.readline())
-        if not select.select([server.stdout], [], [], timeout)[0]:
-            os.kill(process, signal.SIGKILL)
-            server.stdout.readline()
-            raise subprocess.TimeoutExpired(command, timeout)
-        code = int(server.stdout.readline())
-        texts = (path.read_text() for path in outputs.values())
-        return subprocess.CompletedProcess(command, code, *texts)
+        request = {
+            "arguments": self.command,
+            "cwd": str(self.cwd),
+            "environment": self.environment,
+            **{name: str(path) for name, path in self._outputs.items()},
+        }
+        self._server = _server()
+        self._server.stdin.write(json.dumps(request) + "\n")
+        self._server.stdin.flush()
+        self.process, self._code = int(self._server.stdout.readline()), None
+        return self
+
+    def __exit__(self, *error):
+        if self._code is None:
+            self.send(signal.SIGKILL)
+            self._server.stdout.readline()
+        self._folder.cleanup()
+
+    def send(self, number):
+        """Send a signal; nothing happens if the command has ended."""
+        if not select.select([self._server.stdout], [], [], 0)[0]:
+            os.kill(self.process, number)
+
+    def finished(self, timeout):
+        """Wait for the end; returns the finished process."""
+        if not select.select([self._server.stdout], [], [], timeout)[0]:
+            raise subprocess.TimeoutExpired(self.command, timeout)
+        self._code = int(self._server.stdout.readline())
+        texts = (path.read_text() for path in self._outputs.values())
+        return subprocess.CompletedProcess(self.command, self._code, *texts)
 
 
 @cache
@@ -103,21 +133,29 @@ def wait_until(condition, process=None, seconds=120):
         time.sleep(0.1)
 
 
-def in_terminal(columns, *arguments, cwd=None):
+def in_terminal(columns, *arguments, cwd=".", code=0):
     """Output of the installed command in a terminal of a width, without styles."""
     ours, its = pty.openpty()
-    environment = {**os.environ, "COLUMNS": str(columns), "NO_COLOR": "1", "TERM": "xterm"}
-    process = subprocess.Popen(
-        [COMMAND, *map(str, arguments)], stdout=its, stderr=its, stdin=subprocess.DEVNULL, env=environment,
-        cwd=cwd,
-    )  # fmt: skip
-    os.close(its)
-    output = b""
-    try:
-        while block := os.read(ours, 1 << 16):
-            output += block
-    except OSError:  # the end of a terminal's output
-        pass
-    os.close(ours)
-    assert process.wait() == 0
-    return re.sub(r"\x1b\[[0-9;]*m", "", output.decode()).replace("\r", "")
+    variables = {"COLUMNS": str(columns), "LINES": "50", "NO_COLOR": "1", "TERM": "xterm"}
+    request = {
+        "arguments": [str(COMMAND), *map(str, arguments)],
+        "cwd": str(cwd),
+        "environment": {**os.environ, **variables},
+        "stdout": os.ttyname(its),
+        "stderr": os.ttyname(its),
+    }
+    server, output = _server(), b""
+    server.stdin.write(json.dumps(request) + "\n")
+    server.stdin.flush()
+    server.stdout.readline()
+    while server.stdout not in select.select([ours, server.stdout], [], [])[0]:
+        output += os.read(ours, 1 << 16)
+    ended = int(server.stdout.readline())
+    while select.select([ours], [], [], 0)[0]:
+        output += os.read(ours, 1 << 16)
+    for end in (ours, its):
+        os.close(end)
+    text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", output.decode())
+    text = text.replace("\r\n", "\n").replace("\r", "\n")  # what is drawn anew is another line
+    assert ended == code, text
+    return text

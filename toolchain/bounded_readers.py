@@ -1,4 +1,4 @@
-"""Read JSON, YAML and NumPy archives from anyone, within bounds of size and depth.
+"""Read JSON and YAML from anyone, within bounds of size and depth.
 
 A parser alone is no gate: short files can nest deeper than Python recurses, or name one list a billion times
 through aliases. What passes here is plain, finite and small enough to walk through.
@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
-from zipfile import ZIP_STORED, ZipFile, is_zipfile
 
 import numpy as np
 import yaml
+
+from toolchain.shown_values import first_line, shown, shown_name
 
 MAX_DEPTH = 64
 """Most levels of records and lists in a document."""
@@ -23,14 +23,34 @@ MAX_DEPTH = 64
 MAX_VALUES = 100_000
 """Most values of a document that can name one list more than once."""
 
-MAX_JSON_BYTES = 256 << 20
+MAX_JSON_BYTES = 128 << 20
+MAX_JSON_VALUES = 4_000_000  # about 400 MB of memory; a mapping has 25 for each core
+MAX_WIDE_BYTES = 16 << 20  # one character can make all of a text four times as wide
+MAX_JOURNAL_BYTES = 256 << 20
 MAX_YAML_BYTES = 128 << 10  # PyYAML reads about 50 kB per second
 _MAX_INTEGER = 2**63 - 1
+_MAX_DIGITS = 20  # with a sign
+_CHUNK_BYTES = 1 << 20
 
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _DEPTH_STEP = np.zeros(256, np.int32)
 _DEPTH_STEP[list(b"[{")] = 1
 _DEPTH_STEP[list(b"]}")] = -1
+
+
+def read_bytes(path: Path, max_bytes: int) -> bytes:
+    """The content of a file.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it has more bytes, or is no regular file, such as a FIFO, which would be waited for.
+    """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise ValueError("no regular file (a FIFO, a socket or a device)")
+    with path.open("rb") as file:
+        content = file.read(max_bytes + 1)
+    if len(content) > max_bytes:
+        raise ValueError(f"larger than {max_bytes:,} bytes")
+    return content
 
 
 def read_json(path: Path) -> Any:
@@ -38,22 +58,46 @@ def read_json(path: Path) -> Any:
 
     Raises:
         OSError: it cannot be read.
-        ValueError: saying what is wrong: its size, encoding, syntax or depth, or NaN or infinity in it.
+        ValueError: saying what is wrong, as ``parse_json``, or that it is too large.
     """
-    return parse_json(_read(path, MAX_JSON_BYTES))
+    return parse_json(read_bytes(path, MAX_JSON_BYTES))
 
 
 def parse_json(content: bytes) -> Any:
     """Read a JSON document.
 
     Raises:
-        ValueError: as ``read_json``.
+        ValueError: saying what is wrong: its encoding, syntax, depth or number of values, or a number that
+            is not finite or an integer of more than 64 bits.
     """
-    content.decode()
-    brackets = np.frombuffer(_STRING.sub(b"", content), np.uint8)
-    if _DEPTH_STEP[brackets].cumsum(dtype=np.int64).max(initial=0) > MAX_DEPTH:
+    text = content.decode()
+    if len(content) > MAX_WIDE_BYTES and not text.isascii():
+        raise ValueError(f"larger than {MAX_WIDE_BYTES:,} bytes, with other characters than ASCII")
+    if sum(map(content.count, (b",", b"[", b"{"))) > MAX_JSON_VALUES:
+        raise ValueError(f"more than {MAX_JSON_VALUES:,} values")
+    if _depth(content) > MAX_DEPTH:
         raise ValueError(f"more than {MAX_DEPTH} levels deep")
-    return json.loads(content, parse_constant=_refuse_constant)
+    try:
+        return json.loads(
+            text, parse_constant=_refuse_constant, parse_int=_integer, parse_float=_number
+        )
+    except RecursionError:
+        raise ValueError(f"more than {MAX_DEPTH} levels deep") from None
+
+
+def _depth(content: bytes) -> int:
+    """Most brackets that are open at once, outside of texts."""
+    if b"\\" in content:  # take out escaped backslashes, then escaped quotes
+        content = content.replace(b"\\\\", b"")
+        content = content.replace(b'\\"', b"")
+    deepest = level = num_quotes = 0
+    for start in range(0, len(content), _CHUNK_BYTES):
+        chunk = np.frombuffer(content[start : start + _CHUNK_BYTES], np.uint8)
+        quotes = (chunk == ord('"')).cumsum() + num_quotes
+        levels = np.where(quotes % 2, 0, _DEPTH_STEP[chunk]).cumsum() + level
+        deepest = max(deepest, int(levels.max()))
+        level, num_quotes = int(levels[-1]), int(quotes[-1])
+    return deepest
 
 
 def read_yaml(path: Path) -> tuple[Any, str]:
@@ -64,46 +108,23 @@ def read_yaml(path: Path) -> tuple[Any, str]:
         ValueError: saying what is wrong: its size, encoding, syntax or depth, its values with all aliases
             written out, or a value that is not of the type that its tag names.
     """
-    text = _read(path, MAX_YAML_BYTES).decode()
+    text = read_bytes(path, MAX_YAML_BYTES).decode()
     try:
         loader = yaml.SafeLoader(text)
         root = loader.get_single_node()
         if root is None:
             return None, text
         _count("content", root, _parts_of_node, lambda where, node: None)
-        return loader.construct_document(root), text
+        document = loader.construct_document(root)
+        require_plain(document)
+        return document, text
     except yaml.YAMLError as error:
-        raise ValueError(str(error).splitlines()[0]) from error
+        raise ValueError(first_line(error)) from error
     except RecursionError:
         raise ValueError(f"more than {MAX_DEPTH} levels deep") from None
     except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
         # PyYAML's answers to a text that does not fit its tag, such as `!!bool abc`
-        raise ValueError(f"a value does not fit its tag ({error!r})") from error
-
-
-def read_npz(path: Path) -> dict[str, np.ndarray]:
-    """Read all arrays of an uncompressed ``.npz`` file, after checking the checksum of each.
-
-    Raises:
-        OSError: it cannot be read.
-        ValueError: it is damaged, or holds something else.
-    """
-    with path.open("rb") as file:
-        if not is_zipfile(file):
-            raise ValueError("not an .npz file, or truncated")
-        try:
-            with ZipFile(file) as archive:
-                if any(member.compress_type != ZIP_STORED for member in archive.infolist()):
-                    raise ValueError("its arrays must not be compressed")
-                if (damaged := archive.testzip()) is not None:
-                    raise ValueError(f"{damaged} does not match its checksum")
-            file.seek(0)
-            with np.load(file, allow_pickle=False) as arrays:
-                return {name: arrays[name] for name in arrays.files}
-        except (OSError, ValueError):
-            raise
-        except Exception as error:  # zipfile and NumPy raise many types on damaged content
-            raise ValueError(f"damaged ({str(error) or type(error).__name__})") from error
+        raise ValueError(f"a value does not fit its tag ({first_line(error)})") from error
 
 
 def require_plain(
@@ -166,8 +187,13 @@ def _parts_of_value(where: str, value: Any) -> Iterable[tuple[str, Any]]:
         case Mapping():
             for key in value:
                 if type(key) not in (str, int):
-                    raise ValueError(f"{where or 'content'} must have texts as names, not {key!r}")
-            return ((f"{where}.{key}" if where else str(key), part) for key, part in value.items())
+                    raise ValueError(
+                        f"{where or 'content'} must have texts as names, not {shown(key)}"
+                    )
+            return (
+                (f"{where}.{shown_name(key)}" if where else shown_name(key), part)
+                for key, part in value.items()
+            )
         case list() | tuple():
             return ((f"{where}[{index}]", part) for index, part in enumerate(value))
         case _:
@@ -184,13 +210,17 @@ def _parts_of_node(where: str, node: yaml.Node) -> Iterable[tuple[str, yaml.Node
             return ()
 
 
-def _read(path: Path, max_bytes: int) -> bytes:
-    with path.open("rb") as file:
-        content = file.read(max_bytes + 1)
-    if len(content) > max_bytes:
-        raise ValueError(f"larger than {max_bytes:,} bytes")
-    return content
-
-
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no number of JSON")
+
+
+def _integer(text: str) -> int:
+    if len(text) > _MAX_DIGITS or abs(int(text)) > _MAX_INTEGER:
+        raise ValueError(f"{text[:_MAX_DIGITS]}... must be an integer of at most 64 bits")
+    return int(text)
+
+
+def _number(text: str) -> float:
+    if math.isinf(value := float(text)):
+        raise ValueError(f"{text[:_MAX_DIGITS]} must be a finite number")
+    return value

@@ -4,9 +4,27 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from toolchain.printable import printable
+
 
 class QacDeployError(Exception):
-    """Base of every error that is caused by the input, not by a bug."""
+    """Base of every error that is caused by the input, not by a bug.
+
+    Its text is one line of printable characters, whatever names it repeats; further lines follow below.
+
+    Attributes:
+        further: lines below the message, such as what another program said.
+    """
+
+    def __init__(self, message: str = "", *, further: str = "") -> None:
+        super().__init__(message)
+        self.further = further
+
+    def __str__(self) -> str:
+        message = printable(super().__str__())
+        return "\n".join(
+            [message, printable(self.further, keep="\n")] if self.further else [message]
+        )
 
 
 class ModelFileError(QacDeployError):
@@ -94,5 +112,5 @@ def errors_of_file(path: Path | str) -> Iterator[None]:
     try:
         yield
     except (ModelFileError, UnsupportedNetworkError) as error:
-        named = str(error).removeprefix(f"{path}: ")
+        named = str(error).removeprefix(f"{printable(path)}: ")
         raise type(error)(f"{path}: {named}") from error.__cause__

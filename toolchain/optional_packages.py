@@ -62,7 +62,8 @@ def optional_packages() -> Iterator[None]:
             raise
         is_missing = isinstance(error, ModuleNotFoundError) and not part
         message = missing_message(package) if is_missing else _unusable_message(package, error)
-        raise MissingPackageError(message) from error
+        first, _, further = message.partition("\n")
+        raise MissingPackageError(first, further=further) from error
 
 
 def _unusable_message(package: OptionalPackage, error: ImportError) -> str:

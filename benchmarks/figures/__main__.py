@@ -28,6 +28,7 @@ from benchmarks.figures import (
     pe_array,
     pictures,
     pipeline,
+    reliability,
     sanafe,
 )
 from benchmarks.figures.commands import ROOT, Commands, made_with
@@ -68,6 +69,8 @@ PARTS = {
                     measure=partial(sanafe.measure, cases=sanafe.BUILDS), show=sanafe.show_builds),
     "sana-fe-designs": Part(page="sana-fe.md", cost="15 minutes",
                             measure=partial(sanafe.measure, cases=sanafe.DESIGNS), show=sanafe.show_designs),
+    "reliability": Part(page="reliability.md", cost="an hour",
+                        measure=reliability.measure, show=reliability.show),
 }  # fmt: skip
 
 DRAWING = {"pictures", "pe-array"}

@@ -26,6 +26,7 @@ import numpy as np
 from typing_extensions import assert_never
 
 from deploy.backends.merged_maps import merged_matrix, square_convolution
+from toolchain.bounded_readers import parse_json
 from toolchain.errors import UnsupportedNetworkError
 from toolchain.networks.integer_network import (
     IntegerInput,
@@ -131,7 +132,7 @@ def from_nir(graph: nir.NIRGraph) -> IntegerNetwork:
         if key.startswith(_ARRAY)
     }
     try:
-        document = json.loads(graph.metadata[_NETWORK])
+        document = parse_json(str(graph.metadata[_NETWORK]).encode())
     except ValueError as error:
         raise UnsupportedNetworkError(
             f"metadata {_NETWORK} of the graph is not valid JSON ({error}); export the build again"

@@ -17,15 +17,37 @@ from pathlib import Path
 from typing import Any
 from zipfile import ZipFile, ZipInfo
 
+import msgspec
 import numpy as np
+from msgspec import Struct
 
-from toolchain.bounded_readers import parse_json
+from deploy.build.one_folder import of_one_folder
+from toolchain.bounded_readers import MAX_JSON_BYTES, parse_json, read_bytes
 from toolchain.errors import ModelFileError
+from toolchain.field_types import Count, Text
 from toolchain.files.digest import file_sha256
-from toolchain.files.whole_files import MANIFEST, clear_abandoned, require_outside_ours, staging
+from toolchain.files.exchange import put_in_place
+from toolchain.files.whole_files import (
+    MANIFEST,
+    clear_abandoned,
+    require_outside_ours,
+    require_writable,
+    staging,
+)
+from toolchain.interrupts import uninterrupted
+from toolchain.schema import typed
+from toolchain.shown_values import shown
 
 VERSION = 1
 _NAMED = 3  # differences that a message names; it counts the others
+
+
+class _Manifest(Struct, kw_only=True):
+    """``manifest.json``; what else is in it, the comparison with its digest finds."""
+
+    format: Text
+    version: Count
+    files: dict[str, Text]
 
 
 @dataclass(frozen=True)
@@ -98,14 +120,8 @@ def whole_folder(destination: Path, kind: FolderKind) -> Iterator[Path]:
             yield prepared.new
             _write_manifest(prepared.new, kind)
             require_replaceable_folder(destination, kind)  # it may have changed meanwhile
-            if real.exists():
-                real.rename(prepared.old)
-            try:
-                prepared.new.rename(real)
-            except BaseException:
-                if prepared.old.exists():
-                    prepared.old.rename(real)
-                raise
+            with uninterrupted():
+                put_in_place(prepared.new, real, prepared.old)
     except OSError as error:
         raise ModelFileError(
             f"{destination}: cannot be written ({error}); nothing was changed; choose another with --out"
@@ -121,6 +137,7 @@ def require_replaceable_folder(destination: Path, kind: FolderKind) -> None:
     try:
         clear_abandoned(destination.resolve().parent)  # may put back an earlier folder
         require_outside_ours(destination)
+        require_writable(destination.resolve().parent)
         _require_elsewhere(destination)
         is_new = not destination.exists() or (
             destination.is_dir() and not any(destination.iterdir())
@@ -140,7 +157,7 @@ def require_replaceable_folder(destination: Path, kind: FolderKind) -> None:
             f"choose another with --out"
         )
     try:
-        changes = changes_of(destination, kind)
+        changes = of_one_folder(destination, lambda: changes_of(destination, kind))
     except ModelFileError as error:
         raise ModelFileError(f"{refusal} ({error}); choose another with --out") from error
     if changes.changed or changes.added:
@@ -178,7 +195,21 @@ def require_unchanged(folder: Path, kind: FolderKind) -> None:
         )
 
 
-def recorded_digests(folder: Path, kind: FolderKind) -> Mapping[str, Any]:
+def require_no_fifo(folder: Path, kind: FolderKind) -> None:
+    """Check that reading the files of a folder waits for nothing, whatever was put in their places.
+
+    Raises:
+        ModelFileError: the folder is not of the kind, or a FIFO, socket or device is in it.
+    """
+    for name in recorded_digests(folder, kind):
+        path = folder / name
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise ModelFileError(
+                f"{path}: is no regular file (a FIFO, a socket or a device); {_remedy(kind)}"
+            )
+
+
+def recorded_digests(folder: Path, kind: FolderKind) -> Mapping[str, str]:
     """SHA-256 of every file of a folder by its path, as its manifest records them.
 
     Raises:
@@ -194,28 +225,29 @@ def recorded_digests(folder: Path, kind: FolderKind) -> Mapping[str, Any]:
             raise ModelFileError(
                 f"{path}: is not a regular file; `{kind.made_by}` makes {kind.name}"
             )
-        text = path.read_bytes()
+        text = read_bytes(path, MAX_JSON_BYTES)
         document = parse_json(text)
-        files = dict(document["files"])
-        found_format, version = document["format"], document["version"]
     except OSError as error:
         raise ModelFileError(
             f"{path}: cannot be read, so {folder} is not {kind.name} of this version; `{kind.made_by}` "
             f"makes one"
         ) from error
-    except (ValueError, LookupError, TypeError) as error:
+    except ValueError as error:
         raise ModelFileError(f"{path}: was changed ({error}); {_remedy(kind)}") from error
-    if found_format != kind.format:
+    manifest = typed(document, _Manifest, path, remedy=_remedy(kind))
+    if manifest.format != kind.format:
         raise ModelFileError(
-            f"{path}: has format {found_format!r}, so {folder} is not {kind.name}; `{kind.made_by}` makes one"
+            f"{path}: has format {shown(manifest.format)}, so {folder} is not {kind.name}; "
+            f"`{kind.made_by}` makes one"
         )
-    if version != VERSION:
+    if manifest.version != VERSION:
         raise ModelFileError(
-            f"{path}: has version {version!r}, this qac-deploy reads version {VERSION}; {_remedy(kind)}"
+            f"{path}: has version {manifest.version}, this qac-deploy reads version {VERSION}; "
+            f"{_remedy(kind)}"
         )
-    if text != _manifest_text(kind, files).encode():
+    if text != _manifest_text(kind, manifest.files).encode():
         raise ModelFileError(f"{path}: was changed; {_remedy(kind)}")
-    return files
+    return manifest.files
 
 
 def changes_of(folder: Path, kind: FolderKind) -> Changes:
@@ -278,7 +310,11 @@ def _fail(error: OSError) -> None:
 
 def write_json(path: Path, document: Any) -> None:
     """Readable JSON with a final newline; the same document gives the same bytes."""
-    path.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n")
+    try:  # Python indents without its encoder in C, in ten times the time
+        text = msgspec.json.format(json.dumps(document, allow_nan=False), indent=1)
+    except msgspec.DecodeError:  # a byte of a file name that is no UTF-8
+        text = json.dumps(document, indent=1)
+    path.write_text(text + "\n")
 
 
 def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from deploy.build.folder import BUILD, recorded_digests, require_unchanged
-from deploy.report.records import VERSION
-from toolchain.bounded_readers import read_json
+from deploy.build.folder import BUILD, recorded_digests, require_no_fifo, require_unchanged
+from deploy.build.one_folder import Identity, identity_of, of_one_folder, still_the_same
 from toolchain.errors import ModelFileError
-from toolchain.files.whole_files import PREFIX
+from toolchain.json_files import read_typed_json
+from toolchain.schema import typed
 
 if TYPE_CHECKING:
     from deploy.design.compilation import CompileOptions
@@ -28,11 +27,6 @@ MODEL = "model.pt"
 TARGET, ARRAY = "target.yaml", "array.yaml"
 LAVA = "lava"
 
-_ATTEMPTS = 20
-_PAUSE_S = 0.02
-
-Content = TypeVar("Content")
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Build:
@@ -42,6 +36,7 @@ class Build:
         folder: holds the files; its ``model.pt`` is the model that was compiled.
         report: ``report.json``.
         target, array: the descriptions that it was compiled for.
+        identity: of the folder, which another run may replace.
     """
 
     folder: Path
@@ -52,6 +47,11 @@ class Build:
     network: IntegerNetwork
     mapping: CoreMapping
     pipeline: Pipeline
+    identity: Identity | None
+
+    def still_there(self) -> AbstractContextManager[None]:
+        """A block that reads more files of the folder; it fails if the folder was replaced meanwhile."""
+        return still_the_same(self.folder, self.identity)
 
 
 def load_build(folder: Path) -> Build:
@@ -65,7 +65,7 @@ def load_build(folder: Path) -> Build:
         require_unchanged(folder, BUILD)
         return read_build(folder)
 
-    return of_one_build(folder, read)
+    return of_one_folder(folder, read)
 
 
 def load_report(folder: Path) -> Report:
@@ -79,7 +79,7 @@ def load_report(folder: Path) -> Report:
         require_unchanged(folder, BUILD)
         return _read_report(folder)
 
-    return of_one_build(folder, read)
+    return of_one_folder(folder, read)
 
 
 def load_report_and_digests(folder: Path) -> tuple[Report, dict[str, str]]:
@@ -93,50 +93,7 @@ def load_report_and_digests(folder: Path) -> tuple[Report, dict[str, str]]:
         require_unchanged(folder, BUILD)
         return _read_report(folder), dict(recorded_digests(folder, BUILD))
 
-    return of_one_build(folder, read)
-
-
-def of_one_build(folder: Path, read: Callable[[], Content]) -> Content:
-    """Read a folder that ``compile`` may replace meanwhile; read again if it did.
-
-    Raises:
-        QacDeployError: that of ``read``, if the folder was not replaced during the last attempt.
-    """
-    for attempt in range(_ATTEMPTS):
-        before = _identity(folder)
-        try:
-            content = read()
-        except (ModelFileError, OSError):
-            if before is not None and _identity(folder) == before:
-                raise
-            if before is None and not _is_being_replaced(folder):
-                raise
-            if attempt == _ATTEMPTS - 1:
-                raise
-        else:
-            if before is not None and _identity(folder) == before:
-                return content
-        time.sleep(_PAUSE_S)
-    raise ModelFileError(
-        f"{folder}: was replaced {_ATTEMPTS} times while it was read; wait until `qac-deploy compile` ends"
-    )
-
-
-def _identity(folder: Path) -> tuple[int, ...] | None:
-    """What differs between a folder and its successor; None if there is no folder."""
-    try:
-        found = folder.stat()
-    except (OSError, ValueError):
-        return None
-    return found.st_dev, found.st_ino, found.st_mtime_ns
-
-
-def _is_being_replaced(folder: Path) -> bool:
-    """Whether a run is about to put another folder in its place."""
-    try:
-        return any(path.name.startswith(PREFIX) for path in folder.resolve().parent.iterdir())
-    except OSError:
-        return False
+    return of_one_folder(folder, read)
 
 
 def read_build(folder: Path) -> Build:
@@ -151,45 +108,36 @@ def read_build(folder: Path) -> Build:
     from hw_models.target_description import load_target
     from toolchain.networks.integer_network.serialize import load_integer_network
 
+    identity = identity_of(folder)
+    require_no_fifo(folder, BUILD)
     report = _read_report(folder)
-    try:
-        options = CompileOptions(**report["options"])
-    except (KeyError, TypeError) as error:
-        raise ModelFileError(
-            f"{folder / REPORT}: its options cannot be read ({error}); compile the model again"
-        ) from error
+    options: Any = report["options"]
     network = load_integer_network(folder)
     target = load_target(str(folder / TARGET))
     mapping = load_mapping(folder, network, target)
     return Build(
         folder=folder,
         report=report,
-        options=options,
+        options=CompileOptions(**options),
         target=target,
         array=load_array(str(folder / ARRAY)),
         network=network,
         mapping=mapping,
         pipeline=mapping.pipeline,
+        identity=identity,
     )
 
 
 def _read_report(folder: Path) -> Report:
+    from deploy.report.records import VERSION, Report, ReportHeader
+
     path = folder / REPORT
-    try:
-        report = read_json(path)
-    except OSError as error:
+    absent, remedy = "`qac-deploy compile model.pt` makes a build folder", "compile the model again"
+    document = read_typed_json(path, dict[str, Any], absent=absent, remedy=remedy)
+    header = typed(document, ReportHeader, path, remedy=remedy)
+    if header.version != VERSION:
         raise ModelFileError(
-            f"{path}: cannot be read; `qac-deploy compile model.pt` makes a build folder"
-        ) from error
-    except ValueError as error:
-        raise ModelFileError(
-            f"{path}: not valid JSON ({error}); compile the model again"
-        ) from error
-    if not isinstance(report, dict) or report.get("format") != "qac-deploy report":
-        raise ModelFileError(f"{path}: not a qac-deploy report; compile the model again")
-    if report.get("version") != VERSION:
-        raise ModelFileError(
-            f"{path}: is of another version of qac-deploy ({report.get('version')!r}, not {VERSION}); "
-            f"compile the model again"
+            f"{path}: is of another version of qac-deploy ({header.version}, not {VERSION}); {remedy}"
         )
-    return cast("Report", report)
+    typed(document, Report, path, remedy=remedy)
+    return cast("Report", document)  # plain, as ``verify`` compares it

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from hw_models.pe_array.modes import snn_schedules
 from sim.results import Simulation, first_divergence
 from sim.runners.lava import LavaRun, run_lava
 from sim.stepped import run_stepped
+from toolchain.files.whole_files import scratch_folder
 from toolchain.networks.integer_network import IntegerNetwork
 
 
@@ -89,15 +91,21 @@ def run_build_in_lava(
 
     Raises:
         LavaError: the run failed.
+        ModelFileError: the build was replaced since it was read.
     """
-    return run_lava(
-        build.folder / LAVA,
-        pixels,
-        num_ticks=num_ticks,
-        python=python,
-        sources=SOURCES,
-        probes=probes,
-    )
+    bundle = build.folder / LAVA
+    with scratch_folder() as scratch:
+        with build.still_there():  # another run may replace the folder while this one runs
+            network = shutil.copytree(bundle, scratch / LAVA)
+        return run_lava(
+            bundle,
+            pixels,
+            num_ticks=num_ticks,
+            python=python,
+            sources=SOURCES,
+            network=network,
+            probes=probes,
+        )
 
 
 def compare_lava_run(reference: Simulation, schedule: Schedule, run: LavaRun) -> LavaComparison:

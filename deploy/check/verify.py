@@ -25,9 +25,10 @@ from hw_models.pe_array.rtl.driver.simulator import SimulatorName
 from sim.core_by_core import frames_and_probes, verify_cores
 from sim.exact.engine import run_exact
 from sim.results import first_divergence
-from toolchain.bounded_readers import read_json, read_npz
-from toolchain.errors import LavaError, ModelFileError, UnsupportedNetworkError
+from toolchain.array_files import read_npz
+from toolchain.errors import LavaError, UnsupportedNetworkError
 from toolchain.files.checkpoint import load_checkpoint
+from toolchain.json_files import read_typed_json
 from toolchain.networks.integer_network.serialize import array_titles, describe_network
 
 Status = Literal["equal", "different", "skipped"]
@@ -68,7 +69,23 @@ def verify(
 
     Raises:
         RtlError: the RTL cannot be simulated.
+        ModelFileError: the folder was replaced since the build was read.
     """
+    rungs = _rungs(build, lava_python, on_stage, rtl)
+    while True:
+        with build.still_there():
+            rung = next(rungs, None)
+        if rung is None:
+            return
+        yield rung
+
+
+def _rungs(
+    build: JudgedBuild,
+    lava_python: Callable[[], Path],
+    on_stage: Callable[[str], None],
+    rtl: RtlLimit | None,
+) -> Iterator[Rung]:
     on_stage("lowering the model again")
     yield _model_to_integers(build)
     on_stage("exact engine")
@@ -153,11 +170,11 @@ def _bundle(build: JudgedBuild) -> Rung:
         link_ticks=build.target.link_ticks,
         cores=build.mapping.cores_by_population(),
     )
-    try:
-        found_document = read_json(folder / "network.json")
-        found = read_npz(folder / "weights.npz")
-    except (OSError, ValueError) as error:
-        raise ModelFileError(f"{folder}: cannot be read ({error}); compile again") from error
+    remedy = "compile the model again"
+    found_document = read_typed_json(
+        folder / "network.json", dict[str, Any], absent=remedy, remedy=remedy
+    )
+    found = read_npz(folder / "weights.npz", remedy)
     difference = (
         _source_difference(folder)
         or _array_difference(array_titles(document), arrays, found)

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from deploy.cli import completion
 from deploy.cli.console import (
@@ -15,10 +14,12 @@ from deploy.cli.console import (
     bold,
     choice,
     console,
-    print_json,
     print_next,
     progress_bar,
 )
+from deploy.cli.json_output import print_json
+from deploy.cli.limit_bytes import LimitBytesOption
+from deploy.report.terminal_text import escape
 
 
 def calibrate_command(
@@ -52,6 +53,7 @@ def calibrate_command(
         float, typer.Option(min=1e-9, max=1e3, help="Initial learning rate of Adam.")
     ] = 0.01,
     out: Annotated[Path, typer.Option(help="Model file to write.")] = Path("calibrated.pt"),
+    limit_bytes: LimitBytesOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Fit initial membrane potentials and thresholds to the ANN's logits; the weights stay as they are.
@@ -81,7 +83,8 @@ def calibrate_command(
 
         def say(description: str) -> None:
             if not as_json:
-                progress.console.print(escape(description), soft_wrap=True, highlight=False)
+                for line in description.split("\n"):
+                    progress.console.print(escape(line))
 
         def show(report: CalibrationEpoch) -> None:
             note = f"held-out error {report.held_out_loss:.4f}"
@@ -105,4 +108,4 @@ def calibrate_command(
         console.print(
             f"  accuracy on {result['test_samples']:,} test images: {before:.2%} -> {after:.2%}"
         )
-    print_next(f"compile {out} --target loihi-sim")
+    print_next("compile", out, "--target", "loihi-sim")

@@ -6,13 +6,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 
 from deploy.cli import completion
-from deploy.cli.console import BuildArgument, JsonOption, console, print_json, progress_bar
+from deploy.cli.console import BuildArgument, JsonOption, console, progress_bar
+from deploy.cli.json_output import print_json
+from deploy.cli.limit_bytes import LimitBytesOption
+from deploy.report.terminal_text import escape
 
 if TYPE_CHECKING:
-    from deploy.report.records import Report, SweepRecord
+    from deploy.report.array_records import SweepRecord
+    from deploy.report.records import Report
     from hw_models.pe_array.array_description import PeArray
     from toolchain.datasets import Dataset
     from toolchain.networks.integer_network import IntegerNetwork
@@ -40,6 +43,7 @@ def compare(
     plot: Annotated[
         Path | None, typer.Option(help="Write a plot to this file, .png or .svg.")
     ] = None,
+    limit_bytes: LimitBytesOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Compare the pipeline with a PE array that computes the same integers, layer by layer.

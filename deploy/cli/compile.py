@@ -16,10 +16,11 @@ from deploy.cli.console import (
     bold,
     choice,
     console,
-    print_json,
     print_next,
     status,
 )
+from deploy.cli.json_output import print_json
+from deploy.cli.limit_bytes import LimitBytesOption
 from deploy.design.limits import MOST_OF_A_RESOURCE, MOST_SHOWN
 from deploy.optimize.objectives import OBJECTIVES
 
@@ -153,6 +154,7 @@ def compile_command(
             min=1, max=MOST_SHOWN, help="Samples in the pipeline run that the report shows."
         ),
     ] = 16,
+    limit_bytes: LimitBytesOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Compile a trained network for a target, and report its accuracy, stalls, time and energy.
@@ -164,7 +166,6 @@ def compile_command(
 
     Example: qac-deploy compile model.pt --target loihi-sim --optimize stalls
     """
-    from deploy.build.load import load_report
     from deploy.compile.refusal import compile_or_explain
     from deploy.design.accuracy import load_accuracy
     from deploy.design.compilation import CompileOptions
@@ -202,13 +203,13 @@ def compile_command(
     )
     measure = None if accuracy is None else load_accuracy(accuracy)
     with status("compiling", hidden=as_json) as on_stage:
-        compile_or_explain(model, out, options, on_stage, measure)
+        report = compile_or_explain(model, out, options, on_stage, measure)
     if as_json:
-        print_json(load_report(out))
+        print_json(report)
         return
-    print_summary(load_report(out), console)
+    print_summary(report, console)
     console.print(f"\n{bold(out / 'report.html')} has the timeline and the source of every figure")
-    print_next(f"simulate {out} --engine lava --samples 16")
+    print_next("simulate", out, "--engine", "lava", "--samples", 16)
 
 
 def _unrolling(text: str) -> list[int]:

@@ -1,8 +1,7 @@
-"""Options and output that commands share: the console, progress bars, and JSON for machines."""
+"""Options and output that commands share: the console and progress bars."""
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 import time
@@ -12,22 +11,32 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
-from rich.console import Console
-from rich.markup import escape
+from rich.cells import cell_len
+from rich.console import RenderableType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
     ProgressColumn,
+    Task,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
 )
+from rich.text import Text
 
-console = Console(highlight=False, soft_wrap=True)
+from deploy.cli.endings import INTERRUPTED
+from deploy.cli.json_output import leave_error
+from deploy.report.terminal_text import TextConsole, escape, print_note
+from toolchain.printable import printable
+from toolchain.shell_words import shell_command
+
+console = TextConsole()
 
 _NUMBER = re.compile(r"[\d,]+")
 _SECONDS_PER_LINE = 10.0
+_BAR, _BAR_AND_TIME = 40, 52
+"""Characters of a progress bar, and those of all that stands beside its words."""
 
 Choice = TypeVar("Choice", bound=str)
 
@@ -63,14 +72,9 @@ def bold(value: object) -> str:
     return f"[bold]{escape(str(value))}[/bold]"
 
 
-def print_next(command: str) -> None:
-    """Print the command that a user may want to run next."""
-    console.print(f"next: {bold(f'qac-deploy {command}')}")
-
-
-def print_json(document: Any) -> None:
-    """Print a document as JSON on standard output."""
-    print(json.dumps(document, indent=1))
+def print_next(*words: object) -> None:
+    """Print the command that a user may want to run next, without its first word."""
+    console.print(f"next: {bold(shell_command('qac-deploy', *words))}", soft_wrap=True)
 
 
 def choice(value: str, choices: Iterable[Choice], option: str) -> Choice:
@@ -92,12 +96,12 @@ def status(message: str, *, hidden: bool) -> Iterator[Callable[[str], None]]:
 
     It is shown on standard error; where that is no terminal, such as a log, as one line per stage.
     """
-    shown_on = Console(stderr=True)
+    shown_on = TextConsole(stderr=True)
     if hidden:
         yield lambda words: None
     elif shown_on.is_terminal:
-        with shown_on.status(escape(message)) as shown:
-            yield lambda words: shown.update(escape(words))
+        with shown_on.status(Text(printable(message))) as shown:
+            yield lambda words: shown.update(Text(printable(words)))
     else:
         show = _lines()
         show(message)
@@ -112,7 +116,7 @@ def _lines() -> Callable[[str], None]:
         nonlocal last
         stage = _NUMBER.sub("", words)
         if stage != last:
-            print(words, file=sys.stderr, flush=True)
+            print(printable(words), file=sys.stderr, flush=True)
             last = stage
 
     return show
@@ -125,21 +129,31 @@ def resumable(progress: Progress) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         progress.stop()
-        print("interrupted; run the same command with --resume to continue", file=sys.stderr)
-        raise typer.Exit(130) from None
+        message = "interrupted; run the same command with --resume to continue"
+        print_note(message)
+        leave_error("KeyboardInterrupt", message, INTERRUPTED)
+        raise typer.Exit(INTERRUPTED) from None
 
 
 class _Bar(Progress):
-    """A progress bar that a log shows as lines: one per epoch with a note, or one every few seconds."""
+    """A progress bar, whose words take several lines where a terminal has no room for a bar beside them.
+
+    A log shows it as lines: one per epoch with a note, or one every few seconds.
+    """
 
     _last_stage = ""
     _last_line = time.monotonic()
 
-    def __init__(self, *columns: ProgressColumn, console: Console, hidden: bool) -> None:
+    def __init__(self, *columns: ProgressColumn, console: TextConsole, hidden: bool) -> None:
         super().__init__(*columns, console=console, disable=hidden or not console.is_terminal)
         self._is_log = not (hidden or console.is_terminal)
 
+    def add_task(self, description: str, *arguments: Any, **fields: Any) -> TaskID:
+        return super().add_task(printable(description), *arguments, **fields)
+
     def update(self, task_id: TaskID, **changes: Any) -> None:
+        for text in {"description", "note"} & changes.keys():
+            changes[text] = printable(changes[text])
         super().update(task_id, **changes)
         if not self._is_log:
             return
@@ -149,19 +163,31 @@ class _Bar(Progress):
         if stage == self._last_stage and now < self._last_line + _SECONDS_PER_LINE:
             return
         self._last_stage, self._last_line = stage, now
-        done = "" if task.total is None else f" {task.completed:,.0f}/{task.total:,.0f}"
-        words = f"{task.description}{done}" + (f": {note}" if note else "")
-        print(words, file=sys.stderr, flush=True)
+        print(_words(task), file=sys.stderr, flush=True)
+
+    def get_renderables(self) -> Iterator[RenderableType]:
+        for task in self.tasks:
+            words = _words(task)
+            if cell_len(words) + _BAR_AND_TIME <= self.console.width:
+                yield self.make_tasks_table([task])
+            else:
+                yield Text(words)
+
+
+def _words(task: Task) -> str:
+    note = str(task.fields["note"])
+    done = "" if task.total is None else f" {task.completed:,.0f}/{task.total:,.0f}"
+    return f"{task.description}{done}" + (f": {note}" if note else "")
 
 
 def progress_bar(*, hidden: bool) -> Progress:
     """A progress bar on standard error, so that output can be piped."""
     return _Bar(
         TextColumn("{task.description}", markup=False),
-        BarColumn(),
+        BarColumn(_BAR),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TextColumn("{task.fields[note]}", markup=False),
-        console=Console(stderr=True),
+        console=TextConsole(stderr=True),
         hidden=hidden,
     )

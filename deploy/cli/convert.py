@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 
 from deploy.cli import completion
-from deploy.cli.console import JsonOption, bold, console, print_json, print_next, status
+from deploy.cli.console import JsonOption, bold, console, print_next, status
+from deploy.cli.json_output import print_json
+from deploy.cli.limit_bytes import LimitBytesOption
+from deploy.report.terminal_text import escape
 
 if TYPE_CHECKING:
     from deploy.convert.conversion import ConversionReport
@@ -124,6 +126,7 @@ def convert_command(
         ),
     ] = None,
     out: Annotated[Path, typer.Option(help="Model file to write.")] = Path("model.pt"),
+    limit_bytes: LimitBytesOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Convert a network of another tool to a model file.
@@ -166,7 +169,7 @@ def convert_command(
         print_json(_record(report))
         return
     _print(file, report)
-    print_next(f"compile {out} --target loihi-sim")
+    print_next("compile", out, "--target", "loihi-sim")
 
 
 def _record(report: ConversionReport) -> dict[str, object]:
@@ -191,22 +194,28 @@ def _record(report: ConversionReport) -> dict[str, object]:
 
 def _print_steps(result: PostTrained) -> None:
     """A table of what each step gained, on held-out training images."""
-    from rich.table import Table
+    from deploy.report.tables import numbers, print_table, sentences, tabulate
 
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    table.add_column("step", overflow="fold")
-    for heading in ("mean T", "error", "same class", "accuracy"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for step in result.steps:
-        undone = "" if step.kept else " (undone)"
-        table.add_row(
-            f"{bold(step.name)}{undone}: {escape(step.what)}",
-            "" if step.mean_timesteps is None else f"{step.mean_timesteps:.2f}",
-            f"{step.logit_error:.4f}",
-            "" if step.agreement is None else f"{step.agreement:.1%}",
-            "" if step.accuracy is None else f"{step.accuracy:.1%}",
-        )
-    console.print(table)
+    table = tabulate(
+        "",
+        result.steps,
+        sentences("step", "step", lambda s: f"{s.name}{'' if s.kept else ' (undone)'}: {s.what}"),
+        numbers(
+            "mean T",
+            "mean T",
+            lambda s: "" if s.mean_timesteps is None else f"{s.mean_timesteps:.2f}",
+        ),
+        numbers("error", "error", lambda s: f"{s.logit_error:.4f}"),
+        numbers(
+            "same class",
+            "same class",
+            lambda s: "" if s.agreement is None else f"{s.agreement:.1%}",
+        ),
+        numbers(
+            "accuracy", "accuracy", lambda s: "" if s.accuracy is None else f"{s.accuracy:.1%}"
+        ),
+    )
+    print_table(table, console)
 
 
 def _print(file: Path, report: ConversionReport) -> None:

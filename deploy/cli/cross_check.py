@@ -7,11 +7,13 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 
-from deploy.cli.console import BuildArgument, JsonOption, console, print_json, status
+from deploy.cli.console import BuildArgument, JsonOption, console, status
+from deploy.cli.json_output import print_json
+from deploy.cli.limit_bytes import LimitBytesOption
 from deploy.design.limits import MOST_SHOWN
 from deploy.report.tables import Table, names, numbers, print_table, sentences, tabulate
+from deploy.report.terminal_text import escape
 
 if TYPE_CHECKING:
     from deploy.check.cross_check import CrossCheck
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 def cross_check_command(
     build: BuildArgument,
     samples: Annotated[int, typer.Option(min=1, max=MOST_SHOWN, help="Test samples to run.")] = 4,
+    limit_bytes: LimitBytesOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run the mapped network in SANA-FE, an independent simulator, and compare all numbers.

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import io
-import json
-import shlex
 from collections.abc import Callable, Sequence
-from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 
-from deploy.cli.console import JsonOption, LavaPythonOption, bold, console, print_json, status
+from deploy.cli.console import JsonOption, LavaPythonOption, bold, console, status
+from deploy.cli.json_output import print_json, taken_documents
+from deploy.report.terminal_text import escape
+from toolchain.shell_words import shell_command, words_of
 
 LAVA_SAMPLES = 16
 """Test samples in Lava, which takes a second for a few of them."""
@@ -84,18 +82,17 @@ def _runner(context: typer.Context, *, as_json: bool) -> Callable[..., dict[str,
     commands = context.find_root().command
 
     def run(*arguments: object) -> dict[str, Any]:
-        words = [str(argument) for argument in arguments]
-        printed = io.StringIO()
-        if as_json:
-            with redirect_stdout(printed):
-                code = commands.main([*words, "--json"], "qac-deploy", standalone_mode=False)
-        else:
-            console.print(f"\n[bold]$ {escape(_command(words))}[/bold]")
+        command = _shown(arguments, as_json=as_json)
+        _, *words = words_of(command)
+        with taken_documents() as documents:
+            if as_json:
+                words.append("--json")
             code = commands.main(words, "qac-deploy", standalone_mode=False)
         if code:
+            for document in documents:
+                print_json(document)
             raise typer.Exit(code)
-        document = json.loads(printed.getvalue()) if as_json else None
-        return {"command": _command(words), "result": document, "skipped": None}
+        return {"command": command, "result": documents[0] if as_json else None, "skipped": None}
 
     return run
 
@@ -104,9 +101,7 @@ def _created_lava(*, as_json: bool) -> dict[str, Any]:
     """Make the environment as `doctor` does, without its table of what else is installed."""
     from deploy.backends.lava.environment import LAVA_NC, create_lava_environment, find_lava_python
 
-    command = _command(["doctor", "--create-lava-env"])
-    if not as_json:
-        console.print(f"\n[bold]$ {escape(command)}[/bold]")
+    command = _shown(["doctor", "--create-lava-env"], as_json=as_json)
     with status(f"making an environment with {LAVA_NC.package}", hidden=as_json) as say:
         create_lava_environment(LAVA_NC, say)
     found = str(find_lava_python())
@@ -116,12 +111,15 @@ def _created_lava(*, as_json: bool) -> dict[str, Any]:
 
 
 def _skipped(arguments: Sequence[object], reason: str, *, as_json: bool) -> dict[str, Any]:
-    command = _command([str(argument) for argument in arguments])
+    command = _shown(arguments, as_json=as_json)
     if not as_json:
-        console.print(f"\n[bold]$ {escape(command)}[/bold]")
         console.print(f"[yellow]skipped: {escape(reason)}[/yellow]")
     return {"command": command, "result": None, "skipped": reason}
 
 
-def _command(words: Sequence[str]) -> str:
-    return shlex.join(["qac-deploy", *words])
+def _shown(arguments: Sequence[object], *, as_json: bool) -> str:
+    """A command, which is printed for people as a step of the demo."""
+    command = shell_command("qac-deploy", *arguments)
+    if not as_json:
+        console.print(f"\n[bold]$ {escape(command)}[/bold]", soft_wrap=True)
+    return command

@@ -5,15 +5,15 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import shutil
-import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 
-from deploy.cli.console import JsonOption, LavaPythonOption, console, print_json
+from deploy.cli.console import JsonOption, LavaPythonOption, console, status
+from deploy.cli.json_output import print_json
+from deploy.report.terminal_text import escape
 from toolchain.errors import LavaError
 from toolchain.optional_packages import OPTIONAL_PACKAGES, missing_message
 
@@ -69,8 +69,9 @@ def doctor(
 
     for wanted, environment in ((create_lava_env, LAVA_NC), (create_lava_dl_env, LAVA_DL)):
         if wanted:
-            with console.status(f"making an environment with {environment.package}"):
-                create_lava_environment(environment, _say)
+            making = f"making an environment with {environment.package}"
+            with status(making, hidden=False) as say:
+                create_lava_environment(environment, say)
     rows = [
         _Row("python", platform.python_version()),
         *(_package(package, remedy) for package, remedy in _PACKAGES.items()),
@@ -85,10 +86,6 @@ def doctor(
         mark = "[green]found[/green]  " if row.found else "[yellow]missing[/yellow]"
         python = f" (Python {row.python})" if row.python else ""
         console.print(f"{mark} {row.name:<13} {escape(f'{row.found or row.remedy}{python}')}")
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr)
 
 
 @dataclass(frozen=True)

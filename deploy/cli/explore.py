@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from deploy.cli import completion
 from deploy.cli.console import (
@@ -19,15 +16,19 @@ from deploy.cli.console import (
     ResumeOption,
     bold,
     console,
-    print_json,
     progress_bar,
     resumable,
 )
+from deploy.cli.json_output import print_json
+from deploy.cli.limit_bytes import LimitBytesOption
+from deploy.report.terminal_text import escape
+from toolchain.shell_words import shell_command
 
 if TYPE_CHECKING:
     from deploy.explore.array_shapes import ArrayExplorationRecord
-    from deploy.explore.records import DesignRecord, ExplorationRecord
+    from deploy.explore.records import DesignRecord, ExplorationRecord, MeasureRecord
     from deploy.explore.space import Vary
+    from deploy.report.tables import Column
 
 MOST_DESIGNS = 1_000_000
 VARIED = ("weight-bits", "timesteps", "alignment", "slots", "edge-slots", "replicas")
@@ -107,6 +108,7 @@ def explore_command(
         typer.Option(help="Address of a Dask scheduler, to compute on its workers."),
     ] = None,
     resume: ResumeOption = False,
+    limit_bytes: LimitBytesOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Explore the designs of a network: the Pareto front of accuracy, latency, throughput, energy and cores.
@@ -212,13 +214,13 @@ def print_exploration(record: ExplorationRecord, out: Path, console: Console) ->
             shown = "" if test is None else f"{test:.2%}" if own is None else f"{test:.4f}"
             on_test = f"; {shown} on test images" if shown else ""
             console.print(f"[bold]{escape(design['mark'])}[/bold], design {change}{on_test}")
-            console.print(f"  {escape(design['command'])}")
+            console.print(f"  {escape(design['command'])}", soft_wrap=True)
     if record["array"] is not None:
         _print_array(record["array"], out, console)
     console.print(
         f"\n{bold(out / PAGE)} plots all designs; {escape(str(out / DESIGNS_CSV))} lists them"
     )
-    page = shlex.quote(str(out / PAGE))
+    page = shell_command(out / PAGE)
     console.print(f"next: open {escape(page)} in a browser, and compile a design by its command")
 
 
@@ -239,23 +241,29 @@ def _print_array(array: ArrayExplorationRecord, out: Path, console: Console) -> 
                 f"[bold]{title}[/bold]: {shape}, {best['mode']}, network of design {best['design']}: "
                 f"{best['measures']['array_us']:.3f} us, {best['measures']['array_nj']:,.0f} nJ per sample"
             )
-            console.print(f"  {escape(best['command'])}")
+            console.print(f"  {escape(best['command'])}", soft_wrap=True)
 
 
 def _print_table(record: ExplorationRecord, front: list[DesignRecord], console: Console) -> None:
     from deploy.explore.page import shown
+    from deploy.report.tables import numbers, print_table, sentences, tabulate
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("design", justify="right")
-    for measure in record["compared_by"]:
-        table.add_column(measure["title"], justify="right")
-    table.add_column("best in")
     default = record["designs"][0]
     rows = front[:_ROWS]
     if default not in rows and default["measures"] is not None:
         rows = [default, *rows]
-    for design in rows:
-        name = design["mark"] or ("the default" if design is default else "")
-        values = [shown(measure, design) for measure in record["compared_by"]]
-        table.add_row(str(design["number"]), *values, escape(name))
-    console.print(table)
+
+    def measured(measure: MeasureRecord) -> Column[DesignRecord]:
+        return numbers(measure["title"], measure["title"], lambda design: shown(measure, design))
+
+    def name(design: DesignRecord) -> str:
+        return design["mark"] or ("the default" if design is default else "")
+
+    table = tabulate(
+        "",
+        rows,
+        numbers("design", "design", lambda design: str(design["number"])),
+        *map(measured, record["compared_by"]),
+        sentences("best in", "best in", name),
+    )
+    print_table(table, console)

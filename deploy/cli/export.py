@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from deploy.cli import completion
-from deploy.cli.console import BuildArgument, JsonOption, bold, choice, console, print_json
+from deploy.cli.console import BuildArgument, JsonOption, bold, choice, console
+from deploy.cli.json_output import print_json
+from deploy.cli.limit_bytes import LimitBytesOption
+from deploy.report.terminal_text import escape
+from toolchain.shell_words import shell_command
 
 ONNX_SAMPLES = 32
 """Test samples on which an ONNX file is executed, beside extremes and random pixels."""
@@ -54,6 +58,7 @@ def export_command(
             help="File to write, or folder for c and sanafe (default: a name such as network.onnx)."
         ),
     ] = None,
+    limit_bytes: LimitBytesOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write the network in another tool's format, and list what that format cannot express.
@@ -81,7 +86,7 @@ def export_command(
         losses = list(written.losses)
         print_json({"file": str(out), "format": form, **written.figures, "losses": losses})
         return
-    console.print(f"{bold(out)}: {written.summary}")
+    console.print(f"{bold(out)}: {escape(written.summary)}")
     for loss in written.losses:
         console.print(f"  not expressed: {escape(loss)}")
 
@@ -138,7 +143,7 @@ def _write_c(build: Path, out: Path) -> _Written:
         figures={"samples": len(samples.pixels), "data_note": samples.note, **export.figures},
         losses=export.losses,
         summary=f"all integers and a reference implementation, with {samples.name}; run it with "
-        f"make -C {escape(str(out))} run",
+        f"`{shell_command('make', '-C', out, 'run')}`",
     )
 
 
@@ -151,8 +156,10 @@ def _write_nir(build: Path, out: Path) -> _Written:
 
     require_replaceable_file(out, HDF5_FILE)
     export = to_nir(load_build(build).network)
+    content = io.BytesIO()  # the HDF5 library may crash where it cannot write, as on a full disk
+    nir.write(content, export.graph)
     with whole_file(out, HDF5_FILE) as path:
-        nir.write(path, export.graph)
+        path.write_bytes(content.getvalue())
     nodes = len(export.graph.nodes)
     return _Written(
         figures={"nodes": nodes},
@@ -202,7 +209,7 @@ def _write_sanafe(build: Path, out: Path) -> _Written:
         },
         losses=export.losses,
         summary=f"{samples.name} in {num_ticks} ticks, the integers unchanged; run it with "
-        f"python {escape(str(out / 'run.py'))}",
+        f"`{shell_command('python', out / 'run.py')}`",
     )
 
 

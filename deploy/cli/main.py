@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import errno
 import importlib.metadata
-import inspect
 import io
 import os
-import signal
 import sys
-from collections.abc import Callable
-from contextlib import suppress
-from typing import Annotated, NoReturn
+from collections.abc import Callable, Sequence
+from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from deploy.cli.calibrate import calibrate_command
 from deploy.cli.compare import compare
@@ -23,23 +18,31 @@ from deploy.cli.convert import convert_command
 from deploy.cli.cross_check import cross_check_command
 from deploy.cli.demo import demo
 from deploy.cli.doctor import doctor
+from deploy.cli.endings import EXIT_CODES, Command, Commands, Ending, ending_of, its_errors_dropped
 from deploy.cli.explore import explore_command
 from deploy.cli.export import export_command
+from deploy.cli.help import CONTEXT_SETTINGS, HAS_ROOM, bold, help_of, short_help_of
+from deploy.cli.json_output import as_json, error_document, is_error, own_stdout, taken_documents
 from deploy.cli.report import report
 from deploy.cli.reproduce import reproduce_command
 from deploy.cli.simulate import simulate
 from deploy.cli.trace import trace_command
 from deploy.cli.train import train_command
 from deploy.cli.verify import verify_command
+from deploy.report.terminal_text import print_note
 from toolchain.errors import QacDeployError
-from toolchain.optional_packages import optional_packages
 
 app = typer.Typer(
     name="qac-deploy",
+    cls=Commands,
     help="Take a mixed-timestep spiking network from training to hardware, and see where it stalls.",
+    epilog="\n\n".join(
+        [bold("Exit codes"), *(f"{code}: {meaning}" for code, meaning in EXIT_CODES.items())]
+    ),
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
+    rich_markup_mode="rich" if HAS_ROOM else None,
+    context_settings=CONTEXT_SETTINGS,
 )
 _COMMANDS: dict[str, Callable[..., None]] = {
     "demo": demo,
@@ -60,13 +63,6 @@ _COMMANDS: dict[str, Callable[..., None]] = {
 }
 
 
-def _help(command: Callable[..., None]) -> str:
-    """Flow the paragraphs of a docstring, and show its brackets as text: they are no markup."""
-    paragraphs = inspect.cleandoc(command.__doc__ or "").split("\n\n")
-    *text, example = (escape(" ".join(paragraph.split())) for paragraph in paragraphs)
-    return "\n\n".join([*text, f"[bold]{example}[/bold]"])
-
-
 def _print_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"qac-deploy {importlib.metadata.version('qac-deploy')}")
@@ -82,81 +78,79 @@ def _options(
         ),
     ] = False,
 ) -> None:
-    pass
+    # plots are files, and matplotlib cannot be imported while this names a backend that it does not know
+    os.environ["MPLBACKEND"] = "Agg"
 
 
 for _name, _command in _COMMANDS.items():
-    app.command(_name, help=_help(_command))(_command)
+    app.command(_name, cls=Command, help=help_of(_command), short_help=short_help_of(_command))(
+        _command
+    )
 
 
 def main() -> None:
-    """Console entry point; bad input ends with an error message and exit code 2, a bug with a traceback."""
-    _end_as_at_interrupt()
+    """Run the command of ``sys.argv``; ends with one of ``EXIT_CODES``."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(
             stream, io.TextIOWrapper
         ):  # characters that the terminal lacks are written as codes
             stream.reconfigure(errors="backslashreplace")
+    run = _run_for_machines if _wants_json(sys.argv[1:]) else _run
+    sys.exit(run().code)
+
+
+def _commands() -> object:
+    """Run what the command line asks for; returns its exit code, or None for 0."""
     try:
+        os.getcwd()
+    except OSError as error:  # libraries of PyTorch would end the process
+        raise QacDeployError("the current folder was deleted; change to another") from error
+    return app(standalone_mode=False)
+
+
+def _run() -> Ending:
+    """Run the command, and tell its error."""
+
+    def run() -> object:
         try:
-            with optional_packages():
-                app()
+            return _commands()
         finally:
             sys.stdout.flush()  # a full disk or a closed pipe is noticed here, not as the interpreter ends
-    except QacDeployError as error:
-        _end(str(error))
-    except MemoryError as error:
-        _end(f"not enough memory ({error}); use fewer samples or a smaller network")
-    except OSError as error:
-        if error.errno == errno.EPIPE:  # the reader, such as `head`, has seen enough
-            _drop_output()
-            sys.exit(1)
-        if error.errno not in _REMEDIES:
-            raise
-        names = [str(name) for name in (error.filename, error.filename2) if name is not None]
-        where = f"{' and '.join(names) or 'a file or the output'}: {error.strerror}"
-        _end(f"{where}; {_REMEDIES[error.errno]}")
+
+    return _told(ending_of(run))
 
 
-_REMEDIES = {
-    errno.ENOSPC: "make room on the disk",
-    errno.EDQUOT: "make room on the disk",
-    errno.EFBIG: "raise the limit on the size of a file",
-    errno.EROFS: "choose a place that can be written",
-    errno.EACCES: "choose another place, or change its permissions",
-    errno.EPERM: "choose another place, or change its permissions",
-    errno.ENAMETOOLONG: "choose a shorter name",
-    errno.ELOOP: "choose another place",
-    errno.ENOTDIR: "choose another place",
-    errno.EMFILE: "raise the limit on open files",
-    errno.ENFILE: "close other programs",
-    errno.ENOMEM: "close other programs",
-    errno.EIO: "check the disk",
-}
-"""What a user can do about errors of the system. All others, such as a missing file, are bugs here."""
+def _run_for_machines() -> Ending:
+    """Run the command with one document on standard output: its own, or that of its error."""
+    with own_stdout() as write, taken_documents() as documents:
+        ending = _told(ending_of(_commands))
+        if ending.kind is not None and not any(map(is_error, documents)):
+            documents[:] = [error_document(ending.kind, ending.message, ending.code)]
+
+        def write_document() -> int:
+            for document in documents:
+                write(f"{as_json(document)}\n")
+            return ending.code
+
+        written = ending_of(write_document)
+        return ending if written.code == ending.code else _told(written)
 
 
-def _end(message: str) -> NoReturn:
-    print(f"error: {message}", file=sys.stderr)
-    try:
-        sys.stdout.flush()
-    except OSError:
-        _drop_output()
-    sys.exit(2)
+def _told(ending: Ending) -> Ending:
+    """Show people how a run ended, if they have not seen it; return the same."""
+    if ending.shown is not None:
+        with its_errors_dropped(sys.stderr):
+            print_note(ending.shown)
+    if ending.code:
+        with its_errors_dropped(sys.stdout):
+            pass
+    return ending
 
 
-def _drop_output() -> None:
-    """Send what standard output cannot take to nowhere, since the interpreter flushes it once more."""
-    with open(os.devnull, "w") as nowhere, suppress(OSError):
-        os.dup2(nowhere.fileno(), sys.stdout.fileno())
-
-
-def _end_as_at_interrupt() -> None:
-    """Treat SIGTERM and SIGHUP as Ctrl-C, which removes temporary files and processes first."""
-    for name in ("SIGTERM", "SIGHUP"):
-        number = getattr(signal, name, None)  # not every system has both
-        if number is not None and signal.getsignal(number) == signal.SIG_DFL:
-            signal.signal(number, signal.default_int_handler)
+def _wants_json(words: Sequence[str]) -> bool:
+    """Whether one document is asked for; a process that another started to train with it has none."""
+    options = words[: words.index("--")] if "--" in words else words
+    return "--json" in options and os.environ.get("LOCAL_RANK", "0") == "0"
 
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from deploy.cli.console import JsonOption, bold, console, print_json
+from deploy.cli.console import JsonOption, bold, console
+from deploy.cli.json_output import print_json
 
 
 def report(

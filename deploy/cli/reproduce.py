@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 
 from deploy.cli import completion
 from deploy.cli.console import (
@@ -17,9 +16,12 @@ from deploy.cli.console import (
     bold,
     choice,
     console,
-    print_json,
     progress_bar,
 )
+from deploy.cli.json_output import print_json
+from deploy.cli.limit_bytes import LimitBytesOption
+from deploy.report.terminal_text import escape
+from toolchain.shell_words import shell_command
 
 if TYPE_CHECKING:
     from deploy.reproduce.experiment import Experiment
@@ -63,6 +65,7 @@ def reproduce_command(
     samples: Annotated[
         int | None, typer.Option(min=1, help="Test images to measure on (default: all).")
     ] = None,
+    limit_bytes: LimitBytesOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run an experiment of the paper on your data, and compare the results with the paper's.
@@ -81,7 +84,11 @@ def reproduce_command(
     from toolchain.training import EpochReport
 
     if experiment == "page":
-        console.print(bold(write_results_page(out)))
+        page = write_results_page(out)
+        if as_json:
+            print_json({"page": str(page)})
+        else:
+            console.print(bold(page))
         return
     choice(experiment, (*EXPERIMENTS, "page"), "EXPERIMENT")
     architecture, _, width = network.partition(":")
@@ -111,7 +118,7 @@ def reproduce_command(
         )
         result = EXPERIMENTS[experiment](study, samples or len(dataset.test_labels))
         progress.update(task, total=1, completed=1, note="done")
-    command = f"qac-deploy reproduce {experiment} --data {data} --network {network}"
+    words: list[object] = ["reproduce", experiment, "--data", data, "--network", network]
     for option, value, default in (
         ("epochs", epochs, EPOCHS),
         ("further-epochs", further_epochs, FURTHER_EPOCHS),
@@ -119,8 +126,8 @@ def reproduce_command(
         ("samples", samples, None),
     ):
         if value != default:
-            command += f" --{option} {value:g}"
-    made_by = {"command": command, "version": version("qac-deploy")}
+            words += [f"--{option}", f"{value:g}"]
+    made_by = {"command": shell_command("qac-deploy", *words), "version": version("qac-deploy")}
     result = replace(result, values={**result.values, **made_by})
     files = save_experiment(result, out)
     if as_json:

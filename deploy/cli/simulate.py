@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import typer
-from rich.markup import escape
 from typing_extensions import NotRequired
 
 from deploy.cli import completion
@@ -21,13 +19,16 @@ from deploy.cli.console import (
     ResumeOption,
     choice,
     console,
-    print_json,
     progress_bar,
     resumable,
     status,
 )
+from deploy.cli.json_output import print_json
+from deploy.cli.limit_bytes import LimitBytesOption
 from deploy.report.outputs import NO_ACCURACY
+from deploy.report.terminal_text import escape, print_note
 from sim.engines import ENGINES
+from toolchain.printable import printable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -97,6 +98,7 @@ def simulate(
     ] = "cpu",
     resume: ResumeOption = False,
     lava_python: LavaPythonOption = None,
+    limit_bytes: LimitBytesOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run the integer network on test images.
@@ -234,9 +236,9 @@ def _run_dataset(
     folder = build.resolve()
     state = folder.with_name(f"{folder.name}.simulation")
     if state.exists() and not resume:
-        print(
-            f"starting anew: {state} of an interrupted run is replaced; --resume would continue that run",
-            file=sys.stderr,
+        print_note(
+            f"starting anew: {printable(state)} of an interrupted run is replaced; --resume would "
+            "continue that run"
         )
     journal = Journal(
         state,

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 
 from deploy.cli import completion
 from deploy.cli.console import (
@@ -16,10 +15,12 @@ from deploy.cli.console import (
     LavaPythonOption,
     choice,
     console,
-    print_json,
     status,
 )
+from deploy.cli.json_output import print_json
+from deploy.cli.limit_bytes import LimitBytesOption
 from deploy.design.limits import MOST_SHOWN
+from deploy.report.terminal_text import escape
 
 if TYPE_CHECKING:
     import numpy as np
@@ -104,6 +105,7 @@ def trace_command(
         ),
     ] = None,
     lava_python: LavaPythonOption = None,
+    limit_bytes: LimitBytesOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Step through single neurons: input, membrane potential, threshold and spike in every step.

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from deploy.cli import completion
 from deploy.cli.console import (
@@ -16,11 +15,13 @@ from deploy.cli.console import (
     bold,
     choice,
     console,
-    print_json,
     print_next,
     progress_bar,
     resumable,
 )
+from deploy.cli.json_output import print_json
+from deploy.cli.limit_bytes import LimitBytesOption
+from deploy.report.terminal_text import escape
 
 
 def train_command(
@@ -100,6 +101,7 @@ def train_command(
     nodes: Annotated[int, typer.Option(min=1, help="Number of machines.")] = 1,
     resume: ResumeOption = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the random numbers.")] = 0,
+    limit_bytes: LimitBytesOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train a network whose activation quantizers learn their timesteps, and convert it to a spiking network.
@@ -150,7 +152,7 @@ def train_command(
     is_worker = os.environ.get("LOCAL_RANK", "0") != "0"  # of a distributed run; it stays silent
     with progress_bar(hidden=as_json or is_worker) as progress:
         task = progress.add_task(
-            f"training {arch} on {escape(data)}", total=float_epochs + epochs, note="", start=True
+            f"training {arch} on {data}", total=float_epochs + epochs, note="", start=True
         )
 
         def show(phase: str, report: EpochReport) -> None:
@@ -161,7 +163,8 @@ def train_command(
 
         def say(description: str) -> None:
             if not (as_json or is_worker):
-                progress.console.print(escape(description), soft_wrap=True, highlight=False)
+                for line in description.split("\n"):
+                    progress.console.print(escape(line))
 
         with resumable(progress):
             result = train_model(out, options, show, on_data=say, resume=resume)
@@ -193,4 +196,4 @@ def train_command(
         f"{training['same_argmax']:,} of {samples:,}, logits differ by at most "
         f"{training['largest_logit_difference']:.1e}"
     )
-    print_next(f"compile {out} --target loihi-sim")
+    print_next("compile", out, "--target", "loihi-sim")

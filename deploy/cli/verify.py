@@ -6,17 +6,18 @@ from dataclasses import asdict
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from deploy.cli.console import (
     BuildArgument,
     JsonOption,
     LavaPythonOption,
     console,
-    print_json,
     status,
 )
+from deploy.cli.json_output import print_json
+from deploy.cli.limit_bytes import LimitBytesOption
 from deploy.design.limits import MOST_SHOWN
+from deploy.report.terminal_text import escape
 
 _MARKS = {
     "equal": "[green]equal[/green]    ",
@@ -44,6 +45,7 @@ def verify_command(
             help="Most RTL cycles to simulate, shortest kernels first (default: about 20 s of simulation).",
         ),
     ] = None,
+    limit_bytes: LimitBytesOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Check every step from the model file to each engine, integer by integer.
@@ -60,6 +62,7 @@ def verify_command(
     """
     from deploy.backends.lava.environment import find_lava_python
     from deploy.build.load import read_build
+    from deploy.build.one_folder import of_one_folder
     from deploy.check.judged_build import judge
     from deploy.check.verify import RtlLimit, Rung, compare_files, verify
     from hw_models.pe_array.rtl.driver.simulator import RTL_CYCLES, preferred_simulator
@@ -76,8 +79,9 @@ def verify_command(
             console.print(f"{_MARKS[rung.status]}  [bold]{rung.name}[/bold]: {escape(rung.detail)}")
 
     with status("reading the build", hidden=as_json) as on_stage:
-        show(compare_files(build))
-        loaded = judge(read_build(build), samples)
+        files, contents = of_one_folder(build, lambda: (compare_files(build), read_build(build)))
+        show(files)
+        loaded = judge(contents, samples)
         if loaded.samples.note is not None and not as_json:
             console.print(f"[yellow]{escape(loaded.samples.note)}[/yellow]")
         for rung in verify(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict
 
-from deploy.report.records import SweepRecord, UnrollingRecord
+from deploy.report.array_records import SweepRecord, UnrollingRecord
 from hw_models.pe_array.array_description import PeArray
 from hw_models.pe_array.design_space import pareto_front, sweep_unrollings, unrollings
 from hw_models.pe_array.modes import snn_schedules

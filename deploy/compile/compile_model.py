@@ -15,11 +15,13 @@ from deploy.compile.measure_design import measure_design
 from deploy.design.accuracy import Accuracy, AccuracyFunction, as_accuracy
 from deploy.design.compilation import Compilation, CompileOptions, DesignPoint
 from deploy.design.design import build_design
+from deploy.design.extent import check_extent
 from deploy.design.measured_data import measured_data
 from deploy.optimize.measurements import Measurements
 from deploy.optimize.search import optimize_design
 from deploy.report.chrome_trace import chrome_trace
 from deploy.report.html import render_html
+from deploy.report.records import Report
 from deploy.report.report_document import report_document
 from hw_models.multicore.mapping.mapping_file import MAPPING, mapping_document
 from hw_models.multicore.mapping.size_estimate import check_size
@@ -27,8 +29,9 @@ from hw_models.pe_array.array_description import load_array
 from hw_models.pe_array.loop_nest import Unrolling
 from hw_models.pe_array.shaped_array import with_unrolling
 from hw_models.target_description import load_target
-from toolchain.errors import OptionError
+from toolchain.errors import ModelFileError, OptionError
 from toolchain.files.checkpoint import load_checkpoint, load_structure
+from toolchain.files.digest import file_sha256
 from toolchain.networks.integer_network.serialize import save_integer_network
 
 MOST_WINDOWS = 200_000
@@ -41,8 +44,8 @@ def compile_model(
     options: CompileOptions,
     on_stage: Callable[[str], None] = lambda stage: None,
     accuracy: Accuracy | AccuracyFunction | None = None,
-) -> Compilation:
-    """Compile a model file into a build folder, written whole or not at all.
+) -> Report:
+    """Compile a model file into a build folder, written whole or not at all; returns its report.
 
     Args:
         accuracy: defines the accuracy of logits, of maps for example; None takes the share of right classes
@@ -57,11 +60,14 @@ def compile_model(
     on_stage("estimating the size")
     structure = load_structure(model)
     if structure is not None:
+        check_extent(structure)
         slots = options.slots or target.default_buffer_slots
         check_size(structure, target, slots, options.replicate)
         del structure
     on_stage("reading the model")
+    digest = file_sha256(model) if model.is_file() else ""
     checkpoint = load_checkpoint(model)
+    check_extent(checkpoint.graph)
     _check_samples(options.samples, len(checkpoint.graph.populations))
     measure = as_accuracy(accuracy)
     dataset, data_note = measured_data(model, checkpoint, options.data, measure)
@@ -81,10 +87,10 @@ def compile_model(
     measured = measure_design(
         design, measurements, array, model=model, checkpoint=checkpoint, out=out
     )
-    compilation = replace(measured, data_note=data_note, design_points=points)
+    notes = [note for note in (data_note, measured.data_note) if note is not None]
+    compilation = replace(measured, data_note="; ".join(notes) or None, design_points=points)
     on_stage(f"writing {out}")
-    _write(compilation, out)
-    return compilation
+    return _write(compilation, out, digest)
 
 
 def _check_samples(samples: int, num_populations: int) -> None:
@@ -97,12 +103,16 @@ def _check_samples(samples: int, num_populations: int) -> None:
         )
 
 
-def _write(compilation: Compilation, out: Path) -> None:
+def _write(compilation: Compilation, out: Path, model_sha256: str) -> Report:
     report = report_document(compilation)
     design = compilation.design
     with whole_folder(out, BUILD) as folder:
         save_integer_network(design.network, folder)
         shutil.copyfile(compilation.model, folder / MODEL)
+        if file_sha256(folder / MODEL) != model_sha256:
+            raise ModelFileError(
+                f"{compilation.model}: was replaced while it was compiled; compile it again"
+            )
         (folder / TARGET).write_text(compilation.target.file.text, encoding="utf-8")
         (folder / ARRAY).write_text(compilation.array.file.text, encoding="utf-8")
         write_json(folder / MAPPING, mapping_document(design.mapping))
@@ -117,3 +127,4 @@ def _write(compilation: Compilation, out: Path) -> None:
             link_ticks=compilation.target.link_ticks,
             cores=design.mapping.cores_by_population(),
         )
+    return report

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from deploy.design.activity import measure_activity
 from deploy.design.array_comparison import compare_on_array
-from deploy.design.compilation import Compilation, Design
+from deploy.design.compilation import Compilation, Design, Sensitivity
 from deploy.design.design import lowering
 from deploy.design.fidelity import AlignmentTrade, compare_alignments, measure_fidelity
+from deploy.design.limits import MOST_EVENT_COUNTS, MOST_POPULATIONS_VARIED
 from deploy.design.sensitivity import sensitivity
 from deploy.optimize.measurements import Measurements
 from deploy.optimize.suggestions import not_tried, suggest
@@ -44,13 +45,15 @@ def measure_design(
     measurements.remember(design)
     on_stage("scheduling the pipeline")
     schedule = schedule_pipeline(pipeline, design.options.samples)
+    is_deep = len(network.populations) > MOST_POPULATIONS_VARIED
     fidelity = None
     trade: list[AlignmentTrade] = []
     if dataset is not None:
         on_stage(f"measuring on {dataset.name}")
         fidelity = measure_fidelity(design.graph, network, dataset, accuracy)
         measurements.accuracies[network] = fidelity.integer_accuracy
-        if with_other_designs:
+        if with_other_designs and not is_deep:
+            on_stage("comparing the alignments")
             trade = compare_alignments(
                 design.graph,
                 lowering(target, design.options),
@@ -66,11 +69,18 @@ def measure_design(
     on_array = compare_on_array(network, array, dataset)
     changes = single_changes(pipeline)
     suggestions, left_out = [], None
-    if with_other_designs:
+    figures: list[Sensitivity] = []
+    if with_other_designs and is_deep:
+        left_out = (
+            f"changes, finer tiles, other alignments and other values of assumed figures were not tried, "
+            f"since each of them compiles {len(network.populations)} populations again; the limit is "
+            f"{MOST_POPULATIONS_VARIED}"
+        )
+    elif with_other_designs:
         suggestions = suggest(design, measurements, changes)
         left_out = not_tried(design, measurements)
-    if with_other_designs:
         on_stage("varying the assumed figures")
+        figures = sensitivity(design, target, dataset, run)
     return Compilation(
         model=model,
         design=design,
@@ -84,7 +94,7 @@ def measure_design(
         data_name=None if dataset is None else dataset.name,
         data_record=None if dataset is None else data_record(dataset, out),
         data_contents=[] if dataset is None else dataset.contents,
-        data_note=None,
+        data_note=None if dataset is None or run is not None else _not_counted(design),
         fidelity=fidelity,
         alignment_trade=trade,
         design_points=[],
@@ -94,7 +104,15 @@ def measure_design(
         costs={} if run is None else run.costs(target),
         asynchronous={} if run is None else run.without_barrier(target),
         cost_samples=0 if run is None else len(run.shown.pixels),
-        sensitivity=sensitivity(design, target, dataset, run) if with_other_designs else [],
+        sensitivity=figures,
         on_array=on_array,
         activity=activity,
+    )
+
+
+def _not_counted(design: Design) -> str:
+    return (
+        f"energy and time are not measured: {len(design.mapping.cores):,} cores in all ticks until the first "
+        f"result need more than {MOST_EVENT_COUNTS:,} counts of each kind of event; use fewer timesteps or "
+        f"populations"
     )

@@ -11,8 +11,9 @@ from deploy.design.accuracy import Accuracy
 from deploy.design.arguments import compile_command
 from deploy.design.compilation import CompileOptions
 from deploy.design.design import build_design
+from deploy.design.limits import MOST_POPULATIONS_VARIED
 from deploy.report.html import render_refusal
-from deploy.report.records import RefusalRecord, TriedRecord
+from deploy.report.records import RefusalRecord, Report, TriedRecord
 from hw_models.target_description import TargetDescription, built_in_targets, load_target
 from toolchain.errors import IntegerWidthError, MappingError, QacDeployError
 from toolchain.files.checkpoint import load_checkpoint
@@ -20,6 +21,7 @@ from toolchain.files.whole_files import REPORT_PAGE, whole_file
 from toolchain.networks.layer_graph import LayerGraph
 from toolchain.networks.linear_maps import WeightedMap
 from toolchain.passes import chosen_graph
+from toolchain.printable import printable
 
 MOST_WEIGHTS_TRIED = 2**22
 """Weights of a network from which on no changes are tried, since lowering it again takes minutes."""
@@ -33,21 +35,26 @@ def compile_or_explain(
     options: CompileOptions,
     on_stage: Callable[[str], None] = lambda stage: None,
     accuracy: Accuracy | None = None,
-) -> None:
+) -> Report:
     """Compile a model file; if it does not fit, write a page with its size and the changes that would fit.
+
+    Returns:
+        The build's report.
 
     Raises:
         QacDeployError: as ``compile_model``; where the network does not fit, the message names the page.
     """
     try:
-        compile_model(model, out, options, on_stage, accuracy)
+        return compile_model(model, out, options, on_stage, accuracy)
     except (IntegerWidthError, MappingError) as error:
         try:
             page = write_refusal(model, out, options, error, on_stage, accuracy)
             more = f"{page} shows its size and what would fit"
         except QacDeployError as failure:
             more = f"no page on what would fit was written: {failure}"
-        raise type(error)(f"{error}\n{more}") from error
+        refused = type(error)(str(error))
+        refused.further = printable(more)
+        raise refused from error
 
 
 def write_refusal(
@@ -96,11 +103,11 @@ def refusal_record(
     graph = chosen_graph(checkpoint.graph, options)
     function = None if accuracy is None or ":" not in accuracy.name else accuracy.name
     needed = (error.needed_cores if isinstance(error, MappingError) else None) or {}
-    is_large = num_weights(graph) > MOST_WEIGHTS_TRIED
+    not_tried = _why_not_tried(graph)
     tried = (
-        []
-        if is_large
-        else list(_tried(model, checkpoint.graph, target, options, function, on_stage))
+        list(_tried(model, checkpoint.graph, target, options, function, on_stage))
+        if not_tried is None
+        else []
     )
     return {
         "model": {
@@ -118,7 +125,7 @@ def refusal_record(
         "populations": [
             {
                 "name": p.name,
-                "shape": list(p.shape),
+                "shape": p.shape,
                 "timesteps": p.timesteps,
                 "kind": p.kind,
                 "cores": needed.get(p.name),
@@ -126,11 +133,22 @@ def refusal_record(
             for p in graph.populations
         ],
         "tried": tried,
-        "not_tried": f"networks of more than {MOST_WEIGHTS_TRIED:,} weights are not lowered again for each "
-        f"change; this one has {num_weights(graph):,}"
-        if is_large
-        else None,
+        "not_tried": not_tried,
     }
+
+
+def _why_not_tried(graph: LayerGraph) -> str | None:
+    """Why no changes to a network are tried, in one sentence; None if they are."""
+    for number, most, counted in (
+        (num_weights(graph), MOST_WEIGHTS_TRIED, "weights"),
+        (len(graph.populations), MOST_POPULATIONS_VARIED, "populations"),
+    ):
+        if number > most:
+            return (
+                f"networks of more than {most:,} {counted} are not lowered again for each change; this one "
+                f"has {number:,}"
+            )
+    return None
 
 
 def num_weights(graph: LayerGraph) -> int:

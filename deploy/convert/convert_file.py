@@ -16,6 +16,7 @@ from toolchain.errors import ModelFileError, OptionError
 from toolchain.files.checkpoint import FORMAT as MODEL_FORMAT
 from toolchain.files.plain_torch_file import load_plain_zip
 from toolchain.importers.torch_module import convert
+from toolchain.shell_words import shell_command
 
 QCFS_LEVELS, QCFS_CLASSES, QCFS_IMAGE, QCFS_NORMALIZATION = 8, 10, 32, "cifar-10"
 """What the public QCFS code trains with, where the user does not say otherwise."""
@@ -60,9 +61,8 @@ def _of_state_dict(path: Path, options: ConvertOptions, dataset: Dataset | None)
     if options.arch is None:
         document = load_plain_zip(path, "export the network with torch.onnx.export")
         if isinstance(document, Mapping) and document.get("format") == MODEL_FORMAT:
-            raise ModelFileError(
-                f"{path}: is a model file already; run `qac-deploy compile {path}`"
-            )
+            command = shell_command("qac-deploy", "compile", path)
+            raise ModelFileError(f"{path}: is a model file already; run `{command}`")
         raise OptionError(
             f"{path}: holds weights without a network; name the network of the QCFS code with --arch, or "
             f"export your own with torch.onnx.export or torch.export.save"

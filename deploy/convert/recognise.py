@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 
 from toolchain.errors import ModelFileError
+from toolchain.shown_values import first_line
 
 
 class Format(enum.Enum):
@@ -53,7 +54,9 @@ def recognise(path: Path) -> Format:
     except FileNotFoundError:
         raise ModelFileError(f"{path}: no such file") from None
     except OSError as error:
-        raise ModelFileError(f"{path}: cannot be read ({error}); check its permissions") from error
+        raise ModelFileError(
+            f"{path}: cannot be read ({first_line(error)}); check its permissions"
+        ) from error
     if not head:
         raise ModelFileError(f"{path}: is empty; write it again")
     if head.startswith(_ZIP):
@@ -97,7 +100,7 @@ def _zip_format(path: Path) -> Format:
             names = [name.split("/", 1)[-1] for name in archive.namelist()]
     except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError) as error:
         raise ModelFileError(
-            f"{path}: is a damaged zip archive ({error}); write it again"
+            f"{path}: is a damaged zip archive ({first_line(error)}); write it again"
         ) from error
     if "archive_format" in names or "serialized_exported_program.json" in names:
         return Format.EXPORTED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -12,6 +13,7 @@ import numpy as np
 
 from deploy.dataset_run.simulate_dataset import ChunkResult, ChunkSimulator
 from toolchain.errors import ClusterError
+from toolchain.files.whole_files import scratch_folder
 
 CONNECT_TIMEOUT_S = 10
 
@@ -71,17 +73,29 @@ def dask_client(processes: int, scheduler: str | None) -> Iterator[Any]:
     """
     try:
         import distributed
+        from distributed.deploy.spec import close_clusters
     except ImportError:
         raise ClusterError(
             "several workers need Dask: pip install 'qac-deploy[cluster]'; --workers 1 does not"
         ) from None
+    # the block closes its cluster; one that an interrupt left half made ends with this process, which its
+    # workers watch, while Dask would wait for it and end with a traceback
+    atexit.unregister(close_clusters)
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    for handler in logging.getLogger("distributed").handlers:
+        # also of workers that an interrupt ends while they start
+        handler.setLevel(logging.CRITICAL)
     with ExitStack() as until_done:
         address: Any = scheduler
         if address is None:
+            scratch = until_done.enter_context(
+                scratch_folder()
+            )  # cleared up also if this is killed
             address = until_done.enter_context(
                 distributed.LocalCluster(
                     n_workers=processes,
                     threads_per_worker=1,
+                    local_directory=str(scratch),
                     dashboard_address="127.0.0.1:0",  # any free port: None takes 8787
                     silence_logs=logging.CRITICAL,  # a failed task raises its error here
                 )

@@ -8,18 +8,20 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
+from msgspec import Struct
 
 from deploy.build.line_journal import JournalKind, LineJournal
 from toolchain.datasets import PixelSource, samples_sha256
+from toolchain.field_types import Digest, Index, Total
 from toolchain.files.whole_files import SIMULATION_JOURNAL
 from toolchain.networks.integer_network import IntegerNetwork
 from toolchain.networks.integer_network.serialize import describe_network
-from toolchain.networks.record_reader import RecordReader
+from toolchain.schema import refusal, typed
 
-_FORMAT = "qac-deploy simulation, version 2"
+_FORMAT = "qac-deploy simulation, version 3"
 _REMEDY = (
     "finished samples are kept there for --resume: make room, or simulate a copy of the build in another "
     "folder"
@@ -111,14 +113,25 @@ def _chunk_record(index: int, result: ChunkResult) -> Mapping[str, object]:
     return {"chunk": index, **record}
 
 
-def _chunk(run: RunRecord, reader: RecordReader) -> tuple[int, ChunkResult]:
-    index = reader.integer("chunk", 0)
-    length = min(run["chunk_samples"], run["samples"] - index * run["chunk_samples"])
+class _ChunkLine(Struct, kw_only=True, forbid_unknown_fields=True):
+    chunk: Index
+    predictions: list[Index]
+    spikes: dict[str, Total]
+    logits_sha256: Digest
+
+
+def _chunk(
+    run: RunRecord, record: Any, path: Path, where: str, remedy: str
+) -> tuple[int, ChunkResult]:
+    line = typed(record, _ChunkLine, path, where=where, remedy=remedy)
+    length = min(run["chunk_samples"], run["samples"] - line.chunk * run["chunk_samples"])
     if length < 1:
-        raise reader.refuse("chunk", "the number of a chunk of this run", index)
-    spikes = RecordReader(reader.path, f"{reader.where}.spikes", reader.value("spikes"))
-    return index, ChunkResult(
-        predictions=list(reader.integers("predictions", length, 0)),
-        spikes={name: spikes.integer(name, 0) for name in spikes.names()},
-        logits_sha256=reader.text("logits_sha256"),
+        must_be = "the number of a chunk of this run"
+        raise refusal(path, f"{where}.chunk", must_be, line.chunk, remedy=remedy)
+    if len(line.predictions) != length:
+        raise refusal(
+            path, f"{where}.predictions", f"{length} integers", line.predictions, remedy=remedy
+        )
+    return line.chunk, ChunkResult(
+        predictions=line.predictions, spikes=line.spikes, logits_sha256=line.logits_sha256
     )

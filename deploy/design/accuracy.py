@@ -51,13 +51,15 @@ class Accuracy:
         given = outputs if readout.outputs else next(iter(outputs.values()))
         try:
             result = self.function(given, labels.copy())
-        except (Exception, SystemExit) as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # whatever the user's code raises
             raise AccuracyError(f"{self.name} failed: {_described(error)}") from error
         if isinstance(result, bool | np.bool_ | str) or np.ndim(result) != 0:
             raise self._nonsense(result)
         try:
             number = float(result)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise self._nonsense(result) from None
         if not math.isfinite(number):
             raise self._nonsense(result)
@@ -104,7 +106,9 @@ def load_accuracy(text: str) -> Accuracy:
     sys.path.insert(0, folder)
     try:
         spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever the user's code raises
         raise AccuracyError(f"{path} cannot be executed: {_described(error)}") from error
     finally:
         sys.path.remove(folder)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator
+from pathlib import Path
 
 from deploy.design.compilation import CompileOptions
+from toolchain.shell_words import shell_command
 
 NEXT_BUILD = "build-next"
 """The build folder of suggested commands, so that none replaces the build that suggests it."""
@@ -25,11 +26,10 @@ def compile_command(
         model: path of the model file.
         accuracy: a user's own function, ``FILE.py:FUNCTION``.
     """
-    path = f"./{model}" if model.startswith("-") else model  # not an option
-    words = ["qac-deploy", "compile", path, *as_arguments(options)]
+    words = ["qac-deploy", "compile", Path(model), *as_arguments(options)]
     if accuracy is not None:
         words += ["--accuracy", accuracy]
-    return shlex.join([*words, "--out", out])
+    return shell_command(*words, "--out", Path(out))
 
 
 def _arguments(options: CompileOptions, default: CompileOptions) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from deploy.design.limits import MOST_POPULATIONS_VARIED
 from hw_models.pe_array.array_description import PeArray
 from hw_models.pe_array.array_kernels import array_kernels
 from hw_models.pe_array.estimate import ArrayEstimate, estimate_kernels
@@ -19,7 +20,7 @@ from toolchain.errors import TargetError, UnsupportedNetworkError
 from toolchain.networks.integer_network import IntegerNetwork
 
 SKIPPING_SAMPLES = 4
-"""Test samples on which zero skipping is counted."""
+"""Test samples on which zero skipping is counted; one for a deep network."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -69,7 +70,8 @@ def compare_on_array(
 
 
 def _activity(network: IntegerNetwork, dataset: Dataset) -> Activity:
-    pixels = dataset.test_pixels[:SKIPPING_SAMPLES]
+    is_deep = len(network.populations) > MOST_POPULATIONS_VARIED
+    pixels = dataset.test_pixels[: 1 if is_deep else SKIPPING_SAMPLES]
     run = simulate(network, pixels, with_trains=not network.has_constant_current)
     return Activity(pixels=pixels, counts=run.counts, trains=run.trains)
 

@@ -72,7 +72,8 @@ def _results(
         num_cores = len(changed.mapping.cores)
         interval_ticks = float(initiation_interval(changed.pipeline).ticks)
         if run is not None and dataset is not None:
-            costs = _run_of(changed, design, run, dataset).costs(changed_target)
+            changed_run = _run_of(changed, design, run, dataset)
+            costs = {} if changed_run is None else changed_run.costs(changed_target)
     except (IntegerWidthError, MappingError, TargetError):
         pass  # the network does not fit
     return Sensitivity(
@@ -105,7 +106,7 @@ def _changed(
     return replace(design, mapping=mapping)
 
 
-def _run_of(changed: Design, design: Design, run: SteadyRun, dataset: Dataset) -> SteadyRun:
+def _run_of(changed: Design, design: Design, run: SteadyRun, dataset: Dataset) -> SteadyRun | None:
     """The steady run of the changed design; what has not changed is not computed again."""
     shown: ShownSamples = run.shown
     if changed.network is not design.network:

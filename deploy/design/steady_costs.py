@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from deploy.design.limits import MOST_EVENT_COUNTS
 from hw_models.multicore.cost.asynchronous_time import AsynchronousTime, asynchronous_time
 from hw_models.multicore.cost.event_counts import Events
 from hw_models.multicore.cost.steady_pace import SteadyCost, SteadyState, steady_cost, steady_state
@@ -64,9 +65,16 @@ def shown_samples(network: IntegerNetwork, dataset: Dataset) -> ShownSamples:
     return ShownSamples(pixels, simulate(network, pixels, with_trains=True).trains)
 
 
-def steady_run(mapping: CoreMapping, pipeline: Pipeline, shown: ShownSamples) -> SteadyRun:
-    """Count the events of a network on its cores in the steady state."""
+def steady_run(mapping: CoreMapping, pipeline: Pipeline, shown: ShownSamples) -> SteadyRun | None:
+    """Count the events of a network on its cores in the steady state.
+
+    Returns:
+        None if the counts, of each core in each tick, are more than ``MOST_EVENT_COUNTS``.
+    """
     steady = steady_state(pipeline, len(shown.pixels))
+    ticks = steady.schedule.first_latency_ticks + len(steady.ticks)
+    if len(mapping.cores) * ticks > MOST_EVENT_COUNTS:
+        return None
     return SteadyRun(
         shown, mapping, steady, steady.count_events(mapping, shown.pixels, shown.trains)
     )

@@ -13,7 +13,7 @@ from deploy.explore.front import Measure, best_designs, pareto_front
 from deploy.explore.measure import DesignMeter, Outcome
 from deploy.explore.proposals import Costs, all_designs, every_design, sampled_designs
 from deploy.explore.space import Choices, Space, design_key, in_words
-from deploy.report.records import MeasuresRecord
+from deploy.report.measure_records import MeasuresRecord
 from toolchain.errors import MappingError
 
 _ROUNDING = 1e-9

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from deploy.build.folder import EXPLORATION, require_replaceable_folder
 from deploy.design.accuracy import Accuracy, load_accuracy
 from deploy.design.compilation import CompileOptions
 from deploy.design.design import lower_model, provision
+from deploy.design.extent import check_extent
 from deploy.design.measured_data import measured_data
 from deploy.explore.array_shapes import explore_shapes
 from deploy.explore.exploration import Explored, Spread, explore, in_this_process
@@ -25,6 +25,7 @@ from deploy.explore.records import ExplorationRecord, exploration_record
 from deploy.explore.space import Space, Vary, design_space
 from deploy.explore.workers import on_workers
 from deploy.optimize.measurements import Measurements
+from deploy.report.terminal_text import print_note
 from hw_models.multicore.pipeline.pipeline import pipeline_of
 from hw_models.pe_array.array_description import load_array
 from hw_models.target_description import TargetDescription, load_target
@@ -32,6 +33,7 @@ from toolchain.datasets import Dataset
 from toolchain.errors import OptionError
 from toolchain.files.checkpoint import Checkpoint, load_checkpoint
 from toolchain.networks.layer_graph import LayerGraph, has_classes
+from toolchain.printable import printable
 
 _FEWEST_FOR_WORKERS = 100
 """Designs below which starting several processes takes longer than measuring in one."""
@@ -95,6 +97,7 @@ def explore_model(
     array = None if options.array is None else load_array(options.array)
     on_stage("reading the model")
     checkpoint = load_checkpoint(model)
+    check_extent(checkpoint.graph)
     graph = checkpoint.graph
     accuracy = None if options.accuracy is None else load_accuracy(options.accuracy)
     dataset, data_note = measured_data(model, checkpoint, options.data, accuracy)
@@ -115,9 +118,9 @@ def explore_model(
     meter = DesignMeter(model=graph, targets=targets, dataset=tuning, accuracy=options.accuracy)
     state = _state_of(out)
     if state.exists() and not resume:
-        print(
-            f"starting anew: {state} of an interrupted run is replaced; --resume would continue that run",
-            file=sys.stderr,
+        print_note(
+            f"starting anew: {printable(state)} of an interrupted run is replaced; --resume would "
+            "continue that run"
         )
     run = describe_run(model, targets, tuning, options.accuracy)
     journal = open_journal(state, run, resume=resume)
@@ -236,9 +239,6 @@ def _one_per_core() -> int:
     if not cores or cores == 1:
         return 1
     if importlib.util.find_spec("distributed") is None:
-        print(
-            f"1 of {cores} cores is used: pip install 'qac-deploy[cluster]' for all of them",
-            file=sys.stderr,
-        )
+        print_note(f"1 of {cores} cores is used: pip install 'qac-deploy[cluster]' for all of them")
         return 1
     return cores

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from deploy.report.records import MeasuresRecord
+from deploy.report.measure_records import MeasuresRecord
 
 _DIGITS = 9
 """Significant digits in which measures are compared: sums in another order differ after that."""

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
 
 from deploy.build.line_journal import JournalKind, LineJournal
 from deploy.explore.measure import Outcome
-from deploy.report.records import MeasuresRecord
+from deploy.report.measure_records import MeasuresRecord
 from hw_models.target_description import TargetDescription
 from toolchain.datasets import Dataset, samples_sha256
+from toolchain.errors import ModelFileError
+from toolchain.field_types import Text
 from toolchain.files.digest import file_sha256
 from toolchain.files.whole_files import EXPLORATION_JOURNAL
-from toolchain.networks.record_reader import RecordReader
+from toolchain.schema import typed
 
 
 def open_journal(
@@ -31,7 +35,7 @@ def open_journal(
     """
     kind: JournalKind[str, Outcome] = JournalKind(
         file=EXPLORATION_JOURNAL,
-        format="qac-deploy exploration, version 1",
+        format="qac-deploy exploration, version 2",
         as_record=lambda key, outcome: {"design": key, **outcome},
         from_record=_outcome,
         another_at_work="another exploration into this folder is at work; wait until it ends, or choose "
@@ -69,29 +73,16 @@ def describe_run(
     }
 
 
-def _outcome(reader: RecordReader) -> tuple[str, Outcome]:
-    key = reader.text("design")
-    if "refused" in reader.names():
-        return key, {"refused": reader.text("refused")}
-    measures = RecordReader(reader.path, f"{reader.where}.measures", reader.value("measures"))
+class _OutcomeLine(Struct, kw_only=True, forbid_unknown_fields=True):
+    design: Text
+    measures: MeasuresRecord | None = None
+    refused: Text | None = None
 
-    def by_profile(name: str) -> dict[str, float]:
-        values = RecordReader(reader.path, f"{measures.where}.{name}", measures.value(name))
-        return {profile: values.number(profile, 0) for profile in values.names()}
 
-    accuracy = None
-    if measures.value("accuracy") is not None:
-        accuracy = measures.number("accuracy", -sys.float_info.max)
-    record: MeasuresRecord = {
-        "interval_ticks": measures.number("interval_ticks", 0),
-        "first_latency_ticks": measures.integer("first_latency_ticks", 0),
-        "stall_share": measures.number("stall_share", 0),
-        "num_cores": measures.integer("num_cores", 0),
-        "num_chips": measures.integer("num_chips", 0),
-        "num_slots": measures.integer("num_slots", 0),
-        "accuracy": accuracy,
-        "interval_us": by_profile("interval_us"),
-        "first_latency_us": by_profile("first_latency_us"),
-        "energy_nj": by_profile("energy_nj"),
-    }
-    return key, {"measures": record}
+def _outcome(record: Any, path: Path, where: str, remedy: str) -> tuple[str, Outcome]:
+    line = typed(record, _OutcomeLine, path, where=where, remedy=remedy)
+    if line.refused is not None:
+        return line.design, {"refused": line.refused}
+    if line.measures is None:
+        raise ModelFileError(f"{path}: {where}.measures is missing; {remedy}")
+    return line.design, {"measures": line.measures}

@@ -17,7 +17,7 @@ from deploy.design.compilation import CompileOptions
 from deploy.design.fidelity import affordable_samples
 from deploy.optimize.measurements import TUNING_SAMPLES, Measurements
 from deploy.report.designs import measures_record
-from deploy.report.records import MeasuresRecord
+from deploy.report.measure_records import MeasuresRecord
 from hw_models.target_description import TargetDescription
 from toolchain.datasets import Dataset
 from toolchain.errors import IntegerWidthError, MappingError, UnsupportedNetworkError

@@ -11,6 +11,7 @@ from deploy.build.folder import EXPLORATION, whole_folder, write_json
 from deploy.explore.array_shapes import ArrayExplorationRecord
 from deploy.explore.page import render_exploration
 from deploy.explore.records import DesignRecord, ExplorationRecord, front_of, mean
+from toolchain.printable import printable
 
 FRONT_CSV, DESIGNS_CSV, JSON, PAGE = "front.csv", "designs.csv", "explore.json", "explore.html"
 ARRAY_CSV = "array.csv"
@@ -68,12 +69,12 @@ def _write_csv(path: Path, designs: Sequence[DesignRecord]) -> None:
                 [
                     design["number"],
                     int(design["on_front"]),
-                    design["mark"],
-                    design["change"],
+                    printable(design["mark"]),
+                    printable(design["change"]),
                     *(_cell(mean(measures.get(key))) for key in _MEASURES),
                     *(_cell(measures.get(key, {}).get(profile)) for key, profile in profiles),
                     _cell(design["test_accuracy"]),
-                    design["refused"] or "",
+                    printable(design["refused"] or ""),
                     design["command"],
                 ]
             )

@@ -9,7 +9,7 @@ from typing import Any, TypedDict
 from deploy.design.arguments import compile_command
 from deploy.explore.array_shapes import ArrayExplorationRecord
 from deploy.explore.exploration import Explored, ExploredDesign
-from deploy.report.records import MeasuresRecord
+from deploy.report.measure_records import MeasuresRecord
 
 VERSION = 1
 

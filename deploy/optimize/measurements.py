@@ -153,20 +153,27 @@ class Measurements:
         return _once(self.accuracies, network, measured)
 
     def costs(self, design: Design) -> dict[str, SteadyCost]:
-        """Per sample in the steady state, under each cost profile; empty without a data set."""
+        """Per sample in the steady state, under each cost profile.
+
+        Empty without a data set, or if there are too many events to count.
+        """
         if self.dataset is None:
             return {}
         if design not in self._costs:
             self.run(design)
         return self._costs[design]
 
-    def run(self, design: Design) -> SteadyRun:
-        """The steady state of a design, whose costs are remembered; needs a data set."""
+    def run(self, design: Design) -> SteadyRun | None:
+        """The steady state of a design, whose costs are remembered; needs a data set.
+
+        Returns:
+            None if there are too many events to count.
+        """
         dataset, network = self.dataset, design.network
         assert dataset is not None
         shown = _once(self._samples, network, lambda: shown_samples(network, dataset))
         run = steady_run(design.mapping, design.pipeline, shown)
-        self._costs[design] = run.costs(self.target)
+        self._costs[design] = {} if run is None else run.costs(self.target)
         return run
 
     @cached_property

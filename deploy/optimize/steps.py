@@ -17,6 +17,7 @@ from typing import TypeAlias
 import numpy as np
 
 from deploy.design.compilation import CompileOptions, Design
+from deploy.design.limits import MOST_POPULATIONS_VARIED
 from deploy.design.pace import every_ticks
 from deploy.optimize.finer_tiles import finer_tiles
 from deploy.optimize.measurements import Measurements
@@ -145,7 +146,12 @@ def replicas(search: Search, design: Design) -> Iterator[Candidate]:
 
 
 def tiles(search: Search, design: Design) -> Iterator[Candidate]:
-    """Finer tiles of the populations that set the pace, see ``deploy.optimize.finer_tiles``."""
+    """Finer tiles of the populations that set the pace, see ``deploy.optimize.finer_tiles``.
+
+    None for a network above ``MOST_POPULATIONS_VARIED``, which has as many populations to cut, one by one.
+    """
+    if len(design.network.populations) > MOST_POPULATIONS_VARIED:
+        return
     costs = list(search.measurements.costs(design).values())
     for names, provisioning in finer_tiles(design, costs):
         try:

@@ -6,7 +6,8 @@ from dataclasses import asdict
 from typing import Any
 
 from deploy.design.array_comparison import ArrayComparison, ModeOnArray
-from deploy.report.records import ArrayRecord, LayerRecord, ModeRecord, plain
+from deploy.report.array_records import ArrayRecord, LayerRecord, ModeRecord
+from deploy.report.records import plain
 from hw_models.pe_array.array_description import PeArray
 from hw_models.pe_array.estimate import LayerEstimate
 from hw_models.pe_array.roofline import Roofline
@@ -22,7 +23,7 @@ def array_document(comparison: ArrayComparison) -> ArrayRecord:
         "array": array.name,
         "elements": array.unrolling.num_elements,
         "unrolling": asdict(array.unrolling),
-        "dataflow": asdict(array.dataflow),
+        "dataflow": plain(array.dataflow),
         "clock_mhz": array.clock_mhz,
         "off_chip_bytes_per_cycle": array.off_chip_bytes_per_cycle,
         "refusal": comparison.refusal,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from deploy.report.array_records import ArrayRecord
 from deploy.report.markup import number
-from deploy.report.records import ArrayRecord
 from hw_models.pe_array.modes import MODES
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from deploy.report.array_document import STALLS
+from deploy.report.array_records import ArrayRecord, SweepRecord, UnrollingRecord
 from deploy.report.markup import number
-from deploy.report.records import ArrayRecord, Report, SweepRecord, UnrollingRecord
+from deploy.report.plot_text import drawing, plot_text
+from deploy.report.records import Report
 from toolchain.files.whole_files import PNG_FILE, SVG_FILE, FileKind, whole_file
 
 if TYPE_CHECKING:
@@ -47,13 +49,9 @@ def draw_comparison(report: Report, sweeps: Sequence[SweepRecord], path: Path) -
     Raises:
         ModelFileError: the file cannot be written.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    style: Any = {"svg.hashsalt": "qac-deploy", "font.size": 9}
-    with matplotlib.rc_context(style):
+    with drawing({"svg.hashsalt": "qac-deploy", "font.size": 9}):
         num_rows = len(report["comparison"])
         heights = [1 + 0.27 * num_rows, 2.8, 3.8] + ([4.2] if sweeps else [])
         figure = pyplot.figure(figsize=(11, sum(heights)), layout="constrained")
@@ -94,8 +92,8 @@ def _designs(
     rows = report["comparison"]
     for row in rows:
         colour = "#6b6f7a" if row["kind"] == "pipeline" else "#2f6db3"
-        axes.plot(row[value], row["design"], "o", color=colour)
-        place = (row[value], row["design"])
+        place = (row[value], plot_text(row["design"]))
+        axes.plot(*place, "o", color=colour)
         axes.annotate(number(row[value]), place, (7, -3), textcoords="offset points", fontsize=8)
     smallest, largest = (pick(row[value] for row in rows) for pick in (min, max))
     axes.set(xlabel=label, xscale="log", xlim=(smallest / 2, largest * 4))
@@ -124,14 +122,16 @@ def _cycles(axes: Axes, on_array: ArrayRecord) -> None:
             label = f"zeros skipped, {kind.replace('_', ' ')}"
             axes.plot(totals, names, mark, color="black", markerfacecolor="white", label=label)
     axes.invert_yaxis()
-    axes.set(xlabel="cycles per sample", title=f"{on_array['array']}: where the cycles go")
+    axes.set(
+        xlabel="cycles per sample", title=plot_text(f"{on_array['array']}: where the cycles go")
+    )
     axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     axes.spines[["top", "right"]].set_visible(False)
 
 
 def _layers(axes: Axes, on_array: ArrayRecord) -> None:
     modes = on_array["estimates"]
-    names = [layer["name"] for layer in modes[0]["layers"]]
+    names = [plot_text(layer["name"]) for layer in modes[0]["layers"]]
     width = 0.8 / len(modes)
     for index, mode in enumerate(modes):
         offset = (index - (len(modes) - 1) / 2) * width

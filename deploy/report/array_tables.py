@@ -7,15 +7,15 @@ from dataclasses import replace
 from functools import partial
 
 from deploy.report.array_document import STALLS
-from deploy.report.markup import number, per_cent
-from deploy.report.records import (
+from deploy.report.array_records import (
     ArrayRecord,
     LayerRecord,
     ModeRecord,
-    Report,
     SweepRecord,
     UnrollingRecord,
 )
+from deploy.report.markup import number, per_cent
+from deploy.report.records import Report
 from deploy.report.tables import Cell, Emphasis, Row, Table, names, numbers, sentences, tabulate
 
 

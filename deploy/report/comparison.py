@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from deploy.design.compilation import Compilation
-from deploy.report.records import ArrayRecord, ComparisonRow
+from deploy.report.array_records import ArrayRecord
+from deploy.report.records import ComparisonRow
 from hw_models.multicore.pipeline.buffer_depths import steady_stall_share
 
 

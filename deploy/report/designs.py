@@ -8,13 +8,8 @@ from typing import Any
 from deploy.design.arguments import compile_command
 from deploy.design.compilation import Compilation, CompileOptions, DesignPoint
 from deploy.design.design import explicit_options
-from deploy.report.records import (
-    DesignPointRecord,
-    FitRecord,
-    MeasuresRecord,
-    SuggestionRecord,
-    TightestRecord,
-)
+from deploy.report.measure_records import MeasuresRecord, SuggestionRecord
+from deploy.report.records import DesignPointRecord, FitRecord, TightestRecord
 from hw_models.core_limits import CORE_LIMITS
 from hw_models.multicore.mapping.mapping import CoreMapping
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import html
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from toolchain.printable import printable
 
 VOID = frozenset({"br", "col", "hr", "link", "meta", "wbr"})
 
@@ -16,15 +19,18 @@ class Markup(str):
     __slots__ = ()
 
 
+_SPACES = "\n\t\u00a0"
+"""White space that does not print, but is plain text on a page."""
+
 NOTHING = Markup("")
 """A section without data."""
 
 
 def text(value: object) -> Markup:
-    """Any value as escaped text; characters that UTF-8 cannot hold are replaced."""
+    """Any value as escaped text, with codes for characters that do not print."""
     if isinstance(value, Markup):
         return value
-    return Markup(html.escape(str(value).encode("utf-8", "replace").decode("utf-8")))
+    return Markup(html.escape(printable(value, keep=_SPACES)))
 
 
 def join(parts: Iterable[object], separator: str = "") -> Markup:
@@ -59,14 +65,32 @@ def _short(value: object) -> object:
 
 
 def data_block(anchor: str, data: object) -> Markup:
-    """Plain data for a script of the page: ``JSON.parse(document.getElementById(anchor).textContent)``.
+    """Plain data for a script of the page: ``JSON.parse(document.getElementById(anchor).textContent)``."""
+    return element("script", script_data(data), type="application/json", id=anchor)
 
-    No string in it can end the block, since ``<``, ``>`` and ``&`` are written as escapes.
+
+def script_data(data: object) -> Markup:
+    """Plain data as JSON for a script element.
+
+    No text in it can end the element: ``<``, ``>`` and ``&`` are written as codes. So are characters that
+    do not print.
     """
     written = json.dumps(data, separators=(",", ":"), allow_nan=False)
+    if "\\" in written:
+        written = json.dumps(_printable(data), separators=(",", ":"), allow_nan=False)
     for character in "<>&":
         written = written.replace(character, f"\\u{ord(character):04x}")
-    return element("script", Markup(written), type="application/json", id=anchor)
+    return Markup(written)
+
+
+def _printable(data: Any) -> Any:
+    if isinstance(data, str):
+        return printable(data, keep=_SPACES)
+    if isinstance(data, Mapping):
+        return {_printable(key): _printable(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_printable(value) for value in data]
+    return data
 
 
 def number(value: object) -> str:

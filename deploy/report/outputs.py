@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from deploy.report.records import FidelityRecord, OutputRecord
+if TYPE_CHECKING:  # the record types import much, and `--help` needs none of it
+    from deploy.report.records import FidelityRecord, OutputRecord
 
 NO_ACCURACY = (
     "the logits are not those of one class per sample; define it with --accuracy FILE.py:FUNCTION"

@@ -6,7 +6,6 @@ and a click on a design, or an arrow key, shows all of its measures and the comm
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, floor, log10
@@ -15,7 +14,7 @@ from typing import Any, TypedDict
 
 from typing_extensions import NotRequired
 
-from deploy.report.markup import NOTHING, Markup, element, join, number
+from deploy.report.markup import NOTHING, Markup, element, join, number, script_data
 
 WIDTH, HEIGHT = 720, 420
 _PAGE = Path(__file__).parent / "page"
@@ -162,14 +161,6 @@ def pareto_plot(
 def _key_of_others(number_of: int) -> Markup:
     words = f"{number_of:,} other{'s' * (number_of > 1)} "
     return join([element("span", class_="pareto-key"), words])
-
-
-def script_data(document: Any) -> Markup:
-    """A document as JSON for a script element, which no text in it can end."""
-    written = json.dumps(document, allow_nan=False, separators=(",", ":"))
-    for character in "<>&":
-        written = written.replace(character, f"\\u{ord(character):04x}")
-    return Markup(written)
 
 
 def _columns(designs: Sequence[ParetoRecord], axes: Sequence[Axis]) -> dict[str, _Column]:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
+from typing import Annotated, Any, Literal, TypeAlias, TypedDict
 
+from msgspec import Meta, Struct
 from typing_extensions import NotRequired
 
-if TYPE_CHECKING:
-    from deploy.report.activity import ActivityRecord
-    from deploy.report.places import PlacesRecord
-    from hw_models.multicore.pipeline.pipeline_ticks import Activity
-    from hw_models.pe_array.modes import ModeName
-    from toolchain.networks.layer_graph import AlignmentMethod
+from deploy.report.activity import ActivityRecord
+from deploy.report.array_records import ArrayRecord
+from deploy.report.measure_records import MeasuresRecord, SuggestionRecord
+from deploy.report.places import PlacesRecord
+from hw_models.multicore.pipeline.pipeline_ticks import Activity
+from toolchain.field_types import Count, Positive, Text
+from toolchain.networks.layer_graph import AlignmentMethod
 
 VERSION = (
     3  # 2 without suggestions, fit and activity; 1 without outputs and contents of the data set
@@ -22,6 +24,13 @@ VERSION = (
 def plain(value: Any) -> Any:
     """Turn a dataclass into plain containers: the record of its name."""
     return asdict(value)
+
+
+class ReportHeader(Struct, kw_only=True):
+    """What reports of every version have."""
+
+    format: Literal["qac-deploy report"]
+    version: Count
 
 
 class ModelRecord(TypedDict):
@@ -37,16 +46,38 @@ class TargetRecord(TypedDict):
     description: str
 
 
-class OptionsRecord(TypedDict):
-    """The ``CompileOptions`` that views of the report use; the file holds all of them."""
+Chosen: TypeAlias = Annotated[int, Meta(ge=1, le=1_000_000)]
+"""A number that an option of ``compile`` chooses."""
 
-    array: str
-    optimize: str | None
+
+class OptionsRecord(TypedDict):
+    """``CompileOptions``: they are computed with again, so each has limits."""
+
+    target: Text
+    array: Text
+    max_timesteps: Chosen | None
+    uniform_timesteps: Chosen | None
+    timesteps: dict[str, Chosen]
+    alignment: AlignmentMethod | None
+    alignments: dict[str, AlignmentMethod]
+    unrolling: tuple[Chosen, Chosen, Chosen, Chosen] | None
+    weight_bits: Annotated[int, Meta(ge=2, le=8)] | None
+    thresholds: Chosen | None
+    slots: Chosen | None
+    slots_of: dict[str, Chosen]
+    replicate: dict[str, Chosen]
+    tile_work: dict[str, Count]
+    exchange_cores: bool
+    optimize: Text | None
+    interval: Chosen | None
+    accuracy_budget: Annotated[float, Meta(ge=0, le=100)]
+    data: str | None
+    samples: Chosen
 
 
 class PopulationRecord(TypedDict):
     name: str
-    shape: list[int]
+    shape: tuple[int, int, int]
     neurons: int
     timesteps: int
     cores: int
@@ -54,7 +85,7 @@ class PopulationRecord(TypedDict):
     kind: Literal["input", "spiking", "readout"]
     state_bound: NotRequired[int]
     state_limit: NotRequired[int]
-    threshold_range: NotRequired[list[int]]
+    threshold_range: NotRequired[tuple[int, int]]
 
 
 class SynapseRecord(TypedDict):
@@ -106,34 +137,6 @@ class AlignmentRecord(TypedDict):
     interval_ticks: float
 
 
-class MeasuresRecord(TypedDict):
-    """Measures of a design, which those of other designs are compared with.
-
-    Accuracy is on the test samples of ``fidelity``; None without a data set, or if none is defined.
-    Times and energies are by cost profile: empty without a data set, or where they were not computed.
-    """
-
-    interval_ticks: float
-    first_latency_ticks: int
-    stall_share: float
-    num_cores: int
-    num_chips: int
-    num_slots: int
-    accuracy: float | None
-    interval_us: dict[str, float]
-    first_latency_us: dict[str, float]
-    energy_nj: dict[str, float]
-
-
-class SuggestionRecord(TypedDict):
-    """A change to the design, the command that compiles it, and the measures of the result."""
-
-    change: str
-    command: str
-    keeps_integers: bool
-    gives: MeasuresRecord
-
-
 class TightestRecord(TypedDict):
     """The limit of a core that a design comes closest to."""
 
@@ -154,7 +157,7 @@ class FitRecord(TypedDict):
 
 class RefusedPopulationRecord(TypedDict):
     name: str
-    shape: list[int]
+    shape: tuple[int, int, int]
     timesteps: int
     kind: str
     cores: int | None
@@ -216,11 +219,26 @@ class MappingRecord(TypedDict):
     places: PlacesRecord
 
 
+Edge: TypeAlias = tuple[str, str]
+"""Source and target of a synapse."""
+
+Use: TypeAlias = tuple[int, int]
+"""Highest use of a core, and what a core has."""
+
+
 class MappedPopulationRecord(TypedDict):
-    """Cores; and per name in ``CORE_LIMITS`` the highest use of a core and the limit."""
+    """Cores, and the use of each limit in ``CORE_LIMITS``."""
 
     cores: int
     replicas: int
+    compartments: Use
+    synapse_words: Use
+    input_axons: Use
+    output_axons: Use
+    compartment_bases: Use
+    threshold_profiles: Use
+    compartment_profiles: Use
+    synapse_formats: Use
 
 
 class ChangeRecord(TypedDict):
@@ -238,11 +256,11 @@ class PathRecord(TypedDict):
 
 class CauseRecord(TypedDict):
     activity: str
-    edge: list[str]
+    edge: Edge
     ticks: int
 
 
-SpanRecord: TypeAlias = tuple[int, int, str, int, list[str] | None]
+SpanRecord: TypeAlias = tuple[int, int, Activity, int, Edge | None]
 """(start, stop, activity, sample, edge waited for)."""
 
 
@@ -277,7 +295,7 @@ class PipelineRecord(TypedDict):
     stall_share: float
     least_stall_share: float
     critical_populations: list[str]
-    critical_buffers: list[list[str]]
+    critical_buffers: list[Edge]
     explanation: str
     changes: list[ChangeRecord]
     critical_paths: dict[str, list[PathRecord]]
@@ -297,16 +315,20 @@ class TimeRecord(TypedDict):
     slowest_core: int
 
 
+CoreTimes: TypeAlias = tuple[float, float, float, float, float, float, float]
+"""Seconds per sample of each kind in ``hw_models.multicore.cost.tick_cost.TIMES``."""
+
+
 class CostRecord(TypedDict):
     """Costs per sample in the steady state; ``first_latency_s`` is that of the first sample."""
 
-    interval_s: float
-    barrier_share: float
+    interval_s: Positive
+    barrier_share: Annotated[float, Meta(ge=0, lt=1)]
     energy_per_sample_j: float
     energy_by_event_j: dict[str, float]
     events_per_sample: dict[str, float]
     times: dict[str, TimeRecord]
-    core_times: list[list[float]]
+    core_times: Annotated[list[CoreTimes], Meta(min_length=1)]
     first_latency_s: float
 
 
@@ -343,105 +365,6 @@ class ProvenanceRecord(TypedDict):
     value: float
     kind: str
     source: str
-
-
-class RooflineRecord(TypedDict):
-    name: str
-    accumulations_per_byte: float
-    compute_roof: float
-    bandwidth_roof: float
-    attained: float
-    stall_free_bytes_per_cycle: int | None
-
-
-class LayerRecord(TypedDict):
-    name: str
-    target: str
-    frames: int
-    operand_bits: int
-    total_cycles: int
-    stalls: dict[str, int]
-    fill_and_drain_cycles: int
-    utilisation: float
-    cycles: int
-    node_stall_cycles: int
-    accumulations: int
-    weight_reads: int
-    input_reads: int
-    psum_reads: int
-    psum_writes: int
-    membrane_reads: int
-    membrane_writes: int
-    node_updates: int
-    output_writes: int
-    port_bytes_read: dict[str, float]
-    port_bytes_written: dict[str, float]
-    off_chip_bytes_loaded: dict[str, float]
-    off_chip_bytes_stored: dict[str, float]
-    energy_pj: dict[str, float]
-    roofline: RooflineRecord
-
-
-class SkippedPassRecord(TypedDict):
-    total_cycles: int
-    energy_pj: float
-
-
-class SkippingRecord(TypedDict):
-    total_cycles: float
-    energy_pj: float
-    layers: list[SkippedPassRecord]
-
-
-class ModeRecord(TypedDict):
-    mode: ModeName
-    total_cycles: int
-    cycles: int
-    stalls: dict[str, int]
-    fill_and_drain_cycles: int
-    utilisation: float
-    latency_us: float
-    throughput_per_s: float
-    accumulations: int
-    port_bytes: float
-    off_chip_bytes: float
-    energy_pj: dict[str, float]
-    layers: list[LayerRecord]
-    skipping: dict[str, SkippingRecord]
-
-
-class ArrayRecord(TypedDict):
-    array: str
-    elements: int
-    unrolling: dict[str, int]
-    dataflow: dict[str, str]
-    clock_mhz: float
-    off_chip_bytes_per_cycle: float
-    refusal: str | None
-    skipping_samples: int
-    published_silicon_pj: dict[str, float]
-    estimates: list[ModeRecord]
-
-
-class UnrollingRecord(TypedDict):
-    unrolling: dict[str, int]
-    mode: ModeName
-    total_cycles: int
-    utilisation: float
-    port_bytes: float
-    off_chip_bytes: int
-    energy_pj: float
-    on_front: bool
-    is_own: bool
-
-
-class SweepRecord(TypedDict):
-    """Every unrolling of an array's elements in one mode; ``left_out`` of them need larger buffers."""
-
-    mode: ModeName
-    elements: int
-    left_out: int
-    designs: list[UnrollingRecord]
 
 
 class Report(TypedDict):

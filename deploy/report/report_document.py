@@ -105,7 +105,7 @@ def report_document(compilation: Compilation) -> Report:
 def _population(c: Compilation, population: IntegerPopulation) -> PopulationRecord:
     record: PopulationRecord = {
         "name": population.name,
-        "shape": list(population.shape),
+        "shape": population.shape,
         "neurons": prod(population.shape),
         "timesteps": population.timesteps,
         "cores": len(c.design.mapping.cores_of(population.name)),
@@ -118,10 +118,10 @@ def _population(c: Compilation, population: IntegerPopulation) -> PopulationReco
     record["state_bound"] = potential_interval(c.design.network, population.name).magnitude
     record["state_limit"] = c.target.widths.max_state
     if isinstance(population, IntegerSpiking):
-        record["threshold_range"] = [
+        record["threshold_range"] = (
             int(population.threshold.min()),
             int(population.threshold.max()),
-        ]
+        )
     return record
 
 
@@ -161,7 +161,7 @@ def _pipeline(c: Compilation) -> PipelineRecord:
             c.design.pipeline, ideal_interval_ticks(c.design.pipeline)
         ),
         "critical_populations": list(interval.populations),
-        "critical_buffers": [list(b.edge) for b in interval.buffers],
+        "critical_buffers": [b.edge for b in interval.buffers],
         "explanation": explain_limit(c),
         "changes": [
             {"description": change.description, "interval_ticks": float(change.ticks)}
@@ -201,13 +201,10 @@ def _stage(schedule: Schedule, steady: SteadyState, population: str, stage: str)
         "steady_shares": steady.activity_shares(stage),
         "activity": schedule.activity_ticks(stage),
         "causes": [
-            {"activity": activity, "edge": list(edge), "ticks": ticks}
+            {"activity": activity, "edge": edge, "ticks": ticks}
             for (activity, edge), ticks in schedule.stall_causes(stage).items()
         ],
-        "spans": [
-            (s.start, s.stop, s.activity, s.sample, None if s.cause is None else list(s.cause))
-            for s in schedule.spans[stage]
-        ],
+        "spans": [(s.start, s.stop, s.activity, s.sample, s.cause) for s in schedule.spans[stage]],
     }
 
 

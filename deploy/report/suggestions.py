@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from deploy.report.measure_records import SuggestionRecord
 from deploy.report.outputs import accuracy_number
-from deploy.report.records import Report, SuggestionRecord
+from deploy.report.records import Report
 
 _SHOWN = 0.01
 """Relative change from which on a measure is mentioned."""

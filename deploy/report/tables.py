@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
+from rich.cells import cell_len
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table as TerminalTable
 from rich.text import Text
 from typing_extensions import assert_never
 
 from deploy.report.markup import Markup, breakable, command_box, element, join, number
+from deploy.report.terminal_text import TextConsole, escape
 
 if TYPE_CHECKING:
     from hw_models.multicore.pipeline.pipeline_ticks import Activity
@@ -30,6 +32,8 @@ Record = TypeVar("Record")
 
 _VERDICT_COLOURS = {"better": "green", "worse": "red"}
 _BAR_CHARACTERS, _BAR_PIXELS, _METER_PIXELS = 20, 120, 60
+_LEAST_SENTENCE = 20
+"""Characters that a column of sentences needs, if they are no shorter; a narrower one is hard to read."""
 _PIPE_WIDTH = 140
 _UNLIMITED_WIDTH = 100_000
 
@@ -73,6 +77,13 @@ class Activities:
 
 
 @dataclass(frozen=True)
+class EachTick:
+    """What a stage does in each tick, a character per tick."""
+
+    activities: Sequence[Activity]
+
+
+@dataclass(frozen=True)
 class Lines:
     """Values one below the other."""
 
@@ -81,7 +92,7 @@ class Lines:
 
 @dataclass(frozen=True)
 class Tag:
-    """A word that the page shows framed, in the colour of its class."""
+    """A word that the page shows framed, in the colour of its class; a terminal colours activities."""
 
     word: str
 
@@ -105,7 +116,9 @@ class Command:
     line: str
 
 
-Cell: TypeAlias = "str | float | Metered | Activities | Lines | Tag | Judged | Command | None"
+Cell: TypeAlias = (
+    "str | float | Metered | Activities | EachTick | Lines | Tag | Judged | Command | None"
+)
 """Of a table; None if there is nothing to say."""
 
 
@@ -160,19 +173,28 @@ class Table:
         """The table with some of its columns."""
         return self._keeping([column.heading in headings for column in self.columns])
 
-    def for_terminal(self) -> TerminalTable:
-        """The columns that have a short heading; the title is left to ``print_table``."""
+    def for_terminal(self, *, folded: bool = False) -> TerminalTable:
+        """The columns that have a short heading; the title is left to ``print_table``.
+
+        Args:
+            folded: headings that are wider than their column take several lines.
+        """
         shown = self._keeping([column.short is not None for column in self.columns])
         table = TerminalTable(box=None, padding=(0, 1, 0, 0))
         cells = [[_in_terminal(cell) for cell in row.cells] for row in shown.rows]
         for index, column in enumerate(shown.columns):
             wraps = column.holds is Holds.SENTENCES
+            widest = _widest_line(row[index] for row in cells)
+            heading = column.short or ""
+            if not wraps:
+                heading = _folded(heading, widest) if folded else heading
+                widest = max(widest, *map(cell_len, heading.split("\n")))
             table.add_column(
-                column.short or "",
+                Text(heading),
                 justify="right" if column.holds is Holds.NUMBERS else "left",
                 no_wrap=not wraps,
                 overflow="fold",
-                min_width=None if wraps else _widest_line(row[index] for row in cells),
+                min_width=min(widest, _LEAST_SENTENCE) if wraps else widest,
             )
         for row, shown_cells in zip(shown.rows, cells, strict=True):
             table.add_row(*shown_cells, style=_TERMINAL_STYLE[row.emphasis])
@@ -235,16 +257,24 @@ def print_table(table: Table, console: Console) -> None:
 
     Where the terminal is too narrow for a column, each row is a list of its cells, so that no figure is cut.
     """
-    console.print(f"\n[italic]{escape(table.title)}[/italic]")
+    if table.title:
+        console.print(f"\n[italic]{escape(table.title)}[/italic]")
     if not console.is_terminal:
-        console = Console(file=console.file, width=max(console.width, _PIPE_WIDTH))
-    in_columns = table.for_terminal()
+        console = TextConsole(file=console.file, width=max(console.width, _PIPE_WIDTH))
     unlimited = console.options.update_width(_UNLIMITED_WIDTH)
-    if console.measure(in_columns, options=unlimited).minimum <= console.width:
-        console.print(in_columns)
-    else:
-        for line in table.in_lines():
-            console.print(line, soft_wrap=True)
+    for folded in (False, True):
+        in_columns = table.for_terminal(folded=folded)
+        if console.measure(in_columns, options=unlimited).minimum <= console.width:
+            console.print(in_columns)
+            return
+    for line in table.in_lines():
+        console.print(line)
+
+
+def _folded(heading: str, width: int) -> str:
+    """A heading in lines of a width, or as wide as its longest word."""
+    width = max([width, *map(len, heading.split())])
+    return "\n".join(textwrap.wrap(heading, width)) if heading else heading
 
 
 def _widest_line(cells: Iterable[str]) -> int:
@@ -263,18 +293,23 @@ def _in_terminal(cell: Cell) -> str:
             return number(cell.value)
         case Activities():
             return _bar(cell.ticks)
+        case EachTick():
+            return "".join(_coloured(*MARKS[activity]) for activity in cell.activities)
         case Lines():
             return "\n".join(map(_in_terminal, cell.values))
         case Tag():
-            return escape(cell.word)
+            colours = (colour for activity, (_, colour) in MARKS.items() if activity == cell.word)
+            return _coloured(escape(cell.word), next(colours, None))
         case Judged():
-            colour = _VERDICT_COLOURS.get(cell.verdict)
-            words = escape(_judged(cell))
-            return words if colour is None else f"[{colour}]{words}[/{colour}]"
+            return _coloured(escape(_judged(cell)), _VERDICT_COLOURS.get(cell.verdict))
         case Command():
             return escape(cell.line)
         case _:
             assert_never(cell)
+
+
+def _coloured(markup: str, colour: str | None) -> str:
+    return markup if colour is None else f"[{colour}]{markup}[/{colour}]"
 
 
 def _judged(cell: Judged) -> str:
@@ -288,7 +323,7 @@ def _bar(ticks: Mapping[Activity, int]) -> str:
         seen += ticks[activity]
         width = round(seen / total * _BAR_CHARACTERS) - drawn
         drawn += width
-        bar += f"[{colour}]{mark * width}[/{colour}]" if width else ""
+        bar += _coloured(mark * width, colour) if width else ""
     return bar
 
 
@@ -310,6 +345,8 @@ def _on_page(cell: Cell) -> str:
         case Metered():
             bar = ("busy", cell.share * _METER_PIXELS)
             return join([number(cell.value), _bar_picture([bar], _METER_PIXELS)])
+        case EachTick():
+            return "".join(MARKS[activity][0] for activity in cell.activities)
         case Lines():
             return join(map(_on_page, cell.values), element("br"))
         case Activities():

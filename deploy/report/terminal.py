@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.markup import escape
 
 from deploy.design.pace import every_ticks
 from deploy.report.array_findings import findings, headline, refusal_line, silicon
+from deploy.report.array_records import SweepRecord
 from deploy.report.array_tables import (
     energy_table,
     layers_table,
@@ -26,9 +26,10 @@ from deploy.report.pipeline_tables import (
     designs_table,
     stages_table,
 )
-from deploy.report.records import CostRecord, MappingRecord, Report, SweepRecord
+from deploy.report.records import CostRecord, MappingRecord, Report
 from deploy.report.suggestions import effects
 from deploy.report.tables import MARKS, print_table
+from deploy.report.terminal_text import escape
 from hw_models.multicore.cost.tick_cost import TIMES
 
 MOST_SUGGESTED = 3
@@ -94,9 +95,10 @@ def print_summary(report: Report, console: Console) -> None:
 
 def _print_suggestions(report: Report, console: Console) -> None:
     """The changes that help most, each with its command and what that gives."""
-    suggestions = report["suggestions"]
+    suggestions, left_out = report["suggestions"], report["suggestions_left_out"]
     if not suggestions:
-        console.print("no single change makes it faster, smaller or more efficient")
+        nothing = "no single change makes it faster, smaller or more efficient"
+        console.print(nothing if left_out is None else escape(left_out))
         return
     profiles = ", ".join(report["costs"])
     order = f" (us and nJ: {escape(profiles)})" * bool(profiles)
@@ -104,11 +106,11 @@ def _print_suggestions(report: Report, console: Console) -> None:
     for suggestion in suggestions[:MOST_SUGGESTED]:
         effect = "; ".join(effects(report, suggestion))
         console.print(f"  {escape(suggestion['change'])}: {effect}")
-        console.print(f"    [bold]{escape(suggestion['command'])}[/bold]")
+        console.print(f"    [bold]{escape(suggestion['command'])}[/bold]", soft_wrap=True)
     more = len(suggestions) - MOST_SUGGESTED
     if more > 0:
         console.print(f"  {more} more in the report")
-    if left_out := report["suggestions_left_out"]:
+    if left_out:
         console.print(f"  {escape(left_out)}")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,10 +13,15 @@ from typing import Literal, TypeAlias, cast
 from typing_extensions import assert_never
 
 from deploy.build.folder import write_json
+from deploy.report.plot_text import drawing, plot_text
 from toolchain.files.whole_files import ANY_FILE, PNG_FILE, whole_file
+from toolchain.printable import printable
 
 Cell: TypeAlias = str | int | float | None
 PlotKind: TypeAlias = Literal["lines", "bars"]
+
+_MARKDOWN = re.compile(r"[\\`*|$\[\]]|<(?=[a-zA-Z/!?])|&(?=#|\w+;)|(?<!\w)_|_(?!\w)")
+"""What Markdown reads as more than text within a line, such as a tag, but not a lone ``<``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,11 +93,20 @@ class Experiment:
 
     def markdown(self) -> str:
         """Heading, table and notes."""
-        lines = [f"## {self.title}", ""]
-        lines += [f"| {' | '.join(self.columns)} |", f"|{' --- |' * len(self.columns)}"]
-        lines += [f"| {' | '.join(row)} |" for row in self.shown()]
-        lines += ["", *(f"- {note}" for note in self.notes), ""]
+        lines = [f"## {markdown_text(self.title)}", ""]
+        lines += [_row(self.columns), f"|{' --- |' * len(self.columns)}"]
+        lines += map(_row, self.shown())
+        lines += ["", *(f"- {markdown_text(note)}" for note in self.notes), ""]
         return "\n".join(lines)
+
+
+def markdown_text(text: str) -> str:
+    """A text as Markdown that shows it as it is, with codes for characters that do not print."""
+    return _MARKDOWN.sub(r"\\\g<0>", printable(text))
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(map(markdown_text, cells))} |"
 
 
 def save_experiment(experiment: Experiment, folder: Path) -> list[Path]:
@@ -115,7 +130,7 @@ def save_experiment(experiment: Experiment, folder: Path) -> list[Path]:
         write_json(part, document)
     if experiment.plot is not None:
         files.append(folder / f"{experiment.name}.png")
-        with whole_file(files[-1], PNG_FILE) as part:
+        with drawing({}), whole_file(files[-1], PNG_FILE) as part:
             _draw(experiment, part)
     return files
 
@@ -129,9 +144,6 @@ def _text(column: str, cell: Cell) -> str:
 
 
 def _draw(experiment: Experiment, path: Path) -> None:
-    import matplotlib
-
-    matplotlib.use("Agg")
     from matplotlib import pyplot
 
     plot = experiment.plot
@@ -152,10 +164,10 @@ def _draw(experiment: Experiment, path: Path) -> None:
             case _:
                 assert_never(plot.kind)
     crowded = max(len(str(x)) for x in plot.x) * len(plot.x) > 80
-    axes.set_xticks(positions, [str(x) for x in plot.x], rotation=90 if crowded else 0)
+    axes.set_xticks(positions, [plot_text(x) for x in plot.x], rotation=90 if crowded else 0)
     if crowded:
         axes.tick_params(axis="x", labelsize=7)
-    axes.set(xlabel=plot.x_label, ylabel=plot.y_label, title=experiment.title)
+    axes.set(xlabel=plot.x_label, ylabel=plot.y_label, title=plot_text(experiment.title))
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", alpha=0.3)
     axes.set_axisbelow(True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from deploy.report.array_plot import plot_kind
+from deploy.report.plot_text import drawing, plot_text
 from deploy.trace.engines import EngineTrace
 from deploy.trace.neurons import neuron_text
 from deploy.trace.trace import Trace
@@ -47,13 +48,10 @@ def draw_trace(trace: Trace, engines: Sequence[EngineTrace], path: Path) -> None
     Raises:
         ModelFileError: the file cannot be written.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
     from matplotlib import pyplot
 
     style: Any = {"svg.hashsalt": "qac-deploy", "font.size": 9, "axes.titlesize": 9}
-    with matplotlib.rc_context(style):
+    with drawing(style):
         draw = _logits if trace.steps.threshold is None else _neurons
         figure = draw(trace, engines)
         metadata = {"Date": None} if path.suffix == ".svg" else {"Software": None}
@@ -152,7 +150,7 @@ def _draw_potential(axes: Axes, trace: Trace, neuron: int, engines: Sequence[Eng
         fontsize=8,
     )
     who = neuron_text(trace.neurons[neuron], trace.population.shape)
-    axes.set_title(f"{trace.name}, neuron {who}", loc="left", parse_math=False, weight="bold")
+    axes.set_title(plot_text(f"{trace.name}, neuron {who}"), loc="left", weight="bold")
     axes.set_ylabel("potential")
     axes.margins(y=0.12)
     _tidy(axes)
@@ -202,7 +200,7 @@ def _draw_activity(axes: Axes, trace: Trace, first: int, last: int) -> None:
                 axes.text(
                     ticks.mean(), row, text, color="white", fontsize=7, ha="center", va="center"
                 )
-    axes.set_yticks(range(len(stages)), stages, parse_math=False)
+    axes.set_yticks(range(len(stages)), list(map(plot_text, stages)))
     axes.set_ylim(len(stages) - 0.5, -0.5)
     axes.tick_params(labelsize=8)
     axes.spines[:].set_visible(False)
@@ -241,7 +239,7 @@ def _logits(trace: Trace, engines: Sequence[EngineTrace]) -> Figure:
                     label=f"in {engine.engine}",
                 )
         title = f"{trace.name}, sample {trace.samples[-1]}, tick {trace.ticks[-1, last]}"
-        axes.set_title(title, loc="left", parse_math=False, weight="bold")
+        axes.set_title(plot_text(title), loc="left", weight="bold")
     axes.set_xticks(range(len(names)), names, rotation=90 if len(names) > 20 else 0)
     axes.set(xlabel="neuron", ylabel="logit, integer")
     axes.grid(axis="y", alpha=0.25)
@@ -258,7 +256,7 @@ def _legend(figure: Figure, axes: Sequence[Axes]) -> None:
             handles.setdefault(label, handle)
     figure.legend(
         list(handles.values()),
-        [label.replace("$", r"\$") for label in handles],
+        list(map(plot_text, handles)),
         loc="upper center",
         ncols=_LEGEND_COLUMNS,
         fontsize=8,

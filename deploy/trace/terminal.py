@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from deploy.report.markup import shape_text
-from deploy.report.tables import MARKS
+from deploy.report.tables import MARKS, EachTick, Tag, names, print_table, sentences, tabulate
+from deploy.report.terminal_text import escape
 from deploy.trace.engines import EngineTrace, Found
 from deploy.trace.neurons import neuron_text
 from deploy.trace.state import StageState
@@ -62,20 +61,20 @@ def print_trace(
         console.print(f"{escape(trace.name)} has fired no step yet")
         return
     for line in _sample_lines(trace, labels):
-        console.print(escape(line), soft_wrap=False)
+        console.print(escape(line))
     for line in _source_lines(trace):
-        console.print(f"[dim]{escape(line)}[/dim]", soft_wrap=False)
+        console.print(f"[dim]{escape(line)}[/dim]")
     shown = [engine for engine in engines if engine.found is not None]
     if trace.is_done.sum() > 1 and len(trace.neurons) > 1:
         console.print()
         _print_grid(_overview(trace), console)
     if trace.is_done.sum() == 1 and len(trace.neurons) > 1:
         console.print()
-        _print_grid(_fitting(trace, range(len(trace.neurons)), shown, console.width), console)
+        _print_grid(_rows(trace, range(len(trace.neurons)), shown), console)
         return
     for neuron in range(len(trace.neurons)):
-        console.print(f"\n{_heading(trace, neuron)}", soft_wrap=False)
-        _print_grid(_fitting(trace, [neuron], shown, console.width), console)
+        console.print(f"\n{_heading(trace, neuron)}")
+        _print_grid(_rows(trace, [neuron], shown), console)
     if trace.is_done.sum() > _MOST_ROWS:
         console.print(f"the last {_MOST_ROWS} of {trace.is_done.sum()} steps; --json has all")
 
@@ -94,21 +93,17 @@ def print_stop(trace: Trace, state: Sequence[StageState], console: Console) -> N
     assert stop is not None
     first = max(0, stop.tick - RECENT_TICKS + 1)
     legend = ", ".join(f"{mark} {activity}" for activity, (mark, _) in MARKS.items())
-    console.print(
-        f"\n[bold]stopped in tick {stop.tick}[/bold]: {escape(stop.reason)}", soft_wrap=False
+    console.print(f"\n[bold]stopped in tick {stop.tick}[/bold]: {escape(stop.reason)}")
+    ticks = f"ticks {first} to {stop.tick}"
+    table = tabulate(
+        "",
+        state,
+        names("stage", "stage", lambda s: s.stage),
+        names(ticks, ticks, lambda s: EachTick(s.recent)),
+        names("state", "state", lambda s: Tag(s.activity)),
+        sentences("", "", lambda s: s.reason),
     )
-    table = Table(box=None, padding=(0, 1, 0, 0), caption_justify="left")
-    table.add_column("stage", no_wrap=True)
-    table.add_column(f"ticks {first} to {stop.tick}", no_wrap=True)
-    table.add_column("state", no_wrap=True)
-    table.add_column("", overflow="fold")
-    for stage in state:
-        recent = "".join(f"[{MARKS[a][1]}]{MARKS[a][0]}[/]" for a in stage.recent)
-        colour = MARKS[stage.activity][1]
-        table.add_row(
-            escape(stage.stage), recent, f"[{colour}]{stage.activity}[/]", escape(stage.reason)
-        )
-    console.print(table, soft_wrap=False)
+    print_table(table, console)
     console.print(f"[dim]{legend}; the last character is tick {stop.tick}[/dim]")
 
 
@@ -122,7 +117,6 @@ def print_shares(
         in_steps = f"{steps} steps" if steps > 1 else "step"
         console.print(
             f"\nwhat adds most to the input of neuron {who} in the {in_steps} of sample {sample}",
-            soft_wrap=False,
         )
         if not own:
             console.print("no spike of a source reaches it with a weight: the input is its bias")
@@ -236,26 +230,15 @@ def _raster(trace: Trace, spikes: np.ndarray) -> str:
     return f"..{text[2 - _RASTER_CHARACTERS :]}"
 
 
-def _fitting(
-    trace: Trace, neurons: Sequence[int], engines: Sequence[EngineTrace], width: int
-) -> list[list[Cell]]:
-    """The steps with a column for each source, or with one for all if that is too wide."""
-    apart = _rows(trace, neurons, engines, apart=True)
-    return apart if _width(apart) <= width else _rows(trace, neurons, engines, apart=False)
-
-
-def _rows(
-    trace: Trace, neurons: Sequence[int], engines: Sequence[EngineTrace], *, apart: bool
-) -> list[list[Cell]]:
+def _rows(trace: Trace, neurons: Sequence[int], engines: Sequence[EngineTrace]) -> list[list[Cell]]:
     """A row per step: where it is, then before + input = reached, spike, and what is left.
 
-    Args:
-        apart: a column for each source, or one for all inputs together with the bias.
+    Several sources have a column each, next to the bias.
     """
     steps = trace.steps
     done = np.argwhere(trace.is_done).tolist()[-_MOST_ROWS:]
     several_samples, several_neurons = len(trace.samples) > 1, len(neurons) > 1
-    apart = apart and len(steps.inputs) > 1
+    apart = len(steps.inputs) > 1
     is_spiking = steps.threshold is not None
     head = [*(["neuron"] if several_neurons else []), *(["sample"] if several_samples else [])]
     head += ["step", "tick"] + (["threshold"] if several_neurons and is_spiking else [])
@@ -315,13 +298,27 @@ def _width(rows: Sequence[Sequence[Cell]]) -> int:
 
 
 def _print_grid(rows: Sequence[Sequence[Cell]], console: Console) -> None:
-    """Columns as wide as their texts, two spaces apart if there is room; the first row is the heading."""
+    """Columns as wide as their texts, two spaces apart if there is room; the first row is the heading.
+
+    Where a terminal is too narrow for them, each row becomes a sentence.
+    """
+    if console.is_terminal and _width(rows) > console.width:
+        for row in rows[1:]:
+            named = zip(rows[0], row, strict=True)
+            parts = (
+                _styled(f"{heading} {text}".strip(), style) for (heading, _), (text, style) in named
+            )
+            console.print(", ".join(parts))
+        return
     widths = [max(len(text) for text, _ in column) for column in zip(*rows, strict=True)]
     space = "  " if _width(rows) + len(widths) - 1 <= console.width else " "
     for number, row in enumerate(rows):
         cells = []
         for (text, style), (heading, _), width in zip(row, rows[0], widths, strict=True):
-            padded = escape(text.ljust(width) if heading in _LEFT else text.rjust(width))
-            style = "italic" if number == 0 else style
-            cells.append(f"[{style}]{padded}[/]" if style else padded)
+            padded = text.ljust(width) if heading in _LEFT else text.rjust(width)
+            cells.append(_styled(padded, "italic" if number == 0 else style))
         console.print(space.join(cells).rstrip())
+
+
+def _styled(text: str, style: str | None) -> str:
+    return f"[{style}]{escape(text)}[/]" if style else escape(text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from math import ceil
 from typing import Literal, TypeAlias
 
@@ -13,6 +13,10 @@ from toolchain.errors import TargetError
 
 BufferName: TypeAlias = Literal["weight", "input", "psum", "membrane", "output"]
 BUFFERS: tuple[BufferName, ...] = ("weight", "input", "psum", "membrane", "output")
+
+
+MAX_UNROLLING = 4096  # along each of the four loops
+MAX_WORD_BITS = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,19 +94,19 @@ def describe_array(file: FigureFile) -> PeArray:
     array = PeArray(
         file=file,
         unrolling=Unrolling(
-            output_channels=file.integer("unrolling.output_channels"),
-            output_columns=file.integer("unrolling.output_columns"),
-            timesteps=file.integer("unrolling.timesteps"),
-            input_channels=file.integer("unrolling.input_channels"),
+            **{
+                size.name: file.integer(f"unrolling.{size.name}", maximum=MAX_UNROLLING)
+                for size in fields(Unrolling)
+            }
         ),
         dataflow=Dataflow(
             time_loop=file.choice("dataflow.time_loop", TIME_LOOPS, "innermost"),
             fold=file.choice("dataflow.fold", (False, True), False),
         ),
         clock_mhz=file.number("clock_mhz", minimum=1e-3),
-        weight_bits=file.integer("words.weight_bits"),
-        sum_bits=file.integer("words.sum_bits"),
-        potential_bits=file.integer("words.potential_bits"),
+        weight_bits=file.integer("words.weight_bits", maximum=MAX_WORD_BITS),
+        sum_bits=file.integer("words.sum_bits", maximum=MAX_WORD_BITS),
+        potential_bits=file.integer("words.potential_bits", maximum=MAX_WORD_BITS),
         buffers={name: _buffer(file, f"buffers.{name}") for name in BUFFERS},
         off_chip_bytes_per_cycle=file.integer("off_chip.bytes_per_cycle"),
         off_chip_pj_per_byte=file.number("off_chip.pj_per_byte"),
@@ -116,13 +120,10 @@ def describe_array(file: FigureFile) -> PeArray:
 
 
 def _buffer(file: FigureFile, name: str) -> Buffer:
-    copies = file.integer(f"{name}.copies")
-    if copies > 2:
-        raise TargetError(f"{file.path}: {name}.copies.value must be 1 or 2, not {copies}")
     return Buffer(
+        copies=file.integer(f"{name}.copies", maximum=2),
         size_bytes=file.integer(f"{name}.size_bytes"),
         port_bytes=file.integer(f"{name}.port_bytes"),
-        copies=copies,
         read_pj_per_byte=file.number(f"{name}.read_pj_per_byte"),
         write_pj_per_byte=file.number(f"{name}.write_pj_per_byte"),
     )

@@ -23,7 +23,7 @@ from toolchain.networks.linear_maps import (
     IntegerPool,
     Shape,
     as_grouped_convolution,
-    window_taps,
+    window_reads,
 )
 
 Term: TypeAlias = tuple[str, Selection]
@@ -179,8 +179,7 @@ def _taps(network: IntegerNetwork, synapse: IntegerSynapse) -> list[tuple[int, T
 def _tap(stored: np.ndarray, convolution: Convolution, axis: int, tap: int) -> np.ndarray:
     """Stored position that each output reads through one tap, -1 in the padding."""
     window = convolution.kernel, convolution.stride, convolution.padding, convolution.dilation
-    matrix = window_taps(len(stored), *(sizes[axis] for sizes in window))[tap]
-    return taken(stored, np.where(matrix.any(axis=1), matrix.argmax(axis=1), -1))
+    return taken(stored, window_reads(len(stored), *(sizes[axis] for sizes in window))[:, tap])
 
 
 def _leading(

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from deploy.report.markup import NOTHING, Markup, element, fragment
 from deploy.report.page.still_timeline import still_timeline
-from deploy.report.records import PipelineRecord
+
+if TYPE_CHECKING:
+    from deploy.report.records import PipelineRecord
 
 _MOST_TICKS = 240
 """Ticks in a picture; windows of more ticks would be too narrow to read."""

@@ -14,8 +14,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+_VALUES_AT_ONCE = 2**16
+"""Neurons and steps that are computed in one call, so that a long window of few neurons takes few calls."""
 
-def spikes_after(steps: int, current: Tensor, threshold: Tensor, initial: Tensor) -> Tensor:
+
+def spikes_after(
+    steps: int | Tensor, current: Tensor, threshold: Tensor, initial: Tensor
+) -> Tensor:
     """Number of spikes in the first ``steps`` timesteps, for any integers.
 
     A neuron with ``0 <= V0 < Theta`` spikes ``clip(floor((V0 + t A) / Theta), 0, t)`` times. Outside
@@ -23,18 +28,21 @@ def spikes_after(steps: int, current: Tensor, threshold: Tensor, initial: Tensor
     (V0 < 0) after which a current above the threshold makes the neuron spike in every step.
 
     Args:
+        steps: one number, or int64 that broadcasts with the others.
         current, threshold, initial: int64, broadcastable to each other; threshold positive.
 
     Returns:
         int64 of the broadcast shape.
     """
     current, threshold, initial = torch.broadcast_tensors(current, threshold, initial)
-    plain = _floor_div(initial + steps * current, threshold).clamp(0, steps)
+    steps = torch.as_tensor(steps, device=current.device)
+    none = torch.zeros_like(steps)
+    plain = _floor_div(initial + steps * current, threshold).clamp(none, steps)
     # while the backlog lasts, every step adds A and subtracts Theta: j spikes need V0 >= j (Theta - A)
-    backlog = _floor_div(initial, (threshold - current).clamp(min=1)).clamp(0, steps)
+    backlog = _floor_div(initial, (threshold - current).clamp(min=1)).clamp(none, steps)
     # first spike at the smallest t >= 1 with V0 + t A >= Theta, then one in every step
     first = (-_floor_div(initial - threshold, current.clamp(min=1))).clamp(min=1)
-    burst = (steps + 1 - first).clamp(0, steps)
+    burst = (steps + 1 - first).clamp(none, steps)
     return torch.where(current < 0, backlog, torch.where(current > threshold, burst, plain))
 
 
@@ -46,12 +54,16 @@ def spike_train(
     Args:
         spikes: bytes ``(T, B, H, W, C)`` to write 0 and 1 into.
     """
-    before = torch.zeros_like(current)
-    for step in range(1, timesteps + 1):
-        after = spikes_after(step, current, threshold, initial)
-        spikes[step - 1].permute(0, 3, 1, 2).copy_(after - before)
-        before = after
-    return before
+    before = torch.zeros_like(current)[None]
+    together = max(_VALUES_AT_ONCE // max(current.numel(), 1), 1)
+    for start in range(0, timesteps, together):
+        stop = min(start + together, timesteps)
+        steps = torch.arange(start + 1, stop + 1, device=current.device)
+        after = spikes_after(steps.view(-1, 1, 1, 1, 1), current, threshold, initial)
+        counts = torch.cat([before, after])
+        spikes[start:stop].permute(0, 1, 4, 2, 3).copy_(counts[1:] - counts[:-1])
+        before = after[-1:]
+    return before[0]
 
 
 def _floor_div(numerator: Tensor, denominator: Tensor) -> Tensor:

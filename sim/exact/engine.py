@@ -106,10 +106,11 @@ class ExactEngine:
 
     @property
     def samples_per_batch(self) -> int:
-        """Samples whose largest accumulator has a size that suits the device; at least 8."""
+        """Samples whose largest accumulator has a size that suits the device; at least 8 small ones."""
         largest = max(prod(layer.population.shape) for layer in self._layers)
         size = ACCUMULATOR_BYTES if is_processor(self._options.device) else ACCELERATOR_BYTES
-        return max(8, size // (4 * largest))
+        fewest = min(8, max(1, ACCELERATOR_BYTES // (4 * largest)))
+        return max(fewest, size // (4 * largest))
 
     def run(
         self,

@@ -44,10 +44,13 @@ from toolchain.networks.linear_maps import (
     Shape,
     SumPool,
     as_grouped_convolution,
-    window_taps,
+    window_reads,
 )
 
 LARGEST_BYTE = 255
+
+_SMALL_MATRIX = 2_048
+"""Weights below which packing a matrix for oneDNN takes longer than its products ever save."""
 
 Kernel: TypeAlias = Callable[[Tensor], Tensor]
 """Values of shape ``(B, C, H, W)`` to values of the map's output shape."""
@@ -202,7 +205,7 @@ def channels_last_is_trusted(convolution: Convolution, shape: Shape) -> bool:
     is_depthwise = per_group == 1 and out == convolution.groups > 1
     one_column = convolution.output_shape(shape)[2] == 1
     reads_padding_alone = any(
-        not window_taps(size, *window).any(axis=(0, 2)).all()
+        not (window_reads(size, *window) >= 0).any(axis=1).all()
         for size, *window in zip(
             shape[1:],
             convolution.kernel,
@@ -242,7 +245,7 @@ def dense_kernel(
 ) -> Kernel:
     """``factor * W N + bias`` over the flattened feature map, channels last as they lie in memory."""
     weight = dense.weight.reshape(-1, *shape).transpose(0, 2, 3, 1).reshape(len(dense.weight), -1)
-    if int8:
+    if int8 and not (is_processor(device) and weight.size < _SMALL_MATRIX):
         product = _int8_product(weight, float(factor), bias, device)
     else:
         matrix = _tensor(weight, dtype, device) * factor

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from subprocess import TimeoutExpired
 
 import numpy as np
 
 from hw_models.multicore.pipeline.pipeline import stage_name
 from hw_models.multicore.pipeline.pipeline_ticks import ACTIVITIES
 from sim.results import Simulation
-from sim.runners.child_process import run_script
+from toolchain.child_process import last_lines, run_child
 from toolchain.errors import LavaError
-from toolchain.files.whole_files import scratch_folder
+from toolchain.files.whole_files import scratch_folder, shared_memory_name
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -41,6 +42,7 @@ def run_lava(
     num_ticks: int,
     python: Path,
     sources: Path | None = None,
+    network: Path | None = None,
     timeout_s: float | None = None,
     probes: Mapping[str, Sequence[int]] | None = None,
 ) -> LavaRun:
@@ -52,6 +54,7 @@ def run_lava(
         python: an interpreter that has lava-nc.
         sources: folder of ``run.py`` and of all that it imports, the bundle by default. If it is given,
             nothing in the bundle is executed.
+        network: folder of its ``network.json`` and ``weights.npz``, the bundle by default.
         timeout_s: seconds after which the run is ended; unlimited by default.
         probes: neurons to record, by name of their population.
 
@@ -63,22 +66,27 @@ def run_lava(
         samples, result = folder / "samples.npz", folder / "result.npz"
         np.savez(samples, pixels=pixels)
         command = [
-            str(python), "-I", str((sources or bundle) / "run.py"), "--network", str(bundle),
+            str(python), "-I", str((sources or bundle) / "run.py"), "--network", str(network or bundle),
             "--samples", str(samples), "--ticks", str(num_ticks), "--out", str(result),
+            "--memory-name", shared_memory_name(folder),
         ]  # fmt: skip
         for name, neurons in (probes or {}).items():
             command.append(f"--probe={name}:{','.join(str(neuron) for neuron in neurons)}")
         try:
-            status, said = run_script(command, folder, timeout_s)
+            run = run_child(command, folder=folder, timeout_s=timeout_s)
         except OSError as error:
             raise LavaError(f"{command[0]}: cannot be started ({error})") from error
-        if status is None:
+        except TimeoutExpired as late:
             raise LavaError(
                 f"{bundle}: the Lava run took more than {timeout_s:g} s and was ended; "
-                f"use fewer samples or a longer time\n{said}"
+                f"use fewer samples or a longer time",
+                further=last_lines(late.stderr),
+            ) from None
+        if run.returncode != 0 or not result.exists():
+            raise LavaError(
+                f"{bundle}: the Lava run failed with exit code {run.returncode}",
+                further=last_lines(run.stderr),
             )
-        if status != 0 or not result.exists():
-            raise LavaError(f"{bundle}: the Lava run failed with exit code {status}\n{said}")
         return _read_result(result)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sim.runners.child_process import run_script
+from toolchain.child_process import last_lines, run_child
 from toolchain.errors import SanafeError
 from toolchain.files.whole_files import scratch_folder
 
@@ -50,10 +50,11 @@ def run_sanafe(folder: Path) -> SanafeRun:
         result = scratch / "result.npz"
         script = Path(folder).resolve() / "run.py"
         command = [sys.executable, "-I", str(script), "--out", str(result)]
-        status, said = run_script([*command, "--timing", *TIMING_MODELS], scratch)
-        if status != 0 or not result.exists():
+        run = run_child([*command, "--timing", *TIMING_MODELS], folder=scratch)
+        if run.returncode != 0 or not result.exists():
             raise SanafeError(
-                f"{folder}: the run in SANA-FE failed with exit code {status}\n{said}"
+                f"{folder}: the run in SANA-FE failed with exit code {run.returncode}",
+                further=last_lines(run.stderr),
             )
         with np.load(result, allow_pickle=False) as archive:
             return sanafe_run({name: archive[name] for name in archive.files})

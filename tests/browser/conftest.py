@@ -58,7 +58,7 @@ def resnet_20_page(tmp_path_factory):
 
 @pytest.fixture(scope="package")
 def resnet_18_page(tmp_path_factory):
-    return _untrained("resnet-18", 224, 1000, tmp_path_factory.mktemp("resnet-18"))
+    return _untrained("resnet-18", 64, 1000, tmp_path_factory.mktemp("resnet-18"))
 
 
 def _untrained(architecture, size, classes, folder):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
-from page_checks import SCHEMES, WIDTHS, opened, screenshot_folder
+from page_checks import SCHEMES, SCREENSHOTS, WIDTHS, opened, screenshot_folder
 
 pytestmark = pytest.mark.browser
 
@@ -91,8 +93,11 @@ def test_nothing_moves_where_less_motion_is_asked_for(browser, report_page):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(
+    SCREENSHOTS not in os.environ, reason=f"{SCREENSHOTS} names no folder for the pictures"
+)
 def test_screenshots_for_people(browser, report_page, tmp_path):
-    """Of the first screen, of each tab, and of the paper; in ``$QAC_DEPLOY_SCREENSHOTS``, if it is set."""
+    """Of the first screen, of each tab, and of the paper."""
     folder = screenshot_folder(tmp_path)
     taken = []
 

@@ -109,10 +109,13 @@ def test_a_state_dict_is_not_a_model(refused):
     )
 
 
+REMEDY = "; make one with `qac-deploy train`, or with `qac-deploy convert` from a network of another tool"
+
+
 def test_a_newer_version(document, refused):
-    document["version"] = 3
+    document |= {"version": 4, "field of it": 1}
     assert refused(document) == (
-        "error: bad.pt: version must be at most 2; update qac-deploy or save the model again, not 3"
+        "error: bad.pt: version must be at most 3, not 4; update qac-deploy or save the model again"
     )
 
 
@@ -139,6 +142,7 @@ def test_timesteps_below_one_or_not_integer(document, refused, timesteps):
     index = document["populations"].index(population(document, "inner"))
     assert refused(document) == (
         f"error: bad.pt: populations[{index}].timesteps must be an integer of at least 1, not {timesteps!r}"
+        f"{REMEDY}"
     )
 
 
@@ -148,7 +152,7 @@ def test_a_nan_weight(document, refused):
     index = document["synapses"].index(stem_to_inner)
     assert refused(document) == (
         f"error: bad.pt: the tensor of synapses[{index}].maps[0].weight must be finite, but holds NaN or "
-        f"infinity"
+        f"infinity{REMEDY}"
     )
 
 
@@ -211,7 +215,7 @@ def test_two_fields_of_one_tensor(document, refused):
     index = document["populations"].index(inner)
     assert refused(document) == (
         f"error: bad.pt: populations[{index}].bias must be the name of a tensor that no other field names, "
-        f"not '{stem['bias']}'"
+        f"not '{stem['bias']}'{REMEDY}"
     )
 
 
@@ -276,7 +280,7 @@ def build_copy(compiled, tmp_path):
         ("network.json", b"{", "network.json: not valid JSON"),
         ("network.json", b"[]", "network.json: content must be a record with named fields, not []"),
         ("network.safetensors", b"\0" * 20, "network.safetensors: damaged or truncated"),
-        ("report.json", b"{}", "report.json: not a qac-deploy report; compile the model again"),
+        ("report.json", b"{}", "report.json: format is missing; compile the model again"),
         ("report.json", None, "report.json: cannot be read; `qac-deploy compile model.pt` makes"),
     ],
 )
@@ -370,14 +374,16 @@ def test_an_error_of_the_system_is_a_message(main, monkeypatch, error, message):
 
 
 @pytest.mark.parametrize("error", [KeyError("x"), FileNotFoundError(errno.ENOENT, "No such", "x")])
-def test_a_bug_keeps_its_traceback(monkeypatch, error):
+def test_a_bug_keeps_its_traceback(main, monkeypatch, error):
     monkeypatch.setattr(command_line, "app", raising(error))
-    with pytest.raises(type(error)):
-        command_line.main()
+    status, said = main()
+    assert status == 70
+    assert said.startswith("Traceback")
+    assert f"{type(error).__name__}: {error}" in said
 
 
 def raising(error):
-    def fail():
+    def fail(**options):
         raise error
 
     return fail

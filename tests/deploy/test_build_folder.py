@@ -13,7 +13,8 @@ from installed_command import run_command
 from typer.testing import CliRunner
 
 from deploy.build.folder import BUILD, SANAFE_EXPORT, changes_of, require_unchanged, whole_folder
-from deploy.build.load import load_build, of_one_build
+from deploy.build.load import load_build
+from deploy.build.one_folder import of_one_folder
 from deploy.check.verify import compare_files
 from deploy.cli.main import app
 from toolchain.errors import ModelFileError
@@ -96,7 +97,8 @@ def test_a_build_as_it_was_written_is_replaced_through_a_link(trained, build, tm
         (lambda p: (p / "link").symlink_to(p.parent), "link was not written"),
         (lambda p: [(p / "a").rename(p.parent / "a"), (p / "a").symlink_to("../a")], "a was changed"),
         (lambda p: os.mkfifo(p / "pipe"), "pipe was not written"),
-        (lambda p: (p / "manifest.json").write_text("{}"), "manifest.json: was changed"),
+        (lambda p: (p / "manifest.json").write_text("{}"), "manifest.json: format is missing; "),
+        (lambda p: (p / "manifest.json").write_text("{"), "manifest.json: was changed"),
         (lambda p: (p / "manifest.json").unlink(), "has no manifest.json"),
         (lambda p: write_folder(p.parent / "x", SANAFE_EXPORT).rename(p / "x"), "x/manifest.json was not"),
     ],
@@ -223,7 +225,7 @@ def test_the_report_of_a_changed_build_is_refused(qac_deploy, build):
     )
 
 
-def test_what_is_read_is_of_one_build(tmp_path):
+def test_what_is_read_is_of_one_folder(tmp_path):
     """A folder is replaced again and again while it is read, file by file."""
 
     def write(number):
@@ -250,7 +252,7 @@ def test_what_is_read_is_of_one_build(tmp_path):
     writer.start()
     pairs = set()
     while writer.is_alive():
-        pairs.add(of_one_build(tmp_path / "build", read))
+        pairs.add(of_one_folder(tmp_path / "build", read))
     writer.join()
     assert len(pairs) > 1
     assert all(a == b for a, b in pairs)
@@ -266,4 +268,4 @@ def test_a_build_replaced_without_end_is_said(tmp_path):
     with pytest.raises(
         ModelFileError, match="build: was replaced 20 times while it was read; wait"
     ):
-        of_one_build(tmp_path / "build", read)
+        of_one_folder(tmp_path / "build", read)

@@ -34,6 +34,7 @@ from toolchain.method.quantize_activations import balance_thresholds, quantize_a
 from toolchain.method.quantizers import TimestepQuantizer, quantizers
 from toolchain.model_zoo import build_model
 from toolchain.passes import PassOptions, chosen_graph
+from toolchain.shell_words import words_of
 
 
 class Parsed(Exception):
@@ -82,7 +83,7 @@ OPTIONS = st.builds(
 @given(OPTIONS)
 def test_the_command_line_reads_back_the_options_of_a_command(options):
     command = compile_command("a model.pt", options, out="next")
-    name, subcommand, *arguments = shlex.split(command)
+    name, subcommand, *arguments = words_of(command)
     assert (name, subcommand) == ("qac-deploy", "compile")
     model, out, read = read_by_the_command_line([subcommand, *arguments])
     assert (str(model), str(out), read) == ("a model.pt", "next", options)

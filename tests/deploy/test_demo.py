@@ -10,6 +10,7 @@ import typer
 from typer.testing import CliRunner
 
 from deploy.cli.demo import demo
+from deploy.cli.json_output import print_json
 
 STEPS = (
     "qac-deploy train --data digits --out demo/model.pt",
@@ -28,7 +29,7 @@ def app_of_steps(codes):
     def add(name, code):
         @app.command(name, context_settings={"ignore_unknown_options": True})
         def command(context: typer.Context, words: list[str]):
-            print(json.dumps([name, *words]))
+            print_json([name, *words])
             raise typer.Exit(code)
 
     for name in ("train", "compile", "simulate", "compare"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
@@ -81,8 +82,14 @@ def test_the_next_run_clears_away_what_a_killed_one_left(model, tmp_path, qac_de
 
 
 def processes_of(folder):
-    listing = subprocess.run(["ps", "-wweo", "stat,args"], capture_output=True, text=True).stdout
-    return [line for line in listing.splitlines() if f"--out {folder}" in line and line[0] != "Z"]
+    """Numbers of the processes of a run in Lava."""
+    listing = subprocess.run(["ps", "-wweo", "stat,pid,args"], capture_output=True, text=True)
+    lines = [line for line in listing.stdout.splitlines() if f"--out {folder}" in line]
+    return [int(line.split()[1]) for line in lines if line[0] != "Z"]
+
+
+def shared_memory():
+    return sorted(os.listdir("/dev/shm"))
 
 
 @pytest.mark.lava
@@ -101,8 +108,42 @@ def test_lava_ends_with_the_command(compiled, tmp_path, monkeypatch, command, nu
     process.communicate(timeout=60)
     wait_until(lambda: not processes_of(tmp_path), seconds=30)
     left = [entry for entry in names(tmp_path) if entry.startswith(PREFIX)]
-    assert len(left) == (1 if number == signal.SIGKILL else 0)
+    assert bool(left) == (number == signal.SIGKILL)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with scratch_folder() as folder:
         assert folder.parent.parent == Path(tmp_path)
     assert not [entry for entry in names(tmp_path) if entry.startswith(PREFIX)]
+
+
+@pytest.mark.lava
+def test_shared_memory_of_processes_killed_all_at_once_is_removed(compiled, tmp_path, monkeypatch):
+    """None of them is left to remove it, so the next run does, and nothing of others."""
+    (other := Path("/dev/shm/qac-deploy-of-another")).write_text("mine")
+    command = ("simulate", compiled[1], "--engine", "lava", "--samples", 540)
+    process = started(*command, cwd=tmp_path, TMPDIR=str(tmp_path))
+    try:
+        wait_until(lambda: len(processes_of(tmp_path)) >= 4, process)
+        stopped = [process.pid, *processes_of(tmp_path)]
+        tracker = [pid for pid in children_of(stopped) if pid not in stopped]
+        for pid in (*stopped, *tracker):
+            os.kill(pid, signal.SIGSTOP)  # so that none notices the end of another
+        for pid in (*stopped, *tracker):
+            os.kill(pid, signal.SIGKILL)
+        process.communicate(timeout=60)
+        started_names = {path.name.lstrip(".") for path in tmp_path.glob(f"{PREFIX}*")}
+        left = [name for name in shared_memory() if name.rpartition("-")[0] in started_names]
+        assert left
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+        with scratch_folder():
+            pass
+        assert not set(left) & set(shared_memory())
+        assert other.read_text() == "mine"
+    finally:
+        process.kill()
+        other.unlink()
+
+
+def children_of(parents):
+    listing = subprocess.run(["ps", "-eo", "pid,ppid"], capture_output=True, text=True).stdout
+    pairs = [[int(word) for word in line.split()] for line in listing.splitlines()[1:]]
+    return [pid for pid, parent in pairs if parent in parents]

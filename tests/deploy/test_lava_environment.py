@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -343,6 +344,7 @@ def test_doctor_makes_the_environment_and_says_which_python_runs_lava(tmp_path):
         json.loads(run.stdout)
     )
     assert run.stderr == (
+        "making an environment with lava-nc\n"
         "lava-nc 0.10.0 needs Python 3.10 to 3.13, and this is 3.14: another one makes the environment\n"
     )
     assert f"found   lava-nc       {python} (Python 3.12)\n" in doctor().stdout
@@ -356,3 +358,17 @@ def test_doctor_names_what_is_missing(tmp_path, managed):
     asked = interpreter(tmp_path / "asked", "3.12", "0.10.0", "asteval")
     said = doctor("--lava-python", asked).stdout
     assert f"missing lava-nc       --lava-python {asked}: has no asteval, which lava-nc" in said
+
+
+def test_two_runs_at_once_make_one_environment(tmp_path):
+    """The second one waits, and takes what the first one has made."""
+    slow = script(tmp_path / "fresh", answers(tmp_path / "fresh", "3.11", "0.10.0")
+        + f'if [ "$3" = --help ]; then exit 0; fi\nsleep 1\necho "$@" >> {tmp_path}/pip-calls')  # fmt: skip
+    venv_maker(tmp_path / "bin" / "python3.11", slow)
+    said = []
+    with ThreadPoolExecutor(2) as pool:
+        made = list(pool.map(lambda _: create_lava_environment(say=said.append), range(2)))
+    assert made == [tmp_path / "managed" / "bin" / "python"] * 2
+    assert len((tmp_path / "pip-calls").read_text().splitlines()) == 1
+    assert f"waiting for another run that makes {tmp_path / 'managed'}" in said
+    assert not (tmp_path / "managed.lock").exists()

@@ -57,6 +57,15 @@ def text(logits, labels):
 
 def by_class(logits, labels):
     return np.array([0.5])
+
+def immense(logits, labels):
+    return 10**400
+
+class Own(BaseException):
+    pass
+
+def own_error(logits, labels):
+    raise Own("x")
 """
 
 
@@ -173,6 +182,8 @@ def test_every_engine_and_rung_computes_the_same_maps(build):
         ("infinite", r"infinite must return one finite number, not np.float32\(inf\)"),
         ("text", "text must return one finite number, not '0.5'"),
         ("by_class", r"by_class must return one finite number, not array\(\[0.5\]\)"),
+        ("immense", r"immense must return one finite number, not 1000+\.\.\."),
+        ("own_error", "own_error failed: Own: x"),
     ],
 )
 def test_what_is_no_accuracy_is_refused_with_the_function(place, expected, function, message):

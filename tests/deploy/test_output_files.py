@@ -130,7 +130,9 @@ def test_a_staging_folder_in_use_is_left_alone(tmp_path, abandoned):
         assert abandoned.exists()
 
 
-@pytest.mark.parametrize("change", ["a file more", "no lock", "a strange lock", "a link"])
+@pytest.mark.parametrize(
+    "change", ["a file more", "no lock", "a strange lock", "a deep lock", "a link"]
+)
 def test_a_folder_that_only_looks_like_staging_is_left_alone(tmp_path, abandoned, change):
     match change:
         case "a file more":
@@ -139,6 +141,8 @@ def test_a_folder_that_only_looks_like_staging_is_left_alone(tmp_path, abandoned
             (abandoned / "lock").unlink()
         case "a strange lock":
             (abandoned / "lock").write_text("mine")
+        case "a deep lock":
+            (abandoned / "lock").write_text("[" * 100_000)
         case "a link":
             abandoned.rename(tmp_path / "real")
             abandoned.symlink_to(tmp_path / "real")

@@ -15,7 +15,12 @@ from installed_command import run_command
 from deploy.dataset_run.journal import Journal, describe_run
 from deploy.dataset_run.simulate_dataset import CHUNK_SAMPLES, ChunkSimulator
 from toolchain.datasets import load_dataset
-from toolchain.files.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from toolchain.files.checkpoint import (
+    Checkpoint,
+    content_digests,
+    load_checkpoint,
+    save_checkpoint,
+)
 from toolchain.networks.integer_network.serialize import load_integer_network
 from toolchain.networks.layer_graph import LayerGraph
 
@@ -63,7 +68,7 @@ def record(model, **training):
     """Rewrite what a model file says of its training."""
     document = torch.load(model, weights_only=True)
     document["training"] = training
-    torch.save(document, model)
+    torch.save(document | {"digests": content_digests(document)}, model)
 
 
 def report_of(process):

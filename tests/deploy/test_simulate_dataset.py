@@ -199,7 +199,7 @@ def test_the_state_of_another_run_is_refused(interrupted, network, change, field
         Journal(interrupted, change(network), resume=True)
 
 
-FORMAT = "qac-deploy simulation, version 2"
+FORMAT = "qac-deploy simulation, version 3"
 NOT_A_STATE = "not the state of a simulation"
 
 
@@ -210,23 +210,60 @@ NOT_A_STATE = "not the state of a simulation"
         (1, "[" * 100_000, NOT_A_STATE + r" \(more than 64 levels deep\)"),
         (0, "[]", "exists and is not the state of a simulation, so it is not replaced"),
         (0, f'["{FORMAT}"]', r"line 1 must be a record with named fields, not \["),
-        (1, "[]", r"line 2 must be a record with named fields, not \[\]"),
-        (0, f'{{"x": "{FORMAT}"}}', "line 1.format is missing"),
+        (1, "[]", r"line 2 was changed since it was written; run without --resume to start over"),
+        (0, f'{{"x": "{FORMAT}"}}', "is of another run: its format differs"),
+        (1, {"x": 3}, "line 2 has no field 'x'; its fields are chunk, predictions, "),
+        (1, {"chunk": True}, "line 2.chunk must be an integer of at least 0, not True"),
         (1, {"chunk": 3}, "line 2.chunk must be the number of a chunk of this run, not 3"),
         (1, {"predictions": [0]}, f"line 2.predictions must be {CHUNK_SAMPLES} integers"),
         (1, {"spikes": [1]}, r"line 2.spikes must be a record with named fields, not \[1\]"),
         (1, {"spikes": {"stem": 0.5}}, "line 2.spikes.stem must be an integer of at least 0"),
-        (1, {"logits_sha256": None}, "line 2.logits_sha256 must be a non-empty text, not None"),
+        (1, {"logits_sha256": None}, "line 2.logits_sha256 must be a SHA-256 of 64 "),
     ],
 )
 def test_a_damaged_state_is_refused(interrupted, network, line, content, message):
     lines = interrupted.read_text().splitlines()
     if isinstance(content, dict):
-        content = json.dumps(json.loads(lines[line]) | content)
+        record = json.loads(lines[line]) | content
+        del record["sha256"]
+        before = json.loads(lines[line - 1])["sha256"]
+        content = journal_module._line(record, before)[0].rstrip()
     lines[line] = content
     interrupted.write_text("\n".join(lines) + "\n")
     with pytest.raises(ModelFileError, match=message):
         Journal(interrupted, run_of(network), resume=True)
+
+
+def test_every_changed_byte_is_refused_with_its_line(interrupted, network, pixels):
+    journal = Journal(interrupted, run_of(network), resume=True)
+    journal.write(1, ChunkSimulator(network=network)(pixels[:CHUNK_SAMPLES]))
+    journal.close(finished=False)
+    content = interrupted.read_bytes()
+    for position in range(0, len(content), 7):
+        damaged = bytearray(content)
+        damaged[position] ^= 1
+        interrupted.write_bytes(damaged)
+        try:
+            journal = Journal(interrupted, run_of(network), resume=True)
+        except ModelFileError:
+            continue
+        journal.close(finished=False)
+        assert (
+            position == len(content) - 1
+        )  # the end of the last line, which an interrupt can cut off
+    lines = content.splitlines(keepends=True)
+    third = lines[2].replace(b"[", b"[ ", 1)
+    for wrong, number in (
+        ([lines[0], lines[1], third], 3),
+        ([lines[0], lines[2]], 2),
+        ([lines[0], lines[2], lines[1]], 2),
+        ([lines[0], lines[1], lines[1]], 3),
+    ):
+        interrupted.write_bytes(b"".join(wrong))
+        with pytest.raises(
+            ModelFileError, match=f"line {number} was changed since it was written; run without"
+        ):
+            Journal(interrupted, run_of(network), resume=True)
 
 
 def test_bytes_that_are_no_text_are_no_state(interrupted, network):

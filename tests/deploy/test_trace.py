@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from builders import connect, dense, network_of, spiking
+from installed_command import in_terminal
 from integer_maximum_networks import max_pool_network
 from matplotlib import image
 from small_networks import residual_network
@@ -351,15 +352,14 @@ def test_ten_random_neurons_of_the_digits_network(compiled, qac_deploy, tmp_path
     assert 0.01 < (picture[..., :3].std(axis=2) > 0.05).mean() < 0.5  # coloured lines and bars
 
 
-def test_a_trace_fits_80_columns_and_ends_with_the_state_at_the_stop(compiled, qac_deploy):
+def test_a_trace_fits_80_columns_and_ends_with_the_state_at_the_stop(compiled):
     _, build = compiled
-    process = qac_deploy(
+    shown = in_terminal(
+        80,
         *("trace", build.name, "--break", "join fires", "--until", "tick 40", "--contributions", 2),
-        COLUMNS="80",
         cwd=build.parent,
     )
-    assert process.returncode == 0, process.stderr
-    lines = process.stdout.splitlines()
+    lines = [line.rstrip() for line in shown.splitlines()]
     assert max(map(len, lines)) <= 80
     assert "no --neuron was given: this one met the condition first" in lines
     (stopped,) = (line for line in lines if line.startswith("stopped in tick "))

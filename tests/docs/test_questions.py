@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 
+import pytest
 from markdown_pages import DOCS, table_with, tables
 
 QUESTIONS = " ".join((DOCS / "faq.md").read_text("utf-8").split())
@@ -17,8 +18,9 @@ def test_the_share_of_energy_in_the_questions_is_that_of_the_first_result(compil
     costs = json.loads((compiled[1] / "report.json").read_text())["costs"]["davies2018"]
     updates = sum(e for name, e in costs["energy_by_event_j"].items() if "update" in name)
     total = costs["energy_per_sample_j"]
-    expected = (f"{100 * updates / total:.0f}", f"{1e6 * updates:.2f}", f"{1e6 * total:.2f}")
-    assert said.groups() == expected
+    expected = (100 * updates / total, 1e6 * updates, 1e6 * total)
+    # the network is trained here, and another processor rounds another way
+    assert [float(number) for number in said.groups()] == pytest.approx(expected, rel=0.03)
 
 
 def test_the_energies_on_the_pe_array_are_those_of_its_page():

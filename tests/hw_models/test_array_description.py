@@ -53,7 +53,7 @@ def resize(buffer, size_bytes):
         ),
         (
             lambda d: d["figures"]["buffers"]["output"]["copies"].update(value=3),
-            "buffers.output.copies.value must be 1 or 2, not 3",
+            "buffers.output.copies.value must be at most 2, not 3",
         ),
         (
             lambda d: d["figures"]["off_chip"]["bytes_per_cycle"].update(value=0),

@@ -68,22 +68,53 @@ def changed(tmp_path, change):
         ),
         (
             lambda d: d["figures"]["mesh"]["width"].update(value="wide"),
-            "mesh.width.value must be a number, not 'wide'",
+            "mesh.width.value must be a number, not 'wide'; each figure has a value, its kind and its source",
         ),
         (
             lambda d: d["figures"]["mesh"]["width"].update(kind="guessed"),
-            "mesh.width.kind must be one of published, fitted, scaled, assumed, not 'guessed'",
+            "mesh.width.kind must be one of assumed, fitted, published, scaled, not 'guessed'"
+            "; each figure has a value, its kind and its source",
         ),
         (
             lambda d: d["figures"]["mesh"]["width"].pop("source"),
-            "mesh.width.source must say where the figure comes from",
+            "mesh.width.source is missing; each figure has a value, its kind and its source",
+        ),
+        (
+            lambda d: d["figures"]["mesh"]["width"].update(source=""),
+            "mesh.width.source must be a text that says where the figure comes from, not ''"
+            "; each figure has a value, its kind and its source",
+        ),
+        (
+            lambda d: d["figures"]["mesh"]["width"].update(value=10**9),
+            "mesh.width.value must be at most 256, not 1e+09",
+        ),
+        (
+            lambda d: d["figures"]["integers"]["state_bits"].update(value=63),
+            "integers.state_bits.value must be at most 62, not 63",
+        ),
+        (
+            lambda d: d["figures"]["chips"]["count"].update(value=10**6),
+            "chips.count.value must be at most 131,072, not 1e+06",
+        ),
+        (
+            lambda d: d["figures"]["cost_profiles"]["sanafe"]["barrier_ns"].update(
+                many={"value": 1, "kind": "assumed", "source": "mine"}
+            ),
+            "the names in cost_profiles.sanafe.barrier_ns must be tiles_1, tiles_2 and so on, not 'many'",
         ),
         (
             lambda d: d["figures"]["cost_profiles"]["sanafe"].update(barrier_ns={}),
             "cost_profiles.sanafe.barrier_ns needs at least one point",
         ),
-        (lambda d: d.pop("figures"), "must be a mapping with name, description and figures"),
-        (lambda d: d.pop("name"), "name must be a text"),
+        (
+            lambda d: d.pop("figures"),
+            "figures is missing; a hardware description has a name, a description and figures",
+        ),
+        (
+            lambda d: d.update(name=["x"]),
+            "name must be a non-empty text, not ['x']; a hardware description has a name, a description and "
+            "figures",
+        ),
     ],
 )
 def test_a_bad_target_names_file_and_field(tmp_path, change, message):

@@ -9,6 +9,7 @@ from own_network import OwnNetwork
 from torch import nn
 
 import qac_deploy as qd
+from toolchain.files.checkpoint import content_digests
 
 
 def refusal(call):
@@ -208,7 +209,7 @@ def test_labels_that_are_no_classes_are_refused(flow, labels, complaint):
         (lambda f: qd.train(f.module, f.data, epochs="3"), "'epochs' must be a whole number, not '3'"),
         (lambda f: qd.train(f.module, f.data, learning_rate="1"), "'learning_rate' must be a number"),
         (lambda f: qd.convert(f.module, f.data, mean_timesteps="four"), "'mean_timesteps' must be a number"),
-        (lambda f: qd.train(f.module, "nothing.npz"), "No such file"),
+        (lambda f: qd.train(f.module, "nothing.npz"), "no such file"),
         (lambda f: qd.load_build(f.model.path), "is a file"),
     ],
 )  # fmt: skip
@@ -262,7 +263,7 @@ def test_names_that_a_terminal_would_obey_are_refused(flow, tmp_path, name):
         for end in ("source", "target"):
             synapse[end] = name if synapse[end] == spiking["name"] else synapse[end]
     spiking["name"] = name
-    document["version"] = 1  # without digests
+    document["digests"] = content_digests(document)
     torch.save(document, tmp_path / "model.pt")
     with pytest.raises(qd.QacDeployError, match=r"must be printable characters") as refused:
         qd.load_model(tmp_path / "model.pt")

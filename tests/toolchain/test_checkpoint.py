@@ -134,7 +134,7 @@ def test_values_no_neuron_can_have_are_refused_by_name_and_limit(tmp_path, field
         ({"timesteps": 65_537}, "hidden: timesteps must be an integer from 1 to 65,536, not 65537"),
         (
             {"shape": (1, 2**14, 2**14)},
-            "hidden: shape (1, 16384, 16384) has 268,435,456 neurons, above the limit of 134,217,728",
+            "hidden: shape (1, 16384, 16384) has 268,435,456 neurons, above the limit of 16,777,216",
         ),
     ],
 )
@@ -223,7 +223,10 @@ def _values(checkpoint):
         (lambda d: d["tensors"]["0"].add_(1e-9), "tensor 0"),
         (lambda d: d["tensors"].update({"3": d["tensors"]["3"].flip(0)}), "tensor 3"),
         (lambda d: d["populations"][1].update(timesteps=4), "structure"),
+        (lambda d: d["training"].update(epochs=4), "training"),
         (lambda d: d["digests"].pop("tensor 1"), "tensor 1"),
+        (lambda d: d["digests"].pop("training"), "training"),
+        (lambda d: d.update(version=1, synapses=d["synapses"][::-1]), "structure"),
     ],
 )
 def test_a_part_that_is_not_what_was_saved_is_named(model, change, part):
@@ -240,6 +243,14 @@ def test_a_file_of_the_first_version_has_no_digests_and_is_read(model):
     document = torch.load(model, weights_only=True)
     del document["digests"]
     torch.save(document | {"version": 1}, model)
+    assert _values(load_checkpoint(model)) == original
+
+
+def test_a_file_of_the_second_version_has_no_digest_of_its_training_and_is_read(model):
+    original = _values(load_checkpoint(model))
+    document = torch.load(model, weights_only=True)
+    del document["digests"]["training"]
+    torch.save(document | {"version": 2}, model)
     assert _values(load_checkpoint(model)) == original
 
 
@@ -313,6 +324,21 @@ def test_what_is_not_plain_is_neither_written_nor_read(model, tmp_path, value, m
     document["training"]["x"] = value
     torch.save(document, model)
     with pytest.raises(ModelFileError, match=message):
+        load_checkpoint(model)
+
+
+def test_an_archive_over_several_disks_is_refused(model):
+    content = bytearray(model.read_bytes())
+    content[content.rindex(b"PK\x06\x07") + 16] = 2
+    model.write_bytes(content)
+    with pytest.raises(ModelFileError, match=r"damaged \(.*multiple disks.*\); make one with"):
+        load_checkpoint(model)
+
+
+def test_a_member_whose_name_is_not_printable_is_shown_in_one_line(model):
+    content = model.read_bytes().replace(b"/version", b"/v\x07rsion")
+    model.write_bytes(content.replace(b"3\n", b"4\n"))
+    with pytest.raises(ModelFileError, match=r"of member '.*/v\\x07rsion' does not match"):
         load_checkpoint(model)
 
 

@@ -190,11 +190,36 @@ def test_an_image_is_not_resized_beyond_the_limit(tmp_path, monkeypatch):
         load_dataset(folder)
     assert str(refusal.value) == (
         f"{tmp_path}/train/only/0.png: the image of 65,500 x 1 pixels, resized to 16,768,000 x 256, would "
-        f"take 17,170,432,000 bytes of memory, above the limit of 4,294,967,296; if the file is right, set "
-        f"QAC_DEPLOY_LIMIT_BYTES=17170432000 or pass limit_bytes=17170432000 to load_dataset"
+        f"take 17,170,432,000 bytes of memory, above the limit of 4,294,967,296; if the file is right, add "
+        f"--limit-bytes 17170432000, or in Python pass limit_bytes=17170432000 to load_dataset"
     )
     monkeypatch.setenv("QAC_DEPLOY_LIMIT_BYTES", "17170432000")
     assert len(load_dataset(folder).test_labels) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda content: content[:-19] + b"\x55" + content[-18:], "chunk IDAT does not match its checksum"),
+        (lambda content: content[:-6], "it ends within a chunk"),
+    ],
+)  # fmt: skip
+def test_a_damaged_png_is_refused(tmp_path, change, message):
+    """Pillow skips the checksums of pixels, and would give others without a word."""
+    rows = np.random.default_rng(0).integers(0, 256, (8, 9), np.uint8)
+    rows[:, 0] = 0
+    content = png_of(8, 8, 8, 0, rows.tobytes())
+    dataset = load_dataset(folder_of(tmp_path, change(content)))
+    with pytest.raises(DataError, match=message):
+        dataset.test_pixels[:1]
+
+
+def test_only_our_limit_applies(tmp_path):
+    """Pillow's own would warn from 89 million pixels on, refuse twice as many, and not be raised."""
+    folder = folder_of(tmp_path, png_of(20_000, 10_000, 1, 0, b"\0" * 100))
+    with pytest.raises(DataError, match="its 20,000 x 10,000 pixels would take 800,000,000 bytes"):
+        load_dataset(folder, limit_bytes=10**8)
+    assert len(load_dataset(folder, limit_bytes=10**9).test_labels) == 1
 
 
 def test_a_large_photograph_is_refused_before_it_is_decoded(tmp_path):

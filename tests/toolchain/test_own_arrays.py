@@ -5,8 +5,11 @@ from __future__ import annotations
 import gzip
 import io
 import math
+import os
 import tracemalloc
+import warnings
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -236,7 +239,7 @@ def test_a_compressed_array_above_the_limit_is_not_unpacked(tmp_path, monkeypatc
         DataError, match=r"own.npz: its arrays would take 25,166,\d+ bytes of"
     ) as refusal:
         refused_in_little_memory(lambda: load_dataset(path, limit_bytes=20 * MEBIBYTE))
-    assert "set QAC_DEPLOY_LIMIT_BYTES=25166" in str(refusal.value)
+    assert "add --limit-bytes 25166" in str(refusal.value)
     monkeypatch.setenv("QAC_DEPLOY_LIMIT_BYTES", str(20 * MEBIBYTE))
     with pytest.raises(DataError, match="above the limit of 20,971,520"):
         load_dataset(path)
@@ -273,6 +276,63 @@ def test_a_compressed_idx_file_is_unpacked_within_the_limit_and_its_header(tmp_p
     ) as refusal:
         refused_in_little_memory(lambda: read_idx(path, 4 * 2**30))
     assert str(refusal.value).endswith(f"holds {'more' if size else '0'}; get the file again")
+
+
+def test_a_damaged_name_is_no_missing_array(tmp_path):
+    """zipfile cuts a name at NUL, so that ``num_classes`` would be one more array that is not read."""
+    path = Path(saved(tmp_path, **arrays(), num_classes=7))
+    content = path.read_bytes()
+    place = content.rindex(b"num_classes.npy")
+    path.write_bytes(content[: place + 10] + b"\0" + content[place + 11 :])
+    with pytest.raises(DataError, match="without pickles: File name in directory 'num_classe"):
+        load_dataset(str(path))
+
+
+def test_an_array_that_is_there_twice(tmp_path):
+    path = archive(tmp_path)
+    with zipfile.ZipFile(path, "a") as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        file.writestr("test_labels.npy", npy((3,), data=b"\0" * 3))
+    with pytest.raises(DataError, match="without pickles: it holds an array twice"):
+        load_dataset(path)
+
+
+def test_arrays_that_are_not_read_are_named(tmp_path):
+    dataset = load_dataset(saved(tmp_path, **arrays(), num_clases=7, more=1))
+    assert dataset.notes == ("arrays that are not read: num_clases, more",)
+
+
+def test_far_more_declared_classes_than_images(tmp_path):
+    """A file of 2 kB would ask for a network of gigabytes."""
+    assert load_dataset(saved(tmp_path, **arrays(), num_classes=65_539)).num_classes == 65_539
+    with pytest.raises(DataError, match="65,540 classes, of which 65,537 have no training image"):
+        load_dataset(saved(tmp_path, **arrays(), num_classes=65_540))
+
+
+def test_a_pipe_is_no_data_file(tmp_path):
+    """Opening it would wait for a writer."""
+    os.mkfifo(tmp_path / "own.npz")
+    with pytest.raises(DataError, match=r"own.npz: is no regular file; choose a file of numpy"):
+        load_dataset(str(tmp_path / "own.npz"))
+
+
+def test_an_idx_file_of_many_axes(tmp_path):
+    path = tmp_path / "images"
+    path.write_bytes(b"\0\0\x08\xff" + b"\xff" * 1_020)
+    with pytest.raises(DataError, match="has 255 axes, but images have 3 or 4 and labels 1 to 3"):
+        read_idx(path, 2**30)
+
+
+def test_what_a_library_quotes_of_a_file_is_cut(tmp_path):
+    """zipfile names a damaged member, whose name may be 64 kB long and hold anything."""
+    path = Path(saved(tmp_path, **arrays()))
+    content = bytearray(path.read_bytes())
+    content[26:28] = (40_000).to_bytes(2, "little")  # length of the first member's name
+    path.write_bytes(content + b"\x1b" * 40_000)
+    with pytest.raises(DataError) as refusal:
+        load_dataset(str(path))
+    assert len(str(refusal.value)) < len(str(path)) + 300
+    assert str(refusal.value).isprintable()
 
 
 def test_a_sparse_file_of_records_is_not_read(tmp_path, monkeypatch):

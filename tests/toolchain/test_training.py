@@ -16,6 +16,7 @@ from toolchain.method.quantizers import TimestepQuantizer, quantizers
 from toolchain.model_zoo import build_model
 from toolchain.training import TimestepBudget, TrainingPlan, accuracy, ann_logits, train
 from toolchain.training.augmentation import shift_and_mirror
+from toolchain.training.resume import state_digests
 
 
 @pytest.fixture(scope="module")
@@ -142,8 +143,11 @@ def test_an_interrupted_run_resumes_to_the_same_network(digits, tmp_path):
 
 
 def changing(**fields):
+    """Another content under its right digests."""
+
     def change(path):
-        torch.save({**torch.load(path, weights_only=True), **fields}, path)
+        state = {**torch.load(path, weights_only=True), **fields}
+        torch.save(state | {"digests": state_digests(state)}, path)
 
     return change
 
@@ -163,17 +167,14 @@ def training_state(digits, tmp_path_factory):
             lambda path: torch.save({"format": "other"}, path),
             "not a training state of this version",
         ),
-        (
-            lambda path: torch.save({**torch.load(path, weights_only=True), "run": []}, path),
-            "not a training state of this version",
-        ),
+        (changing(run=[]), r"run must be a record with named fields, not \[\]; remove"),
         (changing(epoch="1"), "epoch must be an integer of at least 0, not '1'"),
         (changing(price=None), "price must be a number of at least 0, not None"),
         (changing(seconds=float("nan")), "seconds must be finite, not nan"),
-        (changing(module=[]), "belongs to another network"),
+        (changing(module=[]), r"module must be a record with named fields, not \[\]; remove"),
         (changing(module={}), "belongs to another network"),
         (changing(optimizer={}), "belongs to another network"),
-        (changing(schedule=3), "belongs to another network"),
+        (changing(schedule=3), "schedule must be a record with named fields, not 3; remove"),
         (changing(run={"epochs": torch.ones(2)}), "belongs to a run with another epochs, "),
     ],
 )
@@ -183,6 +184,35 @@ def test_a_damaged_training_state_is_refused(digits, training_state, tmp_path, d
     damage(state)
     with pytest.raises(ModelFileError, match=message):
         train(mini(digits), digits, TrainingPlan(epochs=1), state_file=state, resume=True)
+
+
+def add_to_a_weight(state):
+    next(iter(state["module"].values())).add_(1e-6)
+
+
+@pytest.mark.parametrize(
+    ("change", "member"),
+    [
+        (add_to_a_weight, "module"),
+        (lambda state: state["optimizer"]["param_groups"][0].update(lr=0.5), "optimizer"),
+        (lambda state: state["schedule"].update(last_epoch=0), "schedule"),
+        (lambda state: state.update(epoch=0), "epoch"),
+        (lambda state: state["run"].update(seed=7), "run"),
+    ],
+)
+def test_a_member_that_is_not_what_was_saved_is_named(
+    digits, training_state, tmp_path, change, member
+):
+    """The file is changed and saved again, so that the checksums of its members are right."""
+    state = torch.load(training_state, weights_only=True)
+    change(state)
+    torch.save(state, tmp_path / "state")
+    with pytest.raises(
+        ModelFileError, match=f"damaged: {member} differs from its stored digest; remove"
+    ):
+        train(
+            mini(digits), digits, TrainingPlan(epochs=1), state_file=tmp_path / "state", resume=True
+        )
 
 
 def one_pixel(digits):

@@ -13,6 +13,7 @@ import numpy as np
 from toolchain.datasets.dataset import Dataset, data_folder
 from toolchain.datasets.size_limit import check_size
 from toolchain.errors import DataError
+from toolchain.shown_values import first_line
 
 _PIXELS = 3 * 32 * 32
 _SOURCE = (
@@ -58,11 +59,15 @@ def _load(
 
 
 def _read_records(path: Path, label_bytes: int, limit_bytes: int) -> tuple[np.ndarray, np.ndarray]:
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; unpack the archive again")
     try:
         check_size(path, "its records", path.stat().st_size, limit_bytes)
         content = np.fromfile(path, np.uint8)
     except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error}; unpack the archive again") from None
+        raise DataError(
+            f"{path}: cannot be read: {first_line(error)}; unpack the archive again"
+        ) from None
     record = label_bytes + _PIXELS
     if not len(content) or len(content) % record:
         raise DataError(

@@ -10,6 +10,7 @@ import numpy as np
 from toolchain.datasets.image_files import ImageFiles
 from toolchain.datasets.pixel_source import PixelSource
 from toolchain.errors import DataError
+from toolchain.shown_values import first_line
 
 _BATCH = 1_024
 
@@ -40,7 +41,9 @@ def _files(images: ImageFiles, count: int) -> Iterator[bytes]:
         try:
             yield hashlib.sha256(path.read_bytes()).digest()
         except OSError as error:
-            raise DataError(f"{path}: cannot be read: {error}; remove or replace it") from None
+            raise DataError(
+                f"{path}: cannot be read: {first_line(error)}; remove or replace it"
+            ) from None
 
 
 def _arrays(pixels: PixelSource, count: int) -> Iterator[bytes]:

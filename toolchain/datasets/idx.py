@@ -16,10 +16,12 @@ from toolchain.datasets.dataset import Dataset
 from toolchain.datasets.labels import class_labels, implied_classes
 from toolchain.datasets.size_limit import check_size
 from toolchain.errors import DataError
+from toolchain.shown_values import first_line
 
 FIRST_FILE = "train-images-idx3-ubyte"
 _PARTS = {"train": "train", "test": "t10k"}
 _UNSIGNED_BYTE = 0x08  # the element type in an IDX header
+_AXES = range(1, 5)
 
 
 def find_idx(folder: Path, name: str) -> Path:
@@ -84,17 +86,27 @@ def read_idx(path: Path, limit_bytes: int) -> np.ndarray:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             return _read(path, file, limit_bytes)
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path}: cannot be read: {error}; get the file again") from None
+        raise DataError(
+            f"{path}: cannot be read: {first_line(error)}; get the file again"
+        ) from None
 
 
 def _read(path: Path, file: BufferedIOBase, limit_bytes: int) -> np.ndarray:
     magic = file.read(4)
     if len(magic) < 4 or magic[:3] != bytes([0, 0, _UNSIGNED_BYTE]):
         raise DataError(f"{path}: not an IDX file of unsigned bytes; get the file again")
+    if magic[3] not in _AXES:
+        raise DataError(
+            f"{path}: has {magic[3]} axes, but images have 3 or 4 and labels 1 to 3; get the file again"
+        )
     sizes = file.read(4 * magic[3])
     if len(sizes) < 4 * magic[3]:
         raise DataError(f"{path}: ends within its header; get the file again")
     shape = tuple(int(n) for n in np.frombuffer(sizes, ">u4"))
+    if 0 in shape:
+        raise DataError(
+            f"{path}: its header says {' x '.join(map(str, shape))}, which is empty; get the file again"
+        )
     expected = math.prod(shape)
     if path.suffix != ".gz":
         _check_length(path, expected, f"{os.fstat(file.fileno()).st_size - 4 - len(sizes):,}")

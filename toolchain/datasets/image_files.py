@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zlib import crc32
 
 import numpy as np
 
 from toolchain.datasets.size_limit import DEFAULT_LIMIT_BYTES, check_size
 from toolchain.errors import DataError
+from toolchain.shown_values import first_line, shown_text
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -72,7 +75,9 @@ def read_header(path: Path, limit_bytes: int) -> ImageHeader:
         with path.open("rb") as file:
             start = file.read(len(_JPEG))
     except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error}; remove or replace it") from None
+        raise DataError(
+            f"{path}: cannot be read: {first_line(error)}; remove or replace it"
+        ) from None
     if start == _JPEG:
         return ImageHeader()
     with _opened(path, limit_bytes) as (_, header):
@@ -91,7 +96,13 @@ def _opened(path: Path, limit_bytes: int) -> Iterator[tuple[Image.Image, ImageHe
     try:
         with path.open("rb") as file:
             start = file.read(_HEADER_BYTES)
-        with Image.open(path, formats=FORMATS) as image:
+        pillows_limit = Image.MAX_IMAGE_PIXELS
+        Image.MAX_IMAGE_PIXELS = None  # --limit-bytes takes its place, and can be raised
+        try:
+            opened = Image.open(path, formats=FORMATS)
+        finally:
+            Image.MAX_IMAGE_PIXELS = pillows_limit
+        with opened as image:
             yield image, _checked(path, image, start, limit_bytes)
     except DataError:
         raise
@@ -100,7 +111,9 @@ def _opened(path: Path, limit_bytes: int) -> Iterator[tuple[Image.Image, ImageHe
             f"{path}: not an image in one of the formats {', '.join(FORMATS)}; remove or replace it"
         ) from None
     except Exception as error:  # decoders raise many types on damaged content
-        raise DataError(f"{path}: cannot be decoded: {error}; remove or replace it") from None
+        raise DataError(
+            f"{path}: cannot be decoded: {first_line(error)}; remove or replace it"
+        ) from None
 
 
 def _checked(path: Path, image: Image.Image, start: bytes, limit_bytes: int) -> ImageHeader:
@@ -148,6 +161,8 @@ def _decode(path: Path, max_value: int, limit_bytes: int) -> np.ndarray:
                 f"{path}: has pixels 0..{header.max_value:,}, but the other images have 0..{max_value:,}; it "
                 f"was replaced since the folder was read"
             )
+        if opened.format == "PNG":
+            _require_checksums(path)
         opened.load()
         image = _in_own_depth(opened, header)
         image = ImageOps.exif_transpose(image)
@@ -157,6 +172,30 @@ def _decode(path: Path, max_value: int, limit_bytes: int) -> np.ndarray:
         cropped = resized.crop((left, top, left + CROPPED, top + CROPPED))
         pixels = np.asarray(cropped).astype(_pixel_type(max_value))
     return np.broadcast_to(np.atleast_3d(pixels), (CROPPED, CROPPED, 3)).transpose(2, 0, 1)
+
+
+def _require_checksums(path: Path) -> None:
+    """Check the CRC-32 of every chunk of a PNG file; Pillow skips that of the pixels.
+
+    Raises:
+        DataError: a chunk is damaged, or the file ends before its last one.
+    """
+    with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
+        place, kind = len(_PNG), b""
+        while kind != b"IEND":
+            kind = content[place + 4 : place + 8]
+            end = place + 8 + int.from_bytes(content[place : place + 4], "big")
+            stored = content[end : end + 4]
+            if len(stored) < 4:
+                raise DataError(
+                    f"{path}: cannot be decoded: it ends within a chunk; remove or replace it"
+                )
+            if crc32(content[place + 4 : end]) != int.from_bytes(stored, "big"):
+                raise DataError(
+                    f"{path}: damaged: its chunk {shown_text(kind.decode('latin1'))} does not match its "
+                    f"checksum; remove or replace it"
+                )
+            place = end + 4
 
 
 def _in_own_depth(image: Image.Image, header: ImageHeader) -> Image.Image:

@@ -8,6 +8,9 @@ import numpy as np
 
 from toolchain.errors import DataError
 
+MOST_UNSEEN = 65_536
+"""Most classes without a training image: each costs a row of weights in the network that is made for them."""
+
 _SHOWN = 5  # classes listed in a message
 
 
@@ -20,8 +23,10 @@ def class_labels(where: str, array: np.ndarray) -> np.ndarray:
         where: the file and field, for messages.
 
     Raises:
-        DataError: they are no integers, negative, one-hot, or of another shape.
+        DataError: there is none, or they are no integers, negative, one-hot, or of another shape.
     """
+    if not array.size:
+        raise DataError(f"{where} of shape {array.shape} holds no label; store one for each image")
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim == 2 and _is_one_hot(array):
@@ -35,11 +40,11 @@ def class_labels(where: str, array: np.ndarray) -> np.ndarray:
         raise DataError(
             f"{where} must have shape (B,), or (B, H, W) for one class per pixel, not {array.shape}"
         )
-    if array.size and array.min() < 0:
+    if array.min() < 0:
         raise DataError(
             f"{where} holds {array.min()}, but classes are numbered from 0; leave out images without a class"
         )
-    if array.size and array.max() >= 2**31:
+    if array.max() >= 2**31:
         raise DataError(f"{where} holds {array.max()}; number the classes from 0")
     return array.astype(np.int64)
 
@@ -73,7 +78,7 @@ def implied_classes(
 
     Raises:
         DataError: a label is above the declared number of classes, or implies more classes than there are
-            images (or pixels with a label).
+            images (or pixels with a label), or far more are declared than have an image.
     """
     largest, part = max((int(array.max(initial=0)), name) for name, array in labels.items())
     if declared is not None and largest >= declared:
@@ -89,6 +94,11 @@ def implied_classes(
     num_classes = largest + 1 if declared is None else declared
     trained = np.unique(next(iter(labels.values())))
     num_unseen = num_classes - len(trained)
+    if num_unseen > MOST_UNSEEN:
+        raise DataError(
+            f"{where}: declares {num_classes:,} classes, of which {num_unseen:,} have no training image, "
+            f"more than {MOST_UNSEEN:,}; number the classes from 0 without gaps"
+        )
     if not num_unseen:
         return num_classes, ()
     first = np.arange(min(num_classes, len(trained) + _SHOWN))  # holds that many unseen ones

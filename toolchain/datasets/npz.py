@@ -14,6 +14,7 @@ from toolchain.datasets.dataset import Dataset
 from toolchain.datasets.labels import class_labels, implied_classes
 from toolchain.datasets.size_limit import check_size
 from toolchain.errors import DataError
+from toolchain.shown_values import first_line, shown_text
 
 _FIELDS = ("train_images", "train_labels", "test_images", "test_labels")
 _OPTIONS = ("num_classes", "max_value", "layout")
@@ -33,9 +34,9 @@ def load_npz(path: Path, limit_bytes: int) -> Dataset:
     Raises:
         DataError: naming the file and the field.
     """
-    arrays = _read(path, limit_bytes)
+    arrays, unread = _read(path, limit_bytes)
     layout = _layout(path, arrays)
-    notes: list[str] = []
+    notes = [f"arrays that are not read: {', '.join(map(shown_text, unread))}"] if unread else []
     images = {}
     for part in ("train", "test"):
         where = f"{path}: {part}_images"
@@ -74,26 +75,41 @@ def load_npz(path: Path, limit_bytes: int) -> Dataset:
     )
 
 
-def _read(path: Path, limit_bytes: int) -> dict[str, np.ndarray]:
-    """The arrays that a data set has, after their headers were checked: nothing else is decompressed."""
+def _read(path: Path, limit_bytes: int) -> tuple[dict[str, np.ndarray], list[str]]:
+    """The arrays that a data set has, and the names of others.
+
+    Their headers are checked first, and nothing else is decompressed.
+    """
+    if not path.is_file():  # opening a FIFO would wait for a writer
+        found = "is no regular file" if path.exists() else "no such file"
+        raise DataError(f"{path}: {found}; choose a file of numpy.savez")
     try:
         with zipfile.ZipFile(path) as archive:
-            names = set(archive.namelist())
+            names = archive.namelist()
+            if len(set(names)) < len(names):
+                raise ValueError("it holds an array twice")
+            for member in archive.infolist():
+                archive.open(member).close()  # its name must be the same in both of its places
             missing = [field for field in _FIELDS if f"{field}.npy" not in names]
             if missing:
                 raise DataError(f"{path}: has no array named {', '.join(missing)}; add it")
             fields = [field for field in (*_FIELDS, *_OPTIONS) if f"{field}.npy" in names]
             total = sum(_declared_bytes(path, archive, field) for field in fields)
             check_size(path, "its arrays", total, limit_bytes)
-            return {field: _array(archive, field) for field in fields}
+            arrays = {field: _array(archive, field) for field in fields}
+            others = (name.removesuffix(".npy") for name in names)
+            return arrays, [name for name in others if name not in fields]
     except DataError:
         raise
     except OSError as error:
         raise DataError(
-            f"{path}: {error.strerror or error}; choose a file that can be read"
+            f"{path}: {error.strerror or first_line(error)}; choose a file that can be read"
         ) from None
     except Exception as error:  # zipfile and numpy raise many types on damaged content
-        raise DataError(f"{path}: cannot be read as .npz without pickles: {error}") from None
+        raise DataError(
+            f"{path}: cannot be read as .npz without pickles: {first_line(error)}; save it again with "
+            f"numpy.savez"
+        ) from None
 
 
 def _declared_bytes(path: Path, archive: zipfile.ZipFile, field: str) -> int:

@@ -43,6 +43,6 @@ def check_size(path: Path, what: str, num_bytes: int, limit_bytes: int) -> None:
     if num_bytes > limit_bytes:
         raise DataError(
             f"{path}: {what} would take {num_bytes:,} bytes of memory, above the limit of {limit_bytes:,}; "
-            f"if the file is right, set {VARIABLE}={num_bytes} or pass limit_bytes={num_bytes} to "
-            f"load_dataset"
+            f"if the file is right, add --limit-bytes {num_bytes}, or in Python pass limit_bytes={num_bytes} "
+            f"to load_dataset"
         )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from toolchain.shown_values import shown
+
 Check = Callable[[str, Any], Any]
 """Takes the place of a value, such as ``a.b[2]``, and the value; raises ValueError with the place."""
 
@@ -17,11 +19,6 @@ _UNENCODABLE = {"Infinity", "-Infinity", "NaN"}
 
 def refuse(where: str, wanted: str, value: Any) -> ValueError:
     return ValueError(f"{where[:200]} must be {wanted}, not {shown(value)}")
-
-
-def shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:80]}..."
 
 
 def record(where: str, value: Any, fields: Mapping[str, Check]) -> dict[str, Any]:

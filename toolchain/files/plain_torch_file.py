@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,9 @@ import torch
 
 from toolchain.bounded_readers import require_plain
 from toolchain.errors import ModelFileError
+from toolchain.files.digest import array_sha256
 from toolchain.files.whole_files import FileKind, whole_file
+from toolchain.shown_values import first_line, shown_name
 
 
 def load_plain_zip(path: Path, remedy: str) -> Any:
@@ -31,8 +35,6 @@ def load_plain_zip(path: Path, remedy: str) -> Any:
     """
     if not path.is_file():
         raise ModelFileError(f"{path}: no such file")
-    if not zipfile.is_zipfile(path):
-        raise ModelFileError(f"{path}: not a file in torch's zip format, or truncated; {remedy}")
     _check_members(path, remedy)
     try:
         document = torch.load(path, map_location="cpu", weights_only=True)
@@ -94,34 +96,50 @@ class _TensorGate:
 
 
 def load_mapped_zip(path: Path) -> Any:
-    """The same containers with tensors that are read from the file as they are used, unchecked.
+    """The same containers with tensors that are read from the file as they are used.
+
+    The checksums of the members are not checked.
 
     Returns:
         None if the file cannot be read so; ``load_plain_zip`` says why.
     """
+    if not path.is_file():  # nothing comes from a FIFO, and it would be waited for
+        return None
     try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        document = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        require_plain(document, _TensorGate(path.stat().st_size))
     except Exception:
         return None
+    return document
 
 
 def _check_members(path: Path, remedy: str) -> None:
     """Check that each member is uncompressed, as torch writes it, and matches its CRC-32."""
     try:
+        if not zipfile.is_zipfile(path):
+            raise ModelFileError(
+                f"{path}: not a file in torch's zip format, or truncated; {remedy}"
+            )
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
             compressed = [m.filename for m in members if m.compress_type != zipfile.ZIP_STORED]
             inflated = sum(m.file_size for m in members) > path.stat().st_size
             damaged = None if compressed or inflated else archive.testzip()
+    except ModelFileError:
+        raise
     except Exception as error:  # zipfile raises many types on damaged content, too
-        reason = str(error) or type(error).__name__
-        raise ModelFileError(f"{path}: damaged ({reason[:160]}); {remedy}") from error
+        raise ModelFileError(f"{path}: damaged ({first_line(error)}); {remedy}") from error
     if compressed or inflated:
-        which = f"member '{compressed[0]}' is compressed" if compressed else "its members overlap"
+        which = (
+            f"member '{shown_name(compressed[0])}' is compressed"
+            if compressed
+            else "its members overlap"
+        )
         raise ModelFileError(f"{path}: {which}, which torch does not write; {remedy}")
     if damaged is not None:
         raise ModelFileError(
-            f"{path}: damaged: the content of member '{damaged}' does not match its checksum; {remedy}"
+            f"{path}: damaged: the content of member '{shown_name(damaged)}' does not match its "
+            f"checksum; {remedy}"
         )
 
 
@@ -136,3 +154,28 @@ def save_plain_zip(path: Path, document: dict[str, Any], kind: FileKind) -> None
             torch.save(document, file)
         except RuntimeError as error:  # torch's report of a full disk
             raise OSError(str(error)) from error
+
+
+def content_sha256(content: Any) -> str:
+    """SHA-256 of plain containers and tensors: of all values, their types, and the shapes of tensors."""
+    digest = hashlib.sha256()
+
+    def add(value: Any) -> None:
+        match value:
+            case torch.Tensor():
+                digest.update(array_sha256(value.detach().cpu().numpy()).encode())
+            case Mapping():
+                digest.update(b"{%d" % len(value))
+                for name, part in value.items():
+                    add(name)
+                    add(part)
+            case list() | tuple():
+                digest.update(b"[%d" % len(value))
+                for part in value:
+                    add(part)
+            case _:
+                text = f"{type(value).__name__} {value!r}".encode(errors="surrogatepass")
+                digest.update(b"%d %s" % (len(text), text))
+
+    add(content)
+    return digest.hexdigest()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import glob
 import json
 import os
 import shutil
 import stat
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -15,6 +18,7 @@ from pathlib import Path
 from typing import IO
 
 from toolchain.errors import ModelFileError
+from toolchain.interrupts import uninterrupted
 
 PREFIX = ".qac-deploy-"
 """Start of the name of every staging folder."""
@@ -24,7 +28,11 @@ MANIFEST = "manifest.json"
 
 _OTHER_OUT = "choose another with --out"
 _LOCK, _UNLOCKED, _NEW, _OLD = "lock", "lock.new", "new", "old"  # names in a staging folder
+_LOCKED_WITHIN_S = 10.0
+_LOCK_CHARACTERS = 4_096
+_SHARED_MEMORY = "/dev/shm"
 _HEAD_BYTES = 512  # enough to recognise a kind of file
+_OF_OURS = b'"format": "qac-deploy '
 _TORCH_MARKS = (b"PK\x03\x04", b"/data.pkl")
 
 
@@ -102,12 +110,12 @@ def require_replaceable_file(path: Path, kind: FileKind, *, remedy: str = _OTHER
     try:
         if not path.resolve().parent.is_dir():
             raise ModelFileError(f"{path}: there is no folder {path.parent}; make it first")
+        require_writable(path.resolve().parent)
         require_outside_ours(path, remedy=remedy)
         found = path.stat()
         if not stat.S_ISREG(found.st_mode):
             raise ModelFileError(f"{path}: is not a regular file, so it is not replaced; {remedy}")
-        with path.open("rb") as file:
-            head = file.read(_HEAD_BYTES)
+        head = _head(path)
     except FileNotFoundError:
         return
     except (OSError, RuntimeError, ValueError) as error:
@@ -118,6 +126,25 @@ def require_replaceable_file(path: Path, kind: FileKind, *, remedy: str = _OTHER
         )
 
 
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(_HEAD_BYTES)
+
+
+def require_writable(folder: Path) -> None:
+    """Check, before a long run, that files can be made in a folder, or in the one that it will be made in.
+
+    Raises:
+        OSError: it is read-only, on a read-only disk, or not this user's.
+    """
+    while not folder.exists():
+        folder = folder.parent
+    if not os.access(folder, os.W_OK | os.X_OK):
+        is_read_only = bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
+        number = errno.EROFS if is_read_only else errno.EACCES
+        raise OSError(number, os.strerror(number), str(folder))
+
+
 def require_outside_ours(path: Path, *, remedy: str = _OTHER_OUT) -> None:
     """Check that a path is in no folder that qac-deploy wrote, whose digests a new file would break.
 
@@ -125,8 +152,9 @@ def require_outside_ours(path: Path, *, remedy: str = _OTHER_OUT) -> None:
         ModelFileError: it is in one.
     """
     for folder in path.resolve().parents:
-        with suppress(OSError, ValueError), (folder / MANIFEST).open() as file:
-            if '"format": "qac-deploy ' in file.read(_HEAD_BYTES):
+        manifest = folder / MANIFEST
+        with suppress(OSError, ValueError):
+            if manifest.is_file() and _OF_OURS in _head(manifest):
                 raise ModelFileError(
                     f"{path}: is in {folder}, which stays as qac-deploy wrote it; {remedy}"
                 )
@@ -136,18 +164,25 @@ def require_outside_ours(path: Path, *, remedy: str = _OTHER_OUT) -> None:
 def staging(destination: Path) -> Iterator[Staging]:
     """Make a staging folder next to a destination, and clear away those of killed runs."""
     clear_abandoned(destination.parent)
-    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=destination.parent))
-    lock = None
+    folder = lock = None
     try:
-        lock = _lock(folder, destination.name)
+        with uninterrupted():
+            folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=destination.parent))
+            lock = _lock(folder, destination.name)
         yield Staging(folder / _NEW, folder / _OLD)
     finally:
         try:
-            shutil.rmtree(folder, ignore_errors=True)
-        finally:  # once more if an interrupt ended it: without its lock the folder is never cleared away
-            shutil.rmtree(folder, ignore_errors=True)
-            if lock is not None:
-                lock.close()
+            _clear(folder, lock)
+        finally:  # once more if an interrupt came before signals were held back
+            _clear(folder, lock)
+
+
+def _clear(folder: Path | None, lock: IO[str] | None) -> None:
+    with uninterrupted():
+        if folder is not None:
+            _remove(folder)
+        if lock is not None:
+            lock.close()
 
 
 @contextmanager
@@ -168,37 +203,60 @@ def scratch_folder() -> Iterator[Path]:
         yield prepared.new
 
 
+def shared_memory_name(scratch: Path) -> str:
+    """Start of the names of shared memory that a program may leave if it is killed with this one.
+
+    It is removed with the scratch folder.
+    """
+    return scratch.parent.name.lstrip(".")
+
+
 def clear_abandoned(parent: Path) -> None:
     """Remove the staging folders of killed runs, and put back a destination that one had moved away.
 
     A run keeps a lock on a file in its staging folder until it ends. A folder is only touched if it holds
-    such a file, belongs to this user, and holds nothing that a staging folder does not.
+    such a file, belongs to this user, and holds nothing that a staging folder does not. A run may be killed
+    before it has the lock, or after the file is gone: then the folder is empty for longer than a moment.
     """
     with suppress(OSError):
         for name in os.listdir(parent):
             if name.startswith(PREFIX):
-                with suppress(OSError, ValueError, KeyError, TypeError):
+                with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
                     _clear_if_abandoned(parent / name)
 
 
 def _clear_if_abandoned(folder: Path) -> None:
-    found, file = folder.lstat(), (folder / _LOCK).lstat()
-    if not stat.S_ISDIR(found.st_mode) or not stat.S_ISREG(file.st_mode):
+    found, names = folder.lstat(), {path.name for path in folder.iterdir()}
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
         return
-    if {found.st_uid, file.st_uid} != {os.geteuid()}:
+    if names <= {_UNLOCKED} and time.time() > found.st_mtime + _LOCKED_WITHIN_S:
+        _remove(folder)
+    if not {_LOCK} <= names <= {_LOCK, _NEW, _OLD}:
         return
-    if not {path.name for path in folder.iterdir()} <= {_LOCK, _NEW, _OLD}:
+    file = (folder / _LOCK).lstat()
+    if not stat.S_ISREG(file.st_mode) or file.st_uid != os.geteuid():
         return
     with (folder / _LOCK).open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails while its run lives
-        name = json.loads(lock.read())["destination"]
+        name = json.loads(lock.read(_LOCK_CHARACTERS))["destination"]
         destination = folder.parent / name
         if destination.parent != folder.parent:
             return
         old = folder / _OLD
         if old.exists() and not os.path.lexists(destination):
             old.rename(destination)  # killed between the two steps of the exchange
-        shutil.rmtree(folder)
+        _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a staging folder as far as possible, its lock last: without that no run would clear the rest."""
+    for left in Path(_SHARED_MEMORY).glob(f"{glob.escape(folder.name.lstrip('.'))}-*"):
+        with suppress(OSError):
+            left.unlink()
+    for name in (_NEW, _OLD):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    if not any((folder / name).exists() for name in (_NEW, _OLD)):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _lock(folder: Path, name: str) -> IO[str]:

@@ -27,6 +27,7 @@ from toolchain.method.quantize_operation import quantize
 from toolchain.method.quantizers import ActivationQuantizer, quantizers
 from toolchain.method.tracing import place_of_error, source_location
 from toolchain.networks.linear_maps import Shape
+from toolchain.shown_values import first_line
 
 
 def exported(module: nn.Module, input_shape: Shape, known: Collection[str]) -> ExportedProgram:
@@ -56,7 +57,7 @@ def exported(module: nn.Module, input_shape: Shape, known: Collection[str]) -> E
 def _reason(error: Exception) -> str:
     if type(error).__name__ == "GuardOnDataDependentSymNode":
         return "a branch, a loop or a size depends on the values of a tensor"
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+    return first_line(error)
 
 
 @contextmanager

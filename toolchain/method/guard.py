@@ -11,6 +11,7 @@ from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
 from toolchain.errors import QacDeployError, UnsupportedNetworkError
+from toolchain.shown_values import first_line
 
 TOLERANCE = 1e-9  # share of the range of the compared values
 NUM_REPEATED = 2  # samples executed a second time, in another order and batch
@@ -28,7 +29,7 @@ def evaluation_copy(module: nn.Module) -> nn.Module:
     except Exception as error:  # a user's own classes
         raise UnsupportedNetworkError(
             f"{type(module).__name__} cannot be brought to the CPU, float64 and evaluation mode "
-            f"({_first_line(error)}); load its weights first"
+            f"({first_line(error)}); load its weights first"
         ) from error
 
 
@@ -42,7 +43,7 @@ def faithful_copy(module: nn.Module) -> nn.Module:
         copied = copy.deepcopy(module)
     except Exception as error:  # a user's own classes
         raise UnsupportedNetworkError(
-            f"{type(module).__name__} cannot be copied ({_first_line(error)}); make pruning permanent with "
+            f"{type(module).__name__} cannot be copied ({first_line(error)}); make pruning permanent with "
             f"prune.remove, and use torch.nn.utils.parametrizations in place of weight_norm"
         ) from error
     for ours, theirs in zip(copied.modules(), module.modules(), strict=True):
@@ -79,7 +80,7 @@ def execute(judge: nn.Module, images: Tensor) -> Tensor:
     except Exception as error:  # a user's own code
         raise UnsupportedNetworkError(
             f"{name} fails on an input of shape {tuple(images.shape)} in float64 and evaluation mode: "
-            f"{_first_line(error)}; check input_shape, store tensors as parameters or buffers, and leave out "
+            f"{first_line(error)}; check input_shape, store tensors as parameters or buffers, and leave out "
             f"casts such as x.float()"
         ) from error
     leaves = pytree.tree_leaves(logits)
@@ -144,8 +145,3 @@ def difference_of(expected: Tensor, found: Tensor, floor: float) -> str | None:
 def _magnitude(values: Tensor) -> float:
     low, high = torch.aminmax(values)
     return max(-float(low), float(high))
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:200]

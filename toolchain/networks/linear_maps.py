@@ -126,9 +126,24 @@ def window_taps(
     sources: int, kernel: int, stride: int, padding: int, dilation: int = 1
 ) -> np.ndarray:
     """1 where a tap connects a target to a source of one axis, int64 ``(kernel, targets, sources)``."""
+    read = window_reads(sources, kernel, stride, padding, dilation)
+    taps = np.zeros((kernel, len(read), sources), np.int64)
+    target, tap = np.nonzero(read >= 0)
+    taps[tap, target, read[target, tap]] = 1
+    return taps
+
+
+def window_reads(
+    sources: int, kernel: int, stride: int, padding: int, dilation: int = 1
+) -> np.ndarray:
+    """The source that each target of one axis reads through each tap, -1 in the padding.
+
+    Returns:
+        int64 ``(targets, kernel)``.
+    """
     targets = np.arange(window_positions(sources, kernel, stride, padding, dilation))
-    offset = np.arange(sources) - (targets[:, None] * stride - padding)
-    return (offset == dilation * np.arange(kernel)[:, None, None]).astype(np.int64)
+    read = targets[:, None] * stride - padding + dilation * np.arange(kernel)
+    return np.where((read >= 0) & (read < sources), read, -1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,8 +162,18 @@ class _Pool:
             axis: 0 for rows, 1 for columns.
             size: length of the source along that axis.
         """
-        window = self.kernel[axis], self.stride[axis], self.padding[axis]
-        return window_taps(size, *window).sum(axis=0)
+        kernel, stride, padding = self.kernel[axis], self.stride[axis], self.padding[axis]
+        targets = np.arange(window_positions(size, kernel, stride, padding))
+        offset = np.arange(size) - (targets[:, None] * stride - padding)
+        return ((offset >= 0) & (offset < kernel)).astype(np.int64)
+
+    def axis_sums(self, axis: int, values: np.ndarray) -> np.ndarray:
+        """``axis_matrix(axis, len(values)) @ values`` without the matrix, for values ``(sources, ...)``."""
+        kernel, stride, padding = self.kernel[axis], self.stride[axis], self.padding[axis]
+        start = np.arange(window_positions(len(values), kernel, stride, padding)) * stride - padding
+        until = np.concatenate([np.zeros_like(values[:1]), np.cumsum(values, axis=0)])
+        first, end = (np.clip(at, 0, len(values)) for at in (start, start + kernel))
+        return np.asarray(until[end] - until[first])
 
     def channel_sources(self, channels: int) -> np.ndarray:
         """Source channel of each target channel, int64 ``(targets,)``; -1 for a channel of zeros."""
@@ -215,6 +240,10 @@ class Resample:
         """``rows`` or ``columns``; see ``SumPool.axis_matrix``."""
         return (self.rows, self.columns)[axis]
 
+    def axis_sums(self, axis: int, values: np.ndarray) -> np.ndarray:
+        """See ``SumPool.axis_sums``."""
+        return np.asarray((self.rows, self.columns)[axis] @ values)
+
     def channel_sources(self, channels: int) -> np.ndarray:
         """See ``SumPool.channel_sources``."""
         return np.arange(channels)
@@ -250,6 +279,10 @@ class SelectChannels:
     def axis_matrix(self, axis: int, size: int) -> np.ndarray:
         """The identity; see ``SumPool.axis_matrix``."""
         return np.eye(size, dtype=np.int64)
+
+    def axis_sums(self, axis: int, values: np.ndarray) -> np.ndarray:
+        """The values; see ``SumPool.axis_sums``."""
+        return values
 
     def channel_sources(self, channels: int) -> np.ndarray:
         """``channels``; see ``SumPool.channel_sources``."""
@@ -321,6 +354,13 @@ def chain_axis_matrices(
         rows = linear_map.axis_matrix(0, len(rows)) @ rows
         columns = linear_map.axis_matrix(1, len(columns)) @ columns
     return rows, columns
+
+
+def chain_axis_sums(maps: Iterable[UnweightedMap], axis: int, values: np.ndarray) -> np.ndarray:
+    """``chain_axis_matrices`` along one axis times values ``(sources, ...)``, without the matrices."""
+    for linear_map in maps:
+        values = linear_map.axis_sums(axis, values)
+    return values
 
 
 def as_grouped_convolution(

@@ -2,18 +2,99 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
 from dataclasses import fields
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
 import numpy as np
+from msgspec import Meta, Struct, structs
 
-from toolchain.networks.layer_graph.populations import ALIGNMENT_METHODS
+from toolchain.field_types import Name
+from toolchain.networks.layer_graph.populations import AlignmentMethod
+from toolchain.networks.limits import (
+    MAX_PARTS,
+    Divisor,
+    Exponent,
+    Paddings,
+    PartName,
+    Size,
+    Windows,
+)
 from toolchain.networks.linear_maps import MAP_KINDS, LinearMap, WeightedMap
-from toolchain.networks.record_reader import RecordReader
+from toolchain.networks.named_tensors import NamedTensors
 
 MAP_ARRAYS = ("weight", "rows", "columns", "channels")
-"""Fields of a map that are tensors."""
+"""Fields of a map that are names of tensors."""
+
+_INSTEAD = {
+    "max_pool": "a linear map; max pooling is no map but spiking populations of role 'maximum', which "
+    "toolchain.importers.torch_module.convert adds",
+    "batch_norm": "a linear map; fold the batch norm into the convolution before it",
+}
+
+
+class _Record(Struct, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):
+    pass
+
+
+class ConvolutionRecord(_Record, kw_only=True, tag="convolution"):
+    """Files of earlier versions lack ``dilation``."""
+
+    weight: Name
+    stride: Windows
+    padding: Paddings
+    dilation: Windows = (1, 1)
+    groups: Size
+
+
+class DenseRecord(_Record, kw_only=True, tag="dense"):
+    weight: Name
+
+
+class ScaleRecord(_Record, kw_only=True, tag="scale"):
+    weight: Name
+
+
+class SumPoolRecord(_Record, kw_only=True, tag="sum_pool"):
+    kernel: Windows
+    stride: Windows
+    padding: Paddings
+
+
+class AveragePoolRecord(SumPoolRecord, kw_only=True, tag="average_pool"):
+    pass
+
+
+class ResampleRecord(_Record, kw_only=True, tag="resample"):
+    rows: Name
+    columns: Name
+    divisor: Divisor
+
+
+class SelectChannelsRecord(_Record, kw_only=True, tag="select_channels"):
+    channels: Name
+
+
+MapRecord: TypeAlias = Annotated[
+    ConvolutionRecord
+    | DenseRecord
+    | ScaleRecord
+    | SumPoolRecord
+    | AveragePoolRecord
+    | ResampleRecord
+    | SelectChannelsRecord,
+    Meta(extra={"instead": _INSTEAD}),
+]
+
+
+class SynapseRecord(Struct, kw_only=True, forbid_unknown_fields=True):
+    source: PartName
+    target: PartName
+    alignment: AlignmentMethod
+    maps: Annotated[list[MapRecord], Meta(max_length=MAX_PARTS)]
+
+
+class IntegerSynapseRecord(SynapseRecord, kw_only=True):
+    exponent: Exponent
 
 
 def store_tensor(array: np.ndarray, tensors: dict[str, np.ndarray]) -> str:
@@ -56,57 +137,38 @@ def _write_map(linear_map: LinearMap, tensors: dict[str, np.ndarray]) -> dict[st
 
 
 def read_synapse(
-    reader: RecordReader, tensors: MutableMapping[str, np.ndarray], dtype: type
+    record: SynapseRecord, where: str, tensors: NamedTensors, dtype: type
 ) -> dict[str, Any]:
-    """Read a record of ``write_synapse``, removing its weights from ``tensors``.
+    """The fields of a synapse of a record, with the tensors of its maps.
 
     Args:
+        where: path of the record in its file.
         dtype: number type of the weights.
 
     Returns:
-        Arguments that float and integer synapses share: source, target, alignment and maps.
+        Arguments of a float synapse, or of ``IntegerSynapse.of_maps``.
 
     Raises:
-        ModelFileError: naming the file, the field and what it must be.
+        ModelFileError: naming the file, the field and what its tensor must be.
     """
-    return {
-        "source": reader.text("source"),
-        "target": reader.text("target"),
-        "alignment": reader.choice("alignment", ALIGNMENT_METHODS),
-        "maps": tuple(_read_map(r, tensors, dtype) for r in reader.record_list("maps")),
-    }
+    maps = tuple(
+        _read_map(of_map, f"{where}.maps[{index}]", tensors, dtype)
+        for index, of_map in enumerate(record.maps)
+    )
+    return {**structs.asdict(record), "maps": maps}
 
 
-def _read_map(
-    reader: RecordReader, tensors: MutableMapping[str, np.ndarray], dtype: type
-) -> LinearMap:
-    if reader.value("kind") == "max_pool":
-        raise reader.refuse(
-            "kind",
-            "a linear map; max pooling is no map but spiking populations of role 'maximum', which "
-            "toolchain.importers.torch_module.convert adds",
-            "max_pool",
-        )
-    if reader.value("kind") == "batch_norm":
-        raise reader.refuse(
-            "kind", "a linear map; fold the batch norm into the convolution before it", "batch_norm"
-        )
-    of_kind: Any = MAP_KINDS[reader.choice("kind", tuple(MAP_KINDS))]
-    values: dict[str, Any] = {}
-    for field in fields(of_kind):
-        if field.name == "dilation" and field.name not in reader.record:
-            continue  # written before the field existed
-        match field.name:
-            case "weight":
-                values["weight"] = reader.tensor(
-                    "weight", tensors, of_kind.weight_dimensions, dtype
-                )
-            case "rows" | "columns" as matrix:
-                values[matrix] = reader.tensor(matrix, tensors, 2, np.int64)
-            case "channels":
-                values["channels"] = reader.tensor("channels", tensors, 1, np.int64)
-            case "groups" | "divisor" as number:
-                values[number] = reader.integer(number, 1)
-            case pair:
-                values[pair] = reader.integers(pair, 2, 0 if pair == "padding" else 1)
+def _read_map(record: _Record, where: str, tensors: NamedTensors, dtype: type) -> LinearMap:
+    of_kind: Any = MAP_KINDS[str(record.__struct_config__.tag)]
+    values = structs.asdict(record)
+    for field in MAP_ARRAYS:
+        if field in values:
+            name = f"{where}.{field}", values[field]
+            match field:
+                case "weight":
+                    values[field] = tensors.take(*name, of_kind.weight_dimensions, dtype)
+                case "channels":
+                    values[field] = tensors.take(*name, 1, np.int64)
+                case _:
+                    values[field] = tensors.take(*name, 2, np.int64)
     return of_kind(**values)

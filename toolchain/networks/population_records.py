@@ -2,38 +2,72 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping
 from dataclasses import asdict, fields
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeAlias, TypeVar
 
 import numpy as np
+from msgspec import Meta, Struct, structs
 
-from toolchain.networks.layer_graph.populations import ROLES, ReadoutOutput
-from toolchain.networks.linear_maps import Shape
+from toolchain.field_types import Name, Positive
+from toolchain.networks.layer_graph.populations import ReadoutOutput, Role
+from toolchain.networks.limits import MAX_PARTS, PartName, Pixel, Shape, Timesteps
 from toolchain.networks.map_records import store_tensor
-from toolchain.networks.record_reader import RecordReader
+from toolchain.networks.named_tensors import NamedTensors
 
 ARRAYS = ("threshold", "initial_potential", "bias")
-"""Fields of a population that are tensors."""
-
-_FIELDS = {
-    "input": ("max_value", "unit"),  # it has one frame, always
-    "spiking": ("timesteps", "role", *ARRAYS),
-    "readout": ("timesteps", "unit", "bias", "outputs"),
-}
-"""Fields of each kind besides name and shape, in the order they are written. A class may lack some."""
-
-_ADDED_LATER = ("role", "outputs")
-"""Fields that older files lack."""
+"""Fields of a population that are names of tensors."""
 
 P = TypeVar("P")
+
+
+class _Record(Struct, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):
+    name: PartName
+    shape: Shape
+
+
+class InputRecord(_Record, kw_only=True, tag="input"):
+    """It has one frame, always."""
+
+    max_value: Pixel
+    unit: Positive
+
+
+class SpikingRecord(_Record, kw_only=True, tag="spiking"):
+    """Files of earlier versions lack ``role``."""
+
+    timesteps: Timesteps
+    role: Role = "activation"
+    threshold: Name
+    initial_potential: Name
+    bias: Name
+
+
+class ReadoutRecord(_Record, kw_only=True, tag="readout"):
+    """Files of earlier versions lack ``outputs``."""
+
+    timesteps: Timesteps
+    bias: Name
+    outputs: Annotated[tuple[ReadoutOutput, ...], Meta(max_length=MAX_PARTS)] = ()
+
+
+class IntegerReadoutRecord(ReadoutRecord, kw_only=True, tag="readout"):
+    """A readout whose logits are integers of a unit."""
+
+    unit: Positive
+
+
+PopulationRecord: TypeAlias = InputRecord | SpikingRecord | ReadoutRecord
+IntegerPopulationRecord: TypeAlias = InputRecord | SpikingRecord | IntegerReadoutRecord
 
 
 def write_population(population: Any, tensors: dict[str, np.ndarray]) -> dict[str, Any]:
     """Describe a population as a record, adding its arrays to ``tensors`` under numbers."""
     kind = population.kind
     record = {"name": population.name, "shape": list(population.shape), "kind": kind}
-    for field in _fields_of(kind, type(population)):
+    for field in _WRITTEN[kind]:
+        if field not in (f.name for f in fields(population)):
+            continue
         value = getattr(population, field)
         if field in ARRAYS:
             record[field] = store_tensor(value, tensors)
@@ -42,51 +76,33 @@ def write_population(population: Any, tensors: dict[str, np.ndarray]) -> dict[st
     return record
 
 
+_WRITTEN = {
+    "input": ("max_value", "unit"),
+    "spiking": ("timesteps", "role", *ARRAYS),
+    "readout": ("timesteps", "unit", "bias", "outputs"),
+}
+"""Fields of each kind besides name and shape, in the order they are written. A class may lack some."""
+
+
 def read_population(
-    reader: RecordReader,
+    record: PopulationRecord | IntegerPopulationRecord,
+    where: str,
     kinds: Mapping[str, type[P]],
-    tensors: MutableMapping[str, np.ndarray],
+    tensors: NamedTensors,
     dtype: type,
 ) -> P:
-    """Read a record of ``write_population``, removing its arrays from ``tensors``.
+    """The population of a record, with its tensors.
 
     Args:
+        where: path of the record in its file.
         kinds: class of each kind of population.
         dtype: number type of the arrays.
 
     Raises:
-        ModelFileError: naming the file, the field and what it must be.
+        ModelFileError: naming the file, the field and what its tensor must be.
     """
-    name, kind = reader.text("name"), reader.choice("kind", tuple(kinds))
-    channels, height, width = reader.integers("shape", 3, 1)
-    shape: Shape = (channels, height, width)
-    values: dict[str, Any] = {"name": name, "shape": shape}
-    for field in _fields_of(kind, kinds[kind]):
-        if field in _ADDED_LATER and field not in reader.record:
-            continue
-        if field in ARRAYS:
-            values[field] = reader.tensor(field, tensors, 3, dtype)
-        elif field == "role":
-            values[field] = reader.choice(field, ROLES)
-        elif field == "outputs":
-            values[field] = tuple(map(_read_output, reader.record_list(field)))
-        elif field == "unit":
-            values[field] = reader.positive_number(field)
-        else:
-            values[field] = reader.integer(field, 1)
-    return kinds[kind](**values)
-
-
-def _read_output(reader: RecordReader) -> ReadoutOutput:
-    return ReadoutOutput(
-        name=reader.text("name"),
-        start=reader.integer("start", 0),
-        stop=reader.integer("stop", 1),
-        height=reader.integer("height", 1),
-        width=reader.integer("width", 1),
-    )
-
-
-def _fields_of(kind: str, of_kind: type) -> list[str]:
-    known = {field.name for field in fields(of_kind)}
-    return [field for field in _FIELDS[kind] if field in known]
+    values = structs.asdict(record)
+    for field in ARRAYS:
+        if field in values:
+            values[field] = tensors.take(f"{where}.{field}", values[field], 3, dtype)
+    return kinds[str(record.__struct_config__.tag)](**values)

@@ -16,6 +16,8 @@ from toolchain.passes.weight_rows import weight_and_rows
 _TOLERANCE = 1e-6
 """Of an integer: wider than the rounding of float32 scales, too narrow for other weights to meet."""
 
+_VALUES_AT_ONCE = 2**16
+
 
 def num_levels(thresholds: np.ndarray) -> int:
     """Number of different thresholds; those within the tolerance count as one."""
@@ -48,10 +50,10 @@ def units_of_integers(
     if num_levels(per_channel / unit) <= most_thresholds:
         return unit
     weights = np.concatenate([_of_channels(s, relative[s.source]) for s in incoming], axis=1)
-    kept = np.array([_are_integers(row / own) for row, own in zip(weights, unit, strict=True)])
-    if not kept.any():
-        return unit
+    kept = _have_integers(weights, unit)
     levels = np.unique(per_channel[kept] / unit[kept])
+    if not kept.any() or num_levels(levels) > most_thresholds:
+        return unit
     whole = unit.copy()
     for channel in np.flatnonzero(~kept):
         for candidate in per_channel[channel] / levels[::-1]:  # the finest first
@@ -67,6 +69,17 @@ def _of_channels(synapse: Synapse, exponent: int) -> np.ndarray:
     weighted, rows = weight_and_rows(synapse)
     weight = weighted.weight.reshape(len(weighted.weight), -1) / 2.0**exponent
     return np.where(rows[:, None] >= 0, weight[rows], 0)
+
+
+def _have_integers(weights: np.ndarray, unit: np.ndarray) -> np.ndarray:
+    """Whether all weights of each channel are integers in its unit, bool ``(channels,)``."""
+    step = max(_VALUES_AT_ONCE // weights.shape[1], 1)
+    found = np.empty(len(weights), bool)
+    for start in range(0, len(weights), step):
+        rows = slice(start, start + step)
+        values = weights[rows] / unit[rows, None]
+        found[rows] = (np.abs(values - np.rint(values)) <= _TOLERANCE).all(axis=1)
+    return found
 
 
 def _are_integers(values: np.ndarray) -> bool:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from msgspec import Struct
 from torch import nn
 
 from toolchain.errors import ModelFileError
-from toolchain.files.plain_torch_file import load_plain_zip, save_plain_zip
+from toolchain.field_types import Digest, Index, NotNegative
+from toolchain.files.plain_torch_file import content_sha256, load_plain_zip, save_plain_zip
 from toolchain.files.whole_files import TRAINING_STATE
-from toolchain.networks.record_reader import RecordReader
+from toolchain.schema import typed
 
-_FORMAT = "qac-deploy training state, version 2"
+_FORMAT = "qac-deploy training state, version 3"
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,18 @@ class TrainingProgress:
     epoch: int = 0
     price: float = 0.0
     seconds: float = 0.0
+
+
+class _TrainingState(Struct, kw_only=True, forbid_unknown_fields=True):
+    format: str
+    run: dict[str, Any]
+    epoch: Index
+    price: NotNegative
+    seconds: NotNegative
+    module: dict[str, Any]
+    optimizer: dict[str, Any]
+    schedule: dict[str, Any]
+    digests: dict[str, Digest]
 
 
 def save_training_state(
@@ -39,7 +54,7 @@ def save_training_state(
     Args:
         run: all settings that decide the result, by name: plan, data, and those of the caller.
     """
-    state = {
+    state: dict[str, Any] = {
         "format": _FORMAT,
         "run": run,
         **asdict(progress),
@@ -47,6 +62,7 @@ def save_training_state(
         "optimizer": optimizer.state_dict(),
         "schedule": schedule.state_dict(),
     }
+    state["digests"] = state_digests(state)
     save_plain_zip(path, state, TRAINING_STATE)
 
 
@@ -66,21 +82,21 @@ def load_training_state(
         ModelFileError: the file is damaged, or belongs to another run or network.
     """
     state = _read(path)
-    changed = [name for name in run if _differ(state["run"].get(name), run[name])]
+    changed = [name for name in run if _differ(state.run.get(name), run[name])]
     if changed:
         raise ModelFileError(
             f"{path}: belongs to a run with another {', '.join(changed)}; use the same, or remove the file "
             f"to start anew"
         )
     try:
-        module.load_state_dict(state["module"])
-        optimizer.load_state_dict(state["optimizer"])
-        schedule.load_state_dict(state["schedule"])
+        module.load_state_dict(state.module)
+        optimizer.load_state_dict(state.optimizer)
+        schedule.load_state_dict(state.schedule)
     except (RuntimeError, ValueError, LookupError, TypeError, AttributeError):
         raise ModelFileError(
             f"{path}: belongs to another network; remove it to start anew"
         ) from None
-    return _progress(path, state)
+    return _progress(state)
 
 
 def _differ(found: Any, wanted: Any) -> bool:
@@ -94,23 +110,31 @@ def read_progress(path: Path) -> TrainingProgress:
     Raises:
         ModelFileError: the file is damaged.
     """
-    return _progress(path, _read(path))
+    return _progress(_read(path))
 
 
-def _progress(path: Path, state: dict[str, Any]) -> TrainingProgress:
-    reader = RecordReader(path, "", state)
-    return TrainingProgress(
-        epoch=reader.integer("epoch", 0),
-        price=reader.number("price", 0),
-        seconds=reader.number("seconds", 0),
-    )
+def _progress(state: _TrainingState) -> TrainingProgress:
+    return TrainingProgress(epoch=state.epoch, price=state.price, seconds=state.seconds)
 
 
-def _read(path: Path) -> dict[str, Any]:
-    state = load_plain_zip(path, f"remove {path} to start anew")
-    is_state = isinstance(state, dict) and state.get("format") == _FORMAT
-    if not is_state or not isinstance(state.get("run"), dict):
-        raise ModelFileError(
-            f"{path}: not a training state of this version; remove it to start anew"
-        )
+def _read(path: Path) -> _TrainingState:
+    remedy = f"remove {path} to start anew"
+    document = load_plain_zip(path, remedy)
+    if not isinstance(document, dict) or document.get("format") != _FORMAT:
+        raise ModelFileError(f"{path}: not a training state of this version; {remedy}")
+    state = typed(document, _TrainingState, path, remedy=remedy)
+    for member, digest in state_digests(document).items():
+        if state.digests.get(member) != digest:
+            raise ModelFileError(
+                f"{path}: damaged: {member} differs from its stored digest; {remedy}"
+            )
     return state
+
+
+def state_digests(state: Mapping[str, Any]) -> dict[str, str]:
+    """SHA-256 of each member of a training state, apart from its format and these digests."""
+    return {
+        member: content_sha256(content)
+        for member, content in state.items()
+        if member not in ("format", "digests")
+    }

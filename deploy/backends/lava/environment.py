@@ -14,7 +14,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from toolchain.child_process import last_lines, run_child
 from toolchain.errors import LavaError
+from toolchain.files.lock import one_run_at_a_time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,19 +157,46 @@ def create_lava_environment(
         LavaError: no fitting Python was found, the folder holds something else, or pip failed.
     """
     folder = managed_folder(environment)
-    python, marker = _interpreter(folder), folder / _MARKER
-    if marker.exists() and _failure(environment, python) is None:
+    python = _interpreter(folder)
+
+    def is_ready() -> bool:
+        return (folder / _MARKER).exists() and _failure(environment, python) is None
+
+    if is_ready():
         return python
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        lock = one_run_at_a_time(
+            folder.with_name(f"{folder.name}.lock"),
+            lambda: say(f"waiting for another run that makes {folder}"),
+        )
+        with lock:
+            if not is_ready():  # another run may have made it meanwhile
+                _make(environment, folder, python, say)
+    except OSError as error:
+        raise LavaError(
+            f"{folder}: cannot be made ({error}); set {environment.folder_variable} to a folder that can be "
+            f"written"
+        ) from error
+    return python
+
+
+def _make(
+    environment: LavaEnvironment, folder: Path, python: Path, say: Callable[[str], None]
+) -> None:
+    """Make an environment, in place of an unfinished or broken one; other runs wait meanwhile."""
     _clear(environment, folder)
     _make_venv(environment, folder, say)
     install = ("install", "--disable-pip-version-check", *environment.pip_options)
     failure = _run(python, "-I", "-m", "pip", *install, *environment.requirements)
     if failure is not None:
-        raise LavaError(f"{folder}: pip cannot install {environment.requirements[0]}\n{failure}")
+        raise LavaError(
+            f"{folder}: pip cannot install {environment.requirements[0]}", further=failure
+        )
     if (failure := _failure(environment, python)) is not None:
         raise LavaError(f"{python}: {failure} although pip has installed it; remove {folder}")
-    marker.write_text("".join(f"{requirement}\n" for requirement in environment.requirements))
-    return python
+    requirements = "".join(f"{requirement}\n" for requirement in environment.requirements)
+    (folder / _MARKER).write_text(requirements)
 
 
 def pythons_at_hand(environment: LavaEnvironment = LAVA_NC) -> Iterator[Path]:
@@ -256,15 +285,13 @@ class _Answer:
 def _query(environment: LavaEnvironment, python: Path) -> _Answer | None:
     """Ask an interpreter what it has of an environment, without an import; None if it does not run."""
     try:
-        run = subprocess.run(
+        run = run_child(
             [str(python), "-I", "-c", _QUERY, environment.package, *environment.modules],
-            capture_output=True,
-            text=True,
-            timeout=60,
+            timeout_s=60,
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    lines = run.stdout.split("\n")
+    lines = run.stdout.decode(errors="replace").split("\n")
     if run.returncode != 0 or len(lines) < 4:
         return None
     version, executable, package_version, missing = lines[:4]
@@ -290,13 +317,6 @@ def _clear(environment: LavaEnvironment, folder: Path) -> None:
 
 
 def _make_venv(environment: LavaEnvironment, folder: Path, say: Callable[[str], None]) -> None:
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise LavaError(
-            f"{folder}: cannot be made ({error}); set {environment.folder_variable} to a folder that can be "
-            f"written"
-        ) from error
     current = python_version(Path(sys.executable))
     needs = f"{environment.package} {environment.version} needs Python {environment.python_range}"
     if current not in environment.pythons:
@@ -311,8 +331,8 @@ def _make_venv(environment: LavaEnvironment, folder: Path, say: Callable[[str], 
         shutil.rmtree(folder, ignore_errors=True)
     raise LavaError(
         f"{needs}, and none was found that can make an environment; install one with its venv module, so "
-        f"that `python{environment.pythons[0]}` runs, or uv, which brings one"
-        + "".join(f"\n{failure}" for failure in failures)
+        f"that `python{environment.pythons[0]}` runs, or uv, which brings one",
+        further="\n".join(failures),
     )
 
 
@@ -343,20 +363,20 @@ def _candidates(environment: LavaEnvironment) -> Iterator[Path]:
 def _run(*command: Path | str) -> str | None:
     """None if a command succeeds, or else the last lines of its output."""
     try:
-        run = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+        run = run_child([str(part) for part in command])
     except OSError as error:
         return str(error)
-    said = (run.stderr.strip() or run.stdout.strip() or f"exit code {run.returncode}").splitlines()
-    return None if run.returncode == 0 else "\n".join(said[-12:])
+    said = last_lines(run.stderr) or last_lines(run.stdout) or f"exit code {run.returncode}"
+    return None if run.returncode == 0 else said
 
 
 def _output(*command: str) -> str:
     """What a command prints, or nothing if it fails."""
     try:
-        run = subprocess.run(command, capture_output=True, text=True)
+        run = run_child(command)
     except OSError:
         return ""
-    return run.stdout.strip() if run.returncode == 0 else ""
+    return run.stdout.decode(errors="replace").strip() if run.returncode == 0 else ""
 
 
 def _interpreter(folder: Path) -> Path:

@@ -13,6 +13,7 @@ sample, and ``bias = vThMant + 1 - q``. Other populations are written as they ar
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import prod
@@ -91,13 +92,15 @@ def to_netx(network: IntegerNetwork) -> NetxExport:
 
 def write_netx(path: Path, layers: list[NetxLayer]) -> None:
     """Write a NetX file; the same layers give the same bytes."""
-    with h5py.File(path, "w", track_order=False) as file:
+    content = io.BytesIO()  # the HDF5 library may crash where it cannot write, as on a full disk
+    with h5py.File(content, "w", track_order=False) as file:
         for index, layer in enumerate(layers):
             group = file.create_group(f"layer/{index}")
             group["type"] = np.array([layer.kind.encode("ascii")], dtype="S10")
             group["shape"] = np.array(layer.shape)
             for name, values in layer.fields.items():
                 group[name] = values
+    path.write_bytes(content.getvalue())
 
 
 def _require_chain(network: IntegerNetwork) -> None:

@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, cast
 
+from deploy.report.array_records import ModeRecord
 from deploy.report.records import (
     AsynchronousRecord,
     ComparisonRow,
     CostRecord,
     FidelityRecord,
-    ModeRecord,
     OutputRecord,
     PopulationRecord,
     ProvenanceRecord,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from rich.console import Console
-from rich.markup import escape
 
 from deploy.report.difference.difference import Difference
 from deploy.report.difference.figures import PARTS
@@ -16,6 +15,7 @@ from deploy.report.difference.tables import (
     verdict_sentence,
 )
 from deploy.report.tables import print_table
+from deploy.report.terminal_text import escape
 
 
 def print_difference(document: Difference, console: Console) -> None:
@@ -25,7 +25,7 @@ def print_difference(document: Difference, console: Console) -> None:
             f"[bold]{letter}[/bold]  [bold]{escape(side['folder'])}[/bold]: {escape(side['model'])} on "
             f"{escape(side['target'])}"
         )
-        console.print(f"   {escape(side['command'])}")
+        console.print(f"   {escape(side['command'])}", soft_wrap=True)
     console.print(same_sentence(document))
     if not is_equal(document):
         console.print(verdict_sentence(document))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from deploy.report.array_findings import findings, headline, refusal_line, silicon
+from deploy.report.array_records import ArrayRecord
 from deploy.report.array_tables import (
     energy_table,
     layers_table,
@@ -16,7 +17,7 @@ from deploy.report.page import bars
 from deploy.report.page.pipeline_views import measured
 from deploy.report.page.view import View
 from deploy.report.pipeline_tables import comparison_table
-from deploy.report.records import ArrayRecord, Report
+from deploy.report.records import Report
 
 
 def comparison(report: Report) -> Markup:

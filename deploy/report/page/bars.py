@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from deploy.report.array_document import STALLS
+from deploy.report.array_records import ArrayRecord
 from deploy.report.markup import Markup, breakable, element, number, per_cent
-from deploy.report.records import ArrayRecord, Report, TimeRecord
+from deploy.report.records import Report, TimeRecord
 from hw_models.multicore.cost.tick_cost import TIMES
 from hw_models.multicore.pipeline.pipeline_ticks import ACTIVITIES
 

@@ -15,18 +15,20 @@ from deploy.report.markup import (
     scrolling,
     time_unit,
 )
+from deploy.report.measure_records import MeasuresRecord, SuggestionRecord
 from deploy.report.outputs import accuracy_number
-from deploy.report.records import MeasuresRecord, Report, SuggestionRecord
+from deploy.report.records import Report
 from deploy.report.tables import Command, Lines, names, numbers, sentences, tabulate
 
 
 def what_to_change(report: Report) -> Markup:
     """A card with the best suggestion; if there is none, why."""
-    suggestions = report["suggestions"]
+    suggestions, left_out = report["suggestions"], report["suggestions_left_out"]
     heading = element("div", element("h2", "What to change?"), class_="heading")
     if not suggestions:
         reason = _capitalised(report["pipeline"]["explanation"])
-        why = f"Nothing: no single change that was tried is better. {reason}."
+        nothing = "Nothing: no single change that was tried is better"
+        why = f"{nothing if left_out is None else _capitalised(left_out)}. {reason}."
         return element("section", heading, element("p", why), class_="answer change")
     best = suggestions[0]
     return element(

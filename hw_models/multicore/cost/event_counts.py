@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Mapping as ReadOnlyDict
 from dataclasses import dataclass, fields, replace
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 
@@ -136,6 +136,16 @@ class _Run:
         times = np.bincount(columns[columns >= 0], minlength=num_columns)
         self.events.active_updates[cores.start : cores.stop] += np.multiply.outer(neurons, times)
 
+    @cached_property
+    def _sent(self) -> ReadOnlyDict[str, list[IntegerSynapse]]:
+        """Synapses of each source, in the order of all synapses."""
+        sent: dict[str, list[IntegerSynapse]] = {
+            p.name: [] for p in self.mapping.network.populations
+        }
+        for synapse in self.mapping.network.synapses:
+            sent[synapse.source].append(synapse)
+        return sent
+
     def counts(
         self, population: IntegerPopulation
     ) -> Iterator[tuple[Weights, Callable[[BlockSums], None]]]:
@@ -144,9 +154,7 @@ class _Run:
         if name in self.mapping.grids:
             own = [memberships(edges) for edges in self.mapping.grids[name].edges]
             yield own, partial(self._add_spikes, name)
-        for synapse in self.mapping.network.synapses:
-            if synapse.source != name:
-                continue
+        for synapse in self._sent[name]:
             synapses = _synapses(synapse, population.shape, self.mapping.grids[synapse.target])
             kind = self.events.convolution if is_convolution(synapse) else self.events.synaptic
             yield synapses, partial(self._add_arrivals, synapse, kind)
@@ -202,12 +210,16 @@ class _Run:
         on_way = BlockSums(messages.distinct, messages.index[ways.route])
         links, numbers = np.unique(ways.link, return_inverse=True)
         share = 1 / (ways.hops + 2)[ways.route]
-        loads = np.zeros((len(self.link_loads), *messages.distinct.shape[1:]))
-        (loads[links],) = on_way.of_groups(numbers, len(links), share[None])
-        self._add(self.link_loads, range(len(loads)), synapse.source, own, loads)
+        (loads,) = on_way.of_groups(numbers, len(links), share[None])
+        self._add(self.link_loads, links, synapse.source, own, loads)
 
     def _add(
-        self, totals: np.ndarray, rows: range, source: str, own: slice, amounts: np.ndarray
+        self,
+        totals: np.ndarray,
+        rows: range | np.ndarray,
+        source: str,
+        own: slice,
+        amounts: np.ndarray,
     ) -> None:
         """Add amounts ``(rows, K, T)`` of the own samples of one replica of a source to rows of totals.
 
@@ -216,7 +228,10 @@ class _Run:
         columns = self.columns[self.schedule.step_ticks[source][own]]
         sample, step = np.nonzero(columns >= 0)
         counted = amounts[:, self.shown[own][sample], step]
-        totals[rows.start : rows.stop][:, columns[sample, step]] += counted
+        if isinstance(rows, range):
+            totals[rows.start : rows.stop][:, columns[sample, step]] += counted
+        else:
+            totals[np.ix_(rows, columns[sample, step])] += counted
 
 
 def _synapses(synapse: IntegerSynapse, source_shape: Shape, target: TileGrid) -> Weights:

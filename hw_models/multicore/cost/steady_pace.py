@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping as ReadOnlyDict
 from dataclasses import dataclass
+from functools import cached_property
 from math import lcm
 
 import numpy as np
@@ -24,6 +25,7 @@ from hw_models.multicore.pipeline.pipeline_ticks import (
     ACTIVITIES,
     Activity,
     Schedule,
+    Span,
     schedule_pipeline,
 )
 from hw_models.multicore.pipeline.repetition import repeats_from
@@ -52,10 +54,14 @@ class SteadyState:
         """The ticks whose events are counted: all up to the first result, then ``ticks``."""
         return np.concatenate([np.arange(self.schedule.first_latency_ticks), self.ticks])
 
+    @cached_property
+    def _spans(self) -> ReadOnlyDict[str, tuple[Span, ...]]:
+        return self.schedule.spans_in(self.ticks)
+
     def activity_shares(self, stage: str) -> dict[Activity, float]:
         """Shares of the steady state in which a stage is busy, starved and blocked; they sum to 1."""
         ticks = dict.fromkeys(ACTIVITIES, 0)
-        for span in self.schedule.spans[stage]:
+        for span in self._spans[stage]:
             inside = min(span.stop, self.ticks.stop) - max(span.start, self.ticks.start)
             ticks[span.activity] += max(inside, 0)
         return {a: count / len(self.ticks) for a, count in ticks.items() if a != "drained"}

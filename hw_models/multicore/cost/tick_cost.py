@@ -183,10 +183,11 @@ def _core_times(
     times = np.zeros((len(per_core_ns), len(TIMES)))
     times[:, 0] = own_ns.sum(axis=1)
     times[:, -2] = (per_core_ns - own_ns).sum(axis=1)
+    spans = schedule.spans_in(ticks)
     for name in mapping.grids:
         for replica, stage in enumerate(schedule.pipeline.stages(name)):
             cores = mapping.core_slots_of(name, replica)
-            for span in schedule.spans[stage]:
+            for span in spans[stage]:
                 start, stop = max(span.start, ticks.start), min(span.stop, ticks.stop)
                 if start < stop:
                     column = 1 + ACTIVITIES.index(span.activity)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from typing_extensions import assert_never
@@ -21,6 +22,7 @@ from toolchain.networks.linear_maps import (
     Dense,
     Scale,
     Shape,
+    WeightedMap,
     as_grouped_convolution,
 )
 
@@ -58,8 +60,28 @@ class Connectivity:
         return self.channels, self.rows, self.columns
 
 
+_KEPT_VALUES = 2**16
+_known: WeakKeyDictionary[WeightedMap, tuple[tuple[object, ...], Connectivity]] = (
+    WeakKeyDictionary()
+)
+
+
 def connectivity(synapse: IntegerSynapse, source_shape: Shape) -> Connectivity:
-    """The connectivity of a synapse: the product of that of its maps."""
+    """The connectivity of a synapse: the product of that of its maps.
+
+    A small one is kept: deep networks are mapped and counted many times with the same maps.
+    """
+    maps = source_shape, synapse.pools_before, synapse.pools_after
+    known = _known.get(synapse.weighted)
+    if known is not None and known[0] == maps:
+        return known[1]
+    found = _compute_connectivity(synapse, source_shape)
+    if found.channels.size + found.row_taps.size + found.column_taps.size <= _KEPT_VALUES:
+        _known[synapse.weighted] = maps, found
+    return found
+
+
+def _compute_connectivity(synapse: IntegerSynapse, source_shape: Shape) -> Connectivity:
     rows, columns = axis_taps(synapse, source_shape)
     shape = synapse.weighted_input_shape(source_shape)
     _, _, used_rows, used_columns = used_parts(as_grouped_convolution(synapse.weighted, shape))

@@ -1,17 +1,24 @@
 """The shallowest alignment buffers that sustain an interval.
 
 A pipeline sustains an interval if no cycle of its dependencies takes longer per sample (see
-``initiation_interval``). So depths are proved by that bound, not found by trial runs.
+``initiation_interval``). So depths follow from that bound, and no run is tried.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import replace
 from fractions import Fraction
+from math import ceil
 
-from hw_models.multicore.pipeline.initiation_interval import ideal_interval_ticks, sustains
+from hw_models.multicore.pipeline.initiation_interval import (
+    dependencies_of,
+    ideal_interval_ticks,
+    sustains,
+    sweeps_and_arcs,
+    weight,
+)
+from hw_models.multicore.pipeline.longest_paths import Arc
 from hw_models.multicore.pipeline.pipeline import Pipeline
 from hw_models.multicore.pipeline.provisioning import BufferSlots
 
@@ -35,14 +42,20 @@ def least_depths(
     depths = {b.edge: pipeline.num_replicas(b.target) for b in pipeline.buffers}
     while not sustains(with_depths(pipeline, depths), ticks):
         depths = {edge: 2 * slots for edge, slots in depths.items()}
+    sized = with_depths(pipeline, depths)
+    dependencies = dependencies_of(sized)
+    sweeps, arcs = sweeps_and_arcs(sized, dependencies, Fraction(ticks))
+    credits = {d.buffer.edge: n for n, d in enumerate(dependencies) if d.buffer is not None}
     for edge in sorted(depths, key=lambda edge: (-slot_cost[edge], edge)):
-        each = pipeline.num_replicas(edge[1])
-        fewer = [{**depths, edge: slots} for slots in range(each, depths[edge], each)]
-        # more slots never slow a pipeline down
-        insufficient = bisect_left(
-            fewer, True, key=lambda slots: sustains(with_depths(pipeline, slots), ticks)
-        )
-        depths[edge] = (insufficient + 1) * each
+        number, each = credits[edge], pipeline.num_replicas(edge[1])
+        if depths[edge] > each:
+            # the credit closes a cycle with the longest path back to it, which its slots must make up for
+            last, first, _ = arcs[number]
+            credit = replace(dependencies[number], tokens=0)
+            needed = sweeps.longest_paths(first, arcs)[last] + weight(credit, Fraction(ticks))
+            depths[edge] = each * max(ceil(Fraction(needed, Fraction(ticks).numerator * each)), 1)
+            credit = replace(credit, tokens=depths[edge])
+            arcs[number] = Arc(last, first, weight(credit, Fraction(ticks)))
     return depths
 
 

@@ -20,6 +20,7 @@ from itertools import pairwise
 from math import ceil
 from typing import Any
 
+from hw_models.multicore.pipeline.longest_paths import Arc, Sweeps
 from hw_models.multicore.pipeline.pipeline import AlignmentBuffer, Pipeline
 
 _LOOKS = frozenset(2**power for power in range(6, 24))
@@ -27,7 +28,7 @@ _LOOKS = frozenset(2**power for power in range(6, 24))
 
 
 @dataclass(frozen=True)
-class _Dependency:
+class Dependency:
     """``target`` of sample k fires at least ``delay`` ticks after ``source`` of sample k - tokens."""
 
     source: tuple[str, int]
@@ -72,12 +73,13 @@ class Change:
 
 def initiation_interval(pipeline: Pipeline) -> InitiationInterval:
     """Solve the maximum cycle ratio exactly, by raising a bound until no cycle exceeds it."""
-    dependencies = _dependencies(pipeline)
+    dependencies = dependencies_of(pipeline)
     limiting = max(pipeline.windows, key=lambda name: _share_of_window(pipeline, name))
     best = InitiationInterval(
         ticks=_share_of_window(pipeline, limiting), populations=(limiting,), buffers=()
     )
-    while cycle := _cycle_above(dependencies, best.ticks):
+    while exceeds(pipeline, dependencies, best.ticks):
+        cycle = _cycle_above(dependencies, best.ticks)
         names = dict.fromkeys(d.source[0] for d in cycle)
         best = InitiationInterval(
             ticks=Fraction(sum(d.delay for d in cycle), sum(d.tokens for d in cycle)),
@@ -89,7 +91,36 @@ def initiation_interval(pipeline: Pipeline) -> InitiationInterval:
 
 def sustains(pipeline: Pipeline, ticks: Fraction | int) -> bool:
     """Whether the steady state is at least as fast as one sample every ``ticks``."""
-    return _cycle_above(_dependencies(pipeline), Fraction(ticks)) is None
+    return not exceeds(pipeline, dependencies_of(pipeline), Fraction(ticks))
+
+
+def exceeds(pipeline: Pipeline, dependencies: Sequence[Dependency], ticks: Fraction | int) -> bool:
+    """Whether some cycle of a pipeline's dependencies takes more than ``ticks`` per sample."""
+    sweeps, arcs = sweeps_and_arcs(pipeline, dependencies, Fraction(ticks))
+    return sweeps.has_positive_cycle(arcs)
+
+
+def sweeps_and_arcs(
+    pipeline: Pipeline, dependencies: Sequence[Dependency], ticks: Fraction
+) -> tuple[Sweeps, list[Arc]]:
+    """Dependencies as arcs; their sum on a cycle is above 0 if it takes more than ``ticks`` per sample."""
+    number: dict[tuple[str, int], int] = {}
+    for dependency in dependencies:
+        for step in (dependency.source, dependency.target):
+            number.setdefault(step, len(number))
+    place = {name: index for index, name in enumerate(pipeline.windows)}
+    tokens, delay = ticks.numerator, ticks.denominator  # once, as there may be many dependencies
+    arcs = [
+        Arc(number[d.source], number[d.target], delay * d.delay - tokens * d.tokens)
+        for d in dependencies
+    ]
+    sweeps = Sweeps.of([place[name] for name, _ in number], [arc[:2] for arc in arcs])
+    return sweeps, arcs
+
+
+def weight(dependency: Dependency, ticks: Fraction) -> int:
+    """The delay beyond ``ticks`` per sample, in units of the denominator of ``ticks``."""
+    return ticks.denominator * dependency.delay - ticks.numerator * dependency.tokens
 
 
 def ideal_interval_ticks(pipeline: Pipeline) -> Fraction:
@@ -173,7 +204,7 @@ def _one_step_less(pipeline: Pipeline, name: str) -> Pipeline:
     return replace(pipeline, windows={**pipeline.windows, name: steps}, buffers=tuple(buffers))
 
 
-def _dependencies(pipeline: Pipeline) -> list[_Dependency]:
+def dependencies_of(pipeline: Pipeline) -> list[Dependency]:
     """All rules as dependencies between steps; a step is (population, index).
 
     Steps to which no frame or credit goes are left out: they follow one tick after the step before.
@@ -182,21 +213,21 @@ def _dependencies(pipeline: Pipeline) -> list[_Dependency]:
     found = []
     for name, steps in _steps_with_links(pipeline).items():
         window = pipeline.windows[name]
-        found += [_Dependency((name, a), (name, b), b - a, 0) for a, b in pairwise(steps)]
+        found += [Dependency((name, a), (name, b), b - a, 0) for a, b in pairwise(steps)]
         replicas = pipeline.num_replicas(name)
-        found.append(_Dependency((name, window - 1), (name, 0), 1, replicas))
+        found.append(Dependency((name, window - 1), (name, 0), 1, replicas))
     for buffer in pipeline.buffers:
         last_of_source = (buffer.source, pipeline.windows[buffer.source] - 1)
         last_of_target = (buffer.target, pipeline.windows[buffer.target] - 1)
         if buffer.frames is None:
-            found.append(_Dependency(last_of_source, (buffer.target, 0), hop, 0))
+            found.append(Dependency(last_of_source, (buffer.target, 0), hop, 0))
         else:
             found += [
-                _Dependency((buffer.source, frame), (buffer.target, step), hop, 0)
+                Dependency((buffer.source, frame), (buffer.target, step), hop, 0)
                 for step, frame in enumerate(buffer.frames)
                 if frame is not None
             ]
-        found.append(_Dependency(last_of_target, (buffer.source, 0), hop, buffer.slots, buffer))
+        found.append(Dependency(last_of_target, (buffer.source, 0), hop, buffer.slots, buffer))
     return found
 
 
@@ -211,22 +242,21 @@ def _steps_with_links(pipeline: Pipeline) -> dict[str, list[int]]:
     return {name: sorted(linked) for name, linked in steps.items()}
 
 
-def _cycle_above(dependencies: Sequence[_Dependency], ratio: Fraction) -> list[_Dependency] | None:
-    """A cycle whose delays exceed ``ratio`` ticks per sample, or None (Bellman-Ford)."""
-    weights = [ratio.denominator * d.delay - ratio.numerator * d.tokens for d in dependencies]
+def _cycle_above(dependencies: Sequence[Dependency], ratio: Fraction) -> list[Dependency]:
+    """A cycle whose delays exceed ``ratio`` ticks per sample, if there is one (Bellman-Ford)."""
+    weights = [weight(d, ratio) for d in dependencies]
     steps = dict.fromkeys(step for d in dependencies for step in (d.source, d.target))
     distance = dict.fromkeys(steps, 0)
-    reached_by: dict[tuple[str, int], _Dependency] = {}
+    reached_by: dict[tuple[str, int], Dependency] = {}
+    last: tuple[str, int] | None = None
     for number in range(len(steps) + 1):
-        last = None
-        for dependency, weight in zip(dependencies, weights, strict=True):
-            candidate = distance[dependency.source] + weight
+        for dependency, excess in zip(dependencies, weights, strict=True):
+            candidate = distance[dependency.source] + excess
             if candidate > distance[dependency.target]:
                 distance[dependency.target] = candidate
                 reached_by[dependency.target] = dependency
                 last = dependency.target
-        if last is None:
-            return None
+        assert last is not None, "there is such a cycle"
         if number in _LOOKS and (cycle := _cycle_behind(last, reached_by)):
             return cycle
     assert last is not None
@@ -236,8 +266,8 @@ def _cycle_above(dependencies: Sequence[_Dependency], ratio: Fraction) -> list[_
 
 
 def _cycle_behind(
-    step: tuple[str, int], reached_by: Mapping[tuple[str, int], _Dependency]
-) -> list[_Dependency] | None:
+    step: tuple[str, int], reached_by: Mapping[tuple[str, int], Dependency]
+) -> list[Dependency] | None:
     """The cycle that a walk back from a step runs into, if it does."""
     seen = set()
     while step not in seen:

@@ -17,9 +17,13 @@ of all replicas of the target, each of which has D / R_q.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import gcd
+from operator import attrgetter
+
+import networkx as nx
 
 from hw_models.multicore.pipeline.provisioning import Provisioning, Replicas, check_provisioning
 from toolchain.networks.integer_network import IntegerNetwork
@@ -81,10 +85,27 @@ class Pipeline:
         return tuple(stage_name(name, replica, count) for replica in range(count))
 
     def incoming(self, name: str) -> tuple[AlignmentBuffer, ...]:
-        return tuple(b for b in self.buffers if b.target == name)
+        return self._incoming.get(name, ())
 
     def outgoing(self, name: str) -> tuple[AlignmentBuffer, ...]:
-        return tuple(b for b in self.buffers if b.source == name)
+        return self._outgoing.get(name, ())
+
+    @cached_property
+    def _incoming(self) -> dict[str, tuple[AlignmentBuffer, ...]]:
+        return _grouped(self.buffers, attrgetter("target"))
+
+    @cached_property
+    def _outgoing(self) -> dict[str, tuple[AlignmentBuffer, ...]]:
+        return _grouped(self.buffers, attrgetter("source"))
+
+
+def _grouped(
+    buffers: Iterable[AlignmentBuffer], key: Callable[[AlignmentBuffer], str]
+) -> dict[str, tuple[AlignmentBuffer, ...]]:
+    groups: dict[str, list[AlignmentBuffer]] = {}
+    for buffer in buffers:
+        groups.setdefault(key(buffer), []).append(buffer)
+    return {name: tuple(group) for name, group in groups.items()}
 
 
 def stage_name(population: str, replica: int, num_replicas: int) -> str:
@@ -132,13 +153,10 @@ def pipeline_of(network: IntegerNetwork, provisioning: Provisioning, link_ticks:
 
 def _equal_windows(network: IntegerNetwork) -> tuple[tuple[str, ...], ...]:
     """Each population of role ``maximum`` together with its sources; groups that overlap are one."""
-    groups: list[set[str]] = []
+    compared: nx.Graph = nx.Graph()
     for population in network.spiking:
         if population.role == "maximum":
-            sources = {s.source for s in network.incoming(population.name)}
-            group = {population.name} | sources
-            groups = [
-                *(other for other in groups if not other & group),
-                group.union(*(other for other in groups if other & group)),
-            ]
-    return tuple(tuple(p.name for p in network.populations if p.name in g) for g in groups)
+            compared.add_edges_from((s.source, s.target) for s in network.incoming(population.name))
+    position = {p.name: number for number, p in enumerate(network.populations)}
+    groups = [sorted(g, key=position.__getitem__) for g in nx.connected_components(compared)]
+    return tuple(tuple(group) for group in groups)

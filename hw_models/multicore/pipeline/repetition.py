@@ -71,6 +71,9 @@ def _held(buffer: AlignmentBuffer, schedule: Schedule | None) -> int:
         return max(len(last_step), 1)
     integrated = schedule.step_ticks[buffer.source][:, list(last_step)] + 1
     read = schedule.step_ticks[buffer.target][:, list(last_step.values())]
-    # in order of the frames; when one arrives, those before it that are still to be read are held
-    held = (read[:, None, :] >= integrated[:, :, None]).astype(int)
-    return int(np.tril(held).sum(axis=2).max())
+    # in order of the frames; when one arrives, those up to it that have not been read before are held
+    arrived = np.arange(1, len(last_step) + 1)
+    return max(
+        int((arrived - np.searchsorted(reads, ticks)).max())
+        for ticks, reads in zip(integrated, read, strict=True)
+    )

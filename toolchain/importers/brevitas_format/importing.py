@@ -34,6 +34,7 @@ from toolchain.importers.torch_module import Normalization
 from toolchain.method.guard import faithful_copy
 from toolchain.method.tracing import place_of_error, reason_of
 from toolchain.networks.linear_maps import Shape
+from toolchain.shown_values import first_line
 
 _SAMPLES_PER_BATCH = 64
 _PROBES = 2  # inputs on which a scale must be the same
@@ -201,8 +202,7 @@ def _exported(module: nn.Module, input_shape: Shape) -> ExportedProgram:
             with silenced(), torch.no_grad():
                 return torch.export.export(module.eval(), (images,), dynamic_shapes=shapes)
         except Exception as error:  # a user's own code
-            place, lines = place_of_error(error), str(error).strip().splitlines()
-            reason = lines[0][:300] if lines else type(error).__name__
+            place, reason = place_of_error(error), first_line(error)
     raise UnsupportedNetworkError(
         f"{place or type(module).__name__}: torch.export cannot follow this forward, with plain tensors in "
         f"the place of Brevitas' quantized ones: {reason}; leave out what reads their scale or value"

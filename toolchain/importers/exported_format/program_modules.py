@@ -23,6 +23,7 @@ from toolchain.importers.exported_program import (
 )
 from toolchain.importers.operations.table import KNOWN
 from toolchain.networks.linear_maps import Shape
+from toolchain.shown_values import first_line
 
 _RESHAPES = frozenset({"view", "reshape", "_unsafe_view", "expand"})
 _EVALUATED = {"batch_norm": 5, "dropout": 2, "feature_dropout": 2, "alpha_dropout": 2}
@@ -199,7 +200,6 @@ class _Locating(fx.Interpreter):
         try:
             return super().run_node(n)
         except Exception as error:  # kernels raise many types
-            lines = str(error).strip().splitlines() or [type(error).__name__]
             raise UnsupportedNetworkError(
-                f"{place(n)}: '{operation_name(n.target)}': {lines[0][:200]}"
+                f"{place(n)}: '{operation_name(n.target)}': {first_line(error)}"
             ) from None

@@ -17,6 +17,7 @@ from toolchain.importers.exported_program import operation_name, place
 from toolchain.importers.operations.movements import MOVEMENTS
 from toolchain.importers.operations.table import MAX_CONSTANT
 from toolchain.method.activations import Activation, activation_of
+from toolchain.shown_values import first_line
 
 MAX_POOLS = frozenset({
     "max_pool1d", "max_pool2d", "max_pool2d_with_indices", "adaptive_max_pool1d", "adaptive_max_pool2d",
@@ -112,7 +113,7 @@ class ConstantValues:
                 return target(*args, **kwargs)
         except Exception as error:  # kernels raise many types
             raise UnsupportedNetworkError(
-                f"{place(node)}: '{operation_name(target)}' fails: {str(error).splitlines()[0][:200]}"
+                f"{place(node)}: '{operation_name(target)}' fails: {first_line(error)}"
             ) from None
 
 

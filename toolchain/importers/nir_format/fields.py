@@ -9,6 +9,7 @@ import numpy as np
 
 from toolchain.errors import ModelFileError
 from toolchain.networks.linear_maps import Pair
+from toolchain.shown_values import shown_text
 
 MAX_SIZE = 2**24
 """Largest size, stride, padding or dilation of any use."""
@@ -39,12 +40,12 @@ class Fields:
         """The error for a bad field; raise it."""
         match value:
             case np.ndarray():
-                shown = f"{value.dtype} of shape {value.shape}"
+                found = f"{value.dtype} of shape {value.shape}"
             case Mapping():
-                shown = "a group"
+                found = "a group"
             case _:
-                shown = str(value)[:60]
-        return ModelFileError(f"{self.place}: {field} must be {must_be}, not {shown}")
+                found = shown_text(value, 60)
+        return ModelFileError(f"{self.place}: {field} must be {must_be}, not {found}")
 
     def has(self, field: str) -> bool:
         return field in self._all()
@@ -133,8 +134,8 @@ class Fields:
         )
         if values.ndim > 1 or len(flat) not in lengths or not whole:
             allowed = "1 integer" if lengths == (1,) else f"{lengths[0]} to {lengths[-1]} integers"
-            shown = ", ".join(f"{value:g}" for value in flat[:4])
-            raise self.refuse(field, f"{allowed} from {least} to {MAX_SIZE:,}", shown)
+            found = ", ".join(f"{value:g}" for value in flat[:4])
+            raise self.refuse(field, f"{allowed} from {least} to {MAX_SIZE:,}", found)
         return tuple(int(value) for value in flat)
 
     def _value(self, field: str, default: str | None = None) -> object:

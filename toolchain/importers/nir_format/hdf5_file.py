@@ -14,8 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from toolchain.child_process import run_child
 from toolchain.datasets.size_limit import VARIABLE, size_limit
 from toolchain.errors import ModelFileError, UnsupportedNetworkError
+from toolchain.shown_values import shown_text
 
 _SCRIPT = Path(__file__).with_name("hdf5_child.py")
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -58,12 +60,9 @@ def read_hdf5(path: Path, *, timeout_s: float = TIMEOUT_S) -> Content:
     }
     command = [sys.executable, "-I", str(_SCRIPT), str(path), json.dumps(limits)]
     try:
-        child = subprocess.run(
+        child = run_child(
             command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=timeout_s,
-            check=False,
+            timeout_s=timeout_s,
             env={**os.environ, "HDF5_PLUGIN_PRELOAD": "::", "OPENBLAS_NUM_THREADS": "1"},
         )
     except subprocess.TimeoutExpired:
@@ -94,8 +93,8 @@ def _num_bytes(path: Path, limit_bytes: int) -> int:
         )
     if num_bytes > limit_bytes:
         raise ModelFileError(
-            f"{path}: has {num_bytes:,} bytes, above the limit of {limit_bytes:,}; if the file is right, set "
-            f"{VARIABLE}={num_bytes}"
+            f"{path}: has {num_bytes:,} bytes, above the limit of {limit_bytes:,}; if the file is right, add "
+            f"--limit-bytes {num_bytes}"
         )
     return num_bytes
 
@@ -104,7 +103,8 @@ def _content(path: Path, answer: bytes) -> Content:
     """The content that a child wrote."""
     start = 8 + int.from_bytes(answer[:8], "little")
     header = json.loads(answer[8:start])
-    if (reason := header.get("refused")) is not None:
+    if header.get("refused") is not None:
+        reason = shown_text(header["refused"], 300)
         if "path" in header:
             raise ModelFileError(f"{path}: {'/'.join(header['path']) or 'content'}: {reason}")
         after = "/".join(header["after"])

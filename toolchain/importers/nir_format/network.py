@@ -11,6 +11,7 @@ import networkx as nx
 from toolchain.errors import ModelFileError, UnsupportedNetworkError
 from toolchain.importers.nir_format.fields import Fields
 from toolchain.importers.nir_format.nodes import Neurons, Node, Port, read_node
+from toolchain.shown_values import shown_text
 
 MAX_GRAPHS_DEEP = 8
 MAX_NODES = 10_000
@@ -155,8 +156,8 @@ def _read_part(label: str, fields: Fields, prefix: str, depth: int) -> _Part:
     for source, target in fields.edges():
         if unknown := [name for name in (source, target) if name not in ends]:
             raise ModelFileError(
-                f"{label}: the edge '{source}' -> '{target}' of {where} names '{unknown[0]}', which is no "
-                f"node of it"
+                f"{label}: the edge '{shown_text(source)}' -> '{shown_text(target)}' of {where} names "
+                f"'{shown_text(unknown[0])}', which is no node of it"
             )
         if (source, target) in seen:
             raise ModelFileError(f"{label}: {where} has the edge '{source}' -> '{target}' twice")

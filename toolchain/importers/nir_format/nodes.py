@@ -13,6 +13,7 @@ import numpy as np
 from toolchain.errors import UnsupportedNetworkError
 from toolchain.importers.nir_format.fields import Fields
 from toolchain.networks.linear_maps import Pair
+from toolchain.shown_values import shown_text
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -146,7 +147,9 @@ def read_node(fields: Fields, kind: str) -> Node:
             )
     if kind in _REFUSED:
         raise UnsupportedNetworkError(f"{fields.place}: {kind} is not read: {_REFUSED[kind]}")
-    raise UnsupportedNetworkError(f"{fields.place}: '{kind[:40]}' is no node of NIR that is read")
+    raise UnsupportedNetworkError(
+        f"{fields.place}: '{shown_text(kind, 40)}' is no node of NIR that is read"
+    )
 
 
 def _read_neurons(fields: Fields, kind: Literal["IF", "LIF", "CubaLIF"]) -> Neurons:

@@ -11,6 +11,7 @@ from toolchain.importers.nir_format.conventions import Convention
 from toolchain.importers.nir_format.network import NirNetwork
 from toolchain.importers.nir_format.nodes import Neurons
 from toolchain.importers.torch_module import Normalization
+from toolchain.shown_values import shown_text
 
 USUAL_MAX_VALUE = 255
 """Of pixels, where the user says nothing."""
@@ -81,7 +82,7 @@ def own_export(network: NirNetwork) -> OwnExport | None:
     for name, metadata in network.node_metadata.items():
         if metadata.get("alignment", "replicate") != "replicate":
             raise _not_in_nir(
-                network, f"node '{name}' aligns spikes by {str(metadata['alignment'])[:20]}"
+                network, f"node '{name}' aligns spikes by {shown_text(metadata['alignment'], 20)}"
             )
         if "bias" in metadata:
             raise _not_in_nir(network, f"the biases of node '{name}' differ within a channel")

@@ -22,6 +22,7 @@ from toolchain.importers.onnx_format.runtimes import judge_of
 from toolchain.importers.onnx_format.values import Facts, Grid
 from toolchain.importers.torch_module import Normalization
 from toolchain.networks.linear_maps import Shape
+from toolchain.shell_words import shell_command
 
 
 def read_onnx(
@@ -102,9 +103,12 @@ def import_onnx(
     network = read_onnx(path, input_shape, max_value, normalization)
     assert network.input_shape is not None
     if not network.is_quantized:
+        command = shell_command(
+            "qac-deploy", "convert", Path(path), "--data", "NAME", "--mean-timesteps", 4
+        )
         raise UnsupportedNetworkError(
             f"{path}: has no quantizers, which set the timesteps; convert it with post-training conversion, "
-            f"qac-deploy convert {path} --data NAME --mean-timesteps 4"
+            f"{command}"
         )
     with errors_of_file(path):
         image = input_shape or image_shape_of(network.input_shape)

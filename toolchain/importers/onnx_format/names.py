@@ -5,16 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from toolchain.errors import ModelFileError, UnsupportedNetworkError
+from toolchain.shown_values import shown_text
 
-MAX_SHOWN = 80
 REMEDY = "export the network again, or copy the file again"
 
 
 def shown(name: str | bytes) -> str:
     """A name from a file for people: printable, and of bounded length."""
-    name = name.decode(errors="replace") if isinstance(name, bytes) else name
-    plain = "".join(letter if letter.isprintable() else "?" for letter in name[: MAX_SHOWN + 1])
-    return plain if len(plain) <= MAX_SHOWN else plain[: MAX_SHOWN - 3] + "..."
+    return shown_text(name.decode(errors="replace") if isinstance(name, bytes) else name)
 
 
 def text_of(name: str | bytes) -> str:

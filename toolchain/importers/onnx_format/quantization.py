@@ -11,6 +11,7 @@ from toolchain.errors import ModelFileError, UnsupportedNetworkError
 from toolchain.importers.onnx_format.model_file import Node
 from toolchain.importers.onnx_format.names import require_onnx
 from toolchain.importers.onnx_format.values import Call, as_scalar
+from toolchain.shown_values import shown_text
 
 QONNX_DOMAINS = frozenset({"qonnx.custom_op.general", "finn.custom_op.general", "onnx.brevitas"})
 QONNX_QUANTIZERS = frozenset({"Quant", "IntQuant"})
@@ -163,7 +164,7 @@ def _codes_of_qonnx(call: Call) -> Codes:
         raise UnsupportedNetworkError("a signed quantizer of 1 bit gives -1 and 1; use 2 bits")
     rounding = call.text("rounding_mode", "ROUND").upper()
     if rounding not in ROUNDINGS:
-        raise ModelFileError(f"its rounding_mode '{rounding[:40]}' does not exist")
+        raise ModelFileError(f"its rounding_mode '{shown_text(rounding)}' does not exist")
     span = 2 ** (int(bits) - 1 if signed else int(bits))
     low = -span + narrow if signed else 0
     high = span - 1 if signed else span - 1 - narrow

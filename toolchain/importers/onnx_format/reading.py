@@ -52,6 +52,7 @@ from toolchain.importers.onnx_format.values import (
     Static,
     Value,
 )
+from toolchain.shown_values import first_line
 
 MAX_VALUES = 2**25
 """Most elements of one value of one sample."""
@@ -135,7 +136,7 @@ class _Reader:
         except QacDeployError as error:
             raise type(error)(f"{node.name}: {error}") from None
         except Exception as error:  # torch and NumPy raise many types on impossible shapes
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+            reason = first_line(error)
             raise ModelFileError(
                 f"{node.name}: '{shown(node.operation)}' cannot be computed ({shown(reason)}); export the "
                 f"network again"

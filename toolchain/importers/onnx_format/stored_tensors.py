@@ -97,16 +97,21 @@ class TensorReader:
             raise ModelFileError(
                 f"{where}: external data must be in a file in the same folder, not '{shown(location)}'"
             )
-        try:
-            offset = int(entries.get("offset") or 0)
-            length = int(entries.get("length") or num_bytes)
-        except ValueError:
-            raise ModelFileError(f"{where}: offset and length must be numbers; {REMEDY}") from None
-        if offset < 0 or length != num_bytes:
+        offset, length = (
+            _number(entries.get(field) or str(default), f"{where}: {field}")
+            for field, default in (("offset", 0), ("length", num_bytes))
+        )
+        if length != num_bytes:
             raise ModelFileError(
                 f"{where} needs {num_bytes:,} bytes, and its external data has {length:,} at {offset:,}"
             )
         return _plain_bytes(self.folder, parts, offset, length, f"{where}: '{shown(location)}'")
+
+
+def _number(text: str, where: str) -> int:
+    if not (text.isascii() and text.isdecimal()) or len(text) > 18:
+        raise ModelFileError(f"{where} must be a number of bytes, not '{shown(text)}'; {REMEDY}")
+    return int(text)
 
 
 def _plain_bytes(

@@ -15,14 +15,16 @@ from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
 from toolchain.importers.linear_expressions import LinearExpression
+from toolchain.importers.network_builder import Value
+from toolchain.importers.operations.arguments import first_of
 from toolchain.importers.tensor_views import BATCH, MAX_MATRIX, NoFeatureMapError, TensorView
 from toolchain.networks.linear_maps import Dense
 
 
 def as_matrix(
     node: fx.Node, args: tuple[Any, ...], kwargs: Mapping[str, Any], reason: NoFeatureMapError
-) -> TensorView:
-    """Result of a linear operation, as dense maps of all feature maps that it reads.
+) -> Value:
+    """Result of a linear operation, the first of several, as dense maps of all feature maps that it reads.
 
     Args:
         reason: why its values are no feature map.
@@ -33,7 +35,7 @@ def as_matrix(
     target: Any = node.target
     leaves, structure = pytree.tree_flatten((args, dict(kwargs)))
     views = {i: leaf for i, leaf in enumerate(leaves) if isinstance(leaf, TensorView)}
-    shape = tuple(node.meta["val"].shape[1:])
+    shape = tuple(_first(node.meta["val"]).shape[1:])
     parts = {id(part): part for view in views.values() for part, _ in view.part_indices()}
     entries = prod(shape) * sum(prod(part.shape) for part in parts.values())
     if entries > MAX_MATRIX:
@@ -46,7 +48,7 @@ def as_matrix(
             [inputs.get(i, leaf) for i, leaf in enumerate(leaves)], structure
         )
         with torch.no_grad():
-            return target(*given, **named).reshape(BATCH, -1).numpy()
+            return _first(target(*given, **named)).reshape(BATCH, -1).numpy()
 
     constant = apply({i: torch.zeros_like(view.numbers) for i, view in views.items()})[0]
     result = LinearExpression.of_constant(constant[:, None, None])
@@ -57,7 +59,12 @@ def as_matrix(
         ]
         matrix = np.concatenate(columns)[: prod(part.shape)].T
         result = result.plus(part.dense(Dense(weight=np.ascontiguousarray(matrix))))
-    return TensorView.of_expression(result, shape)
+    return first_of(node, TensorView.of_expression(result, shape))
+
+
+def _first(results: Any) -> Tensor:
+    """What a batch norm gives besides its values are statistics."""
+    return results[0] if isinstance(results, tuple | list) else results
 
 
 def _unit_vectors(view: TensorView, part: LinearExpression, start: int) -> Tensor:

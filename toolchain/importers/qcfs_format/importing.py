@@ -22,6 +22,7 @@ from toolchain.importers.qcfs_format.networks import (
 from toolchain.importers.torch_module import Normalization
 from toolchain.method.quantizers import FixedTimestepQuantizer
 from toolchain.networks.linear_maps import Shape
+from toolchain.shown_values import shown_text
 
 NORMALIZATIONS = {
     "cifar-10": Normalization(mean=(0.4914, 0.4822, 0.4465), std=(0.2023, 0.1994, 0.2010)),
@@ -73,13 +74,13 @@ def load_qcfs_network(
     if len(stored) < len(state):
         twice = next(given for given in state if stored[_own_name(given)] != given)
         raise ModelFileError(
-            f"{path}: tensors '{twice}' and '{stored[_own_name(twice)]}' are the same one under its old and "
-            f"new name; leave one out"
+            f"{path}: tensors '{shown_text(twice)}' and '{shown_text(stored[_own_name(twice)])}' are the "
+            f"same one under its old and new name; leave one out"
         )
     for read, given in stored.items():
         if read not in own:
             raise ModelFileError(
-                f"{path}: tensor '{given}' is not part of {name}; {_advice(stored, input_shape)}"
+                f"{path}: tensor '{shown_text(given)}' is not part of {name}; {_advice(stored, input_shape)}"
             )
     for read, tensor in own.items():
         if read.endswith(_UNREAD):
@@ -108,7 +109,7 @@ def _state_dict(path: Path) -> Mapping[str, Tensor]:
     if len(found) > 1:
         names = ", ".join(".".join(where) for where in found)
         raise ModelFileError(
-            f"{path}: holds several state_dicts ({names}); save only the one to import"
+            f"{path}: holds several state_dicts ({shown_text(names, 300)}); save only the one to import"
         )
     return next(iter(found.values()))
 
@@ -153,17 +154,18 @@ def _public_name(name: str) -> str:
 def _checked(path: Path, name: str, given: Tensor, tensor: Tensor, own_name: str) -> Tensor:
     if given.numel() != tensor.numel() or (tensor.ndim and given.shape != tensor.shape):
         raise ModelFileError(
-            f"{path}: tensor '{name}' has shape {tuple(given.shape)}, but the architecture needs "
+            f"{path}: tensor '{shown_text(name)}' has shape {tuple(given.shape)}, but the architecture needs "
             f"{tuple(tensor.shape)}; check --arch, --classes and --image"
         )
     if not given.is_floating_point() or not bool(torch.isfinite(given).all()):
         raise ModelFileError(
-            f"{path}: tensor '{name}' holds NaN, infinity or no real numbers; import an earlier checkpoint"
+            f"{path}: tensor '{shown_text(name)}' holds NaN, infinity or no real numbers; import an earlier "
+            f"checkpoint"
         )
     if own_name.endswith((".alpha", ".running_var")) and float(given.min()) < 0:
         raise ModelFileError(
-            f"{path}: tensor '{name}' is {float(given.min()):g}, but a clipping level or variance is "
-            f"positive; import an earlier checkpoint"
+            f"{path}: tensor '{shown_text(name)}' is {float(given.min()):g}, but a clipping level or "
+            f"variance is positive; import an earlier checkpoint"
         )
     return given.reshape(tensor.shape).to(tensor.dtype)
 

@@ -22,10 +22,10 @@ from toolchain.networks.linear_maps import (
     UnweightedMap,
     WeightedMap,
     as_grouped_convolution,
-    chain_axis_matrices,
+    chain_axis_sums,
     chain_channel_sources,
     chain_output_shape,
-    window_taps,
+    window_reads,
 )
 
 
@@ -82,8 +82,9 @@ def unit_bounds(synapse: IntegerSynapse, source_shape: Shape) -> UnitBounds:
 def _compute_unit_bounds(synapse: IntegerSynapse, source_shape: Shape) -> UnitBounds:
     partial = 1
     for end in range(1, len(synapse.pools_before) + 1):
-        matrices = chain_axis_matrices(synapse.pools_before[:end], source_shape)
-        rows, columns = (int(matrix.sum(axis=1).max()) for matrix in matrices)
+        rows, columns = (
+            int(_presented(synapse.pools_before[:end], axis, source_shape).max()) for axis in (0, 1)
+        )
         partial = max(partial, rows * columns)
     up_to_weight = (*synapse.pools_before, synapse.weighted)
     for end in range(len(synapse.pools_after) + 1):
@@ -106,16 +107,22 @@ def largest_sums(maps: Sequence[LinearMap], source_shape: Shape) -> tuple[np.nda
     behind = [m for m in maps[at + 1 :] if isinstance(m, UnweightedMap)]
     shape = chain_output_shape(before, source_shape)
     convolution = as_grouped_convolution(weighted, shape)
-    presented = chain_axis_matrices(before, source_shape)
-    added = chain_axis_matrices(behind, convolution.output_shape(shape))
     reads = [
-        added[axis] @ _reads(convolution, axis, presented[axis].sum(axis=1)) for axis in (0, 1)
+        chain_axis_sums(
+            behind, axis, _reads(convolution, axis, _presented(before, axis, source_shape))
+        )
+        for axis in (0, 1)
     ]
     rows = chain_channel_sources(behind, len(convolution.weight))
     low, high = (
         np.where(rows >= 0, _largest_sums(part, reads)[rows], 0) for part in _signed(convolution)
     )
     return -low, high
+
+
+def _presented(maps: Sequence[UnweightedMap], axis: int, shape: Shape) -> np.ndarray:
+    """Largest value at each place of an axis behind maps of sources from 0 to 1."""
+    return chain_axis_sums(maps, axis, np.ones(shape[1 + axis], np.int64))
 
 
 def _reads(convolution: Convolution, axis: int, presented: np.ndarray) -> np.ndarray:
@@ -126,14 +133,9 @@ def _reads(convolution: Convolution, axis: int, presented: np.ndarray) -> np.nda
     Args:
         presented: largest value of each source.
     """
-    taps = window_taps(
-        len(presented),
-        convolution.kernel[axis],
-        convolution.stride[axis],
-        convolution.padding[axis],
-        convolution.dilation[axis],
-    )
-    return (taps @ presented).T
+    window = convolution.kernel, convolution.stride, convolution.padding, convolution.dilation
+    read = window_reads(len(presented), *(sizes[axis] for sizes in window))
+    return np.where(read >= 0, presented[read], 0)
 
 
 def _signed(convolution: Convolution) -> tuple[np.ndarray, np.ndarray]:

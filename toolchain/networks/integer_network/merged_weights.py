@@ -81,10 +81,9 @@ def channel_links(synapse: IntegerSynapse, source_shape: Shape) -> np.ndarray:
     convolution = as_grouped_convolution(synapse.weighted, shape)
     groups, weight = convolution.groups, convolution.weight
     outputs, read, _, _ = used_parts(convolution)
-    sources = np.zeros((len(before), channels), bool)
+    by_group = np.zeros((groups, channels), bool)
     own = np.flatnonzero((before >= 0) & read)
-    sources[own, before[own]] = True
-    by_group = sources.reshape(groups, -1, channels).any(axis=1)
+    by_group[own // weight.shape[1], before[own]] = True
     links = np.repeat(by_group, len(weight) // groups, axis=0)
     links &= outputs[:, None]
     after = _selected(synapse.pools_after, len(weight))

@@ -3,30 +3,53 @@
 from __future__ import annotations
 
 import json
-from collections.abc import MutableMapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save
+from msgspec import Meta, Struct
+from safetensors.numpy import save
 
-from toolchain.bounded_readers import read_json
+from toolchain.array_files import read_safetensors
 from toolchain.errors import ModelFileError, UnsupportedNetworkError
+from toolchain.json_files import read_typed_json
 from toolchain.networks.integer_network.network import (
     INTEGER_POPULATION_KINDS,
     IntegerNetwork,
     IntegerSynapse,
 )
 from toolchain.networks.integer_network.verify import verify_integer_network
-from toolchain.networks.map_records import MAP_ARRAYS, read_synapse, write_synapse
-from toolchain.networks.population_records import ARRAYS, read_population, write_population
-from toolchain.networks.record_reader import RecordReader
+from toolchain.networks.limits import MAX_PARTS
+from toolchain.networks.map_records import (
+    MAP_ARRAYS,
+    IntegerSynapseRecord,
+    read_synapse,
+    write_synapse,
+)
+from toolchain.networks.named_tensors import NamedTensors
+from toolchain.networks.population_records import (
+    ARRAYS,
+    IntegerPopulationRecord,
+    read_population,
+    write_population,
+)
+from toolchain.schema import typed
 
 FORMAT = "qac-deploy integer network"
 VERSION = 1
 DOCUMENT = "network.json"
 TENSORS = "network.safetensors"
+_REMEDY = "compile the model again"
+
+
+class NetworkDocument(Struct, kw_only=True, forbid_unknown_fields=True):
+    """``network.json``."""
+
+    format: Literal["qac-deploy integer network"]
+    version: Literal[1]
+    populations: Annotated[list[IntegerPopulationRecord], Meta(max_length=MAX_PARTS)]
+    synapses: Annotated[list[IntegerSynapseRecord], Meta(max_length=MAX_PARTS)]
 
 
 def describe_network(network: IntegerNetwork) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -72,29 +95,16 @@ def load_integer_network(directory: Path) -> IntegerNetwork:
     Raises:
         ModelFileError: naming the file, the field and what it must be.
     """
-    path = directory / DOCUMENT
-    try:
-        document = read_json(path)
-        arrays = load_file(directory / TENSORS)
-    except OSError as error:
-        raise ModelFileError(
-            f"{error.filename or directory}: cannot be read; `qac-deploy compile` makes a build folder"
-        ) from error
-    except ValueError as error:
-        raise ModelFileError(
-            f"{path}: not valid JSON ({error}); compile the model again"
-        ) from error
-    except SafetensorError as error:
-        raise ModelFileError(
-            f"{directory / TENSORS}: damaged or truncated ({error}); compile the model again"
-        ) from error
-    return network_of_document(path, document, arrays)
+    path, tensors = directory / DOCUMENT, directory / TENSORS
+    absent = "`qac-deploy compile` makes a build folder"
+    document = read_typed_json(path, NetworkDocument, absent=absent, remedy=_REMEDY)
+    return _network(path, document, read_safetensors(tensors, (np.int8, np.int64), _REMEDY))
 
 
 def network_of_document(
-    path: Path, document: Any, arrays: MutableMapping[str, np.ndarray]
+    path: Path, document: Any, arrays: Mapping[str, np.ndarray]
 ) -> IntegerNetwork:
-    """The network of a document that ``describe_network`` made, removing its arrays from ``arrays``.
+    """The network of a document and the arrays that ``describe_network`` made.
 
     Args:
         path: the file it was read from, for messages.
@@ -102,20 +112,23 @@ def network_of_document(
     Raises:
         ModelFileError: naming the file, the field and what it must be.
     """
-    root = RecordReader(path, "", document)
-    root.choice("format", (FORMAT,))
-    if root.integer("version", 1) != VERSION:
-        raise root.refuse("version", f"{VERSION}; compile the model again", root.value("version"))
+    return _network(path, typed(document, NetworkDocument, path, remedy=_REMEDY), arrays)
+
+
+def _network(
+    path: Path, document: NetworkDocument, arrays: Mapping[str, np.ndarray]
+) -> IntegerNetwork:
+    tensors = NamedTensors(path, arrays, _REMEDY)
     populations = [
-        read_population(r, INTEGER_POPULATION_KINDS, arrays, np.int64)
-        for r in root.record_list("populations")
+        read_population(
+            record, f"populations[{index}]", INTEGER_POPULATION_KINDS, tensors, np.int64
+        )
+        for index, record in enumerate(document.populations)
     ]
     try:
         synapses = [
-            IntegerSynapse.of_maps(
-                **read_synapse(r, arrays, np.int8), exponent=r.integer("exponent", 0)
-            )
-            for r in root.record_list("synapses")
+            IntegerSynapse.of_maps(**read_synapse(record, f"synapses[{index}]", tensors, np.int8))
+            for index, record in enumerate(document.synapses)
         ]
         return verify_integer_network(IntegerNetwork.build(populations, synapses))
     except UnsupportedNetworkError as error:

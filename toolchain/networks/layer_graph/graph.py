@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import networkx as nx
@@ -100,18 +101,28 @@ class PopulationGraph(Generic[InputT, SpikingT, ReadoutT, SynapseT]):
     def __getitem__(self, name: str) -> InputT | SpikingT | ReadoutT:
         return self.digraph.nodes[name]["population"]
 
-    @property
+    @cached_property
     def synapses(self) -> tuple[SynapseT, ...]:
         """All synapses, grouped by target in population order, sources in the order given."""
         return tuple(s for p in self.populations for s in self.incoming(p.name))
 
     def incoming(self, name: str) -> tuple[SynapseT, ...]:
         """Synapses into a population."""
-        return tuple(edge["synapse"] for _, _, edge in self.digraph.in_edges(name, data=True))
+        return self._incoming[name]
 
     def outgoing(self, name: str) -> tuple[SynapseT, ...]:
         """Synapses out of a population."""
-        return tuple(edge["synapse"] for _, _, edge in self.digraph.out_edges(name, data=True))
+        return self._outgoing[name]
+
+    @cached_property
+    def _incoming(self) -> dict[str, tuple[SynapseT, ...]]:
+        edges = self.digraph.pred
+        return {p.name: _synapses_of(edges[p.name]) for p in self.populations}
+
+    @cached_property
+    def _outgoing(self) -> dict[str, tuple[SynapseT, ...]]:
+        edges = self.digraph.succ
+        return {p.name: _synapses_of(edges[p.name]) for p in self.populations}
 
     @property
     def input(self) -> InputT:
@@ -149,6 +160,10 @@ class PopulationGraph(Generic[InputT, SpikingT, ReadoutT, SynapseT]):
                 + (f" ({names})" if names else "")
             )
         return found[0]
+
+
+def _synapses_of(edges: Mapping[str, dict[str, Any]]) -> tuple[Any, ...]:
+    return tuple(edge["synapse"] for edge in edges.values())
 
 
 class LayerGraph(PopulationGraph[InputPopulation, SpikingPopulation, ReadoutPopulation, Synapse]):

@@ -7,12 +7,12 @@ from typing import ClassVar, Literal, TypeAlias, get_args
 
 import numpy as np
 
+from toolchain.networks.limits import Channel, PartName, Size
 from toolchain.networks.linear_maps import LinearMap, Shape, describe
 
 AlignmentMethod: TypeAlias = Literal["average", "replicate", "truncate"]
 ALIGNMENT_METHODS: tuple[AlignmentMethod, ...] = get_args(AlignmentMethod)
 Role: TypeAlias = Literal["activation", "maximum"]
-ROLES: tuple[Role, ...] = get_args(Role)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -67,11 +67,11 @@ class ReadoutOutput:
         height, width: size of its maps.
     """
 
-    name: str
-    start: int
-    stop: int
-    height: int
-    width: int
+    name: PartName
+    start: Channel
+    stop: Size
+    height: Size
+    width: Size
 
     def __str__(self) -> str:
         return f"{self.name} {self.start}:{self.stop} {self.height}x{self.width}"

@@ -10,7 +10,9 @@ import numpy as np
 
 from toolchain.errors import UnsupportedNetworkError
 from toolchain.networks.layer_graph.graph import PopulationGraph
+from toolchain.networks.layer_graph.map_sizes import check_accumulations, verify_map_sizes
 from toolchain.networks.layer_graph.populations import ALIGNMENT_METHODS
+from toolchain.networks.limits import MAX_NEURONS, MAX_PIXEL, MAX_TIMESTEPS
 from toolchain.networks.linear_maps import (
     LinearMap,
     Resample,
@@ -18,9 +20,6 @@ from toolchain.networks.linear_maps import (
     chain_output_shape,
 )
 
-MAX_TIMESTEPS = 65_536  # longer than any firing window in use
-MAX_PIXEL = 2**24  # float32 holds all integers up to here exactly
-MAX_NEURONS = 2**27  # per population
 MAX_REPEATS = 2**16  # how often resampling adds one row or column
 
 
@@ -70,8 +69,11 @@ def verify_structure(network: PopulationGraph[Any, Any, Any, Any]) -> None:
         not network.outgoing(readout.name),
         f"{readout.name}: the readout population must have no outgoing synapse",
     )
+    accumulations = 0
     for synapse in network.synapses:
         _verify_synapse(network, synapse)
+        accumulations += _checked_accumulations(network, synapse)
+        check_accumulations(accumulations)
 
 
 def _require_printable(kind: str, name: str) -> None:
@@ -131,6 +133,13 @@ def _verify_synapse(network: PopulationGraph[Any, Any, Any, Any], synapse: Any) 
     )
 
 
+def _checked_accumulations(network: PopulationGraph[Any, Any, Any, Any], synapse: Any) -> int:
+    try:
+        return verify_map_sizes(synapse.maps, network[synapse.source].shape)
+    except UnsupportedNetworkError as error:
+        raise UnsupportedNetworkError(f"{synapse}: {error}") from None
+
+
 def _verify_indices(synapse: Any, linear_map: LinearMap) -> None:
     match linear_map:
         case Resample(rows=rows, columns=columns):
@@ -138,7 +147,8 @@ def _verify_indices(synapse: Any, linear_map: LinearMap) -> None:
                 require(
                     matrix.dtype == np.int64
                     and bool((matrix >= 0).all() & (matrix <= MAX_REPEATS).all()),
-                    f"{synapse}: rows and columns must be int64 from 0 to {MAX_REPEATS:,}",
+                    f"{synapse}: its rows and columns must be added up to {MAX_REPEATS:,} times each, as "
+                    f"int64; overlapping pools in a row multiply these numbers: leave some out",
                 )
         case SelectChannels(channels=channels):
             require(

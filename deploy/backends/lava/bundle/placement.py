@@ -10,10 +10,12 @@ then once for the runtime service.
 
 import ctypes
 import os
+import secrets
 import signal
 import sys
 import threading
 import traceback
+from multiprocessing import managers, shared_memory
 
 import lava_dataclasses  # noqa: F401  before Lava
 from lava.magma.compiler.builders.runtimeservice_builder import RuntimeServiceBuilder
@@ -24,8 +26,14 @@ from lava.magma.runtime.message_infrastructure.shared_memory_manager import Shar
 PR_SET_PDEATHSIG = 1  # of Linux's prctl: the signal to get when the parent ends
 
 
-def share_processes(num_processes):
-    """Let Lava's processes share a number of operating-system processes from now on."""
+def share_processes(num_processes, memory_name=None):
+    """Let Lava's processes share a number of operating-system processes from now on.
+
+    Args:
+        memory_name: start of the names of shared memory; Python's own by default.
+    """
+    if memory_name is not None:
+        shared_memory._make_filename = lambda: f"/{memory_name}-{secrets.token_hex(4)}"
     MessageInfrastructureFactory.create = staticmethod(lambda _: SharedProcesses(num_processes))
 
 
@@ -39,6 +47,9 @@ class SharedProcesses(MultiProcessing):
 
     def start(self):
         self._smm = SharedMemoryManager()
+        if sys.platform == "linux":  # a socket without a file, which a killed run would leave
+            address = f"\0lava-{secrets.token_hex(8)}"
+            self._smm._manager = managers.SharedMemoryManager(address)
         self._smm._manager.start(initializer=end_with_parent)
 
     def build_actor(self, target_fn, builder, exception_q=None):

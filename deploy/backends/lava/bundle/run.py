@@ -54,13 +54,11 @@ class RunError(Exception):
 
 def main():
     arguments = parse_arguments()
-    if arguments.end_with_input:
-        threading.Thread(target=end_with_input, daemon=True).start()
     try:
         document, arrays = load_bundle(arguments.network)
         pixels = load_pixels(arguments.samples, document)
         probes = find_probes(arguments.probe, document)
-        share_processes(arguments.processes)
+        share_processes(arguments.processes, arguments.memory_name)
         result = run(document, arrays, pixels, probes, arguments.ticks, arguments.patience)
         save_whole(arguments.out, result)
     except (OSError, RunError) as error:
@@ -100,10 +98,9 @@ def parse_arguments():
         help="record the potential of some neurons in every step, such as --probe=conv1:0,2,5",
     )
     parser.add_argument(
-        "--end-with-input",
-        action="store_true",
-        help="end when standard input ends: then this program ends with the one that started it and holds "
-        "its standard input open, even if that one is killed",
+        "--memory-name",
+        help="start of the names of shared memory, by which the program that starts this one can find and "
+        "remove what is left if all processes are killed at once",
     )
     arguments = parser.parse_args()
     if arguments.processes < 1 or arguments.patience <= 0:
@@ -202,13 +199,6 @@ def no_survivors():
         end_at_once(traceback.format_exc())
     for number, handler in handlers.items():
         signal.signal(number, handler)
-
-
-def end_with_input():
-    """Wait for the end of standard input, without a buffer, whose lock forked processes would inherit."""
-    while os.read(0, 1):
-        pass
-    end_at_once("the program that started this run has ended")
 
 
 def end_at_once(reason):

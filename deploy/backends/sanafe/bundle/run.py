@@ -18,8 +18,6 @@ import argparse
 import contextlib
 import io
 import json
-import os
-import threading
 from collections import defaultdict
 from operator import itemgetter
 from pathlib import Path
@@ -38,8 +36,6 @@ SETTLE, CLOSE, OPEN = range(3)  # in this order within a tick
 
 def main():
     arguments = parse_arguments()
-    if arguments.end_with_input:
-        threading.Thread(target=end_with_input, daemon=True).start()
     plan = json.loads((FOLDER / "run.json").read_text())
     with np.load(FOLDER / "run.npz", allow_pickle=False) as archive:
         arrays = {name: archive[name] for name in archive.files}
@@ -67,18 +63,7 @@ def parse_arguments():
         help="timing models of SANA-FE, with one run for each (default: detailed)",
     )
     parser.add_argument("--out", type=Path, help="result to write, .npz")
-    parser.add_argument(
-        "--end-with-input",
-        action="store_true",
-        help="end when standard input does, as when the program that started this one is killed",
-    )
     return parser.parse_args()
-
-
-def end_with_input():
-    while os.read(0, 1):
-        pass
-    os._exit(1)
 
 
 def run(chip, plan, arrays, timing):

@@ -33,7 +33,7 @@ def _data(report: Report) -> dict[str, object]:
         flat: list[int] = []
         for start, stop, activity, sample, cause in stage["spans"]:
             edge = -1 if cause is None else edges.setdefault(tuple(cause), len(edges))
-            flat += [start, stop, [*ACTIVITIES].index(activity), sample, edge]  # type: ignore[arg-type]
+            flat += [start, stop, [*ACTIVITIES].index(activity), sample, edge]
         stages.append({"name": name, "population": stage["population"], "spans": flat})
     return {
         "ticks": pipeline["num_ticks"],

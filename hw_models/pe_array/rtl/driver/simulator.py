@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import shutil
-import subprocess
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -16,7 +13,9 @@ from typing import Literal, TypeAlias
 from typing_extensions import assert_never
 
 from hw_models.pe_array.loop_nest import Unrolling
+from toolchain.child_process import last_lines, run_child
 from toolchain.errors import RtlError
+from toolchain.files.lock import one_run_at_a_time
 from toolchain.files.whole_files import staging
 
 SimulatorName: TypeAlias = Literal["verilator", "icarus"]
@@ -44,7 +43,6 @@ _PROGRAMS: dict[SimulatorName, tuple[str, ...]] = {
     "verilator": ("verilator", "make", "g++"),
     "icarus": ("iverilog", "vvp"),
 }
-_TAIL_LINES = 12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,14 +145,21 @@ def compile_rtl(
             raise RtlError(f"{program} was not found; run `apt install verilator iverilog`")
     files = [sources / file for file in (*DESIGN_FILES, f"{TESTBENCH}.sv")]
     cache = cache or default_cache()
-    cache.mkdir(parents=True, exist_ok=True, mode=0o700)
     compiled = cache / _key(array, name, files)
-    with _lock(cache / f"{compiled.name}.lock"):
-        if not compiled.exists():
-            with staging(compiled) as prepared:
-                prepared.new.mkdir()
-                _compile(array, name, files, prepared.new)
-                (prepared.new / "simulation").rename(compiled)
+    if not compiled.exists():
+        try:
+            cache.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with one_run_at_a_time(cache / f"{compiled.name}.lock"):
+                if not compiled.exists():  # another run may have made it meanwhile
+                    with staging(compiled) as prepared:
+                        prepared.new.mkdir()
+                        _compile(array, name, files, prepared.new)
+                        (prepared.new / "simulation").rename(compiled)
+        except OSError as error:
+            raise RtlError(
+                f"{cache}: cannot be written ({error}); compiled simulations are kept there: make room, or "
+                f"set {CACHE_VARIABLE} to another folder"
+            ) from error
     run = ("vvp", "-n") if name == "icarus" else ()
     return RtlSimulator(array=array, command=(*run, str(compiled)))
 
@@ -187,24 +192,15 @@ def _key(array: RtlArray, name: SimulatorName, files: Sequence[Path]) -> str:
 def _version(name: SimulatorName) -> str:
     option = {"verilator": "--version", "icarus": "-V"}[name]
     command = [_PROGRAMS[name][0], option]
-    return subprocess.run(command, capture_output=True, text=True).stdout.partition("\n")[0]
+    return run_child(command).stdout.decode(errors="replace").partition("\n")[0]
 
 
 def _run(command: Sequence[str], failure: str) -> str:
     """Run a command and return its output."""
     try:
-        run = subprocess.run(command, capture_output=True, text=True, errors="replace")
+        run = run_child(command)
     except OSError as error:
         raise RtlError(f"{failure}: {command[0]} cannot be started ({error})") from error
     if run.returncode != 0:
-        said = [line for line in (run.stdout + run.stderr).splitlines() if line.strip()]
-        raise RtlError(f"{failure}\n" + "\n".join(said[-_TAIL_LINES:]))
-    return run.stdout
-
-
-@contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """Let one process at a time compile a simulation, while others wait for it."""
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        raise RtlError(failure, further=last_lines(run.stdout + run.stderr))
+    return run.stdout.decode(errors="replace")

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from toolchain.errors import ModelFileError, UnsupportedNetworkError
 from toolchain.importers.onnx_format.values import Call
+from toolchain.shown_values import shown_text
 
 MAX_SIZE = 2**24
 """Largest size, stride or padding along one axis."""
@@ -106,7 +107,7 @@ def window_of(call: Call, kernel: Sequence[int] | None, *, transposed: bool = Fa
     begin, end = pads[:axes], pads[axes:]
     mode = call.text("auto_pad", "NOTSET")
     if mode not in ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER", ""):
-        raise ModelFileError(f"auto_pad must be one of the standard's, not '{mode[:40]}'")
+        raise ModelFileError(f"auto_pad must be one of the standard's, not '{shown_text(mode)}'")
     reach = [d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True)]
     if transposed:
         wanted = call.integers("output_shape")

@@ -21,6 +21,7 @@ from toolchain.importers.onnx_format.operations.geometry import (
 )
 from toolchain.importers.onnx_format.operations.layers import FunctionModule
 from toolchain.importers.onnx_format.values import Call, Live, Static, as_integers, as_scalar
+from toolchain.shown_values import shown_text
 
 
 def reshape(call: Call) -> nn.Module:
@@ -246,7 +247,7 @@ def pad(call: Call) -> nn.Module | None:
     value = call.number("value", 0.0) if filling is None or not filling.size else as_scalar(filling)
     modes = {"constant": "constant", "reflect": "reflect", "edge": "replicate", "wrap": "circular"}
     if mode not in modes:
-        raise ModelFileError(f"mode must be one of {', '.join(modes)}, not '{mode[:40]}'")
+        raise ModelFileError(f"mode must be one of {', '.join(modes)}, not '{shown_text(mode)}'")
     if mode != "constant":
         first = 2
     return Pad(torch_pads(begin[first:], end[first:]), value, modes[mode])
@@ -368,8 +369,8 @@ def _interpolation(
         corners = places == "align_corners"
         return lambda x: F.interpolate(x, target, mode=kind, align_corners=corners)
     raise UnsupportedNetworkError(
-        f"it resizes by {mode[:20]} with {places[:30]} and {rounding[:30]}; use nearest with asymmetric "
-        f"places and floor, or linear with half_pixel"
+        f"it resizes by {shown_text(mode)} with {shown_text(places)} and {shown_text(rounding)}; use nearest "
+        f"with asymmetric places and floor, or linear with half_pixel"
     )
 
 
