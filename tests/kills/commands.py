@@ -59,15 +59,6 @@ def make_inputs(folder: Path) -> None:
         (*TRAIN, "--epochs", 2),
         ("compile", "model.pt", "--timesteps", 3),  # which QONNX takes
         ("compile", "model.pt", "--timesteps", 3, "--slots", 3, "--out", "other"),
-        ("convert", NETWORK, "--data", DATA, "--mean-timesteps", 3, "--out", "chain.pt"),
-        (
-            "compile",
-            "chain.pt",
-            "--thresholds",
-            1,
-            "--out",
-            "chain",
-        ),  # without joins, which NetX lacks
     ):
         process = run_command(*command, cwd=folder)
         assert process.returncode == 0, process.stderr
@@ -186,7 +177,6 @@ def commands() -> list[Command]:
         ("onnx", "onnxruntime", "network.onnx"),
         ("qonnx", "qonnx", "network_qonnx.onnx"),
         ("nir", "nir", "new.nir"),
-        ("netx", "h5py", "network.net"),
         ("sanafe", "sanafe", "sanafe"),
     ):
         if importlib.util.find_spec(module):
@@ -194,8 +184,8 @@ def commands() -> list[Command]:
             found.append(
                 Command(
                     name=f"export {form}",
-                    arguments=("export", "chain" if form == "netx" else "build", *export),
-                    earlier=None if form == "netx" else ("export", "other", *export),
+                    arguments=("export", "build", *export),
+                    earlier=("export", "other", *export),
                     outputs=[output],
                 )
             )
