@@ -90,13 +90,19 @@ def choice(value: str, choices: Iterable[Choice], option: str) -> Choice:
     raise typer.BadParameter(f"must be one of {', '.join(known)}, not '{value}'", param_hint=option)
 
 
+def _progress_console() -> TextConsole:
+    """Standard error; if both streams are terminals the console of results, which draws it below them."""
+    on_errors = TextConsole(stderr=True)
+    return console if console.is_terminal and on_errors.is_terminal else on_errors
+
+
 @contextmanager
 def status(message: str, *, hidden: bool) -> Iterator[Callable[[str], None]]:
     """Show a message while the block runs; the block gets a function that changes the message.
 
     It is shown on standard error; where that is no terminal, such as a log, as one line per stage.
     """
-    shown_on = TextConsole(stderr=True)
+    shown_on = _progress_console()
     if hidden:
         yield lambda words: None
     elif shown_on.is_terminal:
@@ -188,6 +194,6 @@ def progress_bar(*, hidden: bool) -> Progress:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TextColumn("{task.fields[note]}", markup=False),
-        console=TextConsole(stderr=True),
+        console=_progress_console(),
         hidden=hidden,
     )

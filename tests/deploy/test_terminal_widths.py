@@ -46,6 +46,7 @@ COMMANDS = (
 )
 SLOW = (
     ("compare", "build", "--sweep"),
+    ("verify", "build", "--lava-python", "absent"),
     ("train", "--epochs", "2", "--out", "other.pt"),
     ("calibrate", "model.pt", "--epochs", "1", "--samples", "8", "--out", "other.pt"),
     ("compile", "model.pt", "--optimize", "stalls", "--out", "other"),
