@@ -137,3 +137,18 @@ class Builder:
         path = folder / "network.onnx"
         save(self.model(*outputs), path)
         return path
+
+
+def joined_and_pooled(quantize):
+    """A network with a join and a pool; ``quantize(builder, scale, name)`` adds each of its quantizers."""
+    n = Builder()
+    n.conv(1, 2)
+    n.node("Relu")
+    first = quantize(n, 0.11, "a")
+    n.conv(2, 2)
+    quantize(n, 0.07, "b")
+    n.node("Add", first)
+    quantize(n, 0.13, "c")
+    n.node("MaxPool", kernel_shape=[2, 2], strides=[2, 2], name="pool")
+    n.head(18)
+    return n

@@ -195,7 +195,7 @@ def require_unchanged(folder: Path, kind: FolderKind) -> None:
         )
 
 
-def require_no_fifo(folder: Path, kind: FolderKind) -> None:
+def require_regular_files(folder: Path, kind: FolderKind) -> None:
     """Check that reading the files of a folder waits for nothing, whatever was put in their places.
 
     Raises:

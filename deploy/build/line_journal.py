@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import re
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -15,7 +13,7 @@ from typing import IO, Any, Generic, TypeVar
 
 from toolchain.bounded_readers import MAX_JOURNAL_BYTES, parse_json, read_bytes
 from toolchain.errors import ModelFileError
-from toolchain.files.lock import open_lock
+from toolchain.files.lock import one_run_at_a_time
 from toolchain.files.whole_files import FileKind, require_replaceable_file, whole_file
 from toolchain.schema import typed
 
@@ -82,12 +80,14 @@ class LineJournal(Generic[Key, Part]):
         self._path, self._run, self._kind = path, run, kind
         self._file: IO[str] | None = None
         self._digest = ""  # of all lines
-        self._lock = _Lock(path, kind.another_at_work, kind.remedy)
-        try:
+        with ExitStack() as unless_read:
+            lock = path.with_name(f"{path.name}.lock")
+            try:
+                unless_read.enter_context(one_run_at_a_time(lock, self._refuse_to_wait))
+            except OSError as error:
+                raise _unwritable(path, error, kind.remedy) from None
             self.finished = _read(path, run, kind) if resume and path.exists() else {}
-        except BaseException:
-            self._lock.release()
-            raise
+            self._lock = unless_read.pop_all()
 
     def write(self, key: Key, part: Part) -> None:
         """Keep a finished part; the operating system has it on return.
@@ -119,43 +119,10 @@ class LineJournal(Generic[Key, Part]):
             self._file.close()
         if finished:
             self._path.unlink(missing_ok=True)
-        self._lock.release()
+        self._lock.close()
 
-
-class _Lock:
-    """A lock on a path that ends with its process, however that ends; its file is removed by the last run."""
-
-    def __init__(self, path: Path, another_at_work: str, remedy: str) -> None:
-        """Take the lock.
-
-        Raises:
-            ModelFileError: another run holds it, or its file cannot be written.
-        """
-        self._path = path.with_name(f"{path.name}.lock")
-        self._another_at_work = another_at_work
-        try:
-            self._file = open_lock(self._path)
-            while not self._taken(path):  # a run that ended has removed the file meanwhile
-                self._file.close()
-                self._file = open_lock(self._path)
-        except OSError as error:
-            raise _unwritable(path, error, remedy) from None
-
-    def _taken(self, path: Path) -> bool:
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._file.close()
-            raise ModelFileError(f"{path}: {self._another_at_work}") from None
-        except OSError:  # a file system without locks
-            return True
-        with suppress(FileNotFoundError):
-            return os.path.samestat(self._path.stat(), os.fstat(self._file.fileno()))
-        return False
-
-    def release(self) -> None:
-        self._path.unlink(missing_ok=True)
-        self._file.close()
+    def _refuse_to_wait(self) -> None:
+        raise ModelFileError(f"{self._path}: {self._kind.another_at_work}")
 
 
 def _unwritable(path: Path, error: OSError, remedy: str) -> ModelFileError:

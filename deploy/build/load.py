@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from deploy.build.folder import BUILD, recorded_digests, require_no_fifo, require_unchanged
+from deploy.build.folder import BUILD, recorded_digests, require_regular_files, require_unchanged
 from deploy.build.one_folder import Identity, identity_of, of_one_folder, still_the_same
 from toolchain.errors import ModelFileError
 from toolchain.json_files import read_typed_json
@@ -109,7 +109,7 @@ def read_build(folder: Path) -> Build:
     from toolchain.networks.integer_network.serialize import load_integer_network
 
     identity = identity_of(folder)
-    require_no_fifo(folder, BUILD)
+    require_regular_files(folder, BUILD)
     report = _read_report(folder)
     options: Any = report["options"]
     network = load_integer_network(folder)

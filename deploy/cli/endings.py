@@ -58,7 +58,7 @@ class Ending:
     Attributes:
         kind: the error's class, as in Python; None if there is no error to tell.
         message: of the error, for machines.
-        shown: the same for people; None where they have seen it, or need not.
+        shown: the same for people; None if it was shown before, or there is none.
     """
 
     code: int

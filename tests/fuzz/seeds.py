@@ -167,19 +167,9 @@ def onnx_files() -> Iterable[Files]:
 
 
 def _onnx(quantize: Callable[..., str]) -> Any:
-    from onnx_networks import Builder
+    from onnx_networks import joined_and_pooled
 
-    n = Builder()
-    n.conv(1, 2)
-    n.node("Relu")
-    first = quantize(n, 0.11, "a")
-    n.conv(2, 2)
-    quantize(n, 0.07, "b")
-    n.node("Add", first)
-    quantize(n, 0.13, "c")
-    n.node("MaxPool", kernel_shape=[2, 2], strides=[2, 2], name="pool")
-    n.head(18)
-    return n.model()
+    return joined_and_pooled(quantize).model()
 
 
 def onnx_files_with_data() -> Iterable[Files]:

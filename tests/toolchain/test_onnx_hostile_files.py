@@ -14,7 +14,7 @@ import onnx
 import onnx_mutants
 import pytest
 from onnx import TensorProto
-from onnx_networks import Builder
+from onnx_networks import Builder, joined_and_pooled
 
 from toolchain.errors import ModelFileError, UnsupportedNetworkError
 from toolchain.importers.onnx_format import import_onnx, read_onnx
@@ -22,17 +22,7 @@ from toolchain.importers.onnx_format.model_file import load_model
 
 
 def network(quantize=lambda n, scale, name: n.qcdq(scale, 5, name=name)):
-    n = Builder()
-    n.conv(1, 2)
-    n.node("Relu")
-    first = quantize(n, 0.11, "a")
-    n.conv(2, 2)
-    quantize(n, 0.07, "b")
-    n.node("Add", first)
-    quantize(n, 0.13, "c")
-    n.node("MaxPool", kernel_shape=[2, 2], strides=[2, 2], name="pool")
-    n.head(18)
-    return n
+    return joined_and_pooled(quantize)
 
 
 def plain():

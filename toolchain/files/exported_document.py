@@ -37,6 +37,7 @@ from toolchain.files.json_grammar import (
     refuse,
     text,
 )
+from toolchain.printable import printable
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,299}")
 _PATH = re.compile(r"[A-Za-z0-9_]{1,300}(\.[A-Za-z0-9_]{1,300}){0,63}")
@@ -163,9 +164,7 @@ def _metadata(where: str, value: Any) -> dict[str, str]:
         text = value.get(key)
         if isinstance(text, str) and len(text) <= longest:
             lines = (line for line in text.split("\n") if len(line) <= _MAX_PATHS)
-            kept[key] = "\n".join(
-                "".join(c if c.isprintable() else "?" for c in line) for line in lines
-            )
+            kept[key] = "\n".join(map(printable, lines))
     if not all(_MODULE.fullmatch(part) for part in kept.get("nn_module_stack", "").split(";")):
         kept.pop("nn_module_stack", None)
     return kept

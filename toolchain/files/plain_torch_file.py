@@ -15,7 +15,7 @@ from toolchain.bounded_readers import require_plain
 from toolchain.errors import ModelFileError
 from toolchain.files.digest import array_sha256
 from toolchain.files.whole_files import FileKind, whole_file
-from toolchain.shown_values import first_line, shown_name
+from toolchain.shown_values import first_line, shown_name, shown_text
 
 
 def load_plain_zip(path: Path, remedy: str) -> Any:
@@ -51,10 +51,10 @@ def load_plain_zip(path: Path, remedy: str) -> Any:
 
 def _reason(error: Exception) -> str:
     """Torch's reason in one line, without its advice to load the file all the same."""
-    text = "".join(c for c in _COLOURS.sub("", str(error)) if c.isprintable() or c == "\n")
+    text = _COLOURS.sub("", str(error))
     found = _UNPICKLER.search(text)
     lines = (found[1] if found else text).strip().splitlines() or [type(error).__name__]
-    return lines[0].partition(". Please use")[0][:160]
+    return shown_text(lines[0].partition(". Please use")[0], 160)
 
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")

@@ -17,6 +17,7 @@ from torch.nn.utils.weight_norm import WeightNorm
 import toolchain
 from toolchain.errors import UnsupportedNetworkError
 from toolchain.method.quantizers import ActivationQuantizer
+from toolchain.shown_values import shown_text
 
 _FRAME = re.compile(r'^\s*File "(?P<file>.+)", line (?P<line>\d+)', re.MULTILINE)
 _NOT_THE_USERS = tuple(f"{Path(package.__path__[0])}/" for package in (torch, toolchain))
@@ -197,7 +198,7 @@ def reason_of(error: BaseException) -> str:
     if not telling:
         return type(error).__name__
     text = telling[0] if isinstance(error, ValueError) else telling[-1]
-    return "".join(c if c.isprintable() else "?" for c in text)[:300]
+    return shown_text(text, 300)
 
 
 _NOT_TELLING = ("Use tlparse", "While executing", "GraphModule:", "Original traceback", "File ")
