@@ -157,7 +157,8 @@ class Study:
 
     @property
     def _stem(self) -> str:
-        return f"{Path(self.dataset.name).stem}.{self.file_label}"
+        seed = f".seed{self.seed}" if self.seed else ""
+        return f"{Path(self.dataset.name).stem}.{self.file_label}{seed}"
 
     def _train(
         self, kind: str, module: nn.Module, plan: TrainingPlan, teacher: nn.Module | None = None
