@@ -4,7 +4,8 @@ Each target channel c gets a unit u_c, the real value of one integer of its accu
 u_c`` carries the target's scales, so inference needs no multiplier. Per edge, ``W = w / (u_c * 2^x_e)``. A
 larger common exponent refines Theta and B and keeps W; it is raised as far as the compile-time bounds allow.
 If the neurons of a core share a few thresholds, units are chosen so that a population needs no more.
-Neurons whose count no input changes get that count from their bias alone.
+Neurons whose count no input changes get that count from their bias alone. A population that was trained with
+the target's integers keeps them.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from toolchain.networks.linear_maps import with_weight
 from toolchain.passes.constant_neurons import ConstantNeurons, constant_neurons
 from toolchain.passes.integer_units import units_of_integers
 from toolchain.passes.quantize_maximum import quantize_maximum
+from toolchain.passes.trained_integers import trained_integers
 from toolchain.passes.weight_rows import value_of_each_row, weight_and_rows
 
 FINEST_CHANNEL = 1 / 32
@@ -72,7 +74,9 @@ def quantize_to_integers(graph: LayerGraph, widths: IntegerWidths) -> IntegerNet
             )
             continue
         sources = {s.source: populations[s.source] for s in graph.incoming(population.name)}
-        if isinstance(population, SpikingPopulation) and population.role == "maximum":
+        if (trained := trained_integers(population, graph, sources, widths)) is not None:
+            lowered, edges = trained
+        elif isinstance(population, SpikingPopulation) and population.role == "maximum":
             incoming = graph.incoming(population.name)
             lowered, edges = quantize_maximum(population, incoming, sources, widths)
         else:
