@@ -61,7 +61,9 @@ def test_the_same_integers_come_back(network, seed):
     """Lowering merges maps first; what it made once, it makes again."""
     once = lower_to_integers(_as_graph(network), WIDE)
     names = [p.name for p in network.populations[1:]]
-    assume(uses_trained_integers(_as_graph(network), once) == names)  # merged weights can be too large
+    assume(
+        uses_trained_integers(_as_graph(network), once) == names
+    )  # merged weights can be too large
     pixels = random_pixels(network, seed)
     expected, found = run_stepped(network, pixels), run_stepped(once, pixels)
     assert np.array_equal(expected.logits, found.logits)

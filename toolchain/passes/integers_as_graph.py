@@ -63,8 +63,8 @@ def unit_per_channel(population: IntegerSpiking | IntegerReadout) -> np.ndarray:
 def _population(network: IntegerNetwork, population: IntegerPopulation) -> Population:
     name, shape = population.name, population.shape
     match population:
-        case IntegerInput(max_value=most, unit=unit):
-            return InputPopulation(name=name, shape=shape, max_value=most, unit=unit)
+        case IntegerInput(max_value=most):
+            return InputPopulation(name=name, shape=shape, max_value=most, unit=population.unit)
         case IntegerReadout(timesteps=steps, outputs=outputs, bias=bias):
             unit = unit_per_channel(population).reshape(-1, 1, 1)
             return ReadoutPopulation(

@@ -68,10 +68,9 @@ def uses_trained_integers(graph: LayerGraph, network: IntegerNetwork) -> list[st
     Args:
         graph: as lowering was given it.
     """
+    populations: list[SpikingPopulation | ReadoutPopulation] = [*graph.spiking, graph.readout]
     return [
-        p.name
-        for p in (*graph.spiking, graph.readout)
-        if p.integer_unit is not None and _same_unit(p, network[p.name])
+        p.name for p in populations if p.integer_unit is not None and _same_unit(p, network[p.name])
     ]
 
 

@@ -74,7 +74,9 @@ def _check_integer_unit(population: SpikingPopulation | ReadoutPopulation, chann
         return
     require(
         unit.shape in ((1, 1, 1), (channels, 1, 1)),
-        f"{what} must have one value" + (" per channel" if channels > 1 else "") + f", not {unit.shape}",
+        f"{what} must have one value"
+        + (" per channel" if channels > 1 else "")
+        + f", not {unit.shape}",
     )
     _check_magnitude(what, unit)
     require(bool((unit > 0).all()), f"{what} must be positive, not {float(unit.min()):g}")
