@@ -127,7 +127,7 @@ def test_another_target_chooses_its_own_integers(change):
 
 
 def test_another_T_chooses_other_integers():
-    """With T = 1 a spike of the hidden neuron is worth 2 counts, so the readout keeps its integers' unit no more."""
+    """With another T a spike of the hidden neuron is worth another real value."""
     graph = chosen_graph(integers_as_graph(_one_neuron()), PassOptions(timesteps={"hidden": 3}))
     network = lower_to_integers(graph, WIDE)
     assert "logits" not in uses_trained_integers(graph, network)

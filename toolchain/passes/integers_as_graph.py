@@ -29,14 +29,15 @@ def integers_as_graph(network: IntegerNetwork) -> LayerGraph:
     """Write an integer network in real numbers, with the units in which they are integers.
 
     Every threshold alpha_l becomes T_l, so that one spike of a window counts 1, and one integer of the
-    accumulator counts ``T_l / Theta_l``. v(0) lies half an integer higher: the potential never comes closer to
-    a threshold than that, so that the rounding of sums changes no count.
+    accumulator counts ``T_l / Theta_l``. v(0) lies half an integer higher: the potential never comes closer
+    to a threshold than that, so that the rounding of sums changes no count.
 
     Requires: the result of ``lower_to_integers``, or a network like it: each channel has one threshold, and
         channels with different ones read different rows of a weight.
     Ensures: a float SNN with the same spikes, and logits that are those of the integer network times its
         unit; ``lower_to_integers`` gives the integer network again.
-    Refuses (UnsupportedNetworkError): other thresholds, and potentials that start below 0 or at the threshold.
+    Refuses (UnsupportedNetworkError): other thresholds, and potentials that start below 0 or at the
+        threshold.
     """
     populations = [_population(network, p) for p in network.populations]
     return LayerGraph.build(populations, [_synapse(network, s) for s in network.synapses])

@@ -19,7 +19,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from toolchain.datasets import Dataset, samples_sha256
 from toolchain.errors import OptionError
-from toolchain.method.quantizers import ActivationQuantizer, SlipRelu, quantizers
+from toolchain.method.quantizers import SlipRelu, quantizers
 from toolchain.training.augmentation import shift_and_mirror
 from toolchain.training.checks import (
     fastest_memory_format,
@@ -59,6 +59,7 @@ def train(
     state_file: Path | None = None,
     resume: bool = False,
     settings: Mapping[str, Any] | None = None,
+    make_optimizer: Callable[[nn.Module, TrainingPlan], torch.optim.Optimizer] | None = None,
 ) -> nn.Module:
     """Train a network in place and return it in evaluation mode, reproducibly from the plan's seed.
 
@@ -72,6 +73,7 @@ def train(
         resume: continue from ``state_file`` if it exists; the result equals that of an uninterrupted run.
         settings: other settings that decide the result, by name, such as the origin of the teacher. A run
             with different settings is not continued.
+        make_optimizer: None takes SGD, with groups for weights, clipping levels and timesteps.
 
     Raises:
         ModelFileError: the state file is damaged, or belongs to another plan, network, data set or other
@@ -94,7 +96,7 @@ def train(
     module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     memory_format = fastest_memory_format(module, first)
     module.to(memory_format=memory_format)  # type: ignore[call-overload]
-    optimizer = _optimizer(module, found, plan)
+    optimizer = (make_optimizer or _sgd)(module, plan)
     batch_ends = _batch_ends(len(dataset.train_labels), plan.batch_size, 2 * num_processes)
     steps_per_epoch = len(batch_ends)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
@@ -160,9 +162,8 @@ def is_main_process() -> bool:
     return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
 
 
-def _optimizer(
-    module: nn.Module, found: dict[str, ActivationQuantizer], plan: TrainingPlan
-) -> torch.optim.Optimizer:
+def _sgd(module: nn.Module, plan: TrainingPlan) -> torch.optim.Optimizer:
+    found = quantizers(module)
     timestep_parameters = [p for q in found.values() for p in q.timestep_parameters()]
     of_timesteps = {id(p) for p in timestep_parameters}
     of_quantizers = {id(p) for q in found.values() for p in q.parameters()}
