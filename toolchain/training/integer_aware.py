@@ -45,9 +45,9 @@ from toolchain.training.plan import TrainingPlan
 class IntegerAwareNetwork(nn.Module):
     """An integer network whose weights, biases and thresholds can be trained.
 
-    T, V0 / Theta, the exponents and the populations of exact max pooling stay as they are. Counts are exact in
-    float64; in float32, in which it is trained, a count may be off where the potential is within rounding of
-    the threshold.
+    T, V0 / Theta, the exponents and the populations of exact max pooling stay as they are. Counts are exact
+    in float64; in float32, in which it is trained, a count may be off where the potential is within rounding
+    of the threshold.
 
     Args:
         network: the integers that training starts from.
