@@ -16,8 +16,8 @@ from torch import Tensor
 from toolchain.datasets import PixelSource
 from toolchain.method.baselines import averaged, float_activations, frame_by_frame, running_mean
 from toolchain.method.float_snn import (
-    SAMPLES_PER_BATCH,
     NeuronState,
+    batch_size,
     input_current,
     neuron_states,
     propagate,
@@ -42,8 +42,9 @@ def normalize_neurons(graph: LayerGraph, pixels: PixelSource) -> LayerGraph:
         The graph with thresholds ``(C, H, W)`` and v(0) = 0.
     """
     largest = {p.name: torch.zeros(p.shape) for p in graph.spiking}
-    for start in range(0, len(pixels), SAMPLES_PER_BATCH):
-        images = input_current(graph, pixels[start : start + SAMPLES_PER_BATCH], torch.float32)
+    at_once = batch_size(graph)
+    for start in range(0, len(pixels), at_once):
+        images = input_current(graph, pixels[start : start + at_once], torch.float32)
         for name, activation in float_activations(graph, images, clipped=False).items():
             largest[name] = torch.maximum(largest[name], activation.amax(dim=0))
 
@@ -154,8 +155,9 @@ def switching_logits(graph: LayerGraph, pixels: PixelSource, timesteps: int) -> 
     graph = graph.with_spiking(lambda p: replace(p, initial_potential=0 * p.threshold))
     neurons = neuron_states(graph, torch.float32)
     logits = []
-    for start in range(0, len(pixels), SAMPLES_PER_BATCH):
-        images = input_current(graph, pixels[start : start + SAMPLES_PER_BATCH], torch.float64)
+    at_once = batch_size(graph)
+    for start in range(0, len(pixels), at_once):
+        images = input_current(graph, pixels[start : start + at_once], torch.float64)
         intervals = pixel_intervals(images, graph.input.unit * graph.input.max_value, timesteps)
         run = propagate(graph, intervals.float(), neurons, switching_neuron)
         logits.append(run.step_logits.mean(dim=1).numpy())

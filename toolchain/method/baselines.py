@@ -19,9 +19,9 @@ from torch import Tensor
 
 from toolchain.datasets import PixelSource
 from toolchain.method.float_snn import (
-    SAMPLES_PER_BATCH,
     NeuronModel,
     NeuronState,
+    batch_size,
     heaviside,
     input_current,
     integrate_and_fire,
@@ -105,8 +105,9 @@ def silence_overfired(graph: LayerGraph, pixels: PixelSource, probe_steps: int) 
     probe = use_uniform_timesteps(graph, probe_steps)
     neurons = neuron_states(graph, torch.float32)
     steps = []
-    for start in range(0, len(pixels), SAMPLES_PER_BATCH):
-        images = input_current(graph, pixels[start : start + SAMPLES_PER_BATCH], torch.float32)
+    at_once = batch_size(graph)
+    for start in range(0, len(pixels), at_once):
+        images = input_current(graph, pixels[start : start + at_once], torch.float32)
         first = propagate(probe, images, neurons)
         silent = {name: potential < 0 for name, potential in first.final_potentials.items()}
         steps.append(propagate(graph, images, neurons, _silenced(silent)).step_logits.numpy())

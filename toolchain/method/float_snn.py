@@ -6,6 +6,7 @@ with. The hardware runs the integer network.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -37,6 +38,9 @@ from toolchain.networks.linear_maps import (
 from toolchain.networks.temporal_alignment import selected_frames
 
 SAMPLES_PER_BATCH = 128
+"""The most; large networks with long windows run fewer at once."""
+
+_BYTES_AT_ONCE = 2**29  # of the frames of one population; a few are kept at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,8 +143,9 @@ def run_float_snn(
     def count(name: str, spikes: Tensor) -> None:
         counts[name].append(spikes.sum(dim=1).to(torch.int32).numpy())
 
-    for start in range(0, len(pixels), SAMPLES_PER_BATCH):
-        images = input_current(graph, pixels[start : start + SAMPLES_PER_BATCH], dtype)
+    at_once = batch_size(graph)
+    for start in range(0, len(pixels), at_once):
+        images = input_current(graph, pixels[start : start + at_once], dtype)
         on_spikes = count if with_counts else None
         trace = propagate(graph, images, neurons, neuron, on_spikes=on_spikes)
         steps.append(trace.step_logits.numpy())
@@ -148,6 +153,12 @@ def run_float_snn(
         step_logits=np.concatenate(steps),
         counts={name: np.concatenate(parts) for name, parts in counts.items()},
     )
+
+
+def batch_size(graph: LayerGraph) -> int:
+    """Number of samples that are simulated at once, so that their frames fit in memory."""
+    frame_bytes = max((8 * math.prod(p.shape) * p.timesteps for p in graph.spiking), default=1)
+    return max(1, min(SAMPLES_PER_BATCH, _BYTES_AT_ONCE // frame_bytes))
 
 
 def neuron_states(graph: LayerGraph, dtype: torch.dtype) -> dict[str, NeuronState]:
