@@ -31,7 +31,10 @@ if TYPE_CHECKING:
     from deploy.reproduce.study import OnEpoch, Study
     from toolchain.training import EpochReport
 
-NAMES = "summary, table1 to table5, table7, table8, fig1, fig3, fig5 to fig11, baselines, calibration or budget"
+NAMES = (
+    "summary, table1 to table5, table7, table8, fig1, fig3, fig5 to fig11, baselines, calibration or "
+    "budget"
+)
 
 
 def reproduce_command(
@@ -53,8 +56,8 @@ def reproduce_command(
         list[str] | None,
         typer.Option(
             autocompletion=completion.one_of(completion.ARCHITECTURES),
-            help="Architecture, optionally with a width factor: vgg-9:0.25 (default: resnet-20). Repeat it for "
-            "`all`, whose default is the networks of the paper that suit the data.",
+            help="Architecture, optionally with a width factor: vgg-9:0.25 (default: resnet-20). Repeat it "
+            "for `all`, whose default is the networks of the paper that suit the data.",
         ),
     ] = None,
     out: Annotated[
@@ -162,8 +165,7 @@ def _make_all(
     left = [run for run in runs if not run.is_made]
     if len(left) < len(runs) and not as_json:
         console.print(
-            f"{len(runs) - len(left)} of {len(runs)} results are kept: the same commands of this version "
-            f"made them"
+            f"kept: {len(runs) - len(left)} of {len(runs)} results, made by the same commands of this version"
         )
     seconds = _estimate(left, progress, task, as_json) if left else 0.0
     files: list[Path] = []
@@ -172,7 +174,7 @@ def _make_all(
         progress.update(task, note=f"{run.experiment} of {run.studies[0].name}")
         result, written = run.make()
         files += written
-        progress.update(task, completed=done)
+        progress.update(task, completed=done, note="")
         if not as_json:
             console.print(f"{bold(written[1])}  {escape(result.title)}")
     page = write_results_page(settings.out)
@@ -200,8 +202,8 @@ def _estimate(runs: Sequence[Run], progress: Progress, task: TaskID, as_json: bo
             num_trainings += len(trainings_left(study, names))
     if not as_json:
         console.print(
-            f"{len(runs)} results to make, {num_trainings} networks to train: about {_duration(seconds)} on "
-            f"this machine, from one timed training step of each network and one pass of a batch"
+            f"to do: {len(runs)} results with {num_trainings} trainings; about {_duration(seconds)} on this "
+            f"machine, estimated from one timed training step and one pass of each network"
         )
     return seconds
 

@@ -20,6 +20,9 @@ from toolchain.printable import printable
 Cell: TypeAlias = str | int | float | None
 PlotKind: TypeAlias = Literal["lines", "bars"]
 
+_COLOURS = 10
+"""Number of different colours of a plot."""
+
 _MARKDOWN = re.compile(r"[\\`*|$\[\]]|<(?=[a-zA-Z/!?])|&(?=#|\w+;)|(?<!\w)_|_(?!\w)")
 """What Markdown reads as more than text within a line, such as a tag, but not a lone ``<``."""
 
@@ -165,7 +168,8 @@ def _draw(experiment: Experiment, path: Path) -> None:
         places, heights = [float(p) for p, _ in points], [v for _, v in points]
         match plot.kind:
             case "lines":
-                (line,) = axes.plot(places, heights, marker="o", markersize=4, label=label)
+                style = "-" if index < _COLOURS else "--"  # colours repeat from there on
+                (line,) = axes.plot(places, heights, style, marker="o", markersize=4, label=label)
                 colour = line.get_color()
             case "bars":
                 width = 0.8 / len(plot.series)

@@ -24,10 +24,10 @@ _HEAD = """\
 
 `qac-deploy reproduce EXPERIMENT` writes each table and its plot into `results/`, as CSV, JSON and PNG, and
 `qac-deploy reproduce page` gathers them here; nothing is written by hand. The line below each figure names
-its command and the release that made it. `qac-deploy reproduce all --data DATA` makes all that suit a data set.
+its command and the release that made it. `qac-deploy reproduce all --data DATA` makes all that suit DATA.
 
-What the paper shows on data that was not measured here is named with the command that makes it. Figure 2 shows
-what Figure 11 does, and Figure 4 is a drawing of a pipeline; `qac-deploy report` draws that of a build.
+What the paper shows on data that was not measured here is named with the command that makes it. Figure 2
+shows what Figure 11 does, and Figure 4 is a drawing of a pipeline; `qac-deploy report` draws a build's.
 """
 
 _DATA_OPTIONS: dict[PaperData, str] = {

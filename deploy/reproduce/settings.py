@@ -29,7 +29,7 @@ class Settings:
     seeds: int = 1
 
     def command(self, experiment: str, network: str) -> str:
-        """The command of one experiment, with the options that decide its result if they are not the default."""
+        """The command of one experiment; options that have their default are left out."""
         words: list[object] = ["reproduce", experiment, "--data", self.data, "--network", network]
         for option in fields(self):
             value = getattr(self, option.name)

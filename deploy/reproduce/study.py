@@ -220,13 +220,15 @@ class Study:
     ) -> nn.Module:
         """A trained network, which belongs to the caller."""
 
+        seed = f", seed {self.seed}" if self.seed else ""
+
         def trained() -> nn.Module:
             self.folder.mkdir(parents=True, exist_ok=True)
             return train(
                 untrained(),
                 self.dataset,
                 plan,
-                lambda report: self.on_epoch(f"{self.name} {kind}", report),
+                lambda report: self.on_epoch(f"{self.name} {kind}{seed}", report),
                 teacher=None if teacher is None else teacher(),
                 state_file=self._state_file(kind),
                 resume=True,
