@@ -34,10 +34,10 @@ def fine_tune(
         settings: further fields of the training plan.
     """
     from deploy.train.fine_tune_model import fine_tune_model
-    from deploy.train.integer_training import LEARNING_RATE
     from toolchain.training import EpochReport, TrainingPlan
+    from toolchain.training.integer_aware import INTEGER_LEARNING_RATE
 
-    rate = LEARNING_RATE if learning_rate is None else learning_rate
+    rate = INTEGER_LEARNING_RATE if learning_rate is None else learning_rate
     plan = TrainingPlan(epochs=options.epochs, learning_rate=rate, budget=None, **settings)
     with progress_bar(hidden=as_json or is_worker()) as progress:
         task = progress.add_task(f"training the integers of {model}", total=plan.epochs, note="")

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from deploy.reproduce.bits import MEAN_TIMESTEPS, WEIGHT_BITS, bits
 from deploy.reproduce.experiment import Experiment
 from deploy.reproduce.fidelity import calibration, summary, table3
 from deploy.reproduce.methods import baselines, compare_methods, table8
@@ -51,6 +52,15 @@ _QCFS = (*_FLOAT, "qcfs-L4")
 _METHODS = (*_QAC, "qcfs-L4", "sliprelu-L4")
 _CASES = ("float", *(f"unbudgeted-case{case}" for case in (1, 2, 3, 4)), "unbounded-case3")
 _BUDGETS = (*_FLOAT, "unbudgeted-case4", "qac-mean3", "qac-mean2", "qac-interval3", "qac-interval2")
+_INTEGERS = (
+    *_QAC,
+    f"qac-mean{MEAN_TIMESTEPS:g}",
+    *(
+        f"{kind}-integers{num_bits}"
+        for kind in ("qac-case4", f"qac-mean{MEAN_TIMESTEPS:g}")
+        for num_bits in WEIGHT_BITS
+    ),
+)
 _CIFAR: tuple[PaperData, ...] = ("cifar-10", "cifar-100")
 _ALL: tuple[PaperData, ...] = (*_CIFAR, "imagenet")
 
@@ -115,6 +125,9 @@ EXPERIMENTS: dict[str, Reproduction] = {
     ),
     "calibration": Reproduction(
         run=calibration, title="Calibration of lossy conversions", trains=_QAC, passes=40
+    ),
+    "bits": Reproduction(
+        run=bits, title="Weight bits and mean T", trains=_INTEGERS, passes=25
     ),
     "budget": Reproduction(run=budget, title="Timestep budgets", trains=_BUDGETS, passes=15),
 }  # fmt: skip

@@ -28,9 +28,17 @@ from toolchain.method.quantizers import (
     SlipRelu,
 )
 from toolchain.model_zoo import build_model
+from toolchain.networks.integer_network import IntegerNetwork, IntegerWidths
 from toolchain.networks.layer_graph import LayerGraph
+from toolchain.passes import lower_to_integers
 from toolchain.training import EpochReport, TimestepBudget, TrainingPlan, train
 from toolchain.training.evaluate import as_input
+from toolchain.training.integer_aware import (
+    INTEGER_LEARNING_RATE,
+    FloatNetwork,
+    IntegerAwareNetwork,
+    relative_adam,
+)
 from toolchain.training.resume import read_progress
 
 OnEpoch = Callable[[str, EpochReport], None]
@@ -181,6 +189,29 @@ class Study:
             self.continued_ann,
         )
 
+    @property
+    def integer_epochs(self) -> int:
+        """Epochs of training with integers, which starts from a trained network."""
+        return max(1, self.further_epochs // 4)
+
+    def integer_network(
+        self, graph: LayerGraph, widths: IntegerWidths, kind: str
+    ) -> IntegerNetwork:
+        """The integers of a target that are trained from a network, with the network as teacher."""
+        module = self._train(
+            kind,
+            lambda: IntegerAwareNetwork(lower_to_integers(graph, widths), widths),
+            replace(
+                self.quantized_plan,
+                epochs=self.integer_epochs,
+                learning_rate=INTEGER_LEARNING_RATE,
+            ),
+            lambda: FloatNetwork(graph),
+            relative_adam,
+        )
+        assert isinstance(module, IntegerAwareNetwork)
+        return module.integer_network()
+
     def with_activations(self, make_quantizer: Callable[[], ActivationQuantizer]) -> nn.Module:
         """The float ANN with other activations, whose clipping levels are balanced on training images."""
         module = quantize_activations(self.float_ann(), make_quantizer, max_pool="average")
@@ -217,6 +248,7 @@ class Study:
         untrained: Callable[[], nn.Module],
         plan: TrainingPlan,
         teacher: Callable[[], nn.Module] | None = None,
+        make_optimizer: Callable[[nn.Module, TrainingPlan], torch.optim.Optimizer] | None = None,
     ) -> nn.Module:
         """A trained network, which belongs to the caller."""
 
@@ -232,6 +264,7 @@ class Study:
                 teacher=None if teacher is None else teacher(),
                 state_file=self._state_file(kind),
                 resume=True,
+                make_optimizer=make_optimizer,
             )
 
         return copy.deepcopy(self.once(("network", kind), trained))

@@ -90,7 +90,10 @@ def trainings_left(study: Study, experiments: Sequence[str]) -> list[str]:
 
 def epochs_left(study: Study, kind: str) -> int:
     """Epochs of one network that are not trained yet."""
-    epochs = study.epochs if kind == "float" else study.further_epochs
+    if "-integers" in kind:
+        epochs = study.integer_epochs
+    else:
+        epochs = study.epochs if kind == "float" else study.further_epochs
     return max(0, epochs - study.trained_epochs(kind))
 
 

@@ -25,9 +25,6 @@ from toolchain.training.integer_aware import (
     relative_adam,
 )
 
-LEARNING_RATE = 0.005
-"""Of Adam, as a share of what each parameter measures."""
-
 DISTILLATION = 0.5
 """Share of the loss that follows the network whose integers are trained."""
 

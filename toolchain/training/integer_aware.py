@@ -41,6 +41,9 @@ from toolchain.post_training.closed_form import (
 )
 from toolchain.training.plan import TrainingPlan
 
+INTEGER_LEARNING_RATE = 0.005
+"""Of ``relative_adam``, as a share of what each parameter measures."""
+
 
 class IntegerAwareNetwork(nn.Module):
     """An integer network whose weights, biases and thresholds can be trained.

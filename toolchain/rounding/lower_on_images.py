@@ -1,0 +1,257 @@
+"""Lowering on images: each step is measured on images it has not seen, and undone if it does not help.
+
+Equalising scales across layers (Nagel et al., 2019, section 4.1) is no step: a reader sees spike counts,
+which have no scale, and the weights, bias and threshold of every channel share a unit of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from toolchain.networks.integer_network import (
+    IntegerNetwork,
+    IntegerSpiking,
+    IntegerWidths,
+    verify_integer_network,
+    verify_integer_widths,
+)
+from toolchain.networks.layer_graph import (
+    InputPopulation,
+    LayerGraph,
+    SpikingPopulation,
+    has_classes,
+)
+from toolchain.networks.layer_graph.maximum import is_maximum
+from toolchain.networks.linear_maps import num_accumulations
+from toolchain.passes.pipeline import lower_folded, with_folded_scales
+from toolchain.post_training.logit_errors import logit_error
+from toolchain.rounding.counts import (
+    accumulator,
+    float_counts,
+    float_current,
+    integer_counts,
+    run_integers,
+)
+from toolchain.rounding.layer_changes import (
+    MOST_INPUTS,
+    Layer,
+    corrected_bias,
+    fitted_to_widths,
+    mean_of_float,
+    rounded_weights,
+)
+from toolchain.rounding.layer_inputs import LayerWeight, layer_weights
+from toolchain.rounding.plan import Lowering, LoweringImages, LoweringStep
+
+NEAREST, ROUNDING, BIASES = "nearest", "rounding by output error", "biases by mean counts"
+"""Names of the steps."""
+
+MOST_ACCUMULATIONS = 10**9
+"""Multiply-accumulates per image of a network above which no images are used: each step takes minutes."""
+
+
+def lower_on_images(graph: LayerGraph, widths: IntegerWidths, images: LoweringImages) -> Lowering:
+    """Compile a layer graph to the integer network of a target, with integers fitted to images.
+
+    Args:
+        graph: a layer graph; it stays untouched.
+
+    Returns:
+        With a note, and the network of ``lower_to_integers``, if images are of no use to this graph.
+
+    Raises:
+        UnsupportedNetworkError, IntegerWidthError: those of ``lower_to_integers``.
+    """
+    folded = with_folded_scales(graph)
+    network = lower_folded(folded, widths)
+    reason = _not_fitted(folded)
+    if reason is not None:
+        return Lowering(network=network, notes=(f"weights are rounded to nearest: {reason}",))
+    with torch.inference_mode():
+        return _Fit.of(folded, widths, images).steps(network)
+
+
+def _not_fitted(graph: LayerGraph) -> str | None:
+    """Why a network is lowered without images; None if it is fitted to them."""
+    if any(s.alignment != "average" for s in graph.synapses):
+        return "with replicate or truncate alignment, counts alone do not say what a layer computes"
+    work = sum(num_accumulations(s.maps, graph[s.source].shape) for s in graph.synapses)
+    if work > MOST_ACCUMULATIONS:
+        return (
+            f"{work:,} multiply-accumulates per image are more than the {MOST_ACCUMULATIONS:,} that are run "
+            f"on images while lowering"
+        )
+    return None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Fit:
+    """The float network's behaviour on the images.
+
+    Attributes:
+        graph: with folded scales.
+        means: mean count, or logit, of each population per channel on the fitted images.
+        logits, counts: on the held-out images.
+    """
+
+    graph: LayerGraph
+    widths: IntegerWidths
+    images: LoweringImages
+    means: Mapping[str, np.ndarray]
+    logits: Tensor
+    counts: Mapping[str, Tensor]
+
+    @classmethod
+    def of(cls, graph: LayerGraph, widths: IntegerWidths, images: LoweringImages) -> _Fit:
+        """Run the float network."""
+        pixels = np.concatenate([images.fitted, images.held_out])
+        fitted = len(images.fitted)
+        values = {graph.input.name: torch.from_numpy(pixels).float()}
+        means: dict[str, np.ndarray] = {}
+        counts: dict[str, Tensor] = {}
+        logits = torch.empty(0)
+        for population in graph.populations:
+            if isinstance(population, InputPopulation):
+                continue
+            name = population.name
+            current = float_current(population, graph.incoming(name), values)
+            if isinstance(population, SpikingPopulation):
+                values[name] = float_counts(population, current)
+                means[name] = mean_of_float(population, values[name][:fitted])
+                counts[name] = values[name][fitted:].to(torch.int16)
+            else:
+                means[name] = mean_of_float(population, current[:fitted])
+                logits = current[fitted:].flatten(1)
+            _forget_read(graph, name, values)
+        return cls(
+            graph=graph,
+            widths=widths,
+            images=images,
+            means=means,
+            logits=logits,
+            counts=counts,
+        )
+
+    def steps(self, network: IntegerNetwork) -> Lowering:
+        """Round by the output's error, then correct biases; keep what lowers the logit error."""
+        notes: list[str] = []
+        done = [self._measured(NEAREST, network)]
+        for name, change in ((ROUNDING, self._rounded), (BIASES, self._biased)):
+            changed, kept = self._through_layers(network, change)
+            step = self._measured(name, changed)
+            least = min(before.logit_error for before in done if before.kept)
+            step = replace(step, kept=step.logit_error < least)
+            done.append(step)
+            if step.kept:
+                network = changed
+                notes += [
+                    f"{name}: {layer} is left out, since its accumulator would exceed the state"
+                    for layer in kept
+                ]
+        wide = [
+            f"{weight.sources[0]} -> {p.name}"
+            for p in self.graph.populations
+            for weight in layer_weights(self.graph, p.name)
+            if _num_inputs(weight) > MOST_INPUTS
+        ]
+        if wide:
+            notes.append(
+                f"weights with more than {MOST_INPUTS:,} inputs are rounded to nearest: {', '.join(wide)}"
+            )
+        return Lowering(
+            network=verify_integer_widths(verify_integer_network(network), self.widths),
+            images=self.images,
+            steps=tuple(done),
+            notes=tuple(notes),
+        )
+
+    def _rounded(self, layer: Layer, counts: Mapping[str, Tensor]) -> tuple[Layer, Tensor]:
+        weights = layer_weights(self.graph, layer.real.name)
+        few = [w for w in weights if _num_inputs(w) <= MOST_INPUTS]
+        changed = rounded_weights(layer, few, counts)
+        return changed, _accumulator(changed, counts)
+
+    def _biased(self, layer: Layer, counts: Mapping[str, Tensor]) -> tuple[Layer, Tensor]:
+        sums = _accumulator(layer, counts)
+        return corrected_bias(layer, sums, self.means[layer.real.name], self.widths), sums
+
+    def _through_layers(
+        self, network: IntegerNetwork, change: _Change
+    ) -> tuple[IntegerNetwork, list[str]]:
+        """Change one population after the other; each reads counts of those that are changed already.
+
+        Returns:
+            The network, and the populations that stay as they are, since their bounds would not fit.
+        """
+        counts = {network.input.name: torch.from_numpy(self.images.fitted).float()}
+        populations = {p.name: p for p in network.populations}
+        edges = {(s.source, s.target): s for s in network.synapses}
+        kept = []
+        for real in self.graph.populations:
+            if isinstance(real, InputPopulation):
+                continue
+            layer = Layer.of(real, network, populations)
+            changed, sums = layer, None
+            if not is_maximum(real):
+                changed, sums = change(layer, counts)
+                fitting = fitted_to_widths(changed, self.widths)
+                if fitting is not changed:
+                    sums = None
+                if fitting is None:
+                    kept.append(real.name)
+                changed = fitting or layer
+            if sums is None:
+                sums = _accumulator(changed, counts)
+            populations[real.name] = changed.lowered
+            edges.update({(s.source, s.target): s for s in changed.edges})
+            if isinstance(changed.lowered, IntegerSpiking):
+                counts[real.name] = integer_counts(changed.lowered, sums)
+            _forget_read(self.graph, real.name, counts)
+        synapses = [edges[s.source, s.target] for s in network.synapses]
+        return IntegerNetwork.build(populations.values(), synapses), kept
+
+    def _measured(self, name: str, network: IntegerNetwork) -> LoweringStep:
+        integers, spikes = run_integers(network, self.images.held_out)
+        logits = integers * network.readout.unit
+        equal = sum(int((spikes[n] == counts).sum()) for n, counts in self.counts.items())
+        total = sum(counts.numel() for counts in self.counts.values())
+        readout = self.graph.readout
+        same = None
+        if has_classes(readout):
+            same = float((logits.argmax(dim=1) == self.logits.argmax(dim=1)).double().mean())
+        return LoweringStep(
+            name=name,
+            equal_counts=equal / total if total else 1.0,
+            same_class=same,
+            logit_error=float(logit_error(readout)(logits, self.logits).mean()),
+            kept=True,
+        )
+
+
+_Change = Callable[[Layer, Mapping[str, Tensor]], tuple[Layer, Tensor]]
+"""A layer and the counts of its sources to the changed layer, and its accumulator without the bias."""
+
+
+def _accumulator(layer: Layer, counts: Mapping[str, Tensor]) -> Tensor:
+    return accumulator(layer.lowered, layer.edges, layer.sources, counts)
+
+
+def _num_inputs(weight: LayerWeight) -> int:
+    return weight.convolution.weight[0].size
+
+
+def _forget_read(graph: LayerGraph, name: str, counts: dict[str, Tensor]) -> None:
+    """Drop the counts of sources that no population after this one reads."""
+    after = {p.name for p in graph.populations[_index(graph, name) + 1 :]}
+    for synapse in graph.incoming(name):
+        if not any(s.target in after for s in graph.outgoing(synapse.source)):
+            counts.pop(synapse.source, None)
+
+
+def _index(graph: LayerGraph, name: str) -> int:
+    return next(i for i, p in enumerate(graph.populations) if p.name == name)
