@@ -61,9 +61,18 @@ def bits(study: Study, samples: int) -> Experiment:
             rounded = lower_to_integers(graph, widths)
             fitted = rounded if images is None else lower_on_images(graph, widths, images).network
             trained = study.integer_network(graph, widths, f"{kind}-integers{num_bits}")
-            accuracies = [_accuracy(n, pixels, labels) for n in (rounded, fitted, trained)]
-            area = _weights_kib(trained), _cores(trained, target)
-            rows.append(Row(graph.mean_timesteps, num_bits, spiking, *accuracies, *area))
+            rows.append(
+                Row(
+                    graph.mean_timesteps,
+                    num_bits,
+                    spiking,
+                    _accuracy(rounded, pixels, labels),
+                    _accuracy(fitted, pixels, labels),
+                    _accuracy(trained, pixels, labels),
+                    _weights_kib(trained),
+                    _cores(trained, target),
+                )
+            )
     columns = (
         *("mean T", "weight bits", "float SNN %", "rounded to nearest %", "rounded on images %"),
         *("trained with integers %", "weights, KiB", "cores"),
