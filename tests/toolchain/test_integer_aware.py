@@ -54,34 +54,20 @@ def aware(network, widths=WIDE):
 
 
 @settings(max_examples=40)
-@given(network=integer_networks(), seed=st.integers(0, 2**16))
-def test_the_module_computes_the_integers(network, seed):
+@given(network=integer_networks(), seed=st.integers(0, 2**16), noise=st.sampled_from([0, 1]))
+def test_the_module_computes_the_integers_wherever_training_leads(network, seed, noise):
     module = aware(network)
-    pixels = random_pixels(network, seed)
-    expected = run_stepped(module.integer_network(), pixels)
-    logits = ann_logits(module, pixels, network.input.max_value)
-    assert np.array_equal(
-        logits.reshape(len(pixels), -1), expected.logits * module.network.readout.unit
-    )
-    assert np.array_equal(expected.logits, run_stepped(network, pixels).logits)
-
-
-@settings(max_examples=25)
-@given(network=integer_networks(), seed=st.integers(0, 2**16), bits=st.sampled_from([2, 4, 8]))
-def test_the_module_computes_its_integers_wherever_training_leads(network, seed, bits):
-    module = aware(network, replace(WIDE, weight_bits=bits))
     torch.manual_seed(seed)
     with torch.no_grad():
         for parameter in module.parameters():
             if parameter.requires_grad:
-                parameter += torch.randn_like(parameter)
+                parameter += noise * torch.randn_like(parameter)
     pixels = random_pixels(network, seed)
-    integers = module.integer_network()
-    expected = run_stepped(integers, pixels)
-    logits = ann_logits(module, pixels, network.input.max_value)
-    assert np.array_equal(
-        logits.reshape(len(pixels), -1), expected.logits * integers.readout.unit
-    )
+    expected = run_stepped(module.present_integers(), pixels)
+    logits = ann_logits(module, pixels, network.input.max_value).reshape(len(pixels), -1)
+    assert np.array_equal(logits, expected.logits * module.network.readout.unit)
+    if not noise:
+        assert np.array_equal(expected.logits, run_stepped(network, pixels).logits)
 
 
 def test_gradients_by_hand():
@@ -191,7 +177,10 @@ def test_weights_that_grow_beyond_the_state_are_halved():
             ),
             "needs average alignment",
         ),
-        (one_neuron(shape=(1, 1, 2), threshold=np.array([[[2, 3]]]), initial=1), "within a channel"),
+        (
+            one_neuron(shape=(1, 1, 2), threshold=np.array([[[2, 3]]]), initial=1),
+            "within a channel",
+        ),
     ],
 )
 def test_networks_without_a_closed_form_are_refused(network, message):
@@ -201,14 +190,14 @@ def test_networks_without_a_closed_form_are_refused(network, message):
 
 @pytest.fixture(scope="module")
 def start():
-    """An untrained network on digits, and its 3-bit integers."""
+    """An untrained network on digits, and the widths of 2-bit integers."""
     digits = load_dataset("digits")
     torch.manual_seed(0)
     ann = build_model("resnet-mini", digits.input_shape, digits.num_classes, 0.5)
     module = quantize_activations(ann, lambda: TimestepQuantizer(3), max_pool="average")
     train(module, digits, TrainingPlan(epochs=4, budget=None))
     graph = convert(module, digits.input_shape, digits.max_value)
-    return digits, graph, replace(WIDTHS, weight_bits=3, distinct_thresholds=3)
+    return digits, graph, replace(WIDTHS, weight_bits=2, distinct_thresholds=3)
 
 
 def test_training_regains_what_rounding_lost(start):
@@ -222,7 +211,7 @@ def test_training_regains_what_rounding_lost(start):
         (run_exact(n, digits.test_pixels).predictions == digits.test_labels).mean()
         for n in (network, trained)
     )
-    assert after > before + 0.02
+    assert after > before + 0.1
     verify_integer_widths(trained, widths)
     assert all(len(np.unique(p.threshold)) <= 3 for p in trained.spiking)
 

@@ -21,6 +21,9 @@ from toolchain.networks.integer_network.accumulator_bounds import (
 from toolchain.networks.integer_network.merged_weights import largest_merged_weight
 from toolchain.networks.linear_maps import with_weight
 
+_MOST_HALVINGS = 64
+"""Enough for any integer to become 0."""
+
 
 def within_bounds(network: IntegerNetwork, widths: IntegerWidths) -> IntegerNetwork:
     """Halve exponents, thresholds, potentials and biases, population by population, until all bounds fit.
@@ -31,9 +34,11 @@ def within_bounds(network: IntegerNetwork, widths: IntegerWidths) -> IntegerNetw
         IntegerWidthError: an integer is no value of the target for another reason.
     """
     for population in network.populations:
-        while not isinstance(network[population.name], IntegerInput) and not _fits(
-            network, population.name, widths
-        ):
+        if isinstance(population, IntegerInput):
+            continue
+        for _ in range(_MOST_HALVINGS):
+            if _fits(network, population.name, widths):
+                break
             network = _halved(network, population.name, widths)
     return verify_integer_widths(network, widths)
 
@@ -58,7 +63,7 @@ def _halved(network: IntegerNetwork, name: str, widths: IntegerWidths) -> Intege
         if synapse.target != name:
             synapses.append(synapse)
         elif from_weights:
-            weight = np.floor(synapse.weighted.weight / 2 + 0.5).astype(np.int8)
+            weight = np.rint(synapse.weighted.weight / 2).astype(np.int8)  # 1 becomes 0
             synapses.append(replace(synapse, weighted=with_weight(synapse.weighted, weight)))
         else:
             synapses.append(replace(synapse, exponent=synapse.exponent - 1))

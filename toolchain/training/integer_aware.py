@@ -35,9 +35,9 @@ from toolchain.post_training.closed_form import (
     Activate,
     GraphTensors,
     SharedWeight,
+    quantized,
     run_pass,
     shared_weights,
-    spiking,
 )
 from toolchain.training.plan import TrainingPlan
 
@@ -114,20 +114,27 @@ class IntegerAwareNetwork(nn.Module):
         return logits if shape[1:] == (1, 1) else logits.reshape(-1, *shape)
 
     def integer_network(self) -> IntegerNetwork:
-        """The integers, coarser where weights have grown until a bound exceeds the target's widths."""
-        with torch.no_grad():
-            populations = [
-                p if isinstance(p, IntegerInput) else self._integers_of(p)
-                for p in self.network.populations
-            ]
-            synapses = list(self.network.synapses)
-            for number, shared in enumerate(self.synapses):
-                weight = self._integer_weight(number).cpu().numpy().astype(np.int8)
-                for at in shared.positions:
-                    weighted = with_weight(synapses[at].weighted, weight)
-                    synapses[at] = replace(synapses[at], weighted=weighted)
-        network = verify_integer_network(IntegerNetwork.build(populations, synapses))
-        return within_bounds(network, self.widths)
+        """The integers, coarser where weights have grown until a bound exceeds the target's widths.
+
+        Raises:
+            IntegerWidthError: the target cannot hold them at all.
+        """
+        return within_bounds(self.present_integers(), self.widths)
+
+    @torch.no_grad()
+    def present_integers(self) -> IntegerNetwork:
+        """The integers that the module computes with."""
+        populations = [
+            p if isinstance(p, IntegerInput) else self._integers_of(p)
+            for p in self.network.populations
+        ]
+        synapses = list(self.network.synapses)
+        for number, shared in enumerate(self.synapses):
+            weight = self._integer_weight(number).cpu().numpy().astype(np.int8)
+            for at in shared.positions:
+                weighted = with_weight(synapses[at].weighted, weight)
+                synapses[at] = replace(synapses[at], weighted=weighted)
+        return verify_integer_network(IntegerNetwork.build(populations, synapses))
 
     def parameter_groups(self, learning_rate: float) -> list[dict[str, Any]]:
         """Parameters with learning rates of Adam, in which a step is a share of what the parameter measures.
@@ -235,15 +242,39 @@ class FloatNetwork(nn.Module):
     def __init__(self, graph: LayerGraph) -> None:
         super().__init__()
         self.graph = graph
-        self.tensors = GraphTensors.of(graph, torch.float32)
-        self.activate = spiking(graph, torch.float32)
+        tensors = GraphTensors.of(graph, torch.float32)
+        self.shared, self.weighted = tensors.shared, list(tensors.weights)
+        for number, weights in enumerate(tensors.weights.values()):
+            for at, weight in enumerate(weights):
+                self.register_buffer(f"weight_{number}_{at}", weight)
+        for number, population in enumerate(graph.populations[1:]):
+            self.register_buffer(f"bias_{number}", tensors.biases[population.name])
+        for number, spiking in enumerate(graph.spiking):
+            threshold = torch.from_numpy(spiking.threshold).float()
+            share = torch.from_numpy(spiking.initial_potential / spiking.threshold).float()
+            self.register_buffer(f"threshold_{number}", threshold)
+            self.register_buffer(f"share_{number}", share)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits of pixels over their largest value, ``(B, C, H, W)``."""
-        source = self.graph.input
-        values = images * (source.max_value * source.unit)
-        logits = run_pass(self.graph, self.tensors, values, self.activate).logits
-        shape = self.graph.readout.shape
+        graph, buffers = self.graph, dict(self.named_buffers())
+        weights = {
+            shared: tuple(buffers.get(f"weight_{n}_{at}") for at in range(len(shared.tail)))
+            for n, shared in enumerate(self.weighted)
+        }
+        biases = {p.name: buffers[f"bias_{n}"] for n, p in enumerate(graph.populations[1:])}
+        neurons = {
+            p.name: (buffers[f"threshold_{n}"], buffers[f"share_{n}"])
+            for n, p in enumerate(graph.spiking)
+        }
+
+        def activate(population: SpikingPopulation, current: Tensor) -> Tensor:
+            return quantized(current, *neurons[population.name], population.timesteps)
+
+        values = images * (graph.input.max_value * graph.input.unit)
+        tensors = GraphTensors(self.shared, weights, biases)
+        logits = run_pass(graph, tensors, values, activate).logits
+        shape = graph.readout.shape
         return logits if shape[1:] == (1, 1) else logits.reshape(-1, *shape)
 
 
