@@ -6,6 +6,7 @@ import json
 import shlex
 from dataclasses import asdict
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -198,8 +199,16 @@ def test_all_suggestions_for_digits_as_printed(trained, report):
 
 @pytest.mark.slow
 def test_all_suggestions_for_resnet_20_as_printed(tmp_path):
-    """Random weights, a quarter of the width, MNIST digits; balanced thresholds, so that neurons fire."""
-    dataset = load_dataset("mnist5k")
+    """Random weights, a quarter of the width, few MNIST digits; balanced thresholds, so that neurons fire."""
+    digits = load_dataset("mnist5k")
+    np.savez(
+        tmp_path / "few.npz",
+        train_images=digits.train_pixels[:200].astype(np.uint8),
+        train_labels=digits.train_labels[:200],
+        test_images=digits.test_pixels[:100].astype(np.uint8),
+        test_labels=digits.test_labels[:100],
+    )
+    dataset = load_dataset(str(tmp_path / "few.npz"))
     torch.manual_seed(0)
     module = quantize_activations(
         build_model("resnet-20", dataset.input_shape, 10, 0.25), TimestepQuantizer
