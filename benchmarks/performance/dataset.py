@@ -31,7 +31,7 @@ def time_dataset(model: Path, on_progress: Callable[[str], None]) -> dict[str, A
     """Run all test images of the model's data set; returns a document for JSON."""
     checkpoint, target, options = load_checkpoint(model), load_target("loihi-sim"), CompileOptions()
     graph = chosen_graph(checkpoint.graph, options)
-    network = lowering(target, options)(graph)
+    network = lower_graph(graph, target, options).network
     dataset = load_dataset(checkpoint.training["data"])
     simulator = ChunkSimulator(network=network)
 
