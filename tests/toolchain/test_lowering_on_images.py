@@ -154,7 +154,7 @@ def test_a_bias_gives_the_mean_count_of_the_float_network():
         window = population.initial_potential + 4 * (sums.numpy() + population.bias)
         return np.clip(window // population.threshold, 0, 4).mean(axis=(0, 2, 3))
 
-    expected = mean_counts(layer.lowered) + [-0.3, 0, 0.2, 0.3]
+    expected = mean_counts(layer.lowered) + np.array([-0.3, 0, 0.2, 0.3])
     changed = corrected_bias(layer, sums, expected, WIDTHS).lowered
     assert mean_counts(changed) == pytest.approx(expected, abs=0.02)
     assert changed.bias[1] == layer.lowered.bias[1]
