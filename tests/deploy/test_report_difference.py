@@ -161,6 +161,7 @@ NOT_COMPARED = {
     "target.description": "the target's name and its digest are compared",
     "data_contents*": "the digest of the data covers it",
     "measures*": "the same values as in fit, fidelity, pipeline and costs",
+    "lowering*": "of training images; the digest of the integer network covers it",
     "suggestions*": "of other designs",
     "design_points*": "of other designs",
     "alignment_trade*": "of other designs",
