@@ -203,7 +203,7 @@ def _estimate(runs: Sequence[Run], progress: Progress, task: TaskID, as_json: bo
     if not as_json:
         console.print(
             f"to do: {len(runs)} results with {num_trainings} trainings; about {_duration(seconds)} on this "
-            f"machine, estimated from one timed training step and one pass of each network"
+            f"machine, as busy as it is, estimated from one timed training step and pass of each network"
         )
     return seconds
 

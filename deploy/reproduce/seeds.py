@@ -17,7 +17,7 @@ def over_seeds(results: Sequence[Experiment]) -> Experiment:
     """
     first = results[0]
     if len(results) == 1:
-        alone = "One training of each network, with seed 0: no spread of the accuracies is known."
+        alone = "One training of each network, with seed 0: no spread is known."
         return replace(first, notes=[*first.notes, alone])
     rows, spreads = [], []
     for same_row in zip(*(r.rows for r in results), strict=True):
@@ -114,12 +114,16 @@ def _groups(candidates: Sequence[_Candidate]) -> list[list[str]]:
     """From the best on, those that differ from the best of their group by less than their spreads."""
     groups: list[list[_Candidate]] = []
     for candidate in sorted(candidates, key=lambda c: -c[1]):
-        best = groups[-1][0] if groups else None
-        if best is not None and best[1] - candidate[1] < max(best[2], candidate[2]):
+        if groups and _are_equal(groups[-1][0], candidate):
             groups[-1].append(candidate)
         else:
             groups.append([candidate])
     return [[name for name, _, _ in group] for group in groups]
+
+
+def _are_equal(one: _Candidate, other: _Candidate) -> bool:
+    difference = abs(one[1] - other[1])
+    return difference == 0 or difference < max(one[2], other[2])
 
 
 def _mean_plot(plots: Sequence[Plot]) -> Plot | None:

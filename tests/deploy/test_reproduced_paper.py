@@ -213,6 +213,16 @@ def test_means_and_spreads_over_seeds_say_what_is_equal():
     assert [seed["rows"] for seed in combined.values["seeds"]] == [r.rows for r in results]
 
 
+def test_methods_group_with_the_best_they_do_not_differ_from():
+    """C is within the spread of B but not of A, the best; D is the same as E in every seed."""
+    columns = ("method", "T=4 %")
+    results = [
+        table(("A", 0.95), ("B", 0.92), ("C", 0.885), ("D", 0.5), ("E", 0.5), columns=columns),
+        table(("A", 0.95), ("B", 0.96), ("C", 0.925), ("D", 0.5), ("E", 0.5), columns=columns),
+    ]
+    assert over_seeds(results).notes[-1].endswith("no differences: T=4: A = B, D = E.")
+
+
 def test_a_table_with_one_row_is_compared_along_it():
     columns = ("network", "float %", "quantized %", "QCFS %")
     results = [
@@ -225,9 +235,7 @@ def test_a_table_with_one_row_is_compared_along_it():
 def test_one_seed_says_that_no_spread_is_known():
     combined = over_seeds([table(("A", 0.9, 0.1))])
     assert combined.rows == (("A", 0.9, 0.1),)
-    assert combined.notes == [
-        "One training of each network, with seed 0: no spread of the accuracies is known."
-    ]
+    assert combined.notes == ["One training of each network, with seed 0: no spread is known."]
 
 
 def test_spreads_are_drawn_written_and_read(tmp_path):
