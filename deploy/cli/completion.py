@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 ARCHITECTURES = (
-    "lenet", "resnet-mini", "resnet-18", "resnet-19", "resnet-20", "resnet-34", "vgg-9", "vgg-16",
+    "lenet", "resnet-mini", "resnet-8", "resnet-18", "resnet-19", "resnet-20", "resnet-34", "vgg-9", "vgg-16",
 )  # fmt: skip
 """Names in ``toolchain.model_zoo``."""
 

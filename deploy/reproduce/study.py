@@ -25,7 +25,14 @@ from toolchain.method.quantizers import (
 )
 from toolchain.model_zoo import build_model
 from toolchain.networks.layer_graph import LayerGraph
-from toolchain.training import EpochReport, TimestepBudget, TrainingPlan, train
+from toolchain.training import (
+    EpochReport,
+    Objective,
+    TimestepBudget,
+    TrainingPlan,
+    cross_entropy,
+    train,
+)
 from toolchain.training.evaluate import as_input
 from toolchain.training.resume import read_progress
 
@@ -140,6 +147,13 @@ class Study:
         module = self.with_activations(lambda: SlipRelu(levels))
         return self._train(f"sliprelu-L{levels}", module, self.quantized_plan, self.continued_ann())
 
+    def directly_trained(self, name: str, module: nn.Module, objective: Objective) -> nn.Module:
+        """A network trained from random weights, for the epochs of the float ANN and those further ones."""
+        plan = replace(self.plan, epochs=self.epochs + self.further_epochs)
+        return self._train(
+            f"direct-{name.lower().replace(' ', '-')}", module, plan, objective=objective
+        )
+
     def with_activations(self, make_quantizer: Callable[[], ActivationQuantizer]) -> nn.Module:
         """The float ANN with other activations, whose clipping levels are balanced on training images."""
         module = quantize_activations(self.float_ann(), make_quantizer, max_pool="average")
@@ -161,7 +175,12 @@ class Study:
         return f"{Path(self.dataset.name).stem}.{self.file_label}{seed}"
 
     def _train(
-        self, kind: str, module: nn.Module, plan: TrainingPlan, teacher: nn.Module | None = None
+        self,
+        kind: str,
+        module: nn.Module,
+        plan: TrainingPlan,
+        teacher: nn.Module | None = None,
+        objective: Objective = cross_entropy,
     ) -> nn.Module:
         self.folder.mkdir(parents=True, exist_ok=True)
         return train(
@@ -172,4 +191,5 @@ class Study:
             teacher=teacher,
             state_file=self.folder / f"{self._stem}.{kind}.training",
             resume=True,
+            objective=objective,
         )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -49,6 +49,18 @@ class EpochReport:
     timesteps: dict[str, float]
 
 
+Objective: TypeAlias = Callable[[nn.Module, Tensor, Tensor, float], tuple[Tensor, Tensor]]
+"""Loss and logits ``(B, classes)`` of a network, images, labels, and the share of epochs that are over."""
+
+
+def cross_entropy(
+    network: nn.Module, images: Tensor, labels: Tensor, progress: float
+) -> tuple[Tensor, Tensor]:
+    """The usual objective of classes."""
+    logits = network(images)
+    return F.cross_entropy(logits, labels), logits
+
+
 def train(
     module: nn.Module,
     dataset: Dataset,
@@ -59,6 +71,7 @@ def train(
     state_file: Path | None = None,
     resume: bool = False,
     settings: Mapping[str, Any] | None = None,
+    objective: Objective = cross_entropy,
 ) -> nn.Module:
     """Train a network in place and return it in evaluation mode, reproducibly from the plan's seed.
 
@@ -72,6 +85,7 @@ def train(
         resume: continue from ``state_file`` if it exists; the result equals that of an uninterrupted run.
         settings: other settings that decide the result, by name, such as the origin of the teacher. A run
             with different settings is not continued.
+        objective: the loss without distillation and budget.
 
     Raises:
         ModelFileError: the state file is damaged, or belongs to another plan, network, data set or other
@@ -120,8 +134,7 @@ def train(
             dataset, np.split(order, batch_ends[:-1]), plan, fabric, memory_format
         ):
             fabric_optimizer.zero_grad()
-            logits = parallel(images)
-            loss = F.cross_entropy(logits, labels)
+            loss, logits = objective(parallel, images, labels, epoch / plan.epochs)
             if teacher is not None and plan.distillation:
                 loss = _distilled(loss, logits, teacher, images, plan)
             priced = loss
