@@ -91,8 +91,8 @@ def table6(study: Study, samples: int) -> Experiment:
         notes=[
             f"{len(labels):,} test images. {small.name} has ResNet-20's three stages with one block each; "
             f"its float ANN has {accuracy(float_ann, labels):.2%}.",
-            f"Direct training takes {epochs} epochs, as many as those of QAC and of the float ANN that it "
-            f"starts from, with the float ANN's optimizer and learning rate.",
+            f"Directly trained networks have {epochs} epochs, as many as QAC and the float ANN before it "
+            f"together, and the float ANN's optimizer and learning rate. QAC also learns from the float ANN.",
             f"Minutes of training of {small.name} on this machine: "
             f"{', '.join(f'{name} {m:.1f}' for name, m in minutes.items())}.",
             data_note(study),

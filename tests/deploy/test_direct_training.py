@@ -183,6 +183,15 @@ def test_the_first_step_does_not_depend_on_the_number_of_steps(study, images, fo
     assert not torch.allclose(second, first, atol=1e-3)
 
 
+def test_the_stem_of_large_images_pools_as_that_of_the_ann(study):
+    pixels = torch.zeros(1, 3, 65, 65).numpy()
+    large = replace(study, width=0.25, dataset=replace(study.dataset, train_pixels=pixels))
+    network, seen = spiking_network(large, METHODS[0]).eval(), []
+    network.blocks[0].register_forward_pre_hook(lambda block, inputs: seen.append(inputs[0].shape))
+    assert network(torch.zeros(1, 3, 65, 65)).shape == (1, 10)
+    assert seen == [(4, 1, 4, 17, 17)]
+
+
 def test_tet_is_the_mean_cross_entropy_of_the_steps_and_the_distance_from_1():
     logits = torch.tensor([[[log(3), 0.0]], [[0.0, 0.0]]])  # shares of class 0: 3/4 and 1/2
     entropy, distance = (log(4 / 3) + log(2)) / 2, ((log(3) - 1) ** 2 + 3) / 4
@@ -230,29 +239,29 @@ def test_without_spikingjelly_the_message_names_the_extra_before_anything_is_tra
 
 @pytest.mark.slow
 def test_every_method_learns_digits_and_is_trained_once(study):
-    study = replace(study, architecture="resnet-20", width=0.25)
+    study = replace(study, architecture="resnet-20")
     result = table6(study, 540)
     rows = {(row[0], row[1]): dict(zip(result.columns, row, strict=True)) for row in result.rows}
     assert list(rows) == [
-        ("tdBN", "resnet-8:0.25"),
-        ("TET", "resnet-8:0.25"),
-        ("RMP-Loss", "resnet-8:0.25"),
-        ("GLIF", "resnet-8:0.25"),
-        ("SEW ResNet", "SEW resnet-8:0.25"),
-        ("PSN", "SEW resnet-8:0.25"),
-        ("QAC", "resnet-8:0.25"),
-        ("QAC", "resnet-20:0.25"),
+        ("tdBN", "resnet-8:0.5"),
+        ("TET", "resnet-8:0.5"),
+        ("RMP-Loss", "resnet-8:0.5"),
+        ("GLIF", "resnet-8:0.5"),
+        ("SEW ResNet", "SEW resnet-8:0.5"),
+        ("PSN", "SEW resnet-8:0.5"),
+        ("QAC", "resnet-8:0.5"),
+        ("QAC", "resnet-20:0.5"),
     ]
     for row in rows.values():
-        assert row["ours %"] > 0.7, row
+        assert row["ours %"] > 0.6, row
         assert row["T"] == 4 or row["method"] == "QAC"
-    glif = rows["GLIF", "resnet-8:0.25"]
+    glif = rows["GLIF", "resnet-8:0.5"]
     assert (glif["paper's network and T"], glif["paper CIFAR-10 %"]) == ("ResNet-19, T = 4", 0.9467)
-    ours = rows["QAC", "resnet-20:0.25"]
+    ours = rows["QAC", "resnet-20:0.5"]
     assert (ours["paper's network and T"], ours["paper CIFAR-10 %"]) == (
         *("ResNet-20, T = 3.74", 0.9113),
     )
-    assert rows["SEW ResNet", "SEW resnet-8:0.25"]["paper CIFAR-10 %"] is None
+    assert rows["SEW ResNet", "SEW resnet-8:0.5"]["paper CIFAR-10 %"] is None
     reported = []
     again = table6(replace(study, on_epoch=lambda name, report: reported.append(name)), 540)
     assert again.rows == result.rows
