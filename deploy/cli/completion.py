@@ -20,7 +20,9 @@ QCFS_ARCHITECTURES = (
 """Names in ``toolchain.importers.qcfs_format``."""
 
 EXPERIMENTS = (
-    "summary", "table4", "table5", "table8", "fig1", "fig11", "baselines", "calibration", "budget",
+    "summary", "table1", "table2", "table3", "table4", "table5", "table6", "table7", "table8",
+    "fig1", "fig3", "fig5", "fig6", "fig7", "fig8", "fig9", "fig10", "fig11",
+    "baselines", "calibration", "budget",
 )  # fmt: skip
 """Names in ``deploy.reproduce.experiments``."""
 

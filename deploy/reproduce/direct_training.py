@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 
 from deploy.reproduce.experiment import Cell, Experiment
-from deploy.reproduce.measures import (
+from deploy.reproduce.measures import float_accuracy, snn_accuracy
+from deploy.reproduce.paper import (
+    PAPER_DATA,
     data_note,
-    nearest_paper_network,
+    nearest_network,
+    paper_data,
     paper_figures,
-    snn_accuracy,
 )
 from deploy.reproduce.spiking_networks import (
     SpikingForm,
@@ -43,6 +46,11 @@ class DirectMethod:
     form: SpikingForm
     objective: Objective = cross_entropy
 
+    @property
+    def kind(self) -> str:
+        """Of its networks among those of a study."""
+        return f"direct-{self.name.lower().replace(' ', '-')}"
+
 
 _TDBN = SpikingForm(neuron=lif, norm="tdBN", join="before")
 
@@ -62,22 +70,20 @@ METHODS = (
 def table6(study: Study, samples: int) -> Experiment:
     """Accuracy of directly trained networks, and of QAC at their size and at the study's."""
     pixels, labels = study.test_images(samples)
-    small = replace(study, architecture=ARCHITECTURE, width=min(study.width, LARGEST_WIDTH))
+    small = small_study(study)
     rows: list[tuple[Cell, ...]] = []
     for method in METHODS:
-        untrained = spiking_network(small, method)
-        network = small.directly_trained(method.name, untrained, method.objective)
+        network = small.directly_trained(
+            method.kind, partial(spiking_network, small, method), method.objective
+        )
         logits = ann_logits(network, pixels, study.dataset.max_value, torch.float32)
         name = f"{'SEW ' if method.form.join == 'after' else ''}{small.name}"
         steps = method.form.timesteps
         paper = _of_paper(study, method.name, steps)
         rows.append((method.name, name, steps, accuracy(logits, labels), *paper))
-    for own in (small,) if study.name == small.name else (small, study):
-        graph = own.converted(own.qac_network())
-        ours = snn_accuracy(graph, pixels, labels)
-        paper = _of_paper(study, "QAC", None) if own.name == study.name else (None, None)
-        rows.append(("QAC", own.name, graph.mean_timesteps, ours, *paper))
-    float_ann = ann_logits(small.continued_ann(), pixels, study.dataset.max_value, torch.float32)
+    if small.name != study.name:
+        rows.append(("QAC at this size", *_qac(small, samples), None, None))
+    rows.append(("QAC", *_qac(study, samples), *_of_paper(study, "QAC", None)))
     minutes = {name: seconds / 60 for name, seconds in small.training_seconds().items()}
     epochs = study.epochs + study.further_epochs
     return Experiment(
@@ -85,12 +91,12 @@ def table6(study: Study, samples: int) -> Experiment:
         title=f"Table 6, direct training: {study.label}",
         columns=(
             *("method", "network", "T", "ours %"),
-            *("paper's network and T", f"paper {_paper_data_set(study)} %"),
+            *("paper's network and T", f"paper {PAPER_DATA[paper_data(study)]} %"),
         ),
         rows=rows,
         notes=[
             f"{len(labels):,} test images. {small.name} has ResNet-20's three stages with one block each; "
-            f"its float ANN has {accuracy(float_ann, labels):.2%}.",
+            f"its float ANN has {float_accuracy(small, samples):.2%}.",
             f"Directly trained networks have {epochs} epochs, as many as QAC and the float ANN before it "
             f"together, and the float ANN's optimizer and learning rate. QAC also learns from the float ANN.",
             f"Minutes of training of {small.name} on this machine: "
@@ -99,6 +105,11 @@ def table6(study: Study, samples: int) -> Experiment:
         ],
         values={"training_minutes": minutes},
     )
+
+
+def small_study(study: Study) -> Study:
+    """The study of the networks that are trained directly."""
+    return replace(study, architecture=ARCHITECTURE, width=min(study.width, LARGEST_WIDTH))
 
 
 def spiking_network(study: Study, method: DirectMethod) -> SpikingResNet:
@@ -110,8 +121,10 @@ def spiking_network(study: Study, method: DirectMethod) -> SpikingResNet:
     return SpikingResNet(ann, method.form)
 
 
-def _paper_data_set(study: Study) -> str:
-    return "CIFAR-100" if study.dataset.name == "cifar-100" else "CIFAR-10"
+def _qac(study: Study, samples: int) -> tuple[str, float, float]:
+    """Network, mean T and accuracy."""
+    graph = study.qac_graph()
+    return study.name, graph.mean_timesteps, snn_accuracy(graph, *study.test_images(samples))
 
 
 def _of_paper(study: Study, method: str, timesteps: int | None) -> tuple[str | None, float | None]:
@@ -120,12 +133,11 @@ def _of_paper(study: Study, method: str, timesteps: int | None) -> tuple[str | N
     Args:
         timesteps: None for the network of the paper that is most similar to the study's.
     """
-    for row in paper_figures()["table6"]:
-        if (row["dataset"], row["method"]) != (_paper_data_set(study), method):
-            continue
-        if timesteps is None and row["architecture"].lower() != nearest_paper_network(study):
-            continue
-        steps = row["timesteps"]
-        index = steps.index(timesteps) if timesteps in steps else -1
-        return f"{row['architecture']}, T = {steps[index]:g}", row["accuracy"][index] / 100
-    return None, None
+    rows = paper_figures()["table6"][paper_data(study)].get(method, [])
+    known = [network.lower() for network, _, _ in rows]
+    if not rows:
+        return None, None
+    at = 0 if timesteps is not None else known.index(nearest_network(study, known))
+    network, steps, accuracies = rows[at]
+    index = steps.index(timesteps) if timesteps in steps else -1
+    return f"{network}, T = {steps[index]:g}", accuracies[index] / 100

@@ -164,4 +164,7 @@ def test_an_unknown_experiment_lists_those_there_are(qac_deploy):
     process = qac_deploy("reproduce", "table9")
     assert process.returncode == 2
     said = " ".join(process.stderr.replace("│", " ").split())
-    assert "must be one of summary, table4, calibration, table5, table8, baselines" in said
+    assert (
+        "must be one of summary, table1, table2, table3, table4, table5, table6, table7, table8, fig1"
+        in said
+    )
