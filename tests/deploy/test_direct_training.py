@@ -6,6 +6,7 @@ import sys
 from dataclasses import replace
 from math import log, sqrt
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -185,8 +186,9 @@ def test_the_first_step_does_not_depend_on_the_number_of_steps(study, images, fo
 
 
 def test_the_stem_of_large_images_pools_as_that_of_the_ann(study):
-    pixels = torch.zeros(1, 3, 65, 65).numpy()
-    large = replace(study, width=0.25, dataset=replace(study.dataset, train_pixels=pixels))
+    photo = np.zeros((1, 3, 65, 65))
+    one = replace(study.dataset, train_pixels=photo, train_labels=study.dataset.train_labels[:1])
+    large = replace(study, width=0.25, dataset=one)
     network, seen = spiking_network(large, METHODS[0]).eval(), []
     network.blocks[0].register_forward_pre_hook(lambda block, inputs: seen.append(inputs[0].shape))
     assert network(torch.zeros(1, 3, 65, 65)).shape == (1, 10)
