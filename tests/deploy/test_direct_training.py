@@ -6,7 +6,6 @@ import sys
 from dataclasses import replace
 from math import log, sqrt
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -18,6 +17,7 @@ from deploy.reproduce.direct_training import METHODS, small_study, spiking_netwo
 from deploy.reproduce.spiking_networks import (
     SpikingBlock,
     SpikingForm,
+    SpikingResNet,
     gated_lif,
     integrate_and_fire,
     lif,
@@ -28,6 +28,7 @@ from deploy.reproduce.spiking_objectives import regularized_potentials, rmp_loss
 from deploy.reproduce.study import Study
 from toolchain.datasets import load_dataset
 from toolchain.errors import MissingPackageError
+from toolchain.model_zoo import build_model
 
 BEFORE = SpikingForm(neuron=lif, norm="tdBN", join="before")
 AFTER = SpikingForm(neuron=integrate_and_fire, norm="BN", join="after")
@@ -185,11 +186,9 @@ def test_the_first_step_does_not_depend_on_the_number_of_steps(study, images, fo
     assert not torch.allclose(second, first, atol=1e-3)
 
 
-def test_the_stem_of_large_images_pools_as_that_of_the_ann(study):
-    photo = np.zeros((1, 3, 65, 65))
-    one = replace(study.dataset, train_pixels=photo, train_labels=study.dataset.train_labels[:1])
-    large = replace(study, width=0.25, dataset=one)
-    network, seen = spiking_network(large, METHODS[0]).eval(), []
+def test_the_stem_of_large_images_pools_as_that_of_the_ann():
+    ann, seen = build_model("resnet-8", (3, 65, 65), 10, 0.25), []
+    network = SpikingResNet(ann, BEFORE).eval()
     network.blocks[0].register_forward_pre_hook(lambda block, inputs: seen.append(inputs[0].shape))
     assert network(torch.zeros(1, 3, 65, 65)).shape == (1, 10)
     assert seen == [(4, 1, 4, 17, 17)]
