@@ -44,8 +44,8 @@ def train_command(
         str,
         typer.Option(
             autocompletion=completion.one_of(completion.ARCHITECTURES),
-            help="Architecture: lenet, resnet-mini, resnet-18, resnet-19, resnet-20, resnet-34, vgg-9 or "
-            "vgg-16.",
+            help="Architecture: lenet, resnet-mini, resnet-8, resnet-18, resnet-19, resnet-20, resnet-34, "
+            "vgg-9 or vgg-16.",
         ),
     ] = "resnet-mini",
     width: Annotated[

@@ -17,7 +17,8 @@ from toolchain.errors import OptionError
 from toolchain.networks.integer_network import IntegerInput, IntegerNetwork, IntegerWidths
 from toolchain.networks.layer_graph import LayerGraph
 from toolchain.passes import chosen_graph, lower_to_integers
-from toolchain.rounding.plan import Lowering, LoweringImages, lowering_images
+from toolchain.passes.trained_integers import uses_trained_integers
+from toolchain.rounding.plan import ALL_TRAINED, Lowering, LoweringImages, lowering_images
 
 _MOST_LISTED = 12
 
@@ -104,8 +105,11 @@ def lower_graph(
     if options.lowering == PLAIN:
         return Lowering(network=lower_to_integers(graph, widths))
     if images is None:
+        network = lower_to_integers(graph, widths)
         note = "weights are rounded to nearest: no data set has images to fit them to"
-        return Lowering(network=lower_to_integers(graph, widths), notes=(note,))
+        if len(uses_trained_integers(graph, network)) == len(network.populations) - 1:
+            note = ALL_TRAINED
+        return Lowering(network=network, notes=(note,))
     from toolchain.rounding.lower_on_images import lower_on_images  # imports torch
 
     return lower_on_images(graph, widths, images)

@@ -20,8 +20,7 @@ from toolchain.errors import MappingError
 from toolchain.networks.integer_network import IntegerNetwork
 from toolchain.networks.layer_graph import LayerGraph
 from toolchain.passes import lower_to_integers
-from toolchain.rounding.lower_on_images import lower_on_images
-from toolchain.rounding.plan import lowering_images
+from toolchain.rounding.lower_on_images import lower_on_dataset
 from toolchain.training import TimestepBudget
 
 WEIGHT_BITS = (8, 6, 4, 3, 2)
@@ -55,11 +54,10 @@ def bits(study: Study, samples: int) -> Experiment:
     rows: list[Row] = []
     for kind, graph in graphs.items():
         spiking = snn_accuracy(graph, pixels, labels)
-        images = lowering_images(graph, study.dataset)
         for num_bits in WEIGHT_BITS:
             widths = replace(target.widths, weight_bits=num_bits)
             rounded = lower_to_integers(graph, widths)
-            fitted = rounded if images is None else lower_on_images(graph, widths, images).network
+            fitted = lower_on_dataset(graph, widths, study.dataset).network
             trained = study.integer_network(graph, widths, f"{kind}-integers{num_bits}")
             rows.append(
                 Row(

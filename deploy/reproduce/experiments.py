@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from deploy.reproduce.bits import MEAN_TIMESTEPS, WEIGHT_BITS, bits
+from deploy.reproduce.direct_training import table6
 from deploy.reproduce.experiment import Experiment
 from deploy.reproduce.fidelity import calibration, summary, table3
 from deploy.reproduce.methods import baselines, compare_methods, table8
@@ -100,6 +101,10 @@ EXPERIMENTS: dict[str, Reproduction] = {
     ),
     "table5": Reproduction(
         run=table5, title="Table 5, temporal scaling", data=_CIFAR, trains=_QAC, passes=8
+    ),
+    "table6": Reproduction(
+        run=table6, title="Table 6, direct training", data=_CIFAR, networks=("resnet-20",), trains=_QAC,
+        passes=30,
     ),
     "table7": _methods("table7", "cifar-100", "vgg-16", "resnet-18", "resnet-20"),
     "table8": Reproduction(

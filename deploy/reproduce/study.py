@@ -30,8 +30,17 @@ from toolchain.method.quantizers import (
 from toolchain.model_zoo import build_model
 from toolchain.networks.integer_network import IntegerNetwork, IntegerWidths
 from toolchain.networks.layer_graph import LayerGraph
-from toolchain.passes import lower_to_integers
-from toolchain.training import EpochReport, TimestepBudget, TrainingPlan, train
+from toolchain.rounding.lower_on_images import lower_on_dataset
+from toolchain.training import (
+    EpochReport,
+    MakeOptimizer,
+    Objective,
+    TimestepBudget,
+    TrainingPlan,
+    cross_entropy,
+    sgd,
+    train,
+)
 from toolchain.training.evaluate import as_input
 from toolchain.training.integer_aware import (
     INTEGER_LEARNING_RATE,
@@ -200,17 +209,26 @@ class Study:
         """The integers of a target that are trained from a network, with the network as teacher."""
         module = self._train(
             kind,
-            lambda: IntegerAwareNetwork(lower_to_integers(graph, widths), widths),
+            lambda: IntegerAwareNetwork(
+                lower_on_dataset(graph, widths, self.dataset).network, widths
+            ),
             replace(
                 self.quantized_plan,
                 epochs=self.integer_epochs,
                 learning_rate=INTEGER_LEARNING_RATE,
             ),
             lambda: FloatNetwork(graph),
-            relative_adam,
+            make_optimizer=relative_adam,
         )
         assert isinstance(module, IntegerAwareNetwork)
         return module.integer_network()
+
+    def directly_trained(
+        self, kind: str, untrained: Callable[[], nn.Module], objective: Objective
+    ) -> nn.Module:
+        """A network trained from random weights, for the epochs of the float ANN and those further ones."""
+        plan = replace(self.plan, epochs=self.epochs + self.further_epochs)
+        return self._train(kind, untrained, plan, objective=objective)
 
     def with_activations(self, make_quantizer: Callable[[], ActivationQuantizer]) -> nn.Module:
         """The float ANN with other activations, whose clipping levels are balanced on training images."""
@@ -248,7 +266,8 @@ class Study:
         untrained: Callable[[], nn.Module],
         plan: TrainingPlan,
         teacher: Callable[[], nn.Module] | None = None,
-        make_optimizer: Callable[[nn.Module, TrainingPlan], torch.optim.Optimizer] | None = None,
+        make_optimizer: MakeOptimizer = sgd,
+        objective: Objective = cross_entropy,
     ) -> nn.Module:
         """A trained network, which belongs to the caller."""
 
@@ -265,6 +284,7 @@ class Study:
                 state_file=self._state_file(kind),
                 resume=True,
                 make_optimizer=make_optimizer,
+                objective=objective,
             )
 
         return copy.deepcopy(self.once(("network", kind), trained))

@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from deploy.reproduce.direct_training import METHODS, small_study, spiking_network
 from deploy.reproduce.experiments import EXPERIMENTS
 from deploy.reproduce.paper import IMAGENET_SIZE
 from deploy.reproduce.study import Study
@@ -54,8 +56,7 @@ def measure_pace(study: Study) -> Pace:
     dataset = study.dataset
     shape, classes = dataset.input_shape, dataset.num_classes
     network = average_pooled(build_model(study.architecture, shape, classes, study.width))
-    images = as_input(dataset.train_pixels[: study.batch_size], dataset.max_value)
-    labels = torch.from_numpy(dataset.train_labels[: study.batch_size])
+    images, labels = _batch(study)
     quantized = quantize_activations(network, TimestepQuantizer, max_pool="average")
     passing = _seconds(lambda: _infer(network, images))
     float_step = _seconds(lambda: _train(network, images, labels))
@@ -72,14 +73,36 @@ def estimated_seconds(study: Study, experiments: Sequence[str], samples: int, pa
 
     Networks that several experiments share are counted once, and epochs that are trained already are not.
     """
-    images = len(study.dataset.train_labels)
+    total = _training_seconds(study, experiments, pace)
+    if "table6" in experiments:
+        total += direct_training_seconds(study)
+    passes = sum(EXPERIMENTS[name].passes for name in experiments)
+    return total + passes * min(samples, len(study.dataset.test_labels)) * pace.inference
+
+
+def direct_training_seconds(study: Study) -> float:
+    """Time of the trainings that Table 6 has beside the study's own, from one step of each network."""
+    small = small_study(study)
+    total = 0.0
+    if small.name != study.name:
+        total += _training_seconds(small, ["table6"], measure_pace(small))
+    images, labels = _batch(small)
+    for method in METHODS:
+        left = small.epochs + small.further_epochs - small.trained_epochs(method.kind)
+        if left > 0:
+            network = spiking_network(small, method)
+            step = _seconds(partial(_train, network, images, labels))
+            total += left * len(study.dataset.train_labels) * step / len(images)
+    return total
+
+
+def _training_seconds(study: Study, experiments: Sequence[str], pace: Pace) -> float:
     total = 0.0
     for kind in trainings_left(study, experiments):
         is_float = kind in ("float", "float-continued")
         per_image = pace.float_training if is_float else pace.quantized_training
-        total += epochs_left(study, kind) * images * per_image
-    passes = sum(EXPERIMENTS[name].passes for name in experiments)
-    return total + passes * min(samples, len(study.dataset.test_labels)) * pace.inference
+        total += epochs_left(study, kind) * len(study.dataset.train_labels) * per_image
+    return total
 
 
 def trainings_left(study: Study, experiments: Sequence[str]) -> list[str]:
@@ -95,6 +118,12 @@ def epochs_left(study: Study, kind: str) -> int:
     else:
         epochs = study.epochs if kind == "float" else study.further_epochs
     return max(0, epochs - study.trained_epochs(kind))
+
+
+def _batch(study: Study) -> tuple[Tensor, Tensor]:
+    dataset = study.dataset
+    images = as_input(dataset.train_pixels[: study.batch_size], dataset.max_value)
+    return images, torch.from_numpy(dataset.train_labels[: study.batch_size])
 
 
 def _seconds(step: Callable[[], None]) -> float:

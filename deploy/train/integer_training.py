@@ -18,6 +18,7 @@ from toolchain.networks.integer_network import IntegerWidths
 from toolchain.networks.layer_graph import LayerGraph, has_classes
 from toolchain.passes import lower_to_integers
 from toolchain.passes.integers_as_graph import integers_as_graph
+from toolchain.rounding.lower_on_images import lower_on_dataset
 from toolchain.training import EpochReport, TrainingPlan, train
 from toolchain.training.integer_aware import (
     FloatNetwork,
@@ -60,7 +61,7 @@ class IntegerReport(TypedDict):
 
     Attributes:
         before: accuracy of the network that training started from, in float weights.
-        rounded: that of its integers, before they were trained.
+        rounded: that of the integers that ``compile`` makes of it, from which training starts.
         after: that of the trained integers. Accuracies are None if there are no classes.
         same_class, different_counts: compared between the trained network and the integer network that
             ``compile`` makes of it.
@@ -105,7 +106,7 @@ def train_integers(
         IntegerWidthError: the target cannot hold the integers.
     """
     widths = options.widths
-    module = IntegerAwareNetwork(lower_to_integers(graph, widths), widths)
+    module = IntegerAwareNetwork(lower_on_dataset(graph, widths, dataset).network, widths)
     train(
         module,
         dataset,
@@ -133,7 +134,8 @@ def integer_report(
         before: the network that training started from.
         trained: the result of ``train_integers``.
     """
-    rounded, compiled = (lower_to_integers(graph, options.widths) for graph in (before, trained))
+    rounded = lower_on_dataset(before, options.widths, dataset).network
+    compiled = lower_to_integers(trained, options.widths)
     right = np.zeros(3)
     same = different = 0
     num = len(dataset.test_labels)

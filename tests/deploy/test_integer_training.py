@@ -18,6 +18,7 @@ from toolchain.method.float_snn import run_float_snn
 from toolchain.networks.integer_network.serialize import load_integer_network
 from toolchain.passes import lower_to_integers
 from toolchain.passes.trained_integers import uses_trained_integers
+from toolchain.rounding.plan import ALL_TRAINED
 from toolchain.training import TrainingPlan
 
 
@@ -54,8 +55,10 @@ def test_a_finished_model_is_compiled_to_the_integers_it_was_trained_with(
     assert np.array_equal(floats.logits, integers.logits * network.readout.unit)
     for name, counts in integers.counts.items():
         assert np.array_equal(counts, floats.counts[name]), name
-    same = json.loads((tmp_path / "build" / "report.json").read_text())["fidelity"]["same_argmax"]
-    assert same == 540
+    report = json.loads((tmp_path / "build" / "report.json").read_text())
+    assert report["fidelity"]["same_argmax"] == 540
+    assert report["lowering"]["notes"] == [ALL_TRAINED]
+    assert ALL_TRAINED in compiling.stdout
 
 
 def test_training_ends_with_the_integers_of_a_target(tmp_path, qac_deploy):

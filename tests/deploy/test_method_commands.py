@@ -165,6 +165,6 @@ def test_an_unknown_experiment_lists_those_there_are(qac_deploy):
     assert process.returncode == 2
     said = " ".join(process.stderr.replace("│", " ").split())
     assert (
-        "must be one of summary, table1, table2, table3, table4, table5, table7, table8, fig1"
+        "must be one of summary, table1, table2, table3, table4, table5, table6, table7, table8, fig1"
         in said
     )

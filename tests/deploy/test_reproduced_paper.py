@@ -279,7 +279,7 @@ def test_all_is_what_the_paper_shows_of_a_network_on_its_data(study):
         "summary", "table3", "table4", "table5", "table7", "fig3", "fig6",
     ]  # fmt: skip
     assert of("resnet-20", "grey", 1, 28) == [
-        "summary", "table1", "table3", "table4", "table5", "table8", "fig3", "fig7", "fig11",
+        "summary", "table1", "table3", "table4", "table5", "table6", "table8", "fig3", "fig7", "fig11",
     ]  # fmt: skip
 
 

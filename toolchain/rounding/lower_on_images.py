@@ -6,13 +6,14 @@ which have no scale, and the weights, bias and threshold of every channel share 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from toolchain.datasets import Dataset
 from toolchain.networks.integer_network import (
     IntegerNetwork,
     IntegerSpiking,
@@ -28,7 +29,8 @@ from toolchain.networks.layer_graph import (
 )
 from toolchain.networks.layer_graph.maximum import is_maximum
 from toolchain.networks.linear_maps import num_accumulations
-from toolchain.passes.pipeline import lower_folded, with_folded_scales
+from toolchain.passes.pipeline import lower_folded, lower_to_integers, with_folded_scales
+from toolchain.passes.trained_integers import uses_trained_integers
 from toolchain.post_training.logit_errors import logit_error
 from toolchain.rounding.counts import (
     accumulator,
@@ -46,7 +48,13 @@ from toolchain.rounding.layer_changes import (
     rounded_weights,
 )
 from toolchain.rounding.layer_inputs import LayerWeight, layer_weights
-from toolchain.rounding.plan import Lowering, LoweringImages, LoweringStep
+from toolchain.rounding.plan import (
+    ALL_TRAINED,
+    Lowering,
+    LoweringImages,
+    LoweringStep,
+    lowering_images,
+)
 
 NEAREST, ROUNDING, BIASES = "nearest", "rounding by output error", "biases by mean counts"
 """Names of the steps."""
@@ -69,11 +77,22 @@ def lower_on_images(graph: LayerGraph, widths: IntegerWidths, images: LoweringIm
     """
     folded = with_folded_scales(graph)
     network = lower_folded(folded, widths)
+    trained = uses_trained_integers(folded, network)
+    if len(trained) == len(network.populations) - 1:
+        return Lowering(network=network, notes=(ALL_TRAINED,))
     reason = _not_fitted(folded)
     if reason is not None:
         return Lowering(network=network, notes=(f"weights are rounded to nearest: {reason}",))
     with torch.inference_mode():
-        return _Fit.of(folded, widths, images).steps(network)
+        return _Fit.of(folded, widths, images, trained).steps(network)
+
+
+def lower_on_dataset(graph: LayerGraph, widths: IntegerWidths, dataset: Dataset) -> Lowering:
+    """Compile a layer graph with integers fitted to training images of a data set, if it has enough."""
+    images = lowering_images(graph, dataset)
+    if images is None:
+        return Lowering(network=lower_to_integers(graph, widths))
+    return lower_on_images(graph, widths, images)
 
 
 def _not_fitted(graph: LayerGraph) -> str | None:
@@ -95,6 +114,7 @@ class _Fit:
 
     Attributes:
         graph: with folded scales.
+        trained: populations that keep the integers that they were trained with.
         means: mean count, or logit, of each population per channel on the fitted images.
         logits, counts: on the held-out images.
     """
@@ -102,12 +122,19 @@ class _Fit:
     graph: LayerGraph
     widths: IntegerWidths
     images: LoweringImages
+    trained: Collection[str]
     means: Mapping[str, np.ndarray]
     logits: Tensor
     counts: Mapping[str, Tensor]
 
     @classmethod
-    def of(cls, graph: LayerGraph, widths: IntegerWidths, images: LoweringImages) -> _Fit:
+    def of(
+        cls,
+        graph: LayerGraph,
+        widths: IntegerWidths,
+        images: LoweringImages,
+        trained: Collection[str],
+    ) -> _Fit:
         """Run the float network."""
         pixels = np.concatenate([images.fitted, images.held_out])
         fitted = len(images.fitted)
@@ -132,6 +159,7 @@ class _Fit:
             graph=graph,
             widths=widths,
             images=images,
+            trained=trained,
             means=means,
             logits=logits,
             counts=counts,
@@ -140,6 +168,10 @@ class _Fit:
     def steps(self, network: IntegerNetwork) -> Lowering:
         """Round by the output's error, then correct biases; keep what lowers the logit error."""
         notes: list[str] = []
+        if self.trained:
+            notes.append(
+                f"keep the integers that they were trained with: {', '.join(self.trained)}"
+            )
         done = [self._measured(NEAREST, network)]
         for name, change in ((ROUNDING, self._rounded), (BIASES, self._biased)):
             changed, kept = self._through_layers(network, change)
@@ -197,7 +229,7 @@ class _Fit:
                 continue
             layer = Layer.of(real, network, populations)
             changed, sums = layer, None
-            if not is_maximum(real):
+            if not is_maximum(real) and real.name not in self.trained:
                 changed, sums = change(layer, counts)
                 fitting = fitted_to_widths(changed, self.widths)
                 if fitting is not changed:

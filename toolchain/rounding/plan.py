@@ -13,6 +13,9 @@ from toolchain.networks.integer_network import IntegerNetwork
 from toolchain.networks.layer_graph import LayerGraph
 from toolchain.networks.linear_maps import num_accumulations
 
+ALL_TRAINED = "the integers are those that the network was trained with"
+"""The note on a network that needs no lowering on images."""
+
 MOST_IMAGES = 512
 """Images that weights and biases are fitted to, and as many held out."""
 
