@@ -23,7 +23,8 @@ def test_every_option_becomes_a_keyword():
         "weight_bits": 4, "align": {"a=b": "average"}, "slots": {"*": 3, "a->b": 4, "b->c": 5},
         "timesteps": {"*": 2, "join": 1}, "replicate": {"wide": 2}, "tile_work": {"wide": 900},
         "exchange_cores": True, "thresholds": 7, "max_timesteps": 8, "optimize": "stalls", "interval": 2,
-        "accuracy_budget": 0.5, "samples": 4, "unrolling": [16, 4, 2, 8], "accuracy": "m.py:f", "lowering": "plain",
+        "accuracy_budget": 0.5, "samples": 4, "unrolling": [16, 4, 2, 8], "accuracy": "m.py:f",
+        "lowering": "plain",
     }  # fmt: skip
 
 
