@@ -77,6 +77,7 @@ OPTIONS = st.builds(
     exchange_cores=st.booleans(),
     weight_bits=st.none() | st.integers(2, 8),
     thresholds=st.none() | COUNTS,
+    lowering=st.sampled_from(["images", "plain"]),
     samples=st.integers(1, 100),
 )
 
