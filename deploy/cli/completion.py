@@ -22,7 +22,7 @@ QCFS_ARCHITECTURES = (
 EXPERIMENTS = (
     "summary", "table1", "table2", "table3", "table4", "table5", "table6", "table7", "table8",
     "fig1", "fig3", "fig5", "fig6", "fig7", "fig8", "fig9", "fig10", "fig11",
-    "baselines", "calibration", "budget",
+    "baselines", "calibration", "bits", "budget",
 )  # fmt: skip
 """Names in ``deploy.reproduce.experiments``."""
 

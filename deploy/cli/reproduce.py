@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from deploy.reproduce.study import OnEpoch, Study
     from toolchain.training import EpochReport
 
-NAMES = "summary, table1 to table8, fig1, fig3, fig5 to fig11, baselines, calibration or budget"
+NAMES = (
+    "summary, table1 to table8, fig1, fig3, fig5 to fig11, baselines, calibration, bits or budget"
+)
 
 
 def reproduce_command(
