@@ -79,7 +79,7 @@ def test_plain_lowering_is_that_of_the_weights_alone(place):
 
 def test_the_report_has_each_step_and_what_it_was_measured_on(place):
     fitted, plain = (load_build(place / n).report["lowering"] for n in ("fitted", "plain"))
-    assert (fitted["fitted_images"], fitted["held_out_images"]) == (30, 30)
+    assert (fitted["fitted_images"], fitted["held_out_images"]) == (20, 40)
     names = [step["name"] for step in fitted["steps"]]
     assert names == ["nearest", "rounding by output error", "biases by mean counts"]
     kept = [step["logit_error"] for step in fitted["steps"] if step["kept"]]

@@ -238,12 +238,12 @@ class _Images:
 def test_images_are_spread_over_the_training_images_and_disjoint():
     images = lowering_images(residual_graph(0), _Images(60_000))
     fitted, held_out = (part[:, 0, 0, 0] for part in (images.fitted, images.held_out))
-    assert len(fitted) == len(held_out) == 512
+    assert (len(fitted), len(held_out)) == (512, 1024)
     assert not set(fitted) & set(held_out)
     assert np.ptp(fitted) > 59_000
-    few = lowering_images(residual_graph(0), _Images(5))
-    assert (len(few.fitted), len(few.held_out)) == (2, 2)
-    assert lowering_images(residual_graph(0), _Images(1)) is None
+    few = lowering_images(residual_graph(0), _Images(8))
+    assert (len(few.fitted), len(few.held_out)) == (2, 4)
+    assert lowering_images(residual_graph(0), _Images(2)) is None
 
 
 def test_other_images_have_another_digest():

@@ -7,7 +7,7 @@ as a spike, so that the rounding of its sums does not decide either.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import reduce
 from math import prod
 
@@ -24,40 +24,69 @@ from toolchain.networks.integer_network import (
     IntegerSynapse,
 )
 from toolchain.networks.integer_network.accumulator_bounds import unit_bounds
-from toolchain.networks.layer_graph import ReadoutPopulation, SpikingPopulation, Synapse
+from toolchain.networks.layer_graph import (
+    InputPopulation,
+    LayerGraph,
+    ReadoutPopulation,
+    SpikingPopulation,
+    Synapse,
+)
 from toolchain.rounding.output_error import TIES
 
 _EXACT_IN_SINGLE = 2**20
 """Bound of sums whose error in single precision is far below a half, whatever algorithm computes them."""
 
+_TIES_IN_SINGLE = 1e-5
+"""Instead of ``TIES``, in single precision."""
+
 _VALUES_PER_PASS = 2**22
 """Values of a feature map that are computed at once."""
 
 
-def float_current(
+def run_floats(
+    graph: LayerGraph, pixels: np.ndarray, dtype: torch.dtype
+) -> Iterator[tuple[SpikingPopulation | ReadoutPopulation, Tensor]]:
+    """Counts of every population of the float network in turn, then its logits, ``(B, C, H, W)``.
+
+    Args:
+        graph: with folded scales, so that synapses read counts.
+        dtype: of the currents. In float64, the same counts on every machine.
+    """
+    counts = {graph.input.name: torch.from_numpy(pixels).float()}
+    for population in graph.populations:
+        if isinstance(population, InputPopulation):
+            continue
+        current = _float_current(population, graph.incoming(population.name), counts, dtype)
+        if isinstance(population, SpikingPopulation):
+            current = counts[population.name] = _float_counts(population, current)
+        yield population, current
+        forget_read(graph, population.name, counts)
+
+
+def _float_current(
     population: SpikingPopulation | ReadoutPopulation,
     incoming: Sequence[Synapse],
     counts: Mapping[str, Tensor],
+    dtype: torch.dtype,
 ) -> Tensor:
-    """Real current of a population per step, float64 ``(B, C, H, W)``.
-
-    Args:
-        incoming: with folded scales, so that they read counts.
-    """
-    bias = torch.from_numpy(population.bias)
+    """Real current of a population per step."""
+    bias = torch.from_numpy(population.bias).to(dtype)
 
     def of(part: slice) -> Tensor:
-        sums = (transmit(s.maps, counts[s.source][part].double()) for s in incoming)
+        sums = (transmit(s.maps, counts[s.source][part].to(dtype)) for s in incoming)
         return reduce(torch.add, sums) + bias
 
     return _in_parts(of, population.shape, [counts[s.source] for s in incoming])
 
 
-def float_counts(population: SpikingPopulation, current: Tensor) -> Tensor:
-    """Spike counts of the float network, float32."""
-    threshold, initial = map(torch.from_numpy, (population.threshold, population.initial_potential))
+def _float_counts(population: SpikingPopulation, current: Tensor) -> Tensor:
+    threshold, initial = (
+        torch.from_numpy(v).to(current.dtype)
+        for v in (population.threshold, population.initial_potential)
+    )
     position = (initial + population.timesteps * current) / threshold
-    return position.add_(TIES).floor_().clamp_(0, population.timesteps).float()
+    slack = TIES if current.dtype == torch.float64 else _TIES_IN_SINGLE
+    return position.add_(slack).floor_().clamp_(0, population.timesteps).float()
 
 
 def accumulator(
@@ -108,6 +137,15 @@ def run_integers(network: IntegerNetwork, pixels: np.ndarray) -> tuple[Tensor, d
         else:
             logits = (sums + torch.from_numpy(population.bias)).flatten(1)
     return logits, spikes
+
+
+def forget_read(graph: LayerGraph, name: str, counts: dict[str, Tensor]) -> None:
+    """Drop the counts of sources that no population after this one reads."""
+    names = [population.name for population in graph.populations]
+    after = set(names[names.index(name) + 1 :])
+    for synapse in graph.incoming(name):
+        if not any(s.target in after for s in graph.outgoing(synapse.source)):
+            counts.pop(synapse.source, None)
 
 
 def _type_of_sums(synapse: IntegerSynapse, source: IntegerPopulation) -> torch.dtype:

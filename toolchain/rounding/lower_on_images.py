@@ -34,9 +34,9 @@ from toolchain.passes.trained_integers import uses_trained_integers
 from toolchain.post_training.logit_errors import logit_error
 from toolchain.rounding.counts import (
     accumulator,
-    float_counts,
-    float_current,
+    forget_read,
     integer_counts,
+    run_floats,
     run_integers,
 )
 from toolchain.rounding.layer_changes import (
@@ -128,6 +128,7 @@ class _Fit:
     counts: Mapping[str, Tensor]
 
     @classmethod
+<<<<<<< HEAD
     def of(
         cls,
         graph: LayerGraph,
@@ -140,21 +141,21 @@ class _Fit:
         fitted = len(images.fitted)
         values = {graph.input.name: torch.from_numpy(pixels).float()}
         means: dict[str, np.ndarray] = {}
+=======
+    def of(cls, graph: LayerGraph, widths: IntegerWidths, images: LoweringImages) -> _Fit:
+        """Run the float network, in double precision where integers depend on it."""
+        means = {
+            population.name: mean_of_float(population, values)
+            for population, values in run_floats(graph, images.fitted, torch.float64)
+        }
+>>>>>>> lowering
         counts: dict[str, Tensor] = {}
         logits = torch.empty(0)
-        for population in graph.populations:
-            if isinstance(population, InputPopulation):
-                continue
-            name = population.name
-            current = float_current(population, graph.incoming(name), values)
+        for population, values in run_floats(graph, images.held_out, torch.float32):
             if isinstance(population, SpikingPopulation):
-                values[name] = float_counts(population, current)
-                means[name] = mean_of_float(population, values[name][:fitted])
-                counts[name] = values[name][fitted:].to(torch.int16)
+                counts[population.name] = values.to(torch.int32)
             else:
-                means[name] = mean_of_float(population, current[:fitted])
-                logits = current[fitted:].flatten(1)
-            _forget_read(graph, name, values)
+                logits = values.flatten(1).double()
         return cls(
             graph=graph,
             widths=widths,
@@ -243,7 +244,7 @@ class _Fit:
             edges.update({(s.source, s.target): s for s in changed.edges})
             if isinstance(changed.lowered, IntegerSpiking):
                 counts[real.name] = integer_counts(changed.lowered, sums)
-            _forget_read(self.graph, real.name, counts)
+            forget_read(self.graph, real.name, counts)
         synapses = [edges[s.source, s.target] for s in network.synapses]
         return IntegerNetwork.build(populations.values(), synapses), kept
 
@@ -275,15 +276,3 @@ def _accumulator(layer: Layer, counts: Mapping[str, Tensor]) -> Tensor:
 
 def _num_inputs(weight: LayerWeight) -> int:
     return weight.convolution.weight[0].size
-
-
-def _forget_read(graph: LayerGraph, name: str, counts: dict[str, Tensor]) -> None:
-    """Drop the counts of sources that no population after this one reads."""
-    after = {p.name for p in graph.populations[_index(graph, name) + 1 :]}
-    for synapse in graph.incoming(name):
-        if not any(s.target in after for s in graph.outgoing(synapse.source)):
-            counts.pop(synapse.source, None)
-
-
-def _index(graph: LayerGraph, name: str) -> int:
-    return next(i for i, p in enumerate(graph.populations) if p.name == name)

@@ -17,7 +17,10 @@ ALL_TRAINED = "the integers are those that the network was trained with"
 """The note on a network that needs no lowering on images."""
 
 MOST_IMAGES = 512
-"""Images that weights and biases are fitted to, and as many held out."""
+"""Images that weights and biases are fitted to."""
+
+HELD_OUT = 2
+"""Held-out images for each fitted one: more, since a step is judged by a small difference on them."""
 
 _FEWEST_IMAGES = 16
 _ACCUMULATIONS = 2 * 10**9
@@ -91,15 +94,16 @@ def lowering_images(graph: LayerGraph, dataset: Dataset) -> LoweringImages | Non
     model are lowered on the same images.
 
     Returns:
-        None if the data set has fewer than two training images.
+        None if the data set has fewer than three training images.
     """
     accumulations = sum(num_accumulations(s.maps, graph[s.source].shape) for s in graph.synapses)
     largest = max(prod(p.shape) for p in graph.populations)
     affordable = min(_ACCUMULATIONS // max(accumulations, 1), _VALUES // largest)
     available = len(dataset.train_pixels)
-    images = min(max(affordable, _FEWEST_IMAGES), MOST_IMAGES, available // 2)
+    images = min(max(affordable, _FEWEST_IMAGES), MOST_IMAGES, available // (1 + HELD_OUT))
     if images < 1:
         return None
-    chosen = np.arange(2 * images) * available // (2 * images)
-    pixels = np.asarray(dataset.train_pixels[chosen])
-    return LoweringImages(fitted=pixels[::2], held_out=pixels[1::2])
+    number = (1 + HELD_OUT) * images
+    pixels = np.asarray(dataset.train_pixels[np.arange(number) * available // number])
+    is_fitted = np.arange(number) % (1 + HELD_OUT) == 0
+    return LoweringImages(fitted=pixels[is_fitted], held_out=pixels[~is_fitted])
