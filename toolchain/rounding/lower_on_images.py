@@ -128,7 +128,6 @@ class _Fit:
     counts: Mapping[str, Tensor]
 
     @classmethod
-<<<<<<< HEAD
     def of(
         cls,
         graph: LayerGraph,
@@ -136,19 +135,11 @@ class _Fit:
         images: LoweringImages,
         trained: Collection[str],
     ) -> _Fit:
-        """Run the float network."""
-        pixels = np.concatenate([images.fitted, images.held_out])
-        fitted = len(images.fitted)
-        values = {graph.input.name: torch.from_numpy(pixels).float()}
-        means: dict[str, np.ndarray] = {}
-=======
-    def of(cls, graph: LayerGraph, widths: IntegerWidths, images: LoweringImages) -> _Fit:
         """Run the float network, in double precision where integers depend on it."""
         means = {
             population.name: mean_of_float(population, values)
             for population, values in run_floats(graph, images.fitted, torch.float64)
         }
->>>>>>> lowering
         counts: dict[str, Tensor] = {}
         logits = torch.empty(0)
         for population, values in run_floats(graph, images.held_out, torch.float32):
