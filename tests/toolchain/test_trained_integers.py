@@ -133,6 +133,17 @@ def test_another_T_chooses_other_integers():
     assert "logits" not in uses_trained_integers(graph, network)
 
 
+@pytest.mark.parametrize("factor", [1e12, 2.0, 1.001, 1e-12])
+def test_a_wrong_unit_is_not_believed(factor):
+    graph = integers_as_graph(_one_neuron())
+    wrong = graph.with_spiking(lambda p: replace(p, integer_unit=p.integer_unit * factor))
+    network = lower_to_integers(wrong, WIDTHS)
+    assert "hidden" not in uses_trained_integers(wrong, network)
+    pixels = np.arange(2).reshape(-1, 1, 1, 1)
+    expected, found = run_stepped(_one_neuron(), pixels), run_stepped(network, pixels)
+    assert np.array_equal(expected.counts["hidden"], found.counts["hidden"])
+
+
 @pytest.mark.parametrize(
     ("hidden", "message"),
     [

@@ -28,6 +28,8 @@ from toolchain.passes.weight_rows import value_of_each_row, weight_and_rows
 _TOLERANCE = 1e-6
 """Of an integer: wider than the rounding of products, too narrow for other values to meet."""
 
+_LARGEST = 2.0**53  # of integers that doubles hold; no target has wider ones
+
 
 def trained_integers(
     population: SpikingPopulation | ReadoutPopulation,
@@ -146,6 +148,10 @@ def _integer_population(
 def _as_integers(values: np.ndarray) -> np.ndarray | None:
     """The integers that values are but for rounding, int64; None if they are not."""
     integers = np.rint(values)
-    if (np.abs(values - integers) > _TOLERANCE * np.maximum(np.abs(integers), 1)).any():
+    if np.abs(integers).max() > _LARGEST:
+        return None
+    # in a unit that is far too large all values are near 0, and none of them is 0
+    allowed = np.where(integers != 0, np.abs(integers), np.abs(values).max() * _TOLERANCE)
+    if (np.abs(values - integers) > _TOLERANCE * allowed).any():
         return None
     return integers.astype(np.int64)
