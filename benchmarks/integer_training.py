@@ -2,8 +2,8 @@
 
     python benchmarks/integer_training.py
 
-Both train the same network on the same images with a teacher. Processor time of one thread, so that other work
-on the machine does not count.
+Both train the same network on the same images with a teacher. Processor time of one thread is measured, so
+that other work on the machine does not count.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 if not __package__:  # run as `python benchmarks/integer_training.py`
@@ -26,7 +27,6 @@ IMAGES, REPEATS = 2_560, 3
 def main() -> None:
     """Print the times of each network, the least of several epochs, and their ratio."""
     import torch
-    from torch import nn
 
     from hw_models.target_description import load_target
     from toolchain.datasets import Dataset, load_dataset
@@ -60,18 +60,14 @@ def main() -> None:
         graph = convert(quantized, data.input_shape, data.max_value)
         print(name, width)
         found: dict[str, float] = {}
-        found["quantized training"] = _least(
-            lambda module=quantized, teacher=ann: train(module, data, plan, teacher=teacher)
-        )
+        found["quantized training"] = _least(partial(train, quantized, data, plan, teacher=ann))
         for bits in (8, 4):
             widths = replace(load_target("loihi-sim").widths, weight_bits=bits)
-            module: nn.Module = IntegerAwareNetwork(lower_to_integers(graph, widths), widths)
+            module = IntegerAwareNetwork(lower_to_integers(graph, widths), widths)
             teacher = FloatNetwork(graph)
             slow = replace(plan, learning_rate=0.005)
             found[f"with {bits}-bit integers"] = _least(
-                lambda module=module, teacher=teacher, slow=slow: train(
-                    module, data, slow, teacher=teacher, make_optimizer=relative_adam
-                )
+                partial(train, module, data, slow, teacher=teacher, make_optimizer=relative_adam)
             )
         for what, seconds in found.items():
             ratio = seconds / found["quantized training"]
