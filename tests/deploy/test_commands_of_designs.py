@@ -21,7 +21,7 @@ from deploy.compile import refusal as compiling
 from deploy.compile.refusal import refusal_record
 from deploy.design.arguments import as_arguments, compile_command
 from deploy.design.compilation import CompileOptions
-from deploy.design.design import build_design, explicit_options
+from deploy.design.design import build_design, explicit_options, lowering_images_of
 from deploy.optimize.measurements import Measurements
 from deploy.optimize.objectives import OBJECTIVES
 from deploy.optimize.search import optimize_design
@@ -150,10 +150,12 @@ def report(compiled):
 
 def test_each_suggestion_is_what_its_command_gives(trained, report):
     _, model = trained
+    graph, dataset = load_checkpoint(model).graph, load_dataset("digits")
     known = Measurements(
-        model=load_checkpoint(model).graph,
+        model=graph,
         target=load_target("loihi-sim"),
-        dataset=load_dataset("digits"),
+        dataset=dataset,
+        images=lowering_images_of(graph, dataset, CompileOptions()),
         on_stage=lambda stage: None,
     ).for_report()
     suggestions = report["suggestions"]
