@@ -41,7 +41,7 @@ def summary(study: Study, samples: int) -> Experiment:
     float_ann = ann_logits(study.continued_ann(), pixels, study.dataset.max_value)
     quantized = ann_logits(module, pixels, study.dataset.max_value)
     spiking = run_float_snn(graph, pixels).logits
-    integers = run_integers(graph, pixels)
+    integers = run_integers(study, graph, pixels)
     qcfs = study.converted(study.qcfs_network(LEVELS))
     plain = logits_by_timestep(frame_by_frame(qcfs, LEVELS), pixels)[-1]
     same = int((quantized.argmax(1) == spiking.argmax(1)).sum())
@@ -139,7 +139,7 @@ def calibration(study: Study, samples: int) -> Experiment:
         before, after, graph = calibrated_accuracies(study, samples, name, align)
         integers = None
         if name.startswith("average"):
-            integers = float((run_integers(graph, pixels) == labels).mean())
+            integers = float((run_integers(study, graph, pixels) == labels).mean())
         rows.append([name, before, after, after - before, integers])
     columns = ("alignment", "before %", "after %", "gain %", "integer network after %")
     return Experiment(

@@ -11,16 +11,16 @@ from sim.exact.engine import run_exact
 from toolchain.datasets import PixelSource
 from toolchain.method.float_snn import run_float_snn
 from toolchain.networks.layer_graph import LayerGraph
-from toolchain.passes import lower_to_integers
+from toolchain.rounding.lower_on_images import lower_on_dataset
 from toolchain.training import accuracy, ann_logits
 
 LEVELS = 4
 """L of the QCFS networks, which are run for T = L and for other T."""
 
 
-def run_integers(graph: LayerGraph, pixels: PixelSource) -> np.ndarray:
+def run_integers(study: Study, graph: LayerGraph, pixels: PixelSource) -> np.ndarray:
     """Classes that the integer network for ``loihi-sim`` predicts, shape ``(samples,)``."""
-    network = lower_to_integers(graph, load_target("loihi-sim").widths)
+    network = lower_on_dataset(graph, load_target("loihi-sim").widths, study.dataset).network
     batches = [pixels[start : start + 256] for start in range(0, len(pixels), 256)]
     return np.concatenate([run_exact(network, batch).predictions for batch in batches])
 
