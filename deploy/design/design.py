@@ -18,7 +18,13 @@ from toolchain.networks.integer_network import IntegerInput, IntegerNetwork, Int
 from toolchain.networks.layer_graph import LayerGraph
 from toolchain.passes import chosen_graph, lower_to_integers
 from toolchain.passes.trained_integers import uses_trained_integers
-from toolchain.rounding.plan import ALL_TRAINED, Lowering, LoweringImages, lowering_images
+from toolchain.rounding.plan import (
+    ALL_TRAINED,
+    Lowering,
+    LoweringImages,
+    lowering_images,
+    why_not_fitted,
+)
 
 _MOST_LISTED = 12
 
@@ -106,7 +112,8 @@ def lower_graph(
         return Lowering(network=lower_to_integers(graph, widths))
     if images is None:
         network = lower_to_integers(graph, widths)
-        note = "weights are rounded to nearest: no data set has images to fit them to"
+        reason = why_not_fitted(graph) or "no data set has images to fit them to"
+        note = f"weights are rounded to nearest: {reason}"
         if len(uses_trained_integers(graph, network)) == len(network.populations) - 1:
             note = ALL_TRAINED
         return Lowering(network=network, notes=(note,))

@@ -28,7 +28,6 @@ from toolchain.networks.layer_graph import (
     has_classes,
 )
 from toolchain.networks.layer_graph.maximum import is_maximum
-from toolchain.networks.linear_maps import num_accumulations
 from toolchain.passes.pipeline import lower_folded, lower_to_integers, with_folded_scales
 from toolchain.passes.trained_integers import uses_trained_integers
 from toolchain.post_training.logit_errors import logit_error
@@ -54,13 +53,11 @@ from toolchain.rounding.plan import (
     LoweringImages,
     LoweringStep,
     lowering_images,
+    why_not_fitted,
 )
 
 NEAREST, ROUNDING, BIASES = "nearest", "rounding by output error", "biases by mean counts"
 """Names of the steps."""
-
-MOST_ACCUMULATIONS = 10**9
-"""Multiply-accumulates per image of a network above which no images are used: each step takes minutes."""
 
 
 def lower_on_images(graph: LayerGraph, widths: IntegerWidths, images: LoweringImages) -> Lowering:
@@ -80,7 +77,7 @@ def lower_on_images(graph: LayerGraph, widths: IntegerWidths, images: LoweringIm
     trained = uses_trained_integers(folded, network)
     if len(trained) == len(network.populations) - 1:
         return Lowering(network=network, notes=(ALL_TRAINED,))
-    reason = _not_fitted(folded)
+    reason = why_not_fitted(graph)
     if reason is not None:
         return Lowering(network=network, notes=(f"weights are rounded to nearest: {reason}",))
     with torch.inference_mode():
@@ -93,19 +90,6 @@ def lower_on_dataset(graph: LayerGraph, widths: IntegerWidths, dataset: Dataset)
     if images is None:
         return Lowering(network=lower_to_integers(graph, widths))
     return lower_on_images(graph, widths, images)
-
-
-def _not_fitted(graph: LayerGraph) -> str | None:
-    """Why a network is lowered without images; None if it is fitted to them."""
-    if any(s.alignment != "average" for s in graph.synapses):
-        return "with replicate or truncate alignment, counts alone do not say what a layer computes"
-    work = sum(num_accumulations(s.maps, graph[s.source].shape) for s in graph.synapses)
-    if work > MOST_ACCUMULATIONS:
-        return (
-            f"{work:,} multiply-accumulates per image are more than the {MOST_ACCUMULATIONS:,} that are run "
-            f"on images while lowering"
-        )
-    return None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

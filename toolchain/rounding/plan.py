@@ -16,6 +16,9 @@ from toolchain.networks.linear_maps import num_accumulations
 ALL_TRAINED = "the integers are those that the network was trained with"
 """The note on a network that needs no lowering on images."""
 
+MOST_ACCUMULATIONS = 10**9
+"""Multiply-accumulates per image of a network above which no images are used: each step takes minutes."""
+
 MOST_IMAGES = 512
 """Images that weights and biases are fitted to."""
 
@@ -85,6 +88,19 @@ class Lowering:
     images: LoweringImages | None = None
     steps: tuple[LoweringStep, ...] = ()
     notes: tuple[str, ...] = ()
+
+
+def why_not_fitted(graph: LayerGraph) -> str | None:
+    """Why a network is lowered without images; None if it is fitted to them."""
+    if any(s.alignment != "average" for s in graph.synapses):
+        return "with replicate or truncate alignment, counts alone do not say what a layer computes"
+    work = sum(num_accumulations(s.maps, graph[s.source].shape) for s in graph.synapses)
+    if work > MOST_ACCUMULATIONS:
+        return (
+            f"{work:,} multiply-accumulates per image are more than the {MOST_ACCUMULATIONS:,} that are run "
+            f"on images while lowering"
+        )
+    return None
 
 
 def lowering_images(graph: LayerGraph, dataset: Dataset) -> LoweringImages | None:
