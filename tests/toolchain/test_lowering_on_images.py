@@ -83,8 +83,10 @@ def test_the_network_fits_and_is_no_worse_on_held_out_images(seed, bits, groups,
 
     plain = error(lower_to_integers(graph, widths))
     kept = [step.logit_error for step in lowering.steps if step.kept]
-    assert lowering.steps[0].logit_error == pytest.approx(plain)
-    assert error(lowering.network) == pytest.approx(kept[-1]) == pytest.approx(min(kept))
+    # the float network is run in single precision there, so that a count next to a tie may differ
+    assert lowering.steps[0].logit_error == pytest.approx(plain, rel=0.01, abs=1e-5)
+    assert error(lowering.network) == pytest.approx(kept[-1], rel=0.01, abs=1e-5)
+    assert kept[-1] == min(kept)
     assert kept == sorted(kept, reverse=True)
     again = lower_on_images(graph, widths, images)
     assert str(again.network) == str(lowering.network)
