@@ -46,6 +46,7 @@ def compile(
     exchange_cores: bool = False,
     weight_bits: int | None = None,
     thresholds: int | None = None,
+    lowering: str = "images",
     samples: int = 16,
     progress: bool | None = None,
 ) -> Build:
@@ -74,6 +75,8 @@ def compile(
         exchange_cores: exchange cores, so that spikes take fewer hops.
         weight_bits: bits of a weight, 2 to 8; None takes the target's.
         thresholds: different thresholds per population; None takes the target's.
+        lowering: ``images`` fits weights and biases to training images, ``plain`` rounds each weight to
+            nearest.
         samples: samples in the pipeline run that the report shows.
         progress: None shows what is done in terminals and notebooks alone.
 
@@ -102,6 +105,7 @@ def compile(
         exchange_cores=bool(exchange_cores),
         weight_bits=optional(whole_number, "--weight-bits", weight_bits),
         thresholds=optional(whole_number, "--thresholds", thresholds),
+        lowering=lowering,
         max_timesteps=optional(whole_number, "--max-timesteps", max_timesteps),
         uniform_timesteps=every_timesteps,
         timesteps=timesteps_of,

@@ -10,7 +10,7 @@ from toolchain.shell_words import words_of
 ALL = "*"
 """Key of a mapping that chooses for all that it does not name."""
 
-_TEXTS = {"target", "array", "data", "accuracy", "alignment", "align", "optimize"}
+_TEXTS = {"target", "lowering", "array", "data", "accuracy", "alignment", "align", "optimize"}
 _BY_NAME = {"timesteps", "align", "slots", "replicate", "tile_work"}
 
 

@@ -34,8 +34,8 @@ def network(architecture: str, data: Data, *, width: float = 1.0, seed: int = 0)
     """Build a network of the model zoo with plain ReLUs and random weights.
 
     Args:
-        architecture: ``lenet``, ``resnet-mini``, ``resnet-18``, ``resnet-19``, ``resnet-20``, ``resnet-34``,
-            ``vgg-9`` or ``vgg-16``.
+        architecture: ``lenet``, ``resnet-mini``, ``resnet-8``, ``resnet-18``, ``resnet-19``, ``resnet-20``,
+            ``resnet-34``, ``vgg-9`` or ``vgg-16``.
         data: gives the shape of an image and the number of classes.
         width: factor on the channels of every layer.
         seed: of the initial weights; the random numbers of the caller stay as they are.

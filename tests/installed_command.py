@@ -47,11 +47,16 @@ def _run_forked(command, cwd, timeout, variables):
 
 
 class ForkedCommand:
-    """A command that ``command_server`` forks, in a session of its own; one at a time."""
+    """A command that ``command_server`` forks, in a session of its own.
 
-    def __init__(self, *arguments, cwd, **environment):
+    Args:
+        server: number of the server; each forks one command at a time.
+    """
+
+    def __init__(self, *arguments, cwd, server=0, **environment):
         self.command = [str(COMMAND), *map(str, arguments)]
         self.cwd, self.environment = Path(cwd), {**os.environ, **environment}
+        self._server = _server(server)
 
     def __enter__(self):
         if not self.cwd.is_dir():
@@ -66,7 +71,6 @@ class ForkedCommand:
             "environment": self.environment,
             **{name: str(path) for name, path in self._outputs.items()},
         }
-        self._server = _server()
         self._server.stdin.write(json.dumps(request) + "\n")
         self._server.stdin.flush()
         self.process, self._code = int(self._server.stdout.readline()), None
@@ -78,9 +82,12 @@ class ForkedCommand:
             self._server.stdout.readline()
         self._folder.cleanup()
 
+    def has_ended(self):
+        return bool(select.select([self._server.stdout], [], [], 0)[0])
+
     def send(self, number):
         """Send a signal; nothing happens if the command has ended."""
-        if not select.select([self._server.stdout], [], [], 0)[0]:
+        if not self.has_ended():
             os.kill(self.process, number)
 
     def finished(self, timeout):
@@ -93,7 +100,8 @@ class ForkedCommand:
 
 
 @cache
-def _server():
+def _server(number=0):
+    """The process that forks commands; another number gives another one."""
     server = subprocess.Popen(
         [sys.executable, Path(__file__).with_name("command_server.py")],
         stdin=subprocess.PIPE,

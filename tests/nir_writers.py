@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from toolchain.method.float_snn import heaviside, input_current, neuron_states, propagate
+from toolchain.method.float_snn import input_current, neuron_states, propagate
 
 
 @dataclass(frozen=True)
@@ -220,7 +220,6 @@ def own_spikes(graph, pixels):
         graph,
         input_current(graph, pixels, torch.float64),
         neuron_states(graph, torch.float64),
-        heaviside,
         on_spikes=spikes.__setitem__,
     )
     return spikes

@@ -41,6 +41,7 @@ OPTIONAL_PACKAGES: dict[str, OptionalPackage] = {
     "h5py": OptionalPackage(name="h5py", extra="netx"),
     "sanafe": OptionalPackage(name="sanafe", extra="sanafe"),
     "distributed": OptionalPackage(name="distributed", extra="cluster"),
+    "spikingjelly": OptionalPackage(name="spikingjelly", extra="benchmark"),
     "optuna": OptionalPackage(name="optuna", extra="explore"),
 }
 """By the name under which they are imported."""

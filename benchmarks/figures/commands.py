@@ -10,7 +10,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -77,15 +77,27 @@ _QAC_DEPLOY = [sys.executable, "-c", "from deploy.cli.main import main; main()"]
 
 
 def made_with() -> dict[str, str]:
-    """What decides a figure beside its commands: the release, PyTorch, and the instructions of the CPU."""
+    """What decides a figure beside its commands: the release, PyTorch, and the processor.
+
+    Libraries of linear algebra choose their kernels by its model, and not by its instructions alone.
+    """
     (version,) = re.findall(
         r'^version = "(.*)"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE
     )
     return {
         "qac-deploy": version,
         "torch": torch.__version__.partition("+")[0],
-        "processor": f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}",
+        "processor": processor(),
     }
+
+
+def processor() -> str:
+    """Architecture, instructions and model of the processor."""
+    described = [platform.machine(), torch.backends.cpu.get_cpu_capability()]
+    with suppress(OSError):
+        found = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+        described += [found[1].strip()] if found else []
+    return ", ".join(described)
 
 
 @contextmanager

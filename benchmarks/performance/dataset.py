@@ -15,10 +15,11 @@ import torch
 from benchmarks.performance.machine import this_machine
 from deploy.dataset_run.simulate_dataset import ChunkSimulator, DatasetRun, simulate_dataset
 from deploy.design.compilation import CompileOptions
-from deploy.design.design import chosen_graph, lowering
+from deploy.design.design import lower_graph
 from hw_models.target_description import load_target
 from toolchain.datasets import load_dataset
 from toolchain.files.checkpoint import load_checkpoint
+from toolchain.passes import chosen_graph
 
 ROUNDS = 5
 CONVOLUTIONS = (
@@ -31,7 +32,7 @@ def time_dataset(model: Path, on_progress: Callable[[str], None]) -> dict[str, A
     """Run all test images of the model's data set; returns a document for JSON."""
     checkpoint, target, options = load_checkpoint(model), load_target("loihi-sim"), CompileOptions()
     graph = chosen_graph(checkpoint.graph, options)
-    network = lowering(target, options)(graph)
+    network = lower_graph(graph, target, options).network
     dataset = load_dataset(checkpoint.training["data"])
     simulator = ChunkSimulator(network=network)
 

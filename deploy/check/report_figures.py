@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy.build.load import MODEL, REPORT, Build
+from deploy.check.lowered_again import images_of_build
 from deploy.compile.measure_design import measure_design
 from deploy.design.compilation import Design
 from deploy.design.design import lower_model
@@ -57,14 +58,19 @@ def report_difference(build: Build) -> tuple[str | None, str]:
     found: Any = build.report
     dataset = _dataset(build)
     checkpoint = load_checkpoint(build.folder / MODEL)
-    graph, _ = lower_model(checkpoint.graph, build.target, build.options)
+    try:
+        images = images_of_build(build, checkpoint.graph)
+    except DataError:
+        images = None
+    graph, lowered = lower_model(checkpoint.graph, build.target, build.options, images)
     compilation = measure_design(
-        Design(options=build.options, graph=graph, mapping=build.mapping),
+        Design(options=build.options, graph=graph, mapping=build.mapping, lowering=lowered),
         Measurements(
             model=checkpoint.graph,
             target=build.target,
             dataset=dataset,
             on_stage=lambda stage: None,
+            images=images,
         ),
         build.array,
         model=build.folder / MODEL,
@@ -76,6 +82,9 @@ def report_difference(build: Build) -> tuple[str | None, str]:
     left_out = [field for field in _OF_OTHER_DESIGNS if found.get(field)]
     _take(expected, found, (*_OF_OTHER_DESIGNS, "suggestions_left_out", "data_note", "command"))
     _take(expected["model"], found.get("model"), ("file", "path"))
+    if images is None and found["lowering"]["images_sha256"] is not None:
+        left_out.append("lowering on images")
+        _take(expected, found, ("lowering",))
     if dataset is None and found.get("data") is not None:
         left_out.append("what needs its data set")
         _take(expected, found, _OF_DATA)
@@ -127,7 +136,7 @@ def first_difference(expected: Any, found: Any, where: str) -> str | None:
 def _is_close(expected: float, found: float, where: str) -> bool:
     exact = ("fidelity.samples", "fidelity.integer_accuracy")
     tolerance = 0.0
-    if where.startswith("fidelity.") and where not in exact:
+    if where.startswith(("fidelity.", "lowering.")) and where not in exact:
         tolerance = _FLOAT_NETWORK * max(1.0, abs(expected))
     return math.isclose(expected, found, rel_tol=_ROUNDING, abs_tol=tolerance)
 

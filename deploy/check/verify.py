@@ -15,6 +15,7 @@ from deploy.build.folder import BUILD, changes_of
 from deploy.build.load import LAVA, MODEL
 from deploy.check.engines import compare_array, compare_lava_run, run_build_in_lava
 from deploy.check.judged_build import JudgedBuild
+from deploy.check.lowered_again import images_of_build
 from deploy.check.report_figures import report_difference
 from deploy.design.design import lower_model
 from hw_models.multicore.pipeline.pipeline_ticks import schedule_pipeline
@@ -26,7 +27,7 @@ from sim.core_by_core import frames_and_probes, verify_cores
 from sim.exact.engine import run_exact
 from sim.results import first_divergence
 from toolchain.array_files import read_npz
-from toolchain.errors import LavaError, UnsupportedNetworkError
+from toolchain.errors import DataError, LavaError, UnsupportedNetworkError
 from toolchain.files.checkpoint import load_checkpoint
 from toolchain.json_files import read_typed_json
 from toolchain.networks.integer_network.serialize import array_titles, describe_network
@@ -123,8 +124,12 @@ def _rung(name: str, difference: str | None, compared: str) -> Rung:
 def _model_to_integers(build: JudgedBuild) -> Rung:
     name = "quantized ANN -> integer network"
     checkpoint = load_checkpoint(build.folder / MODEL)
-    _, network = lower_model(checkpoint.graph, build.target, build.options)
-    document, arrays = describe_network(network)
+    try:
+        images = images_of_build(build, checkpoint.graph)
+    except DataError as error:
+        return Rung(name=name, status="skipped", detail=str(error))
+    _, lowered = lower_model(checkpoint.graph, build.target, build.options, images)
+    document, arrays = describe_network(lowered.network)
     found_document, found = describe_network(build.network)
     titles = array_titles(document)
     difference = _array_difference(titles, arrays, found)

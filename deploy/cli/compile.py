@@ -22,6 +22,7 @@ from deploy.cli.console import (
 from deploy.cli.json_output import print_json
 from deploy.cli.limit_bytes import LimitBytesOption
 from deploy.design.limits import MOST_OF_A_RESOURCE, MOST_SHOWN
+from deploy.design.lowerings import IMAGES, LOWERINGS
 from deploy.optimize.objectives import OBJECTIVES
 
 
@@ -94,6 +95,14 @@ def compile_command(
             help="Largest number of distinct thresholds per population (default: the target's).",
         ),
     ] = None,
+    lowering: Annotated[
+        str,
+        typer.Option(
+            autocompletion=completion.one_of(LOWERINGS),
+            help="How integers are chosen: images fits weights and biases to training images, plain rounds "
+            "each weight to nearest.",
+        ),
+    ] = IMAGES,
     data: Annotated[
         str | None,
         typer.Option(
@@ -192,6 +201,7 @@ def compile_command(
         exchange_cores=exchange_cores,
         weight_bits=weight_bits,
         thresholds=thresholds,
+        lowering=choice(lowering, LOWERINGS, "--lowering"),
         max_timesteps=max_timesteps,
         uniform_timesteps=every_timesteps,
         timesteps=timesteps_of,

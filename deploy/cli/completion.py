@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 ARCHITECTURES = (
-    "lenet", "resnet-mini", "resnet-18", "resnet-19", "resnet-20", "resnet-34", "vgg-9", "vgg-16",
+    "lenet", "resnet-mini", "resnet-8", "resnet-18", "resnet-19", "resnet-20", "resnet-34", "vgg-9", "vgg-16",
 )  # fmt: skip
 """Names in ``toolchain.model_zoo``."""
 
@@ -20,7 +20,9 @@ QCFS_ARCHITECTURES = (
 """Names in ``toolchain.importers.qcfs_format``."""
 
 EXPERIMENTS = (
-    "summary", "table4", "table5", "table8", "fig1", "fig11", "baselines", "calibration", "budget",
+    "summary", "table1", "table2", "table3", "table4", "table5", "table6", "table7", "table8",
+    "fig1", "fig3", "fig5", "fig6", "fig7", "fig8", "fig9", "fig10", "fig11",
+    "baselines", "calibration", "bits", "budget",
 )  # fmt: skip
 """Names in ``deploy.reproduce.experiments``."""
 

@@ -129,13 +129,18 @@ def _lines() -> Callable[[str], None]:
 
 
 @contextmanager
-def resumable(progress: Progress) -> Iterator[None]:
-    """End with exit code 130 if the block is interrupted, and say how to continue."""
+def resumable(progress: Progress, option: str = "--resume") -> Iterator[None]:
+    """End with exit code 130 if the block is interrupted, and say how to continue.
+
+    Args:
+        option: that continues a run; empty if the same command does.
+    """
     try:
         yield
     except KeyboardInterrupt:
         progress.stop()
-        message = "interrupted; run the same command with --resume to continue"
+        added = f" with {option}" if option else ""
+        message = f"interrupted; run the same command{added} to continue"
         print_note(message)
         leave_error("KeyboardInterrupt", message, INTERRUPTED)
         raise typer.Exit(INTERRUPTED) from None

@@ -7,6 +7,7 @@ from math import isfinite, prod
 
 from deploy.design.compilation import CompileOptions
 from deploy.design.limits import MOST_OF_A_RESOURCE, MOST_SHOWN
+from deploy.design.lowerings import LOWERINGS
 from deploy.optimize.objectives import OBJECTIVES
 from toolchain.errors import OptionError
 from toolchain.networks.layer_graph import ALIGNMENT_METHODS
@@ -42,6 +43,7 @@ def check_options(options: CompileOptions) -> None:
         raise OptionError(
             f"--accuracy-budget must be from 0 to 100 percentage points, not {options.accuracy_budget:g}"
         )
+    _check_choice("--lowering", options.lowering, LOWERINGS)
     if options.alignment is not None:
         _check_choice("--alignment", options.alignment, ALIGNMENT_METHODS)
     for name, method in options.alignments.items():

@@ -14,7 +14,7 @@ from deploy.compile.check_options import check_options
 from deploy.compile.measure_design import measure_design
 from deploy.design.accuracy import Accuracy, AccuracyFunction, as_accuracy
 from deploy.design.compilation import Compilation, CompileOptions, DesignPoint
-from deploy.design.design import build_design
+from deploy.design.design import build_design, lowering_images_of
 from deploy.design.extent import check_extent
 from deploy.design.measured_data import measured_data
 from deploy.optimize.measurements import Measurements
@@ -71,13 +71,15 @@ def compile_model(
     _check_samples(options.samples, len(checkpoint.graph.populations))
     measure = as_accuracy(accuracy)
     dataset, data_note = measured_data(model, checkpoint, options.data, measure)
-    design = build_design(checkpoint.graph, target, options, on_stage)
+    images = lowering_images_of(checkpoint.graph, dataset, options)
+    design = build_design(checkpoint.graph, target, options, on_stage, images)
     measurements = Measurements(
         model=checkpoint.graph,
         target=target,
         dataset=dataset,
         on_stage=on_stage,
         accuracy_measure=measure,
+        images=images,
     )
     points: list[DesignPoint] = []
     if options.optimize is not None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from deploy.design.activity import measure_activity
 from deploy.design.array_comparison import compare_on_array
 from deploy.design.compilation import Compilation, Design, Sensitivity
-from deploy.design.design import lowering
+from deploy.design.design import lower_graph
 from deploy.design.fidelity import AlignmentTrade, compare_alignments, measure_fidelity
 from deploy.design.limits import MOST_EVENT_COUNTS, MOST_POPULATIONS_VARIED
 from deploy.design.sensitivity import sensitivity
@@ -18,6 +18,7 @@ from hw_models.multicore.pipeline.pipeline_ticks import schedule_pipeline
 from hw_models.pe_array.array_description import PeArray
 from toolchain.datasets import data_record
 from toolchain.files.checkpoint import Checkpoint
+from toolchain.networks.layer_graph import LayerGraph
 
 
 def measure_design(
@@ -54,9 +55,14 @@ def measure_design(
         measurements.accuracies[network] = fidelity.integer_accuracy
         if with_other_designs and not is_deep:
             on_stage("comparing the alignments")
+            own = _alignments(design.graph)
             trade = compare_alignments(
                 design.graph,
-                lowering(target, design.options),
+                lambda graph: (
+                    network
+                    if _alignments(graph) == own
+                    else lower_graph(graph, target, design.options, measurements.images).network
+                ),
                 design.provisioning,
                 target.link_ticks,
                 dataset,
@@ -108,6 +114,10 @@ def measure_design(
         on_array=on_array,
         activity=activity,
     )
+
+
+def _alignments(graph: LayerGraph) -> list[str]:
+    return [synapse.alignment for synapse in graph.synapses]
 
 
 def _not_counted(design: Design) -> str:

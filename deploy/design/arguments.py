@@ -42,6 +42,7 @@ def _arguments(options: CompileOptions, default: CompileOptions) -> Iterator[str
         "--alignment": "alignment",
         "--weight-bits": "weight_bits",
         "--thresholds": "thresholds",
+        "--lowering": "lowering",
         "--slots": "slots",
         "--samples": "samples",
         "--optimize": "optimize",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from deploy.design.activity import Activity
 from deploy.design.array_comparison import ArrayComparison
+from deploy.design.lowerings import IMAGES
 from hw_models.multicore.cost.asynchronous_time import AsynchronousTime
 from hw_models.multicore.cost.steady_pace import SteadyCost
 from hw_models.multicore.mapping.mapping import CoreMapping
@@ -21,6 +22,7 @@ from hw_models.target_description import TargetDescription
 from toolchain.networks.integer_network import IntegerNetwork
 from toolchain.networks.layer_graph import LayerGraph
 from toolchain.passes import PassOptions
+from toolchain.rounding.plan import Lowering
 
 if TYPE_CHECKING:  # they import torch, which showing a finished build does not need
     from deploy.design.fidelity import AlignmentTrade, Fidelity
@@ -35,6 +37,7 @@ class CompileOptions(PassOptions):
         unrolling: M, N, S and V of the array, with ports as wide as they need; None takes the array's own.
         weight_bits: None takes the target's.
         thresholds: different thresholds per population; None takes the target's.
+        lowering: one of ``LOWERINGS``; without a data set, ``images`` chooses integers as ``plain`` does.
         slots: of every alignment buffer, per replica; None takes the target's default.
         slots_of: of single buffers, per replica, by ``SOURCE->TARGET``.
         replicate: number of replicas R of populations that have more than one.
@@ -54,6 +57,7 @@ class CompileOptions(PassOptions):
     unrolling: Sequence[int] | None = None
     weight_bits: int | None = None
     thresholds: int | None = None
+    lowering: str = IMAGES
     slots: int | None = None
     slots_of: Mapping[str, int] = field(default_factory=dict)
     replicate: Mapping[str, int] = field(default_factory=dict)
@@ -72,12 +76,14 @@ class Design:
 
     Attributes:
         options: those of the run, and of the float passes that gave ``graph``.
+        lowering: how the integers were chosen; None if that is not known.
         cores_exchanged: whether ``placement_search`` has exchanged cores to lower the traffic.
     """
 
     options: CompileOptions
     graph: LayerGraph
     mapping: CoreMapping
+    lowering: Lowering | None = None
     cores_exchanged: bool = False
 
     @property

@@ -7,14 +7,24 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from deploy.design.compilation import CompileOptions, Design
+from deploy.design.lowerings import PLAIN
 from hw_models.multicore.mapping.mapping import CoreMapping, map_network
 from hw_models.multicore.mapping.placement_search import with_less_traffic
 from hw_models.multicore.pipeline.provisioning import Provisioning, uniform_provisioning
 from hw_models.target_description import TargetDescription
+from toolchain.datasets import Dataset
 from toolchain.errors import OptionError
-from toolchain.networks.integer_network import IntegerInput, IntegerNetwork
+from toolchain.networks.integer_network import IntegerInput, IntegerNetwork, IntegerWidths
 from toolchain.networks.layer_graph import LayerGraph
 from toolchain.passes import chosen_graph, lower_to_integers
+from toolchain.passes.trained_integers import uses_trained_integers
+from toolchain.rounding.plan import (
+    ALL_TRAINED,
+    Lowering,
+    LoweringImages,
+    lowering_images,
+    why_not_fitted,
+)
 
 _MOST_LISTED = 12
 
@@ -24,8 +34,12 @@ def build_design(
     target: TargetDescription,
     options: CompileOptions,
     on_stage: Callable[[str], None] = lambda stage: None,
+    images: LoweringImages | None = None,
 ) -> Design:
     """Lower and map a model as the options say, without a search.
+
+    Args:
+        images: that integers are fitted to, see ``lower_graph``.
 
     Raises:
         OptionError: an option names a population or an edge that the network does not have.
@@ -33,19 +47,30 @@ def build_design(
         MappingError: the network does not fit the target.
     """
     on_stage("lowering to integers")
-    graph, network = lower_model(model, target, options)
+    graph, lowered = lower_model(model, target, options, images)
+    network = lowered.network
     on_stage("mapping onto cores")
     provisioning = provision(network, target, options)
     mapping = place(network, target, provisioning, exchange_cores=options.exchange_cores)
     return Design(
-        options=options, graph=graph, mapping=mapping, cores_exchanged=options.exchange_cores
+        options=options,
+        graph=graph,
+        mapping=mapping,
+        lowering=lowered,
+        cores_exchanged=options.exchange_cores,
     )
 
 
 def lower_model(
-    model: LayerGraph, target: TargetDescription, options: CompileOptions
-) -> tuple[LayerGraph, IntegerNetwork]:
+    model: LayerGraph,
+    target: TargetDescription,
+    options: CompileOptions,
+    images: LoweringImages | None = None,
+) -> tuple[LayerGraph, Lowering]:
     """The graph after the float passes that the options choose, and its integer network.
+
+    Args:
+        images: see ``lower_graph``.
 
     Raises:
         OptionError: an option names a population that the model does not have.
@@ -55,19 +80,55 @@ def lower_model(
     _require_known(options.timesteps, spiking, "--timesteps", "spiking population")
     _require_known(options.alignments, spiking, "--align", "spiking population")
     graph = chosen_graph(model, options)
-    return graph, lowering(target, options)(graph)
+    return graph, lower_graph(graph, target, options, images)
 
 
-def lowering(
-    target: TargetDescription, options: CompileOptions
-) -> Callable[[LayerGraph], IntegerNetwork]:
-    """The function from a graph to integers, for a target and the options' weight bits and thresholds."""
+def lowering_images_of(
+    model: LayerGraph, dataset: Dataset | None, options: CompileOptions
+) -> LoweringImages | None:
+    """The images that all variants of a model are lowered on; None if none are there or asked for."""
+    if dataset is None or options.lowering == PLAIN:
+        return None
+    return lowering_images(model, dataset)
+
+
+def lower_graph(
+    graph: LayerGraph,
+    target: TargetDescription,
+    options: CompileOptions,
+    images: LoweringImages | None = None,
+) -> Lowering:
+    """The integer network of a graph, for a target and the options' lowering, weight bits and thresholds.
+
+    Args:
+        images: that integers are fitted to, unless the options ask for plain lowering. None rounds each
+            weight to nearest, and says so.
+
+    Raises:
+        IntegerWidthError: the target cannot hold its integers.
+    """
+    widths = _widths(target, options)
+    if options.lowering == PLAIN:
+        return Lowering(network=lower_to_integers(graph, widths))
+    if images is None:
+        network = lower_to_integers(graph, widths)
+        reason = why_not_fitted(graph) or "no data set has images to fit them to"
+        note = f"weights are rounded to nearest: {reason}"
+        if len(uses_trained_integers(graph, network)) == len(network.populations) - 1:
+            note = ALL_TRAINED
+        return Lowering(network=network, notes=(note,))
+    from toolchain.rounding.lower_on_images import lower_on_images  # imports torch
+
+    return lower_on_images(graph, widths, images)
+
+
+def _widths(target: TargetDescription, options: CompileOptions) -> IntegerWidths:
     widths = target.widths
     if options.weight_bits is not None:
         widths = replace(widths, weight_bits=options.weight_bits)
     if options.thresholds is not None:
         widths = replace(widths, distinct_thresholds=options.thresholds)
-    return lambda graph: lower_to_integers(graph, widths)
+    return widths
 
 
 def provision(

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from deploy.design.compilation import Design, Sensitivity
-from deploy.design.design import lowering, place, provision
+from deploy.design.design import lower_graph, place, provision
 from deploy.design.steady_costs import ShownSamples, SteadyRun, shown_samples, steady_run
 from hw_models.multicore.cost.steady_pace import SteadyCost
 from hw_models.multicore.pipeline.initiation_interval import initiation_interval
@@ -99,7 +99,8 @@ def _changed(
         return replace(design, mapping=replace(design.mapping, target=changed))
     network, provisioning = design.network, design.provisioning
     if changed.widths != target.widths:
-        network = lowering(changed, design.options)(design.graph)
+        images = None if design.lowering is None else design.lowering.images
+        network = lower_graph(design.graph, changed, design.options, images).network
     if figure == _SLOTS:
         provisioning = provision(network, changed, design.options)
     mapping = place(network, changed, provisioning, exchange_cores=design.cores_exchanged)

@@ -23,6 +23,7 @@ from deploy.explore.measure import network_key
 from hw_models.pe_array.array_description import PeArray
 from hw_models.target_description import TargetDescription
 from toolchain.networks.layer_graph import LayerGraph
+from toolchain.rounding.plan import LoweringImages
 
 
 class ArrayDesignRecord(TypedDict):
@@ -59,6 +60,7 @@ def explore_shapes(
     name: str,
     path: Path,
     accuracy: str | None,
+    images: LoweringImages | None = None,
     on_stage: Callable[[str], None] = lambda stage: None,
 ) -> ArrayExplorationRecord:
     """Try every unrolling, and mark the front of accuracy, time and energy.
@@ -67,13 +69,15 @@ def explore_shapes(
         name: by which ``compile`` finds the array.
         path: of the model, for the commands.
         accuracy: ``FILE.py:FUNCTION`` of the user's own, for the commands.
+        images: that networks are lowered on.
     """
     chosen = _different_networks(explored)
     designs: list[ArrayDesignRecord] = []
     left_out = 0
     for place, design in enumerate(chosen, start=1):
         on_stage(f"trying array shapes, network {place} of {len(chosen)}")
-        _, network = lower_model(model, targets[design.options.target], design.options)
+        _, lowered = lower_model(model, targets[design.options.target], design.options, images)
+        network = lowered.network
         assert design.measures is not None
         for sweep in sweep_documents(network, array):
             left_out += sweep["left_out"]

@@ -12,7 +12,7 @@ from pathlib import Path
 from deploy.build.folder import EXPLORATION, require_replaceable_folder
 from deploy.design.accuracy import Accuracy, load_accuracy
 from deploy.design.compilation import CompileOptions
-from deploy.design.design import lower_model, provision
+from deploy.design.design import lower_model, lowering_images_of, provision
 from deploy.design.extent import check_extent
 from deploy.design.measured_data import measured_data
 from deploy.explore.array_shapes import explore_shapes
@@ -34,6 +34,7 @@ from toolchain.errors import OptionError
 from toolchain.files.checkpoint import Checkpoint, load_checkpoint
 from toolchain.networks.layer_graph import LayerGraph, has_classes
 from toolchain.printable import printable
+from toolchain.rounding.plan import LoweringImages
 
 _FEWEST_FOR_WORKERS = 100
 """Designs below which starting several processes takes longer than measuring in one."""
@@ -115,14 +116,17 @@ def explore_model(
         with_accuracy=with_accuracy,
         accuracy=None if accuracy is None else accuracy.short_name,
     )
-    meter = DesignMeter(model=graph, targets=targets, dataset=tuning, accuracy=options.accuracy)
+    images = lowering_images_of(graph, dataset, CompileOptions())
+    meter = DesignMeter(
+        model=graph, targets=targets, dataset=tuning, images=images, accuracy=options.accuracy
+    )
     state = _state_of(out)
     if state.exists() and not resume:
         print_note(
             f"starting anew: {printable(state)} of an interrupted run is replaced; --resume would "
             "continue that run"
         )
-    run = describe_run(model, targets, tuning, options.accuracy)
+    run = describe_run(model, targets, tuning, images, options.accuracy)
     journal = open_journal(state, run, resume=resume)
     finished = False
     try:
@@ -146,7 +150,7 @@ def explore_model(
             on_stage("measuring the best designs on test images")
         record = exploration_record(
             explored,
-            test_accuracies=_test_accuracies(explored, graph, targets, dataset, accuracy),
+            test_accuracies=_test_accuracies(explored, graph, targets, dataset, images, accuracy),
             model=model,
             targets=targets,
             data=None if dataset is None else dataset.name,
@@ -167,6 +171,7 @@ def explore_model(
                 name=options.array,
                 path=model,
                 accuracy=options.accuracy,
+                images=images,
                 on_stage=on_stage,
             )
         write_exploration(record, out)
@@ -181,6 +186,7 @@ def _test_accuracies(
     model: LayerGraph,
     targets: Mapping[str, TargetDescription],
     dataset: Dataset | None,
+    images: LoweringImages | None,
     accuracy: Accuracy | None,
 ) -> dict[int, float | None]:
     """Accuracy on test images of the default design and of those best in something, as in a report."""
@@ -193,6 +199,7 @@ def _test_accuracies(
             dataset=dataset,
             on_stage=lambda stage: None,
             accuracy_measure=accuracy,
+            images=images,
             on_test=True,
         )
         for name, target in targets.items()
@@ -218,7 +225,8 @@ def _space(
     graph: LayerGraph = checkpoint.graph
     name, target = next(iter(targets.items()))
     base = CompileOptions(target=name, data=options.data)
-    _, network = lower_model(graph, target, base)
+    _, lowered = lower_model(graph, target, base)  # a pipeline depends on no integer
+    network = lowered.network
     pipeline = pipeline_of(network, provision(network, target, base), target.link_ticks)
     return design_space(graph, pipeline, targets, base, options.vary)
 

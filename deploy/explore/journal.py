@@ -18,6 +18,7 @@ from toolchain.errors import ModelFileError
 from toolchain.field_types import Text
 from toolchain.files.digest import file_sha256
 from toolchain.files.whole_files import EXPLORATION_JOURNAL
+from toolchain.rounding.plan import LoweringImages
 from toolchain.schema import typed
 
 
@@ -49,12 +50,14 @@ def describe_run(
     model: Path,
     targets: Mapping[str, TargetDescription],
     dataset: Dataset | None,
+    images: LoweringImages | None,
     accuracy: str | None,
 ) -> dict[str, object]:
     """All that the measures of a design depend on, apart from its options.
 
     Args:
         dataset: the images that designs are measured on.
+        images: those that networks are lowered on.
         accuracy: ``FILE.py:FUNCTION`` of the user's own, or None.
     """
     of_data = None
@@ -66,6 +69,7 @@ def describe_run(
     return {
         "model": file_sha256(model),
         "data": of_data,
+        "lowered_on": None if images is None else images.sha256,
         "accuracy": function,
         "targets": {
             name: sha256(target.file.text.encode()).hexdigest() for name, target in targets.items()

@@ -15,7 +15,7 @@ from typing_extensions import NotRequired
 from deploy.design.accuracy import load_accuracy
 from deploy.design.compilation import CompileOptions
 from deploy.design.fidelity import affordable_samples
-from deploy.optimize.measurements import TUNING_SAMPLES, Measurements
+from deploy.optimize.measurements import LOWERED_BY, TUNING_SAMPLES, Measurements
 from deploy.report.designs import measures_record
 from deploy.report.measure_records import MeasuresRecord
 from hw_models.target_description import TargetDescription
@@ -24,6 +24,7 @@ from toolchain.errors import IntegerWidthError, MappingError, UnsupportedNetwork
 from toolchain.networks.integer_network import IntegerNetwork
 from toolchain.networks.layer_graph import LayerGraph
 from toolchain.passes import PassOptions
+from toolchain.rounding.plan import LoweringImages
 
 _KEPT_BYTES = 256 << 20
 """Networks with their spike trains that a process keeps for further designs, about as many bytes."""
@@ -44,12 +45,14 @@ class DesignMeter:
         targets: by the name or path in the options.
         dataset: the images that a search may see, see ``tuning_set``; None measures no accuracy, times and
             energies.
+        images: that networks are lowered on.
         accuracy: ``FILE.py:FUNCTION`` of the user's own; None takes the share of right classes.
     """
 
     model: LayerGraph
     targets: Mapping[str, TargetDescription]
     dataset: Dataset | None
+    images: LoweringImages | None = None
     accuracy: str | None = None
     _networks: OrderedDict[Hashable, Measurements] = field(default_factory=OrderedDict)
 
@@ -76,6 +79,7 @@ class DesignMeter:
                 target=self.targets[options.target],
                 dataset=self.dataset,
                 on_stage=lambda stage: None,
+                images=self.images,
                 accuracy_measure=None if self.accuracy is None else load_accuracy(self.accuracy),
             )
             _, network = known.lowered(options)
@@ -87,16 +91,19 @@ class DesignMeter:
 
     def __reduce__(self) -> tuple[object, ...]:
         """Without the networks, which a worker lowers itself."""
-        return _meter, (self.model, dict(self.targets), self.dataset, self.accuracy)
+        return _meter, (self.model, dict(self.targets), self.dataset, self.images, self.accuracy)
 
 
 def _meter(
     model: LayerGraph,
     targets: Mapping[str, TargetDescription],
     dataset: Dataset | None,
+    images: LoweringImages | None,
     accuracy: str | None,
 ) -> DesignMeter:
-    return DesignMeter(model=model, targets=targets, dataset=dataset, accuracy=accuracy)
+    return DesignMeter(
+        model=model, targets=targets, dataset=dataset, images=images, accuracy=accuracy
+    )
 
 
 @contextmanager
@@ -114,7 +121,7 @@ def _one_thread() -> Iterator[None]:
 
 def network_key(options: CompileOptions) -> Hashable:
     """Equal for designs with the same target and integer network."""
-    names = (*(option.name for option in fields(PassOptions)), "weight_bits", "thresholds")
+    names = (*(option.name for option in fields(PassOptions)), *LOWERED_BY)
     return options.target, *(repr(getattr(options, name)) for name in names)
 
 

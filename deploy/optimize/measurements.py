@@ -26,6 +26,10 @@ from toolchain.datasets import Dataset
 from toolchain.networks.integer_network import IntegerNetwork
 from toolchain.networks.layer_graph import LayerGraph
 from toolchain.passes import PassOptions
+from toolchain.rounding.plan import Lowering, LoweringImages
+
+LOWERED_BY = ("weight_bits", "thresholds", "lowering")
+"""Options that integers depend on, apart from those of the float passes."""
 
 TUNING_SAMPLES = (128, 1_000)
 """Fewest and most training images, the last ones, on which a search measures accuracy."""
@@ -42,6 +46,7 @@ class Measurements:
 
     Attributes:
         accuracy_measure: a user's own; None takes the share of right classes.
+        images: that every network is lowered on, see ``lowering_images_of``.
         on_test: measure accuracy on test samples, as a report does; a search never sees them.
         accuracies: a step that has measured one adds it.
     """
@@ -51,10 +56,12 @@ class Measurements:
     dataset: Dataset | None
     on_stage: Callable[[str], None]
     accuracy_measure: Accuracy | None = None
+    images: LoweringImages | None = None
     on_test: bool = False
     accuracies: dict[IntegerNetwork, float | None] = field(default_factory=dict)
     _graphs: dict[IntegerNetwork, LayerGraph] = field(default_factory=dict)
     _lowered: dict[Hashable, tuple[LayerGraph, IntegerNetwork]] = field(default_factory=dict)
+    _lowerings: dict[IntegerNetwork, Lowering] = field(default_factory=dict)
     _mapped: dict[tuple[IntegerNetwork, Provisioning], Design] = field(default_factory=dict)
     _exchanged: dict[Design, Design] = field(default_factory=dict)
     _samples: dict[IntegerNetwork, ShownSamples] = field(default_factory=dict)
@@ -65,6 +72,8 @@ class Measurements:
         """Add a design that was made elsewhere."""
         self._lowered[_key(design.options)] = design.graph, design.network
         self._graphs[design.network] = design.graph
+        if design.lowering is not None:
+            self._lowerings[design.network] = design.lowering
         if not design.cores_exchanged:
             self._mapped[design.network, design.provisioning] = design
 
@@ -85,9 +94,13 @@ class Measurements:
         Raises:
             IntegerWidthError: the target cannot hold its integers.
         """
-        graph, network = _once(
-            self._lowered, _key(options), lambda: lower_model(self.model, self.target, options)
-        )
+
+        def lowered() -> tuple[LayerGraph, IntegerNetwork]:
+            graph, found = lower_model(self.model, self.target, options, self.images)
+            self._lowerings[found.network] = found
+            return graph, found.network
+
+        graph, network = _once(self._lowered, _key(options), lowered)
         self._graphs[network] = graph
         return graph, network
 
@@ -106,7 +119,12 @@ class Measurements:
 
         def design() -> Design:
             mapping = place(network, self.target, provisioning, exchange_cores=False)
-            return Design(options=options, graph=graph, mapping=mapping)
+            return Design(
+                options=options,
+                graph=graph,
+                mapping=mapping,
+                lowering=self._lowerings.get(network),
+            )
 
         return _once(self._mapped, (network, provisioning), design)
 
@@ -225,5 +243,5 @@ def _once(known: dict[K, V], key: K, make: Callable[[], V]) -> V:
 
 def _key(options: CompileOptions) -> Hashable:
     """The options that integers depend on: those of the float passes and of lowering."""
-    names = (*(option.name for option in fields(PassOptions)), "weight_bits", "thresholds")
+    names = (*(option.name for option in fields(PassOptions)), *LOWERED_BY)
     return tuple(repr(getattr(options, name)) for name in names)

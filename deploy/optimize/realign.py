@@ -18,6 +18,7 @@ import numpy as np
 from deploy.design.accuracy import AccuracyMeter
 from deploy.design.compilation import CompileOptions, Design
 from deploy.design.design import lower_model
+from deploy.design.lowerings import PLAIN
 from deploy.optimize.measurements import Measurements
 from hw_models.multicore.pipeline.pipeline import pipeline_of
 from hw_models.multicore.pipeline.pipeline_ticks import schedule_pipeline
@@ -69,7 +70,10 @@ def realign(
         The change, and the design.
     """
     search = _Realignment(measurements, design.provisioning, lowest_accuracy)
-    base = search.measure(design.options, design.graph, design.network, {})
+    # integers are fitted to images only where all synapses average; so that each change is compared with
+    # the same integers, and changes nothing in front of it, all are lowered without images
+    options = replace(design.options, lowering=PLAIN)
+    base = search.measure(options, *measurements.lowered(options), {})
     changes = _changes(design)
     loss_per_tick = {}
     for number, change in enumerate(changes, 1):
@@ -107,9 +111,10 @@ class _Realignment:
         alignments = {**base.options.alignments, change.population: change.method}
         options = replace(base.options, alignments=alignments)
         try:
-            graph, network = lower_model(known.model, known.target, options)
+            graph, lowered = lower_model(known.model, known.target, options)
         except IntegerWidthError:
             return None
+        network = lowered.network
         if self.latency(network) >= base.latency_ticks:
             return None
         affected = _downstream(network, change.population)

@@ -16,9 +16,8 @@ from hw_models.multicore.pipeline.pipeline_ticks import Activity
 from toolchain.field_types import Count, Positive, Text
 from toolchain.networks.layer_graph import AlignmentMethod
 
-VERSION = (
-    3  # 2 without suggestions, fit and activity; 1 without outputs and contents of the data set
-)
+VERSION = 4
+"""3 without lowering; 2 without suggestions, fit and activity; 1 without outputs and contents of the data."""
 
 
 def plain(value: Any) -> Any:
@@ -63,6 +62,7 @@ class OptionsRecord(TypedDict):
     unrolling: tuple[Chosen, Chosen, Chosen, Chosen] | None
     weight_bits: Annotated[int, Meta(ge=2, le=8)] | None
     thresholds: Chosen | None
+    lowering: Literal["images", "plain"]
     slots: Chosen | None
     slots_of: dict[str, Chosen]
     replicate: dict[str, Chosen]
@@ -117,6 +117,26 @@ class OutputRecord(TypedDict):
     width: int
     same_argmax_share: float | None
     largest_difference: float
+
+
+class LoweringStepRecord(TypedDict):
+    """A step of lowering, compared with the float spiking network on held-out training images."""
+
+    name: str
+    equal_counts: float
+    same_class: float | None
+    logit_error: float
+    kept: bool
+
+
+class LoweringRecord(TypedDict):
+    """How integers were chosen; ``images_sha256`` is None, and there are no steps, if no images were used."""
+
+    fitted_images: int
+    held_out_images: int
+    images_sha256: str | None
+    steps: list[LoweringStepRecord]
+    notes: list[str]
 
 
 class FidelityRecord(TypedDict):
@@ -389,6 +409,7 @@ class Report(TypedDict):
     populations: list[PopulationRecord]
     synapses: list[SynapseRecord]
     max_pooling: MaxPoolingRecord | None
+    lowering: LoweringRecord
     fidelity: FidelityRecord | None
     alignment_trade: list[AlignmentRecord]
     design_points: list[DesignPointRecord]

@@ -15,6 +15,7 @@ from deploy.report.designs import (
     own_command,
     suggestion_records,
 )
+from deploy.report.lowering import lowering_record
 from deploy.report.max_pooling import max_pooling_record
 from deploy.report.places import places_record
 from deploy.report.records import (
@@ -77,6 +78,7 @@ def report_document(compilation: Compilation) -> Report:
         "populations": [_population(c, p) for p in c.design.network.populations],
         "synapses": [_synapse(c, s) for s in c.design.network.synapses],
         "max_pooling": max_pooling_record(c),
+        "lowering": lowering_record(c.design),
         "fidelity": None if c.fidelity is None else plain(c.fidelity),
         "alignment_trade": [plain(trade) for trade in c.alignment_trade],
         "design_points": design_point_records(c),

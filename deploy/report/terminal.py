@@ -18,6 +18,7 @@ from deploy.report.array_tables import (
     sweep_table,
     waits_table,
 )
+from deploy.report.lowering import lowering_sentences, lowering_table
 from deploy.report.max_pooling import max_pooling_sentence
 from deploy.report.outputs import NO_ACCURACY, accuracy_sentence, output_sentences
 from deploy.report.pipeline_tables import (
@@ -55,6 +56,10 @@ def print_summary(report: Report, console: Console) -> None:
             sentence = f"no accuracy on {fidelity['samples']} test samples of {data}: {NO_ACCURACY}"
         for line in (sentence, *output_sentences(fidelity)):
             console.print(escape(line))
+    if report["lowering"]["steps"]:
+        print_table(lowering_table(report), console)
+    for line in lowering_sentences(report):
+        console.print(f"[dim]{escape(line)}[/dim]")
     for line in report["data_contents"]:
         console.print(f"  [dim]data: {escape(line)}[/dim]")
     if note := report["data_note"]:

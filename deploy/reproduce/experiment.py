@@ -20,6 +20,9 @@ from toolchain.printable import printable
 Cell: TypeAlias = str | int | float | None
 PlotKind: TypeAlias = Literal["lines", "bars"]
 
+_COLOURS = 10
+"""Number of different colours of a plot."""
+
 _MARKDOWN = re.compile(r"[\\`*|$\[\]]|<(?=[a-zA-Z/!?])|&(?=#|\w+;)|(?<!\w)_|_(?!\w)")
 """What Markdown reads as more than text within a line, such as a tag, but not a lone ``<``."""
 
@@ -30,6 +33,7 @@ class Plot:
 
     Attributes:
         kind: lines, or bars side by side.
+        spreads: length of the error bars by series; none for series that are not named.
     """
 
     kind: PlotKind
@@ -37,6 +41,7 @@ class Plot:
     y_label: str
     x: Sequence[Cell]
     series: Mapping[str, Sequence[float | None]]
+    spreads: Mapping[str, Sequence[float | None]] = field(default_factory=dict)
 
 
 def plot_columns(
@@ -74,6 +79,8 @@ class Experiment:
         name: file name without extension.
         columns: headings; accuracies are shares, shown in percent if the heading ends with "%".
         values: further entries of the JSON file.
+        spreads: of each cell over the seeds, whose mean the cell is; None for cells without one. Empty for
+            one seed.
     """
 
     name: str
@@ -83,12 +90,17 @@ class Experiment:
     notes: Sequence[str] = ()
     plot: Plot | None = None
     values: Mapping[str, object] = field(default_factory=dict)
+    spreads: Sequence[Sequence[float | None]] = ()
 
     def shown(self) -> list[list[str]]:
         """The rows of the table as text."""
+        spreads = self.spreads or [[None] * len(self.columns)] * len(self.rows)
         return [
-            [_text(column, cell) for column, cell in zip(self.columns, row, strict=True)]
-            for row in self.rows
+            [
+                _text(column, cell) + (f" ± {_text(column, spread)}" if spread is not None else "")
+                for column, cell, spread in zip(self.columns, row, of_row, strict=True)
+            ]
+            for row, of_row in zip(self.rows, spreads, strict=True)
         ]
 
     def markdown(self) -> str:
@@ -124,6 +136,7 @@ def save_experiment(experiment: Experiment, folder: Path) -> list[Path]:
         "columns": list(experiment.columns),
         "rows": [list(row) for row in experiment.rows],
         "notes": list(experiment.notes),
+        **({"spreads": [list(row) for row in experiment.spreads]} if experiment.spreads else {}),
         **experiment.values,
     }
     with whole_file(files[1], ANY_FILE) as part:
@@ -152,17 +165,24 @@ def _draw(experiment: Experiment, path: Path) -> None:
     positions = list(range(len(plot.x)))
     for index, (label, values) in enumerate(plot.series.items()):
         points = [(p, v) for p, v in zip(positions, values, strict=True) if v is not None]
-        places, heights = [p for p, _ in points], [v for _, v in points]
+        places, heights = [float(p) for p, _ in points], [v for _, v in points]
         match plot.kind:
             case "lines":
-                axes.plot(places, heights, marker="o", markersize=4, label=label)
+                style = "-" if index < _COLOURS else "--"  # colours repeat from there on
+                (line,) = axes.plot(places, heights, style, marker="o", markersize=4, label=label)
+                colour = line.get_color()
             case "bars":
                 width = 0.8 / len(plot.series)
                 offset = (index - (len(plot.series) - 1) / 2) * width
-                bars = axes.bar([p + offset for p in places], heights, width, label=label)
+                places, colour = [p + offset for p in places], "black"
+                bars = axes.bar(places, heights, width, label=label)
                 axes.bar_label(bars, fmt="{:.4g}", fontsize=7)
             case _:
                 assert_never(plot.kind)
+        if label in plot.spreads:
+            drawn = [s for s, v in zip(plot.spreads[label], values, strict=True) if v is not None]
+            reach = [(spread or 0) / 2 for spread in drawn]
+            axes.errorbar(places, heights, reach, fmt="none", ecolor=colour, capsize=2)
     crowded = max(len(str(x)) for x in plot.x) * len(plot.x) > 80
     axes.set_xticks(positions, [plot_text(x) for x in plot.x], rotation=90 if crowded else 0)
     if crowded:

@@ -1,4 +1,4 @@
-"""Mixed timesteps: alignment (Table 4), scaling (Table 5), per layer (Fig. 1), learned (Fig. 11), budgets."""
+"""Mixed timesteps: alignment (Table 4), scaling (Table 5), per layer (Figures 1 and 5 to 10), and budgets."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ import torch
 from torch import nn
 
 from deploy.reproduce.experiment import Experiment, plot_columns
-from deploy.reproduce.measures import (
+from deploy.reproduce.measures import float_accuracy, snn_accuracy
+from deploy.reproduce.paper import (
+    PAPER_DATA,
+    PaperData,
     data_note,
-    nearest_paper_network,
+    nearest_network,
     paper_figures,
-    snn_accuracy,
 )
 from deploy.reproduce.study import Study
 from hw_models.multicore.pipeline.initiation_interval import initiation_interval
@@ -35,7 +37,7 @@ from toolchain.training import TimestepBudget, accuracy, ann_logits
 def table4(study: Study, samples: int) -> Experiment:
     """Accuracy by temporal alignment, with one method for expansion and one for reduction."""
     pixels, labels = study.test_images(samples)
-    graph = study.converted(study.qac_network())
+    graph = study.qac_graph()
     combinations: dict[str, tuple[AlignmentMethod, AlignmentMethod]] = {
         "Repl + Aver": ("replicate", "average"),
         "Repl + Trunc": ("replicate", "truncate"),
@@ -43,7 +45,7 @@ def table4(study: Study, samples: int) -> Experiment:
         "Aver + Aver": ("average", "average"),
     }
     paper = paper_figures()["table4"]
-    like = nearest_paper_network(study)
+    like = nearest_network(study)
     rows = []
     for name, (expansion, reduction) in combinations.items():
         aligned = align_by_direction(graph, expansion=expansion, reduction=reduction)
@@ -67,23 +69,40 @@ def table4(study: Study, samples: int) -> Experiment:
 
 
 def table5(study: Study, samples: int) -> Experiment:
-    """Accuracy with every T_l multiplied by 1 to 6."""
+    """Accuracy with every T_l multiplied by 1 to 6 (Table 5)."""
+    return _scaling(study, samples, "table5", "Table 5, temporal scaling")
+
+
+def fig3(study: Study, samples: int) -> Experiment:
+    """The same as a curve (Figure 3)."""
+    return _scaling(study, samples, "fig3", "Figure 3, temporal scaling")
+
+
+def _scaling(study: Study, samples: int, name: str, title: str) -> Experiment:
+    graph, ann = study.qac_graph(), float_accuracy(study, samples)
     pixels, labels = study.test_images(samples)
-    graph = study.converted(study.qac_network())
-    ann = accuracy(
-        ann_logits(study.continued_ann(), pixels, study.dataset.max_value, torch.float32), labels
-    )
-    like = nearest_paper_network(study)
-    rows = []
-    for factor, of_paper in zip(range(1, 7), paper_figures()["table5"][like], strict=True):
-        scaled = scale_timesteps(graph, factor)
-        ours = snn_accuracy(scaled, pixels, labels)
-        rows.append((f"{factor}T", scaled.mean_timesteps, ours, of_paper / 100))
-    columns = ("timesteps", "mean T", "ours %", f"paper {like} CIFAR-10 %")
-    plot = plot_columns("lines", "accuracy, %", columns, rows, {"ours": "ours %"})
+
+    def measured() -> list[tuple[float, float]]:
+        scaled = [scale_timesteps(graph, factor) for factor in range(1, 7)]
+        return [(g.mean_timesteps, snn_accuracy(g, pixels, labels)) for g in scaled]
+
+    paper, like = paper_figures()["table5"], nearest_network(study)
+    rows = [
+        (
+            f"{factor}T",
+            mean,
+            ours,
+            *(of_paper[like][factor - 1] / 100 for of_paper in paper.values()),
+        )
+        for factor, (mean, ours) in enumerate(study.once(("scaled", samples), measured), start=1)
+    ]
+    theirs = [f"paper {like} {data} %" for data in ("CIFAR-10", "CIFAR-100")]
+    columns = ("timesteps", "mean T", "ours %", *theirs)
+    series = {"ours": "ours %", f"paper, {like} on CIFAR-10": theirs[0]}
+    plot = plot_columns("lines", "accuracy, %", columns, rows, series)
     return Experiment(
-        name=f"table5-{study.file_label}",
-        title=f"Table 5, temporal scaling: {study.label}",
+        name=f"{name}-{study.file_label}",
+        title=f"{title}: {study.label}",
         columns=columns,
         rows=rows,
         notes=[f"{len(labels):,} test images; the float ANN has {ann:.2%}.", data_note(study)],
@@ -91,26 +110,37 @@ def table5(study: Study, samples: int) -> Experiment:
     )
 
 
-def fig1(study: Study, samples: int) -> Experiment:
-    """Timesteps and bit width of each layer."""
-    graph = study.converted(study.qac_network())
+def layer_timesteps(
+    study: Study, samples: int, *, figure: str, network: str, data: PaperData
+) -> Experiment:
+    """Timesteps and bit width of each layer (Figures 1 and 5 to 10).
+
+    Args:
+        network, data: what the paper's figure shows.
+    """
+    graph = study.qac_graph()
     rows = [
         (p.name, p.timesteps, math.log2(p.timesteps), math.prod(p.shape)) for p in graph.spiking
     ]
     columns = ("layer", "T", "bit width", "neurons")
     series = {"T": "T", "bit width": "bit width"}
+    mean = paper_figures()["mean_timesteps"][network][data]
     return Experiment(
-        name=f"fig1-{study.file_label}",
-        title=f"Figure 1, timesteps per layer: {study.label}",
+        name=f"{figure}-{study.file_label}",
+        title=f"{figure.replace('fig', 'Figure ')}, timesteps per layer: {study.label}",
         columns=columns,
         rows=rows,
-        notes=[f"Mean T {graph.mean_timesteps:.2f}.", data_note(study)],
+        notes=[
+            f"Mean T {graph.mean_timesteps:.2f}.",
+            f"The paper's figure is of {network} on {PAPER_DATA[data]}, with a mean T of {mean}; it gives T "
+            f"and bit width per layer as a picture.",
+        ],
         plot=plot_columns("bars", "timesteps T, bits", columns, rows, series),
     )
 
 
-def fig11(study: Study, samples: int) -> Experiment:
-    """The four parametrizations in the paper's own setting: no budget, only weight decay."""
+def four_quantizers(study: Study, samples: int) -> Experiment:
+    """The four parametrizations in the paper's setting: no budget, only weight decay (Figures 2 and 11)."""
     pixels, labels = study.test_images(samples)
     rows = []
     for case in (1, 2, 3, 4):
@@ -121,8 +151,7 @@ def fig11(study: Study, samples: int) -> Experiment:
         rows.append(
             (f"case {case}", float(np.mean(bits)), float(np.mean(steps)), accuracy(logits, labels))
         )
-    unbounded = study.with_activations(lambda: StepThresholdQuantizer(max_timesteps=None))
-    module = study.unbudgeted_network(3, unbounded)
+    module = study.unbudgeted_network(3, lambda: StepThresholdQuantizer(max_timesteps=None))
     ratios = [
         float(q.alpha.detach() / q.d.detach())
         for q in quantizers(module).values()
@@ -138,8 +167,9 @@ def fig11(study: Study, samples: int) -> Experiment:
         notes=[
             "Cases 1, 2 and 4 learn n or t; case 3 learns d and is held at T <= 16 here. Without that "
             f"bound alpha / d ends at {', '.join(f'{t:.3g}' for t in ratios)}, where a negative value is a "
-            "step size that crossed 0 (the paper reports INF).",
-            data_note(study),
+            "step size that crossed 0.",
+            "The paper gives its values as a picture, of ResNet-20 and VGG-16 on both CIFAR sets: T of 10 to "
+            "over 20 in cases 1 and 2, INF in case 3, the least in case 4, and accuracies within 1 %.",
         ],
         plot=plot_columns("bars", "mean over layers", columns, rows, series),
     )

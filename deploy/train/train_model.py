@@ -10,6 +10,7 @@ from typing import TypedDict
 
 import torch
 
+from deploy.train.integer_training import IntegerOptions, integer_report, train_integers
 from toolchain.datasets import Dataset, data_record, load_dataset
 from toolchain.errors import DataError
 from toolchain.files.checkpoint import Checkpoint, save_checkpoint
@@ -47,6 +48,7 @@ class TrainOptions:
         float_epochs: epochs of the float ANN whose weights quantized training starts from; 0 starts with
             random weights.
         plan: of quantized training.
+        integers: of the target, with which training ends; None trains float weights alone.
     """
 
     data: str
@@ -57,6 +59,7 @@ class TrainOptions:
     plan: TrainingPlan
     max_timesteps: int = 16
     max_pool: MaxPool = "average"
+    integers: IntegerOptions | None = None
 
 
 class TrainReport(TypedDict):
@@ -93,9 +96,12 @@ def train_model(
         QacDeployError: the data set or architecture is unknown, or a state file is of another run.
     """
     dataset = load_dataset(options.data)
-    _require_one_class_per_image(dataset)
+    require_one_class_per_image(dataset)
     on_data(dataset.description)
-    states = {phase: out.with_name(f"{out.name}.{phase}.training") for phase in ("float", "qac")}
+    if options.integers is not None:
+        _ = options.integers.widths  # a target that is not there is refused before the first epoch
+    phases = ("float", "qac", "integer")
+    states = {phase: out.with_name(f"{out.name}.{phase}.training") for phase in phases}
     for state in states.values():
         require_replaceable_file(state, TRAINING_STATE)
     torch.manual_seed(options.plan.seed)
@@ -139,9 +145,21 @@ def train_model(
         resume=resume,
         settings=settings,
     )
+    graph = convert(module, dataset.input_shape, dataset.max_value, samples=dataset.train_pixels)
+    trained = graph
+    if options.integers is not None:
+        trained = train_integers(
+            graph,
+            dataset,
+            options.integers,
+            options.plan,
+            lambda report: on_epoch("integer", report),
+            state_file=states["integer"],
+            resume=resume,
+            settings=settings,
+        )
     if not is_main_process():
         return None
-    graph = convert(module, dataset.input_shape, dataset.max_value, samples=dataset.train_pixels)
     quantized = ann_logits(module, dataset.test_pixels, dataset.max_value)
     spiking = run_float_snn(graph, dataset.test_pixels).logits
     timesteps = {p.name: p.timesteps for p in graph.spiking}
@@ -165,7 +183,9 @@ def train_model(
         "same_argmax": int((quantized.argmax(1) == spiking.argmax(1)).sum()),
         "largest_logit_difference": float(abs(quantized - spiking).max()),
     }
-    save_checkpoint(out, Checkpoint(graph, training))
+    if options.integers is not None:
+        training["integers"] = integer_report(graph, trained, dataset, options.integers)
+    save_checkpoint(out, Checkpoint(trained, training))
     for state in states.values():
         state.unlink(missing_ok=True)
     return {
@@ -178,9 +198,15 @@ def train_model(
     }
 
 
-def _require_one_class_per_image(dataset: Dataset) -> None:
+def require_one_class_per_image(dataset: Dataset) -> None:
+    """Require labels that are classes of images, which the loss takes.
+
+    Raises:
+        DataError: they are maps.
+    """
     if dataset.train_labels.ndim != 1:
         raise DataError(
-            f"data set '{dataset.name}': its labels are maps of {dataset.train_labels.shape[1:]}, but the "
-            f"built-in networks choose one class per image; train a network of your own on it (README.md)"
+            f"data set '{dataset.name}': its labels are maps of {dataset.train_labels.shape[1:]}, but "
+            f"`qac-deploy train` takes one class per image; train a network of your own on it in Python "
+            f"(README.md)"
         )

@@ -7,8 +7,10 @@ need the environment that ``qac-deploy doctor --create-lava-env`` makes.
 from __future__ import annotations
 
 import os
+import platform
 import re
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import nbformat
@@ -43,13 +45,25 @@ def executed(path: Path) -> nbformat.NotebookNode:
         resources = {"metadata": {"path": str(folder)}}
         client = NotebookClient(notebook, timeout=600, kernel_name="python3", resources=resources)
         client.execute(env={**os.environ, **SAME_ARITHMETIC})
-    return stripped(notebook)
+    notebook = stripped(notebook)
+    notebook.metadata["processor"] = processor()
+    return notebook
+
+
+def processor() -> str:
+    """Model of the processor: kernels that a library chooses by it train a network a little otherwise."""
+    with suppress(OSError):
+        found = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+        if found:
+            return found[1].strip()
+    return platform.machine()
 
 
 def stripped(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     """Without times, numbers of executions and lines of progress."""
+    kept = {"processor": notebook.metadata.get("processor", "unknown")}
     notebook.metadata = nbformat.from_dict(
-        {"kernelspec": KERNEL, "language_info": {"name": "python"}}
+        {"kernelspec": KERNEL, "language_info": {"name": "python"}, **kept}
     )
     for number, cell in enumerate(notebook.cells):
         cell.id = f"cell-{number}"

@@ -6,6 +6,7 @@ import json
 import shlex
 from dataclasses import asdict
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -20,7 +21,7 @@ from deploy.compile import refusal as compiling
 from deploy.compile.refusal import refusal_record
 from deploy.design.arguments import as_arguments, compile_command
 from deploy.design.compilation import CompileOptions
-from deploy.design.design import build_design, explicit_options
+from deploy.design.design import build_design, explicit_options, lowering_images_of
 from deploy.optimize.measurements import Measurements
 from deploy.optimize.objectives import OBJECTIVES
 from deploy.optimize.search import optimize_design
@@ -76,6 +77,7 @@ OPTIONS = st.builds(
     exchange_cores=st.booleans(),
     weight_bits=st.none() | st.integers(2, 8),
     thresholds=st.none() | COUNTS,
+    lowering=st.sampled_from(["images", "plain"]),
     samples=st.integers(1, 100),
 )
 
@@ -148,10 +150,12 @@ def report(compiled):
 
 def test_each_suggestion_is_what_its_command_gives(trained, report):
     _, model = trained
+    graph, dataset = load_checkpoint(model).graph, load_dataset("digits")
     known = Measurements(
-        model=load_checkpoint(model).graph,
+        model=graph,
         target=load_target("loihi-sim"),
-        dataset=load_dataset("digits"),
+        dataset=dataset,
+        images=lowering_images_of(graph, dataset, CompileOptions()),
         on_stage=lambda stage: None,
     ).for_report()
     suggestions = report["suggestions"]
@@ -198,8 +202,16 @@ def test_all_suggestions_for_digits_as_printed(trained, report):
 
 @pytest.mark.slow
 def test_all_suggestions_for_resnet_20_as_printed(tmp_path):
-    """Random weights, a quarter of the width, MNIST digits; balanced thresholds, so that neurons fire."""
-    dataset = load_dataset("mnist5k")
+    """Random weights, a quarter of the width, few MNIST digits; balanced thresholds, so that neurons fire."""
+    digits = load_dataset("mnist5k")
+    np.savez(
+        tmp_path / "few.npz",
+        train_images=digits.train_pixels[:200].astype(np.uint8),
+        train_labels=digits.train_labels[:200],
+        test_images=digits.test_pixels[:100].astype(np.uint8),
+        test_labels=digits.test_labels[:100],
+    )
+    dataset = load_dataset(str(tmp_path / "few.npz"))
     torch.manual_seed(0)
     module = quantize_activations(
         build_model("resnet-20", dataset.input_shape, 10, 0.25), TimestepQuantizer

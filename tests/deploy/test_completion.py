@@ -58,7 +58,7 @@ VALUES = {
     "qac-deploy compile --optimize st": ["stalls"],
     "qac-deploy compile --alignment t": ["truncate"],
     "qac-deploy explore --vary s": ["slots"],
-    "qac-deploy reproduce table": ["table4", "table5", "table8"],
+    "qac-deploy reproduce table": [f"table{n}" for n in range(1, 9)],
     "qac-deploy reproduce --network vgg-1": ["vgg-16"],
     "qac-deploy train --data own": [],
     "qac-deploy compile mo": [],

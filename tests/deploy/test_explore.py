@@ -384,13 +384,17 @@ def test_designs_that_do_not_fit_are_listed_with_their_reason(trained, tmp_path)
 
 
 def test_an_accuracy_budget_keeps_poor_designs_off_the_front(trained, tmp_path):
-    poor = {"vary": {Vary.WEIGHT_BITS: [2]}}
-    free = in_process(trained[1], tmp_path / "free", **poor)
-    kept = in_process(trained[1], tmp_path / "kept", **poor, accuracy_budget=1)
-    (accuracy, worse) = (d["measures"]["accuracy"] for d in free["designs"])
-    assert worse < accuracy - 0.01
-    assert [d["on_front"] for d in free["designs"]] == [True, True]
-    assert [d["on_front"] for d in kept["designs"]] == [True, False]
+    """With T = 1 in some populations: cheaper, and less accurate."""
+    short = {"vary": {Vary.TIMESTEPS: [1]}}
+    free = in_process(trained[1], tmp_path / "free", **short)
+    accuracies = [d["measures"]["accuracy"] for d in free["designs"]]
+    best = max(accuracies)
+    on_front = [a for a, d in zip(accuracies, free["designs"], strict=True) if d["on_front"]]
+    assert min(on_front) < best
+    lost = 100 * (best - min(on_front)) / 2
+    kept = in_process(trained[1], tmp_path / "kept", **short, accuracy_budget=lost)
+    front = [d["measures"]["accuracy"] for d in kept["designs"] if d["on_front"]]
+    assert sorted(front) == sorted(a for a in on_front if a >= best - lost / 100)
 
 
 # ---- spaces, fronts and samplers, with measures that are made up

@@ -164,4 +164,38 @@ def test_an_unknown_experiment_lists_those_there_are(qac_deploy):
     process = qac_deploy("reproduce", "table9")
     assert process.returncode == 2
     said = " ".join(process.stderr.replace("│", " ").split())
-    assert "must be one of summary, table4, calibration, table5, table8, baselines" in said
+    assert (
+        "must be one of summary, table1, table2, table3, table4, table5, table6, table7, table8, fig1"
+        in said
+    )
+
+
+def test_only_all_takes_several_networks(qac_deploy):
+    process = qac_deploy("reproduce", "fig1", "--network", "lenet", "--network", "vgg-9")
+    assert process.returncode == 2
+    said = " ".join(process.stderr.replace("│", " ").split())
+    assert "only `all` takes several networks; run this experiment once for each" in said
+
+
+@pytest.mark.slow
+def test_reproduce_all_makes_what_is_missing_and_the_page(qac_deploy, tmp_path):
+    arguments = ("reproduce", "all", "--data", "digits", "--network", "lenet:0.1", "--epochs", 1)
+    arguments += ("--further-epochs", 1, "--samples", 50)
+    process = qac_deploy(*arguments)
+    assert process.returncode == 0, process.stderr
+    assert "to do: 9 results with 10 trainings; about" in process.stdout
+    written = {p: p.stat().st_mtime_ns for p in (tmp_path / "results").glob("*.json")}
+    assert len(written) == 9
+    (tmp_path / "results" / "table4-lenetx0.1.json").unlink()
+    process = qac_deploy(*arguments, "--json")
+    assert process.returncode == 0, process.stderr
+    document = json.loads(process.stdout)
+    assert document["kept"] == 8
+    assert document["estimated_seconds"] > 0
+    assert "results/table4-lenetx0.1.json" in document["files"]
+    changed = [p.name for p, before in written.items() if p.stat().st_mtime_ns != before]
+    assert changed == ["table4-lenetx0.1.json"]
+    assert (
+        "## Table 4, temporal alignment: lenet:0.1 on digits"
+        in (tmp_path / "results.md").read_text()
+    )

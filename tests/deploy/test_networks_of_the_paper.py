@@ -20,7 +20,7 @@ from toolchain.method.quantizers import TimestepQuantizer, quantizers
 from toolchain.model_zoo import ARCHITECTURES, build_model
 from toolchain.networks.integer_network.serialize import load_integer_network
 
-LARGE = sorted(set(ARCHITECTURES) - {"lenet", "resnet-mini"})
+LARGE = sorted(set(ARCHITECTURES) - {"lenet", "resnet-8", "resnet-mini"})
 SPIKING = {
     "resnet-18": 17, "resnet-19": 18, "resnet-20": 19, "resnet-34": 33, "vgg-9": 8, "vgg-16": 15,
 }  # fmt: skip

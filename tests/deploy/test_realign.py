@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from deploy.design.compilation import CompileOptions
-from deploy.design.design import build_design, lowering
+from deploy.design.design import build_design, lower_graph
 from deploy.optimize.measurements import Measurements
 from deploy.optimize.realign import realign
 from hw_models.multicore.pipeline.pipeline_ticks import schedule_pipeline
@@ -73,7 +73,7 @@ def test_the_options_of_a_change_make_the_same_integers_again(model, images):
     _, changes = realigned(model, images, lowest=0.7)
     change, last, _ = changes[-1]
     assert change in [f"{method} into {name}" for name, method in last.options.alignments.items()]
-    again = lowering(LOIHI, last.options)(chosen_graph(model, last.options))
+    again = lower_graph(chosen_graph(model, last.options), LOIHI, last.options).network
     pixels = images[0][:4]
     same = first_divergence(run_stepped(last.network, pixels), run_stepped(again, pixels))
     assert same is None

@@ -86,7 +86,10 @@ def test_an_unchanged_report_is_equal_with_and_without_its_data_set(folder):
     build = read_build(folder / "build")
     assert report_difference(build) == (None, f"{OTHERS}, accuracies by peak")
     (folder / "masks.npz").unlink()
-    assert report_difference(build) == (None, f"{OTHERS}, what needs its data set")
+    assert report_difference(build) == (
+        None,
+        f"{OTHERS}, lowering on images, what needs its data set",
+    )
 
 
 @pytest.mark.parametrize("name", ["report.html", "pe_array.json", "pipeline.trace.json"])

@@ -17,6 +17,7 @@ from hw_models.target_description import load_target
 from toolchain.datasets import load_dataset
 from toolchain.errors import IntegerWidthError, MappingError, TargetError
 from toolchain.files.checkpoint import load_checkpoint
+from toolchain.rounding.plan import lowering_images
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +68,7 @@ def on_loihi2(trained, tmp_path_factory):
 
 def test_every_row_is_what_the_changed_target_gives(trained, on_loihi2, tmp_path):
     graph, dataset = load_checkpoint(trained[1]).graph, load_dataset("digits")
+    images = lowering_images(graph, dataset)
     kinds = {}  # of each section, one row that fits and one that does not
     for row in on_loihi2["sensitivity"]:
         kinds[row["figure"].partition(".")[0], row["num_cores"] is None] = row
@@ -76,7 +78,7 @@ def test_every_row_is_what_the_changed_target_gives(trained, on_loihi2, tmp_path
         options = CompileOptions(target=str(path))
         try:
             target = load_target(str(path))
-            design = build_design(graph, target, options)
+            design = build_design(graph, target, options, images=images)
         except (IntegerWidthError, MappingError, TargetError):
             assert row["num_cores"] is None, row
             assert row["interval_ticks"] is None, row

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections import Counter
+from functools import cache
 from types import SimpleNamespace
 
 import pytest
@@ -21,7 +22,18 @@ def place(trained, compiled, tmp_path_factory):
     shutil.copytree(compiled[1], folder / "build")
     shutil.copy(trained[1], folder / "model.pt")
     save_checkpoint(folder / "small.pt", Checkpoint(two_neurons(), {}))
-    return SimpleNamespace(folder=folder)
+    return SimpleNamespace(
+        folder=folder, piped=cache(lambda *command: run_command(*command, cwd=folder))
+    )
+
+
+@pytest.fixture(scope="module")
+def chain(place, small_model):
+    """A build that NetX can express, beside the others: a chain of layers with one threshold each."""
+    options = ("--samples", 2, "--thresholds", 1, "--out", "chain")
+    process = run_command("compile", small_model, *options, cwd=place.folder)
+    assert process.returncode == 0, process.stderr
+    return "chain"
 
 
 def figures(text):
@@ -51,7 +63,6 @@ SLOW = (
     ("calibrate", "model.pt", "--epochs", "1", "--samples", "8", "--out", "other.pt"),
     ("compile", "model.pt", "--optimize", "stalls", "--out", "other"),
     ("explore", "model.pt", "--budget", "3", "--workers", "1", "--array", "pe-array"),
-    ("export", "build", "--format", "netx", "--out", "x.net"),
     ("export", "build", "--format", "c", "--out", "c"),
     ("demo", "--out", "demo", "--lava-python", "absent"),
     ("reproduce", "summary", "--data", "digits", "--network", "resnet-mini", "--epochs", "1",
@@ -67,7 +78,7 @@ NARROW = 40
     ids=lambda command: " ".join(command[:4]),
 )
 def test_every_figure_appears_whole(place, columns, command):
-    piped = run_command(*command, cwd=place.folder)
+    piped = place.piped(*command)
     assert piped.returncode == 0, piped.stderr
     shown = in_terminal(columns, *command, cwd=place.folder)
     assert not figures(piped.stdout) - figures(shown)
@@ -80,6 +91,13 @@ def test_every_figure_appears_whole(place, columns, command):
 @pytest.mark.parametrize("columns", [NARROW, 80, 200])
 def test_every_figure_of_a_cross_check_appears_whole(place, columns):
     test_every_figure_appears_whole(place, columns, ("cross-check", "build"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("columns", [NARROW, 80, 200])
+def test_every_figure_of_an_export_to_netx_appears_whole(place, chain, columns):
+    command = ("export", chain, "--format", "netx", "--out", "x.net")
+    test_every_figure_appears_whole(place, columns, command)
 
 
 @pytest.mark.parametrize("columns", [NARROW, 80, 200])

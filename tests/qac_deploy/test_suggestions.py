@@ -14,7 +14,7 @@ def test_every_option_becomes_a_keyword():
         alignments={"a=b": "average"}, slots=3, slots_of={"a->b": 4, "b->c": 5}, uniform_timesteps=2,
         timesteps={"join": 1}, replicate={"wide": 2}, tile_work={"wide": 900}, exchange_cores=True,
         thresholds=7, max_timesteps=8, optimize="stalls", interval=2, accuracy_budget=0.5, samples=4,
-        unrolling=[16, 4, 2, 8],
+        unrolling=[16, 4, 2, 8], lowering="plain",
     )  # fmt: skip
     command = compile_command("my model.pt", options, accuracy="m.py:f")
     record = {"change": "", "command": command, "keeps_integers": True, "gives": {}}
@@ -24,6 +24,7 @@ def test_every_option_becomes_a_keyword():
         "timesteps": {"*": 2, "join": 1}, "replicate": {"wide": 2}, "tile_work": {"wide": 900},
         "exchange_cores": True, "thresholds": 7, "max_timesteps": 8, "optimize": "stalls", "interval": 2,
         "accuracy_budget": 0.5, "samples": 4, "unrolling": [16, 4, 2, 8], "accuracy": "m.py:f",
+        "lowering": "plain",
     }  # fmt: skip
 
 

@@ -249,6 +249,25 @@ def test_a_run_does_not_go_on_with_other_settings(digits, tmp_path):
         )
 
 
+def test_an_objective_of_ones_own_is_minimized_and_told_the_share_of_epochs_that_are_over(digits):
+    few = replace(
+        digits, train_pixels=digits.train_pixels[:96], train_labels=digits.train_labels[:96]
+    )
+    shares = []
+
+    def distance_from_3(network, images, labels, progress):
+        shares.append(progress)
+        logits = network(images)
+        return (logits - 3).square().mean(), logits
+
+    network = build_model("resnet-mini", few.input_shape, few.num_classes, 0.25)
+    plan = TrainingPlan(epochs=4, batch_size=32)
+    reports = []
+    train(network, few, plan, reports.append, objective=distance_from_3)
+    assert shares == 3 * [0.0] + 3 * [0.25] + 3 * [0.5] + 3 * [0.75]
+    assert reports[-1].loss < 0.2 * reports[0].loss
+
+
 def test_augmentation_shifts_and_mirrors_whole_images():
     torch.manual_seed(0)
     image = torch.arange(1.0, 65.0).reshape(1, 1, 8, 8)

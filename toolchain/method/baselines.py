@@ -1,14 +1,16 @@
 """The conversion methods that the paper is compared with, as changes to one layer graph.
 
-All run on the float SNN. They share soft reset (RMP, Han et al., 2020) and differ in the source of the
-threshold, in v(0), in the alignment, and in later corrections. All but the averaged one run every population
-for the same T, frame by frame. The first t steps of a run are then the run of t steps, so
+Those of this file use the paper's integrate-and-fire neurons with soft reset (RMP, Han et al., 2020) and
+differ in the source of the threshold, in v(0), in the alignment, and in later corrections;
+``toolchain.method.baseline_neurons`` has those with neurons of their own. All but the averaged one run every
+population for the same T, frame by frame. The first t steps of a run are then the run of t steps, so
 ``logits_by_timestep`` gets the logits for all T from one simulation. Exact maxima compare counts of whole
 windows, so networks with exact max pooling run averaged only; frame by frame they are refused.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -17,9 +19,12 @@ from torch import Tensor
 
 from toolchain.datasets import PixelSource
 from toolchain.method.float_snn import (
-    SAMPLES_PER_BATCH,
+    NeuronModel,
+    NeuronState,
+    batch_size,
     heaviside,
     input_current,
+    integrate_and_fire,
     neuron_states,
     propagate,
     run_float_snn,
@@ -47,11 +52,21 @@ def averaged(graph: LayerGraph, timesteps: int) -> LayerGraph:
     return align_edges(use_uniform_timesteps(graph, timesteps), "average")
 
 
+def shifted(graph: LayerGraph, timesteps: int) -> LayerGraph:
+    """RTS (Deng & Gu, 2021): v(0) = 0, and v_th / 2T more current in each of the T steps.
+
+    The shift turns the floor of the spike count into rounding. The paper also trains the ANN with ReLUs that
+    clip at the threshold; here the thresholds are those of the graph.
+    """
+    graph = frame_by_frame(graph, timesteps, initial_share=0.0)
+    return graph.with_spiking(lambda p: replace(p, bias=p.bias + p.threshold / (2 * timesteps)))
+
+
 def logits_by_timestep(
     graph: LayerGraph, pixels: PixelSource, dtype: torch.dtype = torch.float32
 ) -> np.ndarray:
     """Logits after 1, 2, ... T steps of a frame-by-frame network, shape ``(T, B, classes)``."""
-    return _running_mean(run_float_snn(graph, pixels, dtype=dtype).step_logits)
+    return running_mean(run_float_snn(graph, pixels, dtype=dtype).step_logits)
 
 
 @torch.no_grad()
@@ -65,7 +80,7 @@ def calibrate_biases(graph: LayerGraph, pixels: np.ndarray) -> LayerGraph:
         pixels: unlabelled samples, ``(B, C, H, W)``.
     """
     images = input_current(graph, pixels, torch.float32)
-    activations = _float_activations(graph, images)
+    activations = float_activations(graph, images)
     for name, activation in activations.items():
         population = graph[name]
         assert isinstance(population, SpikingPopulation)
@@ -74,8 +89,8 @@ def calibrate_biases(graph: LayerGraph, pixels: np.ndarray) -> LayerGraph:
         rate = _firing_rates(graph, images)[name]
         spiking = rate * torch.from_numpy(population.threshold).float()
         shift = (activation - spiking).mean(dim=(0, 2, 3)).double().numpy()[:, None, None]
-        shifted = replace(population, bias=population.bias + shift)
-        populations = [shifted if p is population else p for p in graph.populations]
+        changed = replace(population, bias=population.bias + shift)
+        populations = [changed if p is population else p for p in graph.populations]
         graph = LayerGraph.build(populations, graph.synapses)
     return graph
 
@@ -90,13 +105,57 @@ def silence_overfired(graph: LayerGraph, pixels: PixelSource, probe_steps: int) 
     probe = use_uniform_timesteps(graph, probe_steps)
     neurons = neuron_states(graph, torch.float32)
     steps = []
-    for start in range(0, len(pixels), SAMPLES_PER_BATCH):
-        images = input_current(graph, pixels[start : start + SAMPLES_PER_BATCH], torch.float32)
-        first = propagate(probe, images, neurons, heaviside)
-        silenced = {name: v < 0 for name, v in first.final_potentials.items()}
-        trace = propagate(graph, images, neurons, heaviside, silenced=silenced)
-        steps.append(trace.step_logits.numpy())
-    return _running_mean(np.concatenate(steps))
+    at_once = batch_size(graph)
+    for start in range(0, len(pixels), at_once):
+        images = input_current(graph, pixels[start : start + at_once], torch.float32)
+        first = propagate(probe, images, neurons)
+        silent = {name: potential < 0 for name, potential in first.final_potentials.items()}
+        steps.append(propagate(graph, images, neurons, _silenced(silent)).step_logits.numpy())
+    return running_mean(np.concatenate(steps))
+
+
+def _silenced(silent: Mapping[str, Tensor]) -> NeuronModel:
+    """Soft-reset neurons of which some never fire."""
+
+    def neuron(
+        population: SpikingPopulation, state: NeuronState, current: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        mask = silent[population.name]
+
+        def spike(potential: Tensor, threshold: Tensor) -> Tensor:
+            return heaviside(potential, threshold).masked_fill(mask, 0)
+
+        return integrate_and_fire(population, state, current, spike)
+
+    return neuron
+
+
+@torch.inference_mode()
+def float_activations(
+    graph: LayerGraph, images: Tensor, *, clipped: bool = True
+) -> dict[str, Tensor]:
+    """Activations of the ANN whose ReLUs clip at the thresholds, or of the ANN with plain ReLUs.
+
+    Returns:
+        ``(B, C, H, W)`` by spiking population.
+    """
+    values = {graph.input.name: images}
+    for population in graph.spiking:
+        current = torch.from_numpy(population.bias).float()
+        for synapse in graph.incoming(population.name):
+            current = current + transmit(synapse.maps, values[synapse.source])
+        activation = torch.relu(current)
+        if clipped:
+            activation = torch.minimum(activation, torch.from_numpy(population.threshold).float())
+        values[population.name] = activation
+    del values[graph.input.name]
+    return values
+
+
+def running_mean(step_logits: np.ndarray) -> np.ndarray:
+    """Mean over the first 1, 2, ... T steps of ``(B, T, classes)``, shape ``(T, B, classes)``."""
+    steps = np.arange(1, step_logits.shape[1] + 1)
+    return (step_logits.cumsum(axis=1) / steps[:, None]).transpose(1, 0, 2)
 
 
 def _firing_rates(graph: LayerGraph, images: Tensor) -> dict[str, Tensor]:
@@ -106,23 +165,5 @@ def _firing_rates(graph: LayerGraph, images: Tensor) -> dict[str, Tensor]:
     def note(name: str, spikes: Tensor) -> None:
         rates[name] = spikes.mean(dim=1)
 
-    propagate(graph, images, neuron_states(graph, torch.float32), heaviside, on_spikes=note)
+    propagate(graph, images, neuron_states(graph, torch.float32), on_spikes=note)
     return rates
-
-
-def _running_mean(step_logits: np.ndarray) -> np.ndarray:
-    steps = np.arange(1, step_logits.shape[1] + 1)
-    return (step_logits.cumsum(axis=1) / steps[:, None]).transpose(1, 0, 2)
-
-
-def _float_activations(graph: LayerGraph, images: Tensor) -> dict[str, Tensor]:
-    """Activations of the ANN whose ReLUs clip at the thresholds, by population."""
-    values = {graph.input.name: images}
-    for population in graph.spiking:
-        current = torch.from_numpy(population.bias).float()
-        for synapse in graph.incoming(population.name):
-            current = current + transmit(synapse.maps, values[synapse.source])
-        threshold = torch.from_numpy(population.threshold).float()
-        values[population.name] = torch.minimum(torch.relu(current), threshold)
-    del values[graph.input.name]
-    return values

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
@@ -19,7 +20,13 @@ from torch import Tensor, nn
 from typing_extensions import assert_never
 
 from toolchain.errors import DataError
-from toolchain.method.float_snn import NeuronState, heaviside, input_current, propagate
+from toolchain.method.float_snn import (
+    NeuronState,
+    heaviside,
+    input_current,
+    integrate_and_fire,
+    propagate,
+)
 from toolchain.networks.layer_graph import LayerGraph, SpikingPopulation
 from toolchain.networks.layer_graph.maximum import (
     compared_populations,
@@ -97,6 +104,7 @@ def calibrate(
     images = input_current(graph, pixels, torch.float32)
     targets = torch.from_numpy(ann_logits).float()
     neurons = _Neurons(graph, plan.granularity)
+    differentiable = partial(integrate_and_fire, spike=surrogate_spike)
     optimizer = torch.optim.Adam(neurons.parameters(), lr=plan.learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=plan.epochs)
     before = best = _loss(graph, images[:held_out], targets[:held_out], neurons, plan)
@@ -108,7 +116,7 @@ def calibrate(
         order = held_out + torch.randperm(len(images) - held_out, generator=generator)
         for batch in order.split(plan.batch_size):
             optimizer.zero_grad()
-            trace = propagate(graph, images[batch], neurons.states(), surrogate_spike)
+            trace = propagate(graph, images[batch], neurons.states(), differentiable)
             loss = F.mse_loss(trace.step_logits.mean(dim=1), targets[batch])
             loss.backward()
             optimizer.step()
@@ -231,6 +239,6 @@ def _loss(
     for part, target in zip(
         images.split(plan.batch_size), targets.split(plan.batch_size), strict=True
     ):
-        logits = propagate(graph, part, neurons.states(), heaviside).step_logits.mean(dim=1)
+        logits = propagate(graph, part, neurons.states()).step_logits.mean(dim=1)
         total += float(F.mse_loss(logits, target)) * len(part)
     return total / len(images)

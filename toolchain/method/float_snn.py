@@ -6,6 +6,7 @@ with. The hardware runs the integer network.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -37,6 +38,9 @@ from toolchain.networks.linear_maps import (
 from toolchain.networks.temporal_alignment import selected_frames
 
 SAMPLES_PER_BATCH = 128
+"""The most; large networks with long windows run fewer at once."""
+
+_BYTES_AT_ONCE = 2**29  # of the frames of one population; a few are kept at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,10 +85,39 @@ class BatchRun:
 SpikeFunction = Callable[[Tensor, Tensor], Tensor]
 """Membrane potential and threshold to 0 or 1, differentiable or not."""
 
+NeuronModel = Callable[[SpikingPopulation, NeuronState, Tensor], tuple[Tensor, Tensor]]
+"""A population, its state and its current to what it sends and its potential after the last step.
+
+The current is ``(B, T, C, H, W)``, or one step if it is constant. What is sent, ``(B, T, C, H, W)``, is in
+units of
+the threshold: 0 or 1 for spikes.
+"""
+
 
 def heaviside(potential: Tensor, threshold: Tensor) -> Tensor:
     """Spike at or above the threshold (Eq. 2, at equality as the quantizer's rounding needs)."""
     return (potential >= threshold).to(potential.dtype)
+
+
+def integrate_and_fire(
+    population: SpikingPopulation,
+    state: NeuronState,
+    current: Tensor,
+    spike: SpikeFunction = heaviside,
+) -> tuple[Tensor, Tensor]:
+    """The neuron model of the paper: integrate and fire with soft reset (Eq. 1-3).
+
+    Args:
+        spike: Heaviside function, or one with a surrogate gradient.
+    """
+    potential = state.initial_potential.expand(current[:, 0].shape)
+    fired = []
+    for step in range(population.timesteps):
+        potential = potential + current[:, min(step, current.shape[1] - 1)]
+        spikes = spike(potential, state.threshold)
+        potential = torch.addcmul(potential, state.threshold, spikes, value=-1)
+        fired.append(spikes)
+    return torch.stack(fired, dim=1), potential
 
 
 @torch.inference_mode()
@@ -94,12 +127,14 @@ def run_float_snn(
     *,
     with_counts: bool = False,
     dtype: torch.dtype = torch.float64,
+    neuron: NeuronModel = integrate_and_fire,
 ) -> FloatRun:
     """Simulate step by step, in batches.
 
     Args:
         pixels: integers of shape ``(B, C, H, W)``.
         with_counts: also return every population's spike counts.
+        neuron: model of all spiking neurons.
     """
     neurons = neuron_states(graph, dtype)
     steps: list[np.ndarray] = []
@@ -108,15 +143,22 @@ def run_float_snn(
     def count(name: str, spikes: Tensor) -> None:
         counts[name].append(spikes.sum(dim=1).to(torch.int32).numpy())
 
-    for start in range(0, len(pixels), SAMPLES_PER_BATCH):
-        images = input_current(graph, pixels[start : start + SAMPLES_PER_BATCH], dtype)
+    at_once = batch_size(graph)
+    for start in range(0, len(pixels), at_once):
+        images = input_current(graph, pixels[start : start + at_once], dtype)
         on_spikes = count if with_counts else None
-        trace = propagate(graph, images, neurons, heaviside, on_spikes=on_spikes)
+        trace = propagate(graph, images, neurons, neuron, on_spikes=on_spikes)
         steps.append(trace.step_logits.numpy())
     return FloatRun(
         step_logits=np.concatenate(steps),
         counts={name: np.concatenate(parts) for name, parts in counts.items()},
     )
+
+
+def batch_size(graph: LayerGraph) -> int:
+    """Number of samples that are simulated at once, so that their frames fit in memory."""
+    frame_bytes = max((8 * math.prod(p.shape) * p.timesteps for p in graph.spiking), default=1)
+    return max(1, min(SAMPLES_PER_BATCH, _BYTES_AT_ONCE // frame_bytes))
 
 
 def neuron_states(graph: LayerGraph, dtype: torch.dtype) -> dict[str, NeuronState]:
@@ -138,20 +180,18 @@ def propagate(
     graph: LayerGraph,
     images: Tensor,
     neurons: Mapping[str, NeuronState],
-    spike: SpikeFunction,
+    neuron: NeuronModel = integrate_and_fire,
     *,
     on_spikes: Callable[[str, Tensor], None] | None = None,
-    silenced: Mapping[str, Tensor] | None = None,
 ) -> BatchRun:
     """Run all populations for all their steps, in topological order.
 
     Args:
         images: real input values, ``(B, C, H, W)``.
         neurons: state of every spiking population.
-        spike: Heaviside function, or one with a surrogate gradient.
-        on_spikes: called with the name and spikes, 0 or 1, ``(B, T, C, H, W)``, of each population once they
-            are known, so that not all need to be kept.
-        silenced: per population, True for neurons that must not fire, ``(B, C, H, W)``.
+        neuron: model of all spiking neurons.
+        on_spikes: called with the name and spikes, ``(B, T, C, H, W)``, of each population once they are
+            known, so that not all need to be kept.
     """
     frames: dict[str, Tensor] = {}  # (B, T, C, H, W), real values
     potentials: dict[str, Tensor] = {}
@@ -164,8 +204,7 @@ def propagate(
                 frames[name] = images[:, None]
             case SpikingPopulation():
                 current = _current(graph, population, frames)
-                mask = None if silenced is None else silenced[name]
-                fired, potentials[name] = _fire(population, neurons[name], current, spike, mask)
+                fired, potentials[name] = neuron(population, neurons[name], current)
                 frames[name] = fired * neurons[name].threshold
                 if on_spikes is not None:
                     on_spikes(name, fired)
@@ -177,26 +216,6 @@ def propagate(
         for source in [s for s, reader in last_reader.items() if reader == name]:
             del frames[source]
     return BatchRun(step_logits, potentials)
-
-
-def _fire(
-    population: SpikingPopulation,
-    state: NeuronState,
-    current: Tensor,
-    spike: SpikeFunction,
-    silenced: Tensor | None,
-) -> tuple[Tensor, Tensor]:
-    """Integrate and fire with soft reset (Eq. 1-3). A constant current is given as one step."""
-    potential = state.initial_potential.expand(current[:, 0].shape)
-    fired = []
-    for step in range(population.timesteps):
-        potential = potential + current[:, min(step, current.shape[1] - 1)]
-        spikes = spike(potential, state.threshold)
-        if silenced is not None:
-            spikes = spikes.masked_fill(silenced, 0)
-        potential = torch.addcmul(potential, state.threshold, spikes, value=-1)
-        fired.append(spikes)
-    return torch.stack(fired, dim=1), potential
 
 
 def _current(

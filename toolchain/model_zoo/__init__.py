@@ -25,6 +25,7 @@ ARCHITECTURES: dict[str, _Builder] = {
         stages=((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512)),
         dense=(4096, 4096),
     ),
+    "resnet-8": partial(ResNet, widths=(16, 32, 64), depths=(1, 1, 1), halves=True),
     "resnet-18": partial(ResNet, widths=(64, 128, 256, 512), depths=(2, 2, 2, 2)),
     "resnet-19": partial(ResNet, widths=(128, 256, 512), depths=(3, 3, 2), dense=256),
     "resnet-20": partial(ResNet, widths=(16, 32, 64), depths=(3, 3, 3)),

@@ -2,7 +2,8 @@
 
 ResNet-18 and ResNet-34 have the published widths; for small images their stem is one 3x3 convolution
 without pooling. ResNet-20 is the three-stage CIFAR network with 1x1 convolution shortcuts, as in QCFS (Bu
-et al., 2022). ResNet-19 is the wide three-stage network with a hidden dense layer (Zheng et al., 2021).
+et al., 2022). ResNet-8 is the same with one block per stage, and its stem halves small images of more than 16
+pixels. ResNet-19 is the wide three-stage network with a hidden dense layer (Zheng et al., 2021).
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ class ResNet(nn.Module):
         widths: channels of each stage.
         depths: blocks of each stage.
         dense: hidden units between the pool and the head; 0 for none.
+        halves: whether the stem of small images halves those of more than 16 rows and columns.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class ResNet(nn.Module):
         widths: Sequence[int],
         depths: Sequence[int],
         dense: int = 0,
+        halves: bool = False,
     ) -> None:
         super().__init__()
         channels, *image = input_shape
@@ -65,7 +68,8 @@ class ResNet(nn.Module):
             self.stem_conv = nn.Conv2d(channels, current, 7, stride=2, padding=3, bias=False)
             self.stem_pool: nn.Module = nn.MaxPool2d(3, stride=2, padding=1)
         else:
-            self.stem_conv = nn.Conv2d(channels, current, 3, padding=1, bias=False)
+            stride = 2 if halves and min(image) > 16 else 1
+            self.stem_conv = nn.Conv2d(channels, current, 3, stride, padding=1, bias=False)
             self.stem_pool = nn.Identity()
         self.stem_norm = nn.BatchNorm2d(current)
         self.stem = nn.ReLU()

@@ -6,7 +6,7 @@ from dataclasses import fields
 from typing import Annotated, Any, TypeAlias
 
 import numpy as np
-from msgspec import Meta, Struct, structs
+from msgspec import UNSET, Meta, Struct, UnsetType, structs
 
 from toolchain.field_types import Name
 from toolchain.networks.layer_graph.populations import AlignmentMethod
@@ -86,14 +86,20 @@ MapRecord: TypeAlias = Annotated[
 ]
 
 
-class SynapseRecord(Struct, kw_only=True, forbid_unknown_fields=True):
+class _SynapseRecord(Struct, kw_only=True, forbid_unknown_fields=True):
     source: PartName
     target: PartName
     alignment: AlignmentMethod
     maps: Annotated[list[MapRecord], Meta(max_length=MAX_PARTS)]
 
 
-class IntegerSynapseRecord(SynapseRecord, kw_only=True):
+class SynapseRecord(_SynapseRecord, kw_only=True):
+    """Real weights, which may have been trained as integers with an exponent."""
+
+    integer_exponent: Exponent | UnsetType = UNSET
+
+
+class IntegerSynapseRecord(_SynapseRecord, kw_only=True):
     exponent: Exponent
 
 
@@ -114,8 +120,9 @@ def write_synapse(synapse: Any, tensors: dict[str, np.ndarray]) -> dict[str, Any
     Args:
         synapse: a float synapse, or an integer one, which has an exponent as well.
     """
-    names = ("source", "target", "alignment", "exponent")
-    record = {name: getattr(synapse, name) for name in names if hasattr(synapse, name)}
+    names = ("source", "target", "alignment", "exponent", "integer_exponent")
+    record = {name: getattr(synapse, name, None) for name in names}
+    record = {name: value for name, value in record.items() if value is not None}
     return {**record, "maps": [_write_map(linear_map, tensors) for linear_map in synapse.maps]}
 
 
@@ -137,7 +144,7 @@ def _write_map(linear_map: LinearMap, tensors: dict[str, np.ndarray]) -> dict[st
 
 
 def read_synapse(
-    record: SynapseRecord, where: str, tensors: NamedTensors, dtype: type
+    record: SynapseRecord | IntegerSynapseRecord, where: str, tensors: NamedTensors, dtype: type
 ) -> dict[str, Any]:
     """The fields of a synapse of a record, with the tensors of its maps.
 
@@ -155,7 +162,8 @@ def read_synapse(
         _read_map(of_map, f"{where}.maps[{index}]", tensors, dtype)
         for index, of_map in enumerate(record.maps)
     )
-    return {**structs.asdict(record), "maps": maps}
+    values = {name: value for name, value in structs.asdict(record).items() if value is not UNSET}
+    return {**values, "maps": maps}
 
 
 def _read_map(record: _Record, where: str, tensors: NamedTensors, dtype: type) -> LinearMap:

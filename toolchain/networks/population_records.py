@@ -7,7 +7,7 @@ from dataclasses import asdict, fields
 from typing import Annotated, Any, TypeAlias, TypeVar
 
 import numpy as np
-from msgspec import Meta, Struct, structs
+from msgspec import UNSET, Meta, Struct, UnsetType, structs
 
 from toolchain.field_types import Name, Positive
 from toolchain.networks.layer_graph.populations import ReadoutOutput, Role
@@ -15,7 +15,7 @@ from toolchain.networks.limits import MAX_PARTS, PartName, Pixel, Shape, Timeste
 from toolchain.networks.map_records import store_tensor
 from toolchain.networks.named_tensors import NamedTensors
 
-ARRAYS = ("threshold", "initial_potential", "bias")
+ARRAYS = ("threshold", "initial_potential", "bias", "integer_unit")
 """Fields of a population that are names of tensors."""
 
 P = TypeVar("P")
@@ -33,7 +33,7 @@ class InputRecord(_Record, kw_only=True, tag="input"):
     unit: Positive
 
 
-class SpikingRecord(_Record, kw_only=True, tag="spiking"):
+class IntegerSpikingRecord(_Record, kw_only=True, tag="spiking"):
     """Files of earlier versions lack ``role``."""
 
     timesteps: Timesteps
@@ -43,7 +43,13 @@ class SpikingRecord(_Record, kw_only=True, tag="spiking"):
     bias: Name
 
 
-class ReadoutRecord(_Record, kw_only=True, tag="readout"):
+class SpikingRecord(IntegerSpikingRecord, kw_only=True, tag="spiking"):
+    """Neurons with real thresholds, which may have been trained as integers of a unit."""
+
+    integer_unit: Name | UnsetType = UNSET
+
+
+class _ReadoutRecord(_Record, kw_only=True):
     """Files of earlier versions lack ``outputs``."""
 
     timesteps: Timesteps
@@ -51,14 +57,20 @@ class ReadoutRecord(_Record, kw_only=True, tag="readout"):
     outputs: Annotated[tuple[ReadoutOutput, ...], Meta(max_length=MAX_PARTS)] = ()
 
 
-class IntegerReadoutRecord(ReadoutRecord, kw_only=True, tag="readout"):
+class ReadoutRecord(_ReadoutRecord, kw_only=True, tag="readout"):
+    """A readout with real logits, which may have been trained as integers of a unit."""
+
+    integer_unit: Name | UnsetType = UNSET
+
+
+class IntegerReadoutRecord(_ReadoutRecord, kw_only=True, tag="readout"):
     """A readout whose logits are integers of a unit."""
 
     unit: Positive
 
 
 PopulationRecord: TypeAlias = InputRecord | SpikingRecord | ReadoutRecord
-IntegerPopulationRecord: TypeAlias = InputRecord | SpikingRecord | IntegerReadoutRecord
+IntegerPopulationRecord: TypeAlias = InputRecord | IntegerSpikingRecord | IntegerReadoutRecord
 
 
 def write_population(population: Any, tensors: dict[str, np.ndarray]) -> dict[str, Any]:
@@ -69,6 +81,8 @@ def write_population(population: Any, tensors: dict[str, np.ndarray]) -> dict[st
         if field not in (f.name for f in fields(population)):
             continue
         value = getattr(population, field)
+        if value is None:
+            continue
         if field in ARRAYS:
             record[field] = store_tensor(value, tensors)
         else:
@@ -79,7 +93,7 @@ def write_population(population: Any, tensors: dict[str, np.ndarray]) -> dict[st
 _WRITTEN = {
     "input": ("max_value", "unit"),
     "spiking": ("timesteps", "role", *ARRAYS),
-    "readout": ("timesteps", "unit", "bias", "outputs"),
+    "readout": ("timesteps", "unit", "bias", "integer_unit", "outputs"),
 }
 """Fields of each kind besides name and shape, in the order they are written. A class may lack some."""
 
@@ -101,7 +115,7 @@ def read_population(
     Raises:
         ModelFileError: naming the file, the field and what its tensor must be.
     """
-    values = structs.asdict(record)
+    values = {name: value for name, value in structs.asdict(record).items() if value is not UNSET}
     for field in ARRAYS:
         if field in values:
             values[field] = tensors.take(f"{where}.{field}", values[field], 3, dtype)

@@ -42,6 +42,7 @@ def _array_text(values: np.ndarray) -> str:
 
 def _population_lines(population: Any, incoming: tuple[Any, ...]) -> Iterator[str]:
     values = {field.name: getattr(population, field.name) for field in fields(population)}
+    values = {key: value for key, value in values.items() if value is not None}
     name, shape = values.pop("name"), values.pop("shape")
     outputs = values.pop("outputs", ())
     arrays = {key: value for key, value in values.items() if isinstance(value, np.ndarray)}

@@ -93,7 +93,24 @@ def lower_to_integers(graph: LayerGraph, widths: IntegerWidths) -> IntegerNetwor
         UnsupportedNetworkError: the graph is malformed or has a structure with no integer form.
         IntegerWidthError: a bound exceeds the target's widths.
     """
-    graph = _run(lowering_passes(), graph)
+    return lower_folded(with_folded_scales(graph), widths)
+
+
+def with_folded_scales(graph: LayerGraph) -> LayerGraph:
+    """Run the passes that rewrite a float network for lowering, verifying the graph after each.
+
+    Raises:
+        UnsupportedNetworkError: the graph is malformed or has a structure with no integer form.
+    """
+    return _run(lowering_passes(), graph)
+
+
+def lower_folded(graph: LayerGraph, widths: IntegerWidths) -> IntegerNetwork:
+    """The integer network of a graph with folded scales, see ``lower_to_integers``.
+
+    Raises:
+        IntegerWidthError: a bound exceeds the target's widths.
+    """
     network = verify_integer_network(quantize_to_integers(graph, widths))
     return verify_integer_widths(network, widths)
 

@@ -4,7 +4,8 @@ Each target channel c gets a unit u_c, the real value of one integer of its accu
 u_c`` carries the target's scales, so inference needs no multiplier. Per edge, ``W = w / (u_c * 2^x_e)``. A
 larger common exponent refines Theta and B and keeps W; it is raised as far as the compile-time bounds allow.
 If the neurons of a core share a few thresholds, units are chosen so that a population needs no more.
-Neurons whose count no input changes get that count from their bias alone.
+Neurons whose count no input changes get that count from their bias alone. A population that was trained with
+the target's integers keeps them.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ from toolchain.networks.linear_maps import with_weight
 from toolchain.passes.constant_neurons import ConstantNeurons, constant_neurons
 from toolchain.passes.integer_units import units_of_integers
 from toolchain.passes.quantize_maximum import quantize_maximum
+from toolchain.passes.shared_thresholds import few_thresholds
+from toolchain.passes.trained_integers import trained_integers
 from toolchain.passes.weight_rows import value_of_each_row, weight_and_rows
 
 FINEST_CHANNEL = 1 / 32
@@ -72,7 +75,9 @@ def quantize_to_integers(graph: LayerGraph, widths: IntegerWidths) -> IntegerNet
             )
             continue
         sources = {s.source: populations[s.source] for s in graph.incoming(population.name)}
-        if isinstance(population, SpikingPopulation) and population.role == "maximum":
+        if (trained := trained_integers(population, graph, sources, widths)) is not None:
+            lowered, edges = trained
+        elif isinstance(population, SpikingPopulation) and population.role == "maximum":
             incoming = graph.incoming(population.name)
             lowered, edges = quantize_maximum(population, incoming, sources, widths)
         else:
@@ -209,7 +214,7 @@ class _Layer:
         """Round the weights in some units, of which there are no more than the target has thresholds."""
         thresholds = np.empty(0)
         if isinstance(population, SpikingPopulation):
-            unit, thresholds = _few_thresholds(population, unit, widths.distinct_thresholds)
+            unit, thresholds = few_thresholds(population, unit, widths.distinct_thresholds)
         edges = [
             _lower_synapse(s, unit * 2 ** relative[s.source], relative[s.source], max_weight)
             for s in incoming
@@ -307,27 +312,6 @@ def _range_per_row(weight: np.ndarray, max_weight: int) -> np.ndarray:
         best = np.where(better, largest * fraction, best)
         least_error = np.where(better, error, least_error)
     return best
-
-
-def _few_thresholds(
-    population: SpikingPopulation, unit: np.ndarray, most: int | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Units per channel, none finer than ``unit``, with at most ``most`` different thresholds in them.
-
-    Levels of thresholds are removed one by one; each channel takes the next lower level that is left. The
-    level is removed that costs the fewest bits of weight, summed over its channels. Thresholds that differ
-    within a channel stay as they are, since its weights have one unit.
-    """
-    thresholds = population.threshold / unit.reshape(-1, 1, 1)
-    levels, channels = np.unique(thresholds, return_counts=True)
-    if most is None or len(levels) <= most or population.threshold.shape[1:] != (1, 1):
-        return unit, thresholds
-    while len(levels) > most:
-        joins = int(np.argmin(channels[1:] * np.diff(np.log2(levels))))
-        channels[joins] += channels[joins + 1]
-        levels, channels = np.delete(levels, joins + 1), np.delete(channels, joins + 1)
-    few = levels[np.searchsorted(levels, thresholds, side="right") - 1]
-    return (population.threshold / few).reshape(-1), few
 
 
 def _lower_population(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from toolchain.datasets import Dataset, samples_sha256
 from toolchain.errors import OptionError
-from toolchain.method.quantizers import ActivationQuantizer, SlipRelu, quantizers
+from toolchain.method.quantizers import SlipRelu, quantizers
 from toolchain.training.augmentation import shift_and_mirror
 from toolchain.training.checks import (
     fastest_memory_format,
@@ -49,6 +49,45 @@ class EpochReport:
     timesteps: dict[str, float]
 
 
+Objective: TypeAlias = Callable[[nn.Module, Tensor, Tensor, float], tuple[Tensor, Tensor]]
+"""Loss and logits ``(B, classes)`` of a network, images, labels, and the share of epochs that are over."""
+
+
+def cross_entropy(
+    network: nn.Module, images: Tensor, labels: Tensor, progress: float
+) -> tuple[Tensor, Tensor]:
+    """The usual objective of classes."""
+    logits = network(images)
+    return F.cross_entropy(logits, labels), logits
+
+
+MakeOptimizer: TypeAlias = Callable[[nn.Module, TrainingPlan], torch.optim.Optimizer]
+
+
+def sgd(module: nn.Module, plan: TrainingPlan) -> torch.optim.Optimizer:
+    """SGD with momentum, in groups of weights, clipping levels and timesteps."""
+    found = quantizers(module)
+    timestep_parameters = [p for q in found.values() for p in q.timestep_parameters()]
+    of_timesteps = {id(p) for p in timestep_parameters}
+    of_quantizers = {id(p) for q in found.values() for p in q.parameters()}
+    clipping = [
+        p for q in found.values() for p in q.parameters()
+        if id(p) not in of_timesteps and p.requires_grad
+    ]  # fmt: skip
+    weights = [p for p in module.parameters() if id(p) not in of_quantizers and p.requires_grad]
+    groups: list[dict[str, Any]] = [
+        {"params": weights, "weight_decay": plan.weight_decay},
+        {"params": clipping},
+        {
+            "params": timestep_parameters,
+            "lr": plan.timestep_learning_rate,
+            "weight_decay": plan.timestep_weight_decay,
+        },
+    ]
+    groups = [group for group in groups if group["params"]]
+    return torch.optim.SGD(groups, lr=plan.learning_rate, momentum=plan.momentum)
+
+
 def train(
     module: nn.Module,
     dataset: Dataset,
@@ -59,6 +98,8 @@ def train(
     state_file: Path | None = None,
     resume: bool = False,
     settings: Mapping[str, Any] | None = None,
+    make_optimizer: MakeOptimizer = sgd,
+    objective: Objective = cross_entropy,
 ) -> nn.Module:
     """Train a network in place and return it in evaluation mode, reproducibly from the plan's seed.
 
@@ -72,6 +113,7 @@ def train(
         resume: continue from ``state_file`` if it exists; the result equals that of an uninterrupted run.
         settings: other settings that decide the result, by name, such as the origin of the teacher. A run
             with different settings is not continued.
+        objective: the loss without distillation and budget.
 
     Raises:
         ModelFileError: the state file is damaged, or belongs to another plan, network, data set or other
@@ -94,7 +136,7 @@ def train(
     module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     memory_format = fastest_memory_format(module, first)
     module.to(memory_format=memory_format)  # type: ignore[call-overload]
-    optimizer = _optimizer(module, found, plan)
+    optimizer = make_optimizer(module, plan)
     batch_ends = _batch_ends(len(dataset.train_labels), plan.batch_size, 2 * num_processes)
     steps_per_epoch = len(batch_ends)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
@@ -120,8 +162,7 @@ def train(
             dataset, np.split(order, batch_ends[:-1]), plan, fabric, memory_format
         ):
             fabric_optimizer.zero_grad()
-            logits = parallel(images)
-            loss = F.cross_entropy(logits, labels)
+            loss, logits = objective(parallel, images, labels, epoch / plan.epochs)
             if teacher is not None and plan.distillation:
                 loss = _distilled(loss, logits, teacher, images, plan)
             priced = loss
@@ -158,30 +199,6 @@ def train(
 def is_main_process() -> bool:
     """Whether this is the one process of a distributed run that writes files."""
     return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
-
-
-def _optimizer(
-    module: nn.Module, found: dict[str, ActivationQuantizer], plan: TrainingPlan
-) -> torch.optim.Optimizer:
-    timestep_parameters = [p for q in found.values() for p in q.timestep_parameters()]
-    of_timesteps = {id(p) for p in timestep_parameters}
-    of_quantizers = {id(p) for q in found.values() for p in q.parameters()}
-    clipping = [
-        p for q in found.values() for p in q.parameters()
-        if id(p) not in of_timesteps and p.requires_grad
-    ]  # fmt: skip
-    weights = [p for p in module.parameters() if id(p) not in of_quantizers and p.requires_grad]
-    groups: list[dict[str, Any]] = [
-        {"params": weights, "weight_decay": plan.weight_decay},
-        {"params": clipping},
-        {
-            "params": timestep_parameters,
-            "lr": plan.timestep_learning_rate,
-            "weight_decay": plan.timestep_weight_decay,
-        },
-    ]
-    groups = [group for group in groups if group["params"]]
-    return torch.optim.SGD(groups, lr=plan.learning_rate, momentum=plan.momentum)
 
 
 def _distilled(

@@ -11,6 +11,7 @@ from deploy.report.page.live.core_map import CORE_MAP
 from deploy.report.page.live.design_plot import DESIGN_PLOT
 from deploy.report.page.live.stall_steps import STALL_STEPS
 from deploy.report.page.live.timeline import TIMELINE
+from deploy.report.page.lowering_view import LOWERING
 from deploy.report.page.pipeline_views import (
     ALIGNMENTS,
     DESIGNS,
@@ -24,7 +25,7 @@ from deploy.report.records import Report
 
 REPORT_TABS: tuple[Tab[Report], ...] = (
     Tab(title="Overview", views=(OVERVIEW,)),
-    Tab(title="Layer graph", views=(GRAPH,)),
+    Tab(title="Layer graph", views=(GRAPH, LOWERING)),
     Tab(title="Timeline", views=(TIMELINE, PATHS)),
     Tab(title="Stalls", views=(LIMIT, STALL_STEPS, STALLS, ALIGNMENTS)),
     Tab(title="Time", views=(TIMES, SENSITIVITY)),

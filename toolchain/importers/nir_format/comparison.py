@@ -7,6 +7,7 @@ differs is the one that was read wrongly, and a tie does not affect what follows
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import torch
@@ -19,7 +20,12 @@ from toolchain.importers.nir_format.conventions import Convention
 from toolchain.importers.nir_format.execution import Execution, batches, execute_graph
 from toolchain.importers.nir_format.populations import NirPopulations
 from toolchain.importers.torch_module import Normalization, as_network_input
-from toolchain.method.float_snn import input_current, neuron_states, propagate
+from toolchain.method.float_snn import (
+    input_current,
+    integrate_and_fire,
+    neuron_states,
+    propagate,
+)
 from toolchain.method.guard import TOLERANCE, difference_of
 
 RUNTIME = "the NIR graph, executed step by step"
@@ -93,7 +99,7 @@ def _compare_batch(
     theirs = execute_graph(read.network, convention, inputs, steps, at_random)
     comparison = _Comparison(read, theirs, compare_spikes=at_random is None)
     neurons = neuron_states(graph, torch.float64)
-    ours = propagate(graph, images, neurons, comparison.fired)
+    ours = propagate(graph, images, neurons, partial(integrate_and_fire, spike=comparison.fired))
     logits = ours.step_logits.mean(dim=1)
     found = difference_of(theirs.logits.flatten(1), logits, 0.0)
     if found is not None:

@@ -42,6 +42,9 @@ class SpikingPopulation:
         bias: constant current, per channel ``(channels, 1, 1)`` or per neuron.
         role: ``activation`` for neurons of the trained network. ``maximum`` for those that exact max pooling
             needs: their count is ``clip(N_b - N_a, 0, T)`` of two counts of sources with the same T.
+        integer_unit: real value of one integer of the accumulator, per channel ``(channels, 1, 1)``, if the
+            network was trained with a target's integers. Lowering then takes these integers; None lets it
+            choose.
     """
 
     kind: ClassVar[str] = "spiking"
@@ -52,6 +55,7 @@ class SpikingPopulation:
     initial_potential: np.ndarray
     bias: np.ndarray
     role: Role = "activation"
+    integer_unit: np.ndarray | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +87,7 @@ class ReadoutPopulation:
 
     Args:
         outputs: empty unless the network has several outputs.
+        integer_unit: as of a spiking population, the same for all channels.
     """
 
     kind: ClassVar[str] = "readout"
@@ -91,6 +96,7 @@ class ReadoutPopulation:
     bias: np.ndarray
     timesteps: int = 1
     outputs: tuple[ReadoutOutput, ...] = ()
+    integer_unit: np.ndarray | None = None
 
 
 Population: TypeAlias = InputPopulation | SpikingPopulation | ReadoutPopulation
@@ -105,12 +111,15 @@ class Synapse:
     Args:
         maps: applied in order; an empty tuple is the identity.
         alignment: Eq. 11; ``average`` unless the user chooses another.
+        integer_exponent: x_e of a network that was trained with a target's integers, whose weights are
+            multiples of ``2^x_e`` units of the target population; None lets lowering choose.
     """
 
     source: str
     target: str
     maps: tuple[LinearMap, ...]
     alignment: AlignmentMethod = "average"
+    integer_exponent: int | None = None
 
     def __str__(self) -> str:
         kinds = " > ".join(describe(linear_map) for linear_map in self.maps) or "identity"

@@ -40,8 +40,10 @@ def verify_layer_graph(graph: LayerGraph) -> LayerGraph:
             case SpikingPopulation():
                 _check_neurons(population)
                 _check_magnitude(f"{population.name}: bias", population.bias)
+                _check_integer_unit(population, population.shape[0])
             case ReadoutPopulation():
                 _check_magnitude(f"{population.name}: bias", population.bias)
+                _check_integer_unit(population, 1)
                 continue
             case _:
                 assert_never(population)
@@ -64,6 +66,20 @@ def _check_magnitude(what: str, values: np.ndarray) -> None:
         largest <= LARGEST_VALUE,
         f"{what} must be at most {LARGEST_VALUE:g} in magnitude, not {largest:g}",
     )
+
+
+def _check_integer_unit(population: SpikingPopulation | ReadoutPopulation, channels: int) -> None:
+    unit, what = population.integer_unit, f"{population.name}: integer_unit"
+    if unit is None:
+        return
+    require(
+        unit.shape in ((1, 1, 1), (channels, 1, 1)),
+        f"{what} must have one value"
+        + (" per channel" if channels > 1 else "")
+        + f", not {unit.shape}",
+    )
+    _check_magnitude(what, unit)
+    require(bool((unit > 0).all()), f"{what} must be positive, not {float(unit.min()):g}")
 
 
 def _check_neurons(population: SpikingPopulation) -> None:
