@@ -82,7 +82,7 @@ def bits(study: Study, samples: int) -> Experiment:
         rows=rows,
         notes=[
             f"{len(labels):,} test images, integers of loihi-sim. Training with integers goes on from the "
-            f"quantized network for {study.integer_epochs} epochs.",
+            f"quantized network for {study.integer_epochs} epoch{'s' * (study.integer_epochs > 1)}.",
             "The memory of the weights is their number times their bits; cores are those of the mapping, "
             "where neurons and axons take room, too.",
         ],
