@@ -7,11 +7,14 @@ the command in which ``MODEL`` stands for its file: ``"chain-200 compile MODEL -
 from __future__ import annotations
 
 import os
+import re
 import resource
 import shlex
 import subprocess
 import sys
+import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,6 +54,9 @@ def measure(
         # threads that wait for each other would count as work
         env={**os.environ, "NO_COLOR": "1", "OMP_NUM_THREADS": "1"},
     )
+    peak = [0.0]
+    watching = threading.Thread(target=_watch_peak, args=(process.pid, peak))
+    watching.start()
     with process.stderr:
         stderr = process.stderr.read()
     _, status, used = os.wait4(process.pid, 0)
@@ -59,9 +65,25 @@ def measure(
         returncode=process.returncode,
         processor_s=used.ru_utime + used.ru_stime,
         elapsed_s=time.monotonic() - start,
-        peak_mb=used.ru_maxrss / 1024,
+        peak_mb=_joined_peak(watching, peak),
         stderr=stderr,
     )
+
+
+def _watch_peak(pid: int, peak: list[float]) -> None:
+    """Note the largest resident memory in MiB while a process runs.
+
+    ``ru_maxrss`` would count that of the process it was forked from, too.
+    """
+    with suppress(OSError):
+        while found := re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{pid}/status").read_text()):
+            peak[0] = int(found[1]) / 1024
+            time.sleep(0.02)
+
+
+def _joined_peak(watching: threading.Thread, peak: list[float]) -> float:
+    watching.join()
+    return peak[0]
 
 
 def main(folder: Path, cases: list[str]) -> None:
