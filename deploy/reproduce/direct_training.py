@@ -128,7 +128,7 @@ def _qac(study: Study, samples: int) -> tuple[str, float, float]:
 
 
 def _of_paper(study: Study, method: str, timesteps: int | None) -> tuple[str | None, float | None]:
-    """The paper's network and T, and its accuracy as a share; None where it has none.
+    """Network, T and accuracy (a share) of a method in the paper; None if the paper does not have it.
 
     Args:
         timesteps: None for the network of the paper that is most similar to the study's.

@@ -74,7 +74,7 @@ def table5(study: Study, samples: int) -> Experiment:
 
 
 def fig3(study: Study, samples: int) -> Experiment:
-    """The same as a curve (Figure 3)."""
+    """The accuracies of Table 5 as a curve (Figure 3)."""
     return _scaling(study, samples, "fig3", "Figure 3, temporal scaling")
 
 

@@ -11,6 +11,7 @@ from deploy.train.integer_training import (
     IntegerOptions,
     IntegerReport,
     integer_report,
+    require_same,
     train_integers,
 )
 from deploy.train.train_model import require_one_class_per_image
@@ -73,7 +74,7 @@ def fine_tune_model(
     )
     if not is_main_process():
         return None
-    report = integer_report(checkpoint.graph, graph, dataset, options)
+    report = require_same(integer_report(checkpoint.graph, graph, dataset, options))
     training = {**checkpoint.training, **data_record(dataset, out), "integers": report}
     save_checkpoint(out, Checkpoint(graph, training))
     state.unlink(missing_ok=True)

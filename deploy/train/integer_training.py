@@ -13,6 +13,7 @@ import torch
 from hw_models.target_description import load_target
 from sim.exact.engine import run_exact
 from toolchain.datasets import Dataset
+from toolchain.errors import UnsupportedNetworkError
 from toolchain.method.float_snn import run_float_snn
 from toolchain.networks.integer_network import IntegerWidths
 from toolchain.networks.layer_graph import LayerGraph, has_classes
@@ -168,3 +169,18 @@ def integer_report(
         "same_class": same,
         "different_counts": different,
     }
+
+
+def require_same(report: IntegerReport) -> IntegerReport:
+    """Require that the compiled network is the trained one; return the report.
+
+    Raises:
+        UnsupportedNetworkError: a class or a spike count differs.
+    """
+    if report["same_class"] < report["test_samples"] or report["different_counts"]:
+        raise UnsupportedNetworkError(
+            f"the integers that compile makes for {report['target']} are not those that were trained: the "
+            f"same class on {report['same_class']:,} of {report['test_samples']:,} test images, "
+            f"{report['different_counts']:,} spike counts differ; no file was written; please report it"
+        )
+    return report

@@ -10,7 +10,12 @@ from typing import TypedDict
 
 import torch
 
-from deploy.train.integer_training import IntegerOptions, integer_report, train_integers
+from deploy.train.integer_training import (
+    IntegerOptions,
+    integer_report,
+    require_same,
+    train_integers,
+)
 from toolchain.datasets import Dataset, data_record, load_dataset
 from toolchain.errors import DataError
 from toolchain.files.checkpoint import Checkpoint, save_checkpoint
@@ -184,7 +189,9 @@ def train_model(
         "largest_logit_difference": float(abs(quantized - spiking).max()),
     }
     if options.integers is not None:
-        training["integers"] = integer_report(graph, trained, dataset, options.integers)
+        training["integers"] = require_same(
+            integer_report(graph, trained, dataset, options.integers)
+        )
     save_checkpoint(out, Checkpoint(trained, training))
     for state in states.values():
         state.unlink(missing_ok=True)

@@ -9,10 +9,10 @@ import pytest
 from builders import WIDTHS
 
 from deploy.train.fine_tune_model import fine_tune_model
-from deploy.train.integer_training import IntegerOptions
+from deploy.train.integer_training import IntegerOptions, integer_report, require_same
 from sim.exact.engine import run_exact
 from toolchain.datasets import load_dataset
-from toolchain.errors import ModelFileError, TargetError
+from toolchain.errors import ModelFileError, TargetError, UnsupportedNetworkError
 from toolchain.files.checkpoint import load_checkpoint
 from toolchain.method.float_snn import run_float_snn
 from toolchain.networks.integer_network.serialize import load_integer_network
@@ -101,6 +101,20 @@ def test_an_interrupted_run_resumes_to_the_same_integers(model, tmp_path):
 def test_the_float_model_has_no_trained_integers(model):
     graph = load_checkpoint(model).graph
     assert uses_trained_integers(graph, lower_to_integers(graph, WIDTHS)) == []
+
+
+def test_a_network_that_compiles_to_other_integers_is_an_error(model):
+    """A network in float weights is rounded to 2 bits, which its counts show."""
+    graph, digits = load_checkpoint(model).graph, load_dataset("digits")
+    options = IntegerOptions(target="loihi-sim", weight_bits=2)
+    report = integer_report(graph, graph, digits, options)
+    assert report["different_counts"] > 0
+    with pytest.raises(UnsupportedNetworkError, match=r"[\d,]+ spike counts differ; no file was"):
+        require_same(report)
+    same = {**report, "same_class": 540, "different_counts": 0}
+    assert require_same(same) is same
+    with pytest.raises(UnsupportedNetworkError, match="the same class on 539 of 540"):
+        require_same({**same, "same_class": 539})
 
 
 def test_a_target_that_is_not_there_is_refused_before_training(model, tmp_path):

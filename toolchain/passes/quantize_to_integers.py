@@ -36,6 +36,7 @@ from toolchain.networks.layer_graph import (
 )
 from toolchain.networks.linear_maps import with_weight
 from toolchain.passes.constant_neurons import ConstantNeurons, constant_neurons
+from toolchain.passes.integer_populations import integer_readout, integer_spiking
 from toolchain.passes.integer_units import units_of_integers
 from toolchain.passes.quantize_maximum import quantize_maximum
 from toolchain.passes.shared_thresholds import few_thresholds
@@ -324,30 +325,14 @@ def _lower_population(
     unit = unit.reshape(-1, 1, 1)
     bias = widths.nearest_bias(population.bias / unit)
     if isinstance(population, ReadoutPopulation):
-        return IntegerReadout(
-            name=population.name,
-            shape=population.shape,
-            bias=bias,
-            # the integer logit is a sum over the readout's steps, the float one their mean (Eq. 15)
-            unit=float(unit.max()) * (1 / population.timesteps),
-            timesteps=population.timesteps,
-            outputs=population.outputs,
-        )
-    threshold = widths.nearest_threshold(thresholds)
-    relative_start = population.initial_potential / population.threshold
-    start = np.floor(relative_start * threshold).astype(np.int64)
-    start = np.clip(start, 0, threshold - 1)
-    if constant is not None:
-        decided = constant.biases(population.timesteps, threshold, start, widths)
-        bias = np.where(constant.channels[:, None, None], decided, bias)
-    return IntegerSpiking(
-        name=population.name,
-        shape=population.shape,
-        timesteps=population.timesteps,
-        threshold=threshold,
-        initial_potential=start,
-        bias=bias,
+        return integer_readout(population, unit, bias)
+    lowered = integer_spiking(population, widths.nearest_threshold(thresholds), bias)
+    if constant is None:
+        return lowered
+    decided = constant.biases(
+        population.timesteps, lowered.threshold, lowered.initial_potential, widths
     )
+    return replace(lowered, bias=np.where(constant.channels[:, None, None], decided, bias))
 
 
 def _lower_synapse(

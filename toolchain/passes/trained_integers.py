@@ -23,6 +23,7 @@ from toolchain.networks.layer_graph import (
     Synapse,
 )
 from toolchain.networks.linear_maps import with_weight
+from toolchain.passes.integer_populations import integer_readout, integer_spiking
 from toolchain.passes.weight_rows import value_of_each_row, weight_and_rows
 
 _TOLERANCE = 1e-6
@@ -116,14 +117,7 @@ def _integer_population(
     if bias is None or not widths.allows_bias(bias).all():
         return None
     if isinstance(population, ReadoutPopulation):
-        return IntegerReadout(
-            name=population.name,
-            shape=population.shape,
-            bias=bias,
-            unit=float(unit.max()) * (1 / population.timesteps),
-            timesteps=population.timesteps,
-            outputs=population.outputs,
-        )
+        return integer_readout(population, unit, bias)
     threshold = _as_integers(population.threshold / unit)
     most = widths.distinct_thresholds
     if (
@@ -132,17 +126,7 @@ def _integer_population(
         or (most is not None and len(np.unique(threshold)) > most)
     ):
         return None
-    share = population.initial_potential / population.threshold
-    start = np.floor(share * threshold).astype(np.int64)
-    return IntegerSpiking(
-        name=population.name,
-        shape=population.shape,
-        timesteps=population.timesteps,
-        threshold=threshold,
-        initial_potential=np.clip(start, 0, threshold - 1),
-        bias=bias,
-        role=population.role,
-    )
+    return integer_spiking(population, threshold, bias)
 
 
 def _as_integers(values: np.ndarray) -> np.ndarray | None:

@@ -13,7 +13,9 @@ from toolchain.networks.integer_network import IntegerNetwork
 from toolchain.networks.layer_graph import LayerGraph
 from toolchain.networks.linear_maps import num_accumulations
 
-ALL_TRAINED = "the integers are those that the network was trained with"
+ALL_TRAINED = (
+    "nothing is rounded: weights, biases and thresholds are integers in the units of training"
+)
 """The note on a network that needs no lowering on images."""
 
 MOST_ACCUMULATIONS = 10**9

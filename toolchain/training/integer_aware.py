@@ -97,7 +97,10 @@ class IntegerAwareNetwork(nn.Module):
             )
             self.register_buffer(f"levels_{number}", torch.from_numpy(levels).float())
             self.register_buffer(f"level_of_{number}", torch.from_numpy(level_of))
-            self.register_buffer(f"start_{number}", torch.from_numpy(_start_share(population)))
+            if isinstance(population, IntegerSpiking):
+                start, threshold = population.initial_potential, population.threshold
+                self.register_buffer(f"start_{number}", torch.from_numpy(start))
+                self.register_buffer(f"threshold_{number}", torch.from_numpy(threshold))
         for number, synapse in enumerate(self.synapses):
             self.register_buffer(f"channel_{number}", torch.from_numpy(synapse.channel_of_row))
 
@@ -211,9 +214,10 @@ class IntegerAwareNetwork(nn.Module):
         return levels[self.get_buffer(f"level_of_{number}")]
 
     def _start(self, name: str, threshold: Tensor) -> Tensor:
-        """V0, which keeps its share of the threshold."""
-        share = self.get_buffer(f"start_{self.number[name]}")
-        return torch.floor(share.double() * threshold.double()[:, None, None] + 1e-6)
+        """V0, which keeps its share of the threshold, in integers: ``floor(V0 Theta' / Theta)``."""
+        number = self.number[name]
+        changed = self.get_buffer(f"start_{number}") * threshold.long()[:, None, None]
+        return torch.div(changed, self.get_buffer(f"threshold_{number}"), rounding_mode="floor")
 
     def _integers_of(
         self, population: IntegerSpiking | IntegerReadout
@@ -334,12 +338,6 @@ def _levels(population: IntegerSpiking | IntegerReadout) -> tuple[np.ndarray, np
     threshold = np.broadcast_to(population.threshold[:, 0, 0], channels)
     levels, level_of = np.unique(threshold, return_inverse=True)
     return levels.astype(float), level_of.astype(np.int64)
-
-
-def _start_share(population: IntegerSpiking | IntegerReadout) -> np.ndarray:
-    if isinstance(population, IntegerReadout):
-        return np.zeros((1, 1, 1), np.float32)
-    return (population.initial_potential / population.threshold).astype(np.float32)
 
 
 def _with_binary_unit(network: IntegerNetwork) -> IntegerNetwork:
